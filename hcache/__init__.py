@@ -1,0 +1,61 @@
+"""hcache: caches what passes through a diffusion U-Net's bottleneck and skips, and measures what it means.
+
+    from hcache import load_model, denoise, open_run
+
+Names are imported when first used: reading a cache loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .cache.reading import Run, open_run
+    from .errors import HcacheError
+    from .features import Features
+    from .models.loading import load_anatomy, load_model
+    from .models.model import Model
+    from .sampling.loop import Step, denoise
+    from .specs import Anatomy, RunSpec
+
+_HOMES = {
+    "Anatomy": "specs",
+    "Features": "features",
+    "HcacheError": "errors",
+    "Model": "models.model",
+    "Run": "cache.reading",
+    "RunSpec": "specs",
+    "Step": "sampling.loop",
+    "denoise": "sampling.loop",
+    "load_anatomy": "models.loading",
+    "load_model": "models.loading",
+    "open_run": "cache.reading",
+}
+
+__all__ = [
+    "Anatomy",
+    "Features",
+    "HcacheError",
+    "Model",
+    "Run",
+    "RunSpec",
+    "Step",
+    "__version__",
+    "denoise",
+    "load_anatomy",
+    "load_model",
+    "open_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hcache' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

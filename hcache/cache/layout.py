@@ -1,0 +1,93 @@
+"""Every name on disk and in HDF5, in one place.
+
+    <home>/runs/<name>/
+      run.json                the run and its provenance, written first
+      shards/00000000.h5      immutable; named after its first sample
+      manifest.jsonl          a line a committed shard
+      job.json, job.log       who is extracting, and what it said
+      labels/                 label sets made by hand or imported
+
+A shard holds samples ``start`` to ``stop`` of the run:
+
+    h               (step, sample, c, h, w)         as computed, float16 unless it would overflow
+    skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled
+    x               (step + 1, sample, c, h, w)     float32: a trajectory can be taken up again exactly
+    x_0             (step, sample, height, width, 3)  uint8: predicted x_0, reduced to at most 64 pixels
+    image           (sample, height, width, 3)      uint8
+    seed (sample), timestep (step)                  int64, the dimension scales
+    labels/<set>/<name>  (sample)                   float32, read off the image when it was made
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import platformdirs
+
+from ..errors import HomeError, UnknownRunError, did_you_mean
+
+SCHEMA = 1
+
+RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
+SHARDS, LABELS = "shards", "labels"
+PARTIAL = ".partial"
+
+H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"
+
+PREVIEW_SIZE = 64
+"""Predicted x_0 are kept for looking at only, no larger than this on a side."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def home_folder(home: str | Path | None = None) -> Path:
+    """The home: as given, else ``HCACHE_HOME``, else the platform's user cache folder. It need not exist."""
+    chosen = home or os.environ.get("HCACHE_HOME") or platformdirs.user_cache_dir("hcache", appauthor=False)
+    return Path(chosen).expanduser()
+
+
+def writable_home(home: str | Path | None = None) -> Path:
+    """The home, made if need be.
+
+    Raises:
+        HomeError: it cannot be made or written to.
+    """
+    folder = home_folder(home)
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        probe = folder / "runs" / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise HomeError(
+            f"the home {folder} cannot be written ({error.strerror}); choose another with --home or HCACHE_HOME"
+        ) from error
+    return folder
+
+
+def run_names(home: Path) -> list[str]:
+    """The runs of a home, newest first."""
+    runs = home / "runs"
+    if not runs.is_dir():
+        return []
+    found = [path for path in runs.iterdir() if (path / RUN_JSON).is_file()]
+    return [path.name for path in sorted(found, key=lambda p: (p / RUN_JSON).stat().st_mtime, reverse=True)]
+
+
+def run_folder(home: Path, name: str) -> Path:
+    """The folder of a run by name. The name may come from a URL: it cannot lead out of the home.
+
+    Raises:
+        UnknownRunError: there is no such run; the message names the nearest.
+    """
+    folder = home / "runs" / name
+    inside = _NAME.fullmatch(name) and folder.resolve().parent == (home / "runs").resolve()
+    if not inside or not (folder / RUN_JSON).is_file():
+        raise UnknownRunError(f"no run {name!r} in {home}{did_you_mean(name, run_names(home))}")
+    return folder
+
+
+def shard_name(start: int) -> str:
+    return f"{start:08d}.h5"

@@ -1,0 +1,78 @@
+"""The manifest: a line for every committed shard, appended after the shard has its final name.
+
+What is not in the manifest is not in the run. A last line that a crash cut short is dropped, and its shard
+is computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import CacheError
+from .files import sync_folder
+from .layout import MANIFEST
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Samples ``start`` to ``stop`` (excluded) of a run, in ``file``."""
+
+    start: int
+    stop: int
+    file: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop or "/" in self.file or self.file.startswith("."):
+            raise ValueError(f"not a shard of a run: {self.start} to {self.stop} in {self.file!r}")
+
+
+def read_manifest(run: Path) -> list[Shard]:
+    """The committed shards in order of their samples."""
+    path = run / MANIFEST
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    torn = lines.pop()  # empty, unless the last line was not finished
+    del torn
+    shards = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            shard = Shard(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise CacheError(f"{path}, line {number} is not a shard's entry: {error}") from error
+        shards[shard.start] = shard
+    return sorted(shards.values(), key=lambda shard: shard.start)
+
+
+def append_to_manifest(run: Path, shard: Shard) -> None:
+    """Adds a line, after cutting off what a crash may have left of an unfinished one."""
+    path = run / MANIFEST
+    is_new = not path.exists()
+    with path.open("ab+") as file:
+        file.seek(0)
+        complete = file.read().rfind(b"\n") + 1
+        file.truncate(complete)
+        file.write(json.dumps(asdict(shard)).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        sync_folder(run)
+
+
+def missing_ranges(shards: Iterable[Shard], samples: int, batch: int) -> list[tuple[int, int]]:
+    """What is left to compute of ``samples``: ranges of at most ``batch``, where no committed shard covers."""
+    ranges, at = [], 0
+    ends = [(shard.start, shard.stop) for shard in shards] + [(samples, samples)]
+    for start, stop in ends:
+        while at < min(start, samples):
+            end = min(at + batch, start, samples)
+            ranges.append((at, end))
+            at = end
+        at = max(at, stop)
+    return ranges

@@ -1,0 +1,120 @@
+"""Writes one shard, step by step, and commits it.
+
+The file grows under a temporary name, is flushed, renamed, and only then entered in the manifest: a reader
+never meets a file that is being written, and a crash loses at most the shard in work. Layout is contiguous: in an
+immutable file of fixed shape that serves both questions asked of it, all samples at one step (one read) and
+one sample at all steps (one read a step), with no chunk to decode.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+
+from ..errors import CacheError, NoSpaceError
+from .files import commit_file, sha256_of
+from .layout import IMAGE, LABELS, PARTIAL, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
+from .manifest import Shard, append_to_manifest
+
+_AXES = {
+    3: ("step", "sample", "channel"),
+    5: ("step", "sample", "channel", "height", "width"),
+}
+
+
+class ShardWriter:
+    """Samples ``start`` to ``stop`` of a run over ``steps`` steps. Use as a context manager; then ``commit``."""
+
+    def __init__(self, run: Path, start: int, seeds: np.ndarray, timesteps: np.ndarray, store_dtype: str) -> None:
+        self.run, self.start, self.stop = run, start, start + len(seeds)
+        self.steps, self.store_dtype = len(timesteps), np.dtype(store_dtype)
+        self.widened: set[str] = set()
+        self._final = run / SHARDS / shard_name(start)
+        self._partial = self._final.with_name(self._final.name + PARTIAL)
+        self._final.parent.mkdir(parents=True, exist_ok=True)
+        self._file = h5py.File(self._partial, "w", libver="v110", track_order=True)
+        self._file.attrs.update(schema=SCHEMA, start=self.start, stop=self.stop)
+        for name, values in ((TIMESTEP, timesteps), (SEED, seeds)):
+            self._file.create_dataset(name, data=np.asarray(values, np.int64)).make_scale(name)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        if self._partial.exists():
+            self._partial.unlink()
+
+    def write_activation(self, step: int, member: str, values: np.ndarray) -> None:
+        """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it fits."""
+        with np.errstate(over="ignore"):
+            narrow = values.astype(self.store_dtype, copy=False)
+        if narrow.dtype != values.dtype and np.isinf(narrow).any() and np.isfinite(values).all():
+            narrow = values
+            self._widen(member, values.dtype)
+        self._dataset(member, (self.steps, *values.shape), narrow.dtype)[step] = narrow
+
+    def write_x(self, index: int, values: np.ndarray) -> None:
+        self._dataset(X, (self.steps + 1, *values.shape), np.float32)[index] = values
+
+    def write_x_0(self, step: int, pictures: np.ndarray) -> None:
+        self._dataset(X_0, (self.steps, *pictures.shape), np.uint8)[step] = pictures
+
+    def write_images(self, pictures: np.ndarray) -> None:
+        self._dataset(IMAGE, pictures.shape, np.uint8)[:] = pictures
+
+    def write_labels(self, label_set: str, labels: Mapping[str, np.ndarray]) -> None:
+        """Named values (n,) a sample, as float32."""
+        group = self._file.require_group(f"{LABELS}/{label_set}")
+        for name, values in labels.items():
+            group.create_dataset(name, data=np.asarray(values, np.float32))
+
+    def commit(self) -> Shard:
+        """Makes the shard part of the run, durably. Nothing else may be written afterwards."""
+        self._file.close()
+        size, checksum = self._partial.stat().st_size, sha256_of(self._partial)
+        commit_file(self._partial, self._final)
+        shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, sha256=checksum)
+        append_to_manifest(self.run, shard)
+        return shard
+
+    def _dataset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
+        if name not in self._file:
+            dataset = self._file.create_dataset(name, shape=shape, dtype=dtype)
+            for axis, label in enumerate(_axis_names(name, len(shape))):
+                dataset.dims[axis].label = label
+                if label in ("step", "sample"):
+                    dataset.dims[axis].attach_scale(self._file[TIMESTEP if label == "step" else SEED])
+        return self._file[name]
+
+    def _widen(self, member: str, dtype: np.dtype) -> None:
+        """Keeps a tensor in its own dtype from the first step that half precision cannot hold."""
+        self.widened.add(member)
+        if member in self._file and self._file[member].dtype != dtype:
+            so_far = self._file[member][:]
+            del self._file[member]
+            self._dataset(member, so_far.shape, dtype)[:] = so_far
+
+
+def _axis_names(name: str, ndim: int) -> tuple[str, ...]:
+    if name == X:
+        return ("time", *_AXES[5][1:])
+    if name == X_0:
+        return ("step", "sample", "row", "column", "colour")
+    if name == IMAGE:
+        return ("sample", "row", "column", "colour")
+    return _AXES[ndim]
+
+
+def explain_write_error(error: OSError, run: Path) -> CacheError:
+    """What h5py and the system say of a failed write, in words that help."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
+        return NoSpaceError(
+            f"no space left while writing {run}; what was committed is kept. Free some, then start the same run again"
+        )
+    return CacheError(f"writing {run} failed: {error}")

@@ -1,0 +1,82 @@
+"""``python -m hcache``: models, anatomy, estimate, extract, runs, info, cancel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ..errors import HcacheError, UsageError
+from . import commands
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is reported in one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m hcache", description="Cache and inspect the h-space and skips of diffusion U-Nets."
+    )
+    sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, text: str, home: bool = True) -> argparse.ArgumentParser:
+        child = sub.add_parser(name, help=text, description=text)
+        child.set_defaults(run=run)
+        child.add_argument("--json", action="store_true", help="print JSON instead of text")
+        if home:
+            child.add_argument("--home", help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)")
+        return child
+
+    command("models", commands.models, "List the models known by name.", home=False)
+    child = command("anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False)
+    child.add_argument("model", help="a known model, a folder in diffusers' format, or a hub id")
+    for name, run, text in (
+        ("estimate", commands.estimate, "Print what an extraction would weigh. Nothing runs."),
+        ("extract", commands.extract, "Extract h-space and skips to shards; goes on where an earlier call stopped."),
+    ):
+        _add_run_arguments(command(name, run, text))
+    command("runs", commands.runs, "List the runs of the home.")
+    for name, run, text in (
+        ("info", commands.info, "Describe one run."),
+        ("cancel", commands.cancel, "Stop the extraction of a run after its current step."),
+    ):
+        command(name, run, text).add_argument("run_name", metavar="RUN")
+    return parser
+
+
+def _add_run_arguments(child: argparse.ArgumentParser) -> None:
+    child.add_argument("model", metavar="MODEL", help="a known model, a folder in diffusers' format, or a hub id")
+    child.add_argument("--samples", type=int, help="how many samples (default: the model card's)")
+    child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
+    child.add_argument("--seed", type=int, help="seed of the first sample; the others follow (default: 0)")
+    child.add_argument("--eta", type=float, help="0: deterministic DDIM; 1: the variance of DDPM (default: 0)")
+    child.add_argument(
+        "--store", action="append", metavar="SITE=POLICY",
+        help="full, pooled (mean over space) or none, for h, skip.1, ...; repeat (default: the model card's)",
+    )  # fmt: skip
+    child.add_argument("--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)")
+    child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
+    child.add_argument("--batch", type=int, help="samples at once, and in a shard (default: 8)")
+    child.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 5 no space, 130 interrupted."""
+    try:
+        arguments = build_parser().parse_args(argv)
+        result = arguments.run(arguments)
+        print(json.dumps(result.data, indent=1) if arguments.json else result.text)
+        return 0
+    except HcacheError as error:
+        print(f"hcache: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130

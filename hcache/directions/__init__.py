@@ -1,0 +1,1 @@
+"""Directions in h-space: one method a file."""

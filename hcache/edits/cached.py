@@ -1,0 +1,25 @@
+"""Cached samples as tensors: a donor for swaps, a start for edits, features for previews."""
+
+from __future__ import annotations
+
+import torch
+
+from ..cache.reading import Run
+from ..features import Features
+from ..models.model import Model
+
+
+def cached_x(model: Model, run: Run, sample: int, index: int) -> torch.Tensor:
+    """A sample's x_t before step ``index``: (1, c, h, w) float32 on the model's device."""
+    return torch.from_numpy(run.x(sample, index))[None].to(model.device)
+
+
+def cached_features(model: Model, run: Run, sample: int, step: int) -> Features:
+    """A sample's features at a step, one row: as stored, and from ``encode`` of the cached x_t what is not."""
+    stored = run.features(sample, step)
+    missing = stored.h is None or any(group is None for group in stored.skips)
+    if not missing:
+        return stored.map(lambda _, a: torch.from_numpy(a)[None].to(model.device))
+    with torch.inference_mode():
+        fresh = model.encode(cached_x(model, run, sample, step), run.timesteps[step])
+    return fresh.replace({name: torch.from_numpy(a)[None].to(fresh.h) for name, a in stored.items()})

@@ -1,0 +1,61 @@
+"""Features: the activations at the cut, as one value that edits map to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Array = Any  # a torch tensor or a numpy array, (n, c, h, w) or, of a single sample, (c, h, w)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What passes from the encoder half of a U-Net to its decoder half.
+
+    ``h``: the output of the whole mid block, (n, c, h, w). ``skips[g - 1]``: the members of skip group ``g``, in
+    the order in which ``up_blocks[g - 1]`` consumes them, each (n, c, h, w). A group that a cache does not hold
+    in full is None.
+    """
+
+    h: Array
+    skips: tuple[tuple[Array, ...] | None, ...]
+
+    def __getitem__(self, member: str) -> Array:
+        """One tensor: ``features["h"]``, ``features["skip.2.0"]``."""
+        if member == "h":
+            return self.h
+        _, group, index = member.split(".")
+        return self.skips[int(group) - 1][int(index)]
+
+    def items(self) -> Iterator[tuple[str, Array]]:
+        """All tensors present, by member name, from the bottleneck outward."""
+        if self.h is not None:
+            yield "h", self.h
+        for g, group in enumerate(self.skips, 1):
+            for i, tensor in enumerate(group or ()):
+                yield f"skip.{g}.{i}", tensor
+
+    def replace(self, changes: dict[str, Array]) -> Features:
+        """The same features but for the named tensors."""
+        if not changes:
+            return self
+        return self.map(lambda name, tensor: changes.get(name, tensor))
+
+    def map(self, change: Callable[[str, Array], Array]) -> Features:
+        """Every tensor through ``change(name, tensor)``."""
+        h = None if self.h is None else change("h", self.h)
+        skips = tuple(
+            None if group is None else tuple(change(f"skip.{g}.{i}", tensor) for i, tensor in enumerate(group))
+            for g, group in enumerate(self.skips, 1)
+        )
+        return Features(h=h, skips=skips)
+
+    def rows(self, start: int, stop: int) -> Features:
+        """The samples ``start`` to ``stop`` of the batch."""
+        return self.map(lambda _, tensor: tensor[start:stop])
+
+    @staticmethod
+    def join(parts: Sequence[Features], concatenate: Callable[[list[Array]], Array]) -> Features:
+        """One batch of several, joined along the first axis by ``concatenate`` (``torch.cat``, say)."""
+        return parts[0].map(lambda name, _: concatenate([part[name] for part in parts]))

@@ -1,0 +1,15 @@
+"""Colours that colour-blind readers can tell apart, and scales whose steps look even.
+
+Categories: Okabe and Ito (2008), https://jfly.uni-koeln.de/color/. Sequential: viridis. Diverging, only around
+a zero that means something: blue to orange.
+"""
+
+from __future__ import annotations
+
+CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+SEQUENTIAL = "Viridis"
+DIVERGING = ((0.0, "#2166AC"), (0.5, "#F7F7F7"), (1.0, "#D6701C"))
+
+INK, MUTED, PAPER, LINE = "#1F2430", "#667085", "#FFFFFF", "#CBD2DC"
+ENCODER, DECODER, BOTTLENECK = "#0072B2", "#009E73", "#D55E00"
+FONT = "Inter, 'Source Sans Pro', 'Helvetica Neue', Arial, sans-serif"

@@ -1,0 +1,80 @@
+"""Strips of pictures with the numbers read off them underneath, as HTML tables that line up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from .pictures import data_uri
+
+
+def draw_strip(
+    rows: Mapping[str, np.ndarray],
+    strengths: Sequence[float],
+    readings: Mapping[str, Mapping[str, np.ndarray]],
+    spreads: Mapping[str, float],
+    target: str | None,
+) -> str:
+    """Pictures over strengths, a block a method, with readings below each picture.
+
+    Args:
+        rows: Method -> pictures (n, height, width, 3) uint8, one a strength.
+        strengths: (n,), one of them 0.
+        readings: Method -> attribute -> values (n,).
+        spreads: Attribute -> standard deviation over the run. A reading's cell is tinted by its change from
+            strength 0 in these units, blue for less and orange for more.
+        target: The attribute the edit is meant to change, put first.
+    """
+    head = "".join(f"<th scope='col'>{s:+g}</th>" for s in strengths)
+    body = []
+    for method, pictures in rows.items():
+        cells = "".join(
+            f"<td><img src='{data_uri(p)}' alt='{escape(method)}, strength {s:+g}'></td>"
+            for p, s in zip(pictures, strengths, strict=True)
+        )
+        body.append(f"<tr class='pictures'><th scope='row'>{escape(method)}</th>{cells}</tr>")
+        names = sorted(readings.get(method, {}), key=lambda name: name != target)
+        for name in names:
+            body.append(_reading_row(name, readings[method][name], strengths, spreads[name], name == target))
+    header = f"<thead><tr><th scope='col'>strength γ</th>{head}</tr></thead>"
+    return f"{_STYLE}<table class='strip'>{header}<tbody>{''.join(body)}</tbody></table>"
+
+
+def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
+    """Pictures (n, height, width, 3) in a row that wraps, each with its caption."""
+    cells = "".join(
+        f"<figure><img src='{data_uri(p)}' alt='{escape(c)}'><figcaption>{escape(c)}</figcaption></figure>"
+        for p, c in zip(pictures, captions, strict=True)
+    )
+    return f"{_STYLE}<div class='film'>{cells}</div>"
+
+
+def _reading_row(name: str, values: np.ndarray, strengths: Sequence[float], spread: float, is_target: bool) -> str:
+    zero = values[int(np.argmin(np.abs(np.asarray(strengths))))]
+    cells = []
+    for value in values:
+        change = float((value - zero) / spread) if spread > 0 else 0.0
+        tint = f"rgba({'214,112,28' if change > 0 else '33,102,172'},{min(abs(change) / 2.5, 1) * 0.55:.2f})"
+        cells.append(f"<td style='background:{tint}' title='{change:+.2f} spreads'>{value:.2f}</td>")
+    weight = " class='target'" if is_target else ""
+    return f"<tr{weight}><th scope='row'>{escape(name.replace('_', ' '))}</th>{''.join(cells)}</tr>"
+
+
+_STYLE = """<style>
+table.strip {border-collapse: separate; border-spacing: 3px 1px; font-size: .85rem; width: 100%; max-width: 1180px;
+  font-variant-numeric: tabular-nums}
+table.strip th, table.strip td {border: none; padding: 1px 4px; text-align: center; border-radius: 4px}
+table.strip tbody th, table.strip tr th:first-child {text-align: right; font-weight: 400; white-space: nowrap;
+  width: 8rem}
+table.strip thead th {font-weight: 600}
+table.strip tr.target th, table.strip tr.target td {font-weight: 700}
+table.strip tr.pictures th {font-weight: 600; white-space: normal}
+table.strip tr.pictures td {padding: 6px 0 2px}
+table.strip img {width: 100%; max-width: 128px; border-radius: 6px; display: block; margin: auto}
+div.film {display: flex; flex-wrap: wrap; gap: 6px}
+div.film figure {margin: 0; width: 76px; text-align: center}
+div.film img {width: 76px; border-radius: 5px; display: block}
+div.film figcaption {font-size: .72rem; opacity: .75; font-variant-numeric: tabular-nums}
+</style>"""

@@ -1,0 +1,186 @@
+"""Extractions as processes of their own: start, watch, cancel. Knows specs and files only; no torch.
+
+A job outlives whoever started it. What it says of itself lies in ``job.json`` beside the run; whether it still
+lives is asked of the system, by process id *and* start time, because ids are used again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .cache.files import write_json
+from .cache.layout import JOB_JSON, JOB_LOG
+from .errors import RunBusyError, UsageError
+from .specs import RunSpec
+
+STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = "starting", "running", "done", "failed", "cancelled", "died"
+LIVE = (STARTING, RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is known of the extraction of a run. ``work`` counts samples, the shard in work by its share of steps."""
+
+    run: str
+    state: str
+    pid: int
+    process_started: float
+    begun: float
+    updated: float
+    done: int = 0
+    total: int = 0
+    work: float = 0.0
+    work_at_start: float = 0.0
+    message: str = ""
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def rate(self) -> float:
+        """Samples a second since this job began."""
+        return max(0.0, self.work - self.work_at_start) / max(1e-6, self.updated - self.begun)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left at this rate; None as long as there is none."""
+        return (self.total - self.work) / self.rate if self.rate > 0 and self.total else None
+
+
+class JobFile:
+    """The job's own side: keeps ``job.json`` up to date, a few times a second at most."""
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self.path = folder / JOB_JSON
+        now = time.time()
+        self.job = Job(run=folder.name, state=RUNNING, begun=now, updated=now, total=total, **_this_process())
+        self._begun, self._written = False, 0.0
+
+    def update(self, done: int, total: int, work: float) -> None:
+        now = time.time()
+        if not self._begun:
+            self._begun = True
+            self._change(work_at_start=work, begun=now)
+        self._change(done=done, total=total, work=work, updated=now)
+        if now - self._written > 0.25 or done == total:
+            self._write()
+
+    def finish(self, state: str, message: str = "") -> None:
+        self._change(state=state, message=message, updated=time.time())
+        self._write()
+
+    def _change(self, **changes: Any) -> None:
+        self.job = Job(**{**asdict(self.job), **changes})
+
+    def _write(self) -> None:
+        write_json(self.path, asdict(self.job), durable=False)
+        self._written = time.time()
+
+
+def _this_process() -> dict[str, Any]:
+    process = psutil.Process()
+    return {"pid": process.pid, "process_started": process.create_time()}
+
+
+def is_alive(pid: int, process_started: float) -> bool:
+    """Whether that very process runs; a zombie does not."""
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - process_started) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def read_job(folder: Path) -> Job | None:
+    """The job of a run, its state put right by whether the process lives; None if there never was one."""
+    try:
+        job = Job(**json.loads((folder / JOB_JSON).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    if job.live and not is_alive(job.pid, job.process_started):
+        last = _last_line(folder / JOB_LOG)
+        message = "the process ended without a word" + (f"; last in its log: {last}" if last else "")
+        return Job(**{**asdict(job), "state": DIED, "message": message})
+    return job
+
+
+def list_jobs(home: Path) -> list[Job]:
+    """All jobs of a home, the latest first."""
+    folders = (home / "runs").iterdir() if (home / "runs").is_dir() else ()
+    jobs = [job for folder in folders if (job := read_job(folder))]
+    return sorted(jobs, key=lambda job: job.begun, reverse=True)
+
+
+def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
+    """What to type after ``python -m hcache`` to extract this run."""
+    arguments = ["extract", spec.model, "--samples", str(spec.samples), "--steps", str(spec.steps)]
+    arguments += ["--seed", str(spec.seed), "--batch", str(spec.batch), "--dtype", spec.dtype]
+    arguments += ["--store-dtype", spec.store_dtype, "--eta", str(spec.eta)]
+    for site, policy in spec.store.items():
+        arguments += ["--store", f"{site}={policy}"]
+    if not spec.store:
+        arguments += ["--store", "h=none"]
+    return [*arguments, "--home", str(home)]
+
+
+def start(spec: RunSpec, home: Path) -> Job:
+    """Starts the extraction of a run in a process of its own, which outlives this one.
+
+    Raises:
+        RunBusyError: it is being extracted already.
+    """
+    folder = home / "runs" / spec.name
+    folder.mkdir(parents=True, exist_ok=True)
+    job = read_job(folder)
+    if job and job.live:
+        raise RunBusyError(f"{spec.name} is being extracted already, by process {job.pid}")
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with (folder / JOB_LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hcache", *extract_arguments(spec, home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+    now = time.time()
+    started = psutil.Process(process.pid).create_time()
+    job = Job(run=spec.name, state=STARTING, pid=process.pid, process_started=started, begun=now, updated=now,
+              total=spec.samples)  # fmt: skip
+    write_json(folder / JOB_JSON, asdict(job), durable=False)
+    return job
+
+
+def cancel(folder: Path) -> Job:
+    """Asks the job of a run to stop after its current step; what it has committed is kept.
+
+    Raises:
+        UsageError: nothing is extracting that run.
+    """
+    job = read_job(folder)
+    if not job or not job.live:
+        raise UsageError(f"{folder.name} is not being extracted; there is nothing to cancel")
+    os.kill(job.pid, signal.SIGTERM)
+    return job
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].split("\r")[-1].strip() if lines else ""

@@ -1,0 +1,1 @@
+"""Loading models and cutting their U-Nets in two."""

@@ -1,0 +1,157 @@
+"""What is asked for, as frozen data: sites, storage policies, runs. No torch, no files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .errors import UnknownSiteError, UsageError, did_you_mean
+
+FULL, POOLED, NONE = "full", "pooled", "none"
+POLICIES = (FULL, POOLED, NONE)
+STORE_DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True, order=True)
+class Member:
+    """One skip tensor: the ``index``-th, in order of consumption, that up block ``group - 1`` takes."""
+
+    group: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"skip.{self.group}.{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """A model's sites and their shapes (c, h, w), without the batch.
+
+    ``h`` is the bottleneck: the output of the whole mid block. ``skips[g - 1]`` are the shapes of skip group
+    ``g``, numbered from the bottleneck outward, in the order in which the up block consumes them. A model
+    without a U-Net has no ``h`` and no skips, and says why in ``without``.
+    """
+
+    x: tuple[int, int, int]
+    image: tuple[int, int, int]
+    h: tuple[int, int, int] | None
+    skips: tuple[tuple[tuple[int, int, int], ...], ...] = ()
+    parameters: int = 0
+    without: str = ""
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """``h`` and the skip groups, from the bottleneck outward."""
+        return (("h",) if self.h else ()) + tuple(f"skip.{g + 1}" for g in range(len(self.skips)))
+
+    def members(self, site: str) -> tuple[str, ...]:
+        """The tensors a site stands for: ``h`` -> h; ``skip.2`` -> skip.2.0, skip.2.1, ...; ``skip.2.0`` -> itself."""
+        if site == "h" and self.h:
+            return ("h",)
+        match = re.fullmatch(r"skip\.(\d+)(?:\.(\d+))?", site)
+        if match and 1 <= int(match[1]) <= len(self.skips):
+            group, count = int(match[1]), len(self.skips[int(match[1]) - 1])
+            if match[2] is None:
+                return tuple(str(Member(group, i)) for i in range(count))
+            if int(match[2]) < count:
+                return (site,)
+        raise UnknownSiteError(f"no site {site!r} in this model{did_you_mean(site, self.sites)}")
+
+    def shape(self, member: str) -> tuple[int, int, int]:
+        """The shape (c, h, w) of one tensor: ``h`` or ``skip.<g>.<i>``."""
+        if member == "h" and self.h:
+            return self.h
+        (member,) = self.members(member)
+        _, group, index = member.split(".")
+        return self.skips[int(group) - 1][int(index)]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Anatomy:
+        return cls(
+            x=tuple(data["x"]),
+            image=tuple(data["image"]),
+            h=tuple(data["h"]) if data["h"] else None,
+            skips=tuple(tuple(tuple(shape) for shape in group) for group in data["skips"]),
+            parameters=data["parameters"],
+            without=data["without"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One extraction, up to how many samples of it there are.
+
+    Sample ``i`` starts from the noise of seed ``seed + i``. ``store`` maps sites to ``full``, ``pooled`` (mean
+    over space) or ``none``; a site not named is not stored. Two specs that differ in anything but ``samples`` and
+    ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond rounding.
+    """
+
+    model: str
+    samples: int
+    steps: int
+    seed: int = 0
+    eta: float = 0.0
+    store: Mapping[str, str] = field(default_factory=lambda: {"h": FULL})
+    store_dtype: str = "float16"
+    dtype: str = "float32"
+    batch: int = 8
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "steps", "batch"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise UsageError(f"seed must be 0 or more, got {self.seed}")
+        if not 0 <= self.eta <= 1:
+            raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {self.eta}")
+        if self.store_dtype not in STORE_DTYPES:
+            raise UsageError(f"store dtype must be one of {', '.join(STORE_DTYPES)}, got {self.store_dtype!r}")
+        for site, policy in self.store.items():
+            if policy not in POLICIES:
+                raise UsageError(f"what to store of {site} must be one of {', '.join(POLICIES)}, got {policy!r}")
+        kept = {site: policy for site, policy in sorted(self.store.items()) if policy != NONE}
+        object.__setattr__(self, "store", kept)
+
+    def check(self, anatomy: Anatomy) -> RunSpec:
+        """Itself, once every site it names is one of the model's."""
+        for site in self.store:
+            if site not in anatomy.sites:
+                raise UnknownSiteError(f"no site {site!r} in {self.model}{did_you_mean(site, anatomy.sites)}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Hex digits that name this run: over all that decides what a sample is and what is kept of it."""
+        identity = {k: v for k, v in asdict(self).items() if k not in ("samples", "batch")}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+    @property
+    def name(self) -> str:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "model"
+        return f"{stem}-{self.digest}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
+        return cls(**data)
+
+
+def parse_store(items: Iterable[str]) -> dict[str, str]:
+    """``["h=full", "skip.2=pooled"]`` as a mapping; a bare site means ``full``."""
+    store: dict[str, str] = {}
+    for item in items:
+        site, _, policy = item.partition("=")
+        if site in store:
+            raise UsageError(f"--store names {site} twice; give each site once")
+        store[site] = policy or FULL
+    return store

@@ -1,0 +1,90 @@
+"""Cached loading for pages. What is large is shared between sessions, read-only, and bounded in number.
+
+Everything is keyed by the run's folder and how many samples it held, so a growing run is read anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from ..analysis.pca import PCA, principal_components
+from ..cache.reading import Run, open_run
+from ..figures.pictures import data_uri
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+    from ..specs import Anatomy
+
+_loading = threading.Lock()
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
+    """All samples of a run at one step (n, d), read-only."""
+    found = open_run(folder).matrix(site, step)[:samples]
+    found.setflags(write=False)
+    return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def picture_uris(folder: str, samples: int) -> list[str]:
+    """The run's pictures as data addresses."""
+    return [data_uri(picture) for picture in open_run(folder).images[:samples]]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def components(folder: str, samples: int, site: str, step: int) -> PCA:
+    return principal_components(matrix(folder, samples, site, step))
+
+
+def matrix_of(run: Run, site: str, step: int) -> np.ndarray:
+    return matrix(str(run.folder), len(run), site, step)
+
+
+def components_of(run: Run, site: str, step: int) -> PCA:
+    return components(str(run.folder), len(run), site, step)
+
+
+def uris_of(run: Run) -> list[str]:
+    return picture_uris(str(run.folder), len(run))
+
+
+def model(name: str) -> Model:
+    """The model, loaded once for all sessions. Callable from any thread."""
+    with _loading:
+        return _load(name)
+
+
+@lru_cache(maxsize=2)
+def _load(name: str) -> Model:
+    from ..models.loading import load_model
+
+    return load_model(name)
+
+
+@st.cache_data(show_spinner="Reading the model's configuration …")
+def anatomy(name: str) -> Anatomy:
+    """A model's sites, from its configuration alone."""
+    from ..models.loading import load_anatomy
+
+    return load_anatomy(name)
+
+
+def labels_of(run: Run) -> dict[str, np.ndarray]:
+    """All labels of a run by name; those of several sets by ``set/name``."""
+    sets = run.labels
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    return {f"{set_name}/{name}": values for set_name, labels in sets.items() for name, values in labels.items()}
+
+
+def home_is_empty(home: Path) -> bool:
+    """Whether nobody has ever extracted anything here."""
+    runs = home / "runs"
+    return not any(path.is_dir() for path in runs.iterdir()) if runs.is_dir() else True

@@ -1,0 +1,83 @@
+"""Gallery: the finished pictures with their labels; one of them in full."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from ...cache.reading import Run
+from ...figures.pictures import png_bytes
+from ...figures.strips import draw_film
+from .. import loaders, state
+from ..grid import picture_grid
+
+PER_PAGE = 128
+
+
+def gallery_panel(run: Run) -> None:
+    """Pictures sorted and filtered by a label, a page of them at a time; a click chooses one."""
+    labels = loaders.labels_of(run)
+    order, values = _sorted_rows(run, labels)
+    pages = max(1, -(-len(order) // PER_PAGE))
+    page = state.slider("Page", "page", 1, pages, 1) - 1
+    rows = order[page * PER_PAGE : (page + 1) * PER_PAGE]
+    ids, uris = run.sample_ids, loaders.uris_of(run)
+    captions = [f"{ids[r]}" if values is None else f"{ids[r]} · {values[r]:.2f}" for r in rows]
+    chosen = int(state.recall("sample", int(ids[0]), int))
+    st.caption(f"{len(order)} of {len(run)} samples. Click one for its trajectory and labels.")
+    picked = picture_grid("gallery", ids[rows], [uris[r] for r in rows], captions, chosen=chosen)
+    if picked is not None and picked != chosen:
+        state.choose("sample", picked)
+        st.rerun()
+
+
+def sample_panel(run: Run) -> None:
+    """The chosen sample: its picture, its predicted x_0 over the steps, all its labels."""
+    ids = run.sample_ids
+    sample = state.sample("Sample", "sample", ids, int(ids[0]))
+    row = run.position(sample)
+    left, right = st.columns([1, 3])
+    left.image(png_bytes(run.images[row]), caption=f"sample {sample}, seed {run.seed(sample)}", width="stretch")
+    with right:
+        labels = loaders.labels_of(run)
+        if labels:
+            st.dataframe(_label_table(labels, row), hide_index=True, width="stretch")
+        else:
+            st.caption("This model has no attribute reader, so its samples have no labels.")
+    st.markdown("**Predicted x_0 over the steps**, from most noise to the finished picture")
+    film = run.trajectory(sample)
+    st.html(draw_film(film, [f"{i} · t={t}" for i, t in enumerate(run.timesteps)]))
+
+
+def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows to show, in order, and the values they were sorted by."""
+    sort, direction, low_high = st.columns([2, 1, 3], vertical_alignment="bottom")
+    with sort:
+        name = state.select("Sort and filter by", "sort", ["sample", *labels])
+    if name == "sample":
+        return np.arange(len(run)), None
+    values = labels[name]
+    with direction:
+        descending = state.select("Order", "order", ["highest first", "lowest first"]) == "highest first"
+    finite = values[np.isfinite(values)]
+    low, high = (float(np.floor(finite.min() * 100) / 100), float(np.ceil(finite.max() * 100) / 100))
+    with low_high:
+        chosen = st.slider(f"Show {name.replace('_', ' ')} from, to", low, high, (low, high), key=f"filter-{name}")
+    rows = np.flatnonzero((values >= chosen[0]) & (values <= chosen[1]))
+    order = np.argsort(values[rows], kind="stable")
+    return rows[order[::-1] if descending else order], values
+
+
+def _label_table(labels: dict[str, np.ndarray], row: int) -> pd.DataFrame:
+    """Every label of a sample, and where it stands among all samples."""
+    return pd.DataFrame(
+        [
+            {
+                "label": name.replace("_", " "),
+                "value": round(float(values[row]), 3),
+                "higher than": f"{np.mean(values < values[row]):.0%} of samples",
+            }
+            for name, values in labels.items()
+        ]
+    )

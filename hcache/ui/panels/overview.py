@@ -1,0 +1,75 @@
+"""Overview: the runs of this home, and the anatomy of the chosen run's model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from ...cache.layout import run_names
+from ...cache.plan import format_bytes, site_bytes
+from ...cache.reading import Run, open_run
+from ...cli.commands import run_state
+from ...errors import HcacheError
+from ...figures.unet import draw_anatomy
+from ...specs import FULL
+
+INTRODUCTION = """
+A diffusion **U-Net** is cut in two at its bottleneck. What passes the cut is **h**, the bottleneck's activation, whose
+space is the *h-space* in which directions such as *smile* have been found, and the **skip groups**, which carry the
+encoder's activations past it. hcache has stored them for every sample and step of the runs below; the other pages show what
+is readable there, what moves the picture, and what does not.
+"""
+
+
+def introduction_panel() -> None:
+    st.markdown(INTRODUCTION)
+
+
+def runs_panel(home: Path) -> None:
+    """A row a run; one that cannot be read is shown with the reason."""
+    rows, broken = [], []
+    for name in run_names(home):
+        try:
+            run = open_run(home / "runs" / name)
+        except HcacheError as error:
+            broken.append(f"{name}: {error}")
+            continue
+        rows.append(
+            {
+                "run": name,
+                "model": run.spec.model,
+                "samples": f"{len(run)} of {run.spec.samples}",
+                "steps": run.spec.steps,
+                "on disk": format_bytes(run.bytes),
+                "state": run_state(run.folder, run),
+                "created": run.provenance["created"].replace("T", " ")[:16],
+            }
+        )
+    st.subheader("Runs")
+    if rows:
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    for line in broken:
+        st.error(line)
+    st.caption(f"Home: {home}")
+
+
+def anatomy_panel(run: Run) -> None:
+    """The U of the run's model, with what this run stores of each site."""
+    anatomy = run.anatomy
+    st.subheader(f"Anatomy of {run.spec.model}")
+    st.image(draw_anatomy(anatomy, run.spec.store), width="stretch")
+    total = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites)
+    st.caption(
+        f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16; all "
+        "sites in full "
+        f"would be {format_bytes(total)}, or {format_bytes(total * run.spec.steps)} a sample over "
+        f"{run.spec.steps} steps. "
+        "Green: stored in full. Orange: stored as its mean over space. Dashed: not stored, computed again when needed."
+    )
+
+
+def provenance_panel(run: Run) -> None:
+    with st.expander("What made this run"):
+        st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)

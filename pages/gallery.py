@@ -1,0 +1,6 @@
+from hcache.ui.frame import run_page
+from hcache.ui.panels import gallery
+
+with run_page("Gallery") as run:
+    gallery.gallery_panel(run)
+    gallery.sample_panel(run)
