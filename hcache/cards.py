@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .errors import UnknownModelError, did_you_mean
+from .errors import ModelError, UnknownModelError, did_you_mean
 from .specs import RunSpec
 
 PACKAGE = Path(__file__).parent
@@ -93,6 +93,19 @@ def pin_weights(spec: RunSpec) -> RunSpec:
     """The spec with the digest of the weights it will run, so that a retrained model makes another run."""
     folder = find_card(spec.model).folder
     return dataclasses.replace(spec, weights=weights_digest(folder) if folder else "")
+
+
+def check_weights(spec: RunSpec) -> None:
+    """Makes sure that the model on disk is still the one a run was extracted from.
+
+    Raises:
+        ModelError: its weights are others now, so cached and computed activations would not belong together.
+    """
+    if spec.weights and pin_weights(spec).weights != spec.weights:
+        raise ModelError(
+            f"the weights of {spec.model} have changed since this run was extracted, so its cache does not belong to "
+            "them; extract it again"
+        )
 
 
 def default_spec(model: str, **changes: Any) -> RunSpec:

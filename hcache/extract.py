@@ -147,9 +147,9 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path) -> RunSpec:
     path = folder / RUN_JSON
     if path.exists():
         earlier = open_run(folder).spec
-        if spec.samples <= earlier.samples:
-            return earlier
         spec = dataclasses.replace(spec, batch=earlier.batch)
+        if spec.samples <= earlier.samples:
+            return spec
     schedule = make_schedule(model.scheduler, spec.steps)
     description = {
         "schema": SCHEMA,

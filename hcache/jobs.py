@@ -123,6 +123,16 @@ def list_jobs(home: Path) -> list[Job]:
     return sorted(jobs, key=lambda job: job.begun, reverse=True)
 
 
+def run_state(folder: Path, complete: bool) -> str:
+    """``complete``, else what the run's job is doing or came to, else ``partial``."""
+    job = read_job(folder)
+    if job and job.live:
+        return job.state
+    if complete:
+        return "complete"
+    return job.state if job and job.state != DONE else "partial"
+
+
 def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
     """What to type after ``python -m hcache`` to extract this run."""
     arguments = ["extract", spec.model, "--samples", str(spec.samples), "--steps", str(spec.steps)]
@@ -174,7 +184,10 @@ def cancel(folder: Path) -> Job:
     job = read_job(folder)
     if not job or not job.live:
         raise UsageError(f"{folder.name} is not being extracted; there is nothing to cancel")
-    os.kill(job.pid, signal.SIGTERM)
+    try:
+        os.kill(job.pid, signal.SIGTERM)
+    except ProcessLookupError as error:
+        raise UsageError(f"{folder.name} has just ended; there is nothing to cancel") from error
     return job
 
 

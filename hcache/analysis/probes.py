@@ -24,12 +24,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from ..errors import AnalysisError
 
 R2, AUC = "R²", "AUC"
 PENALTIES = np.logspace(-3, 4, 8)
 """Ridge penalties, relative to the mean squared score of the training samples."""
+
+SMALL = 256
+"""Up to so many samples, the linear algebra of a probe is done on one thread."""
 
 MOST_COMPONENTS = 64
 """Logistic probes see no more principal scores than this: the rest hold little variance and cost time."""
@@ -94,14 +98,17 @@ def probe_map(
         labels: (n,), continuous or binary.
     """
     target, metric = check_labels(labels, folds)
+    # Small matrices gain nothing from more threads, and lose much where another process wants the cores.
+    threads = 1 if len(target) <= SMALL else None
     permuted = np.random.default_rng(seed).permutation(target)
     scores = np.full((len(sites), len(steps)), np.nan)
     shuffled = scores.copy()
     for i, site in enumerate(sites):
         for j, step in enumerate(steps):
-            gram = gram_matrix(matrix(site, step))
-            scores[i, j] = cross_validate(gram, target, metric, folds, seed)
-            shuffled[i, j] = cross_validate(gram, permuted, metric, folds, seed)
+            with threadpool_limits(threads):
+                gram = gram_matrix(matrix(site, step))
+                scores[i, j] = cross_validate(gram, target, metric, folds, seed)
+                shuffled[i, j] = cross_validate(gram, permuted, metric, folds, seed)
             yield (i * len(steps) + j + 1) / (len(sites) * len(steps))
     return ProbeMap(
         sites=tuple(sites), metric=metric, scores=scores, shuffled=shuffled, samples=len(labels), folds=folds

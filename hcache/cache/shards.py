@@ -70,7 +70,7 @@ class ShardWriter:
 
     def write_labels(self, label_set: str, labels: Mapping[str, np.ndarray]) -> None:
         """Named values (n,) a sample, as float32."""
-        group = self._file.require_group(f"{LABELS}/{label_set}")
+        group = self._file.create_group(f"{LABELS}/{label_set}", track_order=True)
         for name, values in labels.items():
             group.create_dataset(name, data=np.asarray(values, np.float32))
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import Plan, format_bytes, make_plan, site_bytes
 from ..cache.reading import Run, open_run
 from ..cards import default_spec, find_card, load_cards
-from ..errors import HcacheError, Interrupted
+from ..errors import HcacheError, Interrupted, RunBusyError
 from ..specs import FULL, POOLED, RunSpec, parse_store
 
 
@@ -88,13 +87,13 @@ def extract(arguments: argparse.Namespace) -> Result:
     spec = spec_of(arguments)
     home = writable_home(arguments.home)
     folder = home / "runs" / spec.name
-    folder.mkdir(parents=True, exist_ok=True)
     with interruptible() as stopped:
         from ..extract import extract as run_extraction
         from ..models.loading import load_model
 
         model = load_model(spec.model, device=arguments.device, dtype=spec.dtype)
         spec.check(model.anatomy)
+        folder.mkdir(parents=True, exist_ok=True)
         job = jobs.JobFile(folder, spec.samples)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
 
@@ -108,6 +107,8 @@ def extract(arguments: argparse.Namespace) -> Result:
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise
+            except RunBusyError:
+                raise  # job.json is the other process's to write
             except HcacheError as error:
                 job.finish(jobs.FAILED, str(error))
                 raise
@@ -151,18 +152,8 @@ def info(arguments: argparse.Namespace) -> Result:
 
 def run_facts(run: Run) -> dict[str, Any]:
     return {"name": run.name, "model": run.spec.model, "samples": len(run), "of": run.spec.samples,
-            "steps": run.spec.steps, "bytes": run.bytes, "state": run_state(run.folder, run),
+            "steps": run.spec.steps, "bytes": run.bytes, "state": jobs.run_state(run.folder, run.complete),
             "folder": str(run.folder)}  # fmt: skip
-
-
-def run_state(folder: Path, run: Run) -> str:
-    """``complete``, else what its job is doing, else ``partial``."""
-    job = jobs.read_job(folder)
-    if job and job.live:
-        return job.state
-    if run.complete:
-        return "complete"
-    return job.state if job and job.state != jobs.DONE else "partial"
 
 
 def cancel(arguments: argparse.Namespace) -> Result:

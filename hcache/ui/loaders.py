@@ -15,6 +15,7 @@ import streamlit as st
 
 from ..analysis.pca import PCA, principal_components
 from ..cache.reading import Run, open_run
+from ..cards import check_weights
 from ..figures.pictures import data_uri
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ def uris_of(run: Run) -> list[str]:
     return picture_uris(str(run.folder), len(run))
 
 
-def model(name: str) -> Model:
-    """The model, loaded once for all sessions. Callable from any thread."""
+def model_of(run: Run) -> Model:
+    """The model of a run, loaded once for all sessions. Callable from any thread."""
+    check_weights(run.spec)
     with _loading:
-        return _load(name)
+        return _load(run.spec.model)
 
 
 @lru_cache(maxsize=2)

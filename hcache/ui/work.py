@@ -82,11 +82,14 @@ def run_button(
                 del results[next(iter(results))]
         elif work.error:
             notes[name] = (asked, work.error)
-    busy = name in works
-    if st.button(label, key=f"run-{name}", type="primary", disabled=busy or question in results, **options):
+
+    def begin() -> None:
         works[name] = (question, Work(make))
         notes.pop(name, None)
-        busy = True
+
+    busy = name in works
+    idle = busy or question in results
+    st.button(label, key=f"run-{name}", type="primary", disabled=idle, on_click=begin, **options)
     if busy:
         _watch(name)
     elif name in notes and notes[name][0] == question:

@@ -140,7 +140,7 @@ def _render(
 ) -> Generator[float, None, tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]]:
     from ...edits.render import render_moved
 
-    model = loaders.model(run.spec.model)
+    model = loaders.model_of(run)
     pictures: dict[str, np.ndarray] = {}
     for i, (method, asymmetric) in enumerate((("symmetric", False), ("asymmetric", True))):
         steps = render_moved(model, run, [sample] * len(STRENGTHS), direction, STRENGTHS, window, asymmetric)
@@ -167,8 +167,8 @@ def _preview(run: Run, sample: int, step: int, direction: Direction, strength: f
     from ...features import Features
     from ...sampling.loop import Moment, predict
 
-    model = loaders.model(run.spec.model)
-    features, x_t, before = _preview_start(str(run.folder), run.spec.model, sample, step)
+    model = loaders.model_of(run)
+    features, x_t, before = _preview_start(str(run.folder), sample, step)
     shift = Shift(direction, [strength], Window(first=0, last=run.spec.steps - 1), model.device)
     moved: Features = shift(features, Moment(index=step, t=run.timesteps[step]))
     with torch.inference_mode():
@@ -177,12 +177,13 @@ def _preview(run: Run, sample: int, step: int, direction: Direction, strength: f
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _preview_start(folder: str, model_name: str, sample: int, step: int) -> tuple[Any, Any, np.ndarray]:
+def _preview_start(folder: str, sample: int, step: int) -> tuple[Any, Any, np.ndarray]:
     """Features, x_t and predicted picture of a sample at a step, read (and what is not stored, computed) once."""
     from ...cache.reading import open_run
     from ...edits.cached import cached_features, cached_x
     from ...sampling.loop import predict
 
-    model, run = loaders.model(model_name), open_run(folder)
+    run = open_run(folder)
+    model = loaders.model_of(run)
     features, x_t = cached_features(model, run, sample, step), cached_x(model, run, sample, step)
     return features, x_t, model.to_images(predict(model, features, x_t, step, run.spec.steps)).numpy()[0]

@@ -10,11 +10,12 @@ import streamlit as st
 
 from ... import jobs
 from ...cache.plan import Plan, format_bytes, make_plan
+from ...cache.reading import open_run
 from ...cards import default_spec, find_card, load_cards
 from ...errors import HcacheError
 from ...specs import NONE, POLICIES, Anatomy, RunSpec
 from .. import state
-from ..frame import describe_job
+from ..frame import describe_job, format_seconds
 
 OTHER = "another folder or hub id …"
 
@@ -54,10 +55,13 @@ def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
     """Bytes by part and in total, and the same run as a command."""
     plan = make_plan(spec, anatomy)
     free = shutil.disk_usage(home).free
-    left, middle, right = st.columns(3)
-    left.metric("Total", format_bytes(plan.total))
-    middle.metric("A sample", format_bytes(plan.total / plan.samples))
-    right.metric("Free on this disk", format_bytes(free))
+    seconds = _expected_seconds(spec, home)
+    total, sample, disk, duration = st.columns(4)
+    total.metric("Total", format_bytes(plan.total))
+    sample.metric("A sample", format_bytes(plan.total / plan.samples))
+    disk.metric("Free on this disk", format_bytes(free))
+    known = "unknown" if seconds is None else format_seconds(seconds)
+    duration.metric("Time", known, help="At the rate of the last extraction of this model in this home.")
     with st.expander("Where the bytes go"):
         names = {"x": "x_t of every step (float32)", "x_0": "predicted x_0 of every step (small, uint8)",
                  "image": "finished pictures", "overhead": "HDF5's own"}  # fmt: skip
@@ -68,6 +72,18 @@ def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
         st.dataframe(pd.DataFrame(rows), hide_index=True)
     st.code("python -m hcache " + " ".join(jobs.extract_arguments(spec, home)), language="bash", wrap_lines=True)
     return plan
+
+
+def _expected_seconds(spec: RunSpec, home: Path) -> float | None:
+    """How long it would take at the rate of the last job of this model; None if there was none."""
+    for job in jobs.list_jobs(home):
+        try:
+            earlier = open_run(home / "runs" / job.run).spec
+        except HcacheError:
+            continue
+        if earlier.model == spec.model and job.rate > 0:
+            return spec.samples * spec.steps / (job.rate * earlier.steps)
+    return None
 
 
 def start_panel(spec: RunSpec, plan: Plan, home: Path) -> None:

@@ -62,6 +62,8 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
         descending = state.select("Order", "order", ["highest first", "lowest first"]) == "highest first"
     finite = values[np.isfinite(values)]
     low, high = (float(np.floor(finite.min() * 100) / 100), float(np.ceil(finite.max() * 100) / 100))
+    if low >= high:
+        return np.flatnonzero(np.isfinite(values)), values
     with low_high:
         chosen = st.slider(f"Show {name.replace('_', ' ')} from, to", low, high, (low, high), key=f"filter-{name}")
     rows = np.flatnonzero((values >= chosen[0]) & (values <= chosen[1]))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from ... import jobs
 from ...cache.layout import run_names
 from ...cache.plan import format_bytes, site_bytes
 from ...cache.reading import Run, open_run
-from ...cli.commands import run_state
 from ...errors import HcacheError
 from ...figures.unet import draw_anatomy
 from ...specs import FULL
@@ -18,8 +18,8 @@ from ...specs import FULL
 INTRODUCTION = """
 A diffusion **U-Net** is cut in two at its bottleneck. What passes the cut is **h**, the bottleneck's activation, whose
 space is the *h-space* in which directions such as *smile* have been found, and the **skip groups**, which carry the
-encoder's activations past it. hcache has stored them for every sample and step of the runs below; the other pages show what
-is readable there, what moves the picture, and what does not.
+encoder's activations past it. hcache has stored them for every sample and step of the runs below; the other pages show
+what is readable there, what moves the picture, and what does not.
 """
 
 
@@ -43,7 +43,7 @@ def runs_panel(home: Path) -> None:
                 "samples": f"{len(run)} of {run.spec.samples}",
                 "steps": run.spec.steps,
                 "on disk": format_bytes(run.bytes),
-                "state": run_state(run.folder, run),
+                "state": jobs.run_state(run.folder, run.complete),
                 "created": run.provenance["created"].replace("T", " ")[:16],
             }
         )

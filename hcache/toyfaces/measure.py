@@ -1,0 +1,180 @@
+"""Measures what the model card states. Every number in it comes out of this command.
+
+    python -m hcache.toyfaces.measure --work DIR [--samples 512] [--unseen 64]
+
+Writes ``facts.json`` and ``sheet.png`` (the first 64 samples, not picked) into ``--work``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.linalg import sqrtm
+from scipy.stats import ks_2samp
+from tqdm import tqdm
+
+from ..cache.layout import writable_home
+from ..cache.reading import Run
+from ..cards import default_spec
+from ..directions.direction import Direction, random_direction
+from ..directions.naive import naive_direction, top_samples
+from ..edits.shift import Shift
+from ..edits.window import Window
+from ..extract import extract
+from ..models.loading import load_model
+from ..models.model import Model
+from ..sampling.loop import Edit, denoise
+from .drawing import draw_dataset
+from .factors import BINARY, FACTORS, NAMES
+from .reader import load_reader, read, read_features, to_tensor
+from .train import HELD_OUT, degrade
+
+MODEL = "toyfaces-ddpm-64"
+ATTRIBUTES = ("yaw", "hair_colour", "smile", "glasses")
+STRENGTHS = (1.0, 2.0, 4.0)
+UNSEEN_SEED = 1_000_000
+
+
+def sample_images(
+    model: Model, seeds: Sequence[int], steps: int, edit: Edit | None = None, batch: int = 16, text: str = "sampling"
+) -> np.ndarray:
+    """Finished pictures (n, 64, 64, 3) uint8, edited asymmetrically if there is an edit."""
+    parts = []
+    for i in tqdm(range(0, len(seeds), batch), desc=text):
+        for step in denoise(model, seeds[i : i + batch], steps, edit=edit, asymmetric=True):
+            x = step.x_next
+        parts.append(model.to_images(x).numpy())
+    return np.concatenate(parts)
+
+
+def reader_accuracy(count: int = 2000) -> dict[str, dict[str, float]]:
+    """R² (accuracy for binary factors) of the reader on held-out drawings, as drawn and mildly blurred and noisy."""
+    images, factors = draw_dataset(range(HELD_OUT, HELD_OUT + count))
+    reader, rng = load_reader(), torch.Generator().manual_seed(0)
+    clean = to_tensor(images)
+    with torch.inference_mode():
+        readings = {
+            "clean": torch.cat([reader(part) for part in clean.split(250)]).numpy(),
+            "degraded": torch.cat([reader(degrade(part, rng)) for part in clean.split(250)]).numpy(),
+        }
+    return {
+        kind: {name: _accuracy(factors[:, i], values[:, i], name) for i, name in enumerate(NAMES)}
+        for kind, values in readings.items()
+    }
+
+
+def _accuracy(truth: np.ndarray, reading: np.ndarray, name: str) -> float:
+    if name in BINARY:
+        return float(((reading > 0.5) == (truth > 0.5)).mean())
+    return float(1 - np.square(reading - truth).sum() / np.square(truth - truth.mean()).sum())
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between two sets of features (n, d), taken as normal.
+
+    References:
+        GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel, Ramsauer,
+        Unterthiner, Nessler, Hochreiter, 2017), https://arxiv.org/abs/1706.08500
+    """
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = sqrtm(cov_a @ cov_b).real
+    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a + cov_b - 2 * root))
+
+
+def compare_with_data(images: np.ndarray) -> dict[str, Any]:
+    """How the samples' readings and features stand to those of as many drawings."""
+    n = len(images)
+    drawings, _ = draw_dataset(range(HELD_OUT, HELD_OUT + 2 * n))
+    ours, theirs = read(images), read(drawings)
+    features = read_features(drawings)
+    return {
+        "samples": n,
+        "ks": {name: float(ks_2samp(ours[name], theirs[name]).statistic) for name in NAMES},
+        "share_with_glasses": float((ours["glasses"] > 0.5).mean()),
+        "spread": {name: [float(ours[name].std()), float(theirs[name].std())] for name in NAMES},
+        "frechet": frechet_distance(read_features(images), features[:n]),
+        "frechet_of_data_halves": frechet_distance(features[:n], features[n:]),
+    }
+
+
+def direction_effects(model: Model, run: Run, unseen: int, positives: int, work: Path) -> dict[str, Any]:
+    """What the naive directions do to the readings of samples that had no part in fitting them.
+
+    Every entry: the mean change of every reading, in its own spread over the run, with a 95 % bootstrap interval
+    over samples. Beside the naive directions stand random directions of equal length and directions fitted in the
+    same way to randomly chosen positives.
+    """
+    seeds = [UNSEEN_SEED + i for i in range(unseen)]
+    labels = run.labels["toyfaces"]
+    spreads = {name: float(values.std()) for name, values in labels.items()}
+    before = read(sample_images(model, seeds, run.spec.steps, text="unedited"))
+    effects: dict[str, Any] = {}
+
+    def measure(name: str, direction: Direction, strengths: Sequence[float]) -> None:
+        for strength in strengths:
+            window = Window(first=0, last=run.spec.steps - 1)
+            shift = Shift(direction, [strength], window, model.device)
+            text = f"{name} {strength:+g}"
+            images = sample_images(model, seeds, run.spec.steps, shift, text=text)
+            Image.fromarray(np.concatenate(list(images[:16]), 1)).save(work / f"{text.replace(' ', '')}.png")
+            after = read(images)
+            effects.setdefault(name, {})[f"{strength:g}"] = {
+                factor: _mean_change(before[factor], after[factor], spreads[factor]) for factor in NAMES
+            }
+            (work / "effects.json").write_text(json.dumps(effects, indent=1))
+
+    for attribute in ATTRIBUTES:
+        measure(attribute, naive_direction(run, top_samples(run, labels[attribute], positives)), STRENGTHS)
+    sigma = naive_direction(run, [int(i) for i in run.sample_ids[:2]]).sigma
+    for seed in range(2):
+        measure(f"random {seed}", random_direction(sigma, seed), STRENGTHS[-1:])
+    chosen = np.random.default_rng(0).choice(run.sample_ids, positives, replace=False)
+    measure("random positives", naive_direction(run, [int(i) for i in chosen]), STRENGTHS[-1:])
+    return effects
+
+
+def _mean_change(before: np.ndarray, after: np.ndarray, spread: float, repeats: int = 2000) -> list[float]:
+    """Mean of the change in spreads, and its 95 % bootstrap interval."""
+    change = (after - before) / spread
+    rows = np.random.default_rng(0).integers(0, len(change), (repeats, len(change)))
+    low, high = np.quantile(change[rows].mean(1), (0.025, 0.975))
+    return [float(change.mean()), float(low), float(high)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.measure", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=512, help="samples to hold against the data")
+    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of these")
+    parser.add_argument("--fit", type=int, default=256, help="samples to fit directions on, at 20 steps")
+    parser.add_argument("--positives", type=int, default=32)
+    parser.add_argument("--unseen", type=int, default=64, help="samples to try the directions on")
+    args = parser.parse_args(argv)
+    args.work.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    model = load_model(MODEL)
+    facts: dict[str, Any] = {"reader": reader_accuracy()}
+    images = sample_images(model, range(args.samples), args.steps)
+    side = [np.concatenate(list(images[i : i + 8]), 1) for i in range(0, min(64, len(images)), 8)]
+    Image.fromarray(np.concatenate(side)).save(args.work / "sheet.png")
+    facts["data"] = compare_with_data(images)
+    spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
+    run = extract(model, spec, writable_home(args.work / "home"))
+    facts["directions"] = direction_effects(model, run, args.unseen, args.positives, args.work)
+    facts["settings"] = {key: str(value) for key, value in vars(args).items() if key != "work"}
+    facts["factors"] = [factor.name for factor in FACTORS]
+    facts["seconds"] = time.monotonic() - began
+    (args.work / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What every test stands on: a home of its own, and a tiny model with a tiny run, made once."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors are faster on one thread
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def isolated_home(tmp_path, monkeypatch):
+    """No test reads or writes the user's own home; this one does not exist yet."""
+    home = tmp_path / "isolated home"
+    monkeypatch.setenv("HCACHE_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A saved pipeline of three levels on 16 x 16 pixels, in a folder whose path has a space in it."""
+    from tiny import make_unet, save_pipeline
+
+    return save_pipeline(tmp_path_factory.mktemp("tiny models") / "tiny", make_unet())
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder):
+    from hcache.models.loading import load_model
+
+    return load_model(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny_folder):
+    """12 samples in shards of 5, 5 and 2; 4 steps; h and skip.1 in full, skip.2 and skip.3 pooled."""
+    from hcache.cards import default_spec
+
+    store = {"h": "full", "skip.1": "full", "skip.2": "pooled", "skip.3": "pooled"}
+    return default_spec(str(tiny_folder), samples=12, steps=4, batch=5, store=store)
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("tiny home")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_model, tiny_spec, tiny_home):
+    """The extraction of ``tiny_spec``. Shared by all tests: who wants to change it takes ``copied_run``."""
+    from hcache.extract import extract
+
+    return extract(tiny_model, tiny_spec, tiny_home)
+
+
+@pytest.fixture
+def copied_run(tiny_run, tmp_path):
+    """A copy of the tiny run in a home of its own, ``<tmp_path>/copy``, to be spoilt."""
+    import shutil
+
+    from hcache.cache.reading import open_run
+
+    shutil.copytree(tiny_run.folder, tmp_path / "copy" / "runs" / tiny_run.name)
+    return open_run(tiny_run.name, tmp_path / "copy")

@@ -1,0 +1,217 @@
+"""The whole path in a real browser: empty home, demo run, every page, a screenshot of each in ``artefacts/``."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hcache import jobs
+
+ROOT = Path(__file__).parent.parent
+SCREENSHOTS = ROOT / "artefacts"
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        message = "no browser: install Debian's chromium, or Google Chrome, to run these tests"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """An empty home, and no job left behind in it."""
+    folder = tmp_path_factory.mktemp("empty home")
+    yield folder
+    for job in jobs.list_jobs(folder):
+        if job.live:
+            psutil.Process(job.pid).kill()
+
+
+@pytest.fixture(scope="module")
+def server(home):
+    """The dashboard on a free port of this machine, as a user starts it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
+    log = (home.parent / "server.log").open("w")
+    process = subprocess.Popen(
+        [*command, "--server.fileWatcherType", "none"],
+        cwd=ROOT, env={**os.environ, "HCACHE_HOME": str(home)}, stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not _healthy(address):
+        time.sleep(0.2)
+    yield address
+    process.terminate()
+    process.wait(10)
+    log.close()
+
+
+def _healthy(address):
+    try:
+        return urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read() == b"ok"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    yield page
+    context.close()
+
+
+def settle(page):
+    """Waits until the script has ended and nothing is being drawn, for a quarter of a second."""
+    page.wait_for_function(
+        """() => {
+          const app = document.querySelector('[data-testid=stApp]');
+          const idle = app && app.dataset.testScriptState === 'notRunning'
+            && app.dataset.testConnectionState === 'CONNECTED'
+            && !document.querySelector('[data-testid=stSpinner], [data-testid=stSkeleton]');
+          if (!idle) { window.idleSince = null; return false; }
+          window.idleSince ??= Date.now();
+          return Date.now() - window.idleSince > 250;
+        }"""
+    )
+    assert page.locator("[data-testid=stException]").count() == 0, page.locator(
+        "[data-testid=stException]"
+    ).inner_text()
+
+
+def shoot(page, name):
+    """A screenshot of the whole page: the window grows to the height of what is in it."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": 1366, "height": min(max(768, height + 20), 3000)})
+    page.wait_for_timeout(500)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    page.set_viewport_size({"width": 1366, "height": 768})
+
+
+def visit(page, name):
+    """Another page by the sidebar, as a user goes there."""
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("heading", name=name, exact=True).wait_for()
+    settle(page)
+
+
+def test_an_empty_home_fills_with_the_demo(page, server):
+    page.goto(server)
+    page.get_by_text("This home was empty").wait_for()
+    page.get_by_text("Anatomy of toyfaces-ddpm-64").wait_for()  # as soon as the first shard is there
+    page.get_by_text("64 of 64 samples").wait_for(timeout=420_000)
+    settle(page)
+    shoot(page, "1-overview")
+
+
+def test_gallery_a_click_shows_the_sample_and_the_link_carries_it(page, server, browser):
+    visit(page, "Gallery")
+    page.get_by_role("img", name="sample 9", exact=True).click()
+    page.get_by_text("sample 9, seed 9").wait_for()
+    settle(page)
+    assert "sample=9" in page.url
+    shoot(page, "3-gallery")
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    other = context.new_page()
+    other.goto(page.url)
+    other.get_by_text("sample 9, seed 9").wait_for()
+    context.close()
+
+
+def test_pca_a_click_on_a_point_shows_its_picture(page):
+    visit(page, "PCA")
+    page.locator(".st-key-pca-scatter .plot-container").wait_for()
+    before = page.get_by_text("Click a point to see its picture.").locator("xpath=../../../..").inner_text()
+    for point in range(12):  # points lie where the data put them: try until one is under the pointer
+        _click_point(page, point)
+        page.wait_for_timeout(700)
+        settle(page)
+        after = page.get_by_text("Click a point to see its picture.").locator("xpath=../../../..").inner_text()
+        if after != before:
+            break
+    assert after != before
+    shoot(page, "4-pca")
+
+
+def _click_point(page, number):
+    """Clicks where plotly drew a point of the scatter."""
+    place = page.evaluate(
+        """(number) => {
+          const plot = document.querySelector('.st-key-pca-scatter .js-plotly-plot');
+          const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[0], box = plot.getBoundingClientRect();
+          const [x, y] = [xaxis.c2p(trace.x[number]), yaxis.c2p(trace.y[number])];
+          return [box.x + xaxis._offset + x, box.y + yaxis._offset + y];
+        }""",
+        number,
+    )
+    page.mouse.move(*place)
+    page.wait_for_timeout(200)
+    page.mouse.click(*place)
+
+
+def test_probes(page):
+    visit(page, "Probes")
+    page.get_by_role("button", name="Run the probes").click()
+    page.locator(".st-key-probe-map .plot-container").wait_for(timeout=240_000)
+    settle(page)
+    shoot(page, "5-probes")
+
+
+def test_swap_with_its_badge(page):
+    visit(page, "Swap")
+    page.get_by_role("button", name="Swap h and each skip group").click()
+    page.get_by_text("bit for bit").wait_for(timeout=240_000)
+    settle(page)
+    shoot(page, "6-swap")
+
+
+def test_edit_strip_with_readings(page):
+    visit(page, "Edit")
+    page.get_by_role("button", name="Render the strip").click()
+    page.locator("table.strip").wait_for(timeout=240_000)
+    settle(page)
+    assert page.locator("table.strip tr.pictures img").count() == 18
+    shoot(page, "7-edit")
+
+
+def test_extract_starts_a_job_that_survives_a_reload_and_can_be_cancelled(page, home):
+    visit(page, "Extract")
+    shoot(page, "2-extract")
+    page.get_by_label("Samples").fill("4000")
+    page.get_by_label("Samples").press("Enter")
+    page.get_by_text("--samples 4000").wait_for()
+    settle(page)
+    page.get_by_role("button", name="Start extraction").click()
+    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").wait_for()
+    page.reload()
+    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").wait_for()
+    page.locator("[data-testid=stMain]").get_by_role("button", name="Cancel").click()
+    page.locator("[data-testid=stMain]").get_by_text("cancelled").wait_for()
+    (job,) = jobs.list_jobs(home)
+    assert job.state == jobs.CANCELLED and job.done >= 64

@@ -1,0 +1,168 @@
+"""Every page, run by Streamlit's own test harness on a small real run of the shipped model."""
+
+import time
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from hcache import jobs
+from hcache.cards import default_spec
+from hcache.extract import extract
+from hcache.models.loading import load_model
+
+MODEL = "toyfaces-ddpm-64"
+PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit"}
+
+
+@pytest.fixture(scope="module")
+def page_home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("pages home")
+    (home / "runs").mkdir()
+    extract(load_model(MODEL), default_spec(MODEL, samples=24, steps=4), home)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def clean_caches():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+
+
+@pytest.fixture
+def app(page_home, monkeypatch):
+    monkeypatch.setenv("HCACHE_HOME", str(page_home))
+    return AppTest.from_file("../dashboard.py", default_timeout=60)
+
+
+def open_page(app, name):
+    app.run()
+    return app if name == "dashboard" else app.switch_page(f"pages/{name}.py").run()
+
+
+def assert_fine(app):
+    assert not app.exception, app.exception
+    assert not app.error, [e.value for e in app.error]
+
+
+def finish(app, key, seconds=90):
+    """Presses a Run button and draws the page anew until the work's result is there."""
+    app.button(key=key).click().run()
+    deadline = time.monotonic() + seconds
+    while any(work.running for _, work in app.session_state["works"].values()):
+        assert time.monotonic() < deadline, "the work did not end"
+        time.sleep(0.3)
+    return app.run()
+
+
+def html_of(app):
+    return "".join(element.value if hasattr(element, "value") else element.proto.body for element in app.get("html"))
+
+
+def test_overview_lists_the_run_and_draws_its_anatomy(app):
+    open_page(app, "dashboard")
+    assert_fine(app)
+    assert app.title[0].value == "Overview"
+    assert "24 of 24" in app.dataframe[0].value.to_string()
+    assert any("Anatomy of" in heading.value for heading in app.subheader)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_without_an_error(app, page):
+    open_page(app, page)
+    assert_fine(app)
+    assert app.title[0].value == PAGES[page]
+
+
+def test_extract_plans_what_is_chosen_and_names_the_command(app):
+    open_page(app, "extract")
+    before = app.metric[0].value
+    store = next(box for box in app.selectbox if box.label == "skip.2")
+    store.set_value("none").run()
+    assert_fine(app)
+    assert app.metric[0].value != before
+    assert "skip.2" not in app.code[0].value and "skip.1=full" in app.code[0].value
+
+
+def test_gallery_sorts_and_filters(app, page_home):
+    open_page(app, "gallery")
+    app.selectbox(key="choose-sort").set_value("smile").run()
+    assert_fine(app)
+    app.slider(key="filter-smile").set_value((0.0, app.slider(key="filter-smile").max)).run()
+    assert_fine(app)
+    shown = next(c.value for c in app.caption if "Click one" in c.value)
+    assert 0 < int(shown.split()[0]) < 24
+
+
+def test_pca_of_another_site_and_step_changes_what_is_explained(app):
+    open_page(app, "pca")
+    first = app.get("plotly_chart")[1].proto.spec
+    app.selectbox(key="choose-site").set_value("skip.2").run()
+    app.slider(key="choose-step").set_value(3).run()
+    assert_fine(app)
+    assert app.get("plotly_chart")[1].proto.spec != first
+    assert any("skip.2 at step 3" in c.value for c in app.caption)
+
+
+def test_probes_run_only_when_asked_and_show_both_maps(app):
+    open_page(app, "probes")
+    assert not app.get("plotly_chart")
+    app.selectbox(key="choose-label").set_value("skin").run()
+    finish(app, "run-probes")
+    assert_fine(app)
+    assert len(app.get("plotly_chart")) == 2
+    assert "shuffled" in app.get("plotly_chart")[0].proto.spec
+
+
+def test_swap_shows_the_figure_and_the_identity_badge(app):
+    open_page(app, "swap")
+    finish(app, "run-swap")
+    assert_fine(app)
+    assert any("bit for bit" in message.value for message in app.success)
+
+
+def test_edit_shows_a_strip_with_readings_for_both_ways(app):
+    open_page(app, "edit")
+    app.selectbox(key="choose-label").set_value("yaw").run()
+    finish(app, "run-strip")
+    assert_fine(app)
+    strip = html_of(app)
+    assert "asymmetric, strength +4" in strip and "symmetric, strength -4" in strip
+    assert strip.count("<tr class='target'>") == 2
+
+
+def test_a_link_opens_the_page_as_it_was(app):
+    app.query_params["step"] = "2"
+    app.query_params["site"] = "skip.1"
+    open_page(app, "dashboard")
+    app.query_params["step"] = "2"
+    app.query_params["site"] = "skip.1"
+    app.switch_page("pages/pca.py").run()
+    assert app.slider(key="choose-step").value == 2
+    assert app.selectbox(key="choose-site").value == "skip.1"
+
+
+def test_a_run_that_is_gone_is_said_and_another_shown(app):
+    app.query_params["run"] = "../../etc"
+    app.run()
+    assert not app.exception
+    assert any("no run '../../etc'" in w.value for w in app.warning)
+
+
+def test_an_empty_home_starts_the_demo_and_says_so(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr(jobs, "start", lambda spec, home: started.append(spec))
+    app = AppTest.from_file("../dashboard.py", default_timeout=60).run()
+    assert not app.exception
+    assert [spec.model for spec in started] == [MODEL]
+    assert any("demo run" in info.value for info in app.info)
+
+
+def test_a_home_that_cannot_be_written_is_one_clear_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "file"))
+    app = AppTest.from_file("../dashboard.py", default_timeout=60).run()
+    assert not app.exception
+    assert "cannot be written" in app.error[0].value

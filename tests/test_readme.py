@@ -1,0 +1,58 @@
+"""What the README shows does what it says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hcache.cards import default_spec
+from hcache.cli.main import build_parser
+from hcache.extract import extract
+from hcache.models.loading import load_model
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+MODEL = "toyfaces-ddpm-64"
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    spec = default_spec(MODEL, samples=2)
+    assert spec.name in code, "the README names a run that this model does not give"
+    (tmp_path / "runs").mkdir()
+    extract(load_model(MODEL), spec, tmp_path)
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path))
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "('h', 'skip.1', 'skip.2', 'skip.3', 'skip.4')" in printed
+    assert "(2, 8192) (128, 8, 8) (2, 64, 64, 3)" in printed
+    assert len(printed.splitlines()) == 6
+
+
+def commands():
+    blocks = re.findall(r"```\n(.*?)```", README, re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [
+        line.split("#")[0].replace("[options]", "").strip() for line in lines if line.startswith("python -m hcache")
+    ]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_readme_is_one(command):
+    arguments = shlex.split(command)[3:]
+    assert build_parser().parse_args(arguments).run.__name__ == arguments[0]
+
+
+def test_every_command_is_in_the_readme():
+    (actions,) = (a for a in build_parser()._subparsers._group_actions)
+    assert {shlex.split(c)[3] for c in commands()} == set(actions.choices)
+
+
+def test_every_page_is_in_the_readme():
+    pages = {path.stem for path in (Path(__file__).parent.parent / "pages").glob("*.py")}
+    named = {name.lower() for name in re.findall(r"^\| (\w+) \|", README, re.M)}
+    assert pages <= named
+
+
+def test_no_placeholder_is_left():
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+(?:_[A-Z]+)*\b", README.replace("HCACHE_HOME", ""))

@@ -1,0 +1,116 @@
+"""Tiny models and runs, and ways to compare them."""
+
+import h5py
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
+
+from hcache.cache.files import write_json
+from hcache.cache.layout import RUN_JSON, SCHEMA, SHARDS
+from hcache.cache.reading import open_run
+from hcache.cache.shards import ShardWriter
+from hcache.cards import Card
+from hcache.models.anatomy import anatomy_of
+from hcache.models.model import Model
+from hcache.specs import Anatomy
+
+THREE_LEVELS = {
+    "sample_size": 16,
+    "block_out_channels": (8, 16, 16),
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
+TWO_LEVELS = {
+    **THREE_LEVELS,
+    "block_out_channels": (8, 16),
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+}
+ONE_LEVEL = {
+    **THREE_LEVELS,
+    "sample_size": 8,
+    "block_out_channels": (4,),
+    "down_block_types": ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",),
+    "attention_head_dim": 4,
+}
+
+
+def make_unet(seed=0, base=THREE_LEVELS, **changes):
+    """A U-Net with random weights, large enough for every block to matter to the output."""
+    torch.manual_seed(seed)
+    unet = UNet2DModel(**{**base, **changes}).eval().requires_grad_(False)
+    for parameter in unet.parameters():
+        parameter.mul_(1.5)
+    return unet
+
+
+def save_pipeline(folder, unet, **scheduler):
+    DDPMPipeline(unet, DDIMScheduler(**scheduler)).save_pretrained(folder)
+    return folder
+
+
+def model_of(unet, **scheduler):
+    """A model that was never on disk."""
+    card = Card(name="unsaved", source="unsaved")
+    return Model(card=card, unet=unet, scheduler=DDIMScheduler(**scheduler), anatomy=anatomy_of(unet))
+
+
+def drain(generator):
+    """What a generator yields, and what it returns."""
+    yielded = []
+    while True:
+        try:
+            yielded.append(next(generator))
+        except StopIteration as end:
+            return yielded, end.value
+
+
+def last_x(steps):
+    """The result of a whole denoising."""
+    return list(steps)[-1].x_next
+
+
+def contents(run):
+    """Every dataset of a run: (shard, name) -> array."""
+    found = {}
+    for shard in run.shards:
+        with h5py.File(run.folder / SHARDS / shard.file, "r") as file:
+            file.visititems(
+                lambda name, item, shard=shard: found.update(
+                    {(shard.start, shard.stop, name): item[()]} if isinstance(item, h5py.Dataset) else {}
+                )
+            )
+    return found
+
+
+def assert_same_contents(a, b):
+    """Two runs hold the same arrays, of the same dtype, in the same shards."""
+    left, right = contents(a), contents(b)
+    assert left.keys() == right.keys() and left
+    for key, array in left.items():
+        assert array.dtype == right[key].dtype, key
+        np.testing.assert_array_equal(array, right[key], err_msg=str(key))
+
+
+def synthetic_run(home, spec, h, shards=None):
+    """A run on disk that holds ``h`` (step, sample, c, h, w) and nothing else, sample 0 at the first shard's start."""
+    shards = shards or [(0, h.shape[1])]
+    anatomy = Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h.shape[2:])
+    folder = home / "runs" / spec.name
+    folder.mkdir(parents=True)
+    description = {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(), "anatomy": anatomy.to_json(),
+                   "timesteps": list(range(spec.steps))[::-1], "provenance": {}}  # fmt: skip
+    write_json(folder / RUN_JSON, description)
+    row = 0
+    for start, stop in shards:
+        count = stop - start
+        with ShardWriter(folder, start, np.arange(start, stop), np.arange(spec.steps), spec.store_dtype) as writer:
+            for step in range(spec.steps):
+                writer.write_activation(step, "h", h[step, row : row + count])
+            writer.commit()
+        row += count
+    return open_run(folder)
