@@ -56,9 +56,10 @@ def server(home):
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
     log = (home.parent / "server.log").open("w")
+    as_a_user = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}  # conftest.py sets it
     process = subprocess.Popen(
         [*command, "--server.fileWatcherType", "none"],
-        cwd=ROOT, env={**os.environ, "HCACHE_HOME": str(home)}, stdout=log, stderr=subprocess.STDOUT,
+        cwd=ROOT, env={**as_a_user, "HCACHE_HOME": str(home)}, stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 60
@@ -189,6 +190,7 @@ def test_swap_with_its_badge(page):
     page.get_by_text("bit for bit").wait_for(timeout=240_000)
     settle(page)
     shoot(page, "6-swap")
+    page.locator("[data-testid=stMain] [data-testid=stImage] img").last.screenshot(path=SCREENSHOTS / "u-figure.png")
 
 
 def test_edit_strip_with_readings(page):

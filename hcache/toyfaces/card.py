@@ -1,0 +1,97 @@
+"""Writes the model card of ``toyfaces-ddpm-64`` from what ``measure`` found.
+
+    python -m hcache.toyfaces.card --facts facts.json --training training.json
+
+No number is typed in here: they come from the two files, which are kept beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .factors import FACTORS, NAMES
+from .measure import ATTRIBUTES, MODEL
+from .reader import WEIGHTS
+
+TEMPLATE = Path(__file__).parent / "card_template.md"
+
+
+def write_card(facts: dict[str, Any], training: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    data, settings, effects = facts["data"], facts["settings"], facts["directions"]
+    reader = facts["reader"]
+    n = data["samples"]
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        model=MODEL,
+        parameters=f"{training['parameters'] / 1e6:.2f} M parameters",
+        samples=n,
+        twice=2 * n,
+        sample_steps=settings["steps"],
+        noise_floor=1.36 * (1 / n + 1 / (2 * n)) ** 0.5,
+        ks_rows="\n".join(
+            "| {} | {:.2f} | {:.2f} | {:.2f} |".format(_words(name), data["ks"][name], *data["spread"][name])
+            for name in NAMES
+        ),
+        share=data["share_with_glasses"],
+        frechet=data["frechet"],
+        frechet_data=data["frechet_of_data_halves"],
+        positives=settings["positives"],
+        fit=settings["fit"],
+        unseen=settings["unseen"],
+        direction_rows="\n".join(_direction_row(name, effects[name]) for name in ATTRIBUTES),
+        null_header=" | ".join(_words(name) for name in ATTRIBUTES),
+        null_rule="---|" * len(ATTRIBUTES),
+        null_rows="\n".join(
+            f"| {name} | " + " | ".join(_interval(effect["4"][a]) for a in ATTRIBUTES) + " |"
+            for name, effect in effects.items()
+            if name not in ATTRIBUTES
+        ),
+        verdict=_verdict(effects),
+        reader_bytes=WEIGHTS.stat().st_size,
+        names=" | ".join(_words(factor.name) for factor in FACTORS),
+        rule="---|" * len(FACTORS),
+        clean=" | ".join(f"{reader['clean'][name]:.3f}" for name in NAMES),
+        degraded=" | ".join(f"{reader['degraded'][name]:.3f}" for name in NAMES),
+        **{key: training[key] for key in ("faces", "steps", "batch", "rate", "hours", "machine")},
+        tried="\n".join(f"- {line}" for line in training["tried"]),
+    )
+
+
+def _direction_row(name: str, effect: dict[str, dict[str, list[float]]]) -> str:
+    other = max((factor for factor in NAMES if factor != name), key=lambda factor: abs(effect["4"][factor][0]))
+    cells = " | ".join(_interval(effect[strength][name]) for strength in ("2", "4"))
+    return f"| {_words(name)} | {cells} | {_words(other)} {effect['4'][other][0]:+.2f} |"
+
+
+def _interval(triple: list[float]) -> str:
+    mean, low, high = triple
+    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _verdict(effects: dict[str, Any]) -> str:
+    """Which of the four move by a spread or more, by the lower end of their interval, at 4 units or fewer."""
+    moved = [a for a in ATTRIBUTES if max(e[a][1] for e in effects[a].values()) >= 1]
+    still = [a for a in ATTRIBUTES if a not in moved]
+    names = ", ".join(map(_words, moved)) or "none"
+    text = f"By one spread or more (lower end of the interval, at 4 units or fewer): {names}."
+    return text + (f" Not: {', '.join(map(_words, still))}." if still else "")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.card", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--facts", type=Path, default=WEIGHTS.parent / "facts.json")
+    parser.add_argument("--training", type=Path, default=WEIGHTS.parent / "training.json")
+    parser.add_argument("--out", type=Path, default=WEIGHTS.parent / MODEL / "README.md")
+    args = parser.parse_args(argv)
+    args.out.write_text(write_card(json.loads(args.facts.read_text()), json.loads(args.training.read_text())))
+
+
+if __name__ == "__main__":
+    main()
