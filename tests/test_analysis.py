@@ -65,7 +65,8 @@ def test_the_baseline_is_what_structureless_data_explain():
 
 def test_components_do_not_depend_on_the_weather():
     once, again = (principal_components(data_of(WIDE)) for _ in range(2))
-    assert all(np.array_equal(getattr(once, name), getattr(again, name)) for name in ("scores", "explained", "baseline"))
+    for name in ("scores", "explained", "baseline"):
+        np.testing.assert_array_equal(getattr(once, name), getattr(again, name))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 700.0, -1e4])
@@ -216,12 +217,16 @@ def test_as_few_samples_as_are_accepted_are_enough(folds, binary):
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
-def test_features_a_probe_is_not_defined_on_are_refused_in_words(value, binary):
-    """Constant, or not finite: at a site that overflowed, say."""
+def test_features_that_say_nothing_are_said_to_or_refused_in_words(value, binary):
+    """Constant, or not finite: at a site that died or overflowed, say."""
     labels = np.arange(40.0) if not binary else np.arange(40) % 2.0
-    with warnings.catch_warnings(), pytest.raises(AnalysisError):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        probe(np.full((40, 20), value, np.float32), labels)
+        try:
+            found = probe(np.full((40, 20), value, np.float32), labels)
+        except AnalysisError:
+            return
+    assert not found.scores[0, 0] > (0.6 if binary else 0.1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

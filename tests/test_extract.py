@@ -91,6 +91,16 @@ def test_fewer_samples_leave_a_run_as_it_is(tiny_model, tiny_spec, tiny_run, tmp
     assert fewer.spec.samples == 12
 
 
+def test_fewer_samples_of_a_partial_run_take_it_no_further(tiny_model, tiny_spec, tiny_run, tmp_path):
+    with pytest.raises(Interrupted):
+        extract(tiny_model, tiny_spec, tmp_path, stop=stop_after(5))
+    some = extract(tiny_model, dataclasses.replace(tiny_spec, samples=7), tmp_path)
+    assert [(shard.start, shard.stop) for shard in some.shards] == [(0, 5), (5, 7)] and not some.complete
+    whole = extract(tiny_model, tiny_spec, tmp_path)
+    assert whole.complete and whole.sample_ids.tolist() == list(range(12))
+    assert np.abs(whole.images.astype(int) - tiny_run.images).max() <= 1
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"eta": 0.5}, {"steps": 5}, {"store": {"h": "pooled"}}], ids=str)
 def test_what_changes_a_sample_or_what_is_kept_makes_another_run(tiny_model, tiny_spec, tiny_run, tmp_path, change):
     other = extract(tiny_model, dataclasses.replace(tiny_spec, samples=2, **change), tmp_path)
@@ -126,7 +136,8 @@ def test_what_a_killed_extraction_left_is_swept(tiny_model, tiny_spec, tiny_run,
     with pytest.raises(Interrupted):
         extract(tiny_model, tiny_spec, tmp_path, stop=stop_after(6))
     folder = tmp_path / "runs" / tiny_spec.name
-    (folder / SHARDS / "00000005.h5.partial").write_bytes(b"half a shard")
+    for start in (5, 7):  # one that is written again, and one that is not
+        (folder / SHARDS / f"{start:08d}.h5.partial").write_bytes(b"half a shard")
     (folder / SHARDS / "00000010.h5").write_bytes(b"renamed, but not in the manifest")
     with (folder / "manifest.jsonl").open("ab") as file:
         file.write(b'{"start": 5, "st')

@@ -26,6 +26,14 @@ PATIENCE = 120
 SOURCE = str(Path(jobs.__file__).parent.parent)
 
 
+@pytest.fixture(autouse=True)
+def no_job_outlives_its_test(tmp_path):
+    yield
+    for job in jobs.list_jobs(tmp_path):
+        if job.live and job.pid != os.getpid():
+            os.kill(job.pid, signal.SIGKILL)
+
+
 @pytest.fixture
 def slow_spec(tiny_folder):
     """Some seconds of work in 12 shards, so that there is time to interrupt it."""
@@ -38,6 +46,14 @@ def wait_for(condition, what):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.02)
     return found
+
+
+def end_of_job(folder):
+    def ended():
+        job = jobs.read_job(folder)
+        return None if job.live else job
+
+    return wait_for(ended, "the end of the job")
 
 
 def samples_of(folder):
@@ -64,21 +80,18 @@ def test_a_real_extraction_stopped_midway_and_run_again_is_the_same(tiny_model, 
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert out == "" and "Traceback" not in err and err.strip().splitlines()[-1].startswith("hcache: stopped on request")
+    assert out == "" and "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("hcache: stopped on request")
     partial = open_run(folder)
     assert 0 < len(partial) < 24 and jobs.read_job(folder).state == jobs.CANCELLED
     assert not list(folder.rglob("*.partial"))
 
     started = jobs.start(slow_spec, tmp_path)
     assert started.live and started.state == jobs.STARTING
-    job = wait_for(lambda: (job := jobs.read_job(folder)) if not job_is_live(folder) else None, "the end of the job")
+    job = end_of_job(folder)
     assert job.state == jobs.DONE and job.done == job.total == 24 and job.pid == started.pid, job
     whole = extract(tiny_model, slow_spec, tmp_path / "uninterrupted")
     assert_same_contents(open_run(folder), whole)
-
-
-def job_is_live(folder):
-    return jobs.read_job(folder).live
 
 
 def test_a_job_is_started_once_watched_and_cancelled(tiny_model, slow_spec, tmp_path, capsys):
@@ -93,8 +106,7 @@ def test_a_job_is_started_once_watched_and_cancelled(tiny_model, slow_spec, tmp_
         extract(tiny_model, slow_spec, tmp_path)
     assert main(["cancel", slow_spec.name, "--home", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"run": slow_spec.name, "pid": job.pid}
-    wait_for(lambda: not job_is_live(folder), "the job to stop")
-    job = jobs.read_job(folder)
+    job = end_of_job(folder)
     assert job.state == jobs.CANCELLED and "stopped on request" in job.message
     assert 2 <= len(open_run(folder)) < 24 and "Traceback" not in (folder / JOB_LOG).read_text()
     with pytest.raises(UsageError, match="nothing to cancel"):
@@ -105,8 +117,7 @@ def test_a_job_cancelled_before_it_got_going_is_cancelled_not_dead(slow_spec, tm
     jobs.start(slow_spec, tmp_path)
     folder = tmp_path / "runs" / slow_spec.name
     jobs.cancel(folder)
-    wait_for(lambda: not job_is_live(folder), "the job to stop")
-    assert jobs.read_job(folder).state == jobs.CANCELLED
+    assert end_of_job(folder).state == jobs.CANCELLED
 
 
 def test_a_job_that_fails_says_why(slow_spec, tmp_path):
@@ -114,8 +125,7 @@ def test_a_job_that_fails_says_why(slow_spec, tmp_path):
     gone = dataclasses.replace(slow_spec, model=str(tmp_path / "gone"))
     jobs.start(gone, tmp_path)
     folder = tmp_path / "runs" / gone.name
-    wait_for(lambda: not job_is_live(folder), "the job to fail")
-    job = jobs.read_job(folder)
+    job = end_of_job(folder)
     assert job.state in (jobs.FAILED, jobs.DIED) and "no model" in job.message
 
 

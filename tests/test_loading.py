@@ -1,0 +1,177 @@
+"""From a name to a model: cards, folders, and failures in words."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from tiny import make_unet, save_pipeline
+
+from hcache.cards import check_weights, default_spec, find_card, load_cards, weights_digest
+from hcache.errors import ModelError, UnknownModelError, UsageError
+from hcache.models.loading import load_anatomy, load_model
+from hcache.specs import POLICIES
+
+CONFIG, SCHEDULER, WEIGHTS = (
+    "unet/config.json", "scheduler/scheduler_config.json", "unet/diffusion_pytorch_model.safetensors",
+)  # fmt: skip
+
+
+@pytest.fixture
+def spoilable(tiny_folder, tmp_path):
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
+def test_every_card_is_whole():
+    for name, card in load_cards().items():
+        assert card.name == name and card.title and card.summary and card.licence
+        assert card.steps > 0 and card.samples > 0 and card.store.get("h") and set(card.store.values()) <= set(POLICIES)
+        assert find_card(name) is card
+
+
+def test_a_folder_is_its_own_card(tiny_folder, monkeypatch):
+    card = find_card(str(tiny_folder))
+    assert card.source == card.name == str(tiny_folder) and card.folder == tiny_folder and card.title == "tiny"
+    monkeypatch.chdir(tiny_folder.parent)
+    assert find_card("tiny") == find_card("./tiny/") == card, "the same run, wherever it is started"
+
+
+def test_a_hub_id_is_taken_at_its_word():
+    assert find_card("owner/name").folder is None
+
+
+@pytest.mark.parametrize("name", ["nothing", "a/b/c", "/a/b", "./a", "~/no-such", "a /b", "a/b\n", ""])
+def test_what_is_no_model_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownModelError):
+        find_card(name)
+
+
+def test_a_folder_without_a_model_says_what_it_lacks(tmp_path):
+    with pytest.raises(UnknownModelError, match="model_index.json"):
+        load_model(str(tmp_path))
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(ModelError, match="no U-Net"):
+        load_model(str(tmp_path))
+
+
+def test_a_loaded_model_is_the_saved_one(tiny_folder, tiny_model):
+    saved = make_unet()
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(tiny_model.decode(tiny_model.encode(x, 3), 3), saved(x, 3).sample)
+    assert not tiny_model.unet.training and not any(p.requires_grad for p in tiny_model.unet.parameters())
+    assert tiny_model.anatomy == load_anatomy(str(tiny_folder))
+
+
+def test_a_bare_unet_folder_will_do(tmp_path):
+    make_unet().save_pretrained(tmp_path)
+    model = load_model(str(tmp_path))
+    assert model.anatomy == load_anatomy(str(tmp_path)) and model.scheduler.config.num_train_timesteps == 1000
+
+
+def test_the_schedule_is_the_models_own(tmp_path, spoilable):
+    folder = save_pipeline(tmp_path / "other", make_unet(), num_train_timesteps=50, prediction_type="v_prediction")
+    config = load_model(str(folder)).scheduler.config
+    assert (config.num_train_timesteps, config.prediction_type) == (50, "v_prediction")
+    ddpm = {"_class_name": "DDPMScheduler", "beta_end": 0.5, "clip_sample": False, "variance_type": "fixed_large"}
+    (spoilable / SCHEDULER).write_text(json.dumps(ddpm))
+    config = load_model(str(spoilable)).scheduler.config
+    assert (config.beta_end, config.clip_sample) == (0.5, False), "a DDPM is sampled by DDIM with its own betas"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_model_computes_in_the_dtype_asked_for(tiny_folder, dtype):
+    model = load_model(str(tiny_folder), dtype=dtype)
+    with torch.no_grad():
+        features = model.encode(torch.zeros(1, 3, 16, 16), 3)
+        assert features.h.dtype == model.dtype == getattr(torch, dtype)
+        assert model.decode(features, 3).dtype == torch.float32, "for the sampler"
+
+
+def test_options_that_cannot_be_are_refused(tiny_folder):
+    with pytest.raises(UsageError, match="dtype.*int8"):
+        load_model(str(tiny_folder), dtype="int8")
+    with pytest.raises(UsageError, match="nowhere"):
+        load_model(str(tiny_folder), device="nowhere")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"_class_name": "Transformer2DModel"}'])
+def test_a_unet_that_is_none_is_refused_in_words(spoilable, text):
+    (spoilable / CONFIG).write_text(text)
+    for load in (load_model, load_anatomy):
+        with pytest.raises(ModelError):
+            load(str(spoilable))
+
+
+@pytest.mark.parametrize(
+    "change", [{"down_block_types": ["Nothing"] * 3}, {"norm_num_groups": 7}, {"sample_size": None}]
+)
+def test_a_unet_that_cannot_be_built_is_refused_in_words(spoilable, change):
+    config = json.loads((spoilable / CONFIG).read_text())
+    (spoilable / CONFIG).write_text(json.dumps({**config, **change}))
+    for load in (load_model, load_anatomy):
+        with pytest.raises(ModelError):
+            load(str(spoilable))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"_class_name": "NoSuchScheduler"}'])
+def test_a_schedule_that_is_none_is_refused_in_words(spoilable, text):
+    (spoilable / SCHEDULER).write_text(text)
+    with pytest.raises(ModelError):
+        load_model(str(spoilable))
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "other"])
+def test_weights_that_are_not_there_or_do_not_fit_are_refused_in_words(spoilable, harm):
+    path = spoilable / WEIGHTS
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif harm == "gone":
+        path.unlink()
+    else:
+        save_pipeline(spoilable.parent / "wider", make_unet(block_out_channels=(8, 16, 32)))
+        shutil.copy(spoilable.parent / "wider" / WEIGHTS, path)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(spoilable))
+    assert load_anatomy(str(spoilable)).h == (16, 4, 4), "which needs no weights"
+
+
+def test_a_model_of_grey_pictures_is_refused_or_makes_pictures_as_its_anatomy_says(tmp_path):
+    folder = save_pipeline(tmp_path / "grey", make_unet(in_channels=1, out_channels=1))
+    try:
+        model = load_model(str(folder))
+    except ModelError:
+        return
+    assert tuple(model.to_images(torch.zeros(2, 1, 16, 16)).shape) == (2, *model.anatomy.image)
+
+
+def test_a_digest_is_of_what_the_model_is(spoilable, tiny_folder):
+    whole = weights_digest(tiny_folder)
+    assert weights_digest(spoilable) == whole, "wherever it lies"
+    (spoilable / "README.md").write_text("no part of the model")
+    assert weights_digest(spoilable) == whole
+    for name in (CONFIG, SCHEDULER, WEIGHTS):
+        kept = (spoilable / name).read_bytes()
+        (spoilable / name).write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        assert weights_digest(spoilable) != whole, name
+        (spoilable / name).write_bytes(kept)
+    assert weights_digest(spoilable) == whole
+
+
+def test_other_weights_make_another_run_and_part_the_old_one_from_its_model(spoilable):
+    spec = default_spec(str(spoilable), samples=1)
+    check_weights(spec)
+    save_pipeline(spoilable, make_unet(seed=1))
+    assert default_spec(str(spoilable), samples=1).name != spec.name
+    with pytest.raises(ModelError, match="changed"):
+        check_weights(spec)
+    check_weights(dataclasses.replace(spec, weights=""))
+
+
+def test_a_default_spec_is_the_cards_with_changes():
+    card = find_card("google/ddpm-ema-celebahq-256")
+    spec = default_spec(card.name, samples=None, steps=7, seed=3)
+    assert (spec.model, spec.samples, spec.steps, spec.seed) == (card.name, card.samples, 7, 3)
+    assert spec.store == card.store and spec.weights == ""
