@@ -65,8 +65,8 @@ def find_card(model: str) -> Card:
     cards = load_cards()
     if model in cards:
         return cards[model]
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = _folder_of(model)
+    if path is not None:
         if not any((path / part).is_file() for part in ("model_index.json", "config.json")):
             raise UnknownModelError(
                 f"the folder {model} holds no model: expected model_index.json (a diffusers pipeline) "
@@ -76,6 +76,15 @@ def find_card(model: str) -> Card:
     if model.count("/") == 1 and not model.startswith((".", "~", "/")) and not any(c.isspace() for c in model):
         return Card(name=model, source=model, title=model)
     raise UnknownModelError(f"no model {model!r}: neither a card nor a folder{did_you_mean(model, cards)}")
+
+
+def _folder_of(model: str) -> Path | None:
+    """The folder of that name, if it is one; some names cannot be a path at all."""
+    try:
+        path = Path(model).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError):
+        return None
 
 
 def weights_digest(folder: Path) -> str:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from .cache.files import write_json
 from .cache.layout import LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
-from .cache.manifest import missing_ranges, read_manifest
+from .cache.manifest import Shard, missing_ranges, read_manifest
 from .cache.plan import Plan, format_bytes, make_plan, preview_shape
 from .cache.reading import Run, open_run
 from .cache.shards import ShardWriter, explain_write_error
@@ -82,7 +82,7 @@ def _extract_locked(
 ) -> Run:
     spec = _describe_run(model, spec, folder)
     _sweep(folder)
-    todo = missing_ranges(read_manifest(folder), spec.samples, spec.batch)
+    todo = missing_ranges(_whole_shards(folder), spec.samples, spec.batch)
     done = spec.samples - sum(stop_ - start for start, stop_ in todo)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
     for start, end in todo:
@@ -182,6 +182,12 @@ def _sweep(folder: Path) -> None:
     """Removes what an extraction that was killed left half written."""
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
         path.unlink()
+
+
+def _whole_shards(folder: Path) -> list[Shard]:
+    """The committed shards whose files are there, as long as they were; the others are computed again."""
+    paths = {shard: folder / SHARDS / shard.file for shard in read_manifest(folder)}
+    return [shard for shard, path in paths.items() if path.is_file() and path.stat().st_size == shard.bytes]
 
 
 def _check_space(plan: Plan, todo: list[tuple[int, int]], folder: Path) -> None:

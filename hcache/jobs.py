@@ -110,6 +110,8 @@ def read_job(folder: Path) -> Job | None:
     except (OSError, ValueError, TypeError):
         return None
     if job.live and not is_alive(job.pid, job.process_started):
+        if job.state == STARTING and job.message == CANCELLED:
+            return Job(**{**asdict(job), "state": CANCELLED, "message": "cancelled before it began"})
         last = _last_line(folder / JOB_LOG)
         message = "the process ended without a word" + (f"; last in its log: {last}" if last else "")
         return Job(**{**asdict(job), "state": DIED, "message": message})
@@ -188,6 +190,8 @@ def cancel(folder: Path) -> Job:
         os.kill(job.pid, signal.SIGTERM)
     except ProcessLookupError as error:
         raise UsageError(f"{folder.name} has just ended; there is nothing to cancel") from error
+    if job.state == STARTING:  # not yet listening: it ends at once, and cannot say so itself
+        write_json(folder / JOB_JSON, {**asdict(job), "message": CANCELLED}, durable=False)
     return job
 
 

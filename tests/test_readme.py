@@ -30,11 +30,8 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 
 
 def commands():
-    blocks = re.findall(r"```\n(.*?)```", README, re.S)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [
-        line.split("#")[0].replace("[options]", "").strip() for line in lines if line.startswith("python -m hcache")
-    ]
+    lines = [line.split("#")[0].replace("[options]", "").strip() for line in README.splitlines()]
+    return [line for line in lines if line.startswith("python -m hcache")]
 
 
 @pytest.mark.parametrize("command", commands())

@@ -45,7 +45,7 @@ def principal_components(data: np.ndarray, k: int = 10, repeats: int = 3, seed: 
     centred = data - data.mean(0)
     variances, vectors = _spectrum(centred)
     total = float(variances.sum())
-    if total <= 0:
+    if total <= (1e-6 * float(np.abs(data).max())) ** 2 * data.size:  # less than rounding leaves of equal numbers
         raise AnalysisError("all samples are the same here: there is no variance to explain")
     k = min(k, n - 1, data.shape[1])
     scores = vectors[:, :k] * np.sqrt(np.maximum(variances[:k], 0))

@@ -75,8 +75,10 @@ def check_labels(values: np.ndarray, folds: int) -> tuple[np.ndarray, str]:
     if is_binary(values):
         classes = (values > 0.5).astype(int)
         fewest = int(min(classes.sum(), len(classes) - classes.sum()))
-        if fewest < folds:
-            raise AnalysisError(f"the smaller class has {fewest} samples; {folds} folds need {folds} or more in each")
+        if fewest < max(3, folds):
+            raise AnalysisError(
+                f"the smaller class has {fewest} samples; {folds} folds need {max(3, folds)} or more in each"
+            )
         return classes, AUC
     if np.ptp(values) == 0:
         raise AnalysisError("all samples have the same value for this label: there is nothing to predict")
@@ -122,11 +124,17 @@ def gram_matrix(data: np.ndarray, block: int = 8192) -> np.ndarray:
     for start in range(0, d, block):
         part = data[:, start : start + block]
         deviation = part.std(0)
+        if not np.isfinite(part).all():
+            raise AnalysisError(
+                "the activations hold values that are not finite (overflow?); probes are not defined on them"
+            )
         varies = deviation > 1e-8 * max(1.0, float(np.abs(part).max()))
         z = (part[:, varies] - part[:, varies].mean(0)) / deviation[varies]
         gram += (z @ z.T).astype(np.float64)
         used += int(varies.sum())
-    return gram / max(1, used)
+    if not used:
+        raise AnalysisError("the activations are the same for all samples here: there is nothing to read off")
+    return gram / used
 
 
 def cross_validate(gram: np.ndarray, target: np.ndarray, metric: str, folds: int, seed: int) -> float:

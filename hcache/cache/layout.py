@@ -45,7 +45,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def home_folder(home: str | Path | None = None) -> Path:
     """The home: as given, else ``HCACHE_HOME``, else the platform's user cache folder. It need not exist."""
     chosen = home or os.environ.get("HCACHE_HOME") or platformdirs.user_cache_dir("hcache", appauthor=False)
-    return Path(chosen).expanduser()
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise HomeError(
+            f"the home {chosen} names no user's folder; choose another with --home or HCACHE_HOME"
+        ) from error
 
 
 def writable_home(home: str | Path | None = None) -> Path:
@@ -82,8 +87,8 @@ def run_folder(home: Path, name: str) -> Path:
     Raises:
         UnknownRunError: there is no such run; the message names the nearest.
     """
-    folder = home / "runs" / name
-    inside = _NAME.fullmatch(name) and folder.resolve().parent == (home / "runs").resolve()
+    folder = home / "runs" / name[:255]  # no file system takes longer names; a longer one fails the next line
+    inside = len(name) <= 255 and _NAME.fullmatch(name) and folder.resolve().parent == (home / "runs").resolve()
     if not inside or not (folder / RUN_JSON).is_file():
         raise UnknownRunError(f"no run {name!r} in {home}{did_you_mean(name, run_names(home))}")
     return folder

@@ -54,7 +54,8 @@ class ShardWriter:
         """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it fits."""
         with np.errstate(over="ignore"):
             narrow = values.astype(self.store_dtype, copy=False)
-        if narrow.dtype != values.dtype and np.isinf(narrow).any() and np.isfinite(values).all():
+        overflows = narrow.dtype != values.dtype and (np.isinf(narrow) & np.isfinite(values)).any()
+        if overflows or member in self.widened:
             narrow = values
             self._widen(member, values.dtype)
         self._dataset(member, (self.steps, *values.shape), narrow.dtype)[step] = narrow

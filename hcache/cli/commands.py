@@ -17,7 +17,7 @@ from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import Plan, format_bytes, make_plan, site_bytes
 from ..cache.reading import Run, open_run
 from ..cards import default_spec, find_card, load_cards
-from ..errors import HcacheError, Interrupted, RunBusyError
+from ..errors import CacheError, HcacheError, Interrupted, RunBusyError
 from ..specs import FULL, POOLED, RunSpec, parse_store
 
 
@@ -132,7 +132,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 def runs(arguments: argparse.Namespace) -> Result:
     home = home_folder(arguments.home)
-    found = [run_facts(open_run(home / "runs" / name)) for name in run_names(home)]
+    found = []
+    for name in run_names(home):
+        try:
+            found.append(run_facts(open_run(home / "runs" / name)))
+        except CacheError as error:
+            print(f"hcache: {error}", file=sys.stderr)
     rows = [(f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"]) for f in found]
     text = table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
     return Result(text=text, data=found)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..cache.reading import Run
-from ..errors import AnalysisError
+from ..errors import AnalysisError, NotStoredError
+from ..specs import FULL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,14 @@ def spread(run: Run) -> np.ndarray:
     """σ of h over the samples of a run: (step, c, h, w) float32."""
     if len(run) < 2:
         raise AnalysisError(f"the spread of h needs 2 samples or more; run {run.name} has {len(run)}")
+    check_full(run)
     return np.stack([run.matrix("h", step).std(0).reshape(run.anatomy.h) for step in range(run.spec.steps)])
+
+
+def check_full(run: Run) -> None:
+    """Makes sure that a run holds h in full; a direction has a Δh at every place."""
+    if run.policy("h") != FULL:
+        raise NotStoredError(f"run {run.name} does not store h in full; extract again with --store h=full")
 
 
 def random_direction(sigma: np.ndarray, seed: int) -> Direction:

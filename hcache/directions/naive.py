@@ -16,7 +16,7 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError
-from .direction import Direction, in_units
+from .direction import Direction, check_full, in_units
 
 
 def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
@@ -29,6 +29,7 @@ def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
     Raises:
         AnalysisError: too few positives, or no other samples to hold them against.
     """
+    check_full(run)
     rows = np.array(sorted({run.position(int(sample)) for sample in positives}), np.int64)
     if not 2 <= len(rows) < len(run):
         raise AnalysisError(f"a naive direction needs 2 to {len(run) - 1} positives of {len(run)}; got {len(rows)}")

@@ -53,6 +53,8 @@ class PerRow:
         self.edits = tuple(edits)
 
     def __call__(self, features: Features, moment: Moment) -> Features:
+        if len(features.h) != len(self.edits):
+            raise UsageError(f"{len(self.edits)} edits were given for {len(features.h)} samples; give one a sample")
         rows = [features.rows(i, i + 1) for i in range(len(self.edits))]
         edited = [edit(row, moment) for edit, row in zip(self.edits, rows, strict=True)]
         if all(after is before for after, before in zip(edited, rows, strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -35,7 +36,9 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32")
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     card = find_card(name_or_folder)
     subfolder = _unet_subfolder(card)
-    _expect_unet(_load_config(card, subfolder), card)
+    config = _load_config(card, subfolder)
+    _expect_unet(config, card)
+    _expect_colour(config, card)
     try:
         unet = UNet2DModel.from_pretrained(
             card.source,
@@ -59,7 +62,13 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
     card = find_card(name_or_folder)
     config = _load_config(card, _unet_subfolder(card))
     _expect_unet(config, card)
-    return anatomy_of_config(config)
+    _expect_colour(config, card)
+    try:
+        return anatomy_of_config(config)
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"the U-Net of {card.name} cannot be built: {_first_line(error)}") from error
 
 
 def _unet_subfolder(card: Card) -> str | None:
@@ -77,7 +86,7 @@ def _load_config(card: Card, subfolder: str | None) -> dict[str, Any]:
     if card.folder is not None:
         path = card.folder / (subfolder or "") / "config.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return _read_config(path)
         except ValueError as error:
             raise ModelError(f"{path} is not valid JSON: {error}") from error
     try:
@@ -89,10 +98,22 @@ def _load_config(card: Card, subfolder: str | None) -> dict[str, Any]:
         ) from error
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"expected an object, got {type(config).__name__}")
+    return config
+
+
 def _expect_unet(config: dict[str, Any], card: Card) -> None:
     kind = config.get("_class_name", "nothing")
     if kind != "UNet2DModel":
         raise ModelError(f"{card.name} is a {kind}; expected a UNet2DModel (an unconditional pixel-space U-Net)")
+
+
+def _expect_colour(config: dict[str, Any], card: Card) -> None:
+    if config.get("in_channels", 3) != 3:
+        raise ModelError(f"{card.name} has {config['in_channels']} channels; expected 3 (pictures in colour)")
 
 
 def _load_scheduler(card: Card) -> DDIMScheduler:
@@ -106,7 +127,10 @@ def _load_scheduler(card: Card) -> DDIMScheduler:
         return DDIMScheduler.from_config(config)
     for path in (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"):
         if path.is_file():
-            config = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                config = _read_config(path)
+            except ValueError as error:
+                raise ModelError(f"{path} is not valid JSON: {error}") from error
             if not hasattr(diffusers, config.get("_class_name", "")):
                 raise ModelError(f"{path} names no scheduler that diffusers knows: {config.get('_class_name')!r}")
             return DDIMScheduler.from_config(config)

@@ -77,15 +77,15 @@ def denoise(
     """
     schedule = make_schedule(model.scheduler, steps)
     x = _first(model, seeds, steps, eta, x_t, start)
-    with torch.inference_mode():
-        for index in range(start, steps):
-            t = schedule.timesteps[index]
+    for index in range(start, steps):
+        t = schedule.timesteps[index]
+        with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
             features = model.encode(x, t)
             eps, x_0 = _predict(model, schedule, features, x, index, edit, asymmetric)
             noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if eta > 0 else None
             x_next = schedule.advance(x_0, eps, index, eta, noise)
-            yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
-            x = x_next
+        yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
+        x = x_next
 
 
 def predict(model: Model, features: Features, x_t: torch.Tensor, index: int, steps: int) -> torch.Tensor:
@@ -124,7 +124,9 @@ def _first(
 ) -> torch.Tensor:
     if not 0 <= start <= steps:
         raise UsageError(f"start must lie in 0 to {steps}, got {start}")
-    if seeds is None and (x_t is None or eta > 0):
+    if not 0 <= eta <= 1:
+        raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
+    if (seeds is None or len(seeds) == 0) and (x_t is None or eta > 0):
         raise UsageError("give seeds=[...], one a sample; they may be left out only with x_t and eta=0")
     if x_t is None:
         if start:

@@ -67,7 +67,7 @@ def make_schedule(scheduler: DDIMScheduler, steps: int) -> Schedule:
         raise UsageError("dynamic thresholding is not supported: its result depends on pixels no cache holds")
     fresh = DDIMScheduler.from_config(config)
     fresh.set_timesteps(steps)
-    timesteps = [int(t) for t in fresh.timesteps]
+    timesteps = [int(t) for t in fresh.timesteps][:steps]  # trailing spacing may count one too many
     previous = [t - trained // steps for t in timesteps]
     alphas = fresh.alphas_cumprod
     return Schedule(
