@@ -5,6 +5,7 @@ Everything is keyed by the run's folder and how many samples it held, so a growi
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -65,8 +66,12 @@ def model_of(run: Run) -> Model:
 
 @lru_cache(maxsize=2)
 def _load(name: str) -> Model:
+    import torch
+
     from ..models.loading import load_model
 
+    # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     return load_model(name)
 
 
