@@ -74,6 +74,7 @@ class Anatomy:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Anatomy:
+        """The anatomy that ``to_json`` gave these data."""
         return cls(
             x=tuple(data["x"]),
             image=tuple(data["image"]),

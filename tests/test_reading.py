@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from hcache.cache.layout import RUN_JSON, SHARDS, run_folder, run_names
-from hcache.cache.reading import open_run, stack_features
+from hcache.cache.reading import open_run
 from hcache.errors import CacheError, NotStoredError, UnknownRunError, UnknownSiteError, UsageError
+from hcache.features import Features
 from hcache.sampling.loop import denoise
 
 SAMPLES, STEPS = 12, 4
@@ -18,7 +19,8 @@ def test_matrix_features_and_pooled_agree(tiny_run):
     assert len(tiny_run) == SAMPLES and tiny_run.complete and tiny_run.sample_ids.tolist() == list(range(SAMPLES))
     anatomy = tiny_run.anatomy
     for step in range(STEPS):
-        stacked = stack_features([tiny_run.features(sample, step) for sample in range(SAMPLES)])
+        rows = [tiny_run.features(sample, step) for sample in range(SAMPLES)]
+        stacked = Features.join([row.map(lambda _, a: a[None]) for row in rows], np.concatenate)
         assert stacked.skips[1:] == (None, None), "pooled groups are not there"
         for name, tensor in stacked.items():
             assert tensor.shape == (SAMPLES, *anatomy.shape(name)) and tensor.dtype == np.float32

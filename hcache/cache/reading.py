@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -223,8 +223,3 @@ def _open_shard(path: Path) -> h5py.File:
         raise CacheError(
             f"the shard {path} cannot be read ({error}); run `hcache extract` again to replace it"
         ) from error
-
-
-def stack_features(features: Sequence[Features]) -> Features:
-    """Single samples' features (c, h, w) as one batch (n, c, h, w)."""
-    return Features.join([f.map(lambda _, a: a[None]) for f in features], np.concatenate)

@@ -49,6 +49,7 @@ def models(_: argparse.Namespace) -> Result:
 
 
 def anatomy(arguments: argparse.Namespace) -> Result:
+    """A model's sites, shapes and bytes, from its configuration."""
     from ..models.loading import load_anatomy
 
     card, found = find_card(arguments.model), load_anatomy(arguments.model)
@@ -84,6 +85,7 @@ def plan_text(spec: RunSpec, plan: Plan) -> str:
 
 
 def extract(arguments: argparse.Namespace) -> Result:
+    """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step."""
     spec = spec_of(arguments)
     home = writable_home(arguments.home)
     folder = home / "runs" / spec.name
@@ -131,6 +133,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def runs(arguments: argparse.Namespace) -> Result:
+    """All runs of the home; one that cannot be read is reported on standard error."""
     home = home_folder(arguments.home)
     found = []
     for name in run_names(home):
@@ -144,6 +147,7 @@ def runs(arguments: argparse.Namespace) -> Result:
 
 
 def info(arguments: argparse.Namespace) -> Result:
+    """One run in full."""
     home = home_folder(arguments.home)
     run = open_run(run_folder(home, arguments.run_name))
     facts = run_facts(run)

@@ -20,6 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets ``run`` to its function in ``commands``."""
     parser = _Parser(
         prog="python -m hcache", description="Cache and inspect the h-space and skips of diffusion U-Nets."
     )
