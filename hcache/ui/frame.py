@@ -31,6 +31,7 @@ PAGES = (
 
 def start_page(title: str) -> Path:
     """Sets up a page up to its title and the sidebar's navigation; returns the home, started with a demo if empty."""
+    loaders.freeze_modules()
     st.set_page_config(page_title=f"{title} · hcache", page_icon=":material/schema:", layout="wide")
     st.html(_STYLE)
     with st.sidebar:

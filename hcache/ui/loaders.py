@@ -5,7 +5,9 @@ Everything is keyed by the run's folder and how many samples it held, so a growi
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -72,7 +74,25 @@ def _load(name: str) -> Model:
 
     # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    return load_model(name)
+    model = load_model(name)
+    freeze_modules()
+    return model
+
+
+_frozen_modules = 0
+
+
+def freeze_modules() -> None:
+    """Takes what modules hold out of garbage collection, whenever many more have been imported.
+
+    Streamlit collects garbage after every run of a script or fragment, with the interpreter's lock held. With torch
+    and diffusers imported that is a quarter of a second each time, which a bar that polls makes of every second.
+    """
+    global _frozen_modules
+    if len(sys.modules) > _frozen_modules + 100:
+        gc.collect()
+        gc.freeze()
+        _frozen_modules = len(sys.modules)
 
 
 @st.cache_data(show_spinner="Reading the model's configuration …")

@@ -97,7 +97,7 @@ def run_button(
     return results.get(question)
 
 
-@st.fragment(run_every=0.3)
+@st.fragment(run_every=0.5)
 def _watch(name: str) -> None:
     _, work = st.session_state.get("works", {}).get(name, (None, None))
     if work is None or not work.running:
