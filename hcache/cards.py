@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,48 +13,90 @@ from typing import Any
 
 import yaml
 
-from .errors import ModelError, UnknownModelError, did_you_mean
-from .specs import RunSpec
+from .errors import ModelError, UnknownModelError, UsageError, did_you_mean
+from .specs import FULL, POOLED, Conditioning, RunSpec
 
 PACKAGE = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A model by name. ``source`` is a folder in diffusers' format, or a Hugging Face hub id.
+    """A model by name. ``source`` is a folder in diffusers' format, or a Hugging Face hub id with its ``revision``.
 
-    ``reader`` names the attribute reader that labels its images, if there is one; ``steps`` and ``store`` are what
-    an extraction of it does unless told otherwise.
+    ``kind``: what it denoises and what conditions it, in words. ``get``: where it is to be had. ``reader`` names the
+    attribute reader that labels its images, if there is one; ``steps``, ``samples``, ``store``, ``prompt``,
+    ``classes`` and ``guidance`` are what an extraction of it does unless told otherwise.
     """
 
     name: str
     source: str
+    revision: str = ""
     title: str = ""
+    kind: str = ""
     summary: str = ""
+    get: str = ""
     licence: str = ""
     reader: str = ""
     steps: int = 20
     samples: int = 64
-    store: Mapping[str, str] = field(default_factory=lambda: {"h": "full"})
+    store: Mapping[str, str] = field(default_factory=dict)
+    prompt: str = ""
+    classes: tuple[int, ...] = ()
+    guidance: float = 1.0
 
     @property
     def folder(self) -> Path | None:
         """The folder of a model that is on disk; None for one that lies on the hub."""
         path = Path(self.source)
+        return path if self.source and path.is_dir() else None
+
+    @property
+    def configs(self) -> Path | None:
+        """The model's configurations as they ship with hcache, from which its anatomy is read without the model."""
+        path = PACKAGE / "configs" / self.name.replace("/", "--")
         return path if path.is_dir() else None
 
+    @property
+    def conditioning(self) -> Conditioning:
+        prompts = (self.prompt,) if self.prompt else ()
+        return Conditioning(prompts=prompts, classes=tuple(self.classes), guidance=self.guidance)
 
-@lru_cache(maxsize=1)
+
+OWN_CARDS = "HCACHE_CARDS"
+"""The environment variable that names a file of one's own cards, in the form of ``cards.yaml``."""
+
+
 def load_cards() -> dict[str, Card]:
-    """The cards that ship with hcache, by name."""
-    raw = yaml.safe_load((PACKAGE / "cards.yaml").read_text(encoding="utf-8"))
-    cards = {}
-    for name, fields in raw.items():
-        source = fields.pop("source")
-        if source.startswith("package:"):
-            source = str(PACKAGE / source.removeprefix("package:"))
-        cards[name] = Card(name=name, source=source, **fields)
-    return cards
+    """The cards by name: those that ship with hcache and, going before, those of the file that ``HCACHE_CARDS`` names.
+
+    Raises:
+        UsageError: that file cannot be read, or is not one of cards.
+    """
+    own = os.environ.get(OWN_CARDS)
+    shipped = _read_cards(PACKAGE / "cards.yaml")
+    return {**shipped, **_read_cards(Path(own).expanduser())} if own else shipped
+
+
+@lru_cache(maxsize=8)
+def _read_cards(path: Path) -> dict[str, Card]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return {name: _card(name, dict(fields), path.parent) for name, fields in raw.items()}
+    except (OSError, yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UsageError(
+            f"{path} is not a file of model cards: {str(error).splitlines()[0]}; expected a mapping from names to "
+            f"fields ({', '.join(f.name for f in dataclasses.fields(Card) if f.name != 'name')})"
+        ) from error
+
+
+def _card(name: str, fields: dict[str, Any], beside: Path) -> Card:
+    """A card from its fields; a relative folder is meant from the file of cards."""
+    source = fields.pop("source")
+    if source.startswith("package:"):
+        source = str(PACKAGE / source.removeprefix("package:"))
+    elif source and (beside / source).is_dir():
+        source = str((beside / source).resolve())
+    return Card(name=name, source=source, classes=tuple(fields.pop("classes", ())), **fields)
 
 
 def find_card(model: str) -> Card:
@@ -73,9 +116,18 @@ def find_card(model: str) -> Card:
                 "or config.json (a U-Net)"
             )
         return Card(name=str(path.resolve()), source=str(path.resolve()), title=path.name)
+    if _is_checkpoint(model):
+        path = Path(model).expanduser().resolve()
+        return Card(name=str(path), source=str(path), title=path.name)
     if model.count("/") == 1 and not model.startswith((".", "~", "/")) and not any(c.isspace() for c in model):
-        return Card(name=model, source=model, title=model)
+        source, _, revision = model.partition("@")
+        return dataclasses.replace(cards.get(source, Card(name=model, source=source, title=source)), name=model,
+                                   revision=revision)  # fmt: skip
     raise UnknownModelError(f"no model {model!r}: neither a card nor a folder{did_you_mean(model, cards)}")
+
+
+def _is_checkpoint(model: str) -> bool:
+    return model.endswith(".safetensors") and Path(model).expanduser().is_file()
 
 
 def _folder_of(model: str) -> Path | None:
@@ -99,9 +151,19 @@ def weights_digest(folder: Path) -> str:
 
 
 def pin_weights(spec: RunSpec) -> RunSpec:
-    """The spec with the digest of the weights it will run, so that a retrained model makes another run."""
-    folder = find_card(spec.model).folder
-    return dataclasses.replace(spec, weights=weights_digest(folder) if folder else "")
+    """The spec with what identifies the weights it will run, so that a retrained model makes another run.
+
+    Of a folder that is the digest of its files; of a hub model on this disk its commit; else nothing, as yet.
+    """
+    card = find_card(spec.model)
+    if card.folder is not None:
+        return dataclasses.replace(spec, weights=weights_digest(card.folder))
+    if not card.source:
+        return spec
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(card.source, "model_index.json", revision=card.revision or None)
+    return dataclasses.replace(spec, weights=Path(found).parent.name if isinstance(found, str) else "")
 
 
 def check_weights(spec: RunSpec) -> None:
@@ -120,6 +182,19 @@ def check_weights(spec: RunSpec) -> None:
 def default_spec(model: str, **changes: Any) -> RunSpec:
     """What an extraction of a model does unless told otherwise, by its card; with changes that are not None."""
     card = find_card(model)
-    fields: dict[str, Any] = {"model": card.name, "samples": card.samples, "steps": card.steps, "store": card.store}
+    fields: dict[str, Any] = {
+        "model": card.name,
+        "samples": card.samples,
+        "steps": card.steps,
+        "store": card.store or default_store(card),
+        "conditioning": card.conditioning,
+    }
     fields.update({name: value for name, value in changes.items() if value is not None})
     return pin_weights(RunSpec(**fields))
+
+
+def default_store(card: Card) -> dict[str, str]:
+    """What to store of a model of which no card says it: h, or of a transformer its blocks, averaged over tokens."""
+    folder = card.folder or card.configs
+    is_transformer = folder is not None and (folder / "transformer" / "config.json").is_file()
+    return {"block.*": POOLED} if is_transformer else {"h": FULL}

@@ -5,7 +5,8 @@
     │   ├── UnknownModelError (LookupError)
     │   ├── UnknownSiteError (LookupError)
     │   ├── UnknownRunError (LookupError)
-    │   └── HomeError (OSError)         the home cannot be written
+    │   ├── HomeError (OSError)         the home cannot be written
+    │   └── NoUNetError (LookupError)   h or skips were asked of a model that has none
     ├── ModelError (RuntimeError)   1   a model that cannot be loaded, or lacks what was asked of it
     ├── CacheError (OSError)        1   a run on disk that cannot be read or written
     │   ├── NotStoredError (LookupError)  the run does not hold what was asked for
@@ -48,6 +49,10 @@ class UnknownRunError(UsageError, LookupError):
 
 
 class HomeError(UsageError, OSError):
+    pass
+
+
+class NoUNetError(UsageError, LookupError):
     pass
 
 

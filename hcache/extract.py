@@ -18,17 +18,20 @@ import torch
 from filelock import FileLock, Timeout
 
 from .cache.files import write_json
-from .cache.layout import LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
+from .cache.layout import IMAGES, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
 from .cache.manifest import Shard, missing_ranges, read_manifest
 from .cache.plan import Plan, format_bytes, make_plan, preview_shape
 from .cache.reading import Run, open_run
 from .cache.shards import ShardWriter, explain_write_error
 from .errors import HcacheError, Interrupted, NoSpaceError, RunBusyError
+from .models.conditioners import COND
 from .models.model import Model
+from .pictures import load_prepared
 from .readers import find_reader
+from .sampling.inversion import invert
 from .sampling.loop import Step, denoise
-from .sampling.schedule import make_schedule
-from .specs import FULL, RunSpec
+from .sampling.schedule import schedule_of
+from .specs import FULL, NONE, Conditioning, RunSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,8 @@ def _extract_locked(
     done = spec.samples - sum(stop_ - start for start, stop_ in todo)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
     for start, end in todo:
-        batch = Progress(done=done, total=spec.samples, steps=spec.steps, shard=end - start)
+        passes = 2 if spec.images else 1
+        batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
         _extract_shard(model, spec, folder, start, end, batch, report, stop)
         done += end - start
     report(Progress(done=done, total=spec.samples))
@@ -104,17 +108,28 @@ def _extract_shard(
     stop: Callable[[], bool],
 ) -> None:
     seeds = [spec.seed + i for i in range(start, end)]
-    timesteps = np.array(make_schedule(model.scheduler, spec.steps).timesteps)
+    timesteps = np.array(schedule_of(model, spec.steps).timesteps)
+    conditioning = spec.conditioning.rows(range(start, end))
+
+    def tick(step: int) -> None:
+        report(dataclasses.replace(progress, step=step))
+        if stop():
+            raise Interrupted(f"stopped on request; {progress.done} of {spec.samples} samples are kept")
+
     try:
         with ShardWriter(folder, start, np.array(seeds), timesteps, spec.store_dtype) as writer:
-            for step in denoise(model, seeds, steps=spec.steps, eta=spec.eta):
+            originals, x_t = None, None
+            if spec.images:
+                originals = np.stack([load_prepared(folder / IMAGES, digest) for digest in spec.images[start:end]])
+                x_t = _invert(model, spec, originals, conditioning, tick)
+            for step in denoise(model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
                 _write_step(writer, model, spec, step)
-                report(dataclasses.replace(progress, step=step.index + 1))
-                if stop():
-                    raise Interrupted(f"stopped on request; {progress.done} of {spec.samples} samples are kept")
+                tick(progress.steps - spec.steps + step.index + 1)
             writer.write_x(spec.steps, step.x_next.cpu().numpy())
             images = model.to_images(step.x_next).numpy()
             writer.write_images(images)
+            if originals is not None:
+                writer.write_labels("inversion", {"reconstruction_error": reconstruction_error(originals, images)})
             if model.card.reader:
                 writer.write_labels(model.card.reader, find_reader(model.card.reader)(images))
             writer.commit()
@@ -124,9 +139,28 @@ def _extract_shard(
         raise explain_write_error(error, folder) from error
 
 
+def _invert(
+    model: Model, spec: RunSpec, pictures: np.ndarray, conditioning: Conditioning, tick: Callable[[int], None]
+) -> torch.Tensor:
+    """x_T of pictures (n, height, width, 3) uint8."""
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
+    x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
+    noise = x
+    for step, noise in enumerate(invert(model, x, spec.steps, conditioning), 1):  # noqa: B007 - the last is the result
+        tick(step)
+    return noise
+
+
+def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Root mean square difference of pictures (n, height, width, 3) uint8, as a share of the full range: (n,)."""
+    difference = (originals.astype(np.float32) - images.astype(np.float32)) / 255
+    return np.sqrt(np.square(difference).mean((1, 2, 3)))
+
+
 def _write_step(writer: ShardWriter, model: Model, spec: RunSpec, step: Step) -> None:
-    for site, policy in spec.store.items():
-        for member in model.anatomy.members(site):
+    for site in model.anatomy.sites:
+        policy = spec.policy(site)
+        for member in model.anatomy.members(site) if policy != NONE else ():
             tensor = step.features[member]
             kept = tensor if policy == FULL else tensor.float().mean((2, 3))
             writer.write_activation(step.index, member, kept.float().cpu().numpy())
@@ -137,9 +171,7 @@ def _write_step(writer: ShardWriter, model: Model, spec: RunSpec, step: Step) ->
 def _preview(model: Model, x_0: torch.Tensor) -> np.ndarray:
     """Predicted x_0 as small pictures (n, height, width, 3) uint8."""
     height, width, _ = preview_shape(model.anatomy.image)
-    if x_0.shape[-2:] != (height, width):
-        x_0 = torch.nn.functional.adaptive_avg_pool2d(x_0, (height, width))
-    return model.to_images(x_0).numpy()
+    return model.to_previews(x_0, height, width).numpy()
 
 
 def _describe_run(model: Model, spec: RunSpec, folder: Path) -> RunSpec:
@@ -150,7 +182,7 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path) -> RunSpec:
         spec = dataclasses.replace(spec, batch=earlier.batch)
         if spec.samples <= earlier.samples:
             return spec
-    schedule = make_schedule(model.scheduler, spec.steps)
+    schedule = schedule_of(model, spec.steps)
     description = {
         "schema": SCHEMA,
         "name": spec.name,
@@ -169,6 +201,9 @@ def _provenance(model: Model, alpha_bar: list[float]) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model.card.name,
         "source": model.card.source,
+        "revision": model.revision,
+        "branch": COND,
+        "prediction_type": model.scheduler.config.get("prediction_type", "flow"),
         "reader": model.card.reader,
         "scheduler": {k: v for k, v in model.scheduler.config.items() if not k.startswith("_")},
         "alpha_bar": alpha_bar,

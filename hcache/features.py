@@ -15,17 +15,21 @@ class Features:
 
     ``h``: the output of the whole mid block, (n, c, h, w). ``skips[g - 1]``: the members of skip group ``g``, in
     the order in which ``up_blocks[g - 1]`` consumes them, each (n, c, h, w). A group that a cache does not hold
-    in full is None.
+    in full is None. A transformer has neither: its ``blocks[k]`` are the outputs of its blocks, to be read only.
     """
 
-    h: Array
+    h: Array | None
     skips: tuple[tuple[Array, ...] | None, ...]
+    blocks: tuple[Array | None, ...] = ()
 
     def __getitem__(self, member: str) -> Array:
         """One tensor: ``features["h"]``, ``features["skip.2.0"]``."""
         if member == "h":
             return self.h
-        _, group, index = member.split(".")
+        family, group, *index = member.split(".")
+        if family == "block":
+            return self.blocks[int(group)]
+        (index,) = index
         return self.skips[int(group) - 1][int(index)]
 
     def items(self) -> Iterator[tuple[str, Array]]:
@@ -35,6 +39,9 @@ class Features:
         for g, group in enumerate(self.skips, 1):
             for i, tensor in enumerate(group or ()):
                 yield f"skip.{g}.{i}", tensor
+        for k, tensor in enumerate(self.blocks):
+            if tensor is not None:
+                yield f"block.{k}", tensor
 
     def replace(self, changes: dict[str, Array]) -> Features:
         """The same features but for the named tensors."""
@@ -49,7 +56,8 @@ class Features:
             None if group is None else tuple(change(f"skip.{g}.{i}", tensor) for i, tensor in enumerate(group))
             for g, group in enumerate(self.skips, 1)
         )
-        return Features(h=h, skips=skips)
+        blocks = tuple(None if b is None else change(f"block.{k}", b) for k, b in enumerate(self.blocks))
+        return Features(h=h, skips=skips, blocks=blocks)
 
     def rows(self, start: int, stop: int) -> Features:
         """The samples ``start`` to ``stop`` of the batch."""

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from .cache.files import write_json
-from .cache.layout import JOB_JSON, JOB_LOG
+from .cache.layout import IMAGES, JOB_JSON, JOB_LOG, PROMPTS
 from .errors import RunBusyError, UsageError
 from .specs import RunSpec
 
@@ -137,9 +137,22 @@ def run_state(folder: Path, complete: bool) -> str:
 
 def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
     """What to type after ``python -m hcache`` to extract this run."""
-    arguments = ["extract", spec.model, "--samples", str(spec.samples), "--steps", str(spec.steps)]
-    arguments += ["--seed", str(spec.seed), "--batch", str(spec.batch), "--dtype", spec.dtype]
-    arguments += ["--store-dtype", spec.store_dtype, "--eta", str(spec.eta)]
+    folder, given = home / "runs" / spec.name, spec.conditioning
+    if spec.images:
+        arguments = ["invert", spec.model, *(str(folder / IMAGES / f"{digest}.png") for digest in spec.images)]
+    else:
+        arguments = ["extract", spec.model, "--samples", str(spec.samples), "--seed", str(spec.seed)]
+        arguments += ["--eta", str(spec.eta)]
+    arguments += ["--steps", str(spec.steps), "--batch", str(spec.batch), "--dtype", spec.dtype]
+    arguments += ["--store-dtype", spec.store_dtype, "--guidance", str(given.guidance)]
+    if len(given.prompts) > 1:
+        arguments += ["--prompts", str(folder / PROMPTS)]
+    elif given.prompts:
+        arguments += ["--prompt", given.prompts[0]]
+    if given.negative_prompt:
+        arguments += ["--negative-prompt", given.negative_prompt]
+    if given.classes:
+        arguments += ["--classes", ",".join(map(str, given.classes))]
     for site, policy in spec.store.items():
         arguments += ["--store", f"{site}={policy}"]
     if not spec.store:
@@ -158,6 +171,8 @@ def start(spec: RunSpec, home: Path) -> Job:
     job = read_job(folder)
     if job and job.live:
         raise RunBusyError(f"{spec.name} is being extracted already, by process {job.pid}")
+    if len(spec.conditioning.prompts) > 1:
+        (folder / PROMPTS).write_text("".join(f"{prompt}\n" for prompt in spec.conditioning.prompts), encoding="utf-8")
     package_parent = str(Path(__file__).resolve().parent.parent)
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     with (folder / JOB_LOG).open("ab") as log:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .errors import UnknownSiteError, UsageError, did_you_mean
+from .errors import NoUNetError, UnknownSiteError, UsageError, did_you_mean
 
 FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
@@ -33,7 +34,8 @@ class Anatomy:
 
     ``h`` is the bottleneck: the output of the whole mid block. ``skips[g - 1]`` are the shapes of skip group
     ``g``, numbered from the bottleneck outward, in the order in which the up block consumes them. A model
-    without a U-Net has no ``h`` and no skips, and says why in ``without``.
+    without a U-Net has no ``h`` and no skips, and says why in ``without``; ``blocks[k]`` is then the shape of what
+    its transformer block k puts out, image tokens alone, laid out as a picture of channels. That is not h.
     """
 
     x: tuple[int, int, int]
@@ -42,16 +44,27 @@ class Anatomy:
     skips: tuple[tuple[tuple[int, int, int], ...], ...] = ()
     parameters: int = 0
     without: str = ""
+    blocks: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """``h`` and the skip groups, from the bottleneck outward."""
-        return (("h",) if self.h else ()) + tuple(f"skip.{g + 1}" for g in range(len(self.skips)))
+        """``h`` and the skip groups, from the bottleneck outward; of a transformer ``block.0``, ``block.1``, ..."""
+        blocks = tuple(f"block.{k}" for k in range(len(self.blocks)))
+        return (("h",) if self.h else ()) + tuple(f"skip.{g + 1}" for g in range(len(self.skips))) + blocks
+
+    def need_unet(self, what: str) -> None:
+        """Makes sure that there is an h and skips.
+
+        Raises:
+            NoUNetError: there are none, and why.
+        """
+        if self.without:
+            raise NoUNetError(f"{what} cannot be done here: {self.without}")
 
     def members(self, site: str) -> tuple[str, ...]:
         """The tensors a site stands for: ``h`` -> h; ``skip.2`` -> skip.2.0, skip.2.1, ...; ``skip.2.0`` -> itself."""
-        if site == "h" and self.h:
-            return ("h",)
+        if (site == "h" and self.h) or (site.startswith("block.") and site in self.sites):
+            return (site,)
         match = re.fullmatch(r"skip\.(\d+)(?:\.(\d+))?", site)
         if match and 1 <= int(match[1]) <= len(self.skips):
             group, count = int(match[1]), len(self.skips[int(match[1]) - 1])
@@ -62,10 +75,12 @@ class Anatomy:
         raise UnknownSiteError(f"no site {site!r} in this model{did_you_mean(site, self.sites)}")
 
     def shape(self, member: str) -> tuple[int, int, int]:
-        """The shape (c, h, w) of one tensor: ``h`` or ``skip.<g>.<i>``."""
-        if member == "h" and self.h:
-            return self.h
+        """The shape (c, h, w) of one tensor: ``h``, ``skip.<g>.<i>`` or ``block.<k>``."""
         (member,) = self.members(member)
+        if member == "h":
+            return self.h
+        if member.startswith("block."):
+            return self.blocks[int(member.removeprefix("block."))]
         _, group, index = member.split(".")
         return self.skips[int(group) - 1][int(index)]
 
@@ -82,7 +97,53 @@ class Anatomy:
             skips=tuple(tuple(tuple(shape) for shape in group) for group in data["skips"]),
             parameters=data["parameters"],
             without=data["without"],
+            blocks=tuple(tuple(shape) for shape in data.get("blocks", ())),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """What samples are conditioned on; nothing, for an unconditional model.
+
+    ``prompts`` or ``classes``: one for all samples, or one a sample. ``guidance``: the scale of classifier-free
+    guidance, ε = ε_uncond + guidance (ε_cond - ε_uncond); at 1 only the conditional branch runs. For models with
+    distilled guidance (FLUX) it is the number they are given.
+
+    References:
+        Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), https://arxiv.org/abs/2207.12598
+    """
+
+    prompts: tuple[str, ...] = ()
+    negative_prompt: str = ""
+    classes: tuple[int, ...] = ()
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", tuple(self.prompts))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if not (math.isfinite(self.guidance) and self.guidance >= 1):
+            raise UsageError(f"guidance must be 1 (none) or more, got {self.guidance}")
+        if any(c < 0 for c in self.classes):
+            raise UsageError(f"class labels must be 0 or more, got {min(self.classes)}")
+
+    def check(self, samples: int) -> Conditioning:
+        """Itself, if there is enough of it for so many samples."""
+        for what, values in (("prompts", self.prompts), ("classes", self.classes)):
+            if 1 < len(values) < samples:
+                raise UsageError(f"{len(values)} {what} were given for {samples} samples; give one, or one a sample")
+        return self
+
+    def rows(self, samples: Sequence[int]) -> Conditioning:
+        """That of some of the samples, by their numbers."""
+        self.check(max(samples, default=-1) + 1)
+
+        def pick(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return values if len(values) <= 1 else tuple(values[i] for i in samples)
+
+        return replace(self, prompts=pick(self.prompts), classes=pick(self.classes))
+
+
+UNCONDITIONED = Conditioning()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +151,9 @@ class RunSpec:
     """One extraction, up to how many samples of it there are.
 
     Sample ``i`` starts from the noise of seed ``seed + i``. ``store`` maps sites to ``full``, ``pooled`` (mean
-    over space) or ``none``; a site not named is not stored. Two specs that differ in anything but ``samples`` and
+    over space) or ``none``; ``skip.*`` and ``block.*`` stand for all that are not named; what is neither is not
+    stored. Under guidance, what is stored is the conditional branch's. ``images``: digests of real pictures, if the
+    samples are not drawn from noise but are these, inverted. Two specs that differ in anything but ``samples`` and
     ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond rounding.
     """
 
@@ -104,6 +167,8 @@ class RunSpec:
     dtype: str = "float32"
     batch: int = 8
     weights: str = ""
+    conditioning: Conditioning = UNCONDITIONED
+    images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("samples", "steps", "batch"):
@@ -120,18 +185,35 @@ class RunSpec:
                 raise UsageError(f"what to store of {site} must be one of {', '.join(POLICIES)}, got {policy!r}")
         kept = {site: policy for site, policy in sorted(self.store.items()) if policy != NONE}
         object.__setattr__(self, "store", kept)
+        self.conditioning.check(self.samples)
+        if self.images and (self.samples != len(self.images) or self.eta):
+            raise UsageError(
+                f"an inversion has as many samples as pictures and eta 0, got {self.samples} samples of "
+                f"{len(self.images)} pictures and eta {self.eta}"
+            )
 
     def check(self, anatomy: Anatomy) -> RunSpec:
         """Itself, once every site it names is one of the model's."""
         for site in self.store:
-            if site not in anatomy.sites:
-                raise UnknownSiteError(f"no site {site!r} in {self.model}{did_you_mean(site, anatomy.sites)}")
+            family = site.removesuffix("*") if site.endswith(".*") else None
+            if site not in anatomy.sites and not (family and any(s.startswith(family) for s in anatomy.sites)):
+                why = f": {anatomy.without}" if anatomy.without else did_you_mean(site, anatomy.sites)
+                raise UnknownSiteError(f"no site {site!r} in {self.model}{why}")
         return self
+
+    def policy(self, site: str) -> str:
+        """``full``, ``pooled`` or ``none``; a member's is its group's."""
+        family, *rest = site.split(".")
+        group = ".".join([family, *rest[:1]])
+        return self.store.get(group, self.store.get(f"{family}.*", NONE) if rest else NONE)
 
     @property
     def digest(self) -> str:
         """Hex digits that name this run: over all that decides what a sample is and what is kept of it."""
         identity = {k: v for k, v in asdict(self).items() if k not in ("samples", "batch")}
+        for name, empty in (("conditioning", UNCONDITIONED), ("images", ())):
+            if getattr(self, name) == empty:
+                del identity[name]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
 
     @property
@@ -144,7 +226,10 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
-        return cls(**data)
+        data = dict(data)
+        if "conditioning" in data:
+            data["conditioning"] = Conditioning(**data["conditioning"])
+        return cls(**{**data, "images": tuple(data.get("images", ()))})
 
 
 def parse_store(items: Iterable[str]) -> dict[str, str]:

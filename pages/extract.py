@@ -8,7 +8,7 @@ with errors_shown():
     model = extract.model_panel()
     if model:
         anatomy = loaders.anatomy(model)
-        spec = extract.spec_panel(model, anatomy)
+        spec = extract.spec_panel(model, anatomy, home)
         plan = extract.plan_panel(spec, anatomy, home)
         extract.start_panel(spec, plan, home)
 with errors_shown():

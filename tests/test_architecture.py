@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors",),
-    ("specs", "cards", "features"),
+    ("specs", "cards", "features", "pictures"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -34,7 +34,19 @@ LAYERS = (
 )
 """From the bottom up. A module imports from its own layer or from those below, by its longest name here."""
 
-TORCH_FREE = ("errors", "specs", "cards", "features", "cache", "analysis", "jobs", "figures", "readers", "cli")
+TORCH_FREE = (
+    "errors",
+    "specs",
+    "cards",
+    "features",
+    "pictures",
+    "cache",
+    "analysis",
+    "jobs",
+    "figures",
+    "readers",
+    "cli",
+)
 """What may not import torch or diffusers when it is imported."""
 
 PUBLIC = [
@@ -147,7 +159,7 @@ def test_what_must_be_light_names_no_torch_at_its_top(entry):
             assert not roots & {"torch", "diffusers", "streamlit"}, module
 
 
-@pytest.mark.parametrize("entry", ["errors", "specs", "cards", "features", "cache", "analysis", "jobs"])
+@pytest.mark.parametrize("entry", ["errors", "specs", "cards", "features", "pictures", "cache", "analysis", "jobs"])
 def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
     for module, path in MODULES.items():
         if module == entry or module.startswith(entry + "."):
@@ -187,7 +199,8 @@ def test_every_error_is_the_builtin_it_is_said_to_be():
         "UsageError": (2, ValueError), "UnknownModelError": (2, LookupError), "UnknownSiteError": (2, LookupError),
         "UnknownRunError": (2, LookupError), "HomeError": (2, OSError), "ModelError": (1, RuntimeError),
         "CacheError": (1, OSError), "NotStoredError": (1, LookupError), "RunBusyError": (1, OSError),
-        "NoSpaceError": (5, OSError), "AnalysisError": (1, ValueError), "Interrupted": (130, Exception),
+        "NoSpaceError": (5, OSError), "NoUNetError": (2, LookupError),
+        "AnalysisError": (1, ValueError), "Interrupted": (130, Exception),
     }  # fmt: skip
     defined = {name for name, value in vars(errors).items() if isinstance(value, type)} - {"HcacheError", "Iterable"}
     assert defined == expected.keys()

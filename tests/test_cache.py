@@ -69,6 +69,14 @@ def test_from_the_first_step_that_does_not_fit_on_all_are_exact(tmp_path):
     np.testing.assert_array_equal(found[2], steps[2])
 
 
+def test_what_was_widened_is_told(tmp_path, capsys):
+    spec = RunSpec(model="m", samples=2, steps=1)
+    h = np.ones((1, 2, 1, 2, 2), np.float32)
+    assert synthetic_run(tmp_path / "fits", spec, h).widened == ()
+    run = synthetic_run(tmp_path / "does not", spec, h * 1e6)
+    assert run.widened == ("h",) and (run.matrix("h", 0) == 1e6).all()
+
+
 def test_the_largest_half_needs_no_widening(tmp_path):
     values = np.full((5, *SHAPE), 65504, np.float32)
     found = written(tmp_path, [values])

@@ -16,7 +16,7 @@ from hcache.cache.plan import make_plan
 from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
-COMMANDS = ("models", "anatomy", "estimate", "extract", "runs", "info", "cancel")
+COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel")
 
 
 def out_of(capsys, *argv):

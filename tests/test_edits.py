@@ -47,7 +47,7 @@ def direction(tiny_run):
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_a_sample_swapped_with_itself_is_itself_bit_for_bit(tiny_model, alpha):
     plain = list(denoise(tiny_model, [5], STEPS, 1.0))
-    swap = Swap(all_members(tiny_model), lambda index: plain[index].features, alpha, ALWAYS)
+    swap = Swap(all_members(tiny_model), lambda moment: plain[moment.index].features, alpha, ALWAYS)
     swapped = list(denoise(tiny_model, [5], STEPS, 1.0, swap))
     assert all(torch.equal(a.x_next, b.x_next) for a, b in zip(plain, swapped, strict=True))
 

@@ -6,6 +6,7 @@ from tiny import THREE_LEVELS, TWO_LEVELS, make_unet
 
 from hcache.errors import ModelError
 from hcache.models.anatomy import anatomy_of, anatomy_of_config
+from hcache.models.condition import Condition
 from hcache.models.halves import decode, encode
 
 PAIRS = {
@@ -70,10 +71,14 @@ def inputs(unet, n=2):
     return x, torch.arange(1, n + 1) if unet.class_embedding is not None else None
 
 
+def of(labels):
+    return Condition(class_labels=labels)
+
+
 def same(unet, x, t, labels):
     with torch.no_grad():
         whole = unet(x, t, class_labels=labels).sample
-        halves = decode(unet, encode(unet, x, t, labels), t, labels)
+        halves = decode(unet, encode(unet, x, t, of(labels)), t, of(labels))
     assert torch.isfinite(whole).all() and whole.std() > 1e-4, "the test would pass on a constant"
     assert torch.equal(whole, halves)
 
@@ -103,10 +108,10 @@ def test_neither_half_changes_what_it_is_given(case):
     x, labels = inputs(unet)
     kept = x.clone()
     with torch.no_grad():
-        features = encode(unet, x, 10, labels)
+        features = encode(unet, x, 10, of(labels))
         before = {name: tensor.clone() for name, tensor in features.items()}
-        first = decode(unet, features, 10, labels)
-        second = decode(unet, features, 10, labels)
+        first = decode(unet, features, 10, of(labels))
+        second = decode(unet, features, 10, of(labels))
     assert torch.equal(x, kept) and torch.equal(first, second)
     assert all(torch.equal(tensor, before[name]) for name, tensor in features.items())
 
@@ -125,7 +130,7 @@ def test_every_feature_is_what_the_unet_itself_hands_to_that_resnet(case):
         unet(x, 10, class_labels=labels)
         for module in unet.modules():
             module._forward_pre_hooks.clear()
-        features = encode(unet, x, 10, labels)
+        features = encode(unet, x, 10, of(labels))
     assert torch.equal(features["h"], entered[0])
     members = [(name, tensor) for name, tensor in features.items() if name != "h"]
     assert [name for name, _ in members] == list(taken)
@@ -164,7 +169,7 @@ def test_the_anatomy_read_off_the_configuration_is_that_of_real_features(case):
     x, labels = inputs(unet)
     anatomy = anatomy_of_config(unet.config)
     with torch.no_grad():
-        features = encode(unet, x, 10, labels)
+        features = encode(unet, x, 10, of(labels))
     assert anatomy.x == tuple(x.shape[1:])
     assert {name: anatomy.shape(name) for name, _ in features.items()} == {
         name: tuple(tensor.shape[1:]) for name, tensor in features.items()
@@ -184,7 +189,7 @@ def test_class_labels_are_given_exactly_where_they_are_needed():
     with pytest.raises(ModelError, match="class-conditional"):
         encode(build("classes"), x, 10)
     with pytest.raises(ModelError, match="no class embedding"):
-        encode(build("DownBlock2D"), x, 10, torch.zeros(2, dtype=torch.long))
+        encode(build("DownBlock2D"), x, 10, of(torch.zeros(2, dtype=torch.long)))
 
 
 def test_a_configuration_without_a_size_is_refused_in_words():

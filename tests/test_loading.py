@@ -26,7 +26,10 @@ def spoilable(tiny_folder, tmp_path):
 def test_every_card_is_whole():
     for name, card in load_cards().items():
         assert card.name == name and card.title and card.summary and card.licence
-        assert card.steps > 0 and card.samples > 0 and card.store.get("h") and set(card.store.values()) <= set(POLICIES)
+        assert card.kind and card.get and default_spec(name).check(load_anatomy(name)), (
+            "every card's run can be planned"
+        )
+        assert card.steps > 0 and card.samples > 0 and card.store and set(card.store.values()) <= set(POLICIES)
         assert find_card(name) is card
 
 
@@ -52,7 +55,7 @@ def test_a_folder_without_a_model_says_what_it_lacks(tmp_path):
     with pytest.raises(UnknownModelError, match="model_index.json"):
         load_model(str(tmp_path))
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(ModelError, match="no U-Net"):
+    with pytest.raises(ModelError, match="no diffusion model"):
         load_model(str(tmp_path))
 
 
@@ -61,7 +64,7 @@ def test_a_loaded_model_is_the_saved_one(tiny_folder, tiny_model):
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(tiny_model.decode(tiny_model.encode(x, 3), 3), saved(x, 3).sample)
-    assert not tiny_model.unet.training and not any(p.requires_grad for p in tiny_model.unet.parameters())
+    assert not tiny_model.network.training and not any(p.requires_grad for p in tiny_model.network.parameters())
     assert tiny_model.anatomy == load_anatomy(str(tiny_folder))
 
 

@@ -34,7 +34,7 @@ def by_diffusers(model, seeds, steps, eta):
     for index, t in enumerate(scheduler.timesteps):
         noise = step_noise(seeds, index, model.anatomy.x) if eta > 0 else None
         with torch.no_grad():
-            output = model.unet(x, t).sample
+            output = model.network(x, t).sample
         made = scheduler.step(output, t, x, eta=eta, variance_noise=noise)
         yield x, made.pred_original_sample, made.prev_sample
         x = made.prev_sample

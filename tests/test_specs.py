@@ -8,7 +8,7 @@ import pytest
 
 from hcache.errors import UnknownSiteError, UsageError, did_you_mean
 from hcache.features import Features
-from hcache.specs import Anatomy, RunSpec, parse_store
+from hcache.specs import Anatomy, Conditioning, RunSpec, parse_store
 
 ANATOMY = Anatomy(
     x=(3, 16, 16), image=(16, 16, 3), h=(16, 4, 4), skips=(((16, 4, 4), (8, 4, 4)), ((8, 8, 8),)), parameters=7
@@ -23,7 +23,8 @@ def test_a_run_is_named_by_all_but_samples_and_batch():
         dataclasses.replace(SPEC, **change)
         for change in ({"model": "other/model"}, {"steps": 5}, {"seed": 1}, {"eta": 0.5}, {"store": {"h": "full"}},
                        {"store": {"h": "pooled", "skip.1": "pooled"}}, {"store_dtype": "float32"},
-                       {"dtype": "float16"}, {"weights": "abd"})
+                       {"dtype": "float16"}, {"weights": "abd"},
+                           {"images": ("a",) * SPEC.samples}, {"conditioning": Conditioning(guidance=2)})
     ]  # fmt: skip
     assert {spec.name for spec in same} == {SPEC.name}
     assert len({spec.digest for spec in [SPEC, *other]}) == 1 + len(other)

@@ -56,7 +56,7 @@ def save_pipeline(folder, unet, **scheduler):
 def model_of(unet, **scheduler):
     """A model that was never on disk."""
     card = Card(name="unsaved", source="unsaved")
-    return Model(card=card, unet=unet, scheduler=DDIMScheduler(**scheduler), anatomy=anatomy_of(unet))
+    return Model(card=card, network=unet, scheduler=DDIMScheduler(**scheduler), anatomy=anatomy_of(unet))
 
 
 def drain(generator):

@@ -5,6 +5,8 @@
       shards/00000000.h5      immutable; named after its first sample
       manifest.jsonl          a line a committed shard
       job.json, job.log       who is extracting, and what it said
+      prompts.txt             a prompt a sample, as the job was given them
+      images/                 of an inversion: the real pictures, as the model was given them
       labels/                 label sets made by hand or imported
 
 A shard holds samples ``start`` to ``stop`` of the run:
@@ -14,7 +16,7 @@ A shard holds samples ``start`` to ``stop`` of the run:
     x               (step + 1, sample, c, h, w)     float32: a trajectory can be taken up again exactly
     x_0             (step, sample, height, width, 3)  uint8: predicted x_0, reduced to at most 64 pixels
     image           (sample, height, width, 3)      uint8
-    seed (sample), timestep (step)                  int64, the dimension scales
+    seed (sample), timestep (step)                  the dimension scales; a flow's timesteps are not whole
     labels/<set>/<name>  (sample)                   float32, read off the image when it was made
 """
 
@@ -31,7 +33,8 @@ from ..errors import HomeError, UnknownRunError, did_you_mean
 SCHEMA = 1
 
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
-SHARDS, LABELS = "shards", "labels"
+PROMPTS = "prompts.txt"
+SHARDS, LABELS, IMAGES = "shards", "labels", "images"
 PARTIAL = ".partial"
 
 H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..specs import FULL, POOLED, Anatomy, RunSpec
+from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
 from .layout import PREVIEW_SIZE
 
 SHARD_OVERHEAD = 20_000
@@ -45,9 +45,9 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     itemsize = {"float16": 2, "float32": 4}[spec.store_dtype]
     n, steps = spec.samples, spec.steps
     parts = {
-        site: n * steps * site_bytes(anatomy, site, spec.store[site], itemsize)
+        site: n * steps * site_bytes(anatomy, site, spec.policy(site), itemsize)
         for site in anatomy.sites
-        if site in spec.store
+        if spec.policy(site) != NONE
     }
     parts["x"] = n * (steps + 1) * 4 * math.prod(anatomy.x)
     parts["x_0"] = n * steps * math.prod(preview_shape(anatomy.image))

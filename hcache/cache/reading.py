@@ -14,8 +14,9 @@ import numpy as np
 
 from ..errors import CacheError, NotStoredError, UsageError
 from ..features import Features
+from ..pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
-from .layout import IMAGE, LABELS, RUN_JSON, SCHEMA, SHARDS, X_0, X, home_folder, run_folder
+from .layout import IMAGE, IMAGES, LABELS, RUN_JSON, SCHEMA, SHARDS, X_0, X, home_folder, run_folder
 from .manifest import Shard, read_manifest
 
 
@@ -55,7 +56,7 @@ class Run:
     def policy(self, site: str) -> str:
         """``full``, ``pooled`` or ``none``; a member's is its group's."""
         self.anatomy.members(site)
-        return self.spec.store.get(".".join(site.split(".")[:2]), NONE)
+        return self.spec.policy(site)
 
     def matrix(self, site: str, step: int) -> np.ndarray:
         """All samples at one step: float32 (n, d), the tensors of the site flattened and side by side.
@@ -97,8 +98,11 @@ class Run:
                     return None
                 return tuple(file[name][step, row].astype(np.float32) for name in self.anatomy.members(site))
 
-            h = load("h")
-            return Features(h=h and h[0], skips=tuple(load(site) for site in self.anatomy.sites if site != "h"))
+            sites = {site: load(site) for site in self.anatomy.sites}
+            h = sites.pop("h", None)
+            blocks = tuple(found and found[0] for site, found in sites.items() if site.startswith("block."))
+            skips = tuple(found for site, found in sites.items() if site.startswith("skip."))
+            return Features(h=h and h[0], skips=skips, blocks=blocks)
 
     def pooled(self, site: str, step: int) -> np.ndarray:
         """Like ``matrix``, averaged over space: (n, channels), whichever way the site is stored."""
@@ -127,11 +131,25 @@ class Run:
     def seed(self, sample: int) -> int:
         return self.spec.seed + sample
 
+    @property
+    def widened(self) -> tuple[str, ...]:
+        """The tensors that some shard holds in float32 because they would have overflowed float16."""
+        return tuple(sorted({str(name) for _, file in self._files() for name in file.attrs.get("widened", ())}))
+
     @cached_property
     def images(self) -> np.ndarray:
         """The finished pictures (n, height, width, 3) uint8."""
         parts = [file[IMAGE][:] for _, file in self._files()]
         return np.concatenate(parts) if parts else np.zeros((0, *self.anatomy.image), np.uint8)
+
+    @property
+    def real(self) -> bool:
+        """Whether the samples are real pictures, inverted, and not drawn from noise."""
+        return bool(self.spec.images)
+
+    def original(self, sample: int) -> np.ndarray | None:
+        """The real picture that a sample is the inversion of (height, width, 3) uint8; None if it is of none."""
+        return load_prepared(self.folder / IMAGES, self.spec.images[sample]) if self.real else None
 
     @cached_property
     def labels(self) -> dict[str, dict[str, np.ndarray]]:

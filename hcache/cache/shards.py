@@ -39,8 +39,8 @@ class ShardWriter:
         self._final.parent.mkdir(parents=True, exist_ok=True)
         self._file = h5py.File(self._partial, "w", libver="v110", track_order=True)
         self._file.attrs.update(schema=SCHEMA, start=self.start, stop=self.stop)
-        for name, values in ((TIMESTEP, timesteps), (SEED, seeds)):
-            self._file.create_dataset(name, data=np.asarray(values, np.int64)).make_scale(name)
+        for name, values in ((TIMESTEP, timesteps), (SEED, np.asarray(seeds, np.int64))):
+            self._file.create_dataset(name, data=values).make_scale(name)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -76,7 +76,11 @@ class ShardWriter:
             group.create_dataset(name, data=np.asarray(values, np.float32))
 
     def commit(self) -> Shard:
-        """Makes the shard part of the run, durably. Nothing else may be written afterwards."""
+        """Makes the shard part of the run, durably. Nothing else may be written afterwards.
+
+        What did not fit the storage dtype, and so was kept wider, is named in its attribute ``widened``.
+        """
+        self._file.attrs["widened"] = sorted(self.widened)
         self._file.close()
         size, checksum = self._partial.stat().st_size, sha256_of(self._partial)
         commit_file(self._partial, self._final)

@@ -7,18 +7,19 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from .. import jobs
-from ..cache.layout import home_folder, run_folder, run_names, writable_home
+from ..cache.layout import IMAGES, home_folder, run_folder, run_names, writable_home
 from ..cache.plan import Plan, format_bytes, make_plan, site_bytes
 from ..cache.reading import Run, open_run
 from ..cards import default_spec, find_card, load_cards
-from ..errors import CacheError, HcacheError, Interrupted, RunBusyError
-from ..specs import FULL, POOLED, RunSpec, parse_store
+from ..errors import CacheError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,11 @@ def table(rows: Iterable[tuple[Any, ...]], header: tuple[str, ...]) -> str:
 
 
 def models(_: argparse.Namespace) -> Result:
+    """The models known by name."""
     cards = load_cards().values()
-    data = [
-        {"name": c.name, "title": c.title, "summary": c.summary, "source": c.source, "licence": c.licence}
-        for c in cards
-    ]
-    return Result(text=table([(c.name, c.summary) for c in cards], ("model", "what it is")), data=data)
+    names = ("name", "title", "kind", "summary", "source", "get", "licence")
+    data = [{name: getattr(card, name) for name in names} for card in cards]
+    return Result(text=table([(c.name, c.kind, c.summary) for c in cards], ("model", "kind", "what it is")), data=data)
 
 
 def anatomy(arguments: argparse.Namespace) -> Result:
@@ -61,13 +61,49 @@ def anatomy(arguments: argparse.Namespace) -> Result:
         rows.append((site, " ".join("x".join(map(str, s)) for s in shapes), format_bytes(full), format_bytes(pooled)))
     head = f"{card.name}: {found.parameters / 1e6:.2f} M parameters, x {'x'.join(map(str, found.x))}\n"
     text = head + table(rows, ("site", "shapes", "full", "pooled")) + "\n(bytes a sample and step, in float16)"
-    return Result(text=text, data={"model": card.name, "parameters": found.parameters, "x": found.x, "sites": sites})
+    if found.without:
+        text += f"\nno h-space: {found.without}"
+    data = {"model": card.name, "parameters": found.parameters, "x": found.x, "image": found.image, "sites": sites,
+            "without": found.without}  # fmt: skip
+    return Result(text=text, data=data)
 
 
-def spec_of(arguments: argparse.Namespace) -> RunSpec:
+def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
+    """The run that the arguments of ``extract``, ``estimate`` and ``invert`` ask for."""
     names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch")
-    changes = {name: getattr(arguments, name) for name in names}
-    return default_spec(arguments.model, store=parse_store(arguments.store) if arguments.store else None, **changes)
+    changes = {name: getattr(arguments, name, None) for name in names}
+    changes["store"] = parse_store(arguments.store) if arguments.store else None
+    changes["conditioning"] = conditioning_of(arguments)
+    return default_spec(arguments.model, **{**changes, **more})
+
+
+def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
+    """The card's conditioning, with what the arguments say instead."""
+    found = find_card(arguments.model).conditioning
+    if arguments.prompts is not None:
+        found = replace(found, prompts=read_prompts(arguments.prompts))
+    if arguments.prompt is not None:
+        found = replace(found, prompts=(arguments.prompt,))
+    if arguments.negative_prompt is not None:
+        found = replace(found, negative_prompt=arguments.negative_prompt)
+    if arguments.classes is not None:
+        try:
+            found = replace(found, classes=tuple(int(part) for part in arguments.classes.split(",")))
+        except ValueError as error:
+            raise UsageError(f"--classes takes whole numbers with commas between, got {arguments.classes!r}") from error
+    return found if arguments.guidance is None else replace(found, guidance=arguments.guidance)
+
+
+def read_prompts(path: str) -> tuple[str, ...]:
+    """A prompt a line; empty lines do not count."""
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the prompts in {path} cannot be read: {error}") from error
+    prompts = tuple(line.strip() for line in lines if line.strip())
+    if not prompts:
+        raise UsageError(f"{path} holds no prompts; expected one a line")
+    return prompts
 
 
 def estimate(arguments: argparse.Namespace) -> Result:
@@ -78,22 +114,63 @@ def estimate(arguments: argparse.Namespace) -> Result:
     return Result(text=plan_text(spec, plan), data={"run": spec.name, "bytes": plan.parts, "total": plan.total})
 
 
+def stored_as(spec: RunSpec, part: str) -> str:
+    """The policy of a site; nothing for what is always stored."""
+    policy = spec.policy(part)
+    return "" if policy == NONE else policy
+
+
 def plan_text(spec: RunSpec, plan: Plan) -> str:
-    rows = [(part, spec.store.get(part, ""), format_bytes(size)) for part, size in plan.parts.items()]
+    rows = [(part, stored_as(spec, part), format_bytes(size)) for part, size in plan.parts.items()]
     body = table([*rows, ("total", "", format_bytes(plan.total))], ("part", "stored", "bytes"))
     return f"{spec.name}: {spec.samples} samples, {spec.steps} steps\n{body}"
 
 
 def extract(arguments: argparse.Namespace) -> Result:
+    """Extracts a run in this process."""
+    return run_job(spec_of(arguments), writable_home(arguments.home), arguments.device)
+
+
+def invert(arguments: argparse.Namespace) -> Result:
+    """Makes real pictures ready, inverts them and extracts the run they begin."""
+    from ..models.loading import load_anatomy
+    from ..pictures import prepare_picture
+
+    home, (height, width, _) = writable_home(arguments.home), load_anatomy(arguments.model).image
+    prepared = [prepare_picture(Path(path), path, height, width) for path in arguments.images]
+    for path, picture in zip(arguments.images, prepared, strict=True):
+        if picture.notes:
+            print(f"{path}: {', '.join(picture.notes)}", file=sys.stderr)
+    digests = tuple(picture.digest for picture in prepared)
+    spec = spec_of(arguments, samples=len(digests), images=digests)
+    for picture in prepared:
+        picture.save(home / "runs" / spec.name / IMAGES)
+    result = run_job(spec, home, arguments.device)
+    errors = open_run(home / "runs" / spec.name).labels["inversion"]["reconstruction_error"]
+    rows = [(Path(path).name, f"{error:.4f}") for path, error in zip(arguments.images, errors, strict=True)]
+    text = f"{result.text}\n{table(rows, ('picture', 'reconstruction error (root mean square, of 1)'))}"
+    return Result(text=text, data={**result.data, "reconstruction_error": [float(error) for error in errors]})
+
+
+def convert_adm(arguments: argparse.Namespace) -> Result:
+    """A guided-diffusion checkpoint as a diffusers folder."""
+    from ..models.adm import convert_adm as convert
+
+    out = Path(arguments.out)
+    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.head_channels,
+                    arguments.attention_order)  # fmt: skip
+    return Result(text=f"{out}: {len(found.widths)} levels of {found.resnets}, channels {found.widths}",
+                  data={"folder": str(out), **asdict(found)})  # fmt: skip
+
+
+def run_job(spec: RunSpec, home: Path, device: str) -> Result:
     """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step."""
-    spec = spec_of(arguments)
-    home = writable_home(arguments.home)
     folder = home / "runs" / spec.name
     with interruptible() as stopped:
         from ..extract import extract as run_extraction
         from ..models.loading import load_model
 
-        model = load_model(spec.model, device=arguments.device, dtype=spec.dtype)
+        model = load_model(spec.model, device=device, dtype=spec.dtype)
         spec.check(model.anatomy)
         folder.mkdir(parents=True, exist_ok=True)
         job = jobs.JobFile(folder, spec.samples)
@@ -115,6 +192,8 @@ def extract(arguments: argparse.Namespace) -> Result:
                 job.finish(jobs.FAILED, str(error))
                 raise
         job.finish(jobs.DONE)
+    if run.widened:
+        print(f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr)
     return Result(
         text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}", data=run_facts(run)
     )
@@ -152,8 +231,10 @@ def info(arguments: argparse.Namespace) -> Result:
     run = open_run(run_folder(home, arguments.run_name))
     facts = run_facts(run)
     data = {**facts, "spec": run.spec.to_json(), "anatomy": run.anatomy.to_json(), "timesteps": run.timesteps,
-            "provenance": run.provenance}  # fmt: skip
+            "widened": run.widened, "provenance": run.provenance}  # fmt: skip
     store = ", ".join(f"{site} {policy}" for site, policy in run.spec.store.items())
+    if run.widened:
+        store += f" ({', '.join(run.widened)} in float32, which would overflow float16)"
     lines = [(key, str(value)) for key, value in facts.items() if key != "bytes"]
     lines += [("bytes", format_bytes(facts["bytes"])), ("stored", store), ("device", run.provenance["device"])]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)

@@ -1,4 +1,4 @@
-"""``python -m hcache``: models, anatomy, estimate, extract, runs, info, cancel."""
+"""``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, cancel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
 from . import commands
+
+MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,12 +38,22 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("models", commands.models, "List the models known by name.", home=False)
     child = command("anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False)
-    child.add_argument("model", help="a known model, a folder in diffusers' format, or a hub id")
+    child.add_argument("model", help=MODEL)
     for name, run, text in (
         ("estimate", commands.estimate, "Print what an extraction would weigh. Nothing runs."),
         ("extract", commands.extract, "Extract h-space and skips to shards; goes on where an earlier call stopped."),
     ):
-        _add_run_arguments(command(name, run, text))
+        child = command(name, run, text)
+        child.add_argument("model", metavar="MODEL", help=MODEL)
+        child.add_argument("--samples", type=int, help="how many samples (default: the model card's)")
+        child.add_argument("--seed", type=int, help="seed of the first sample; the others follow (default: 0)")
+        child.add_argument("--eta", type=float, help="0: deterministic DDIM; 1: the variance of DDPM (default: 0)")
+        _add_run_arguments(child)
+    child = command("invert", commands.invert, "Invert real pictures by DDIM into a run like any other.")
+    child.add_argument("model", metavar="MODEL", help=MODEL)
+    child.add_argument("images", metavar="IMAGE", nargs="+", help="picture files; the centre is cropped, and said so")
+    _add_run_arguments(child)
+    _add_conversion(command)
     command("runs", commands.runs, "List the runs of the home.")
     for name, run, text in (
         ("info", commands.info, "Describe one run."),
@@ -51,12 +63,24 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_conversion(command: Any) -> None:
+    child = command("convert-adm", commands.convert_adm, "Convert a guided-diffusion checkpoint to a diffusers folder.",
+                    home=False)  # fmt: skip
+    child.add_argument("checkpoint", metavar="CHECKPOINT", help=".pt or .safetensors; nothing in it is run")
+    child.add_argument("out", metavar="OUT", help="the folder to write")
+    child.add_argument("--image-size", type=int, default=256, help="a side of the pictures (default: 256)")
+    child.add_argument("--head-channels", type=int, default=64, help="channels of an attention head (default: 64)")
+    child.add_argument("--attention-order", choices=("legacy", "new"), default="legacy",
+                       help="how queries, keys and values lie; of published checkpoints legacy (default)")  # fmt: skip
+
+
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
-    child.add_argument("model", metavar="MODEL", help="a known model, a folder in diffusers' format, or a hub id")
-    child.add_argument("--samples", type=int, help="how many samples (default: the model card's)")
     child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
-    child.add_argument("--seed", type=int, help="seed of the first sample; the others follow (default: 0)")
-    child.add_argument("--eta", type=float, help="0: deterministic DDIM; 1: the variance of DDPM (default: 0)")
+    child.add_argument("--prompt", help="for all samples (default: the model card's)")
+    child.add_argument("--prompts", metavar="FILE", help="a prompt a line, the first for the first sample")
+    child.add_argument("--negative-prompt", help="what guidance leads away from (default: nothing)")
+    child.add_argument("--classes", metavar="N[,N...]", help="class labels: one for all samples, or one a sample")
+    child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(
         "--store", action="append", metavar="SITE=POLICY",
         help="full, pooled (mean over space) or none, for h, skip.1, ...; repeat (default: the model card's)",

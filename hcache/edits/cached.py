@@ -6,6 +6,7 @@ import torch
 
 from ..cache.reading import Run
 from ..features import Features
+from ..models.conditioners import COND
 from ..models.model import Model
 
 
@@ -14,12 +15,24 @@ def cached_x(model: Model, run: Run, sample: int, index: int) -> torch.Tensor:
     return torch.from_numpy(run.x(sample, index))[None].to(model.device)
 
 
-def cached_features(model: Model, run: Run, sample: int, step: int) -> Features:
-    """A sample's features at a step, one row: as stored, and from ``encode`` of the cached x_t what is not."""
+def cached_features(model: Model, run: Run, sample: int, step: int, branch: str = COND) -> Features:
+    """A sample's features at a step, one row: as stored, and from ``encode`` of the cached x_t what is not.
+
+    Under guidance a run stores the conditional branch; the other is always computed.
+    """
     stored = run.features(sample, step)
     missing = stored.h is None or any(group is None for group in stored.skips)
-    if not missing:
+    if branch == COND and not missing:
         return stored.map(lambda _, a: torch.from_numpy(a)[None].to(model.device))
+    guided = model.condition(run.spec.conditioning.rows([sample]), 1)
     with torch.inference_mode():
-        fresh = model.encode(cached_x(model, run, sample, step), run.timesteps[step])
+        fresh = model.encode(cached_x(model, run, sample, step), run.timesteps[step], guided.branches[branch])
+    if branch != COND:
+        return fresh
     return fresh.replace({name: torch.from_numpy(a)[None].to(fresh.h) for name, a in stored.items()})
+
+
+def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str, Features]:
+    """A sample's features at a step in every branch of the run's guidance."""
+    branches = model.condition(run.spec.conditioning.rows([sample]), 1).branches
+    return {branch: cached_features(model, run, sample, step, branch) for branch in branches}

@@ -16,7 +16,7 @@ from ..cache.reading import Run
 from ..directions.direction import Direction
 from ..features import Features
 from ..models.model import Model
-from ..sampling.loop import Edit, Step, denoise
+from ..sampling.loop import Edit, Moment, Step, denoise
 from .cached import cached_features, cached_x
 from .shift import Shift
 from .swap import Donor, PerRow, Swap
@@ -48,7 +48,7 @@ def render_swaps(
     """
     sites = model.anatomy.sites
     left = run.spec.steps - window.first
-    features_of_donor = _remember_last(lambda index: cached_features(model, run, donor, index))
+    features_of_donor = _remember_last(lambda at: cached_features(model, run, donor, at.index, at.branch))
     edits = [Swap(model.anatomy.members(site), features_of_donor, alpha, window) for site in sites]
     start = cached_x(model, run, recipient, window.first)
     x, done = start.expand(len(sites), -1, -1, -1), 0
@@ -76,11 +76,15 @@ def render_swaps(
 def _self_swap(model: Model, run: Run, sample: int, start: torch.Tensor, window: Window) -> Iterator[tuple[Step, Step]]:
     """A sample as it is, and with all its activations swapped for its own, side by side."""
     members = [member for site in model.anatomy.sites for member in model.anatomy.members(site)]
-    latest: list[Features] = []
-    swap = Swap(members, lambda _: latest[-1], 1.0, window)
+    latest: dict[str, Features] = {}
+
+    def listen(features: Features, moment: Moment) -> Features:
+        latest[moment.branch] = features.map(lambda _, tensor: tensor.clone())
+        return features
+
+    swap = Swap(members, lambda moment: latest[moment.branch], 1.0, window)
     swapped = _continue(model, run, sample, start, window.first, swap)
-    for plain in _continue(model, run, sample, start, window.first, None):
-        latest[:] = [plain.features.map(lambda _, tensor: tensor.clone())]
+    for plain in _continue(model, run, sample, start, window.first, listen):
         yield plain, next(swapped)
 
 
@@ -98,8 +102,9 @@ def render_moved(
     start = torch.cat([cached_x(model, run, sample, window.first) for sample in samples])
     seeds = [run.seed(sample) for sample in samples]
     steps = denoise(
-        model, seeds, run.spec.steps, run.spec.eta, shift, asymmetric=asymmetric, x_t=start, start=window.first
-    )
+        model, seeds, run.spec.steps, run.spec.eta, shift, conditioning=run.spec.conditioning.rows(samples),
+        asymmetric=asymmetric, x_t=start, start=window.first,
+    )  # fmt: skip
     x = start
     for done, step in enumerate(steps, 1):
         x = step.x_next
@@ -110,17 +115,18 @@ def render_moved(
 def _continue(model: Model, run: Run, sample: int, x_t: torch.Tensor, start: int, edit: Edit | None) -> Iterator[Step]:
     """The run's own loop again for one sample, in as many rows as x_t has."""
     seeds = [run.seed(sample)] * len(x_t)
-    return denoise(model, seeds, run.spec.steps, run.spec.eta, edit, x_t=x_t, start=start)
+    conditioning = run.spec.conditioning.rows([sample] * len(x_t))
+    return denoise(model, seeds, run.spec.steps, run.spec.eta, edit, conditioning=conditioning, x_t=x_t, start=start)
 
 
 def _remember_last(donor: Donor) -> Donor:
-    """All rows of a batch ask for the same step; it is read once."""
-    last: dict[int, Features] = {}
+    """All rows of a batch ask for the same moment; it is read once."""
+    last: dict[Moment, Features] = {}
 
-    def remembered(index: int) -> Features:
-        if index not in last:
+    def remembered(moment: Moment) -> Features:
+        if moment not in last:
             last.clear()
-            last[index] = donor(index)
-        return last[index]
+            last[moment] = donor(moment)
+        return last[moment]
 
     return remembered

@@ -14,7 +14,10 @@ from .window import Window
 
 
 class Shift:
-    """Adds a direction to h, row i of the batch with ``strengths[i]``. Strength 0 changes nothing, bit for bit."""
+    """Adds a direction to h, row i of the batch with ``strengths[i]``. Strength 0 changes nothing, bit for bit.
+
+    Under guidance both branches move alike.
+    """
 
     def __init__(self, direction: Direction, strengths: Sequence[float], window: Window, device: torch.device) -> None:
         self.delta = torch.from_numpy(np.ascontiguousarray(direction.delta)).to(device)

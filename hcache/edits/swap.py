@@ -16,8 +16,8 @@ from ..features import Features
 from ..sampling.loop import Edit, Moment
 from .window import Window
 
-Donor = Callable[[int], Features]
-"""Step index -> the donor's features there, one row."""
+Donor = Callable[[Moment], Features]
+"""Step and guidance branch -> the donor's features there, one row."""
 
 
 class Swap:
@@ -25,7 +25,7 @@ class Swap:
 
     Args:
         members: What to take from the donor: ``h``, ``skip.2.0``, ...
-        donor: Gives the donor's features at a step.
+        donor: Gives the donor's features at a step, in a branch of guidance: both branches are swapped.
         alpha: 1 replaces, 0 changes nothing, bit for bit.
         window: The steps in which it acts.
     """
@@ -38,7 +38,7 @@ class Swap:
     def __call__(self, features: Features, moment: Moment) -> Features:
         if self.alpha == 0 or moment.index not in self.window:
             return features
-        given = self.donor(moment.index)
+        given = self.donor(moment)
         return features.replace({member: self._blend(given[member], features[member]) for member in self.members})
 
     def _blend(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Reads a model's sites off its configuration, without weights and without computing anything.
 
-The U-Net is built on PyTorch's meta device, where tensors have shapes but no contents, and run through its
-own encoder half: the shapes are the model's, not a table's.
+The network is built on PyTorch's meta device, where tensors have shapes but no contents, and evaluated there: the
+shapes are the model's, not a table's.
 """
 
 from __future__ import annotations
@@ -10,34 +10,83 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, UNet2DConditionModel, UNet2DModel
+from torch import nn
 
 from ..errors import ModelError
 from ..specs import Anatomy
-from . import halves
+from . import blocks, halves
+from .condition import Condition
+
+UNETS = {"UNet2DModel": UNet2DModel, "UNet2DConditionModel": UNet2DConditionModel}
+TRANSFORMERS = {"DiTTransformer2DModel": DiTTransformer2DModel, "FluxTransformer2DModel": FluxTransformer2DModel}
+NETWORKS = UNETS | TRANSFORMERS
+
+FLUX_LATENT = 128
+"""FLUX names no size; it was made for 1024 x 1024 pixels, 128 x 128 places of the latent."""
 
 
-def anatomy_of(unet: UNet2DModel) -> Anatomy:
-    """The sites of a U-Net on any device; on ``meta`` at no cost."""
-    size = unet.config.sample_size
+def anatomy_of(network: nn.Module, pixels: int = 1, latent: int | None = None) -> Anatomy:
+    """The sites of a network on any device; on ``meta`` at no cost.
+
+    Args:
+        network: One of ``NETWORKS``.
+        pixels: A side of the picture for one of x: the codec's factor.
+        latent: A side of x, for networks whose configuration does not say.
+    """
+    shape = _input_shape(network, latent)
+    x = torch.zeros((1, *shape), device=network.device, dtype=network.dtype)
+    condition = _any_condition(network)
+    image = (shape[1] * pixels, shape[2] * pixels, 3)
+    parameters = sum(p.numel() for p in network.parameters())
+    with torch.no_grad():
+        if isinstance(network, tuple(TRANSFORMERS.values())):
+            features, _ = blocks.trace(network, x, 1, condition)
+            return Anatomy(x=shape, image=image, h=None, parameters=parameters, without=blocks.why_no_unet(network),
+                           blocks=tuple(tuple(block.shape[1:]) for block in features.blocks))  # fmt: skip
+        features = halves.encode(network, x, 1, condition)
+    skips = tuple(tuple(tuple(member.shape[1:]) for member in group) for group in features.skips)
+    return Anatomy(x=shape, image=image, h=tuple(features.h.shape[1:]), skips=skips, parameters=parameters)
+
+
+def anatomy_of_config(config: Mapping[str, Any], pixels: int = 1) -> Anatomy:
+    """The sites of a network known only by its configuration."""
+    kind = NETWORKS[config.get("_class_name", "UNet2DModel")]
+    with torch.device("meta"):
+        return anatomy_of(kind.from_config(dict(config)), pixels)
+
+
+def _input_shape(network: nn.Module, latent: int | None) -> tuple[int, int, int]:
+    config = network.config
+    if isinstance(network, FluxTransformer2DModel):
+        side = latent or FLUX_LATENT
+        return (config.in_channels // 4, side, side)
+    size = config.sample_size
     if size is None:
         raise ModelError("the model's configuration names no sample_size; its config.json must have one")
     height, width = (size, size) if isinstance(size, int) else size
-    shape = (unet.config.in_channels, height, width)
-    x = torch.zeros((1, *shape), device=unet.device, dtype=unet.dtype)
-    labels = torch.zeros(1, device=unet.device, dtype=torch.long) if unet.class_embedding is not None else None
-    with torch.no_grad():
-        features = halves.encode(unet, x, 1, labels)
-    return Anatomy(
-        x=shape,
-        image=(height, width, 3),
-        h=tuple(features.h.shape[1:]),
-        skips=tuple(tuple(tuple(member.shape[1:]) for member in group) for group in features.skips),
-        parameters=sum(p.numel() for p in unet.parameters()),
-    )
+    return (config.in_channels, height, width)
 
 
-def anatomy_of_config(config: Mapping[str, Any]) -> Anatomy:
-    """The sites of a U-Net known only by its configuration."""
-    with torch.device("meta"):
-        return anatomy_of(UNet2DModel.from_config(dict(config)))
+def _any_condition(network: nn.Module) -> Condition:
+    """A condition of the right shapes, to find out those of the activations."""
+    config, like = network.config, {"device": network.device, "dtype": network.dtype}
+    labels = torch.zeros(1, device=network.device, dtype=torch.long)
+    if isinstance(network, DiTTransformer2DModel):
+        return Condition(class_labels=labels)
+    if isinstance(network, FluxTransformer2DModel):
+        guidance = torch.ones(1, **like) if config.guidance_embeds else None
+        text = torch.zeros(1, 1, config.joint_attention_dim, **like)
+        return Condition(text=text, pooled=torch.zeros(1, config.pooled_projection_dim, **like), guidance=guidance)
+    labels = labels if network.class_embedding is not None else None
+    if isinstance(network, UNet2DModel):
+        return Condition(class_labels=labels)
+    width = config.encoder_hid_dim or config.cross_attention_dim
+    text = torch.zeros(1, 1, width if isinstance(width, int) else max(width), **like)
+    if config.addition_embed_type is None:
+        return Condition(class_labels=labels, text=text)
+    if config.addition_embed_type != "text_time":
+        raise ModelError(f"added conditions of type {config.addition_embed_type!r} are not supported; text_time is")
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    sizes = torch.zeros(1, 6, **like)
+    return Condition(class_labels=labels, text=text, pooled=torch.zeros(1, pooled, **like), sizes=sizes)

@@ -3,8 +3,9 @@
          encode(x_t, t)                       decode(features, t)
     x_t ───────────────► Features(h, skips) ───────────────────► prediction
 
-Both are plain functions over a diffusers U-Net and run its own modules in its own order, so that
-``decode(encode(x))`` is ``unet(x)``, bit for bit. No forward hooks: what is not called cannot be left behind.
+Both are plain functions over a diffusers U-Net, ``UNet2DModel`` or ``UNet2DConditionModel``, and run its own modules
+in its own order, so that ``decode(encode(x))`` is ``unet(x)``, bit for bit. No forward hooks: what is not called
+cannot be left behind.
 
 h is the output of the whole mid block, before the first skip is concatenated to it: the h-space of "Diffusion
 Models already have a Semantic Latent Space" (Kwon, Jeong, Uh, 2022, https://arxiv.org/abs/2210.10960).
@@ -12,42 +13,30 @@ Models already have a Semantic Latent Space" (Kwon, Jeong, Uh, 2022, https://arx
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from diffusers import UNet2DModel
+from diffusers import UNet2DConditionModel, UNet2DModel
 
 from ..errors import ModelError
 from ..features import Features
+from .condition import NOTHING, Condition
+
+UNet = UNet2DModel | UNet2DConditionModel
 
 
-def time_embedding(
-    unet: UNet2DModel, n: int, t: torch.Tensor | int, class_labels: torch.Tensor | None, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The timesteps (n,) and the embedding (n, d) that every block of either half is given."""
-    timesteps = torch.as_tensor(t, device=device).reshape(-1)
-    timesteps = timesteps * torch.ones(n, dtype=timesteps.dtype, device=device)
-    emb = unet.time_embedding(unet.time_proj(timesteps).to(unet.dtype))
-    if unet.class_embedding is None:
-        if class_labels is not None:
-            raise ModelError("class labels were given, but this model has no class embedding; leave them out")
-        return timesteps, emb
-    if class_labels is None:
-        raise ModelError("this model is class-conditional: give class_labels of shape (n,)")
-    if unet.config.class_embed_type == "timestep":
-        class_labels = unet.time_proj(class_labels)
-    return timesteps, emb + unet.class_embedding(class_labels).to(unet.dtype)
-
-
-def encode(
-    unet: UNet2DModel, x_t: torch.Tensor, t: torch.Tensor | int, class_labels: torch.Tensor | None = None
-) -> Features:
+def encode(unet: UNet, x_t: torch.Tensor, t: torch.Tensor | float, condition: Condition = NOTHING) -> Features:
     """The encoder half, mid block included.
 
     Args:
         x_t: Noisy samples (n, c, h, w) in the U-Net's dtype.
         t: Training timestep, one for all or one a sample (n,).
-        class_labels: (n,), for class-conditional models.
+        condition: Class labels, text, added conditions, as far as the model takes them.
+
+    Raises:
+        ModelError: the model needs a condition that was not given, or the other way round.
     """
-    _, emb = time_embedding(unet, len(x_t), t, class_labels, x_t.device)
+    emb, context = _embed(unet, len(x_t), t, condition, x_t.device)
     image = 2 * x_t - 1.0 if unet.config.center_input_sample else x_t
     x = unet.conv_in(image)
     skips = (x,)
@@ -55,31 +44,93 @@ def encode(
         if hasattr(block, "skip_conv"):
             x, taken, image = block(hidden_states=x, temb=emb, skip_sample=image)
         else:
-            x, taken = block(hidden_states=x, temb=emb)
+            x, taken = block(hidden_states=x, temb=emb, **_attended(block, context))
         skips += taken
-    h = x if unet.mid_block is None else unet.mid_block(x, emb)
+    h = x if unet.mid_block is None else unet.mid_block(x, emb, **_attended(unet.mid_block, context))
     return Features(h=h, skips=_group(skips, [len(block.resnets) for block in unet.up_blocks]))
 
 
-def decode(
-    unet: UNet2DModel, features: Features, t: torch.Tensor | int, class_labels: torch.Tensor | None = None
-) -> torch.Tensor:
+def decode(unet: UNet, features: Features, t: torch.Tensor | float, condition: Condition = NOTHING) -> torch.Tensor:
     """The decoder half: features -> the U-Net's prediction (n, c, h, w), be it noise, v or x_0."""
     x = features.h
-    timesteps, emb = time_embedding(unet, len(x), t, class_labels, x.device)
+    emb, context = _embed(unet, len(x), t, condition, x.device)
     image = None
-    for block, group in zip(unet.up_blocks, features.skips, strict=True):
+    sizes = _upsample_sizes(unet, features)
+    for block, group, size in zip(unet.up_blocks, features.skips, sizes, strict=True):
         forward_order = tuple(reversed(group))
         if hasattr(block, "skip_conv"):
             x, image = block(x, forward_order, emb, image)
         else:
-            x = block(x, forward_order, emb)
-    x = unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))
+            more = _attended(block, context) | ({} if size is None else {"upsample_size": size})
+            x = block(hidden_states=x, res_hidden_states_tuple=forward_order, temb=emb, **more)
+    x = unet.conv_out(unet.conv_act(unet.conv_norm_out(x)) if unet.conv_norm_out else x)
     if image is not None:
         x = x + image
-    if unet.config.time_embedding_type == "fourier":
-        x = x / timesteps.reshape(-1, *[1] * (x.ndim - 1))
+    if unet.config.time_embedding_type == "fourier" and isinstance(unet, UNet2DModel):
+        x = x / _timesteps(t, len(x), x.device).reshape(-1, *[1] * (x.ndim - 1))
     return x
+
+
+def _embed(
+    unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What every block of either half is given: the embedding (n, d) of time and classes, and the text."""
+    wants_classes = unet.class_embedding is not None
+    if condition.class_labels is None and wants_classes:
+        raise ModelError("this model is class-conditional: give class labels, one a sample")
+    if condition.class_labels is not None and not wants_classes:
+        raise ModelError("class labels were given, but this model has no class embedding; leave them out")
+    if isinstance(unet, UNet2DModel):
+        return _embed_plain(unet, n, t, condition, device), None
+    if condition.text is None:
+        raise ModelError("this model is text-conditional: give prompts")
+    like = torch.empty((n, 0), device=device, dtype=unet.dtype)
+    emb = unet.time_embedding(unet.get_time_embed(sample=like, timestep=t))
+    classes = unet.get_class_embed(sample=like, class_labels=condition.class_labels)
+    if classes is not None:
+        emb = torch.cat([emb, classes], dim=-1) if unet.config.class_embeddings_concat else emb + classes
+    text = condition.text.to(unet.dtype)
+    added = unet.get_aug_embed(emb=emb, encoder_hidden_states=text, added_cond_kwargs=condition.added)
+    emb = emb if added is None else emb + added
+    if unet.time_embed_act is not None:
+        emb = unet.time_embed_act(emb)
+    return emb, unet.process_encoder_hidden_states(encoder_hidden_states=text, added_cond_kwargs=condition.added)
+
+
+def _embed_plain(
+    unet: UNet2DModel, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
+) -> torch.Tensor:
+    emb = unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(unet.dtype))
+    if unet.class_embedding is None:
+        return emb
+    labels = condition.class_labels
+    if unet.config.class_embed_type == "timestep":
+        labels = unet.time_proj(labels)
+    return emb + unet.class_embedding(labels).to(unet.dtype)
+
+
+def _timesteps(t: torch.Tensor | float, n: int, device: torch.device) -> torch.Tensor:
+    timesteps = torch.as_tensor(t, device=device).reshape(-1)
+    return timesteps * torch.ones(n, dtype=timesteps.dtype, device=device)
+
+
+def _attended(block: torch.nn.Module, context: torch.Tensor | None) -> dict[str, Any]:
+    """The text, for a block that attends to it."""
+    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
+
+
+def _upsample_sizes(unet: UNet, features: Features) -> list[tuple[int, int] | None]:
+    """The size that each up block has to reach, where doubling would miss it; None where it would not.
+
+    Only ``UNet2DConditionModel`` can do that: its samples need not be multiples of its overall factor.
+    """
+    groups = features.skips
+    if isinstance(unet, UNet2DModel):
+        return [None] * len(groups)
+    factor = 2**unet.num_upsamplers
+    if all(side % factor == 0 for side in groups[-1][-1].shape[-2:]):
+        return [None] * len(groups)
+    return [group[0].shape[2:] for group in groups[1:]] + [None]
 
 
 def _group(skips: tuple[torch.Tensor, ...], counts: list[int]) -> tuple[tuple[torch.Tensor, ...], ...]:

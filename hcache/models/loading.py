@@ -3,138 +3,216 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, VQModel
+from torch import nn
 
-from ..cards import Card, find_card
+from ..cards import find_card
 from ..errors import ModelError, UsageError
 from ..specs import Anatomy
-from .anatomy import anatomy_of, anatomy_of_config
+from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
+from .codecs import Autoencoder, Codec, Identity
+from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
+from .hub import folder_of, local_folder, resolved_revision
 from .model import Model
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
+TEXT_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
 
 
-def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32") -> Model:
-    """Loads a model by card name, diffusers folder or hub id, ready to be run (eval, no gradients).
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a model folder holds: the folders of network and autoencoder (None: pixels), with their configurations."""
+
+    folder: Path
+    network: Path
+    config: dict[str, Any]
+    codec: Path | None
+    codec_config: dict[str, Any]
+    pipeline: str
+
+    @property
+    def pixels(self) -> int:
+        """A side of the picture for one of x."""
+        return 2 ** (len(self.codec_config["block_out_channels"]) - 1) if self.codec else 1
+
+
+def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32", revision: str | None = None) -> Model:
+    """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be run.
 
     Args:
         name_or_folder: A card's name (``hcache models`` lists them), a folder with ``model_index.json`` or a bare
-            U-Net folder, or a hub id ``owner/name``.
+            U-Net folder, a hub id ``owner/name``, or a ``.safetensors`` checkpoint of Stable Diffusion.
         device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: To compute in: ``float32``, ``float16`` or ``bfloat16``.
+        revision: Of a hub id: a branch, tag or commit.
 
     Raises:
         UnknownModelError: nothing goes by that name; the message suggests the nearest names.
-        ModelError: something does, but cannot be loaded or is not a U-Net that hcache can cut.
+        ModelError: something does, but cannot be loaded or is not a model that hcache knows.
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     card = find_card(name_or_folder)
-    subfolder = _unet_subfolder(card)
-    config = _load_config(card, subfolder)
-    _expect_unet(config, card)
-    _expect_colour(config, card)
-    try:
-        unet = UNet2DModel.from_pretrained(
-            card.source,
-            subfolder=subfolder,
-            torch_dtype=DTYPES[dtype],
-            use_safetensors=True,
-            low_cpu_mem_usage=False,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"the U-Net of {card.name} cannot be loaded: {_first_line(error)}") from error
-    try:
-        unet = unet.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} cannot be used: {_first_line(error)}") from error
-    unet.eval().requires_grad_(False)
-    return Model(card=card, unet=unet, scheduler=_load_scheduler(card), anatomy=anatomy_of(unet))
+    parts = read_parts(folder_of(card, revision), card.name)
+    network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
+    network = _placed(network, device)
+    codec: Codec = Identity()
+    if parts.codec is not None:
+        kind = AUTOENCODERS[parts.codec_config["_class_name"]]
+        codec = Autoencoder(_placed(_load_module(kind, parts.codec, dtype, card.name), device))
+    return Model(
+        card=card,
+        network=network,
+        scheduler=_load_scheduler(parts),
+        anatomy=anatomy_of(network, parts.pixels, _latent_side(parts)),
+        codec=codec,
+        conditioner=_conditioner(parts, network, codec, device, dtype),
+        revision=resolved_revision(card),
+    )
 
 
 def load_anatomy(name_or_folder: str) -> Anatomy:
-    """The sites of a model from its configuration alone; no weights are read."""
+    """The sites of a model from its configuration alone; no weights are read, and for a card no network is needed."""
     card = find_card(name_or_folder)
-    config = _load_config(card, _unet_subfolder(card))
-    _expect_unet(config, card)
-    _expect_colour(config, card)
+    folder = local_folder(card) or card.configs or folder_of(card)
+    parts = read_parts(folder, card.name)
     try:
-        return anatomy_of_config(config)
-    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        return anatomy_of_config(parts.config, parts.pixels)
+    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"the U-Net of {card.name} cannot be built: {_first_line(error)}") from error
+        raise ModelError(f"the network of {card.name} cannot be built: {_first_line(error)}") from error
 
 
-def _unet_subfolder(card: Card) -> str | None:
-    """``unet`` for a pipeline, None for a bare U-Net folder."""
-    if card.folder is None:
-        return None  # on the hub, DDPM repositories keep the U-Net at the top
-    if (card.folder / "unet" / "config.json").is_file():
-        return "unet"
-    if (card.folder / "config.json").is_file():
-        return None
-    raise ModelError(f"{card.folder} has neither unet/config.json nor config.json: there is no U-Net in it")
+def read_parts(folder: Path, name: str) -> Parts:
+    """What lies where in a model folder.
 
-
-def _load_config(card: Card, subfolder: str | None) -> dict[str, Any]:
-    if card.folder is not None:
-        path = card.folder / (subfolder or "") / "config.json"
-        try:
-            return _read_config(path)
-        except ValueError as error:
-            raise ModelError(f"{path} is not valid JSON: {error}") from error
-    try:
-        return UNet2DModel.load_config(card.source)
-    except (OSError, ValueError) as error:
+    Raises:
+        ModelError: a part is missing, or of a kind that hcache does not know.
+    """
+    index = _read_config(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    network, codec = _find(folder, ("unet", "transformer")), _find(folder, ("vae", "vqvae"))
+    if network is None:
         raise ModelError(
-            f"{card.source} is neither in the local hub cache nor can it be downloaded now; download it with "
-            f"`hf download {card.source}` where there is a network, or give a folder with the model in it"
-        ) from error
+            f"{folder} has none of unet/config.json, transformer/config.json and config.json: there is no diffusion "
+            "model in it"
+        )
+    config = _read_config(network / "config.json")
+    kind = config.get("_class_name", "nothing")
+    if kind not in NETWORKS:
+        raise ModelError(f"{name} is a {kind}; expected one of {', '.join(NETWORKS)}")
+    codec_config = _read_config(codec / "config.json") if codec else {}
+    if codec and codec_config.get("_class_name") not in AUTOENCODERS:
+        raise ModelError(
+            f"the autoencoder of {name} is a {codec_config.get('_class_name')}; expected {' or '.join(AUTOENCODERS)}"
+        )
+    for part in ("vae", "vqvae"):
+        if index.get(part) and codec is None and index[part][0] is not None:
+            raise ModelError(
+                f"{folder} misses {part}/config.json, which its model_index.json names; complete the folder"
+            )
+    if codec is None and config.get("in_channels", 3) not in (1, 3):
+        raise ModelError(
+            f"{name} has {config['in_channels']} channels and no autoencoder beside it (vae/ or vqvae/); expected one, "
+            "or 3 channels (pictures in colour) or 1 (grey)"
+        )
+    return Parts(folder=folder, network=network, config=config, codec=codec, codec_config=codec_config,
+                 pipeline=index.get("_class_name", ""))  # fmt: skip
+
+
+def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The part's own folder; of a network also the model folder itself, as old repositories have it."""
+    for name in names:
+        if (folder / name / "config.json").is_file():
+            return folder / name
+    return folder if "unet" in names and (folder / "config.json").is_file() else None
+
+
+def _load_module(kind: type, folder: Path, dtype: str, name: str) -> nn.Module:
+    """The weights: safetensors if there are any, else a checkpoint read without running any code in it."""
+    try:
+        module, report = kind.from_pretrained(
+            folder, dtype=DTYPES[dtype], low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
+        raise ModelError(f"the {kind.__name__} of {name} cannot be loaded: {_first_line(error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError(f"the weights in {folder} lack {len(missing)} tensors that the configuration asks for, "
+                         f"first {missing[0]}; the folder is incomplete")  # fmt: skip
+    return module.eval().requires_grad_(False)
+
+
+def _placed(module: nn.Module, device: str) -> nn.Module:
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used: {_first_line(error)}") from error
+
+
+def _latent_side(parts: Parts) -> int | None:
+    """A side of FLUX's latent, which its transformer does not name but its autoencoder does."""
+    return parts.codec_config["sample_size"] // parts.pixels if parts.codec else None
+
+
+def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dtype: str) -> Conditioner:
+    config = parts.config
+    if config["_class_name"] == "DiTTransformer2DModel":
+        return ByClass(config["num_embeds_ada_norm"], null=config["num_embeds_ada_norm"])
+    if config["_class_name"] == "UNet2DModel":
+        classes = config.get("num_class_embeds")
+        return Unconditional() if network.class_embedding is None else ByClass(classes or 2**31)
+    if parts.pipeline not in TEXT_PIPELINES:
+        raise ModelError(
+            f"{parts.folder} holds a text-conditional model of pipeline {parts.pipeline or 'unknown'}; expected one of "
+            f"{', '.join(TEXT_PIPELINES)}, with its text encoder"
+        )
+    from diffusers import DiffusionPipeline  # brings transformers with it, which only text needs
+
+    have = {"transformer" if config["_class_name"] in TRANSFORMERS else "unet": network, "vae": codec.network}
+    unused = {} if parts.pipeline == "FluxPipeline" else {"image_encoder": None, "feature_extractor": None}
+    if parts.pipeline == "StableDiffusionPipeline":
+        unused |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            parts.folder, dtype=DTYPES[dtype], local_files_only=True, low_cpu_mem_usage=False, **have, **unused
+        ).to(device)
+    except Exception as error:  # noqa: BLE001 - a missing tokenizer, a spoilt encoder: all say it in their own way
+        raise ModelError(f"the text encoder in {parts.folder} cannot be loaded: {_first_line(error)}") from error
+    return text_conditioner(pipeline)
+
+
+def _load_scheduler(parts: Parts) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """The model's own noise schedule, as DDIM or as a flow; diffusers' defaults where a network has none beside it."""
+    for path in (parts.folder / "scheduler" / "scheduler_config.json", parts.folder / "scheduler_config.json"):
+        if path.is_file():
+            config = _read_config(path)
+            kind = config.get("_class_name", "")
+            if not hasattr(diffusers, kind):
+                raise ModelError(f"{path} names no scheduler that diffusers knows: {kind!r}")
+            if kind == "FlowMatchEulerDiscreteScheduler":
+                return FlowMatchEulerDiscreteScheduler.from_config(config)
+            if parts.codec is not None:
+                config.setdefault("clip_sample", False)  # latents have no range; other schedulers do not even ask
+            return DDIMScheduler.from_config(config)
+    return DDIMScheduler(clip_sample=parts.codec is None)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    config = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"expected an object, got {type(config).__name__}")
+        raise ModelError(f"{path} is not valid JSON: expected an object, got {type(config).__name__}")
     return config
-
-
-def _expect_unet(config: dict[str, Any], card: Card) -> None:
-    kind = config.get("_class_name", "nothing")
-    if kind != "UNet2DModel":
-        raise ModelError(f"{card.name} is a {kind}; expected a UNet2DModel (an unconditional pixel-space U-Net)")
-
-
-def _expect_colour(config: dict[str, Any], card: Card) -> None:
-    if config.get("in_channels", 3) != 3:
-        raise ModelError(f"{card.name} has {config['in_channels']} channels; expected 3 (pictures in colour)")
-
-
-def _load_scheduler(card: Card) -> DDIMScheduler:
-    """The model's own noise schedule, as DDIM; diffusers' defaults where a bare U-Net has none beside it."""
-    folder = card.folder
-    if folder is None:
-        try:
-            config = DDIMScheduler.load_config(card.source)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"the scheduler of {card.source} cannot be loaded: {_first_line(error)}") from error
-        return DDIMScheduler.from_config(config)
-    for path in (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"):
-        if path.is_file():
-            try:
-                config = _read_config(path)
-            except ValueError as error:
-                raise ModelError(f"{path} is not valid JSON: {error}") from error
-            if not hasattr(diffusers, config.get("_class_name", "")):
-                raise ModelError(f"{path} names no scheduler that diffusers knows: {config.get('_class_name')!r}")
-            return DDIMScheduler.from_config(config)
-    return DDIMScheduler()
 
 
 def _first_line(error: Exception) -> str:

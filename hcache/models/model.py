@@ -1,44 +1,95 @@
-"""A loaded model: U-Net, scheduler and the way between what it denoises and pictures."""
+"""A loaded model: network, scheduler, codec, conditioning."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from torch import nn
 
 from ..cards import Card
 from ..features import Features
-from ..specs import Anatomy
-from . import halves
+from ..specs import UNCONDITIONED, Anatomy, Conditioning
+from . import blocks, halves
+from .codecs import Codec, Identity
+from .condition import NOTHING, Condition
+from .conditioners import Conditioner, Guided, Unconditional
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
+    """``network``: a diffusers U-Net; or a transformer, which has neither ``encode`` nor ``decode``, only ``trace``.
+
+    Tensors go in as float32 or the network's dtype; predictions come out as float32, for the sampler.
+    """
+
     card: Card
-    unet: UNet2DModel
-    scheduler: DDIMScheduler
+    network: nn.Module
+    scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler
     anatomy: Anatomy
+    codec: Codec = field(default_factory=Identity)
+    conditioner: Conditioner = field(default_factory=Unconditional)
+    revision: str = ""
 
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        return self.network.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.unet.dtype
+        return self.network.dtype
 
-    def encode(self, x_t: torch.Tensor, t: torch.Tensor | int, *, class_labels: torch.Tensor | None = None) -> Features:
-        """The encoder half: x_t (n, c, h, w) at training timestep ``t`` -> :class:`Features`."""
-        return halves.encode(self.unet, x_t.to(self.dtype), t, class_labels)
+    def encode(self, x_t: torch.Tensor, t: torch.Tensor | float, condition: Condition = NOTHING) -> Features:
+        """The encoder half: x_t (n, c, h, w) at training timestep ``t`` -> :class:`Features`.
 
-    def decode(
-        self, features: Features, t: torch.Tensor | int, *, class_labels: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The decoder half: features -> what the U-Net predicts (n, c, h, w), as float32 for the sampler."""
-        return halves.decode(self.unet, features, t, class_labels).float()
+        Raises:
+            NoUNetError: the model is a transformer.
+        """
+        self.anatomy.need_unet("encoding to h and skips")
+        return halves.encode(self.network, x_t.to(self.dtype), t, condition)
+
+    def decode(self, features: Features, t: torch.Tensor | float, condition: Condition = NOTHING) -> torch.Tensor:
+        """The decoder half: features -> what the U-Net predicts (n, c, h, w), without a learned variance.
+
+        Raises:
+            NoUNetError: the model is a transformer.
+        """
+        self.anatomy.need_unet("decoding from h and skips")
+        return self._mean(halves.decode(self.network, features, t, condition))
+
+    def trace(self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING) -> tuple[Features, torch.Tensor]:
+        """One whole evaluation: what it passed through, and what ``decode`` would have given."""
+        if not self.anatomy.without:
+            features = self.encode(x_t, t, condition)
+            return features, self.decode(features, t, condition)
+        features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
+        return features, self._mean(output)
+
+    def condition(self, conditioning: Conditioning = UNCONDITIONED, n: int = 1) -> Guided:
+        """The tensors for n samples of a conditioning, by guidance branch.
+
+        Raises:
+            UsageError: it is not of the kind that the model takes.
+        """
+        return self.conditioner(conditioning, n, self.device)
 
     def to_images(self, x_0: torch.Tensor) -> torch.Tensor:
-        """Clean samples (n, 3, h, w) in [-1, 1] -> pictures (n, h, w, 3) uint8 on the CPU."""
-        pixels = (x_0.float() + 1).mul(127.5).round().clamp(0, 255)
-        return pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous()
+        """Clean samples (n, c, h, w) -> pictures (n, height, width, 3) uint8 on the CPU."""
+        return _to_pixels(self.codec.decode(x_0))
+
+    def to_previews(self, x_0: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Small pictures (n, height, width, 3) uint8 of predicted x_0; of latents their colours only."""
+        pictures = self.codec.preview(x_0)
+        if pictures.shape[-2:] != (height, width):
+            pictures = torch.nn.functional.adaptive_avg_pool2d(pictures, (height, width))
+        return _to_pixels(pictures)
+
+    def _mean(self, output: torch.Tensor) -> torch.Tensor:
+        """A prediction without the channels in which models with learned variance predict that."""
+        return output[:, : self.anatomy.x[0]].float()
+
+
+def _to_pixels(pictures: torch.Tensor) -> torch.Tensor:
+    pixels = (pictures.float() + 1).mul(127.5).round().clamp(0, 255)
+    return pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,21 +10,28 @@ import torch
 
 from ..errors import UsageError
 from ..features import Features
+from ..models.condition import Condition
+from ..models.conditioners import COND, Guided
 from ..models.model import Model
+from ..specs import UNCONDITIONED, Conditioning
 from .noise import start_noise, step_noise
-from .schedule import Schedule, make_schedule
+from .schedule import Schedule, schedule_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """Where in the schedule a step is: ``index`` from 0 (most noise), training timestep ``t``."""
+    """Where a denoising is: step ``index`` from 0 (most noise), training timestep ``t``, guidance branch."""
 
     index: int
-    t: int
+    t: float
+    branch: str = COND
 
 
 class Edit(Protocol):
-    """A pure function from Features to Features. Given back the very object, nothing changes, at no cost."""
+    """A pure function from Features to Features. Given back the very object, nothing changes, at no cost.
+
+    Under guidance it is called once for each branch, of which ``moment.branch`` tells.
+    """
 
     def __call__(self, features: Features, moment: Moment) -> Features: ...
 
@@ -33,12 +40,13 @@ class Edit(Protocol):
 class Step:
     """One denoising step of a batch of n.
 
-    ``features`` are the encoder's, before any edit. ``eps`` is the noise prediction that D_t was built from and
-    ``x_0`` the predicted x_0 (P_t): of one prediction, but under an asymmetric edit of two.
+    ``features`` are the network's, before any edit; under guidance the conditional branch's. ``eps`` is the noise
+    prediction that D_t was built from and ``x_0`` the predicted x_0 (P_t): of one prediction, but under an asymmetric
+    edit of two.
     """
 
     index: int
-    t: int
+    t: float
     x_t: torch.Tensor
     features: Features
     eps: torch.Tensor
@@ -53,11 +61,12 @@ def denoise(
     eta: float = 0.0,
     edit: Edit | None = None,
     *,
+    conditioning: Conditioning = UNCONDITIONED,
     asymmetric: bool = False,
     x_t: torch.Tensor | None = None,
     start: int = 0,
 ) -> Iterator[Step]:
-    """Denoises a batch with DDIM, one :class:`Step` at a time.
+    """Denoises a batch with DDIM (a flow with Euler's method), one :class:`Step` at a time.
 
     Args:
         model: The model.
@@ -66,6 +75,7 @@ def denoise(
         steps: Length of the whole schedule, S.
         eta: 0 for deterministic DDIM, 1 for the variance of DDPM.
         edit: Changes the features of every step before they are decoded.
+        conditioning: Prompts or classes, one for all or one a sample, and guidance.
         asymmetric: The edited prediction enters P_t only, D_t keeps the unedited one (Asyrp: "Diffusion Models
             already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022, https://arxiv.org/abs/2210.10960).
             False: it enters both.
@@ -73,50 +83,83 @@ def denoise(
         start: Index of the first step to take, with ``x_t``.
 
     Raises:
-        UsageError: arguments that do not fit together.
+        UsageError: arguments that do not fit together, or not the model.
     """
-    schedule = make_schedule(model.scheduler, steps)
+    schedule = schedule_of(model, steps)
+    if edit is not None:
+        model.anatomy.need_unet("an edit of h or skips")
     x = _first(model, seeds, steps, eta, x_t, start)
+    guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
-        t = schedule.timesteps[index]
         with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
-            features = model.encode(x, t)
-            eps, x_0 = _predict(model, schedule, features, x, index, edit, asymmetric)
+            features, eps, x_0 = _predict(model, schedule, guided, x, index, edit, asymmetric)
             noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if eta > 0 else None
             x_next = schedule.advance(x_0, eps, index, eta, noise)
+        t = schedule.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
 
 
-def predict(model: Model, features: Features, x_t: torch.Tensor, index: int, steps: int) -> torch.Tensor:
+def predict(
+    model: Model,
+    features: Features | Mapping[str, Features],
+    x_t: torch.Tensor,
+    index: int,
+    steps: int,
+    conditioning: Conditioning = UNCONDITIONED,
+) -> torch.Tensor:
     """P_t from features alone: the one-step preview, which needs the decoder half only.
 
     Args:
-        features: Cached or edited features of n samples at step ``index`` of ``steps``.
+        features: Cached or edited features of n samples at step ``index`` of ``steps``; under guidance those of
+            both branches by name.
         x_t: Their x_t (n, c, h, w).
     """
-    schedule = make_schedule(model.scheduler, steps)
+    schedule, guided = schedule_of(model, steps), model.condition(conditioning, len(x_t))
+    by_branch = {COND: features} if isinstance(features, Features) else dict(features)
+    if by_branch.keys() != guided.branches.keys():
+        raise UsageError(
+            f"features of the branches {', '.join(guided.branches)} are needed, got {', '.join(by_branch)}"
+        )
     with torch.inference_mode():
-        output = model.decode(features, schedule.timesteps[index])
-        return schedule.split(output, x_t, index)[1]
+        t = schedule.timesteps[index]
+        outputs = {name: model.decode(by_branch[name], t, condition) for name, condition in guided.branches.items()}
+        return schedule.split(guided.combine(outputs), x_t, index)[1]
 
 
 def _predict(
     model: Model,
     schedule: Schedule,
-    features: Features,
+    guided: Guided,
     x: torch.Tensor,
     index: int,
     edit: Edit | None,
     asymmetric: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ε of D_t, P_t) of one step, decoding twice only where an asymmetric edit has changed something."""
-    t = schedule.timesteps[index]
-    edited = features if edit is None else edit(features, Moment(index=index, t=t))
-    eps, x_0 = schedule.split(model.decode(edited, t), x, index)
-    if asymmetric and edited is not features:
-        eps, _ = schedule.split(model.decode(features, t), x, index)
-    return eps, x_0
+) -> tuple[Features, torch.Tensor, torch.Tensor]:
+    """(features, ε of D_t, P_t) of one step, decoding twice only where an asymmetric edit has changed something.
+
+    All branches of guidance run as one batch.
+    """
+    t, names, n = schedule.timesteps[index], list(guided.branches), len(x)
+    batch = x if len(names) == 1 else x.repeat(len(names), 1, 1, 1)
+    condition = Condition.join(list(guided.branches.values())) if len(names) > 1 else guided.branches[names[0]]
+
+    def split(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return schedule.split(guided.combine(dict(zip(names, output.split(n), strict=True))), x, index)
+
+    if edit is None:
+        features, output = model.trace(batch, t, condition)
+        return features.rows(0, n) if len(names) > 1 else features, *split(output)
+    features = model.encode(batch, t, condition)
+    parts = [features] if len(names) == 1 else [features.rows(i * n, (i + 1) * n) for i in range(len(names))]
+    moments = [Moment(index=index, t=t, branch=name) for name in names]
+    edited = [edit(part, moment) for part, moment in zip(parts, moments, strict=True)]
+    changed = any(after is not before for after, before in zip(edited, parts, strict=True))
+    joined = (edited[0] if len(edited) == 1 else Features.join(edited, torch.cat)) if changed else features
+    eps, x_0 = split(model.decode(joined, t, condition))
+    if asymmetric and changed:
+        eps, _ = split(model.decode(features, t, condition))
+    return parts[0], eps, x_0
 
 
 def _first(

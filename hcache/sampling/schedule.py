@@ -1,29 +1,57 @@
-r"""The noise schedule of a run, in the letters of DDIM.
+r"""The noise schedule of a run.
 
-With :math:`\bar\alpha_t` (``alpha_bar``) the cumulative product of the alphas at training timestep t, one step is
+With :math:`\bar\alpha_t` (``alpha_bar``) the cumulative product of the alphas at training timestep t, one step of
+DDIM is
 
     P_t     = (x_t - √(1-ᾱ_t) ε) / √ᾱ_t                   the predicted x_0
     D_t     = √(1 - ᾱ_{t-1} - σ_t²) ε                      the direction to x_t
     σ_t     = η √((1-ᾱ_{t-1}) / (1-ᾱ_t)) √(1 - ᾱ_t/ᾱ_{t-1})
     x_{t-1} = √ᾱ_{t-1} P_t + D_t + σ_t z
 
+and one step of a flow, whose x_t is (1-s_t) x_0 + s_t ε, takes the same two predictions to s_{t-1}.
+
 References:
     Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020), https://arxiv.org/abs/2010.02502
+    Flow Matching for Generative Modeling (Lipman, Chen, Ben-Hamu, Nickel, Le, 2022), https://arxiv.org/abs/2210.02747
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from ..errors import UsageError
+from ..models.model import Model
+
+
+class Schedule(Protocol):
+    """S denoising steps, from noise to image. ``alpha_bar`` (S,): the share of signal in x_t, in variance."""
+
+    timesteps: tuple[float, ...]
+    alpha_bar: torch.Tensor
+
+    def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The network's output at step ``index`` as (ε, P_t)."""
+        ...
+
+    def advance(
+        self, x_0: torch.Tensor, eps: torch.Tensor, index: int, eta: float, noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        """x_{t-1} from P_t and the ε of D_t. They may come from different predictions: see asymmetric edits."""
+        ...
+
+    def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
+        """x_t of step ``index`` from a prediction made at the step after it: DDIM's step the other way round."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """S denoising steps. ``timesteps``, ``alpha_bar`` and ``alpha_bar_prev`` are (S,), from noise to image."""
+class DiffusionSchedule:
+    """``alpha_bar_prev`` is (S,) too. ``clip``: P_t is held in ±clip, if the model's scheduler says so."""
 
     timesteps: tuple[int, ...]
     alpha_bar: torch.Tensor
@@ -35,7 +63,6 @@ class Schedule:
         return len(self.timesteps)
 
     def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The U-Net's output at step ``index`` as (ε, P_t); P_t clipped if the model's scheduler says so."""
         a, b = self.alpha_bar[index], 1 - self.alpha_bar[index]
         if self.prediction_type == "epsilon":
             eps, x_0 = output, (x_t - b**0.5 * output) / a**0.5
@@ -48,19 +75,60 @@ class Schedule:
     def advance(
         self, x_0: torch.Tensor, eps: torch.Tensor, index: int, eta: float, noise: torch.Tensor | None
     ) -> torch.Tensor:
-        """x_{t-1} from P_t and the ε of D_t. They may come from different predictions: see asymmetric edits."""
         a, a_prev = self.alpha_bar[index], self.alpha_bar_prev[index]
         sigma = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)) ** 0.5
         x_next = a_prev**0.5 * x_0 + (1 - a_prev - sigma**2) ** 0.5 * eps
         return x_next if noise is None else x_next + sigma * noise
 
+    def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
+        a = self.alpha_bar[index]
+        return a**0.5 * x_0 + (1 - a) ** 0.5 * eps
 
-def make_schedule(scheduler: DDIMScheduler, steps: int) -> Schedule:
+
+@dataclass(frozen=True, kw_only=True)
+class FlowSchedule:
+    """``noise`` (S + 1,): the share s of noise before every step, and 0 after the last."""
+
+    timesteps: tuple[float, ...]
+    noise: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    @property
+    def alpha_bar(self) -> torch.Tensor:
+        signal, noise = (1 - self.noise[:-1]) ** 2, self.noise[:-1] ** 2
+        return signal / (signal + noise)
+
+    def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        s = self.noise[index]
+        return x_t + (1 - s) * output, x_t - s * output
+
+    def advance(
+        self, x_0: torch.Tensor, eps: torch.Tensor, index: int, eta: float, noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        if eta > 0:
+            raise UsageError("eta is DDIM's; this model is a flow, which is deterministic: leave it at 0")
+        return (1 - self.noise[index + 1]) * x_0 + self.noise[index + 1] * eps
+
+    def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
+        return (1 - self.noise[index]) * x_0 + self.noise[index] * eps
+
+
+def schedule_of(model: Model, steps: int) -> Schedule:
     """The schedule of ``steps`` steps under a model's own scheduler configuration."""
+    tokens = int(np.prod(model.anatomy.blocks[0][1:])) if model.anatomy.blocks else 0
+    return make_schedule(model.scheduler, steps, tokens)
+
+
+def make_schedule(scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler, steps: int, tokens: int = 0) -> Schedule:
+    """The schedule of ``steps`` steps; some flows shift theirs by the number of image tokens."""
     config = scheduler.config
     trained = config.num_train_timesteps
     if not 1 <= steps <= trained:
         raise UsageError(f"steps must lie in 1 to {trained}, the steps the model was trained with; got {steps}")
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return _flow_schedule(scheduler, steps, tokens)
     if config.prediction_type not in ("epsilon", "v_prediction", "sample"):
         raise UsageError(f"prediction type {config.prediction_type!r} is not one of epsilon, v_prediction, sample")
     if config.thresholding:
@@ -68,12 +136,27 @@ def make_schedule(scheduler: DDIMScheduler, steps: int) -> Schedule:
     fresh = DDIMScheduler.from_config(config)
     fresh.set_timesteps(steps)
     timesteps = [int(t) for t in fresh.timesteps][:steps]  # trailing spacing may count one too many
+    if max(timesteps) >= trained:
+        raise UsageError(
+            f"{steps} steps with the model's steps_offset of {config.steps_offset} begin at timestep {max(timesteps)}, "
+            f"beyond the {trained} it was trained with; take fewer steps"
+        )
     previous = [t - trained // steps for t in timesteps]
     alphas = fresh.alphas_cumprod
-    return Schedule(
+    return DiffusionSchedule(
         timesteps=tuple(timesteps),
         alpha_bar=torch.stack([alphas[t] for t in timesteps]),
         alpha_bar_prev=torch.stack([alphas[p] if p >= 0 else fresh.final_alpha_cumprod for p in previous]),
         prediction_type=config.prediction_type,
         clip=config.clip_sample_range if config.clip_sample else None,
     )
+
+
+def _flow_schedule(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, tokens: int) -> FlowSchedule:
+    """As ``FluxPipeline`` sets it: evenly spaced, then shifted towards noise, more for larger pictures."""
+    config = scheduler.config
+    low, high = config.base_image_seq_len, config.max_image_seq_len
+    slope = (config.max_shift - config.base_shift) / (high - low)
+    fresh = FlowMatchEulerDiscreteScheduler.from_config(config)
+    fresh.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=config.base_shift + slope * (tokens - low))
+    return FlowSchedule(timesteps=tuple(float(t) for t in fresh.timesteps), noise=fresh.sigmas)

@@ -27,6 +27,7 @@ FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
 
 def direction_panel(run: Run) -> tuple[Direction | None, str | None]:
     """The direction, and the attribute it is meant to change if it came from a label."""
+    run.anatomy.need_unet("moving h")
     if run.policy("h") != FULL:
         raise AnalysisError("this run does not hold h in full, which a direction needs; extract with --store h=full")
     labels = loaders.labels_of(run)
@@ -161,18 +162,15 @@ def _scaled(steps: Generator[float, None, Any], start: float, length: float) -> 
 
 
 def _preview(run: Run, sample: int, step: int, direction: Direction, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    import torch
-
     from ...edits.shift import Shift
-    from ...features import Features
     from ...sampling.loop import Moment, predict
 
     model = loaders.model_of(run)
     features, x_t, before = _preview_start(str(run.folder), sample, step)
     shift = Shift(direction, [strength], Window(first=0, last=run.spec.steps - 1), model.device)
-    moved: Features = shift(features, Moment(index=step, t=run.timesteps[step]))
-    with torch.inference_mode():
-        after = predict(model, moved, x_t, step, run.spec.steps)
+    t = run.timesteps[step]
+    moved = {branch: shift(part, Moment(index=step, t=t, branch=branch)) for branch, part in features.items()}
+    after = predict(model, moved, x_t, step, run.spec.steps, run.spec.conditioning.rows([sample]))
     return before, model.to_images(after).numpy()[0]
 
 
@@ -180,10 +178,11 @@ def _preview(run: Run, sample: int, step: int, direction: Direction, strength: f
 def _preview_start(folder: str, sample: int, step: int) -> tuple[Any, Any, np.ndarray]:
     """Features, x_t and predicted picture of a sample at a step, read (and what is not stored, computed) once."""
     from ...cache.reading import open_run
-    from ...edits.cached import cached_features, cached_x
+    from ...edits.cached import cached_branches, cached_x
     from ...sampling.loop import predict
 
     run = open_run(folder)
     model = loaders.model_of(run)
-    features, x_t = cached_features(model, run, sample, step), cached_x(model, run, sample, step)
-    return features, x_t, model.to_images(predict(model, features, x_t, step, run.spec.steps)).numpy()[0]
+    features, x_t = cached_branches(model, run, sample, step), cached_x(model, run, sample, step)
+    predicted = predict(model, features, x_t, step, run.spec.steps, run.spec.conditioning.rows([sample]))
+    return features, x_t, model.to_images(predicted).numpy()[0]

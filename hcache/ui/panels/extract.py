@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,11 +11,13 @@ import pandas as pd
 import streamlit as st
 
 from ... import jobs
+from ...cache.layout import IMAGES
 from ...cache.plan import Plan, format_bytes, make_plan
 from ...cache.reading import open_run
-from ...cards import default_spec, find_card, load_cards
-from ...errors import HcacheError
-from ...specs import NONE, POLICIES, Anatomy, RunSpec
+from ...cards import Card, default_spec, find_card, load_cards
+from ...errors import HcacheError, UsageError
+from ...pictures import Picture, prepare_picture
+from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
 from ..frame import describe_job, format_seconds
 
@@ -33,22 +37,82 @@ def model_panel() -> str | None:
     return find_card(typed).name if typed else None
 
 
-def spec_panel(model: str, anatomy: Anatomy) -> RunSpec:
-    """Samples, steps, seed and what to store."""
+def spec_panel(model: str, anatomy: Anatomy, home: Path) -> RunSpec:
+    """Samples or real pictures, steps, seed, conditioning and what to store."""
     card = find_card(model)
+    pictures = _pictures_panel(anatomy)
     left, middle, right = st.columns(3)
-    samples = left.number_input("Samples", 1, 1_000_000, card.samples, help="More samples extend a run that is there.")
     steps = middle.number_input("Steps", 1, 1000, card.steps, help="DDIM steps (Song, Meng, Ermon, 2020).")
-    seed = right.number_input("First seed", 0, 2**31, 0, help="Sample i starts from the noise of seed + i.")
+    if pictures:
+        left.metric("Pictures", len(pictures))
+        seed, samples = 0, len(pictures)
+    else:
+        samples = left.number_input(
+            "Samples", 1, 1_000_000, card.samples, help="More samples extend a run that is there."
+        )
+        seed = right.number_input("First seed", 0, 2**31, 0, help="Sample i starts from the noise of seed + i.")
+    conditioning = _conditioning_panel(card)
+    store = _store_panel(model, card, anatomy)
+    spec = default_spec(
+        model, samples=int(samples), steps=int(steps), seed=int(seed), store=store, conditioning=conditioning,
+        images=tuple(picture.digest for picture in pictures),
+    )  # fmt: skip
+    for picture in pictures:
+        picture.save(home / "runs" / spec.name / IMAGES)
+    return spec
+
+
+def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
+    """Uploaded pictures, made ready; none: samples are drawn from noise."""
+    height, width, _ = anatomy.image
+    with st.expander("Real pictures instead of samples from noise"):
+        files = st.file_uploader(
+            "Pictures to invert", accept_multiple_files=True, key="pictures",
+            help="DDIM inversion finds the noise that denoises to a picture. The run is then like any other.",
+        )  # fmt: skip
+        found = [prepare_picture(file.getvalue(), file.name, height, width) for file in files]
+        for file, picture in zip(files, found, strict=True):
+            st.caption(f"{file.name}: {', '.join(picture.notes) or 'taken as it is'}.")
+    return found
+
+
+def _conditioning_panel(card: Card) -> Conditioning:
+    """Prompts or classes and guidance, of models that take them."""
+    given = card.conditioning
+    if "text" in card.kind:
+        left, right = st.columns(2)
+        text = left.text_area(
+            "Prompts, one a line", "\n".join(given.prompts), key=f"prompts-{card.name}",
+            help="One for all samples, or one a sample.",
+        )  # fmt: skip
+        negative = right.text_input("Negative prompt", given.negative_prompt, key=f"negative-{card.name}")
+        prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
+        given = dataclasses.replace(given, prompts=prompts, negative_prompt=negative)
+    if "classes" in card.kind:
+        typed = st.text_input("Class labels", ", ".join(map(str, given.classes)), key=f"classes-{card.name}")
+        try:
+            given = dataclasses.replace(given, classes=tuple(int(c) for c in typed.split(",") if c.strip()))
+        except ValueError as error:
+            raise UsageError(f"class labels are whole numbers with commas between, got {typed!r}") from error
+    if "text" in card.kind or "classes" in card.kind:
+        guidance = st.slider("Guidance", 1.0, 20.0, float(given.guidance), 0.5, key=f"guidance-{card.name}",
+                             help="Classifier-free guidance (Ho, Salimans, 2022); 1: none.")  # fmt: skip
+        given = dataclasses.replace(given, guidance=guidance)
+    return given
+
+
+def _store_panel(model: str, card: Card, anatomy: Anatomy) -> dict[str, str]:
+    """What to keep of each site; a transformer's many blocks are decided on together."""
     st.markdown("**What to store of each site, at every step**")
+    if anatomy.without:
+        st.info(f"No h-space: {anatomy.without}.")
+    sites = anatomy.sites if anatomy.h else ("block.*",)
+    usual = default_spec(model, store=card.store or None)
     store = {}
-    columns = st.columns(len(anatomy.sites))
-    for column, site in zip(columns, anatomy.sites, strict=True):
-        default = card.store.get(site, NONE)
-        picked = column.selectbox(site, POLICIES, POLICIES.index(default), key=f"store-{model}-{site}")
-        store[site] = picked
+    for column, site in zip(st.columns(len(sites)), sites, strict=True):
+        store[site] = column.selectbox(site, POLICIES, POLICIES.index(usual.policy(site)), key=f"store-{model}-{site}")
     st.caption("full: as computed. pooled: the mean over space. none: computed again from the stored x_t when needed.")
-    return default_spec(model, samples=int(samples), steps=int(steps), seed=int(seed), store=store)
+    return store
 
 
 def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
@@ -66,11 +130,15 @@ def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
         names = {"x": "x_t of every step (float32)", "x_0": "predicted x_0 of every step (small, uint8)",
                  "image": "finished pictures", "overhead": "HDF5's own"}  # fmt: skip
         rows = [
-            {"part": names.get(part, part), "stored": spec.store.get(part, ""), "bytes": format_bytes(size)}
+            {
+                "part": names.get(part, part),
+                "stored": "" if spec.policy(part) == NONE else spec.policy(part),
+                "bytes": format_bytes(size),
+            }
             for part, size in plan.parts.items()
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True)
-    st.code("python -m hcache " + " ".join(jobs.extract_arguments(spec, home)), language="bash", wrap_lines=True)
+    st.code("python -m hcache " + shlex.join(jobs.extract_arguments(spec, home)), language="bash", wrap_lines=True)
     return plan
 
 

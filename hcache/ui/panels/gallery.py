@@ -25,7 +25,8 @@ def gallery_panel(run: Run) -> None:
     ids, uris = run.sample_ids, loaders.uris_of(run)
     captions = [f"{ids[r]}" if values is None else f"{ids[r]} · {values[r]:.2f}" for r in rows]
     chosen = int(state.recall("sample", int(ids[0]), int))
-    st.caption(f"{len(order)} of {len(run)} samples. Click one for its trajectory and labels.")
+    origin = "real pictures, inverted" if run.real else "samples"
+    st.caption(f"{len(order)} of {len(run)} {origin}. Click one for its trajectory and labels.")
     picked = picture_grid("gallery", ids[rows], [uris[r] for r in rows], captions, chosen=chosen)
     if picked is not None and picked != chosen:
         state.choose("sample", picked)
@@ -38,7 +39,11 @@ def sample_panel(run: Run) -> None:
     sample = state.sample("Sample", "sample", ids, int(ids[0]))
     row = run.position(sample)
     left, right = st.columns([1, 3])
-    left.image(png_bytes(run.images[row]), caption=f"sample {sample}, seed {run.seed(sample)}", width="stretch")
+    if run.real:
+        left.image(png_bytes(run.original(sample)), caption=f"real picture {sample}", width="stretch")
+        left.image(png_bytes(run.images[row]), caption="its inversion, denoised again", width="stretch")
+    else:
+        left.image(png_bytes(run.images[row]), caption=f"sample {sample}, seed {run.seed(sample)}", width="stretch")
     with right:
         labels = loaders.labels_of(run)
         if labels:

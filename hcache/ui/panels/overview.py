@@ -11,9 +11,11 @@ from ... import jobs
 from ...cache.layout import run_names
 from ...cache.plan import format_bytes, site_bytes
 from ...cache.reading import Run, open_run
+from ...cards import find_card, load_cards
 from ...errors import HcacheError
 from ...figures.unet import draw_anatomy
-from ...specs import FULL
+from ...specs import FULL, POOLED, Anatomy
+from .. import loaders, state
 
 INTRODUCTION = """
 A diffusion **U-Net** is cut in two at its bottleneck. What passes the cut is **h**, the bottleneck's activation, whose
@@ -56,18 +58,37 @@ def runs_panel(home: Path) -> None:
 
 
 def anatomy_panel(run: Run) -> None:
-    """The U of the run's model, with what this run stores of each site."""
-    anatomy = run.anatomy
-    st.subheader(f"Anatomy of {run.spec.model}")
-    st.image(draw_anatomy(anatomy, run.spec.store), width="stretch")
-    total = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites)
+    """The U of a model: of the run's, with what the run stores of each site, or of any card's."""
+    others = [name for name in load_cards() if name != run.spec.model]
+    name = state.select("Anatomy of", "anatomy", [run.spec.model, *others], help="From the configuration alone.")
+    st.subheader(f"Anatomy of {name}")
+    own = name == run.spec.model
+    anatomy = run.anatomy if own else loaders.anatomy(name)
+    if anatomy.without:
+        st.info(f"No h-space: {anatomy.without}.", icon=":material/block:")
+        _blocks_table(anatomy)
+        return
+    store = {site: run.policy(site) for site in anatomy.sites} if own else None
+    st.image(draw_anatomy(anatomy, store), width="stretch")
+    total, steps = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites), run.spec.steps
+    colours = "Green: stored in full. Orange: its mean over space. Dashed: not stored, computed again when needed."
     st.caption(
-        f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16; all "
-        "sites in full "
-        f"would be {format_bytes(total)}, or {format_bytes(total * run.spec.steps)} a sample over "
-        f"{run.spec.steps} steps. "
-        "Green: stored in full. Orange: stored as its mean over space. Dashed: not stored, computed again when needed."
+        f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16; all sites in "
+        f"full would be {format_bytes(total)}, or {format_bytes(total * steps)} a sample over {steps} steps. "
+        + (colours if own else f"To have it: {find_card(name).get}.")
     )
+
+
+def _blocks_table(anatomy: Anatomy) -> None:
+    """What a transformer offers instead: its blocks' outputs, with their bytes."""
+    rows = [
+        {"site": f"block.{k}", "width": shape[0], "image tokens": f"{shape[1]} × {shape[2]}",
+         "full": format_bytes(site_bytes(anatomy, f"block.{k}", FULL, 2)),
+         "pooled over tokens": format_bytes(site_bytes(anatomy, f"block.{k}", POOLED, 2))}
+        for k, shape in enumerate(anatomy.blocks)
+    ]  # fmt: skip
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=250)
+    st.caption(f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16.")
 
 
 def provenance_panel(run: Run) -> None:

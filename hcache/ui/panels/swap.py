@@ -15,6 +15,7 @@ from ..work import run_button
 
 def swap_panel(run: Run) -> None:
     """Donor, recipient, window and strength; the U-figure; the identity badge."""
+    run.anatomy.need_unet("swapping h and skip groups")
     donor, recipient = _pair_panel(run)
     left, right = st.columns(2)
     with left:

@@ -1,0 +1,102 @@
+"""Transformers, which have no bottleneck and no skips: what their blocks put out is read, and called ``block.<k>``.
+
+A diffusion transformer keeps one width and one number of tokens from its first block to its last. Nothing in it is
+narrow, so nothing in it is an h-space, and nothing bypasses anything, so there are no skip groups. The outputs of its
+blocks can be cached and probed like any activation. They are not called h anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import DiTTransformer2DModel, FluxTransformer2DModel
+from torch import nn
+
+from ..features import Features
+from .condition import Condition
+
+Transformer = DiTTransformer2DModel | FluxTransformer2DModel
+
+WITHOUT = (
+    "{kind} is a transformer: all its blocks have the same width and the same number of tokens, so it has no U-Net, "
+    "no bottleneck (h-space) and no skip groups; what its blocks put out can be cached and probed as block.0 to "
+    "block.{last}"
+)
+
+
+def why_no_unet(transformer: Transformer) -> str:
+    """The reason to give wherever h or skips are asked for."""
+    return WITHOUT.format(kind=type(transformer).__name__, last=len(blocks_of(transformer)) - 1)
+
+
+def blocks_of(transformer: Transformer) -> list[nn.Module]:
+    """The blocks in the order in which they run; FLUX's single-stream blocks follow its double-stream ones."""
+    return [*transformer.transformer_blocks, *getattr(transformer, "single_transformer_blocks", ())]
+
+
+def trace(transformer: Transformer, x_t: torch.Tensor, t: float, condition: Condition) -> tuple[Features, torch.Tensor]:
+    """One evaluation: the outputs of all blocks, and the prediction.
+
+    Args:
+        x_t: Noisy latents (n, c, h, w) in the transformer's dtype.
+        t: Training timestep.
+        condition: Class labels (DiT), or text (FLUX).
+
+    Returns:
+        Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens alone, and the prediction
+        (n, c', h, w).
+    """
+    n, _, height, width = x_t.shape
+    patch = 2 if isinstance(transformer, FluxTransformer2DModel) else transformer.config.patch_size
+    rows, columns = height // patch, width // patch
+    with _listening(blocks_of(transformer), rows * columns) as heard:
+        if isinstance(transformer, FluxTransformer2DModel):
+            output = _run_flux(transformer, x_t, t, condition)
+        else:
+            timesteps = torch.full((n,), t, device=x_t.device)
+            output = transformer(x_t, timestep=timesteps, class_labels=condition.class_labels, return_dict=False)[0]
+    blocks = tuple(tokens.transpose(1, 2).unflatten(2, (rows, columns)) for tokens in heard)
+    return Features(h=None, skips=(), blocks=blocks), output
+
+
+@contextmanager
+def _listening(blocks: list[nn.Module], tokens: int) -> Iterator[list[torch.Tensor]]:
+    """Within it the list fills with each block's image tokens (n, tokens, width).
+
+    A FLUX block returns text and image apart, text first.
+    """
+    heard: list[torch.Tensor] = []
+
+    def hear(_: nn.Module, __: Any, output: Any) -> None:
+        heard.append((output[-1] if isinstance(output, tuple) else output)[:, -tokens:])
+
+    handles = [block.register_forward_hook(hear) for block in blocks]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _run_flux(transformer: FluxTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition) -> torch.Tensor:
+    """FLUX takes latents in patches of 2 x 2, and the place of each beside it."""
+    n, _, height, width = x_t.shape
+    rows, columns = height // 2, width // 2
+    patches = x_t.unflatten(3, (columns, 2)).unflatten(2, (rows, 2))  # (n, c, row, in row, column, in column)
+    like = {"device": x_t.device, "dtype": x_t.dtype}
+    row, column = torch.meshgrid(torch.arange(rows, **like), torch.arange(columns, **like), indexing="ij")
+    output = transformer(
+        hidden_states=patches.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, -1),
+        encoder_hidden_states=condition.text.to(x_t.dtype),
+        pooled_projections=condition.pooled.to(x_t.dtype),
+        timestep=torch.full((n,), t / 1000, **like),
+        img_ids=torch.stack([torch.zeros_like(row), row, column], -1).reshape(-1, 3),
+        txt_ids=torch.zeros(condition.text.shape[1], 3, **like),
+        guidance=condition.guidance,
+        return_dict=False,
+    )[0]
+    patches = output.reshape(n, rows, columns, -1, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(n, -1, height, width)

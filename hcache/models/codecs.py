@@ -1,0 +1,96 @@
+"""Between what a model denoises and pictures in [-1, 1]: nothing for pixel models, an autoencoder for latent ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from diffusers import AutoencoderKL, VQModel
+
+AT_ONCE = 4
+"""Pictures that an autoencoder is given at a time; it needs far more memory for one than the U-Net does."""
+
+
+class Codec(Protocol):
+    """``decode``: x_0 (n, c, h, w) -> pictures (n, 3, height, width); ``encode``: the other way. Both float32."""
+
+    def decode(self, x_0: torch.Tensor) -> torch.Tensor: ...
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor: ...
+
+    def preview(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Small pictures (n, 3, ., .), at next to no cost, to look at."""
+        ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Pixels are what is denoised. Models of grey pictures have their one channel shown as three."""
+
+    def decode(self, x_0: torch.Tensor) -> torch.Tensor:
+        return x_0.float().expand(-1, 3, -1, -1)
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.float()
+
+    def preview(self, x_0: torch.Tensor) -> torch.Tensor:
+        return self.decode(x_0)
+
+
+@dataclass(frozen=True, eq=False)
+class Autoencoder:
+    """Latents of a VQ or KL autoencoder: z = (encoded - shift) scale.
+
+    A VQ model's scale is 1 whatever its configuration says: diffusers' ``LDMPipeline`` divides by the configured
+    factor, with which ldm-celebahq-256 was not trained (https://github.com/huggingface/diffusers/issues/6725).
+
+    References:
+        High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz, Esser, Ommer, 2021),
+        https://arxiv.org/abs/2112.10752
+    """
+
+    network: AutoencoderKL | VQModel
+
+    @property
+    def scale(self) -> float:
+        return 1.0 if isinstance(self.network, VQModel) else float(self.network.config.scaling_factor)
+
+    @property
+    def shift(self) -> float:
+        return 0.0 if isinstance(self.network, VQModel) else float(self.network.config.shift_factor or 0.0)
+
+    @torch.inference_mode()
+    def decode(self, x_0: torch.Tensor) -> torch.Tensor:
+        latents = (x_0.float() / self.scale + self.shift).to(self.network.dtype)
+        return torch.cat([self.network.decode(part, return_dict=False)[0].float() for part in latents.split(AT_ONCE)])
+
+    @torch.inference_mode()
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The mean of what a KL encoder gives; not quantised, of a VQ one, as diffusion models are trained."""
+        parts = [self._encode(part.to(self.network.dtype)).float() for part in pictures.split(AT_ONCE)]
+        return (torch.cat(parts) - self.shift) * self.scale
+
+    def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        found = self.network.encode(pictures)
+        return found.latents if isinstance(self.network, VQModel) else found.latent_dist.mode()
+
+    def preview(self, x_0: torch.Tensor) -> torch.Tensor:
+        """One pixel a place of the latent, its colour by a linear map: decoding every step would double the work."""
+        weights, bias = (part.to(x_0.device) for part in self._colours)
+        return (torch.einsum("nchw,cd->ndhw", x_0.float(), weights) + bias.view(1, 3, 1, 1)).clamp(-1, 1)
+
+    @cached_property
+    def _colours(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The linear map from latent channels to colour, (c, 3) and (3,), by least squares over smooth pictures."""
+        factor = 2 ** (len(self.network.config.block_out_channels) - 1)
+        rng = torch.Generator().manual_seed(0)
+        coarse = 2 * torch.rand(4, 3, 4, 4, generator=rng) - 1
+        pictures = torch.nn.functional.interpolate(coarse, size=8 * factor, mode="bicubic").clamp(-1, 1)
+        latents = self.encode(pictures.to(self.network.device)).cpu()
+        small = torch.nn.functional.interpolate(pictures, size=latents.shape[-2:], mode="area")
+        rows = latents.movedim(1, -1).reshape(-1, latents.shape[1])
+        rows = torch.cat([rows, torch.ones(len(rows), 1)], 1)
+        found = torch.linalg.lstsq(rows, small.movedim(1, -1).reshape(-1, 3), driver="gelsd").solution
+        return found[:-1], found[-1]

@@ -1,0 +1,150 @@
+"""From prompts and class labels, as they stand in a run, to the tensors a network takes.
+
+Text is encoded by the model's own diffusers pipeline; encoded prompts are remembered, so that thousands of samples of
+one prompt encode it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import torch
+
+from ..errors import UsageError
+from ..specs import Conditioning
+from .condition import NOTHING, Condition
+
+COND, UNCOND = "cond", "uncond"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guided:
+    """The branches to run for n samples, by name, and the scale that combines them."""
+
+    branches: dict[str, Condition]
+    scale: float = 1.0
+
+    def combine(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """uncond + scale (cond - uncond), or the only branch there is."""
+        if UNCOND not in outputs:
+            return outputs[COND]
+        return outputs[UNCOND] + self.scale * (outputs[COND] - outputs[UNCOND])
+
+
+class Conditioner(Protocol):
+    """``kind``: ``none``, ``class`` or ``text``. Called with a conditioning and the number of samples."""
+
+    kind: str
+
+    def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided: ...
+
+
+class Unconditional:
+    kind = "none"
+
+    def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
+        if conditioning != Conditioning():
+            raise UsageError(
+                "this model is unconditional: it takes no prompts, no class labels and no guidance; leave them out"
+            )
+        return Guided(branches={COND: NOTHING})
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """``classes`` there are; ``null`` stands for none of them, if the model was trained with such a label."""
+
+    classes: int
+    null: int | None = None
+    kind = "class"
+
+    def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
+        if conditioning.prompts or conditioning.negative_prompt:
+            raise UsageError("this model takes class labels, not prompts; give --class")
+        given = conditioning.classes
+        if len(given) not in (1, n):
+            raise UsageError(
+                f"this model is class-conditional (0 to {self.classes - 1}): give one class, or one a sample"
+            )
+        if max(given) >= self.classes:
+            raise UsageError(f"class labels must lie in 0 to {self.classes - 1}, got {max(given)}")
+        labels = torch.tensor(given, device=device).expand(n)
+        branches = {COND: Condition(class_labels=labels)}
+        if conditioning.guidance > 1:
+            if self.null is None:
+                raise UsageError("this model has no label for 'no class', which guidance needs; leave --guidance out")
+            branches[UNCOND] = Condition(class_labels=torch.full((n,), self.null, device=device))
+        return Guided(branches=branches, scale=conditioning.guidance)
+
+
+class ByText:
+    """Prompts through a pipeline's text encoders.
+
+    Args:
+        encode: (prompt, whether it is the negative one) -> the condition of one sample.
+        distilled: The guidance scale is an input of the network (FLUX dev), not a second branch.
+        guidable: False where neither is the case (FLUX schnell).
+    """
+
+    kind = "text"
+
+    def __init__(
+        self, encode: Callable[[str, bool], Condition], distilled: bool = False, guidable: bool = True
+    ) -> None:
+        self.encode = lru_cache(maxsize=256)(encode)
+        self.distilled, self.guidable = distilled, guidable
+
+    def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
+        if conditioning.classes:
+            raise UsageError("this model takes prompts, not class labels; give --prompt")
+        prompts = conditioning.prompts or ("",)
+        if len(prompts) not in (1, n):
+            raise UsageError(f"{len(prompts)} prompts were given for {n} samples; give one, or one a sample")
+        found = Condition.join([self.encode(prompt, False) for prompt in prompts])
+        cond = found if len(prompts) == n else found.expand(n)
+        scale = conditioning.guidance
+        if self.distilled:
+            told = torch.full((n,), scale, device=device)
+            return Guided(branches={COND: Condition(text=cond.text, pooled=cond.pooled, guidance=told)})
+        if scale == 1:
+            return Guided(branches={COND: cond})
+        if not self.guidable:
+            raise UsageError("this model was distilled to run without guidance; leave --guidance out")
+        uncond = self.encode(conditioning.negative_prompt, True).expand(n)
+        return Guided(branches={COND: cond, UNCOND: uncond}, scale=scale)
+
+
+def text_conditioner(pipeline: Any) -> ByText:
+    """The conditioner of a Stable Diffusion, SDXL or FLUX pipeline."""
+    kind = type(pipeline).__name__
+    if kind == "FluxPipeline":
+        return ByText(lambda prompt, _: _encode_flux(pipeline, prompt),
+                      distilled=pipeline.transformer.config.guidance_embeds, guidable=False)  # fmt: skip
+    if kind == "StableDiffusionXLPipeline":
+        return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative))
+    return ByText(lambda prompt, _: Condition(text=_encode_sd(pipeline, prompt)))
+
+
+@torch.inference_mode()
+def _encode_sd(pipeline: Any, prompt: str) -> torch.Tensor:
+    return pipeline.encode_prompt(prompt, pipeline.text_encoder.device, 1, False)[0]
+
+
+@torch.inference_mode()
+def _encode_xl(pipeline: Any, prompt: str, negative: bool) -> Condition:
+    device = pipeline.text_encoder_2.device
+    text, _, pooled, _ = pipeline.encode_prompt(prompt, device=device, do_classifier_free_guidance=False)
+    if negative and not prompt and pipeline.config.force_zeros_for_empty_prompt:
+        text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
+    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=text.dtype, device=device)
+    return Condition(text=text, pooled=pooled, sizes=sizes)
+
+
+@torch.inference_mode()
+def _encode_flux(pipeline: Any, prompt: str) -> Condition:
+    text, pooled, _ = pipeline.encode_prompt(prompt, device=pipeline.text_encoder.device)
+    return Condition(text=text, pooled=pooled)

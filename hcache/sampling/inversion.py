@@ -1,0 +1,44 @@
+"""DDIM inversion: from a clean sample back to the noise that denoises to it.
+
+The same step with t reversed: the ε predicted at one noise level is taken for that of the next higher one. It is exact
+in the limit of many steps and without clipping; how well it did shows in the reconstruction.
+
+References:
+    Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021), appendix F,
+    https://arxiv.org/abs/2105.05233
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ..models.model import Model
+from ..specs import UNCONDITIONED, Conditioning
+from .schedule import schedule_of
+
+
+def invert(
+    model: Model, x_0: torch.Tensor, steps: int, conditioning: Conditioning = UNCONDITIONED
+) -> Iterator[torch.Tensor]:
+    """Yields x at the noise level before step S-1, S-2, ..., 0 of ``denoise``; the last is x_T to start it from.
+
+    Args:
+        model: The model.
+        x_0: Clean samples (n, c, h, w) in the model's own space: ``model.codec.encode`` of pictures.
+        steps: Of the denoising that is to be inverted.
+        conditioning: Of that denoising. Guidance amplifies the error of inversion; the error is reported.
+    """
+    schedule = schedule_of(model, steps)
+    x = x_0.to(device=model.device, dtype=torch.float32)
+    guided = model.condition(conditioning, len(x))
+    for index in reversed(range(steps)):
+        clean = index == steps - 1  # x is not at any step's noise level yet: it is its own x_0
+        at = index if clean else index + 1
+        with torch.inference_mode():
+            t = schedule.timesteps[at]
+            outputs = {name: model.trace(x, t, condition)[1] for name, condition in guided.branches.items()}
+            eps, predicted = schedule.split(guided.combine(outputs), x, at)
+            x = schedule.retreat(x if clean else predicted, eps, index)
+        yield x
