@@ -21,7 +21,8 @@ PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A model by name. ``source`` is a folder in diffusers' format, or a Hugging Face hub id with its ``revision``.
+    """A model by name. ``source`` is a folder in diffusers' format, a ``.safetensors`` file of Stable Diffusion, or a
+    Hugging Face hub id with its ``revision``. ``config``: of a file, the folder of its configuration and tokenizer.
 
     ``kind``: what it denoises and what conditions it, in words. ``get``: where it is to be had. ``reader`` names the
     attribute reader that labels its images, if there is one; ``steps``, ``samples``, ``store``, ``prompt``,
@@ -31,6 +32,7 @@ class Card:
     name: str
     source: str
     revision: str = ""
+    config: str = ""
     title: str = ""
     kind: str = ""
     summary: str = ""
@@ -49,6 +51,12 @@ class Card:
         """The folder of a model that is on disk; None for one that lies on the hub."""
         path = Path(self.source)
         return path if self.source and path.is_dir() else None
+
+    @property
+    def file(self) -> Path | None:
+        """The checkpoint of a model that is one file."""
+        path = Path(self.source)
+        return path if path.suffix == ".safetensors" and path.is_file() else None
 
     @property
     def configs(self) -> Path | None:
@@ -94,7 +102,7 @@ def _card(name: str, fields: dict[str, Any], beside: Path) -> Card:
     source = fields.pop("source")
     if source.startswith("package:"):
         source = str(PACKAGE / source.removeprefix("package:"))
-    elif source and (beside / source).is_dir():
+    elif source and (beside / source).exists():
         source = str((beside / source).resolve())
     return Card(name=name, source=source, classes=tuple(fields.pop("classes", ())), **fields)
 
@@ -118,7 +126,7 @@ def find_card(model: str) -> Card:
         return Card(name=str(path.resolve()), source=str(path.resolve()), title=path.name)
     if _is_checkpoint(model):
         path = Path(model).expanduser().resolve()
-        return Card(name=str(path), source=str(path), title=path.name)
+        return Card(name=str(path), source=str(path), title=path.name, kind="KL latents, text")
     if model.count("/") == 1 and not model.startswith((".", "~", "/")) and not any(c.isspace() for c in model):
         source, _, revision = model.partition("@")
         return dataclasses.replace(cards.get(source, Card(name=model, source=source, title=source)), name=model,
@@ -140,14 +148,22 @@ def _folder_of(model: str) -> Path | None:
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over a model folder's weights and configurations, with their relative names."""
+    """SHA-256 over a model folder's weights and configurations, with their relative names; or over one file."""
+    if folder.is_file():
+        return _file_digest(folder, folder.stat().st_size, folder.stat().st_mtime_ns).hex()
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".json", ".safetensors", ".bin") and path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns))
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=512)
+def _file_digest(path: Path, size: int, modified: int) -> bytes:
+    """Read once as long as the file is what it was: pages ask for it again and again, and weights are large."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def pin_weights(spec: RunSpec) -> RunSpec:
@@ -156,8 +172,9 @@ def pin_weights(spec: RunSpec) -> RunSpec:
     Of a folder that is the digest of its files; of a hub model on this disk its commit; else nothing, as yet.
     """
     card = find_card(spec.model)
-    if card.folder is not None:
-        return dataclasses.replace(spec, weights=weights_digest(card.folder))
+    local = card.folder or card.file
+    if local is not None:
+        return dataclasses.replace(spec, weights=weights_digest(local))
     if not card.source:
         return spec
     from huggingface_hub import try_to_load_from_cache

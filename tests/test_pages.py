@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -10,6 +11,8 @@ from hcache import jobs
 from hcache.cards import default_spec
 from hcache.extract import extract
 from hcache.models.loading import load_model
+from hcache.pictures import Picture
+from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
 PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit"}
@@ -130,6 +133,73 @@ def test_edit_shows_a_strip_with_readings_for_both_ways(app):
     strip = html_of(app)
     assert "asymmetric, strength +4" in strip and "symmetric, strength -4" in strip
     assert strip.count("<tr class='target'>") == 2
+
+
+@pytest.mark.parametrize("model", ["CompVis/ldm-celebahq-256", "adm-metfaces"])
+def test_overview_draws_the_anatomy_of_any_card(app, model):
+    open_page(app, "dashboard")
+    app.selectbox(key="choose-anatomy").set_value(model).run()
+    assert_fine(app)
+    assert any(heading.value == f"Anatomy of {model}" for heading in app.subheader)
+    assert any("To have it" in caption.value for caption in app.caption)
+
+
+def test_overview_says_that_flux_has_no_h_space(app):
+    open_page(app, "dashboard")
+    app.selectbox(key="choose-anatomy").set_value("black-forest-labs/FLUX.1-dev").run()
+    assert_fine(app)
+    assert any("No h-space" in info.value for info in app.info)
+    assert "block.56" in app.dataframe[1].value.to_string()
+
+
+@pytest.mark.parametrize("model", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "facebook/DiT-XL-2-256"])
+def test_extract_asks_a_conditional_model_for_its_condition(app, model):
+    open_page(app, "extract")
+    app.selectbox(key="choose-model").set_value(model).run()
+    app.slider(key=f"guidance-{model}").set_value(3.0).run()
+    assert_fine(app)
+    assert "--guidance 3.0" in app.code[0].value
+    assert ("--prompt 'a portrait" in app.code[0].value) == ("diffusion" in model)
+    assert ("'block.*=pooled'" in app.code[0].value) == ("DiT" in model)
+
+
+@pytest.fixture(scope="module")
+def dit_home(tmp_path_factory):
+    """A home with a run of a transformer."""
+    from kinds import save_kind
+
+    folder, home = save_kind("DiT", tmp_path_factory.mktemp("dit")), tmp_path_factory.mktemp("dit home")
+    spec = default_spec(str(folder), samples=20, steps=3, conditioning=Conditioning(classes=(1,)))
+    extract(load_model(str(folder)), spec, home)
+    return home
+
+
+@pytest.mark.parametrize("page", ["swap", "edit"])
+def test_a_page_about_h_says_what_a_transformer_has_not(dit_home, monkeypatch, page):
+    monkeypatch.setenv("HCACHE_HOME", str(dit_home))
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), page)
+    assert not app.exception and len(app.error) == 1
+    assert "no U-Net" in app.error[0].value and "block.2" in app.error[0].value
+
+
+@pytest.mark.parametrize("page", ["dashboard", "gallery", "pca"])
+def test_the_other_pages_show_a_transformers_run(dit_home, monkeypatch, page):
+    monkeypatch.setenv("HCACHE_HOME", str(dit_home))
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), page)
+    assert_fine(app)
+
+
+def test_the_gallery_shows_a_real_picture_beside_its_inversion(tmp_path, monkeypatch, tiny_folder, tiny_model):
+    picture = Picture(pixels=np.full((16, 16, 3), 90, np.uint8), notes=())
+    spec = default_spec(str(tiny_folder), samples=1, steps=2, images=(picture.digest,))
+    picture.save(tmp_path / "runs" / spec.name / "images")
+    extract(tiny_model, spec, tmp_path)
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path))
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")
+    assert_fine(app)
+    captions = [image.proto.imgs[0].caption for image in app.get("imgs")]
+    assert captions[:2] == ["real picture 0", "its inversion, denoised again"]
+    assert "reconstruction error" in app.dataframe[0].value.to_string()
 
 
 def test_a_link_opens_the_page_as_it_was(app):

@@ -172,6 +172,7 @@ def run_job(spec: RunSpec, home: Path, device: str) -> Result:
 
         model = load_model(spec.model, device=device, dtype=spec.dtype)
         spec.check(model.anatomy)
+        model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
         folder.mkdir(parents=True, exist_ok=True)
         job = jobs.JobFile(folder, spec.samples)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:

@@ -16,6 +16,7 @@ from ..cards import find_card
 from ..errors import ModelError, UsageError
 from ..specs import Anatomy
 from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
+from .checkpoint import configuration_of, load_checkpoint
 from .codecs import Autoencoder, Codec, Identity
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
 from .hub import folder_of, local_folder, resolved_revision
@@ -60,6 +61,8 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     card = find_card(name_or_folder)
+    if card.file is not None:
+        return load_checkpoint(card, device, DTYPES[dtype])
     parts = read_parts(folder_of(card, revision), card.name)
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
@@ -81,7 +84,7 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
 def load_anatomy(name_or_folder: str) -> Anatomy:
     """The sites of a model from its configuration alone; no weights are read, and for a card no network is needed."""
     card = find_card(name_or_folder)
-    folder = local_folder(card) or card.configs or folder_of(card)
+    folder = configuration_of(card) if card.file else local_folder(card) or card.configs or folder_of(card)
     parts = read_parts(folder, card.name)
     try:
         return anatomy_of_config(parts.config, parts.pixels)

@@ -1,0 +1,121 @@
+"""Stable Diffusion as one file: the tiny pipeline's own weights under the original names, read by diffusers' loader."""
+
+import pytest
+import torch
+import yaml
+from kinds import save_kind
+from safetensors.torch import save_file
+
+from hcache.cards import OWN_CARDS, default_spec, find_card
+from hcache.errors import ModelError
+from hcache.models.loading import load_anatomy, load_model
+from hcache.sampling.loop import denoise
+from hcache.specs import Conditioning
+
+RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
+          "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}  # fmt: skip
+PLACES = {
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.resnets.0": "middle_block.0",
+    "mid_block.attentions.0": "middle_block.1", "mid_block.resnets.1": "middle_block.2",
+    "down_blocks.0.resnets.0": "input_blocks.1.0", "down_blocks.0.attentions.0": "input_blocks.1.1",
+    "down_blocks.0.resnets.1": "input_blocks.2.0", "down_blocks.0.attentions.1": "input_blocks.2.1",
+    "down_blocks.0.downsamplers.0": "input_blocks.3.0", "down_blocks.1.resnets.0": "input_blocks.4.0",
+    "down_blocks.1.resnets.1": "input_blocks.5.0", "up_blocks.0.resnets.0": "output_blocks.0.0",
+    "up_blocks.0.resnets.1": "output_blocks.1.0", "up_blocks.0.resnets.2": "output_blocks.2.0",
+    "up_blocks.0.upsamplers.0": "output_blocks.2.1",
+    **{f"up_blocks.1.resnets.{i}": f"output_blocks.{3 + i}.0" for i in range(3)},
+    **{f"up_blocks.1.attentions.{i}": f"output_blocks.{3 + i}.1" for i in range(3)},
+}  # fmt: skip
+
+
+def unet_names(weights):
+    """The tiny U-Net's weights under the names of the original Stable Diffusion."""
+    result = {}
+    for name, tensor in weights.items():
+        place = max((p for p in PLACES if name.startswith(p + ".")), key=len)
+        part, kind = name.removeprefix(place + ".").rpartition(".")[::2]
+        part = RESNET.get(part, "op" if "downsamplers" in place and part == "conv" else part)
+        result[".".join(filter(None, ["model.diffusion_model", PLACES[place], part, kind]))] = tensor
+    assert len(result) == len(weights)
+    return result
+
+
+def vae_names(weights):
+    """Likewise of the autoencoder, whose decoder counts its levels from the other end."""
+    result = {}
+    for name, tensor in weights.items():
+        new = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+        new = new.replace("mid_block.resnets.0", "mid.block_1").replace("mid_block.resnets.1", "mid.block_2")
+        if "mid_block.attentions.0" in new:
+            new = new.replace("mid_block.attentions.0", "mid.attn_1").replace("group_norm", "norm")
+            new = new.replace("to_out.0", "proj_out").replace("to_", "")
+            tensor = tensor[:, :, None, None] if tensor.ndim == 2 else tensor
+        for level in range(2):
+            new = new.replace(f"down_blocks.{level}.resnets", f"down.{level}.block")
+            new = new.replace(f"down_blocks.{level}.downsamplers.0", f"down.{level}.downsample")
+            new = new.replace(f"up_blocks.{level}.resnets", f"up.{1 - level}.block")
+            new = new.replace(f"up_blocks.{level}.upsamplers.0", f"up.{1 - level}.upsample")
+        result[f"first_stage_model.{new}"] = tensor.contiguous()
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_kind("SD", tmp_path_factory.mktemp("pipeline"))
+
+
+@pytest.fixture(scope="module")
+def file(folder, tmp_path_factory):
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    tensors = {**unet_names(pipeline.unet.state_dict()), **vae_names(pipeline.vae.state_dict())}
+    for name, tensor in pipeline.text_encoder.state_dict().items():
+        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+    path = tmp_path_factory.mktemp("file") / "tiny.safetensors"
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+    return path
+
+
+@pytest.fixture
+def card(file, folder, tmp_path, monkeypatch):
+    """A card of one's own, which says where the tokenizer is."""
+    fields = {"source": str(file), "config": str(folder), "kind": "KL latents, text", "guidance": 3.0}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"my-model": fields}))
+    monkeypatch.setenv(OWN_CARDS, str(tmp_path / "mine.yaml"))
+    return find_card("my-model")
+
+
+def test_one_file_makes_what_the_folder_makes(card, folder):
+    given = Conditioning(prompts=("a dog",), guidance=3)
+    pictures = []
+    for model in (load_model("my-model"), load_model(str(folder))):
+        *_, last = denoise(model, [1, 2], 3, conditioning=given)
+        pictures.append(model.codec.decode(last.x_next))
+    torch.testing.assert_close(*pictures)
+    assert load_anatomy("my-model") == load_anatomy(str(folder))
+    assert default_spec("my-model").weights and default_spec("my-model").conditioning.guidance == 3
+
+
+def test_a_file_with_no_tokenizer_to_be_had_says_how_to_name_one(file):
+    with pytest.raises(ModelError, match="HCACHE_CARDS|known width"):
+        load_model(str(file))
+
+
+@pytest.mark.parametrize("width", [768, 1024, 2048])
+def test_which_stable_diffusion_it_is_shows_in_its_text_width(width, tmp_path):
+    place = "input_blocks.4.1" if width == 2048 else "input_blocks.1.1"
+    name = f"model.diffusion_model.{place}.transformer_blocks.0.attn2.to_k.weight"
+    save_file({name: torch.zeros(4, width)}, tmp_path / "a.safetensors")
+    anatomy = load_anatomy(str(tmp_path / "a.safetensors"))
+    assert round(anatomy.parameters / 1e6) == {768: 860, 1024: 866, 2048: 2567}[width]
+
+
+@pytest.mark.parametrize("data", [b"", b"junk" * 10, None])
+def test_another_file_is_refused_in_words(tmp_path, data):
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(1)}, path) if data is None else path.write_bytes(data)
+    for load in (load_model, load_anatomy):
+        with pytest.raises(ModelError):
+            load(str(path))
