@@ -12,6 +12,7 @@
     │   ├── NotStoredError (LookupError)  the run does not hold what was asked for
     │   ├── RunBusyError                  another process is writing it
     │   └── NoSpaceError            5   not enough free space
+    ├── DamagedError                3   a verification that found something wrong
     ├── AnalysisError (ValueError)  1   data on which a measure is not defined
     └── Interrupted                 130 ended on request; what is committed is kept
 
@@ -74,6 +75,10 @@ class RunBusyError(CacheError):
 
 class NoSpaceError(CacheError):
     exit_code = 5
+
+
+class DamagedError(HcacheError):
+    exit_code = 3
 
 
 class AnalysisError(HcacheError, ValueError):

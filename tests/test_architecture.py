@@ -25,7 +25,7 @@ LAYERS = (
     ("edits",),
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers.py finds by name
     ("readers",),
-    ("extract",),
+    ("extract", "rerun"),
     ("jobs",),
     ("toyfaces",),  # training and measuring
     ("figures",),
@@ -200,6 +200,7 @@ def test_every_error_is_the_builtin_it_is_said_to_be():
         "UnknownRunError": (2, LookupError), "HomeError": (2, OSError), "ModelError": (1, RuntimeError),
         "CacheError": (1, OSError), "NotStoredError": (1, LookupError), "RunBusyError": (1, OSError),
         "NoSpaceError": (5, OSError), "NoUNetError": (2, LookupError),
+        "DamagedError": (3, Exception),
         "AnalysisError": (1, ValueError), "Interrupted": (130, Exception),
     }  # fmt: skip
     defined = {name for name, value in vars(errors).items() if isinstance(value, type)} - {"HcacheError", "Iterable"}

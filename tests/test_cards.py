@@ -78,7 +78,9 @@ def test_ones_own_cards_go_before_the_others(tiny_folder, tmp_path, monkeypatch)
     assert "toyfaces-ddpm-64" in load_cards()
 
 
-@pytest.mark.parametrize("text", ["a: b", "[1, 2]", "a: {nothing: 1}", "a: {source: x, colour: red}", "a: [", "a: null"])
+@pytest.mark.parametrize(
+    "text", ["a: b", "[1, 2]", "a: {nothing: 1}", "a: {source: x, colour: red}", "a: [", "a: null"]
+)
 def test_a_file_that_is_none_of_cards_is_refused_in_words(tmp_path, monkeypatch, text, capsys):
     write_cards(tmp_path, monkeypatch, text)
     assert main(["models"]) == 2 and "mine.yaml" in capsys.readouterr().err
@@ -140,7 +142,8 @@ def test_a_model_that_is_no_diffusion_model_is_refused_in_words(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--guidance", "3"], "unconditional"), (["--prompt", "a dog"], "unconditional"), (["--classes", "1"], "uncond"),
+        (["--guidance", "3"], "unconditional"), (["--prompt", "a dog"], "unconditional"),
+        (["--classes", "1"], "unconditional"),
         (["--classes", "one"], "whole numbers"), (["--prompts", "/no/such/file"], "cannot be read"),
         (["--guidance", "0.5"], "1 (none) or more"), (["--guidance", "nan"], "1 (none) or more"),
     ],

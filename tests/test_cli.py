@@ -16,7 +16,8 @@ from hcache.cache.plan import make_plan
 from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
-COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel")
+COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
+            "verify", "repair")  # fmt: skip
 
 
 def out_of(capsys, *argv):

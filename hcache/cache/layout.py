@@ -5,6 +5,7 @@
       shards/00000000.h5      immutable; named after its first sample
       manifest.jsonl          a line a committed shard
       job.json, job.log       who is extracting, and what it said
+      verify.json             what the last verification found
       prompts.txt             a prompt a sample, as the job was given them
       images/                 of an inversion: the real pictures, as the model was given them
       labels/                 label sets made by hand or imported
@@ -33,7 +34,7 @@ from ..errors import HomeError, UnknownRunError, did_you_mean
 SCHEMA = 1
 
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
-PROMPTS = "prompts.txt"
+PROMPTS, VERIFY_JSON = "prompts.txt", "verify.json"
 SHARDS, LABELS, IMAGES = "shards", "labels", "images"
 PARTIAL = ".partial"
 

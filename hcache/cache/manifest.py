@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import CacheError
-from .files import sync_folder
-from .layout import MANIFEST
+from .files import commit_file, sync_folder
+from .layout import MANIFEST, PARTIAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,13 @@ class Shard:
             raise ValueError(f"not a shard of a run: {self.start} to {self.stop} in {self.file!r}")
 
 
-def read_manifest(run: Path) -> list[Shard]:
-    """The committed shards in order of their samples."""
+def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
+    """The committed shards in order of their samples.
+
+    Args:
+        run: The run's folder.
+        broken: Lines that are no entries are named here and passed over; without it the first is an error.
+    """
     path = run / MANIFEST
     if not path.exists():
         return []
@@ -45,7 +50,12 @@ def read_manifest(run: Path) -> list[Shard]:
         try:
             shard = Shard(**json.loads(line))
         except (ValueError, TypeError) as error:
-            raise CacheError(f"{path}, line {number} is not a shard's entry: {error}") from error
+            if broken is None:
+                raise CacheError(
+                    f"{path}, line {number} is not a shard's entry: {error}; `hcache repair {run.name}` mends it"
+                ) from error
+            broken.append(f"line {number} is not a shard's entry: {error}")
+            continue
         shards[shard.start] = shard
     return sorted(shards.values(), key=lambda shard: shard.start)
 
@@ -63,6 +73,13 @@ def append_to_manifest(run: Path, shard: Shard) -> None:
         os.fsync(file.fileno())
     if is_new:
         sync_folder(run)
+
+
+def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
+    """Replaces the manifest by one of these shards alone, atomically."""
+    partial = run / (MANIFEST + PARTIAL)
+    partial.write_bytes(b"".join(json.dumps(asdict(shard)).encode() + b"\n" for shard in shards))
+    commit_file(partial, run / MANIFEST)
 
 
 def missing_ranges(shards: Iterable[Shard], samples: int, batch: int) -> list[tuple[int, int]]:

@@ -205,8 +205,13 @@ class _Row:
         self.file.close()
 
 
-def open_run(path_or_name: str | Path, home: str | Path | None = None) -> Run:
+def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: list[str] | None = None) -> Run:
     """Opens a run by its folder, or by its name in a home.
+
+    Args:
+        path_or_name: The folder, or the name.
+        home: Where runs lie.
+        broken: To open a run with a damaged manifest as far as it goes: what is wrong with it is named here.
 
     Raises:
         UnknownRunError: there is none; the message names the nearest.
@@ -228,7 +233,7 @@ def open_run(path_or_name: str | Path, home: str | Path | None = None) -> Run:
             anatomy=Anatomy.from_json(data["anatomy"]),
             timesteps=tuple(data["timesteps"]),
             provenance=data["provenance"],
-            shards=tuple(read_manifest(folder)),
+            shards=tuple(read_manifest(folder, broken)),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CacheError(f"{path} is not a run's description: {type(error).__name__} {error}") from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import random
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from .. import jobs
 from ..cache.layout import IMAGES, home_folder, run_folder, run_names, writable_home
 from ..cache.plan import Plan, format_bytes, make_plan, site_bytes
 from ..cache.reading import Run, open_run
-from ..cards import default_spec, find_card, load_cards
-from ..errors import CacheError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..cache.verify import Difference, Report, keep_report, set_aside
+from ..cache.verify import verify as verify_run
+from ..cards import check_weights, default_spec, find_card, load_cards
+from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 
 
@@ -26,6 +29,7 @@ from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 class Result:
     text: str
     data: Any
+    exit_code: int = 0
 
 
 def table(rows: Iterable[tuple[Any, ...]], header: tuple[str, ...]) -> str:
@@ -245,6 +249,58 @@ def run_facts(run: Run) -> dict[str, Any]:
     return {"name": run.name, "model": run.spec.model, "samples": len(run), "of": run.spec.samples,
             "steps": run.spec.steps, "bytes": run.bytes, "state": jobs.run_state(run.folder, run.complete),
             "folder": str(run.folder)}  # fmt: skip
+
+
+def verify(arguments: argparse.Namespace) -> Result:
+    """Checks a run, and with ``--rerun N`` computes N of its samples again."""
+    folder = run_folder(home_folder(arguments.home), arguments.run_name)
+    report = _drive(verify_run(folder), f"verifying {folder.name}")
+    if arguments.rerun:
+        report = replace(report, rerun=_rerun(open_run(folder, broken=[]), report, arguments.rerun, arguments.device))
+        keep_report(folder, report)
+    rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
+    text = report.in_words() + ("\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else "")
+    return Result(text=text, data=report.to_json(), exit_code=0 if report.fine else DamagedError.exit_code)
+
+
+def repair(arguments: argparse.Namespace) -> Result:
+    """Sets bad shards aside and extracts their samples again."""
+    home = home_folder(arguments.home)
+    folder = run_folder(home, arguments.run_name)
+    report = _drive(verify_run(folder), f"verifying {folder.name}")
+    moved = set_aside(folder, report) if report.faults else []
+    run = open_run(folder)
+    if not run.complete:
+        check_weights(run.spec)
+        run_job(run.spec, home, arguments.device)
+    again = _drive(verify_run(folder), "verifying again")
+    text = f"{len(report.faults)} faults found, {len(moved)} shards set aside and made again\n{again.in_words()}"
+    data = {"faults": report.to_json()["faults"], "set_aside": [str(path) for path in moved],
+            "report": again.to_json()}  # fmt: skip
+    fine = again.fine and again.complete
+    return Result(text=text, data=data, exit_code=0 if fine else DamagedError.exit_code)
+
+
+def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Difference]:
+    from ..models.loading import load_model
+    from ..rerun import rerun
+
+    bad = {sample for fault in report.faults for sample in range(fault.start, fault.stop)}
+    whole = [int(sample) for sample in run.sample_ids if int(sample) not in bad]
+    chosen = random.sample(whole, min(count, len(whole)))
+    check_weights(run.spec)
+    return _drive(rerun(load_model(run.spec.model, device, run.spec.dtype), run, chosen), "computing again")
+
+
+def _drive(work: Generator[float, None, Any], text: str) -> Any:
+    """Runs a piece of work to its end under a bar."""
+    with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
+        while True:
+            try:
+                bar.n = round(100 * next(work))
+                bar.refresh()
+            except StopIteration as end:
+                return end.value
 
 
 def cancel(arguments: argparse.Namespace) -> Result:

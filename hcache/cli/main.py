@@ -1,4 +1,5 @@
-"""``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, cancel."""
+"""``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
+repair, cancel."""
 
 from __future__ import annotations
 
@@ -60,6 +61,19 @@ def build_parser() -> argparse.ArgumentParser:
         ("cancel", commands.cancel, "Stop the extraction of a run after its current step."),
     ):
         command(name, run, text).add_argument("run_name", metavar="RUN")
+    for name, run, text in (
+        (
+            "verify",
+            commands.verify,
+            "Check a run: files, checksums, values. Exit code 3 if it is damaged.",
+        ),
+        ("repair", commands.repair, "Set a run's bad shards aside and extract their samples again."),
+    ):
+        child = command(name, run, text)
+        child.add_argument("run_name", metavar="RUN")
+        child.add_argument("--device", default="cpu", help="to compute on (default: cpu)")
+        if name == "verify":
+            child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
     return parser
 
 
@@ -92,12 +106,15 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 5 no space, 130 interrupted."""
+    """Runs one command; returns the exit code.
+
+    0 done, 1 failed, 2 wrong usage, 3 damaged, 5 no space, 130 interrupted.
+    """
     try:
         arguments = build_parser().parse_args(argv)
         result = arguments.run(arguments)
         print(json.dumps(result.data, indent=1) if arguments.json else result.text)
-        return 0
+        return result.exit_code
     except HcacheError as error:
         print(f"hcache: {error}", file=sys.stderr)
         return error.exit_code

@@ -29,7 +29,10 @@ TEXT_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxP
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a model folder holds: the folders of network and autoencoder (None: pixels), with their configurations."""
+    """What a model folder holds: the folders of network and autoencoder (None: pixels), with their configurations.
+
+    ``listed``: the parts that its ``model_index.json`` names.
+    """
 
     folder: Path
     network: Path
@@ -37,6 +40,7 @@ class Parts:
     codec: Path | None
     codec_config: dict[str, Any]
     pipeline: str
+    listed: tuple[str, ...]
 
     @property
     def pixels(self) -> int:
@@ -117,7 +121,7 @@ def read_parts(folder: Path, name: str) -> Parts:
             f"the autoencoder of {name} is a {codec_config.get('_class_name')}; expected {' or '.join(AUTOENCODERS)}"
         )
     for part in ("vae", "vqvae"):
-        if index.get(part) and codec is None and index[part][0] is not None:
+        if codec is None and (index.get(part) or [None])[0] is not None:
             raise ModelError(
                 f"{folder} misses {part}/config.json, which its model_index.json names; complete the folder"
             )
@@ -126,8 +130,16 @@ def read_parts(folder: Path, name: str) -> Parts:
             f"{name} has {config['in_channels']} channels and no autoencoder beside it (vae/ or vqvae/); expected one, "
             "or 3 channels (pictures in colour) or 1 (grey)"
         )
-    return Parts(folder=folder, network=network, config=config, codec=codec, codec_config=codec_config,
-                 pipeline=index.get("_class_name", ""))  # fmt: skip
+    listed = tuple(part for part, kind in index.items() if isinstance(kind, list) and kind and kind[0] is not None)
+    return Parts(
+        folder=folder,
+        network=network,
+        config=config,
+        codec=codec,
+        codec_config=codec_config,
+        pipeline=index.get("_class_name", ""),
+        listed=listed,
+    )
 
 
 def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -177,6 +189,9 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
             f"{parts.folder} holds a text-conditional model of pipeline {parts.pipeline or 'unknown'}; expected one of "
             f"{', '.join(TEXT_PIPELINES)}, with its text encoder"
         )
+    for part in parts.listed:
+        if part.startswith(("text_encoder", "tokenizer")) and not (parts.folder / part).is_dir():
+            raise ModelError(f"{parts.folder} lacks {part}/, which its model_index.json names; complete it")
     from diffusers import DiffusionPipeline  # brings transformers with it, which only text needs
 
     have = {"transformer" if config["_class_name"] in TRANSFORMERS else "unet": network, "vae": codec.network}

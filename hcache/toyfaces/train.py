@@ -32,6 +32,9 @@ from .reader import WEIGHTS, Reader
 HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
 
+COARSE = {8: 0.05, 64: 0.02}
+"""Side of the squares over which the error is averaged -> how much that counts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -55,6 +58,7 @@ def toyfaces_unet() -> UNet2DModel:
     """Four levels of two resnets: 12 skips in 4 groups of 3, as in Stable Diffusion; h is (128, 8, 8).
 
     Narrow where the picture is large, wide at the bottleneck: cheap, and what is global has to be settled there.
+    Few norm groups: one a channel at the outer level would take out each channel's mean, and with it the colours.
     """
     return UNet2DModel(
         sample_size=64,
@@ -65,7 +69,7 @@ def toyfaces_unet() -> UNet2DModel:
         down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
         attention_head_dim=32,
-        norm_num_groups=16,
+        norm_num_groups=4,
     )
 
 
@@ -90,6 +94,7 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor) -> Callable[..., to
 
     At high noise a small error of ε is a large one of x_0, by √((1-ᾱ)/ᾱ), and it is there that colours and pose are
     decided. The plain loss hardly sees it, which long training makes up for; a short one weighs it by that factor.
+    What is coarse is a few of thousands of coefficients, so its error is counted again, as if it were of all of them.
     """
     weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(0.3, 4.0)
 
@@ -101,7 +106,11 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor) -> Callable[..., to
         noise = torch.randn(x_0.shape, generator=rng).to(device)
         a = alpha_bar[t].view(n, 1, 1, 1).to(device)
         eps = unet(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t.to(device), return_dict=False)[0]
-        return ((eps - noise).square().mean((1, 2, 3)) * weight[t].to(device)).mean()
+        error = eps - noise
+        total = error.square().mean((1, 2, 3))
+        for side, share in COARSE.items():
+            total = total + share * side**2 * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
+        return (total * weight[t].to(device)).mean()
 
     return loss
 

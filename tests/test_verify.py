@@ -1,0 +1,137 @@
+"""Damage of every sort is found, and mended to the same arrays."""
+
+import json
+import random
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from tiny import assert_same_contents, drain, synthetic_run
+
+from hcache.cache.layout import MANIFEST, SHARDS, VERIFY_JSON
+from hcache.cache.reading import open_run
+from hcache.cache.verify import SET_ASIDE, Report, last_report, verify
+from hcache.cli.main import main
+from hcache.errors import CacheError
+from hcache.rerun import rerun
+from hcache.specs import RunSpec
+
+PLACES = 50
+
+
+def report_of(run):
+    return drain(verify(run.folder))[1]
+
+
+def test_a_whole_run_is_fine_and_its_report_is_kept(copied_run):
+    report = report_of(copied_run)
+    assert report.fine and report.complete and (report.shards, report.samples) == (3, 12)
+    assert last_report(copied_run.folder) == report == Report.from_json(json.loads(json.dumps(report.to_json())))
+    assert "all whole" in report.in_words()
+
+
+def flip(path, place, rng):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << rng.randrange(8)
+    path.write_bytes(bytes(data))
+
+
+def targets(run):
+    """50 places: 35 in shards, 15 in the manifest."""
+    rng = random.Random(0)
+    shards = sorted((run.folder / SHARDS).iterdir())
+    for i in range(PLACES):
+        path = rng.choice(shards) if i % 10 < 7 else run.folder / MANIFEST
+        yield path, rng.randrange(path.stat().st_size), rng
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_a_flipped_byte_is_found_and_mended(copied_run, tiny_run, tmp_path, capsys, case):
+    """Ten places each, one after the other: every one found, every one repaired to the arrays that were there."""
+    for path, place, rng in list(targets(copied_run))[10 * case : 10 * case + 10]:
+        flip(path, place, rng)
+        report = report_of(copied_run)
+        assert not (report.fine and report.complete), f"byte {place} of {path.name} was not found"
+        home = ("--home", str(tmp_path / "copy"))
+        assert main(["repair", copied_run.name, *home, "--json"]) == 0
+        capsys.readouterr()
+        assert report_of(copied_run).fine
+        run = open_run(copied_run.folder)
+        for step in range(run.spec.steps):
+            np.testing.assert_array_equal(run.matrix("h", step), tiny_run.matrix("h", step))
+        np.testing.assert_array_equal(run.images, tiny_run.images)
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "not finite", "swapped"])
+def test_other_damage_is_named(copied_run, capsys, tmp_path, harm):
+    first, second = sorted((copied_run.folder / SHARDS).iterdir())[:2]
+    if harm == "gone":
+        first.unlink()
+    elif harm == "cut":
+        first.write_bytes(first.read_bytes()[:-100])
+    elif harm == "swapped":
+        kept = first.read_bytes()
+        shutil.copy(second, first)
+        second.write_bytes(kept)
+    else:
+        with h5py.File(first, "r+") as file:
+            file["h"][0, 0] = np.inf
+        lines = (copied_run.folder / MANIFEST).read_text().splitlines()
+        entry = json.loads(lines[0])
+        import hashlib
+
+        entry.update(sha256=hashlib.sha256(first.read_bytes()).hexdigest(), bytes=first.stat().st_size)
+        (copied_run.folder / MANIFEST).write_text("\n".join([json.dumps(entry), *lines[1:]]) + "\n")
+    report = report_of(copied_run)
+    assert [fault.file for fault in report.faults][0] == first.name
+    assert main(["verify", copied_run.name, "--home", str(tmp_path / "copy"), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["faults"]
+    assert main(["repair", copied_run.name, "--home", str(tmp_path / "copy")]) == 0
+    assert report_of(copied_run).fine
+    aside = list((copied_run.folder / SHARDS).glob(f"*{SET_ASIDE}"))
+    assert bool(aside) == (harm != "gone"), "what was bad is kept aside"
+
+
+def test_a_broken_manifest_line_names_the_cure(copied_run):
+    path = copied_run.folder / MANIFEST
+    path.write_bytes(path.read_bytes().replace(b'"start"', b'"stant"', 1))
+    with pytest.raises(CacheError, match="repair"):
+        open_run(copied_run.folder)
+
+
+def test_computed_again_a_run_is_what_it_was(copied_run, tiny_model, tmp_path, capsys):
+    _, found = drain(rerun(tiny_model, copied_run, [0, 7, 11]))
+    assert set(found) == {"x", "h", "skip.1.0", "skip.1.1", "skip.2.0", "skip.2.1", "skip.3.0", "skip.3.1"}
+    assert all(difference.fine and difference.tolerance > 0 for difference in found.values())
+    home = ("--home", str(tmp_path / "copy"))
+    assert main(["verify", copied_run.name, "--rerun", "2", *home, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["rerun"]) == set(found)
+
+
+def test_computed_again_a_run_that_is_another_models_is_not(copied_run, tiny_model):
+    """A checksum cannot tell that; a rerun can."""
+    from tiny import make_unet, model_of
+
+    _, found = drain(rerun(model_of(make_unet(seed=5)), copied_run, [3]))
+    assert not found["h"].fine and not found["x"].fine
+
+
+def test_a_report_that_is_spoilt_is_none(copied_run):
+    report_of(copied_run)
+    for text in ("", "{}", "[]", '{"faults": 3}'):
+        (copied_run.folder / VERIFY_JSON).write_text(text)
+        assert last_report(copied_run.folder) is None
+
+
+def test_an_unfinished_run_is_fine_but_not_complete(tmp_path):
+    spec = RunSpec(model="m", samples=9, steps=1)
+    run = synthetic_run(tmp_path, spec, np.ones((1, 4, 1, 2, 2), np.float32))
+    report = report_of(run)
+    assert report.fine and not report.complete and report.missing == ((4, 9),)
+    assert "5 of 9" in report.in_words()
+
+
+def test_repairing_what_is_whole_changes_nothing(copied_run, tiny_run, tmp_path, capsys):
+    assert main(["repair", copied_run.name, "--home", str(tmp_path / "copy")]) == 0
+    assert_same_contents(open_run(copied_run.folder), tiny_run)
