@@ -11,4 +11,5 @@ with errors_shown():
         wait_for(run, 1)
     overview.runs_panel(home)
     overview.anatomy_panel(run)
+    overview.verification_panel(run, home)
     overview.provenance_panel(run)

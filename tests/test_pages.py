@@ -152,6 +152,22 @@ def test_overview_says_that_flux_has_no_h_space(app):
     assert "block.56" in app.dataframe[1].value.to_string()
 
 
+def test_overview_verifies_and_repairs(copied_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "dashboard")
+    finish(app, "run-verify")
+    assert_fine(app)
+    assert any("12 samples: all whole" in message.value for message in app.success)
+    shard = next((copied_run.folder / "shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    finish(app, "run-verify")
+    assert any("were committed" in message.value for message in app.error)
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda spec, home: started.append(spec))
+    app.button(key="repair").click().run()
+    assert started == [copied_run.spec] and not shard.exists()
+
+
 @pytest.mark.parametrize("model", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "facebook/DiT-XL-2-256"])
 def test_extract_asks_a_conditional_model_for_its_condition(app, model):
     open_page(app, "extract")

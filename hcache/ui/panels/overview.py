@@ -8,14 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from ... import jobs
-from ...cache.layout import run_names
+from ...cache.layout import VERIFY_JSON, run_names
 from ...cache.plan import format_bytes, site_bytes
 from ...cache.reading import Run, open_run
+from ...cache.verify import last_report, set_aside, verify
 from ...cards import find_card, load_cards
 from ...errors import HcacheError
 from ...figures.unet import draw_anatomy
 from ...specs import FULL, POOLED, Anatomy
 from .. import loaders, state
+from ..work import run_button
 
 INTRODUCTION = """
 A diffusion **U-Net** is cut in two at its bottleneck. What passes the cut is **h**, the bottleneck's activation, whose
@@ -46,7 +48,7 @@ def runs_panel(home: Path) -> None:
                 "steps": run.spec.steps,
                 "on disk": format_bytes(run.bytes),
                 "state": jobs.run_state(run.folder, run.complete),
-                "created": run.provenance["created"].replace("T", " ")[:16],
+                "created": _date(run.provenance["created"]),
             }
         )
     st.subheader("Runs")
@@ -89,6 +91,38 @@ def _blocks_table(anatomy: Anatomy) -> None:
     ]  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=250)
     st.caption(f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16.")
+
+
+def verification_panel(run: Run, home: Path) -> None:
+    """The verdict of the last verification with its date; buttons to verify, and to repair what is damaged."""
+    st.subheader("Is it whole?")
+    report = last_report(run.folder)
+    if report is None:
+        st.caption(
+            "Not verified yet. Verifying reads every shard and compares it with the checksum it was committed with."
+        )
+    elif report.fine:
+        st.success(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/verified:")
+    else:
+        st.error(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/error:")
+    run_button("Verify", "verify", (run.name, len(run), report and report.when), lambda: verify(run.folder))
+    if (
+        report is not None
+        and not report.fine
+        and st.button(
+            "Repair",
+            key="repair",
+            help="Sets the bad shards aside and extracts their samples again, in the background.",
+        )
+    ):
+        set_aside(run.folder, report)
+        (run.folder / VERIFY_JSON).unlink(missing_ok=True)
+        jobs.start(run.spec, home)
+        st.rerun()
+
+
+def _date(when: str) -> str:
+    return when.replace("T", " ")[:16]
 
 
 def provenance_panel(run: Run) -> None:
