@@ -99,7 +99,7 @@ def verification_panel(run: Run, home: Path) -> None:
     report = last_report(run.folder)
     if report is None:
         st.caption(
-            "Not verified yet. Verifying reads every shard and compares it with the checksum it was committed with."
+            "Not verified yet. Verifying reads every shard and compares it with its checksum."
         )
     elif report.fine:
         st.success(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/verified:")
