@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from .cache.files import write_json
-from .cache.layout import IMAGES, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
+from .cache.index import write_index
+from .cache.layout import HOLDER_JSON, IMAGES, INDEX, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
 from .cache.manifest import Shard, missing_ranges, read_manifest
 from .cache.plan import Plan, format_bytes, make_plan, preview_shape
+from .cache.provenance import environment
 from .cache.reading import Run, open_run
 from .cache.shards import ShardWriter, explain_write_error
 from .errors import HcacheError, Interrupted, NoSpaceError, RunBusyError
@@ -74,10 +76,27 @@ def extract(
     folder = home / "runs" / spec.name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with FileLock(folder / LOCK, timeout=0):  # the system gives it up when its holder dies, however it dies
+            holder = {
+                "pid": os.getpid(),
+                "host": platform.node(),
+                "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_json(folder / HOLDER_JSON, holder, durable=False)
             return _extract_locked(model, spec, folder, report, stop)
     except Timeout as error:
-        raise RunBusyError(f"another process is extracting {spec.name}; watch it with `hcache runs`") from error
+        raise RunBusyError(
+            f"{spec.name} is being extracted by {_holder(folder)}; watch it with `hcache runs`"
+        ) from error
+
+
+def _holder(folder: Path) -> str:
+    """Who holds the lock of a run, in words."""
+    try:
+        found = json.loads((folder / HOLDER_JSON).read_text(encoding="utf-8"))
+        return f"process {found['pid']} on {found['host']} since {found['since']}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"
 
 
 def _extract_locked(
@@ -88,11 +107,17 @@ def _extract_locked(
     todo = missing_ranges(_whole_shards(folder), spec.samples, spec.batch)
     done = spec.samples - sum(stop_ - start for start, stop_ in todo)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
-    for start, end in todo:
-        passes = 2 if spec.images else 1
-        batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
-        _extract_shard(model, spec, folder, start, end, batch, report, stop)
-        done += end - start
+    try:
+        for start, end in todo:
+            passes = 2 if spec.images else 1
+            batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
+            _extract_shard(model, spec, folder, start, end, batch, report, stop)
+            done += end - start
+    except Interrupted:
+        write_index(open_run(folder))
+        raise
+    if todo or not (folder / INDEX).exists():
+        write_index(open_run(folder))
     report(Progress(done=done, total=spec.samples))
     return open_run(folder)
 
@@ -118,6 +143,7 @@ def _extract_shard(
 
     try:
         with ShardWriter(folder, start, np.array(seeds), timesteps, spec.store_dtype) as writer:
+            writer.describe(_provenance(model, []) | {"run": spec.name, "conditioning": asdict(conditioning)})
             originals, x_t = None, None
             if spec.images:
                 originals = np.stack([load_prepared(folder / IMAGES, digest) for digest in spec.images[start:end]])
@@ -196,9 +222,9 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path) -> RunSpec:
 
 
 def _provenance(model: Model, alpha_bar: list[float]) -> dict[str, Any]:
-    """What made the run: enough to see why two runs differ, and to make it again."""
+    """What made the run."""
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **environment(),
         "model": model.card.name,
         "source": model.card.source,
         "revision": model.revision,
@@ -208,8 +234,6 @@ def _provenance(model: Model, alpha_bar: list[float]) -> dict[str, Any]:
         "scheduler": {k: v for k, v in model.scheduler.config.items() if not k.startswith("_")},
         "alpha_bar": alpha_bar,
         "device": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine(),
-        "python": sys.version.split()[0],
-        "libraries": {name: version(name) for name in ("torch", "diffusers", "numpy", "h5py")},
     }
 
 

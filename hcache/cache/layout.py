@@ -4,11 +4,13 @@
       run.json                the run and its provenance, written first
       shards/00000000.h5      immutable; named after its first sample
       manifest.jsonl          a line a committed shard
+      index.h5                all shards as one, by reference, for other tools; made anew when an extraction ends
       job.json, job.log       who is extracting, and what it said
       verify.json             what the last verification found
       prompts.txt             a prompt a sample, as the job was given them
       images/                 of an inversion: the real pictures, as the model was given them
-      labels/                 label sets made by hand or imported
+      labels/<set>.csv        label sets made by hand or imported
+      holder.json             who holds the lock, to be named to others
 
 A shard holds samples ``start`` to ``stop`` of the run:
 
@@ -34,8 +36,9 @@ from ..errors import HomeError, UnknownRunError, did_you_mean
 SCHEMA = 1
 
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
-PROMPTS, VERIFY_JSON = "prompts.txt", "verify.json"
+PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES = "shards", "labels", "images"
+INDEX = "index.h5"
 PARTIAL = ".partial"
 
 H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
 from .layout import PREVIEW_SIZE
 
@@ -54,6 +57,50 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     parts["image"] = n * math.prod(anatomy.image)
     parts["overhead"] = math.ceil(n / spec.batch) * SHARD_OVERHEAD
     return Plan(parts=parts, samples=n, steps=steps)
+
+
+def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, list[str]]:
+    """The spec that stores as much as fits into ``budget`` bytes, and what was chosen, in words.
+
+    h comes first, in full if it fits; then the skip groups (or blocks) pooled, then in full, each from the bottleneck
+    outward: what is nearest to h is smallest, and what was found to blend images.
+
+    Raises:
+        UsageError: not even x_t and the pictures fit.
+    """
+    store: dict[str, str] = {}
+
+    def fits(more: dict[str, str]) -> bool:
+        return make_plan(dataclasses.replace(spec, store={**store, **more}), anatomy).total <= budget
+
+    if not fits({}):
+        least = make_plan(dataclasses.replace(spec, store={}), anatomy).total
+        raise UsageError(
+            f"{format_bytes(budget)} are too little: x_t, previews and pictures of {spec.samples} samples alone weigh "
+            f"{format_bytes(least)}; take fewer samples or steps, or a larger budget"
+        )
+    for policies in ((FULL, POOLED), (POOLED,), (FULL,)):
+        for site in ("h",) if policies[0] == FULL and len(policies) == 2 else anatomy.sites:
+            if site not in anatomy.sites or store.get(site) == FULL:
+                continue
+            chosen = next((policy for policy in policies if fits({site: policy})), None)
+            if chosen:
+                store[site] = chosen
+    fitted = dataclasses.replace(spec, store=store)
+    words = [f"{site} {fitted.policy(site)}" for site in anatomy.sites]
+    total = make_plan(fitted, anatomy).total
+    return fitted, [
+        f"{', '.join(words)}: {format_bytes(total)} of {format_bytes(budget)}; h first, then outward from it"
+    ]
+
+
+def parse_bytes(text: str) -> int:
+    """``20GB`` -> 20000000000; decimal units, as disks are sold."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?B?)\s*", text, re.IGNORECASE)
+    if not match:
+        raise UsageError(f"a budget is a number with B, kB, MB, GB or TB, got {text!r}")
+    power = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}[match[2].lower().removesuffix("b")]
+    return int(float(match[1]) * 1000**power)
 
 
 def format_bytes(count: float) -> str:

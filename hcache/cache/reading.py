@@ -16,6 +16,7 @@ from ..errors import CacheError, NotStoredError, UsageError
 from ..features import Features
 from ..pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
+from .label_files import read_label_sets
 from .layout import IMAGE, IMAGES, LABELS, RUN_JSON, SCHEMA, SHARDS, X_0, X, home_folder, run_folder
 from .manifest import Shard, read_manifest
 
@@ -153,7 +154,15 @@ class Run:
 
     @cached_property
     def labels(self) -> dict[str, dict[str, np.ndarray]]:
-        """Label sets: set -> name -> values (n,) float32, NaN where a sample has none."""
+        """Label sets: set -> name -> values (n,) float32, NaN where a sample has none.
+
+        Those read off the images when they were made, then those imported or clicked since.
+        """
+        return {**self.labels_in_shards, **read_label_sets(self.folder, self.sample_ids)}
+
+    @cached_property
+    def labels_in_shards(self) -> dict[str, dict[str, np.ndarray]]:
+        """The label sets that were read off the images."""
         sets: dict[str, dict[str, np.ndarray]] = {}
         row = 0
         for shard, file in self._files():

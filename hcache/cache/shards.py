@@ -9,9 +9,11 @@ one sample at all steps (one read a step), with no chunk to decode.
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -49,6 +51,10 @@ class ShardWriter:
         self._file.close()
         if self._partial.exists():
             self._partial.unlink()
+
+    def describe(self, provenance: Mapping[str, Any]) -> None:
+        """Keeps what made the shard in the shard itself: it can be told what it is even when it lies alone."""
+        self._file.attrs["provenance"] = json.dumps(provenance, default=str)
 
     def write_activation(self, step: int, member: str, values: np.ndarray) -> None:
         """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it fits."""

@@ -15,8 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from .. import jobs
+from ..cache.export import export_run
+from ..cache.labels import export_labels, import_labels
 from ..cache.layout import IMAGES, home_folder, run_folder, run_names, writable_home
-from ..cache.plan import Plan, format_bytes, make_plan, site_bytes
+from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
+from ..cache.provenance import changes_in_words
 from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
@@ -78,7 +81,16 @@ def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     changes = {name: getattr(arguments, name, None) for name in names}
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
-    return default_spec(arguments.model, **{**changes, **more})
+    spec = default_spec(arguments.model, **{**changes, **more})
+    if arguments.budget is None:
+        return spec
+    if arguments.store:
+        raise UsageError("--budget chooses what to store; leave --store out")
+    from ..models.loading import load_anatomy
+
+    spec, chosen = fit_budget(spec, load_anatomy(arguments.model), parse_bytes(arguments.budget))
+    print("\n".join(chosen), file=sys.stderr)
+    return spec
 
 
 def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
@@ -241,6 +253,8 @@ def info(arguments: argparse.Namespace) -> Result:
     if run.widened:
         store += f" ({', '.join(run.widened)} in float32, which would overflow float16)"
     lines = [(key, str(value)) for key, value in facts.items() if key != "bytes"]
+    if changed := changes_in_words(run.provenance):
+        lines.append(("since then", changed))
     lines += [("bytes", format_bytes(facts["bytes"])), ("stored", store), ("device", run.provenance["device"])]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)
 
@@ -279,6 +293,27 @@ def repair(arguments: argparse.Namespace) -> Result:
             "report": again.to_json()}  # fmt: skip
     fine = again.fine and again.complete
     return Result(text=text, data=data, exit_code=0 if fine else DamagedError.exit_code)
+
+
+def labels_import(arguments: argparse.Namespace) -> Result:
+    """Labels from a CSV, all or none of them."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    names = import_labels(run, Path(arguments.file), arguments.set)
+    return Result(text=f"{arguments.set}: {', '.join(names)}", data={"set": arguments.set, "labels": names})
+
+
+def labels_export(arguments: argparse.Namespace) -> Result:
+    """Labels as CSV, printed."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    text = export_labels(run, arguments.set)
+    return Result(text=text.rstrip("\n"), data={"csv": text})
+
+
+def export(arguments: argparse.Namespace) -> Result:
+    """A table of labels and pooled activations, or a projector's folder."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    out = export_run(run, Path(arguments.out), arguments.format, arguments.site, arguments.step)
+    return Result(text=str(out), data={"out": str(out), "samples": len(run)})
 
 
 def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Difference]:

@@ -74,7 +74,24 @@ def build_parser() -> argparse.ArgumentParser:
         child.add_argument("--device", default="cpu", help="to compute on (default: cpu)")
         if name == "verify":
             child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
+    _add_exchange(command)
     return parser
+
+
+def _add_exchange(command: Any) -> None:
+    child = command("labels-import", commands.labels_import, "Add a set of labels from a CSV to a run; all or nothing.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("file", metavar="CSV", help="a column sample or seed, and one a label; empty cells are no value")
+    child.add_argument("--set", required=True, help="the name of the set; one of that name is replaced")
+    child = command("labels-export", commands.labels_export, "Print a run's labels as CSV.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("--set", help="one set only (default: all)")
+    child = command("export", commands.export, "Write labels and pooled activations for other tools.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("out", metavar="OUT", help="the file, or the projector's folder, to write")
+    child.add_argument("--format", choices=("csv", "parquet", "projector"), default="csv", help="default: csv")
+    child.add_argument("--site", default="h", help="h, skip.1, ... (default: h)")
+    child.add_argument("--step", type=int, help="default: the middle one")
 
 
 def _add_conversion(command: Any) -> None:
@@ -99,6 +116,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
         "--store", action="append", metavar="SITE=POLICY",
         help="full, pooled (mean over space) or none, for h, skip.1, ...; repeat (default: the model card's)",
     )  # fmt: skip
+    child.add_argument("--budget", metavar="BYTES", help="20GB, say: store as much as fits, h first, and say what")
     child.add_argument("--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)")
     child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
     child.add_argument("--batch", type=int, help="samples at once, and in a shard (default: 8)")

@@ -98,9 +98,7 @@ def verification_panel(run: Run, home: Path) -> None:
     st.subheader("Is it whole?")
     report = last_report(run.folder)
     if report is None:
-        st.caption(
-            "Not verified yet. Verifying reads every shard and compares it with its checksum."
-        )
+        st.caption("Not verified yet. Verifying reads every shard and compares it with its checksum.")
     elif report.fine:
         st.success(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/verified:")
     else:

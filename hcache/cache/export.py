@@ -1,0 +1,63 @@
+"""A run for other tools: tables and TensorBoard's projector."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UsageError
+from .layout import SEED
+from .reading import Run
+
+CSV, PARQUET, PROJECTOR = "csv", "parquet", "projector"
+FORMATS = (CSV, PARQUET, PROJECTOR)
+
+
+def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None = None) -> Path:
+    """Writes a table of labels and a site's mean over space at a step, a row a sample; or a projector's folder.
+
+    Args:
+        run: Stores the site, in full or pooled.
+        out: The file, or for ``projector`` the folder; must not exist.
+        form: One of ``FORMATS``.
+        site: ``h``, ``skip.2``, ...
+        step: The middle one if not given.
+
+    Raises:
+        UsageError: an unknown format or step, or ``out`` exists.
+    """
+    if form not in FORMATS:
+        raise UsageError(f"format must be one of {', '.join(FORMATS)}, got {form!r}")
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another name")
+    step = run.spec.steps // 2 if step is None else step
+    vectors, labels = run.pooled(site, step), label_table(run)
+    if form == PROJECTOR:
+        return _write_projector(out, vectors, labels, f"{run.name} {site} step {step}")
+    names = [f"{site}[{i}]" for i in range(vectors.shape[1])]
+    table = pd.concat([labels, pd.DataFrame(vectors, columns=names)], axis=1)
+    table.to_csv(out, index=False) if form == CSV else table.to_parquet(out, index=False)
+    return out
+
+
+def label_table(run: Run) -> pd.DataFrame:
+    """Sample, seed and every label, a row a sample; labels of several sets as ``set.name``."""
+    columns = {"sample": run.sample_ids, SEED: [run.seed(int(sample)) for sample in run.sample_ids]}
+    sets = run.labels
+    for set_name, labels in sets.items():
+        columns |= {name if len(sets) == 1 else f"{set_name}.{name}": values for name, values in labels.items()}
+    return pd.DataFrame(columns)
+
+
+def _write_projector(out: Path, vectors: np.ndarray, labels: pd.DataFrame, title: str) -> Path:
+    """``tensors.tsv``, ``metadata.tsv`` and the configuration that names them."""
+    out.mkdir(parents=True)
+    np.savetxt(out / "tensors.tsv", vectors, delimiter="\t", fmt="%.6g")
+    labels.to_csv(out / "metadata.tsv", sep="\t", index=False)
+    tensor = {"tensorName": title, "tensorShape": list(vectors.shape), "tensorPath": "tensors.tsv",
+              "metadataPath": "metadata.tsv"}  # fmt: skip
+    (out / "projector_config.json").write_text(json.dumps({"embeddings": [tensor]}, indent=1))
+    return out

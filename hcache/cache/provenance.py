@@ -1,0 +1,48 @@
+"""What made a run: enough to see why two runs differ, and to make it again."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "h5py")
+
+
+def environment() -> dict[str, Any]:
+    """Where and when, and by which versions."""
+    from .. import __version__
+
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hcache": __version__,
+        "python": sys.version.split()[0],
+        "host": platform.node(),
+        "libraries": library_versions(),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """The installed versions of what an activation may depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The libraries whose version is another than a run was begun with: name -> (then, now)."""
+    now = library_versions()
+    then = provenance.get("libraries", {})
+    return {name: (then[name], now[name]) for name in now if name in then and then[name] != now[name]}
+
+
+def changes_in_words(provenance: Mapping[str, Any]) -> str:
+    """``torch 2.12.0 then, 2.13.0 now``; nothing if nothing changed."""
+    return ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in changes_since(provenance).items())

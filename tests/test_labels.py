@@ -1,0 +1,98 @@
+"""Label sets from CSV: read right, or refused with the line; written whole or not at all."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hcache.cache.label_files import parse_labels
+from hcache.cache.labels import export_labels, import_labels, save_labels
+from hcache.cache.reading import open_run
+from hcache.cli.main import main
+from hcache.errors import CacheError, UsageError
+
+KNOWN = {i: i for i in range(5)}
+SEEDS = {100 + i: i for i in range(5)}
+
+
+def parse(text):
+    return parse_labels(text, "my.csv", KNOWN, SEEDS)
+
+
+def test_samples_and_seeds_name_rows_and_empty_cells_are_no_value():
+    assert parse("sample,a,b\n3,1.5,\n0,2,7\n") == {"a": {3: 1.5, 0: 2.0}, "b": {0: 7.0}}
+    assert parse("a,seed\r\n1,104\r\n\r\n2,100\r\n") == {"a": {4: 1.0, 0: 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"), ("a,b\n1,2\n", "line 1: expected one column called sample or seed"),
+        ("sample,seed,a\n", "line 1"), ("sample\n1\n", "line 1"), ("sample,a,a\n", "line 1"),
+        ("sample,../a\n1,2\n", "line 1"), ("sample,a\n1,2\n9,2\n", "line 3: there is no sample 9"),
+        ("sample,a\n1,2\n2,1\n1,5\n", "line 4: sample 1 was given before, in line 2"),
+        ("sample,a\n1,yes\n", "line 2, a: expected a number"), ("sample,a\n1,nan\n", "line 2, a: expected a finite"),
+        ("sample,a\n1\n", "line 2: 1 cells; expected 2"), ("sample,a\n1.5,2\n", "line 2: sample must be a whole"),
+        ("seed,a\n1,2\n", "no seed 1"), ('sample,a\n1,"2\n', "not a CSV"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_with_its_line(text, words):
+    with pytest.raises(UsageError, match=words):
+        parse(text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.text(alphabet=st.characters(codec="utf-8"), max_size=60) | st.from_regex(r"(sample|seed),a\n([0-9,.\n]{0,30})")
+)
+def test_any_text_is_labels_or_a_usage_error(text):
+    try:
+        columns = parse(text)
+    except UsageError:
+        return
+    assert all(sample in KNOWN and np.isfinite(v) for values in columns.values() for sample, v in values.items())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(values=st.dictionaries(st.integers(0, 11), st.floats(-1e6, 1e6, width=32), max_size=12))
+def test_what_is_exported_is_what_was_imported(copied_run, values):
+    save_labels(copied_run, "mine", {"a": values})
+    run = open_run(copied_run.folder)
+    expected = np.array([values.get(int(s), np.nan) for s in run.sample_ids], np.float32)
+    np.testing.assert_array_equal(run.labels["mine"]["a"], expected)
+    again = parse_labels(export_labels(run, "mine").replace("sample,seed", "sample,x", 1), "e", *[KNOWN_ALL] * 2)["a"]
+    assert {k: np.float32(v) for k, v in again.items()} == {k: np.float32(v) for k, v in values.items()}
+
+
+KNOWN_ALL = {i: i for i in range(12)}
+
+
+def test_the_commands_import_all_or_nothing_and_export(copied_run, tmp_path, capsys):
+    home = ("--home", str(tmp_path / "copy"))
+    (tmp_path / "good.csv").write_text("seed,kind\n0,1\n5,0\n")
+    (tmp_path / "bad.csv").write_text("sample,kind\n0,0\n0,1\n")
+    assert main(["labels-import", copied_run.name, str(tmp_path / "good.csv"), "--set", "mine", *home]) == 0
+    assert main(["labels-import", copied_run.name, str(tmp_path / "bad.csv"), "--set", "mine", *home]) == 2
+    assert "line 3" in capsys.readouterr().err
+    kind = open_run(copied_run.folder).labels["mine"]["kind"]
+    assert kind[0] == 1 and kind[5] == 0 and np.isnan(kind[1])
+    assert main(["labels-export", copied_run.name, "--set", "mine", *home]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "sample,seed,kind" and printed[1] == "0,0,1" and printed[2] == "1,1,"
+    assert main(["labels-export", copied_run.name, "--set", "mime", *home]) == 2
+    assert "did you mean mine" in capsys.readouterr().err
+    assert main(["labels-import", copied_run.name, str(tmp_path / "none.csv"), "--set", "a", *home]) == 2
+
+
+def test_a_sets_name_cannot_lead_elsewhere(copied_run, tmp_path):
+    (tmp_path / "good.csv").write_text("sample,kind\n0,1\n")
+    for name in ("../x", "/x", "", ".x", "a/b", "x" * 200):
+        with pytest.raises(UsageError):
+            import_labels(copied_run, tmp_path / "good.csv", name)
+
+
+def test_a_spoilt_set_is_one_clear_error(copied_run):
+    save_labels(copied_run, "mine", {"a": {0: 1.0}})
+    (copied_run.folder / "labels" / "mine.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(CacheError, match="mine.csv"):
+        _ = open_run(copied_run.folder).labels

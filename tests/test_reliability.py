@@ -1,0 +1,124 @@
+"""Kills, full disks, readers and rivals: nothing committed is lost, and the end is the same."""
+
+import os
+import random
+import resource
+import signal
+import time
+
+import pytest
+from tiny import assert_same_contents, drain
+
+from hcache.cache.reading import open_run
+from hcache.cache.verify import verify
+from hcache.cards import default_spec
+from hcache.errors import NoSpaceError, RunBusyError
+from hcache.extract import extract
+
+KILLS, OPENS = 100, 500
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_folder):
+    """Ten shards of one sample each."""
+    return default_spec(str(tiny_folder), samples=10, steps=3, batch=1, store={"h": "full", "skip.2": "full"})
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model, spec, tmp_path_factory):
+    """The run that nothing ever interrupted, and how long it took."""
+    began = time.monotonic()
+    run = extract(tiny_model, spec, tmp_path_factory.mktemp("whole"))
+    return run, time.monotonic() - began
+
+
+def in_a_child(work):
+    """Starts ``work`` in a forked process, which has the model already; returns its id."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = work() or 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def committed(home, spec):
+    folder = home / "runs" / spec.name
+    return len(open_run(folder)) if (folder / "run.json").exists() else 0
+
+
+def test_killed_at_100_random_moments_nothing_committed_is_lost(tiny_model, spec, whole, tmp_path):
+    uninterrupted, seconds = whole
+    rng, finished, homes, before = random.Random(0), 0, 0, 0
+    home = tmp_path / "0"
+    for _ in range(KILLS):
+        child = in_a_child(lambda home=home: extract(tiny_model, spec, home) and 0)
+        time.sleep(rng.uniform(0, 0.7 * seconds))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        after = committed(home, spec)
+        assert after >= before, "a committed sample was lost"
+        before = after
+        if after:
+            report = drain(verify(home / "runs" / spec.name))[1]
+            assert report.fine, report.in_words()
+        if after == spec.samples:
+            assert_same_contents(extract(tiny_model, spec, home), uninterrupted)
+            finished, homes, before = finished + 1, homes + 1, 0
+            home = tmp_path / str(homes)
+    assert finished >= 5, "the kills must not have prevented every end"
+    assert_same_contents(extract(tiny_model, spec, home), uninterrupted)
+
+
+def test_three_readers_never_meet_half_a_shard(tiny_model, spec, tmp_path):
+    writer = in_a_child(lambda: extract(tiny_model, spec, tmp_path) and 0)
+    folder = tmp_path / "runs" / spec.name
+    while not (folder / "run.json").exists():
+        time.sleep(0.01)
+
+    def read():
+        for i in range(OPENS // 3 + 1):
+            run = open_run(folder)
+            if len(run):
+                assert run.matrix("h", i % 3).shape == (len(run), 256)
+            time.sleep(0.002)
+
+    readers = [in_a_child(read) for _ in range(3)]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in (*readers, writer)]
+    assert codes == [0, 0, 0, 0]
+
+
+def test_a_second_extractor_is_refused_and_told_who_is_first(tiny_model, spec, tmp_path):
+    child = in_a_child(lambda: extract(tiny_model, spec, tmp_path, report=lambda _: time.sleep(0.2)) and 0)
+    holder = tmp_path / "runs" / spec.name / "holder.json"
+    while not holder.exists():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    with pytest.raises(RunBusyError, match=rf"process {child} on .* since 20"):
+        extract(tiny_model, spec, tmp_path)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(extract(tiny_model, spec, tmp_path)) == spec.samples, "a dead holder does not hold"
+
+
+def test_a_full_disk_keeps_what_was_committed_and_goes_on_after(tiny_model, spec, whole, tmp_path):
+    """A limit on the size of files stands for it: no shard fits any more."""
+    first = default_spec(spec.model, samples=4, steps=3, batch=1, store=spec.store)
+    extract(tiny_model, first, tmp_path)
+
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            extract(tiny_model, spec, tmp_path)
+        except NoSpaceError as error:
+            return 7 if "no space left" in str(error) else 8
+        return 9
+
+    _, status = os.waitpid(in_a_child(limited), 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    folder = tmp_path / "runs" / spec.name
+    assert committed(tmp_path, spec) == 4 and not list(folder.glob("shards/*.partial"))
+    assert_same_contents(extract(tiny_model, spec, tmp_path), whole[0])
