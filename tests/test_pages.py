@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from hcache import jobs
+from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.extract import extract
 from hcache.models.loading import load_model
@@ -96,6 +97,22 @@ def test_gallery_sorts_and_filters(app, page_home):
     assert_fine(app)
     shown = next(c.value for c in app.caption if "Click one" in c.value)
     assert 0 < int(shown.split()[0]) < 24
+
+
+def test_gallery_labels_by_hand_are_kept_with_the_run(copied_run, tmp_path, monkeypatch):
+    """A click is injected: the harness knows no component."""
+    from hcache.ui.panels import gallery
+
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
+    clicks = iter([3, None, 5, None, 3, None])
+    monkeypatch.setattr(gallery, "picture_grid", lambda *_, **__: next(clicks, None))
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")  # 3 was shown, not marked
+    app.segmented_control(key="hand-click").set_value("marks it 1").run()
+    assert open_run(copied_run.folder).labels["by hand"]["chosen"][5] == 1
+    app.run()
+    chosen = open_run(copied_run.folder).labels["by hand"]["chosen"]
+    assert chosen[3] == 1 and np.isfinite(chosen).sum() == 2
+    assert_fine(app)
 
 
 def test_pca_of_another_site_and_step_changes_what_is_explained(app):
@@ -213,7 +230,7 @@ def test_the_gallery_shows_a_real_picture_beside_its_inversion(tmp_path, monkeyp
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path))
     app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")
     assert_fine(app)
-    captions = [image.proto.imgs[0].caption for image in app.get("imgs")]
+    captions = [image.proto.imgs[0].caption for image in app.get("image")]
     assert captions[:2] == ["real picture 0", "its inversion, denoised again"]
     assert "reconstruction error" in app.dataframe[0].value.to_string()
 

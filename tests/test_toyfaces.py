@@ -10,6 +10,7 @@ from hcache.edits.render import render_moved
 from hcache.edits.window import Window
 from hcache.extract import extract
 from hcache.models.loading import load_model
+from hcache.sampling.loop import denoise
 from hcache.toyfaces import train as training
 from hcache.toyfaces.drawing import draw_dataset, draw_face
 from hcache.toyfaces.factors import BINARY, FACTORS, NAMES, Face, sample_face
@@ -140,3 +141,12 @@ def test_training_goes_on_from_its_checkpoint_as_if_never_interrupted(tmp_path):
     parts = run_until(10, tmp_path / "parts.pt")
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     assert not all(torch.equal(whole[key], start[key]) for key in whole)
+
+
+@torch.inference_mode()
+def test_a_sample_of_the_shipped_model_does_not_depend_on_its_batch():
+    model, steps = load_model(MODEL), 10
+    *_, together = denoise(model, [0, 1, 2, 3], steps)
+    for i in range(2):
+        *_, alone = denoise(model, [i], steps)
+        torch.testing.assert_close(alone.x_next[0], together.x_next[i], rtol=0, atol=1e-5)

@@ -96,7 +96,7 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor) -> Callable[..., to
     decided. The plain loss hardly sees it, which long training makes up for; a short one weighs it by that factor.
     What is coarse is a few of thousands of coefficients, so its error is counted again, as if it were of all of them.
     """
-    weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(0.3, 4.0)
+    weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 4.0)
 
     def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         x_0 = images.float() / 127.5 - 1

@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 import threading
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,11 +105,14 @@ def anatomy(name: str) -> Anatomy:
 
 
 def labels_of(run: Run) -> dict[str, np.ndarray]:
-    """All labels of a run by name; those of several sets by ``set/name``."""
+    """All labels of a run by name; by ``set/name`` where several sets have one of that name."""
     sets = run.labels
-    if len(sets) == 1:
-        return next(iter(sets.values()))
-    return {f"{set_name}/{name}": values for set_name, labels in sets.items() for name, values in labels.items()}
+    often = Counter(name for labels in sets.values() for name in labels)
+    return {
+        name if often[name] == 1 else f"{set_name}/{name}": values
+        for set_name, labels in sets.items()
+        for name, values in labels.items()
+    }
 
 
 def home_is_empty(home: Path) -> bool:

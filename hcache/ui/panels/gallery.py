@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from ...cache.labels import save_labels
 from ...cache.reading import Run
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
@@ -13,6 +14,8 @@ from .. import loaders, state
 from ..grid import picture_grid
 
 PER_PAGE = 128
+HAND = "by hand"
+CLICKS = {"shows it": None, "marks it 1": 1.0, "marks it 0": 0.0}
 
 
 def gallery_panel(run: Run) -> None:
@@ -25,12 +28,41 @@ def gallery_panel(run: Run) -> None:
     ids, uris = run.sample_ids, loaders.uris_of(run)
     captions = [f"{ids[r]}" if values is None else f"{ids[r]} · {values[r]:.2f}" for r in rows]
     chosen = int(state.recall("sample", int(ids[0]), int))
+    mark, name, values_of_mine = _marking_panel(run)
     origin = "real pictures, inverted" if run.real else "samples"
     st.caption(f"{len(order)} of {len(run)} {origin}. Click one for its trajectory and labels.")
-    picked = picture_grid("gallery", ids[rows], [uris[r] for r in rows], captions, chosen=chosen)
-    if picked is not None and picked != chosen:
+    picked = picture_grid("gallery", ids[rows], [uris[r] for r in rows], captions, chosen=chosen,
+                          marked=[s for s, value in values_of_mine.items() if value == 1])  # fmt: skip
+    if picked is not None and mark is not None:
+        _toggle(run, name, values_of_mine, picked, mark)
+    elif picked is not None and picked != chosen:
         state.choose("sample", picked)
         st.rerun()
+
+
+def _marking_panel(run: Run) -> tuple[float | None, str, dict[int, float]]:
+    """What a click gives (None: it shows the sample), the label it gives it, and the values given so far."""
+    with st.expander("Label by hand"):
+        left, right = st.columns(2)
+        name = left.text_input("Label", "chosen", key="hand-label", help=f"Kept in the run's label set {HAND}.").strip()
+        does = right.segmented_control("A click on a picture", [*CLICKS], default=next(iter(CLICKS)), key="hand-click")
+        given = run.labels.get(HAND, {}).get(name, np.full(len(run), np.nan))
+        values = {int(s): float(v) for s, v in zip(run.sample_ids, given, strict=True) if np.isfinite(v)}
+        st.caption(f"{sum(v == 1 for v in values.values())} marked 1, {sum(v == 0 for v in values.values())} marked 0. "
+                   "A second click takes the mark away. It can then be chosen wherever labels are.")  # fmt: skip
+    return CLICKS.get(does), name, values
+
+
+def _toggle(run: Run, name: str, values: dict[int, float], sample: int, mark: float) -> None:
+    """Gives a sample a mark, or takes it away; written at once, so that a crash loses no click."""
+    if values.get(sample) == mark:
+        del values[sample]
+    else:
+        values[sample] = mark
+    others = {other: {int(s): float(v) for s, v in zip(run.sample_ids, column, strict=True) if np.isfinite(v)}
+              for other, column in run.labels.get(HAND, {}).items()}  # fmt: skip
+    save_labels(run, HAND, {**others, name: values})
+    st.rerun()
 
 
 def sample_panel(run: Run) -> None:
