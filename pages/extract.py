@@ -8,8 +8,8 @@ with errors_shown():
     model = extract.model_panel()
     if model:
         anatomy = loaders.anatomy(model)
-        spec = extract.spec_panel(model, anatomy, home)
+        spec, pictures = extract.spec_panel(model, anatomy)
         plan = extract.plan_panel(spec, anatomy, home)
-        extract.start_panel(spec, plan, home)
+        extract.start_panel(spec, plan, home, pictures)
 with errors_shown():
     extract.jobs_panel(home)

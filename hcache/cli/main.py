@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         child = command(name, run, text)
         child.add_argument("run_name", metavar="RUN")
-        child.add_argument("--device", default="cpu", help="to compute on (default: cpu)")
+        child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
         if name == "verify":
             child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
     _add_exchange(command)
@@ -120,7 +120,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)")
     child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
     child.add_argument("--batch", type=int, help="samples at once, and in a shard (default: 8)")
-    child.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
+    child.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,6 +24,7 @@ from .model import Model
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
+AUTO = "auto"
 TEXT_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
 
 
@@ -54,7 +55,7 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     Args:
         name_or_folder: A card's name (``hcache models`` lists them), a folder with ``model_index.json`` or a bare
             U-Net folder, a hub id ``owner/name``, or a ``.safetensors`` checkpoint of Stable Diffusion.
-        device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; or ``auto``, the best there is.
         dtype: To compute in: ``float32``, ``float16`` or ``bfloat16``.
         revision: Of a hub id: a branch, tag or commit.
 
@@ -64,6 +65,7 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    device = best_device() if device == AUTO else device
     card = find_card(name_or_folder)
     if card.file is not None:
         return load_checkpoint(card, device, DTYPES[dtype])
@@ -83,6 +85,13 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
         conditioner=_conditioner(parts, network, codec, device, dtype),
         revision=resolved_revision(card),
     )
+
+
+def best_device() -> str:
+    """``cuda`` or ``mps`` if there is one, else ``cpu``."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def load_anatomy(name_or_folder: str) -> Anatomy:

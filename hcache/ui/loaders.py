@@ -64,18 +64,18 @@ def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
     with _loading:
-        return _load(run.spec.model)
+        return _load(run.spec.model, run.spec.dtype)
 
 
 @lru_cache(maxsize=2)
-def _load(name: str) -> Model:
+def _load(name: str, dtype: str) -> Model:
     import torch
 
     from ..models.loading import load_model
 
     # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    model = load_model(name)
+    model = load_model(name, device="auto", dtype=dtype)
     freeze_modules()
     return model
 

@@ -37,8 +37,8 @@ def model_panel() -> str | None:
     return find_card(typed).name if typed else None
 
 
-def spec_panel(model: str, anatomy: Anatomy, home: Path) -> RunSpec:
-    """Samples or real pictures, steps, seed, conditioning and what to store."""
+def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
+    """Samples or real pictures (returned, to be kept once the run is started), steps, seed, conditioning, storage."""
     card = find_card(model)
     pictures = _pictures_panel(anatomy)
     left, middle, right = st.columns(3)
@@ -57,9 +57,7 @@ def spec_panel(model: str, anatomy: Anatomy, home: Path) -> RunSpec:
         model, samples=int(samples), steps=int(steps), seed=int(seed), store=store, conditioning=conditioning,
         images=tuple(picture.digest for picture in pictures),
     )  # fmt: skip
-    for picture in pictures:
-        picture.save(home / "runs" / spec.name / IMAGES)
-    return spec
+    return spec, pictures
 
 
 def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
@@ -154,13 +152,15 @@ def _expected_seconds(spec: RunSpec, home: Path) -> float | None:
     return None
 
 
-def start_panel(spec: RunSpec, plan: Plan, home: Path) -> None:
+def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) -> None:
     """The Start button, or why it cannot be pressed."""
     job = jobs.read_job(home / "runs" / spec.name)
     busy = bool(job and job.live)
     short = plan.total > shutil.disk_usage(home).free
     if st.button("Start extraction", type="primary", disabled=busy or short, key="start-extraction"):
         try:
+            for picture in pictures:
+                picture.save(home / "runs" / spec.name / IMAGES)
             jobs.start(spec, home)
         except HcacheError as error:
             st.error(str(error))
