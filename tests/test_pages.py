@@ -235,6 +235,17 @@ def test_the_gallery_shows_a_real_picture_beside_its_inversion(tmp_path, monkeyp
     assert "reconstruction error" in app.dataframe[0].value.to_string()
 
 
+def test_edit_offers_top_minus_bottom_for_a_label(app):
+    open_page(app, "edit")
+    app.selectbox(key="choose-label").set_value("skin").run()
+    naive = app.session_state["kept"]["method"]
+    app.selectbox(key="choose-method").set_value("supervised").run()
+    assert_fine(app)
+    assert (naive, app.session_state["kept"]["method"]) == ("naive", "supervised")
+    app.selectbox(key="choose-end").set_value("lowest").run()
+    assert_fine(app)
+
+
 def test_a_link_opens_the_page_as_it_was(app):
     app.query_params["step"] = "2"
     app.query_params["site"] = "skip.1"

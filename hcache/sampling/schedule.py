@@ -63,6 +63,7 @@ class DiffusionSchedule:
         return len(self.timesteps)
 
     def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(ε, P_t), of whichever of ε, v and x_0 the network predicts."""
         a, b = self.alpha_bar[index], 1 - self.alpha_bar[index]
         if self.prediction_type == "epsilon":
             eps, x_0 = output, (x_t - b**0.5 * output) / a**0.5

@@ -119,6 +119,7 @@ def direction_effects(model: Model, run: Run, unseen: int, positives: int, work:
     effects: dict[str, Any] = {}
 
     def measure(name: str, direction: Direction, strengths: Sequence[float]) -> None:
+        """One direction at some strengths, into ``effects``; what is known so far is on disk after each."""
         for strength in strengths:
             window = Window(first=0, last=run.spec.steps - 1)
             shift = Shift(direction, [strength], window, model.device)
@@ -150,6 +151,7 @@ def _mean_change(before: np.ndarray, after: np.ndarray, spread: float, repeats: 
 
 
 def main(argv: list[str] | None = None) -> None:
+    """The command: measures everything that the card states, in one go."""
     parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.measure", description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=512, help="samples to hold against the data")

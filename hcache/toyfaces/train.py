@@ -99,6 +99,7 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor) -> Callable[..., to
     weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 4.0)
 
     def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Of drawings (n, 3, h, w) uint8 at random timesteps."""
         x_0 = images.float() / 127.5 - 1
         n, device = len(x_0), x_0.device
         u = (torch.arange(n) + torch.rand(n, generator=rng)) / n
@@ -119,6 +120,7 @@ def reader_loss(reader: Reader) -> Callable[..., torch.Tensor]:
     """Squared error (cross-entropy for binary factors) under random blur and noise, as few-step samples have them."""
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Of drawings (n, 3, h, w) uint8 with their factors (n, 8)."""
         raw = reader.logits(degrade(images.float() / 127.5 - 1, rng))
         total = raw.new_zeros(())
         for i, factor in enumerate(FACTORS):
@@ -197,6 +199,7 @@ def export_pipeline(unet: UNet2DModel, folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """The command: trains the model or the reader, and writes it where it ships from."""
     parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0])
     parser.add_argument("what", choices=("ddpm", "reader"))
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; training goes on from there")

@@ -1,4 +1,4 @@
-"""Edit: a naive direction from a label or from picked pictures, and what moving along it does."""
+"""Edit: a direction from a label or from picked pictures, and what moving along it does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import streamlit as st
 from ...cache.reading import Run
 from ...directions.direction import Direction
 from ...directions.naive import naive_direction, top_samples
+from ...directions.supervised import supervised_direction
 from ...edits.window import Window
 from ...errors import AnalysisError
 from ...figures.pictures import png_bytes
@@ -22,6 +23,12 @@ from ..grid import picture_grid
 from ..work import run_button
 
 STRENGTHS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+NAIVE, SUPERVISED = "naive", "supervised"
+METHODS_HELP = (
+    "naive: mean h of the positives minus mean h of all samples. supervised: minus mean h of as many samples at the "
+    "other end of the label (Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of "
+    "Diffusion Models)."
+)
 FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
 
 
@@ -32,12 +39,18 @@ def direction_panel(run: Run) -> tuple[Direction | None, str | None]:
         raise AnalysisError("this run does not hold h in full, which a direction needs; extract with --store h=full")
     labels = loaders.labels_of(run)
     sources = [FROM_LABEL, FROM_PICTURES] if labels else [FROM_PICTURES]
-    source = state.select("Naive direction from", "source", sources, help="Mean h of positives minus mean h of all.")
+    left, right = st.columns(2)
+    with left:
+        source = state.select("Direction from", "source", sources)
+    with right:
+        methods = [NAIVE, SUPERVISED] if source == FROM_LABEL else [NAIVE]
+        method = state.select("Method", "method", methods, help=METHODS_HELP)
     positives, target = _from_label(run, labels) if source == FROM_LABEL else (_from_pictures(run), None)
     if not 2 <= len(positives) < len(run):
         st.info(f"Pick 2 or more positives, and not all; {len(positives)} so far.")
         return None, target
-    return _fit(str(run.folder), len(run), tuple(positives)), target
+    negatives = _opposites(run, labels[target], positives) if method == SUPERVISED else []
+    return _fit(str(run.folder), len(run), tuple(positives), tuple(negatives)), target
 
 
 def strip_panel(run: Run, direction: Direction, target: str | None) -> None:
@@ -49,11 +62,11 @@ def strip_panel(run: Run, direction: Direction, target: str | None) -> None:
         sample = state.sample("Sample to edit", "sample", ids, int(ids[0]))
     with right:
         first, last = state.window("Steps in which to edit", "window", run.spec.steps, help="0 has most noise.")
-    positives = tuple(direction.made_by["positives"])
+    made_of = (tuple(direction.made_by["positives"]), tuple(direction.made_by.get("negatives", ())))
     result = run_button(
         "Render the strip",
         "strip",
-        (run.name, len(run), positives, sample, first, last),
+        (run.name, len(run), made_of, sample, first, last),
         lambda: _render(run, sample, direction, Window(first=first, last=last)),
     )
     if result is None:
@@ -130,10 +143,22 @@ def _from_pictures(run: Run) -> list[int]:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Averaging h …")
-def _fit(folder: str, samples: int, positives: tuple[int, ...]) -> Direction:
+def _fit(folder: str, samples: int, positives: tuple[int, ...], negatives: tuple[int, ...]) -> Direction:
     from ...cache.reading import open_run
 
-    return naive_direction(open_run(folder), positives)
+    run = open_run(folder)
+    if not negatives:
+        return naive_direction(run, positives)
+    scores = np.full(len(run), np.nan)
+    scores[[run.position(sample) for sample in positives]] = 1
+    scores[[run.position(sample) for sample in negatives]] = -1
+    return supervised_direction(run, scores, len(positives))
+
+
+def _opposites(run: Run, values: np.ndarray, positives: list[int]) -> list[int]:
+    """As many samples from the other end of the label."""
+    at_top = top_samples(run, values, len(positives)) == positives
+    return top_samples(run, values, len(positives), highest=not at_top)
 
 
 def _render(

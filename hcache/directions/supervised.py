@@ -1,0 +1,58 @@
+"""Directions from a score: top k minus bottom k, alone or with other attributes projected out.
+
+References:
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
+    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..cache.reading import Run
+from ..errors import AnalysisError
+from .direction import Direction, check_full, in_units, spread
+from .naive import top_samples
+
+
+def supervised_direction(run: Run, scores: np.ndarray, k: int) -> Direction:
+    """Mean h of the ``k`` samples with the highest scores, minus that of the ``k`` with the lowest.
+
+    Args:
+        run: Holds ``h`` in full.
+        scores: (n,), one a sample; NaN where there is none.
+        k: 1 or more, and no more than half of the samples that have a score.
+
+    Raises:
+        AnalysisError: too few samples for ``k``.
+    """
+    check_full(run)
+    known = int(np.isfinite(scores).sum())
+    if not 1 <= k <= known // 2:
+        raise AnalysisError(f"k must lie in 1 to {known // 2}, half of the {known} samples with a score; got {k}")
+    top, bottom = top_samples(run, scores, k), top_samples(run, scores, k, highest=False)
+    rows = [[run.position(sample) for sample in chosen] for chosen in (top, bottom)]
+    delta = []
+    for step in range(run.spec.steps):
+        h = run.matrix("h", step)
+        delta.append((h[rows[0]].mean(0) - h[rows[1]].mean(0)).reshape(run.anatomy.h))
+    made_by = {"method": "supervised", "run": run.name, "positives": top, "negatives": bottom}
+    return in_units(np.stack(delta), spread(run), made_by)
+
+
+def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:
+    """A direction without its part in the span of others: n - Nᵀ x with (N Nᵀ) x = N n, over (step, c, h, w) at once.
+
+    Raises:
+        AnalysisError: nothing is left of it.
+    """
+    n = direction.delta.ravel().astype(np.float64)
+    stack = np.stack([other.delta.ravel() for other in others]).astype(np.float64)
+    x, *_ = np.linalg.lstsq(stack @ stack.T, stack @ n, rcond=None)
+    left = n - stack.T @ x
+    if np.linalg.norm(left) < 1e-6 * np.linalg.norm(n):
+        raise AnalysisError("nothing is left of this direction without the others: it lies in their span")
+    made_by = {"method": "conditional", "of": dict(direction.made_by), "without": [dict(o.made_by) for o in others]}
+    return in_units(left.reshape(direction.delta.shape).astype(np.float32), direction.sigma, made_by)
