@@ -49,11 +49,11 @@ def anatomy_of(network: nn.Module, pixels: int = 1, latent: int | None = None) -
     return Anatomy(x=shape, image=image, h=tuple(features.h.shape[1:]), skips=skips, parameters=parameters)
 
 
-def anatomy_of_config(config: Mapping[str, Any], pixels: int = 1) -> Anatomy:
+def anatomy_of_config(config: Mapping[str, Any], pixels: int = 1, latent: int | None = None) -> Anatomy:
     """The sites of a network known only by its configuration."""
     kind = NETWORKS[config.get("_class_name", "UNet2DModel")]
     with torch.device("meta"):
-        return anatomy_of(kind.from_config(dict(config)), pixels)
+        return anatomy_of(kind.from_config(dict(config)), pixels, latent)
 
 
 def _input_shape(network: nn.Module, latent: int | None) -> tuple[int, int, int]:

@@ -100,7 +100,7 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
     folder = configuration_of(card) if card.file else local_folder(card) or card.configs or folder_of(card)
     parts = read_parts(folder, card.name)
     try:
-        return anatomy_of_config(parts.config, parts.pixels)
+        return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts))
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         if isinstance(error, ModelError):
             raise
