@@ -184,7 +184,7 @@ def test_a_second_extractor_leaves_the_first_ones_job_alone(tiny_folder, tmp_pat
     first = put_job(folder, total=2)
     with FileLock(folder / LOCK):
         assert main(jobs.extract_arguments(spec, tmp_path)) == 1
-    assert "another process is extracting" in capsys.readouterr().err
+    assert "is being extracted by another process" in capsys.readouterr().err
     assert jobs.read_job(folder) == first
 
 
