@@ -16,6 +16,9 @@ from ..cards import default_spec
 from ..errors import HcacheError, RunBusyError
 from . import loaders, state
 
+PENDING = "pending run"
+"""In the session: a run that was started here and is to be shown once there is anything of it."""
+
 DEMO_MODEL = "toyfaces-ddpm-64"
 
 PAGES = (
@@ -75,6 +78,8 @@ def errors_shown() -> Iterator[None]:
 def pick_run(home: Path) -> Run | None:
     """The sidebar's choice of a run, with the jobs under it; None as long as there is none."""
     names = run_names(home)
+    if st.session_state.get(PENDING) in names:
+        state.choose("run", st.session_state.pop(PENDING))
     wanted = state.recall("run", "")
     if wanted and wanted not in names and names:
         st.warning(f"There is no run {wanted!r} here (any more). Showing {names[0]}.")

@@ -19,7 +19,7 @@ from ...errors import HcacheError, UsageError
 from ...pictures import Picture, prepare_picture
 from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
-from ..frame import describe_job, format_seconds
+from ..frame import PENDING, describe_job, format_seconds
 
 OTHER = "another folder or hub id …"
 
@@ -165,7 +165,7 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
         except HcacheError as error:
             st.error(str(error))
         else:
-            state.choose("run", spec.name)
+            st.session_state[PENDING] = spec.name
             st.rerun()
     if short:
         st.error(f"The disk has not enough free space for {format_bytes(plan.total)}; store less or free some.")
