@@ -16,7 +16,7 @@ from hcache.errors import ModelError, UsageError
 from hcache.models.loading import load_anatomy, load_model
 
 TABLE = {
-    # card: (parameters in millions, h, members of every group, bytes of all skips of a sample and step in float16)
+    # card: (parameters in millions, h, members of every group)
     "google/ddpm-ema-celebahq-256": (113.67, (512, 8, 8), [3] * 6),
     "adm-metfaces": (93.56, (512, 8, 8), [2] * 6),
     "adm-afhq-dog": (93.56, (512, 8, 8), [2] * 6),
@@ -27,7 +27,7 @@ TABLE = {
     "facebook/DiT-XL-2-256": (749.83, None, []),
     "black-forest-labs/FLUX.1-dev": (11901.41, None, []),
 }
-"""As the models' authors and diffusers' documentation give them."""
+"""U-Nets as published. DiT-XL/2 was published with 675 M; diffusers embeds time and class anew in every block."""
 
 
 @pytest.mark.parametrize("name", TABLE)
