@@ -169,18 +169,14 @@ def _file_digest(path: Path, size: int, modified: int) -> bytes:
 def pin_weights(spec: RunSpec) -> RunSpec:
     """The spec with what identifies the weights it will run, so that a retrained model makes another run.
 
-    Of a folder that is the digest of its files; of a hub model on this disk its commit; else nothing, as yet.
+    Of a folder or file that is its digest; of a hub model the revision that was asked for. Which commit it resolved to
+    is known only once it is downloaded: it stands in the run's provenance, and a run goes on with that commit alone.
     """
     card = find_card(spec.model)
     local = card.folder or card.file
     if local is not None:
         return dataclasses.replace(spec, weights=weights_digest(local))
-    if not card.source:
-        return spec
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(card.source, "model_index.json", revision=card.revision or None)
-    return dataclasses.replace(spec, weights=Path(found).parent.name if isinstance(found, str) else "")
+    return dataclasses.replace(spec, weights=card.revision)
 
 
 def check_weights(spec: RunSpec) -> None:

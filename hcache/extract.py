@@ -25,7 +25,7 @@ from .cache.plan import Plan, format_bytes, make_plan, preview_shape
 from .cache.provenance import environment
 from .cache.reading import Run, open_run
 from .cache.shards import ShardWriter, explain_write_error
-from .errors import HcacheError, Interrupted, NoSpaceError, RunBusyError
+from .errors import HcacheError, Interrupted, ModelError, NoSpaceError, RunBusyError
 from .models.conditioners import COND
 from .models.model import Model
 from .pictures import load_prepared
@@ -200,10 +200,25 @@ def _preview(model: Model, x_0: torch.Tensor) -> np.ndarray:
     return model.to_previews(x_0, height, width).numpy()
 
 
+def check_revision(model: Model, run: Run) -> None:
+    """Makes sure that a hub model is at the commit that a run was extracted from.
+
+    Raises:
+        ModelError: it has moved on.
+    """
+    then = run.provenance.get("revision", "")
+    if then and model.revision != then:
+        raise ModelError(
+            f"{run.name} was extracted from commit {then} of {run.spec.model}, which is at {model.revision} now; give "
+            f"{run.spec.model.partition('@')[0]}@{then} to have that one, or extract into a new run"
+        )
+
+
 def _describe_run(model: Model, spec: RunSpec, folder: Path) -> RunSpec:
     """Writes run.json, or takes up the one that is there; returns the spec to go by."""
     path = folder / RUN_JSON
     if path.exists():
+        check_revision(model, open_run(folder))
         earlier = open_run(folder).spec
         spec = dataclasses.replace(spec, batch=earlier.batch)
         if spec.samples <= earlier.samples:

@@ -1,5 +1,6 @@
 """The cards of every model of the write-up, one's own cards, and the hub: all without a network."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,9 +11,10 @@ import pytest
 import yaml
 from kinds import save_kind
 
-from hcache.cards import OWN_CARDS, find_card, load_cards
+from hcache.cards import OWN_CARDS, default_spec, find_card, load_cards
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
+from hcache.extract import extract
 from hcache.models.loading import load_anatomy, load_model
 
 TABLE = {
@@ -112,9 +114,20 @@ def test_a_hub_model_is_found_in_hf_home_and_its_commit_kept(hub, tmp_path):
     assert done.returncode == 0, done.stderr
     name = json.loads(done.stdout)["name"]
     facts = json.loads(run_hcache(environment, "info", name, "--json", *home).stdout)
-    assert facts["provenance"]["revision"] == facts["spec"]["weights"] == commit
+    assert facts["provenance"]["revision"] == commit
     same = run_hcache(environment, "anatomy", f"someone/tiny@{commit}", "--json")
     assert json.loads(same.stdout)["sites"]["h"]["shapes"] == [[16, 4, 4]]
+
+
+def test_a_run_goes_on_with_the_commit_it_was_begun_with_alone(tiny_model, tiny_spec, tmp_path):
+    """Whatever the hub has moved on to; the name of the run is the same before the download and after."""
+    begun, moved = (dataclasses.replace(tiny_model, revision=commit * 40) for commit in "ab")
+    few, more = (dataclasses.replace(tiny_spec, samples=n) for n in (1, 2))
+    extract(begun, few, tmp_path)
+    with pytest.raises(ModelError, match="@" + "a" * 40):
+        extract(moved, more, tmp_path)
+    assert len(extract(begun, more, tmp_path)) == 2
+    assert default_spec("owner/name").weights == "" and default_spec("owner/name@v1").weights == "v1"
 
 
 def test_a_hub_model_that_is_not_here_names_the_command_that_gets_it(hub):

@@ -317,6 +317,7 @@ def export(arguments: argparse.Namespace) -> Result:
 
 
 def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Difference]:
+    from ..extract import check_revision
     from ..models.loading import load_model
     from ..rerun import rerun
 
@@ -324,7 +325,9 @@ def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Diffe
     whole = [int(sample) for sample in run.sample_ids if int(sample) not in bad]
     chosen = random.sample(whole, min(count, len(whole)))
     check_weights(run.spec)
-    return _drive(rerun(load_model(run.spec.model, device, run.spec.dtype), run, chosen), "computing again")
+    model = load_model(run.spec.model, device, run.spec.dtype)
+    check_revision(model, run)
+    return _drive(rerun(model, run, chosen), "computing again")
 
 
 def _drive(work: Generator[float, None, Any], text: str) -> Any:

@@ -63,8 +63,12 @@ def uris_of(run: Run) -> list[str]:
 def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
+    from ..extract import check_revision
+
     with _loading:
-        return _load(run.spec.model, run.spec.dtype)
+        model = _load(run.spec.model, run.spec.dtype)
+    check_revision(model, run)
+    return model
 
 
 @lru_cache(maxsize=2)
