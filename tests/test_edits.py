@@ -82,10 +82,10 @@ def test_a_blend_strength_outside_0_to_1_is_refused(alpha):
         Swap(MEMBERS, lambda _: some_features(0), alpha, ALWAYS)
 
 
-def test_a_shift_adds_its_direction_times_the_strength_to_h_alone(direction):
+def test_a_shift_adds_its_direction_times_the_strength_to_h_alone(tiny_model, direction):
     features, strengths = some_features(0, n=3), [0.0, 2.0, -0.5]
     for index in range(STEPS):
-        moved = Shift(direction, strengths, ALWAYS, torch.device("cpu"))(features, at(index))
+        moved = Shift(direction, strengths, ALWAYS, tiny_model)(features, at(index))
         delta = torch.from_numpy(direction.delta[index])
         assert torch.equal(moved.h[0], features.h[0]), "strength 0"
         for row, strength in enumerate(strengths):
@@ -95,11 +95,11 @@ def test_a_shift_adds_its_direction_times_the_strength_to_h_alone(direction):
 
 def test_a_shift_of_strength_0_is_no_edit(tiny_model, direction):
     features = some_features(0, n=2)
-    idle = Shift(direction, [0.0, 0.0], ALWAYS, torch.device("cpu"))
+    idle = Shift(direction, [0.0, 0.0], ALWAYS, tiny_model)
     assert idle(features, at(0)) is features
     plain = last_x(denoise(tiny_model, [1, 2], STEPS))
     assert torch.equal(last_x(denoise(tiny_model, [1, 2], STEPS, edit=idle)), plain)
-    half = Shift(direction, [0.0, 2.0], ALWAYS, torch.device("cpu"))
+    half = Shift(direction, [0.0, 2.0], ALWAYS, tiny_model)
     moved = last_x(denoise(tiny_model, [1, 2], STEPS, edit=half))
     assert torch.equal(moved[0], plain[0]) and not torch.equal(moved[1], plain[1])
 
@@ -108,11 +108,11 @@ def test_a_shift_of_strength_0_is_no_edit(tiny_model, direction):
 def test_an_edit_acts_in_its_window_only(tiny_model, direction, first, last):
     window = Window(first=first, last=last)
     features, donor = some_features(0), some_features(1)
-    for edit in (Swap(MEMBERS, lambda _: donor, 1.0, window), Shift(direction, [1.0], window, torch.device("cpu"))):
+    for edit in (Swap(MEMBERS, lambda _: donor, 1.0, window), Shift(direction, [1.0], window, tiny_model)):
         for index in range(STEPS):
             assert (edit(features, at(index)) is not features) == (first <= index <= last), index
     plain = list(denoise(tiny_model, [1], STEPS))
-    moved = list(denoise(tiny_model, [1], STEPS, edit=Shift(direction, [3.0], window, torch.device("cpu"))))
+    moved = list(denoise(tiny_model, [1], STEPS, edit=Shift(direction, [3.0], window, tiny_model)))
     for before, after in zip(plain, moved, strict=True):
         assert torch.equal(before.x_t, after.x_t) == (after.index <= first), "the past is as it was"
 
@@ -123,13 +123,13 @@ def test_a_window_goes_forward(first, last):
         Window(first=first, last=last)
 
 
-def test_an_edit_per_row_is_each_edit_on_its_row(direction):
+def test_an_edit_per_row_is_each_edit_on_its_row(tiny_model, direction):
     features, donor = some_features(0, n=4), some_features(1)
     edits = [
         Swap(MEMBERS, lambda _: donor, 1.0, ALWAYS),
         lambda features, moment: features,
         Swap(["h"], lambda _: donor, 0.5, ALWAYS),
-        Shift(direction, [2.0], ALWAYS, torch.device("cpu")),
+        Shift(direction, [2.0], ALWAYS, tiny_model),
     ]
     together = PerRow(edits)(features, at(2))
     for row, edit in enumerate(edits):

@@ -2,13 +2,17 @@
 
 The unit: a direction is scaled so that the root mean square of Δh/σ over all steps, channels and places is 1, with
 σ the standard deviation of h over samples at that step, channel and place. A strength multiplies that.
+
+A :class:`Direction` moves every sample alike. Other methods move each by its own Δh (the VAE's, Asyrp's blocks);
+whatever moves h is a :class:`Move`, and is fitted, saved, listed and applied in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -16,36 +20,147 @@ from ..cache.reading import Run
 from ..errors import AnalysisError, NotStoredError
 from ..specs import FULL
 
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.model import Model
+    from ..sampling.loop import Moment
+
+    Mover = Callable[[torch.Tensor, Moment, torch.Tensor], torch.Tensor]
+    """h (n, c, h, w), where in denoising, strengths (n,), none of which need be 0 -> h moved, of h's dtype."""
+
+
+class Move(Protocol):
+    """Whatever moves h, as data: made once from a run, applied to any sample of the same model."""
+
+    kind: ClassVar[str]
+    made_by: Mapping[str, Any]
+    """The method and all it was given: enough to make it again."""
+    model: str
+    timesteps: tuple[float, ...]
+    """Of the steps that it knows; empty if it is good for any."""
+
+    def bind(self, model: Model) -> Mover:
+        """Ready to be applied on a model's device.
+
+        Raises:
+            AnalysisError: its h has another shape.
+        """
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it consists of, as arrays, to be saved."""
+        ...
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+    ) -> Move:
+        """The move that ``arrays`` gave these data."""
+        ...
+
+
+def digest_of(move: Move) -> str:
+    """Hex digits that name a move by all that it does: 12 of its arrays' SHA-256."""
+    found = hashlib.sha256(move.kind.encode())
+    for name, array in sorted(move.arrays().items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:12]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
     """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method and selection."""
 
+    kind: ClassVar[str] = "shift"
+
     delta: np.ndarray
     sigma: np.ndarray
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    timesteps: tuple[float, ...] = ()
 
     @property
     def profile(self) -> np.ndarray:
         """The root mean square of Δh/σ at each step (step,): when in denoising the direction is long."""
-        return np.sqrt(np.square(_in_sigmas(self.delta, self.sigma)).mean((1, 2, 3)))
+        return np.sqrt(np.square(in_sigmas(self.delta, self.sigma)).mean((1, 2, 3)))
 
     def cosine(self, other: Direction) -> float:
         """The cosine between two directions, in units of σ over all steps."""
-        a, b = _in_sigmas(self.delta, self.sigma).ravel(), _in_sigmas(other.delta, self.sigma).ravel()
+        a, b = in_sigmas(self.delta, self.sigma).ravel(), in_sigmas(other.delta, self.sigma).ravel()
         return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
+    def per_step(self) -> Direction:
+        """The same with unit length at every step by itself, where it has any."""
+        length = self.profile[:, None, None, None]
+        delta = np.divide(self.delta, length, out=np.zeros_like(self.delta), where=length > 0)
+        return replace(self, delta=delta, made_by={**self.made_by, "per_step": True})
 
-def in_units(delta: np.ndarray, sigma: np.ndarray, made_by: Mapping[str, Any]) -> Direction:
+    def resampled(self, timesteps: tuple[float, ...]) -> Direction:
+        """The same on other steps, linear between its own in t; beyond its first and last, those.
+
+        Raises:
+            AnalysisError: it does not know which steps it was made on.
+        """
+        if not self.timesteps:
+            raise AnalysisError("this direction does not say which timesteps it was made on; fit it again")
+        known = np.asarray(self.timesteps, np.float64)
+        order = np.argsort(known)
+        place = np.interp(np.asarray(timesteps, np.float64), known[order], np.arange(len(known)))
+        low = np.floor(place).astype(int)
+        high, share = np.minimum(low + 1, len(known) - 1), (place - low).astype(np.float32)[:, None, None, None]
+
+        def mix(values: np.ndarray) -> np.ndarray:
+            values = values[order]
+            return (1 - share) * values[low] + share * values[high]
+
+        made_by = {**self.made_by, "resampled_from": len(known)}
+        return in_units(mix(self.delta), mix(self.sigma), made_by, self.model, tuple(timesteps))
+
+    def bind(self, model: Model) -> Mover:
+        import torch
+
+        check_shape(self.delta.shape[1:], model)
+        delta = torch.from_numpy(np.ascontiguousarray(self.delta)).to(model.device)
+
+        def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
+            return h + (strengths.view(-1, 1, 1, 1) * delta[moment.index]).to(h.dtype)
+
+        return move
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"delta": self.delta, "sigma": self.sigma}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+    ) -> Direction:
+        return cls(**arrays, made_by=made_by, model=model, timesteps=timesteps)
+
+
+def in_units(
+    delta: np.ndarray,
+    sigma: np.ndarray,
+    made_by: Mapping[str, Any],
+    model: str = "",
+    timesteps: tuple[float, ...] = (),
+) -> Direction:
     """Any Δh (step, c, h, w) as a direction of unit length.
 
     Raises:
         AnalysisError: it is zero everywhere, or not finite.
     """
-    length = float(np.sqrt(np.square(_in_sigmas(delta, sigma).astype(np.float64)).mean()))
+    length = float(np.sqrt(np.square(in_sigmas(delta, sigma).astype(np.float64)).mean()))
     if not np.isfinite(length) or length == 0:
         raise AnalysisError("this direction has no length: the two groups have the same mean h; choose other samples")
-    return Direction(delta=(delta / length).astype(np.float32), sigma=sigma.astype(np.float32), made_by=dict(made_by))
+    return Direction(
+        delta=(delta / length).astype(np.float32),
+        sigma=sigma.astype(np.float32),
+        made_by=dict(made_by),
+        model=model,
+        timesteps=tuple(timesteps),
+    )
 
 
 def spread(run: Run) -> np.ndarray:
@@ -58,16 +173,27 @@ def spread(run: Run) -> np.ndarray:
 
 def check_full(run: Run) -> None:
     """Makes sure that a run holds h in full; a direction has a Δh at every place."""
+    run.anatomy.need_unet("a direction in h")
     if run.policy("h") != FULL:
         raise NotStoredError(f"run {run.name} does not store h in full; extract again with --store h=full")
 
 
-def random_direction(sigma: np.ndarray, seed: int) -> Direction:
+def check_shape(shape: tuple[int, ...], model: Model) -> None:
+    """Makes sure that a Δh (c, h, w) fits a model's h."""
+    model.anatomy.need_unet("moving h")
+    if tuple(shape) != tuple(model.anatomy.h):
+        theirs, ours = ("x".join(map(str, s)) for s in (shape, model.anatomy.h))
+        raise AnalysisError(
+            f"this direction was made on another model: its h is {theirs}, that of {model.card.name} is {ours}"
+        )
+
+
+def random_direction(sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()) -> Direction:
     """The null: normal noise in units of σ, independent at every step, channel and place, of unit length."""
     noise = np.random.default_rng(seed).standard_normal(sigma.shape).astype(np.float32)
-    return in_units(noise * sigma, sigma, {"method": "random", "seed": seed})
+    return in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
 
 
-def _in_sigmas(delta: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+def in_sigmas(delta: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Δh/σ; zero where h does not vary."""
     return np.divide(delta, sigma, out=np.zeros_like(delta, np.float32), where=sigma > 0)

@@ -10,13 +10,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError
 from .direction import Direction, check_full, in_units
+from .fitting import POSITIVES, Fit, Fitting, Method
 
 
 def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
@@ -39,7 +42,7 @@ def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
         delta.append((h[rows].mean(0) - h.mean(0)).reshape(run.anatomy.h))
         sigma.append(h.std(0).reshape(run.anatomy.h))
     made_by = {"method": "naive", "run": run.name, "positives": [int(run.sample_ids[row]) for row in rows]}
-    return in_units(np.stack(delta), np.stack(sigma), made_by)
+    return in_units(np.stack(delta), np.stack(sigma), made_by, run.spec.model, run.timesteps)
 
 
 def top_samples(run: Run, values: np.ndarray, count: int, highest: bool = True) -> list[int]:
@@ -48,3 +51,19 @@ def top_samples(run: Run, values: np.ndarray, count: int, highest: bool = True) 
     order = order[np.isfinite(values[order])]
     chosen = order[::-1][:count] if highest else order[:count]
     return [int(run.sample_ids[row]) for row in chosen]
+
+
+def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:
+    yield 0.0
+    return (replace(naive_direction(run, fit.positives), made_by=fit.to_json()),)
+
+
+METHOD = Method(
+    name="naive",
+    title="naive: positives against random samples",
+    text="Mean h of the positives minus mean h of all samples. Only positives are chosen.",
+    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    make=_make,
+    needs=(POSITIVES,),
+    least=2,
+)

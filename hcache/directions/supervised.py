@@ -7,13 +7,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError
 from .direction import Direction, check_full, in_units, spread
+from .fitting import NEGATIVES, POSITIVES, Fit, Fitting, Method
 from .naive import top_samples
 
 
@@ -33,13 +36,18 @@ def supervised_direction(run: Run, scores: np.ndarray, k: int) -> Direction:
     if not 1 <= k <= known // 2:
         raise AnalysisError(f"k must lie in 1 to {known // 2}, half of the {known} samples with a score; got {k}")
     top, bottom = top_samples(run, scores, k), top_samples(run, scores, k, highest=False)
-    rows = [[run.position(sample) for sample in chosen] for chosen in (top, bottom)]
+    return difference_direction(run, top, bottom)
+
+
+def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence[int]) -> Direction:
+    """Mean h of some samples minus mean h of others."""
+    rows = [[run.position(int(sample)) for sample in chosen] for chosen in (positives, negatives)]
     delta = []
     for step in range(run.spec.steps):
         h = run.matrix("h", step)
         delta.append((h[rows[0]].mean(0) - h[rows[1]].mean(0)).reshape(run.anatomy.h))
-    made_by = {"method": "supervised", "run": run.name, "positives": top, "negatives": bottom}
-    return in_units(np.stack(delta), spread(run), made_by)
+    fit = Fit(method="supervised", run=run.name, positives=tuple(positives), negatives=tuple(negatives))
+    return in_units(np.stack(delta), spread(run), fit.to_json(), run.spec.model, run.timesteps)
 
 
 def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:
@@ -55,4 +63,20 @@ def conditional_direction(direction: Direction, others: Sequence[Direction]) -> 
     if np.linalg.norm(left) < 1e-6 * np.linalg.norm(n):
         raise AnalysisError("nothing is left of this direction without the others: it lies in their span")
     made_by = {"method": "conditional", "of": dict(direction.made_by), "without": [dict(o.made_by) for o in others]}
-    return in_units(left.reshape(direction.delta.shape).astype(np.float32), direction.sigma, made_by)
+    delta = left.reshape(direction.delta.shape).astype(np.float32)
+    return in_units(delta, direction.sigma, made_by, direction.model, direction.timesteps)
+
+
+def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:
+    yield 0.0
+    return (replace(difference_direction(run, fit.positives, fit.negatives), made_by=fit.to_json()),)
+
+
+METHOD = Method(
+    name="supervised",
+    title="supervised: top against bottom of a label",
+    text="Mean h of the positives minus mean h of as many samples at the other end.",
+    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    make=_make,
+    needs=(POSITIVES, NEGATIVES),
+)

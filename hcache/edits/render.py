@@ -98,7 +98,7 @@ def render_moved(
     asymmetric: bool,
 ) -> Generator[float, None, np.ndarray]:
     """Sample i moved by ``strengths[i]``, as one batch: pictures (n, height, width, 3) uint8."""
-    shift = Shift(direction, strengths, window, model.device)
+    shift = Shift(direction, strengths, window, model)
     start = torch.cat([cached_x(model, run, sample, window.first) for sample in samples])
     seeds = [run.seed(sample) for sample in samples]
     steps = denoise(

@@ -1,22 +1,58 @@
-"""The steps in which an edit acts."""
+"""The steps in which an edit acts, and how strongly in each."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError
 
+CONSTANT, FALLING, RISING, BELL = "constant", "falling", "rising", "bell"
+SHAPES = (CONSTANT, FALLING, RISING, BELL)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Steps ``first`` to ``last``, both included; step 0 has most noise."""
+    """Steps ``first`` to ``last``, both included; step 0 has most noise.
+
+    ``shape``: how the strength runs over them. ``constant``: 1 throughout. ``falling``: from 1 down in equal parts,
+    not quite to 0; ``rising``: the other way round; ``bell``: half a sine, 1 in the middle.
+    """
 
     first: int
     last: int
+    shape: str = CONSTANT
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last:
             raise UsageError(f"a window of steps goes from first to last, got {self.first} to {self.last}")
+        if self.shape not in SHAPES:
+            raise UsageError(f"the shape of a window is one of {', '.join(SHAPES)}; got {self.shape!r}")
 
     def __contains__(self, index: int) -> bool:
         return self.first <= index <= self.last
+
+    def weight(self, index: int) -> float:
+        """What the strength is multiplied by at a step; 0 outside."""
+        if index not in self:
+            return 0.0
+        place = (index - self.first + 0.5) / (self.last - self.first + 1)
+        return {
+            CONSTANT: 1.0,
+            FALLING: 1 - (index - self.first) / (self.last - self.first + 1),
+            RISING: (index - self.first + 1) / (self.last - self.first + 1),
+            BELL: math.sin(math.pi * place),
+        }[self.shape]
+
+    @classmethod
+    def down_to(cls, timesteps: Sequence[float], t_edit: float, shape: str = CONSTANT) -> Window:
+        """The steps with t >= ``t_edit``, as Asyrp says it.
+
+        Raises:
+            UsageError: there is none.
+        """
+        inside = [index for index, t in enumerate(timesteps) if t >= t_edit]
+        if not inside:
+            raise UsageError(f"no step has t >= {t_edit:g}; the first is at {timesteps[0]:g}")
+        return cls(first=inside[0], last=inside[-1], shape=shape)

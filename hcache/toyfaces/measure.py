@@ -122,7 +122,7 @@ def direction_effects(model: Model, run: Run, unseen: int, positives: int, work:
         """One direction at some strengths, into ``effects``; what is known so far is on disk after each."""
         for strength in strengths:
             window = Window(first=0, last=run.spec.steps - 1)
-            shift = Shift(direction, [strength], window, model.device)
+            shift = Shift(direction, [strength], window, model)
             text = f"{name} {strength:+g}"
             images = sample_images(model, seeds, run.spec.steps, shift, text=text)
             Image.fromarray(np.concatenate(list(images[:16]), 1)).save(work / f"{text.replace(' ', '')}.png")

@@ -192,7 +192,7 @@ def _preview(run: Run, sample: int, step: int, direction: Direction, strength: f
 
     model = loaders.model_of(run)
     features, x_t, before = _preview_start(str(run.folder), sample, step)
-    shift = Shift(direction, [strength], Window(first=0, last=run.spec.steps - 1), model.device)
+    shift = Shift(direction, [strength], Window(first=0, last=run.spec.steps - 1), model)
     t = run.timesteps[step]
     moved = {branch: shift(part, Moment(index=step, t=t, branch=branch)) for branch, part in features.items()}
     after = predict(model, moved, x_t, step, run.spec.steps, run.spec.conditioning.rows([sample]))

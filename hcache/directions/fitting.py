@@ -1,0 +1,174 @@
+"""One interface for every method: a :class:`Fit` says what to make, ``fit`` makes it.
+
+A fit is data, and what it makes carries it as ``made_by``: the same fit gives the same direction again, which is how
+a picture's recipe stays good after the direction was deleted. Fitting may take minutes, so it is a generator: it
+yields the share done and returns the moves, and whoever drives it may stop between two.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..cache.reading import Run
+from ..errors import AnalysisError, UsageError, did_you_mean
+from .direction import Move, check_full
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+
+Fitting = Generator[float, None, tuple[Move, ...]]
+POSITIVES, NEGATIVES, MODEL = "positives", "negatives", "model"
+
+METHODS = ("naive", "supervised", "vae", "pca", "boundary", "jacobian", "pullback", "asyrp", "arithmetic", "random")
+"""A module each, in this folder, with its :class:`Method` as ``METHOD``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What to make: the method, the run, the samples chosen, the method's own options. JSON-able.
+
+    ``label`` only says where the positives came from. A method that finds several directions gives them all;
+    ``component`` tells which one is meant.
+    """
+
+    method: str
+    run: str
+    positives: tuple[int, ...] = ()
+    negatives: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    component: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what says something."""
+        data: dict[str, Any] = {"method": self.method, "run": self.run}
+        for name in ("positives", "negatives"):
+            if getattr(self, name):
+                data[name] = [int(sample) for sample in getattr(self, name)]
+        if self.options:
+            data["options"] = dict(self.options)
+        if self.label:
+            data["label"] = self.label
+        return data | ({"component": self.component} if self.component else {})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Fit:
+        """The fit that ``to_json`` gave these data.
+
+        Raises:
+            UsageError: they are no fit's.
+        """
+        try:
+            names = ("method", "run", "positives", "negatives", "options", "label", "component")
+            known = {name: data[name] for name in names if name in data}
+            for name in ("positives", "negatives"):
+                known[name] = tuple(int(sample) for sample in known.get(name, ()))
+            return cls(**known)
+        except (TypeError, ValueError, KeyError) as error:
+            raise UsageError(f"this does not say how a direction was made: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One of a method's options: its default tells its type. ``text`` says what it does."""
+
+    default: Any
+    text: str
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to find directions.
+
+    ``needs``: what has to be chosen: positives, negatives, a loaded model. ``least``: the fewest positives, and
+    negatives, that it works with. ``make(fit, options, run, model)`` does it.
+    """
+
+    name: str
+    title: str
+    text: str
+    source: str
+    make: Callable[[Fit, Mapping[str, Any], Run, Model | None], Fitting]
+    needs: tuple[str, ...] = ()
+    least: int = 1
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+def find_method(name: str) -> Method:
+    """A method by name.
+
+    Raises:
+        UsageError: there is none; the nearest are named.
+    """
+    if name not in METHODS:
+        raise UsageError(f"no method {name!r}{did_you_mean(name, METHODS)}; there are {', '.join(METHODS)}")
+    return importlib.import_module(f".{name}", __package__).METHOD
+
+
+def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
+    """Makes what a fit says.
+
+    Args:
+        fit: What to make.
+        run: The run it names, holding h in full.
+        model: The run's model, for the methods that need it.
+
+    Raises:
+        AnalysisError: too few samples for the method; the message says how many it needs.
+        UsageError: an option that the method does not have, or of another type; samples that are not there.
+    """
+    method = find_method(fit.method)
+    options = check_options(method, fit.options)
+    if method.name != "arithmetic":
+        check_full(run)
+    for name, chosen in ((POSITIVES, fit.positives), (NEGATIVES, fit.negatives)):
+        for sample in chosen:
+            run.position(sample)
+        if name in method.needs and len(set(chosen)) < method.least:
+            raise AnalysisError(f"the method {method.name} needs {method.least} {name} or more; got {len(set(chosen))}")
+    if both := sorted(set(fit.positives) & set(fit.negatives)):
+        raise UsageError(f"sample {both[0]} is among the positives and the negatives; choose it for one of them")
+    if MODEL in method.needs and model is None:
+        raise UsageError(f"the method {method.name} runs the model; give it")
+    return method.make(fit, options, run, model)
+
+
+def check_options(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's options: the given ones, checked and brought to their type, and the defaults of the others."""
+    options = {name: option.default for name, option in method.options.items()}
+    for name, value in given.items():
+        if name not in options:
+            raise UsageError(f"the method {method.name} has no option {name!r}{did_you_mean(name, options)}")
+        options[name] = _converted(method, name, value)
+    return options
+
+
+def _converted(method: Method, name: str, value: Any) -> Any:
+    option = method.options[name]
+    kind = type(option.default)
+    try:
+        if kind is bool and isinstance(value, str):
+            value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+        elif kind is not type(None):
+            value = kind(value)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UsageError(f"option {name} of {method.name} is of type {kind.__name__}; got {value!r}") from error
+    if option.choices and value not in option.choices:
+        raise UsageError(
+            f"option {name} of {method.name} is one of {', '.join(map(str, option.choices))}; got {value!r}"
+        )
+    return value
+
+
+def drive(fitting: Fitting, report: Callable[[float], None] = lambda _: None) -> tuple[Move, ...]:
+    """Runs a fitting to its end."""
+    while True:
+        try:
+            share = next(fitting)
+        except StopIteration as end:
+            return end.value
+        report(share)
