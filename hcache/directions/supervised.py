@@ -50,6 +50,11 @@ def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence
     return in_units(np.stack(delta), spread(run), fit.to_json(), run.spec.model, run.timesteps, ROUNDING)
 
 
+def both_ends(run: Run, values: np.ndarray, count: int, highest: bool = True) -> tuple[list[int], list[int]]:
+    """``count`` samples from one end of a label's values (n,), and as many from the other."""
+    return top_samples(run, values, count, highest), top_samples(run, values, count, not highest)
+
+
 def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:
     """A direction without its part in the span of others: n - Nᵀ x with (N Nᵀ) x = N n, over (step, c, h, w) at once.
 

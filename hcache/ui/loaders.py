@@ -9,7 +9,6 @@ import gc
 import os
 import sys
 import threading
-from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import numpy as np
 import streamlit as st
 
 from ..analysis.pca import PCA, principal_components
+from ..cache.labels import named_labels
 from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..figures.pictures import data_uri
@@ -110,13 +110,7 @@ def anatomy(name: str) -> Anatomy:
 
 def labels_of(run: Run) -> dict[str, np.ndarray]:
     """All labels of a run by name; by ``set/name`` where several sets have one of that name."""
-    sets = run.labels
-    often = Counter(name for labels in sets.values() for name in labels)
-    return {
-        name if often[name] == 1 else f"{set_name}/{name}": values
-        for set_name, labels in sets.items()
-        for name, values in labels.items()
-    }
+    return named_labels(run)
 
 
 def home_is_empty(home: Path) -> bool:
