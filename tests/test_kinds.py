@@ -15,7 +15,8 @@ from hcache.analysis.pca import principal_components
 from hcache.analysis.probes import probe_map
 from hcache.cards import default_spec
 from hcache.directions.naive import naive_direction
-from hcache.edits.render import render_moved, render_swaps
+from hcache.edits.render import render_moved
+from hcache.edits.swaps import render_swaps
 from hcache.edits.window import Window
 from hcache.errors import NotStoredError, NoUNetError, UsageError
 from hcache.extract import extract

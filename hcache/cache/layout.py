@@ -11,6 +11,7 @@
       images/                 of an inversion: the real pictures, as the model was given them
       labels/<set>.csv        label sets made by hand or imported
       directions/<name>.h5    directions saved by name
+      renders/<digest>.png    rendered cells, each with its recipe inside; the least recently used go first
       holder.json             who holds the lock, to be named to others
 
 A shard holds samples ``start`` to ``stop`` of the run:
@@ -38,7 +39,7 @@ SCHEMA = 1
 
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
-SHARDS, LABELS, IMAGES, DIRECTIONS = "shards", "labels", "images", "directions"
+SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
 INDEX = "index.h5"
 PARTIAL = ".partial"
 
@@ -46,6 +47,9 @@ H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"
 
 PREVIEW_SIZE = 64
 """Predicted x_0 are kept for looking at only, no larger than this on a side."""
+
+RENDER_BYTES = 512 * 2**20
+"""What the rendered cells of one run may take together."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -58,7 +58,7 @@ def denoise(
     model: Model,
     seeds: Sequence[int] | None = None,
     steps: int = 50,
-    eta: float = 0.0,
+    eta: float | Sequence[float] = 0.0,
     edit: Edit | None = None,
     *,
     conditioning: Conditioning = UNCONDITIONED,
@@ -73,7 +73,7 @@ def denoise(
         seeds: One a sample. Each sample's noise follows from its own seed, whatever batch it is in. May be left
             out when ``x_t`` is given and ``eta`` is 0.
         steps: Length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM.
+        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one for all steps, or one a step.
         edit: Changes the features of every step before they are decoded.
         conditioning: Prompts or classes, one for all or one a sample, and guidance.
         asymmetric: The edited prediction enters P_t only, D_t keeps the unedited one (Asyrp: "Diffusion Models
@@ -88,13 +88,14 @@ def denoise(
     schedule = schedule_of(model, steps)
     if edit is not None:
         model.anatomy.need_unet("an edit of h or skips")
-    x = _first(model, seeds, steps, eta, x_t, start)
+    etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
+    x = _first(model, seeds, steps, etas, x_t, start)
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
             features, eps, x_0 = _predict(model, schedule, guided, x, index, edit, asymmetric)
-            noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if eta > 0 else None
-            x_next = schedule.advance(x_0, eps, index, eta, noise)
+            noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
+            x_next = schedule.advance(x_0, eps, index, etas[index], noise)
         t = schedule.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
@@ -163,13 +164,16 @@ def _predict(
 
 
 def _first(
-    model: Model, seeds: Sequence[int] | None, steps: int, eta: float, x_t: torch.Tensor | None, start: int
+    model: Model, seeds: Sequence[int] | None, steps: int, etas: list[float], x_t: torch.Tensor | None, start: int
 ) -> torch.Tensor:
     if not 0 <= start <= steps:
         raise UsageError(f"start must lie in 0 to {steps}, got {start}")
-    if not 0 <= eta <= 1:
-        raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
-    if (seeds is None or len(seeds) == 0) and (x_t is None or eta > 0):
+    if len(etas) != steps:
+        raise UsageError(f"eta is one number, or one a step: {steps}; got {len(etas)}")
+    for eta in etas:
+        if not 0 <= eta <= 1:
+            raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
+    if (seeds is None or len(seeds) == 0) and (x_t is None or any(eta > 0 for eta in etas[start:])):
         raise UsageError("give seeds=[...], one a sample; they may be left out only with x_t and eta=0")
     if x_t is None:
         if start:

@@ -80,6 +80,6 @@ def _pair_panel(run: Run) -> tuple[int, int]:
 
 
 def _render(run: Run, donor: int, recipient: int, window: Window, alpha: float):  # noqa: ANN202
-    from ...edits.render import render_swaps
+    from ...edits.swaps import render_swaps
 
     return render_swaps(loaders.model_of(run), run, donor, recipient, window, alpha)
