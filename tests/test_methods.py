@@ -17,10 +17,12 @@ from hcache.directions.pca import pca_directions
 from hcache.directions.pullback import encoder_at
 from hcache.directions.store import save_move
 from hcache.directions.subspace import backward_products, forward_products, leading_singular
+from hcache.edits.recipe import recipe_of
+from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.shift import Shift
 from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
-from hcache.sampling.loop import Moment
+from hcache.sampling.loop import Moment, denoise
 from hcache.specs import RunSpec
 
 STEPS, SAMPLES, SHAPE = 3, 90, (3, 4, 4)
@@ -366,6 +368,23 @@ def test_a_pullback_moves_h_by_its_strength(tiny_run, tiny_model):
     assert torch.equal(found[0].moved(x, torch.tensor([0.0])), x)
     with pytest.raises(AnalysisError, match="moves x_t before step 1"):
         found[0].bind(tiny_model)
+
+
+def test_a_pullback_is_rendered_by_moving_x_once(tiny_run, tiny_model):
+    """As a recipe: what the loop gives from the moved x_t on; outside its window nothing."""
+    (move,) = made(tiny_run, "pullback", tiny_model, options={"step": 1, "count": 1, "iterations": 5})
+    inside, outside = Window(first=1, last=3), Window(first=2, last=3)
+    recipes = [recipe_of(tiny_run, 4, [shift_by(move, *s)]) for s in ((3.0, inside), (0.0, inside), (3.0, outside))]
+    home = tiny_run.folder.parent.parent
+    moved, still, late = drive(render_recipes(tiny_model, tiny_run, recipes, home, {digest_of(move): move}))
+    x = torch.from_numpy(tiny_run.x(4, 1))[None].expand(3, -1, -1, -1)
+    x = move.moved(x, torch.tensor([3.0, 0.0, 0.0]))
+    *_, last = denoise(tiny_model, [tiny_run.seed(4)] * 3, STEPS + 1, x_t=x, start=1)
+    expected = tiny_model.to_images(last.x_next).numpy()
+    np.testing.assert_array_equal(np.stack([moved.picture, still.picture, late.picture]), expected)
+    assert (moved.picture != still.picture).any()
+    again = drive(render_again(tiny_model, tiny_run, moved.recipe, home, {digest_of(move): move}))
+    np.testing.assert_array_equal(again.picture, moved.picture)
 
 
 def test_options_are_checked_by_name_and_type(run):
