@@ -4,7 +4,7 @@
       run.json                the run and its provenance, written first
       shards/00000000.h5      immutable; named after its first sample
       manifest.jsonl          a line a committed shard
-      index.h5                all shards as one, by reference, for other tools; made anew when an extraction ends
+      index.h5                all shards as one, by reference, for other tools; replaced at every commit
       job.json, job.log       who is extracting, and what it said
       verify.json             what the last verification found
       prompts.txt             a prompt a sample, as the job was given them

@@ -6,6 +6,7 @@ is computed again.
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
     lines = path.read_bytes().split(b"\n")
     torn = lines.pop()  # empty, unless the last line was not finished
     del torn
-    shards = {}
+    shards: list[Shard] = []
     for number, line in enumerate(lines, 1):
         try:
             shard = Shard(**json.loads(line))
@@ -56,8 +57,18 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
                 ) from error
             broken.append(f"line {number} is not a shard's entry: {error}")
             continue
-        shards[shard.start] = shard
-    return sorted(shards.values(), key=lambda shard: shard.start)
+        shards.append(shard)
+    return _latest(shards)
+
+
+def _latest(shards: list[Shard]) -> list[Shard]:
+    """In order of samples, without those of which a later one holds some sample: they were replaced."""
+    kept: list[Shard] = []
+    for shard in reversed(shards):
+        at = bisect.bisect_left(kept, shard.start, key=lambda other: other.stop - 1)
+        if at == len(kept) or kept[at].start >= shard.stop:
+            kept.insert(at, shard)
+    return kept
 
 
 def append_to_manifest(run: Path, shard: Shard) -> None:
