@@ -11,7 +11,7 @@ import streamlit as st
 from .. import jobs
 from ..cache.layout import run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
-from ..cache.reading import Run, open_run
+from ..cache.reading import Run
 from ..cards import default_spec
 from ..errors import HcacheError, RunBusyError
 from . import loaders, state
@@ -87,7 +87,7 @@ def pick_run(home: Path) -> Run | None:
     with st.sidebar:
         if names:
             name = state.select("Run", "run", names, default=names[0])
-            run = open_run(run_folder(home, name))
+            run = loaders.shared_run(run_folder(home, name))
             st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
         job_monitor(home, len(run) if run else 0, run.name if run else "")
     return run
