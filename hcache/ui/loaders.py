@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
 from ..cache.layout import MANIFEST, RUN_JSON
 from ..cache.reading import Run, open_run
@@ -83,7 +84,19 @@ def _signature(path: Path) -> tuple[int, ...]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def components(folder: str, samples: int, site: str, step: int) -> PCA:
+    run = open_run(folder)
+    if len(run) * run.width(site) * 4 > MEMORY:
+        return principal_components(lambda: _first(run.blocks(site, step), samples))
     return principal_components(matrix(folder, samples, site, step))
+
+
+def _first(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """Blocks of rows, up to so many rows: a run may have grown since a page was begun."""
+    for block in blocks:
+        if samples <= 0:
+            return
+        yield block[:samples]
+        samples -= len(block)
 
 
 def matrix_of(run: Run, site: str, step: int) -> np.ndarray:

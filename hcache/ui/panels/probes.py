@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from ...analysis.probes import check_labels, probe_map
@@ -33,7 +35,7 @@ def probes_panel(run: Run) -> None:
         "Run the probes",
         "probes",
         (run.name, len(run), name),
-        lambda: probe_map(lambda site, step: run.matrix(site, step), sites, steps, labels[name], FOLDS),
+        lambda: probe_map(lambda site, step: partial(run.blocks, site, step), sites, steps, labels[name], FOLDS),
     )
     if probes is None:
         return
