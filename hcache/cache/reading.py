@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from ..errors import CacheError, NotStoredError, UsageError
 from ..features import Features
 from ..pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
+from .description import read_description
 from .label_files import read_label_sets
-from .layout import IMAGE, IMAGES, LABELS, RUN_JSON, SCHEMA, SHARDS, X_0, X, home_folder, run_folder
+from .layout import IMAGE, IMAGES, LABELS, MANIFEST, RUN_JSON, SHARDS, X_0, X, home_folder, run_folder
 from .manifest import Shard, read_manifest
 
 T = TypeVar("T")
@@ -63,6 +63,18 @@ class Run:
         """``full``, ``pooled`` or ``none``; a member's is its group's."""
         self.anatomy.members(site)
         return self.spec.policy(site)
+
+    @property
+    def stored_sites(self) -> tuple[str, ...]:
+        """The sites that are stored, in full or pooled.
+
+        Raises:
+            NotStoredError: none is.
+        """
+        found = tuple(site for site in self.anatomy.sites if self.policy(site) != NONE)
+        if not found:
+            raise NotStoredError(f"run {self.name} stores no site, only x_t and pictures; extract with --store h=full")
+        return found
 
     def width(self, site: str) -> int:
         """How many numbers a sample has at a site and step, as it is stored: of a pooled site one a channel."""
@@ -277,23 +289,21 @@ def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: l
     folder = Path(path_or_name)
     if not (folder / RUN_JSON).is_file():
         folder = run_folder(home_folder(home), str(path_or_name))
-    path = folder / RUN_JSON
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] > SCHEMA:
-            raise CacheError(
-                f"{path} was written by a newer hcache (schema {data['schema']}; known: {SCHEMA}); update hcache"
-            )
-        return Run(
-            folder=folder,
-            spec=RunSpec.from_json(data["spec"]),
-            anatomy=Anatomy.from_json(data["anatomy"]),
-            timesteps=tuple(data["timesteps"]),
-            provenance=data["provenance"],
-            shards=tuple(read_manifest(folder, broken)),
+    found = read_description(folder / RUN_JSON)
+    shards = read_manifest(folder, broken)
+    if shards and shards[-1].stop > found.spec.samples:
+        raise CacheError(
+            f"{folder / MANIFEST} has samples up to {shards[-1].stop - 1}, run.json {found.spec.samples} of them; "
+            "one of the two is damaged: put it right, or remove the run"
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CacheError(f"{path} is not a run's description: {type(error).__name__} {error}") from error
+    return Run(
+        folder=folder,
+        spec=found.spec,
+        anatomy=found.anatomy,
+        timesteps=found.timesteps,
+        provenance=found.provenance,
+        shards=tuple(shards),
+    )
 
 
 def _read_labels(file: h5py.File) -> dict[tuple[str, str], np.ndarray]:

@@ -59,12 +59,16 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
 
     Errors that hcache raises on purpose are shown as they are, in one line.
     """
-    home = start_page(title)
+    home, found = start_page(title), []
     with errors_shown():
         run = pick_run(home)
         if run is None or len(run) < needs:
             wait_for(run, needs)
-        yield run
+        found.append(run)
+    if not found:
+        st.stop()  # the error stands there; another run can be chosen
+    with errors_shown():
+        yield found[0]
 
 
 @contextmanager
@@ -86,11 +90,22 @@ def pick_run(home: Path) -> Run | None:
     run = None
     with st.sidebar:
         if names:
-            name = state.select("Run", "run", names, default=names[0])
+            name = state.select("Run", "run", names, default=_first_readable(home, names))
             run = loaders.shared_run(run_folder(home, name))
             st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
         job_monitor(home, len(run) if run else 0, run.name if run else "")
     return run
+
+
+def _first_readable(home: Path, names: list[str]) -> str:
+    """The newest run that can be read; the newest, if none can."""
+    for name in names:
+        try:
+            loaders.shared_run(run_folder(home, name))
+        except HcacheError:
+            continue
+        return name
+    return names[0]
 
 
 def job_monitor(home: Path, known: int, run_name: str) -> None:

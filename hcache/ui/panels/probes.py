@@ -10,7 +10,6 @@ from ...analysis.probes import check_labels, probe_map
 from ...cache.reading import Run
 from ...errors import AnalysisError
 from ...figures.charts import probe_curves, probe_heatmaps
-from ...specs import NONE
 from .. import loaders, state
 from ..work import run_button
 
@@ -24,7 +23,7 @@ def probes_panel(run: Run) -> None:
         raise AnalysisError("this run has no labels to probe for: its model has no attribute reader")
     name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
     _, metric = check_labels(labels[name], FOLDS)
-    sites = [site for site in run.anatomy.sites if run.policy(site) != NONE]
+    sites = run.stored_sites
     steps = list(range(run.spec.steps))
     st.caption(
         f"A linear probe for **{name.replace('_', ' ')}** at {len(sites)} sites × {len(steps)} steps, "
