@@ -24,7 +24,7 @@ from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
-from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 
 
@@ -235,7 +235,7 @@ def runs(arguments: argparse.Namespace) -> Result:
     for name in run_names(home):
         try:
             found.append(run_facts(open_run(home / "runs" / name)))
-        except CacheError as error:
+        except HcacheError as error:
             print(f"hcache: {error}", file=sys.stderr)
     rows = [(f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"]) for f in found]
     text = table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
@@ -255,7 +255,11 @@ def info(arguments: argparse.Namespace) -> Result:
     lines = [(key, str(value)) for key, value in facts.items() if key != "bytes"]
     if changed := changes_in_words(run.provenance):
         lines.append(("since then", changed))
-    lines += [("bytes", format_bytes(facts["bytes"])), ("stored", store), ("device", run.provenance["device"])]
+    lines += [
+        ("bytes", format_bytes(facts["bytes"])),
+        ("stored", store),
+        ("device", run.provenance.get("device", "unknown")),
+    ]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)
 
 
