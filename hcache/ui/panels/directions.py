@@ -15,11 +15,15 @@ from ...directions.direction import Direction, Move, check_full, digest_of
 from ...directions.fitting import METHODS, MODEL, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
 from ...directions.store import list_moves, load_move, save_move
 from ...directions.supervised import both_ends
+from ...edits.kinds import DirectionRef
+from ...errors import UsageError
 from .. import loaders, state
 from ..grid import picture_grid
 from ..work import run_button
 
-NEW = "a new one"
+NEW, FROM_RECIPE = "a new one", "the recipe's"
+DROPPED = "direction of a recipe"
+"""In the session: what a dropped recipe says of a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
 QUICK = ("naive", "supervised", "random", "arithmetic")
 """Methods that are done before one would look for a bar."""
@@ -38,12 +42,14 @@ def direction_panel(run: Run) -> Chosen | None:
     """The direction to edit along, once there is one."""
     check_full(run)
     saved = [entry.name for entry in list_moves(run)]
-    wanted = state.recall("direction", NEW)
-    if wanted not in saved:
+    options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
+    if state.recall("direction", NEW) not in options:
         state.choose("direction", NEW)
-    chosen = state.select("Direction", "direction", [NEW, *saved], help="Saved directions stay with the run.")
+    chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.")
     if chosen == NEW:
         return _new(run)
+    if chosen == FROM_RECIPE:
+        return _from_recipe(run, st.session_state[DROPPED])
     move = _saved(str(run.folder), chosen, _changed(run, chosen))
     made_by = dict(move.made_by)
     st.caption(_told(made_by) + f" Digest {digest_of(move)}.")
@@ -71,6 +77,33 @@ def _new(run: Run) -> Chosen | None:
         k = state.slider("Which of them", "component", 0, len(moves) - 1, 0, help="The first is the strongest.")
     _save_form(run, moves[k], f"{label or name}-{name}" if label else name)
     return Chosen(move=moves[k], name=f"new, {name}", target=label or None)
+
+
+def use_direction(run: Run, ref: DirectionRef) -> None:
+    """Chooses a recipe's direction: the saved one of that digest, else one to be fitted again from what made it."""
+    for entry in list_moves(run):
+        if entry.digest == ref.digest:
+            state.choose("direction", entry.name)
+            return
+    st.session_state[DROPPED] = ref
+    state.choose("direction", FROM_RECIPE)
+
+
+def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
+    """A recipe's direction, fitted again; it has to come out as the very one that the recipe means."""
+    if ref.made_by.get("run") != run.name or ref.made_by.get("method") not in METHODS:
+        raise UsageError(
+            f"the recipe's direction {ref.name or ref.digest} ({ref.digest}) is not saved with this run and cannot be "
+            f"fitted again on it: it was made by {ref.made_by.get('method', 'an unknown method')} on "
+            f"{ref.made_by.get('run', 'an unknown run')}; import or save it there"
+        )
+    what = Fit.from_json(ref.made_by)
+    st.caption(_told(ref.made_by) + " Not saved here; it is fitted again.")
+    for move in _fitted(run, what, find_method(what.method)) or ():
+        if digest_of(move) == ref.digest:
+            _save_form(run, move, ref.name or ref.digest)
+            return Chosen(move=move, name=ref.name or ref.digest, target=_target(run, ref.made_by))
+    return None
 
 
 def _fitted(run: Run, what: Fit, method: Method) -> tuple[Move, ...] | None:

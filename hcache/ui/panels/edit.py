@@ -13,15 +13,16 @@ from ...cache.reading import Run
 from ...cards import find_card
 from ...directions.direction import Direction, digest_of
 from ...edits.kinds import DirectionRef, ShiftEdit
-from ...edits.recipe import Recipe, recipe_of
+from ...edits.recipe import Recipe, check_run, recipe_of
 from ...edits.renders import render_kept
 from ...edits.window import SHAPES, Window
+from ...errors import UsageError
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
 from ...readers import find_reader
 from .. import loaders, state
 from ..work import run_button
-from .directions import Chosen, profile_caption, saved_move
+from .directions import Chosen, profile_caption, saved_move, use_direction
 from .sheets import sheet_download
 
 STRENGTHS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
@@ -75,6 +76,27 @@ def strip_panel(run: Run, chosen: Chosen) -> None:
     )
     titles = [f"{name}, strength {s:+g}" for name in rows for s in STRENGTHS]
     sheet_download("Download the strip", f"{run.name}-strip.png", cells, titles, len(STRENGTHS))
+
+
+def apply_recipe(run: Run, recipe: Recipe) -> None:
+    """Sets the page up as a recipe says: sample, direction, steps, strength.
+
+    Raises:
+        UsageError: it moves nothing along a direction.
+    """
+    shifts = [edit for edit in recipe.edits if isinstance(edit, ShiftEdit)]
+    if not shifts:
+        raise UsageError("this recipe moves nothing along a direction; drop it on the Swap page")
+    check_run(recipe, run)
+    first = shifts[0]
+    use_direction(run, first.direction)
+    state.choose("sample", recipe.sample)
+    state.choose("samples", 1)
+    state.choose("window", f"{first.window.first}-{first.window.last}")
+    state.choose("shape", first.window.shape)
+    st.session_state["per-step"] = first.per_step
+    st.session_state["t-boost"] = int(recipe.t_boost or 0)
+    st.session_state["preview-strength"] = float(np.clip(first.strength, -8, 8))
 
 
 def _setup_panel(run: Run, chosen: Chosen) -> Setup:
