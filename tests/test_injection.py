@@ -356,7 +356,7 @@ class TestKinds:
         _, cells = drain(render_recipes(model, run, listed, home_of(run), moves))
         assert len({cell.recipe.pixels for cell in cells}) == len(cells)
         for cell in cells:
-            _, again = drain(render_again(model, run, cell.recipe, home_of(run), moves))
+            _, (again,) = drain(render_again(model, run, [cell.recipe], home_of(run), moves))
             np.testing.assert_array_equal(again.picture, cell.picture, err_msg=str(cell.recipe.edits))
 
     def test_both_branches_are_given_their_own(self, runs):

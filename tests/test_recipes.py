@@ -2,79 +2,24 @@
 
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recipe_kinds import KINDS
 from tiny import drain
 
-from hcache.cache.layout import RENDERS
-from hcache.cache.pngs import png_bytes, read_picture, read_recipe
-from hcache.directions.direction import digest_of, random_direction, spread
-from hcache.directions.fitting import Fit
+from hcache.cache.pngs import read_picture, read_recipe
+from hcache.directions.direction import digest_of
 from hcache.directions.store import save_move
 from hcache.edits.mask import Mask
 from hcache.edits.recall import reference_to
-from hcache.edits.recipe import DonorRef, FreeUEdit, Place, Recipe, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.edits.recipe import DonorRef, FreeUEdit, Place, Recipe, recipe_of
 from hcache.edits.render import ROWS, render_again, render_recipes
-from hcache.edits.renders import find_render, render_kept, trim
-from hcache.edits.sheet import Box, Cell, read_cells, sheet_text
+from hcache.edits.sheet import read_cells
 from hcache.edits.swaps import home_of
-from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
-from hcache.figures.pictures import contact_sheet
-
-ALWAYS = Window(first=0, last=3)
-MASK = Mask(rectangle=(0.1, 0.2, 0.7, 0.9))
-
-
-@pytest.fixture(scope="module")
-def direction(tiny_run):
-    made_by = Fit(method="random", run=tiny_run.name).to_json()
-    found = random_direction(spread(tiny_run), 0, tiny_run.spec.model, tiny_run.timesteps)
-    return dataclasses.replace(found, made_by=made_by)
-
-
-@pytest.fixture(scope="module")
-def recipes(tiny_run, direction):
-    """One of every kind, with windows, shapes and masks, from several samples."""
-    donor, ref = DonorRef(run=tiny_run.name, sample=3), reference_to(direction, "noise")
-    late, swap = Window(first=2, last=3), SwapEdit(sites=("skip.2",), donor=donor, alpha=1.0, window=ALWAYS)
-    shift = ShiftEdit(direction=ref, strength=2.0, window=ALWAYS)
-    edits = {
-        "nothing": [],
-        "shift": [shift],
-        "shift, strength 0": [dataclasses.replace(shift, strength=0)],
-        "shift, per step, masked": [dataclasses.replace(shift, per_step=True, mask=MASK)],
-        "swap": [swap],
-        "swap late, falling": [dataclasses.replace(swap, sites=("h", "skip.1.1"), alpha=0.5,
-                                                   window=Window(first=1, last=3, shape="falling"))],
-        "slerp": [SlerpEdit(donor=donor, window=late)],
-        "slerp, rising, masked": [SlerpEdit(donor=donor, gamma=0.9, mask=MASK,
-                                            window=Window(first=0, last=2, shape="rising"))],
-        "all": [shift, swap, SlerpEdit(donor=donor, window=late)],
-    }  # fmt: skip
-    found = {name: recipe_of(tiny_run, 5 + i % 3, list_) for i, (name, list_) in enumerate(edits.items())}
-    found["asymmetric"] = dataclasses.replace(found["shift"], asymmetric=True)
-    found["boosted"] = dataclasses.replace(found["swap late, falling"], t_boost=600)
-    found["asymmetric, boosted"] = dataclasses.replace(found["all"], asymmetric=True, t_boost=300)
-    return found
-
-
-@pytest.fixture(scope="module")
-def cells(tiny_model, tiny_run, recipes, direction):
-    shares, found = drain(
-        render_recipes(tiny_model, tiny_run, list(recipes.values()), home_of(tiny_run),
-                       {digest_of(direction): direction})
-    )  # fmt: skip
-    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
-    return dict(zip(recipes, found, strict=True))
-
-
-KINDS = ("nothing", "shift", "shift, strength 0", "shift, per step, masked", "swap", "swap late, falling", "slerp",
-         "slerp, rising, masked", "all", "asymmetric", "boosted", "asymmetric, boosted")  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,7 +27,7 @@ def test_a_recipe_gives_its_picture_again_bit_for_bit(tiny_model, tiny_run, cell
     """Alone, from the text in its PNG; the direction is fitted again."""
     data = cells[kind].png
     (cell,) = read_cells(read_recipe(data))
-    _, again = drain(render_again(tiny_model, tiny_run, cell.recipe, home_of(tiny_run)))
+    _, (again,) = drain(render_again(tiny_model, tiny_run, [cell.recipe], home_of(tiny_run)))
     np.testing.assert_array_equal(again.picture, cells[kind].picture)
     np.testing.assert_array_equal(read_picture(data), cells[kind].picture)
     assert again.recipe == cell.recipe == cells[kind].recipe
@@ -94,7 +39,7 @@ def test_more_recipes_than_a_batch_takes_go_into_several(tiny_model, tiny_run, r
     _, found = drain(render_recipes(tiny_model, tiny_run, many, home_of(tiny_run)))
     assert {cell.recipe.place.rows for cell in found} == {ROWS, 3}
     assert {cell.recipe.place.first for cell in found} == {1}, "from the first edited step"
-    _, again = drain(render_again(tiny_model, tiny_run, found[-1].recipe, home_of(tiny_run)))
+    _, (again,) = drain(render_again(tiny_model, tiny_run, [found[-1].recipe], home_of(tiny_run)))
     np.testing.assert_array_equal(again.picture, found[-1].picture)
 
 
@@ -166,7 +111,7 @@ class TestDirections:
         recipe = cells["shift"].recipe
         edit = dataclasses.replace(recipe.edits[0], direction=reference_to(made_elsewhere, "noise"))
         recipe = dataclasses.replace(recipe, edits=[edit])
-        _, again = drain(render_again(tiny_model, copied_run, recipe, home_of(copied_run)))
+        _, (again,) = drain(render_again(tiny_model, copied_run, [recipe], home_of(copied_run)))
         np.testing.assert_array_equal(again.picture, cells["shift"].picture)
 
     @pytest.mark.parametrize(
@@ -185,7 +130,8 @@ class TestDirections:
         changes = {"digest": "f" * 12, **changes}
         edit = dataclasses.replace(recipe.edits[0], direction=dataclasses.replace(recipe.edits[0].direction, **changes))
         with pytest.raises(UsageError, match=message):
-            drain(render_again(tiny_model, tiny_run, dataclasses.replace(recipe, edits=[edit]), home_of(tiny_run)))
+            recipe = dataclasses.replace(recipe, edits=[edit])
+            drain(render_again(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
 
     def test_one_of_other_steps_is_refused_unless_it_is_to_be_resampled(self, tiny_model, tiny_run, direction, recipes):
         half = direction.resampled(tiny_run.timesteps[::2])
@@ -204,117 +150,6 @@ class TestDirections:
         with pytest.raises(AnalysisError, match="fitted on another model"):
             drain(render_recipes(tiny_model, tiny_run, [recipes["shift"]], home_of(tiny_run),
                                  {digest_of(direction): other}))  # fmt: skip
-
-
-class Counted:
-    """A model that counts how often its U-Net is run."""
-
-    def __init__(self, model):
-        self.model, self.calls, self.loads = model, 0, 0
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-    def __call__(self):
-        self.loads += 1
-        return self
-
-    def encode(self, *arguments):
-        self.calls += 1
-        return self.model.encode(*arguments)
-
-
-class TestRenders:
-    @pytest.fixture
-    def listed(self, copied_run, recipes):
-        return [recipe_of(copied_run, sample, recipes["nothing"].edits, t_boost=1000) for sample in (3, 4, 3)]
-
-    def test_what_was_rendered_is_not_rendered_again(self, tiny_model, copied_run, listed):
-        model = Counted(tiny_model)
-        _, first = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
-        assert (model.loads, model.calls) == (1, copied_run.spec.steps)
-        assert first[0] is first[2] and first[0].recipe.place.rows == 2, "one and the same is rendered once"
-        _, again = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
-        assert (model.loads, model.calls) == (1, copied_run.spec.steps), "not even loaded"
-        for a, b in zip(first, again, strict=True):
-            np.testing.assert_array_equal(a.picture, b.picture)
-            assert a.recipe == b.recipe, "with the place in which it was rendered"
-        more = [*listed, recipe_of(copied_run, 5, t_boost=1000)]
-        _, cells = drain(render_kept(model, copied_run, more, home_of(copied_run)))
-        assert model.loads == 2 and cells[3].recipe.place.rows == 1, "the missing one alone"
-
-    @pytest.mark.parametrize("how", ["cut off", "other pixels", "another's", "no recipe", "empty"])
-    def test_a_damaged_cell_is_rendered_again(self, tiny_model, copied_run, listed, how):
-        model = Counted(tiny_model)
-        _, (cell, other, _) = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
-        path = copied_run.folder / RENDERS / f"{cell.recipe.digest}.png"
-        spoilt = {
-            "cut off": cell.png[:-40],
-            "other pixels": png_bytes(cell.picture[::-1], cell.recipe.to_text()),
-            "another's": other.png,
-            "no recipe": png_bytes(cell.picture),
-            "empty": b"",
-        }
-        path.write_bytes(spoilt[how])
-        assert find_render(copied_run, listed[0]) is None
-        _, again = drain(render_kept(model, copied_run, listed[:1], home_of(copied_run)))
-        assert model.loads == 2 and path.read_bytes() == again[0].png
-
-    def test_they_are_bounded_and_the_least_recently_used_go_first(self, tiny_model, copied_run):
-        listed = [recipe_of(copied_run, sample, t_boost=1000) for sample in range(6)]
-        _, cells = drain(render_kept(lambda: tiny_model, copied_run, listed, home_of(copied_run)))
-        paths = [copied_run.folder / RENDERS / f"{recipe.digest}.png" for recipe in listed]
-        for age, path in enumerate(paths):
-            os.utime(path, (1000 + age, 1000 + age))
-        assert find_render(copied_run, listed[0]) is not None, "used just now"
-        trim(copied_run, sum(path.stat().st_size for path in paths[3:]))
-        kept = [path.exists() for path in paths]
-        assert kept[0] and not kept[1] and not kept[2] and kept[5]
-        assert not [p for p in (copied_run.folder / RENDERS).iterdir() if p.suffix != ".png"]
-
-    def test_nothing_can_be_kept_where_nothing_can_be_written(self, tiny_model, copied_run, listed):
-        (copied_run.folder / RENDERS).write_text("in the way")
-        _, cells = drain(render_kept(lambda: tiny_model, copied_run, listed, home_of(copied_run)))
-        assert len(cells) == 3
-
-
-class TestSheets:
-    def test_each_cell_of_a_sheet_carries_its_own_recipe(self, cells):
-        pictures = np.stack([cell.picture for cell in cells.values()])
-        sheet, boxes = contact_sheet(pictures, 5)
-        listed = [Cell(recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name)
-                  for (name, c), b in zip(cells.items(), boxes, strict=True)]  # fmt: skip
-        data = png_bytes(sheet, sheet_text(listed))
-        found, pixels = read_cells(read_recipe(data)), read_picture(data)
-        assert list(found) == listed
-        for cell, picture in zip(found, pictures, strict=True):
-            b = cell.box
-            np.testing.assert_array_equal(pixels[b.top : b.top + b.height, b.left : b.left + b.width], picture)
-
-    @pytest.mark.parametrize(
-        ("data", "message"),
-        [
-            (png_bytes(np.zeros((4, 4, 3), np.uint8)), "carries no recipe"),
-            (b"", "not a PNG"),
-            (b"\xff\xd8\xff\xe0" + bytes(100), "not a PNG"),
-            (png_bytes(np.zeros((4, 4, 3), np.uint8), "x" * 5000)[:300], "not a PNG"),
-        ],
-    )
-    def test_a_picture_without_a_recipe_says_so(self, data, message):
-        with pytest.raises(UsageError, match=message):
-            read_recipe(data)
-
-    def test_a_picture_carries_so_much_and_no_more(self, monkeypatch):
-        monkeypatch.setattr("hcache.cache.pngs.MOST_TEXT", 1000)
-        picture = np.zeros((4, 4, 3), np.uint8)
-        assert read_recipe(png_bytes(picture, "ü" * 500)) == "ü" * 500
-        with pytest.raises(UsageError, match="fewer cells"):
-            png_bytes(picture, "ü" * 501)
-        monkeypatch.setattr("hcache.cache.pngs.MOST_TEXT", 2000)
-        data = png_bytes(picture, "ü" * 501)
-        monkeypatch.setattr("hcache.cache.pngs.MOST_TEXT", 1000)
-        with pytest.raises(UsageError, match="larger than 1000"):
-            read_recipe(data)
 
 
 @pytest.fixture(scope="module")

@@ -268,7 +268,7 @@ def run_facts(run: Run) -> dict[str, Any]:
 def verify(arguments: argparse.Namespace) -> Result:
     """Checks a run, and with ``--rerun N`` computes N of its samples again."""
     folder = run_folder(home_folder(arguments.home), arguments.run_name)
-    report = _drive(verify_run(folder), f"verifying {folder.name}")
+    report = with_bar(verify_run(folder), f"verifying {folder.name}")
     if arguments.rerun:
         report = replace(report, rerun=_rerun(open_run(folder, broken=[]), report, arguments.rerun, arguments.device))
         keep_report(folder, report)
@@ -281,13 +281,13 @@ def repair(arguments: argparse.Namespace) -> Result:
     """Sets bad shards aside and extracts their samples again."""
     home = home_folder(arguments.home)
     folder = run_folder(home, arguments.run_name)
-    report = _drive(verify_run(folder), f"verifying {folder.name}")
+    report = with_bar(verify_run(folder), f"verifying {folder.name}")
     moved = set_aside(folder, report) if report.faults else []
     run = open_run(folder)
     if not run.complete:
         check_weights(run.spec)
         run_job(run.spec, home, arguments.device)
-    again = _drive(verify_run(folder), "verifying again")
+    again = with_bar(verify_run(folder), "verifying again")
     text = f"{len(report.faults)} faults found, {len(moved)} shards set aside and made again\n{again.in_words()}"
     data = {"faults": report.to_json()["faults"], "set_aside": [str(path) for path in moved],
             "report": again.to_json()}  # fmt: skip
@@ -327,10 +327,10 @@ def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Diffe
     check_weights(run.spec)
     model = load_model(run.spec.model, device, run.spec.dtype)
     check_revision(model, run)
-    return _drive(rerun(model, run, chosen), "computing again")
+    return with_bar(rerun(model, run, chosen), "computing again")
 
 
-def _drive(work: Generator[float, None, Any], text: str) -> Any:
+def with_bar(work: Generator[float, None, Any], text: str) -> Any:
     """Runs a piece of work to its end under a bar."""
     with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
         while True:

@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, cancel."""
+repair, cancel, render."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
 from . import commands
+from .render import add_render
 
 MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
 
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "verify":
             child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
     _add_exchange(command)
+    add_render(command)
     return parser
 
 
