@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from .cache.files import write_json
-from .cache.index import write_index
+from .cache.index import IndexWriter, index_is_behind
 from .cache.layout import HOLDER_JSON, IMAGES, INDEX, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
 from .cache.manifest import Shard, missing_ranges, read_manifest
 from .cache.plan import Plan, format_bytes, make_plan, preview_shape
@@ -104,22 +104,32 @@ def _extract_locked(
 ) -> Run:
     spec = _describe_run(model, spec, folder)
     _sweep(folder)
-    todo = missing_ranges(_whole_shards(folder), spec.samples, spec.batch)
+    whole = _whole_shards(folder)
+    todo = missing_ranges(whole, spec.samples, spec.batch)
     done = spec.samples - sum(stop_ - start for start, stop_ in todo)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
-    try:
-        for start, end in todo:
-            passes = 2 if spec.images else 1
-            batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
-            _extract_shard(model, spec, folder, start, end, batch, report, stop)
-            done += end - start
-    except Interrupted:
-        write_index(open_run(folder))
-        raise
-    if todo or not (folder / INDEX).exists():
-        write_index(open_run(folder))
+    if todo or index_is_behind(folder, spec.seed, whole):
+        index = IndexWriter(folder, spec.seed, whole)
+        try:
+            for start, end in todo:
+                passes = 2 if spec.images else 1
+                batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
+                index.add(_extract_shard(model, spec, folder, start, end, batch, report, stop))
+                _write_index(index, folder)
+                done += end - start
+        except Interrupted:
+            _write_index(index, folder, durable=True)
+            raise
+        _write_index(index, folder, durable=True)
     report(Progress(done=done, total=spec.samples))
     return open_run(folder)
+
+
+def _write_index(index: IndexWriter, folder: Path, durable: bool = False) -> None:
+    try:
+        index.write(durable)
+    except (OSError, RuntimeError) as error:
+        raise explain_write_error(error, folder) from error
 
 
 def _extract_shard(
@@ -131,7 +141,7 @@ def _extract_shard(
     progress: Progress,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
-) -> None:
+) -> Shard:
     seeds = [spec.seed + i for i in range(start, end)]
     timesteps = np.array(schedule_of(model, spec.steps).timesteps)
     conditioning = spec.conditioning.rows(range(start, end))
@@ -158,7 +168,7 @@ def _extract_shard(
                 writer.write_labels("inversion", {"reconstruction_error": reconstruction_error(originals, images)})
             if model.card.reader:
                 writer.write_labels(model.card.reader, find_reader(model.card.reader)(images))
-            writer.commit()
+            return writer.commit()
     except HcacheError:
         raise
     except OSError as error:
@@ -256,6 +266,7 @@ def _sweep(folder: Path) -> None:
     """Removes what an extraction that was killed left half written."""
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
         path.unlink()
+    (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)
 
 
 def _whole_shards(folder: Path) -> list[Shard]:

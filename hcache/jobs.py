@@ -43,6 +43,15 @@ class Job:
     work_at_start: float = 0.0
     message: str = ""
 
+    def check(self) -> None:
+        """Makes sure that a job that was read from a file can be reckoned with."""
+        counts = (self.pid, self.done, self.total)
+        numbers = (self.process_started, self.begun, self.updated, self.work, self.work_at_start)
+        fine = all(isinstance(text, str) for text in (self.run, self.state, self.message))
+        fine = fine and all(type(count) is int and 0 <= count < 2**31 for count in counts)
+        if not fine or not all(type(n) in (int, float) and abs(n) < 1e12 for n in numbers):
+            raise ValueError(f"not a job: {self}")
+
     @property
     def live(self) -> bool:
         return self.state in LIVE
@@ -107,7 +116,8 @@ def read_job(folder: Path) -> Job | None:
     """The job of a run, its state put right by whether the process lives; None if there never was one."""
     try:
         job = Job(**json.loads((folder / JOB_JSON).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        job.check()
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     if job.live and not is_alive(job.pid, job.process_started):
         if job.state == STARTING and job.message == CANCELLED:

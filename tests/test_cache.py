@@ -169,6 +169,15 @@ def test_a_line_that_is_no_shard_is_an_error_with_its_number(tmp_path, line):
         read_manifest(tmp_path)
 
 
+def test_a_shard_takes_the_place_of_those_it_overlaps(tmp_path):
+    """Two shards that were lost may be made again as two others."""
+    for entry in shards((0, 5), (5, 7), (7, 12), (12, 15), (5, 10)):
+        append_to_manifest(tmp_path, entry)
+    assert [(shard.start, shard.stop) for shard in read_manifest(tmp_path)] == [(0, 5), (5, 10), (12, 15)]
+    append_to_manifest(tmp_path, *shards((10, 12)))
+    assert [shard.stop for shard in read_manifest(tmp_path)] == [5, 10, 12, 15]
+
+
 def test_missing_ranges_cover_what_is_missing_once_in_batches():
     rng = random.Random(0)
     for _ in range(500):

@@ -17,7 +17,8 @@ from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
-            "verify", "repair", "labels-import", "labels-export", "export", "render")  # fmt: skip
+            "verify", "repair", "labels-import", "labels-export", "export", "render", "direction")  # fmt: skip
+OF_DIRECTION = ("fit", "list", "show", "import")
 
 
 def out_of(capsys, *argv):
@@ -108,7 +109,8 @@ def test_a_run_that_is_not_complete_says_so(capsys, copied_run, tmp_path):
 
 
 def test_every_command_is_listed_and_explained(capsys):
-    for argv in (["--help"], *([command, "--help"] for command in COMMANDS)):
+    nested = [["direction", command] for command in OF_DIRECTION]
+    for argv in (["--help"], *([*command, "--help"] for command in [*([c] for c in COMMANDS[:-1]), *nested])):
         with pytest.raises(SystemExit) as ended:
             main(argv)
         assert ended.value.code == 0

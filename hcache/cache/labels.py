@@ -9,8 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import UsageError, did_you_mean
 from .files import commit_file
@@ -28,7 +31,7 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
     """
     try:
         text = source.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{source} cannot be read as text: {error}") from error
     columns = parse_labels(text, str(source), {int(s): int(s) for s in run.sample_ids},
                            {run.seed(int(s)): int(s) for s in run.sample_ids})  # fmt: skip
@@ -73,3 +76,26 @@ def export_labels(run: Run, label_set: str | None = None) -> str:
         cells = ["" if math.isnan(v[row]) else f"{v[row]:.9g}" for v in columns.values()]
         writer.writerow([int(sample), run.seed(int(sample)), *cells])
     return out.getvalue()
+
+
+def named_labels(run: Run) -> dict[str, np.ndarray]:
+    """All labels of a run by name (n,); by ``set/name`` where several sets have one of that name."""
+    sets = run.labels
+    often = Counter(name for labels in sets.values() for name in labels)
+    return {
+        name if often[name] == 1 else f"{label_set}/{name}": values
+        for label_set, labels in sets.items()
+        for name, values in labels.items()
+    }
+
+
+def find_label(run: Run, name: str) -> np.ndarray:
+    """A label's values (n,), by its name or ``set/name``.
+
+    Raises:
+        UsageError: there is none; the nearest are named.
+    """
+    labels = named_labels(run)
+    if name not in labels:
+        raise UsageError(f"no label {name!r} in {run.name}{did_you_mean(name, labels)}; there are {', '.join(labels)}")
+    return labels[name]

@@ -24,7 +24,7 @@ from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
-from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 
 
@@ -235,7 +235,7 @@ def runs(arguments: argparse.Namespace) -> Result:
     for name in run_names(home):
         try:
             found.append(run_facts(open_run(home / "runs" / name)))
-        except CacheError as error:
+        except HcacheError as error:
             print(f"hcache: {error}", file=sys.stderr)
     rows = [(f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"]) for f in found]
     text = table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
@@ -255,7 +255,11 @@ def info(arguments: argparse.Namespace) -> Result:
     lines = [(key, str(value)) for key, value in facts.items() if key != "bytes"]
     if changed := changes_in_words(run.provenance):
         lines.append(("since then", changed))
-    lines += [("bytes", format_bytes(facts["bytes"])), ("stored", store), ("device", run.provenance["device"])]
+    lines += [
+        ("bytes", format_bytes(facts["bytes"])),
+        ("stored", store),
+        ("device", run.provenance.get("device", "unknown")),
+    ]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)
 
 
@@ -268,7 +272,7 @@ def run_facts(run: Run) -> dict[str, Any]:
 def verify(arguments: argparse.Namespace) -> Result:
     """Checks a run, and with ``--rerun N`` computes N of its samples again."""
     folder = run_folder(home_folder(arguments.home), arguments.run_name)
-    report = with_bar(verify_run(folder), f"verifying {folder.name}")
+    report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
     if arguments.rerun:
         report = replace(report, rerun=_rerun(open_run(folder, broken=[]), report, arguments.rerun, arguments.device))
         keep_report(folder, report)
@@ -281,13 +285,13 @@ def repair(arguments: argparse.Namespace) -> Result:
     """Sets bad shards aside and extracts their samples again."""
     home = home_folder(arguments.home)
     folder = run_folder(home, arguments.run_name)
-    report = with_bar(verify_run(folder), f"verifying {folder.name}")
+    report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
     moved = set_aside(folder, report) if report.faults else []
     run = open_run(folder)
     if not run.complete:
         check_weights(run.spec)
         run_job(run.spec, home, arguments.device)
-    again = with_bar(verify_run(folder), "verifying again")
+    again = drive_with_bar(verify_run(folder), "verifying again")
     text = f"{len(report.faults)} faults found, {len(moved)} shards set aside and made again\n{again.in_words()}"
     data = {"faults": report.to_json()["faults"], "set_aside": [str(path) for path in moved],
             "report": again.to_json()}  # fmt: skip
@@ -327,10 +331,10 @@ def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Diffe
     check_weights(run.spec)
     model = load_model(run.spec.model, device, run.spec.dtype)
     check_revision(model, run)
-    return with_bar(rerun(model, run, chosen), "computing again")
+    return drive_with_bar(rerun(model, run, chosen), "computing again")
 
 
-def with_bar(work: Generator[float, None, Any], text: str) -> Any:
+def drive_with_bar(work: Generator[float, None, Any], text: str) -> Any:
     """Runs a piece of work to its end under a bar."""
     with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
         while True:

@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, cancel, render."""
+repair, labels, export, direction, render, cancel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
 from . import commands
+from .directions import add_direction
 from .render import add_render
 
 MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
@@ -30,8 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Any, text: str, home: bool = True) -> argparse.ArgumentParser:
-        child = sub.add_parser(name, help=text, description=text)
+    def command(name: str, run: Any, text: str, home: bool = True, under: Any = sub) -> argparse.ArgumentParser:
+        child = under.add_parser(name, help=text, description=text)
         child.set_defaults(run=run)
         child.add_argument("--json", action="store_true", help="print JSON instead of text")
         if home:
@@ -77,6 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
             child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
     _add_exchange(command)
     add_render(command)
+    text = "Fit, list, show and import directions in h-space."
+    of_direction = sub.add_parser("direction", help=text, description=text)
+    under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_direction(partial(command, under=under))
     return parser
 
 

@@ -17,7 +17,7 @@ from ..cards import check_weights
 from ..edits.rendered import Rendered
 from ..edits.sheet import Cell, read_cells
 from ..errors import UnknownRunError, UsageError
-from .commands import Result, with_bar
+from .commands import Result, drive_with_bar
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -56,7 +56,7 @@ def render(arguments: argparse.Namespace) -> Result:
     for name in dict.fromkeys(source.cells[k].recipe.run for k in chosen):
         numbers = [k for k in chosen if source.cells[k].recipe.run == name]
         recipes = [source.cells[k].recipe for k in numbers]
-        found = with_bar(_render(_run(home, name), recipes, home, arguments.device), f"rendering {name}")
+        found = drive_with_bar(_render(_run(home, name), recipes, home, arguments.device), f"rendering {name}")
         again |= dict(zip(numbers, found, strict=True))
     written = _write(again, arguments.out, single)
     facts = [_compare(k, source.cells[k], again[k], source.picture) | written.get(k, {}) for k in chosen]

@@ -145,14 +145,15 @@ def in_units(
     made_by: Mapping[str, Any],
     model: str = "",
     timesteps: tuple[float, ...] = (),
+    least: float = 0.0,
 ) -> Direction:
     """Any Δh (step, c, h, w) as a direction of unit length.
 
     Raises:
-        AnalysisError: it is zero everywhere, or not finite.
+        AnalysisError: it is zero everywhere (no longer than ``least``, in σ), or not finite.
     """
     length = float(np.sqrt(np.square(in_sigmas(delta, sigma).astype(np.float64)).mean()))
-    if not np.isfinite(length) or length == 0:
+    if not np.isfinite(length) or length <= least:
         raise AnalysisError("this direction has no length: the two groups have the same mean h; choose other samples")
     return Direction(
         delta=(delta / length).astype(np.float32),
@@ -161,6 +162,10 @@ def in_units(
         model=model,
         timesteps=tuple(timesteps),
     )
+
+
+ROUNDING = 1e-5
+"""In σ: a difference of means no longer than that is what rounding leaves of none."""
 
 
 def spread(run: Run) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError
-from .direction import Direction, check_full, in_units
+from .direction import ROUNDING, Direction, check_full, in_units
 from .fitting import POSITIVES, Fit, Fitting, Method
 
 
@@ -42,7 +42,7 @@ def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
         delta.append((h[rows].mean(0) - h.mean(0)).reshape(run.anatomy.h))
         sigma.append(h.std(0).reshape(run.anatomy.h))
     made_by = {"method": "naive", "run": run.name, "positives": [int(run.sample_ids[row]) for row in rows]}
-    return in_units(np.stack(delta), np.stack(sigma), made_by, run.spec.model, run.timesteps)
+    return in_units(np.stack(delta), np.stack(sigma), made_by, run.spec.model, run.timesteps, ROUNDING)
 
 
 def top_samples(run: Run, values: np.ndarray, count: int, highest: bool = True) -> list[int]:

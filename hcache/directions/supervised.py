@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError
-from .direction import Direction, check_full, in_units, spread
+from .direction import ROUNDING, Direction, check_full, in_units, spread
 from .fitting import NEGATIVES, POSITIVES, Fit, Fitting, Method
 from .naive import top_samples
 
@@ -47,7 +47,12 @@ def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence
         h = run.matrix("h", step)
         delta.append((h[rows[0]].mean(0) - h[rows[1]].mean(0)).reshape(run.anatomy.h))
     fit = Fit(method="supervised", run=run.name, positives=tuple(positives), negatives=tuple(negatives))
-    return in_units(np.stack(delta), spread(run), fit.to_json(), run.spec.model, run.timesteps)
+    return in_units(np.stack(delta), spread(run), fit.to_json(), run.spec.model, run.timesteps, ROUNDING)
+
+
+def both_ends(run: Run, values: np.ndarray, count: int, highest: bool = True) -> tuple[list[int], list[int]]:
+    """``count`` samples from one end of a label's values (n,), and as many from the other."""
+    return top_samples(run, values, count, highest), top_samples(run, values, count, not highest)
 
 
 def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:

@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..cache.reading import Run
 from ..directions.direction import Move
+from ..directions.pullback import PixelMove
+from ..errors import UsageError
 from ..models.model import Model
-from ..sampling.loop import Edit
+from ..sampling.loop import Edit, Nudge
 from .compose import Chain, Masked
 from .donors import find_donor
 from .recall import fitted_to, recall_move
-from .recipe import AnyEdit, DonorRef, FreeUEdit, ShiftEdit, SlerpEdit
+from .recipe import AnyEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit
 from .shift import Shift
 from .slerp import Slerp
 from .swap import Donor, Swap
@@ -42,7 +46,33 @@ class Binder:
         bound = [self._masked(edit) for edit in edits if not isinstance(edit, FreeUEdit)]
         return bound[0] if len(bound) == 1 else Chain(bound)
 
+    def nudge(self, recipes: Sequence[Recipe]) -> Nudge | None:
+        """What a batch's edits do to x_t itself, row by row; None if nothing."""
+        moved: dict[int, list[tuple[int, PixelMove, float]]] = {}
+        for row, recipe in enumerate(recipes):
+            for edit in recipe.edits:
+                move = self._move(edit) if isinstance(edit, ShiftEdit) else None
+                if isinstance(move, PixelMove):
+                    weight = edit.window.weight(move.index)
+                    moved.setdefault(move.index, []).append((row, move, weight * edit.strength))
+        if not moved:
+            return None
+
+        def nudge(x: torch.Tensor, index: int) -> torch.Tensor:
+            if index not in moved:
+                return x
+            nudged = x.clone()  # which keeps its layout in memory, on which rounding depends
+            for row, move, strength in moved[index]:
+                nudged[row : row + 1] = move.moved(nudged[row : row + 1], torch.tensor([strength]))
+            return nudged
+
+        return nudge
+
     def _masked(self, edit: AnyEdit) -> Edit:
+        if isinstance(edit, ShiftEdit) and isinstance(self._move(edit), PixelMove):
+            if edit.mask is not None:
+                raise UsageError("a direction in x_t takes no mask; fit it with a region instead")
+            return lambda features, _: features  # it has acted on x_t already
         bound = self._bind(edit)
         return bound if edit.mask is None else Masked(bound, edit.mask)
 
@@ -61,13 +91,16 @@ class Binder:
         return self._donors[ref]
 
     def _mover(self, edit: ShiftEdit) -> _Bound:
-        digest = edit.direction.digest
-        key = (digest, edit.per_step, edit.resample)
+        key = (edit.direction.digest, edit.per_step, edit.resample)
         if key not in self._movers:
-            if digest not in self.moves:
-                self.moves[digest] = recall_move(edit.direction, self.run, self.model, self.home)
-            self._movers[key] = _Bound(fitted_to(self.moves[digest], edit, self.run).bind(self.model))
+            self._movers[key] = _Bound(self._move(edit).bind(self.model))
         return self._movers[key]
+
+    def _move(self, edit: ShiftEdit) -> Move:
+        digest = edit.direction.digest
+        if digest not in self.moves:
+            self.moves[digest] = recall_move(edit.direction, self.run, self.model, self.home)
+        return fitted_to(self.moves[digest], edit, self.run)
 
 
 class _Bound:

@@ -179,8 +179,8 @@ def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Genera
     x = torch.cat([cached_x(bind.model, run, sample, first) for sample in samples])
     steps = denoise(
         with_freeu(bind.model, head.freeu), [run.seed(sample) for sample in samples], spec.steps,
-        [1.0 if boost else spec.eta for boost in boosted], edit, conditioning=spec.conditioning.rows(samples),
-        asymmetric=head.asymmetric, x_t=x, start=first,
+        [1.0 if boost else spec.eta for boost in boosted], edit, nudge=bind.nudge(recipes),
+        conditioning=spec.conditioning.rows(samples), asymmetric=head.asymmetric, x_t=x, start=first,
     )  # fmt: skip
     for step in steps:
         x = step.x_next

@@ -72,6 +72,14 @@ def decode(unet: UNet, features: Features, t: torch.Tensor | float, condition: C
     return x
 
 
+def time_embedding(unet: UNet, n: int, t: torch.Tensor | float, device: torch.device) -> torch.Tensor:
+    """The U-Net's own embedding of time alone (n, d), before classes or anything else is added to it."""
+    if isinstance(unet, UNet2DModel):
+        return unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(unet.dtype))
+    like = torch.empty((n, 0), device=device, dtype=unet.dtype)
+    return unet.time_embedding(unet.get_time_embed(sample=like, timestep=t))
+
+
 def _embed(
     unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -86,7 +94,7 @@ def _embed(
     if condition.text is None:
         raise ModelError("this model is text-conditional: give prompts")
     like = torch.empty((n, 0), device=device, dtype=unet.dtype)
-    emb = unet.time_embedding(unet.get_time_embed(sample=like, timestep=t))
+    emb = time_embedding(unet, n, t, device)
     classes = unet.get_class_embed(sample=like, class_labels=condition.class_labels)
     if classes is not None:
         emb = torch.cat([emb, classes], dim=-1) if unet.config.class_embeddings_concat else emb + classes
@@ -101,7 +109,7 @@ def _embed(
 def _embed_plain(
     unet: UNet2DModel, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
 ) -> torch.Tensor:
-    emb = unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(unet.dtype))
+    emb = time_embedding(unet, n, t, device)
     if unet.class_embedding is None:
         return emb
     labels = condition.class_labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class Edit(Protocol):
     def __call__(self, features: Features, moment: Moment) -> Features: ...
 
 
+Nudge = Callable[[torch.Tensor, int], torch.Tensor]
+"""x_t (n, c, h, w) and the index of the step -> x_t to take it from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One denoising step of a batch of n.
@@ -61,6 +65,7 @@ def denoise(
     eta: float | Sequence[float] = 0.0,
     edit: Edit | None = None,
     *,
+    nudge: Nudge | None = None,
     conditioning: Conditioning = UNCONDITIONED,
     asymmetric: bool = False,
     x_t: torch.Tensor | None = None,
@@ -75,6 +80,7 @@ def denoise(
         steps: Length of the whole schedule, S.
         eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one for all steps, or one a step.
         edit: Changes the features of every step before they are decoded.
+        nudge: Changes x_t itself before every step.
         conditioning: Prompts or classes, one for all or one a sample, and guidance.
         asymmetric: The edited prediction enters P_t only, D_t keeps the unedited one (Asyrp: "Diffusion Models
             already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022, https://arxiv.org/abs/2210.10960).
@@ -93,6 +99,7 @@ def denoise(
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
+            x = x if nudge is None else nudge(x, index)
             features, eps, x_0 = _predict(model, schedule, guided, x, index, edit, asymmetric)
             noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
             x_next = schedule.advance(x_0, eps, index, etas[index], noise)

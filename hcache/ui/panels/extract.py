@@ -19,7 +19,7 @@ from ...errors import HcacheError, UsageError
 from ...pictures import Picture, prepare_picture
 from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
-from ..frame import PENDING, describe_job, format_seconds
+from ..frame import PENDING, describe_job, errors_shown, format_seconds
 
 OTHER = "another folder or hub id …"
 
@@ -187,7 +187,8 @@ def _jobs_table(home: Path) -> None:
         if job.live:
             text.progress(min(1.0, job.work / max(1, job.total)), text=describe_job(job))
             if button.button("Cancel", key=f"cancel-{job.run}", width="stretch"):
-                jobs.cancel(home / "runs" / job.run)
+                with errors_shown():  # it may have ended meanwhile
+                    jobs.cancel(home / "runs" / job.run)
         else:
             message = f": {job.message}" if job.message else ""
             text.markdown(f"`{job.run}` {job.state}{message}")

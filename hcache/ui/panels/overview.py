@@ -33,8 +33,10 @@ def introduction_panel() -> None:
 
 def runs_panel(home: Path) -> None:
     """A row a run; one that cannot be read is shown with the reason."""
-    rows, broken = [], []
-    for name in run_names(home):
+    names, rows, broken = run_names(home), [], []
+    if not names:
+        return
+    for name in names:
         try:
             run = open_run(home / "runs" / name)
         except HcacheError as error:
@@ -48,7 +50,7 @@ def runs_panel(home: Path) -> None:
                 "steps": run.spec.steps,
                 "on disk": format_bytes(run.bytes),
                 "state": jobs.run_state(run.folder, run.complete),
-                "created": _date(run.provenance["created"]),
+                "created": _date(str(run.provenance.get("created", ""))),
             }
         )
     st.subheader("Runs")

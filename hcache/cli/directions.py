@@ -1,0 +1,187 @@
+"""``python -m hcache direction``: fit, list, show and import directions of a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..cache.labels import find_label
+from ..cache.layout import home_folder, run_folder
+from ..cache.plan import format_bytes
+from ..cache.reading import Run, open_run
+from ..errors import UsageError
+from .commands import Result, drive_with_bar, table
+
+
+def fit(arguments: argparse.Namespace) -> Result:
+    """Fits what the arguments say and saves it by name; several directions are saved as ``name.0``, ``name.1``, ..."""
+    from ..directions.direction import digest_of
+    from ..directions.fitting import MODEL, NEGATIVES, POSITIVES, Fit, check_options, find_method
+    from ..directions.fitting import fit as fit_move
+    from ..directions.store import check_name, list_moves, save_move
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    method, name = find_method(arguments.method), check_name(arguments.name or arguments.method)
+    options = parse_options(arguments.option or [])
+    check_options(method, options)
+    if not arguments.replace and any(e.name == name or e.name.startswith(f"{name}.") for e in list_moves(run)):
+        raise UsageError(f"run {run.name} has a direction named {name!r}; choose another --name, or say --replace")
+    positives, negatives = chosen_samples(run, arguments, NEGATIVES in method.needs)
+    what = Fit(
+        method=method.name,
+        run=run.name,
+        positives=positives if POSITIVES in method.needs else (),
+        negatives=negatives if NEGATIVES in method.needs else (),
+        options=options,
+        label=arguments.label or "",
+    )
+    model = _model_of(run, arguments.device) if MODEL in method.needs else None
+    moves = drive_with_bar(fit_move(what, run, model), method.name)
+    saved = []
+    for k, move in enumerate(moves):
+        own = name if len(moves) == 1 else f"{name}.{k}"
+        save_move(run, own, move, arguments.replace)
+        saved.append({"name": own, "digest": digest_of(move), "made_by": dict(move.made_by)})
+    text = "\n".join(f"saved {entry['name']} ({entry['digest']})" for entry in saved)
+    return Result(text=text, data={"run": run.name, "directions": saved})
+
+
+def chosen_samples(run: Run, arguments: argparse.Namespace, both: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Positives and negatives as numbers, or from the ends of a label."""
+    from ..directions.supervised import both_ends
+
+    if not arguments.label:
+        return parse_samples(arguments.positives), parse_samples(arguments.negatives)
+    if arguments.positives or arguments.negatives:
+        raise UsageError("--label chooses the samples; leave --positives and --negatives out, or --label")
+    values = find_label(run, arguments.label)
+    count = max(2, len(run) // 8) if arguments.top is None else arguments.top
+    if not 1 <= count <= len(run) // (2 if both else 1):
+        raise UsageError(f"--top must lie in 1 to {len(run) // (2 if both else 1)}, got {count}")
+    positives, negatives = both_ends(run, values, count, arguments.end == "highest")
+    return tuple(positives), tuple(negatives) if both else ()
+
+
+def parse_samples(text: str | None) -> tuple[int, ...]:
+    """``"1,4,10-12"`` as (1, 4, 10, 11, 12)."""
+    found: list[int] = []
+    for part in filter(None, (p.strip() for p in (text or "").split(","))):
+        low, dash, high = part.partition("-")
+        try:
+            found.extend(range(int(low), int(high) + 1) if dash else [int(low)])
+        except ValueError as error:
+            raise UsageError(f"samples are numbers and ranges with commas between, 1,4,10-12; got {part!r}") from error
+    return tuple(found)
+
+
+def parse_options(items: list[str]) -> dict[str, str]:
+    """``["k=v"]`` as a mapping."""
+    options: dict[str, str] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key or key in options:
+            raise UsageError(f"--option takes NAME=VALUE, each name once; got {item!r}")
+        options[key] = value
+    return options
+
+
+def list_directions(arguments: argparse.Namespace) -> Result:
+    """The saved directions of a run."""
+    from ..directions.store import list_moves
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    entries = list_moves(run)
+    rows = [(e.name, e.method, e.digest, format_bytes(e.bytes)) for e in entries]
+    data = [{"name": e.name, "method": e.method, "digest": e.digest, "bytes": e.bytes, "made_by": e.made_by}
+            for e in entries]  # fmt: skip
+    text = table(rows, ("direction", "method", "digest", "bytes")) if rows else f"{run.name} has no saved directions"
+    return Result(text=text, data=data)
+
+
+def show(arguments: argparse.Namespace) -> Result:
+    """What made a direction, how long it is at each step, and its cosines with the run's others."""
+    from ..directions.direction import Direction, digest_of
+    from ..directions.store import list_moves, load_move
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    move = load_move(run, arguments.direction)
+    data: dict[str, Any] = {"name": arguments.direction, "kind": move.kind, "digest": digest_of(move),
+                            "model": move.model, "made_by": dict(move.made_by)}  # fmt: skip
+    lines = [f"{arguments.direction} ({data['digest']}), for {move.model or 'any model of its shape'}"]
+    lines += [f"{key}: {_shortened(value)}" for key, value in move.made_by.items()]
+    if isinstance(move, Direction):
+        data["profile"] = [float(length) for length in move.profile]
+        lines.append("length at each step, in σ: " + " ".join(f"{length:.2f}" for length in move.profile))
+        data["cosines"] = _cosines(run, arguments.direction, move, [e.name for e in list_moves(run)])
+        lines += [f"cosine with {name}: {value:+.3f}" for name, value in data["cosines"].items()]
+    return Result(text="\n".join(lines), data=data)
+
+
+def _cosines(run: Run, own: str, direction: Any, names: list[str]) -> Mapping[str, float]:
+    from ..directions.store import load_move
+
+    found = {}
+    for name in names:
+        other = load_move(run, name) if name != own else None
+        if isinstance(other, type(direction)) and other.delta.shape == direction.delta.shape:
+            found[name] = direction.cosine(other)
+    return found
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 160 else f"{text[:150]} … ({len(value)} in all)"
+
+
+def import_blocks(arguments: argparse.Namespace) -> Result:
+    """Imports Asyrp's attribute blocks as a direction of a run."""
+    from ..directions.asyrp_files import import_blocks as read_blocks
+    from ..directions.direction import digest_of
+    from ..directions.store import check_name, save_move
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    name = check_name(arguments.name or Path(arguments.files[0]).stem)
+    move = read_blocks([Path(path) for path in arguments.files], run, _model_of(run, arguments.device))
+    save_move(run, name, move, arguments.replace)
+    data = {"run": run.name, "name": name, "digest": digest_of(move), "made_by": dict(move.made_by)}
+    return Result(text=f"saved {name} ({data['digest']})", data=data)
+
+
+def _model_of(run: Run, device: str) -> Any:
+    from ..cards import check_weights
+    from ..extract import check_revision
+    from ..models.loading import load_model
+
+    check_weights(run.spec)
+    model = load_model(run.spec.model, device=device, dtype=run.spec.dtype)
+    check_revision(model, run)
+    return model
+
+
+def add_direction(command: Any) -> None:
+    """The parsers of ``direction`` and its four commands; ``command`` makes one."""
+    child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("--method", required=True, help="naive, supervised, vae, pca, boundary, jacobian, pullback, "
+                       "asyrp, arithmetic, random")  # fmt: skip
+    child.add_argument("--name", help="to save it under (default: the method's)")
+    child.add_argument("--label", help="positives are the samples with the most of it (negatives: the least)")
+    child.add_argument("--top", type=int, help="how many positives (default: an eighth)")
+    child.add_argument("--end", choices=("highest", "lowest"), default="highest", help="where positives are")
+    child.add_argument("--positives", metavar="N[,N...]", help="sample numbers and ranges: 1,4,10-12")
+    child.add_argument("--negatives", metavar="N[,N...]", help="likewise")
+    child.add_argument("--option", action="append", metavar="NAME=VALUE", help="of the method; repeat")
+    child.add_argument("--replace", action="store_true", help="a direction of that name")
+    child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+    command("list", list_directions, "List a run's saved directions.").add_argument("run_name", metavar="RUN")
+    child = command("show", show, "What made a direction, its length at each step, its cosines with the others.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("direction", metavar="NAME")
+    child = command("import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("files", metavar="FILE", nargs="+", help="one block a file; several act together")
+    child.add_argument("--name", help="to save it under (default: the first file's)")
+    child.add_argument("--replace", action="store_true", help="a direction of that name")
+    child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")

@@ -1,0 +1,112 @@
+"""Directions out of saved directions: weighted sums, what is left without others, orthogonal sets.
+
+Inner products are over the whole (step, c, h, w) vector, as in the projection of Haas et al. 2023; what comes out has
+unit length again.
+
+References:
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
+    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..cache.reading import Run
+from ..errors import AnalysisError, UsageError
+from .direction import Direction, digest_of, in_units
+from .fitting import Fit, Fitting, Method, Option
+from .store import load_move
+from .supervised import conditional_direction
+
+SUM, WITHOUT, ORTHOGONAL = "sum", "without", "orthogonal"
+
+
+def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> Direction:
+    """Σ w_i d_i, brought to unit length; a weight of -1 subtracts.
+
+    Raises:
+        UsageError: not as many weights as directions.
+        AnalysisError: they cancel each other, or are not of one shape.
+    """
+    if len(weights) != len(directions):
+        raise UsageError(f"{len(directions)} directions were given {len(weights)} weights; give one each")
+    check_alike(directions)
+    total = sum(w * d.delta.astype(np.float64) for w, d in zip(weights, directions, strict=True))
+    largest = max(abs(w) * np.linalg.norm(d.delta) for w, d in zip(weights, directions, strict=True))
+    if np.linalg.norm(total) <= 1e-6 * largest:
+        raise AnalysisError("these directions cancel each other: nothing is left of their sum")
+    first = directions[0]
+    made_by = {"method": "arithmetic", "of": [dict(d.made_by) for d in directions], "weights": list(weights)}
+    return in_units(total.astype(np.float32), first.sigma, made_by, first.model, first.timesteps)
+
+
+def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
+    """Each without its part in the span of those before it (Gram-Schmidt): the first stays as it is."""
+    check_alike(directions)
+    found: list[Direction] = []
+    for direction in directions:
+        found.append(conditional_direction(direction, found) if found else direction)
+    return tuple(found)
+
+
+def check_alike(directions: Sequence[Direction]) -> None:
+    """Makes sure that directions are constant ones, of one shape and on the same steps."""
+    for direction in directions:
+        if not isinstance(direction, Direction):
+            method = direction.made_by.get("method", direction.kind)
+            raise AnalysisError(f"a direction made by {method} moves each sample by its own; it cannot be added up")
+        if direction.delta.shape != directions[0].delta.shape or direction.timesteps != directions[0].timesteps:
+            raise AnalysisError(
+                f"these directions are not on the same steps of one model: {direction.delta.shape} and "
+                f"{directions[0].delta.shape} (step, c, h, w); resample or fit again"
+            )
+
+
+def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
+    names = [name.strip() for name in options["of"].split(",") if name.strip()]
+    if len(names) < 2:
+        raise UsageError(
+            f"arithmetic takes 2 saved directions or more, in option of, with commas; got {options['of']!r}"
+        )
+    yield 0.0
+    directions = [load_move(run, name) for name in names]
+    check_alike(directions)
+    if options["operation"] == SUM:
+        found = (weighted_sum(directions, _weights(options["weights"], len(names))),)
+    elif options["operation"] == WITHOUT:
+        found = (conditional_direction(directions[0], directions[1:]),)
+    else:
+        found = orthogonal_set(directions)
+    of = [{"name": name, "digest": digest_of(d), **d.made_by} for name, d in zip(names, directions, strict=True)]
+    return tuple(
+        replace(d, made_by={**replace(fit, component=k).to_json(), "operands": of}) for k, d in enumerate(found)
+    )
+
+
+def _weights(text: str, count: int) -> list[float]:
+    try:
+        weights = [float(part) for part in text.split(",")] if text else [1.0] * count
+    except ValueError as error:
+        raise UsageError(f"weights are numbers with commas between, got {text!r}") from error
+    if not np.isfinite(weights).all():
+        raise UsageError(f"weights are finite numbers, got {text!r}")
+    return weights
+
+
+METHOD = Method(
+    name="arithmetic",
+    title="arithmetic: out of saved directions",
+    text="sum: weighted. without: the first, the others projected out. orthogonal: each without those before it.",
+    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    make=_make,
+    options={
+        "of": Option(default="", text="names of saved directions, with commas between"),
+        "operation": Option(default=SUM, text="what to do with them", choices=(SUM, WITHOUT, ORTHOGONAL)),
+        "weights": Option(default="", text="of a sum, with commas between; -1 subtracts (default: 1 each)"),
+    },
+)

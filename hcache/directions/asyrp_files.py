@@ -1,0 +1,162 @@
+"""Reads the attribute files published with Asyrp, such as ``smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth``.
+
+A file is a dictionary that torch saved: the state dict of the block under "0", beside it the optimiser's and the
+scheduler's, which are not needed. (A training of several blocks at once numbers them; the published code trains and
+applies the first.) A state dict by itself is read as well, and one in which the block is a part of a whole network,
+as ``layer_0``. Files are read as tensors alone: a pickle is not trusted to be one.
+
+How many denoising steps a block was trained along stands in its file's name only, after ``ngen``; 40 if it does not.
+
+References:
+    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022), https://arxiv.org/abs/2210.10960
+    Its code and files, https://github.com/kwonminki/Asyrp_official
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..cache.reading import Run
+from ..errors import AnalysisError, ModelError, UsageError
+from .asyrp_block import ADM, GROUPS, LAYERS, PLAIN, Block, BlockMove, in_run_units
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+
+IMPORTED = "asyrp-import"
+"""What an imported block says it was made by; it is no method, since its files are needed again to make it."""
+
+TRAINED_STEPS = 40
+
+TRAINED_ON = {
+    "CelebA_HQ": ("google/ddpm-ema-celebahq-256", PLAIN),
+    "church_outdoor": ("google/ddpm-ema-church-256", PLAIN),
+    "bedroom": ("google/ddpm-ema-bedroom-256", PLAIN),
+    "metfaces": ("the ADM model of MetFaces, metface_p2.pt", ADM),
+    "dog": ("the ADM model of AFHQ-Dog, afhq_dog_4m.pt", ADM),
+}
+"""What stands for the data in a published file's name -> the model it is for, and the kind of its blocks."""
+
+
+def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
+    """Published attribute files as one move, each file an attribute, of unit length on a run.
+
+    Args:
+        paths: One or more files.
+        run: Of the model that the blocks were trained on; holds ``h`` in full, of 2 samples or more.
+        model: The run's.
+
+    Raises:
+        UsageError: no files, or one that is not there.
+        ModelError: a file cannot be read as tensors, or holds no such block.
+        AnalysisError: the blocks are for another model.
+    """
+    if not paths:
+        raise UsageError("give one attribute file or more to import")
+    model.anatomy.need_unet("an attribute block")
+    for path in paths:
+        _check_family(path, model)
+    blocks = [read_block(path) for path in paths]
+    trained = [trained_steps(path) for path in paths]
+    models = dict.fromkeys(name for name, _ in map(_trained_on, paths) if name)
+    made_by = {
+        "method": IMPORTED,
+        "run": run.name,
+        "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths],
+        "trained_steps": trained,
+        "trained_on": ", ".join(models),
+    }
+    published = [n / run.spec.steps / len(paths) ** 0.5 for n in trained]
+    return in_run_units(blocks, published, run, model, made_by)
+
+
+def trained_steps(path: Path) -> int:
+    """How many steps a file's block was trained along."""
+    found = re.search(r"ngen(\d+)", path.name)
+    return int(found[1]) if found and int(found[1]) else TRAINED_STEPS
+
+
+def read_block(path: Path) -> Block:
+    """The block of one file, whichever kind it is of.
+
+    Raises:
+        UsageError: there is no such file.
+        ModelError: it cannot be read as tensors, or holds a block of neither kind.
+    """
+    weights = _state(_read(path))
+    shapes = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
+    for layers in LAYERS.values():
+        c, d = (shapes.get(f"{layers.time}.weight", ()) + (0, 0))[:2]
+        if shapes == layers.shapes(c, d):
+            break
+    else:
+        raise ModelError(_misfit(path, shapes))
+    if c % GROUPS:
+        raise ModelError(f"{path} holds a block of {c} channels, which do not divide into the {GROUPS} groups of its "
+                         "norms; expected one as Asyrp's code saves it")  # fmt: skip
+    arrays = {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in weights.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ModelError(f"{path} holds weights that are not finite: its training went astray; use another file")
+    return Block(weights=arrays)
+
+
+def _read(path: Path) -> Mapping[Any, Any]:
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        data = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path}") from error
+    except Exception as error:  # noqa: BLE001 - pickle, zip and safetensors each fail in their own way
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{path} cannot be read as tensors alone ({first}); nothing in it was run. If you trust it, save its "
+            "state dict anew with torch.save, or as safetensors"
+        ) from error
+    if not isinstance(data, Mapping):
+        raise ModelError(f"{path} holds a {type(data).__name__}; expected a dictionary with the block's tensors at '0'")
+    return data
+
+
+def _state(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """The block's own tensors, by their names in the block."""
+    for key in ("0", 0, "state_dict"):
+        if isinstance(data.get(key), Mapping):
+            data = data[key]
+    names = {re.sub(r"^(module|model)\.", "", str(name)): tensor for name, tensor in data.items()}
+    inside = {name.removeprefix("layer_0."): tensor for name, tensor in names.items() if name.startswith("layer_0.")}
+    return {
+        name: tensor.detach() if hasattr(tensor, "detach") else tensor for name, tensor in (inside or names).items()
+    }
+
+
+def _misfit(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    kinds = " or ".join(f"{', '.join(layers.shapes(0, 0))} ({kind})" for kind, layers in LAYERS.items())
+    came = ", ".join(f"{name} {'x'.join(map(str, shape)) or '-'}" for name, shape in list(shapes.items())[:6])
+    more = f" and {len(shapes) - 6} more" if len(shapes) > 6 else ""
+    return (
+        f"{path} holds no attribute block of Asyrp: expected, at '0', the tensors {kinds}, convolutions 1x1 and all of "
+        f"one width; got {came or 'nothing'}{more}"
+    )
+
+
+def _trained_on(path: Path) -> tuple[str, str]:
+    """The model that a published file's name tells of, and its kind; empty if it tells none."""
+    return next((found for data, found in TRAINED_ON.items() if f"_LC_{data}_" in path.name), ("", ""))
+
+
+def _check_family(path: Path, model: Model) -> None:
+    """All published blocks have the same widths, so that one of another model would go in without a word."""
+    name, kind = _trained_on(path)
+    ours = ADM if model.network.config.get("resnet_time_scale_shift") == "scale_shift" else PLAIN
+    if name and kind != ours:
+        raise AnalysisError(
+            f"{path.name} is for {name}, and {model.card.name} is another kind of U-Net; import it into a run of that"
+        )

@@ -1,0 +1,84 @@
+"""The normal of the hyperplane that separates positives from negatives in h.
+
+A linear support vector machine is fitted at every step, or at one, to h in units of σ; the direction is the unit
+normal n of its boundary, taken back: Δh = σ n. The paper moves at one step, near t = 500; with ``step`` the others
+are left alone.
+
+References:
+    Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng, Russakovsky, Yan, 2023),
+    https://arxiv.org/abs/2302.08357
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..cache.reading import Run
+from ..errors import AnalysisError, UsageError
+from .direction import Direction, in_sigmas, in_units
+from .fitting import NEGATIVES, POSITIVES, Fit, Fitting, Method, Option
+
+ALL_STEPS = -1
+
+
+def boundary_direction(
+    run: Run, positives: Sequence[int], negatives: Sequence[int], step: int = ALL_STEPS, c: float = 1.0
+) -> Generator[float, None, Direction]:
+    """The unit normals from negatives towards positives.
+
+    Args:
+        run: Holds h in full.
+        positives: Sample numbers, 2 or more; likewise ``negatives``.
+        negatives: See above.
+        step: The only step to move at; all by default.
+        c: The machine's C: how much a sample on the wrong side counts. h in units of σ is divided by √d first.
+    """
+    from sklearn.svm import SVC
+
+    if not ALL_STEPS <= step < run.spec.steps:
+        raise UsageError(f"step must lie in 0 to {run.spec.steps - 1}, or be -1 for all; got {step}")
+    if not c > 0:
+        raise UsageError(f"C must be greater than 0, got {c:g}")
+    rows = [run.position(int(sample)) for sample in (*positives, *negatives)]
+    y = np.array([1] * len(positives) + [-1] * len(negatives))
+    delta, sigma = np.zeros((2, run.spec.steps, *run.anatomy.h), np.float32)
+    for t in range(run.spec.steps):
+        h = run.matrix("h", t)
+        spread = h.std(0)
+        sigma[t] = spread.reshape(run.anatomy.h)
+        if step in (ALL_STEPS, t):
+            z = in_sigmas(h[rows] - h.mean(0), np.broadcast_to(spread, (len(rows), len(spread)))) / np.sqrt(h.shape[1])
+            machine = SVC(kernel="precomputed", C=c).fit((z @ z.T).astype(np.float64), y)
+            normal = machine.dual_coef_[0] @ z[machine.support_]
+            length = np.linalg.norm(normal)
+            if length == 0:
+                raise AnalysisError(f"positives and negatives have the same h at step {t}; there is no boundary")
+            delta[t] = (spread * normal / length).reshape(run.anatomy.h)
+        yield (t + 1) / run.spec.steps
+    fit = Fit(method="boundary", run=run.name, positives=tuple(positives), negatives=tuple(negatives),
+              options={"step": step, "c": c})  # fmt: skip
+    return in_units(delta, sigma, fit.to_json(), run.spec.model, run.timesteps)
+
+
+def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
+    found = yield from boundary_direction(run, fit.positives, fit.negatives, options["step"], options["c"])
+    return (replace(found, made_by=fit.to_json()),)
+
+
+METHOD = Method(
+    name="boundary",
+    title="boundary: the normal of a linear SVM",
+    text="A linear support vector machine separates positives from negatives at each step; h moves along its normal.",
+    source="Zhu et al. 2023, Boundary Guided Learning-Free Semantic Control with Diffusion Models",
+    make=_make,
+    needs=(POSITIVES, NEGATIVES),
+    least=2,
+    options={
+        "step": Option(default=ALL_STEPS, text="the only step to move at; -1: every step by its own boundary"),
+        "c": Option(default=1.0, text="the machine's C"),
+    },
+)

@@ -1,0 +1,156 @@
+"""Singular directions of the decoder half: the Δh of one sample that change its prediction most.
+
+At each step, the right singular vectors of dε/dh, with the sample's own skips held as they are. They are of one sample,
+and nothing is chosen but that sample; they can be tried on others. An optional region of the image counts the change
+of ε only there. Their signs are those of the step before.
+
+References:
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
+    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..cache.reading import Run
+from ..errors import UsageError
+from .direction import Direction, in_sigmas, in_units, spread
+from .fitting import MODEL, Fit, Fitting, Method, Option
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.model import Model
+
+REGION_HELP = "left,top,right,bottom as shares of the picture: only change in there counts (default: everywhere)"
+
+
+def jacobian_directions(
+    run: Run, model: Model, sample: int, options: Mapping[str, Any]
+) -> Generator[float, None, tuple[Direction, ...]]:
+    """The ``count`` leading ones of a sample over the steps ``first`` to ``last``; elsewhere they are zero.
+
+    Each has unit length, in units of σ, at every step that it has: how long singular vectors of different steps
+    should be against each other, they do not say.
+    """
+    from .subspace import leading_singular
+
+    first, last = window_of(run, options)
+    sigma = spread(run)
+    delta = np.zeros((options["count"], *sigma.shape), np.float32)
+    for step in range(first, last + 1):
+        function, h = decoder_at(run, model, sample, step, options["region"], options["count"])
+        shares = leading_singular(
+            function, h, options["count"], options["iterations"], options["tolerance"], options["seed"]
+        )
+        found = yield from _within(shares, step - first, last - first + 1)
+        vectors = found.right.cpu().numpy().astype(np.float32)
+        if step > first:
+            vectors *= _signs(vectors, delta[:, step - 1])
+        lengths = np.sqrt(np.square(in_sigmas(vectors, np.broadcast_to(sigma[step], vectors.shape))).mean((1, 2, 3)))
+        delta[:, step] = vectors / lengths[:, None, None, None]
+    made_by = Fit(method="jacobian", run=run.name, options={**options, "sample": sample}).to_json()
+    return tuple(in_units(d, sigma, made_by, run.spec.model, run.timesteps) for d in delta)
+
+
+def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
+    """The steps from ``first`` to ``last``, -1 being the last there is."""
+    last = run.spec.steps - 1 if options["last"] == -1 else options["last"]
+    if not 0 <= options["first"] <= last < run.spec.steps:
+        raise UsageError(
+            f"the steps must lie in 0 to {run.spec.steps - 1}, first to last; got {options['first']} to {last}"
+        )
+    for name in ("count", "iterations"):
+        if options[name] < 1:
+            raise UsageError(f"option {name} must be 1 or more, got {options[name]}")
+    return options["first"], last
+
+
+def decoder_at(
+    run: Run, model: Model, sample: int, step: int, region: str, k: int
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
+    """ε as a function of h (n, c, h, w), n up to ``k``, at a sample's cached x_t and its own skips; and its h."""
+    import torch
+
+    from ..models.conditioners import COND
+
+    x = torch.from_numpy(run.x(sample, step))[None].to(model.device)
+    t, seen = run.timesteps[step], region_mask(region, *run.anatomy.x[1:]).to(model.device)
+    with torch.inference_mode(False), torch.no_grad():
+        one = model.condition(run.spec.conditioning.rows([sample]), 1).branches[COND]
+        many = model.condition(run.spec.conditioning.rows([sample] * k), k).branches[COND]
+        features = model.encode(x, t, one)
+
+    def function(h: torch.Tensor) -> torch.Tensor:
+        alike = features.map(lambda _, tensor: tensor.expand(len(h), *tensor.shape[1:]))
+        return model.decode(alike.replace({"h": h.to(model.dtype)}), t, many if len(h) == k else one) * seen
+
+    return function, features.h[0].float()
+
+
+def region_mask(region: str, height: int, width: int) -> torch.Tensor:
+    """(height, width), 1 inside a region given as shares of the picture and 0 outside; 1 everywhere for none."""
+    import torch
+
+    mask = torch.ones(height, width)
+    if not region:
+        return mask
+    try:
+        left, top, right, bottom = (float(part) for part in region.split(","))
+    except ValueError as error:
+        raise UsageError(f"a region is left,top,right,bottom, four numbers from 0 to 1; got {region!r}") from error
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise UsageError(f"a region is left,top,right,bottom with left < right, top < bottom, 0 to 1; got {region!r}")
+    rows = (torch.arange(height) + 0.5) / height
+    columns = (torch.arange(width) + 0.5) / width
+    inside = ((rows >= top) & (rows <= bottom))[:, None] & ((columns >= left) & (columns <= right))[None]
+    if not inside.any():
+        raise UsageError(f"the region {region} holds no pixel of {width} x {height}; make it larger")
+    return inside.float()
+
+
+def _signs(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """±1 (k, 1, 1, 1), so that every vector points to the same side as the one before it."""
+    signs = np.where((vectors * before).sum((1, 2, 3)) < 0, -1, 1)
+    return signs[:, None, None, None].astype(np.float32)
+
+
+def _within(shares: Generator[float, None, Any], part: int, parts: int) -> Generator[float, None, Any]:
+    while True:
+        try:
+            share = next(shares)
+        except StopIteration as end:
+            return end.value
+        yield (part + share) / parts
+
+
+def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -> Fitting:
+    sample = options["sample"] if options["sample"] >= 0 else int(run.sample_ids[0])
+    rest = {name: value for name, value in options.items() if name != "sample"}
+    found = yield from jacobian_directions(run, model, sample, rest)
+    return tuple(replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found))
+
+
+METHOD = Method(
+    name="jacobian",
+    title="Jacobian: what moves the prediction most",
+    text="Singular vectors of dε/dh at one sample: the changes of h that change the predicted noise most.",
+    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    make=_make,
+    needs=(MODEL,),
+    options={
+        "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
+        "count": Option(default=3, text="how many singular vectors"),
+        "first": Option(default=0, text="step"),
+        "last": Option(default=-1, text="step; -1: the last"),
+        "region": Option(default="", text=REGION_HELP),
+        "iterations": Option(default=50, text="of the subspace, at most, a step"),
+        "tolerance": Option(default=1e-2, text="the space has settled when it changes by less (a sine)"),
+        "seed": Option(default=0, text="of the start"),
+    },
+)

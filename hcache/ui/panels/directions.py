@@ -1,0 +1,233 @@
+"""Directions on the Edit page: a saved one, or a new one by any method, with its positives and its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from ...cache.labels import find_label
+from ...cache.reading import Run, open_run
+from ...directions.direction import Direction, Move, check_full, digest_of
+from ...directions.fitting import METHODS, MODEL, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
+from ...directions.store import list_moves, load_move, save_move
+from ...directions.supervised import both_ends
+from .. import loaders, state
+from ..grid import picture_grid
+from ..work import run_button
+
+NEW = "a new one"
+FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
+QUICK = ("naive", "supervised", "random", "arithmetic")
+"""Methods that are done before one would look for a bar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A direction to edit along: what it is called, and the attribute it is meant to change, if one is known."""
+
+    move: Move
+    name: str
+    target: str | None
+
+
+def direction_panel(run: Run) -> Chosen | None:
+    """The direction to edit along, once there is one."""
+    check_full(run)
+    saved = [entry.name for entry in list_moves(run)]
+    wanted = state.recall("direction", NEW)
+    if wanted not in saved:
+        state.choose("direction", NEW)
+    chosen = state.select("Direction", "direction", [NEW, *saved], help="Saved directions stay with the run.")
+    if chosen == NEW:
+        return _new(run)
+    move = _saved(str(run.folder), chosen, _changed(run, chosen))
+    made_by = dict(move.made_by)
+    st.caption(_told(made_by) + f" Digest {digest_of(move)}.")
+    return Chosen(move=move, name=chosen, target=_target(run, made_by))
+
+
+def _new(run: Run) -> Chosen | None:
+    """A method, what it needs, and what it found."""
+    names = list(METHODS)
+    name = state.select("Method", "method", names, format_func=lambda key: find_method(key).title)
+    method = find_method(name)
+    st.caption(method.text + (f" {method.source}." if method.source else ""))
+    positives, negatives, label = _samples(run, method) if POSITIVES in method.needs else ((), (), "")
+    if POSITIVES in method.needs and len(positives) < max(method.least, 1):
+        st.info(f"Pick {method.least} or more positives; {len(positives)} so far.")
+        return None
+    what = Fit(method=name, run=run.name, positives=positives, negatives=negatives, label=label,
+               options=_options(run, method))  # fmt: skip
+    moves = _fitted(run, what, method)
+    if not moves:
+        st.caption("Nothing is fitted until you press the button.")
+        return None
+    k = 0
+    if len(moves) > 1:
+        k = state.slider("Which of them", "component", 0, len(moves) - 1, 0, help="The first is the strongest.")
+    _save_form(run, moves[k], f"{label or name}-{name}" if label else name)
+    return Chosen(move=moves[k], name=f"new, {name}", target=label or None)
+
+
+def _fitted(run: Run, what: Fit, method: Method) -> tuple[Move, ...] | None:
+    if method.name in QUICK:
+        return _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
+
+    def begin() -> Any:
+        return fit(what, run, loaders.model_of(run) if MODEL in method.needs else None)
+
+    return run_button(f"Fit by {method.name}", "fit", (run.name, len(run), _frozen(what.to_json())), begin)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Averaging h …")
+def _fit_at_once(folder: str, samples: int, what: str) -> tuple[Move, ...]:
+    """``samples`` is there for the cache: a run that has grown is fitted anew."""
+    import json
+
+    from ...directions.fitting import drive
+
+    return drive(fit(Fit.from_json(json.loads(what)), open_run(folder)))
+
+
+def _frozen(data: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps(data, sort_keys=True)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _saved(folder: str, name: str, changed: float) -> Move:
+    """``changed`` is there for the cache: the file's time of change."""
+    return load_move(open_run(folder), name)
+
+
+def _changed(run: Run, name: str) -> float:
+    from ...cache.layout import DIRECTIONS
+
+    return (run.folder / DIRECTIONS / f"{name}.h5").stat().st_mtime
+
+
+def saved_move(run: Run, name: str) -> Move:
+    """A saved direction, read once for all sessions."""
+    return _saved(str(run.folder), name, _changed(run, name))
+
+
+def _told(made_by: Mapping[str, Any]) -> str:
+    """How a direction was made, in words."""
+    parts = [f"Made by {made_by.get('method', 'an unknown method')}"]
+    if made_by.get("label"):
+        parts.append(f"from the label {made_by['label']}")
+    if made_by.get("positives"):
+        parts.append(f"with {len(made_by['positives'])} positives")
+    if made_by.get("negatives"):
+        parts.append(f"and {len(made_by['negatives'])} negatives")
+    return " ".join(parts) + "."
+
+
+def _target(run: Run, made_by: Mapping[str, Any]) -> str | None:
+    label = str(made_by.get("label", ""))
+    return label if label in loaders.labels_of(run) else None
+
+
+def _save_form(run: Run, move: Move, proposed: str) -> None:
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    name = left.text_input("Name to save it under", proposed, key=f"save-name-{proposed}")
+    if right.button("Save", key="save-direction", width="stretch"):
+        save_move(run, name, move)
+        state.choose("direction", name)
+        st.toast(f"Saved {name}.")
+        st.rerun()
+
+
+def _options(run: Run, method: Method) -> dict[str, Any]:
+    """A method's options that are not at their defaults; the widgets follow from the options' types."""
+    if not method.options:
+        return {}
+    saved = [entry.name for entry in list_moves(run)]
+    options = {}
+    with st.expander("Options", expanded=method.name == "arithmetic"):
+        for name, option in method.options.items():
+            value = _option(method, name, option, saved)
+            if value != option.default:
+                options[name] = value
+    return options
+
+
+def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
+    key, text = f"option-{method.name}-{name}", f"{name}: {option.text}"
+    if method.name == "arithmetic" and name == "of":
+        return ",".join(st.multiselect("of: saved directions, in this order", saved, key=key))
+    if option.choices:
+        return st.selectbox(text, option.choices, key=key)
+    if isinstance(option.default, bool):
+        return st.checkbox(text, option.default, key=key)
+    if isinstance(option.default, int):
+        return int(st.number_input(text, value=option.default, step=1, key=key))
+    if isinstance(option.default, float):
+        return float(st.number_input(text, value=option.default, format="%g", key=key))
+    return st.text_input(text, option.default, key=key)
+
+
+def _samples(run: Run, method: Method) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """Positives, negatives if the method needs them, and the label they are from."""
+    labels, both = loaders.labels_of(run), NEGATIVES in method.needs
+    sources = [FROM_LABEL, FROM_PICTURES] if labels else [FROM_PICTURES]
+    source = state.select("Positives from", "source", sources)
+    if source == FROM_LABEL:
+        return _from_label(run, labels, both)
+    positives = _from_pictures(run, "positives")
+    negatives = _from_pictures(run, "negatives") if both else []
+    return tuple(positives), tuple(negatives), ""
+
+
+def _from_label(run: Run, labels: dict[str, np.ndarray], both: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    left, middle, right = st.columns([2, 1, 2])
+    with left:
+        name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
+    with middle:
+        highest = state.select("Positives are the", "end", ["highest", "lowest"]) == "highest"
+    with right:
+        most = max(2, len(run) // 2)
+        count = state.slider("How many positives", "positives", 2, most, min(max(4, len(run) // 8), most))
+    values = find_label(run, name)
+    positives, negatives = both_ends(run, values, count, highest)
+    with st.expander(f"The {len(positives)} positives" + (f" and {len(negatives)} negatives" if both else "")):
+        for what, chosen in (("positives", positives), *([("negatives", negatives)] if both else [])):
+            rows = [run.position(sample) for sample in chosen]
+            captions = [f"{s} · {values[r]:.2f}" for s, r in zip(chosen, rows, strict=True)]
+            uris = loaders.uris_of(run)
+            st.caption(what)
+            picture_grid(what, chosen, [uris[r] for r in rows], captions, size=64)
+    return tuple(positives), tuple(negatives) if both else (), name
+
+
+def _from_pictures(run: Run, what: str) -> list[int]:
+    picked: set[int] = st.session_state.setdefault(f"{what}-{run.name}", set())
+    st.caption(f"Click pictures to add them to the {what}, or remove them.")
+    ids = run.sample_ids[:256]
+    with st.container(height=300):
+        clicked = picture_grid(
+            f"pick-{what}",
+            ids,
+            loaders.uris_of(run)[: len(ids)],
+            [str(i) for i in ids],
+            marked=sorted(picked),
+            size=64,
+        )
+    if clicked is not None:
+        picked.symmetric_difference_update({clicked})
+        st.rerun()
+    return sorted(picked)
+
+
+def profile_caption(move: Move) -> str:
+    """When in denoising a direction is long, in words."""
+    if not isinstance(move, Direction):
+        return "Moves each sample by its own Δh."
+    profile = move.profile
+    step = int(np.argmax(profile))
+    return f"Longest at step {step} ({profile[step]:.1f} σ); shortest {profile.min():.1f} σ."

@@ -1,0 +1,441 @@
+"""Every method that finds directions, against what was planted or what a plain computation gives."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.svm import SVC
+from tiny import ONE_LEVEL, make_unet, model_of, synthetic_run
+
+from hcache.directions.arithmetic import orthogonal_set, weighted_sum
+from hcache.directions.direction import Direction, digest_of, in_units, random_direction, spread
+from hcache.directions.fitting import METHODS, Fit, check_options, drive, find_method, fit
+from hcache.directions.jacobian import decoder_at, region_mask
+from hcache.directions.pca import pca_directions
+from hcache.directions.pullback import encoder_at
+from hcache.directions.store import save_move
+from hcache.directions.subspace import backward_products, forward_products, leading_singular
+from hcache.edits.recipe import recipe_of
+from hcache.edits.render import render_again, render_recipes, shift_by
+from hcache.edits.shift import Shift
+from hcache.edits.window import Window
+from hcache.errors import AnalysisError, UsageError
+from hcache.sampling.loop import Moment, denoise
+from hcache.specs import RunSpec
+
+STEPS, SAMPLES, SHAPE = 3, 90, (3, 4, 4)
+POSITIVES, NEGATIVES = tuple(range(0, 30)), tuple(range(30, 90))
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Δh (step, c, h, w), half as long at every step as the one before."""
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(STEPS, *SHAPE)) * np.array([4.0, 2.0, 1.0])[:, None, None, None]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, planted):
+    """Unit noise; samples 0 to 29 moved by the planted Δh."""
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(STEPS, SAMPLES, *SHAPE)) + 3
+    h[:, :30] += planted[:, None]
+    spec = RunSpec(model="planted", samples=SAMPLES, steps=STEPS, store_dtype="float32")
+    return synthetic_run(tmp_path_factory.mktemp("methods"), spec, h.astype(np.float32), [(0, 40), (40, SAMPLES)])
+
+
+@pytest.fixture(scope="module")
+def truth(run, planted):
+    return in_units(planted.astype(np.float32), spread(run), {})
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A model small enough for dense Jacobians, and a run's worth of it is in ``tiny_run``."""
+    return model_of(make_unet(base=ONE_LEVEL))
+
+
+def made(run, method, model=None, **more):
+    return drive(fit(Fit(method=method, run=run.name, **more), run, model))
+
+
+def rms(array):
+    return float(np.sqrt(np.square(array).mean()))
+
+
+@pytest.mark.parametrize("method", ["naive", "supervised", "boundary"])
+def test_methods_with_positives_find_what_was_planted(run, truth, method):
+    (found,) = made(run, method, positives=POSITIVES, negatives=() if method == "naive" else NEGATIVES)
+    assert found.cosine(truth) > 0.8
+    assert rms(found.delta / found.sigma) == pytest.approx(1, rel=1e-4)
+    assert Fit.from_json(found.made_by).method == method
+
+
+def test_the_first_principal_component_is_what_was_planted(run, truth):
+    found = made(run, "pca", options={"count": 2})
+    assert abs(found[0].cosine(truth)) > 0.9 > 0.5 > abs(found[1].cosine(truth))
+
+
+@pytest.mark.parametrize("over", ["joint", "per step"])
+def test_components_by_gram_are_those_of_scikit_learn(run, over):
+    _, found = [], drive(pca_directions(run, 3, over == "joint"))
+    data = np.stack([run.matrix("h", step) for step in range(STEPS)])
+    if over == "joint":
+        whole = np.concatenate(list(data), 1)
+        reference = PCA(3, svd_solver="full").fit(whole).components_.reshape(3, STEPS, *SHAPE)
+        for component, expected in zip(found, reference, strict=True):
+            a, b = component.delta.ravel(), expected.ravel()
+            assert abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b) == pytest.approx(1, abs=1e-5)
+        return
+    for step in range(STEPS):
+        reference = PCA(3, svd_solver="full").fit(data[step])
+        lengths = [np.linalg.norm(c.delta[step]) for c in found]
+        for component, expected, length in zip(found, reference.components_, lengths, strict=True):
+            assert abs(component.delta[step].ravel() @ expected) / length == pytest.approx(1, abs=1e-5)
+
+
+def test_components_are_as_long_as_a_standard_deviation_along_them(run):
+    """Against each other: the ratio of two steps' lengths is that of the singular values."""
+    found = drive(pca_directions(run, 1, joint=False))[0]
+    values = [PCA(1, svd_solver="full").fit(run.matrix("h", step)).singular_values_[0] for step in range(STEPS)]
+    lengths = [np.linalg.norm(found.delta[step]) for step in range(STEPS)]
+    np.testing.assert_allclose(np.array(lengths) / lengths[0], np.array(values) / values[0], rtol=1e-4)
+
+
+def test_neighbouring_steps_of_a_component_point_to_the_same_samples(tmp_path):
+    """The same coordinates at every step, with signs of h that alternate: scores must not flip."""
+    rng = np.random.default_rng(0)
+    axis, scores = rng.normal(size=SHAPE), rng.normal(size=40)
+    h = np.stack([(-1) ** t * scores[:, None, None, None] * axis for t in range(4)])
+    h = h + 0.01 * rng.normal(size=h.shape)
+    run = synthetic_run(tmp_path, RunSpec(model="m", samples=40, steps=4, store_dtype="float32"), h.astype(np.float32))
+    found = drive(pca_directions(run, 1, joint=False))[0]
+    signs = [np.sign((run.matrix("h", t) @ found.delta[t].ravel()) @ scores) for t in range(4)]
+    assert len(set(signs)) == 1
+
+
+def test_a_boundary_is_that_of_a_plain_support_vector_machine(run):
+    (found,) = made(run, "boundary", positives=POSITIVES, negatives=NEGATIVES, options={"step": 1})
+    h = run.matrix("h", 1)
+    z = (h - h.mean(0)) / h.std(0) / np.sqrt(h.shape[1])
+    plain = SVC(kernel="linear").fit(z, np.arange(SAMPLES) < 30).coef_[0]
+    normal = (found.delta[1].ravel()) / h.std(0)
+    assert normal @ plain / np.linalg.norm(normal) / np.linalg.norm(plain) == pytest.approx(1, abs=1e-4)
+    assert not found.delta[[0, 2]].any(), "the other steps are left alone"
+
+
+@pytest.fixture(scope="module")
+def vae(run):
+    return made(run, "vae", positives=POSITIVES, options={"iterations": 300})[0]
+
+
+def test_a_vae_moves_others_onto_the_positives(run, vae, truth):
+    """Negatives go where the planted Δh leads, further with more strength; nothing moves further than told."""
+    model = _StandIn(SHAPE)
+    for t in (0, 1):
+        h = torch.from_numpy(run.matrix("h", t)[30:60].reshape(-1, *SHAPE))
+        before = 0.0
+        for strength in (0.5, 1.0, 1.5):
+            moved = vae.bind(model)(h, Moment(index=t, t=0), torch.full((30,), strength))
+            z = ((moved - h).numpy()) / vae.sigma[t]
+            along = (z * (truth.delta[t] / truth.sigma[t])).mean((1, 2, 3)) / rms(truth.delta[t] / truth.sigma[t])
+            assert along.mean() > before
+            assert np.sqrt(np.square(z).mean((1, 2, 3))).max() <= strength * 1.001
+            before = along.mean()
+        assert before > 0.3
+
+
+def test_a_vae_pays_its_own_positives_no_more_than_others(run, vae):
+    """Away from the positives is the other way round: the reconstruction loss grows."""
+    model, t = _StandIn(SHAPE), 0
+    h = torch.from_numpy(run.matrix("h", t)[30:60].reshape(-1, *SHAPE))
+    losses = []
+    for strength in (-1.0, 0.0, 1.0):
+        strengths = torch.full((30,), strength)
+        shifted = Shift(vae, strengths.tolist(), Window(first=0, last=2), model)
+        moved = shifted(_Features(h), Moment(index=t, t=0)).h
+        losses.append(_reconstruction_loss(vae, moved, t))
+    assert losses[0] > losses[1] > losses[2]
+
+
+def _reconstruction_loss(vae, h, t):
+    from hcache.directions.vae import _one_hot, reconstruct
+
+    weights = {name: torch.from_numpy(a) for name, a in vae.weights.items()}
+    z = ((h - torch.from_numpy(vae.mean[t])) / torch.from_numpy(vae.sigma[t])).flatten(1)
+    return float((z - reconstruct(weights, z, _one_hot(t, STEPS, z))[0]).square().mean())
+
+
+class _StandIn:
+    """What a move asks of a model."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, h):
+        from hcache.cards import Card
+        from hcache.specs import Anatomy
+
+        self.anatomy, self.card = Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h), Card(name="stand-in", source="none")
+
+
+class _Features:
+    def __init__(self, h):
+        self.h = h
+
+    def replace(self, changes):
+        return _Features(changes["h"])
+
+
+def test_the_same_fit_gives_the_same_direction(run):
+    """From what it says of itself, through JSON: that is what recipes stand on."""
+    for method, more in (
+        ("naive", {"positives": POSITIVES}),
+        ("supervised", {"positives": POSITIVES, "negatives": NEGATIVES}),
+        ("boundary", {"positives": POSITIVES, "negatives": NEGATIVES, "options": {"c": 0.5}}),
+        ("vae", {"positives": POSITIVES, "options": {"iterations": 20}}),
+        ("pca", {"options": {"count": 3, "over": "per step"}}),
+        ("random", {"options": {"seed": 3}}),
+    ):
+        moves = made(run, method, **more)
+        for move in moves:
+            again = Fit.from_json(json.loads(json.dumps(move.made_by)))
+            assert digest_of(drive(fit(again, run))[again.component]) == digest_of(move), method
+        assert len({digest_of(move) for move in moves}) == len(moves)
+
+
+def test_every_method_says_what_it_is():
+    for name in METHODS:
+        method = find_method(name)
+        assert method.name == name and method.title and method.text.endswith(".")
+        assert all(option.text for option in method.options.values())
+
+
+def test_sums_are_sums(run):
+    a, b = (random_direction(spread(run), seed, "planted", run.timesteps) for seed in (0, 1))
+    total = weighted_sum([a, b], [1, -1])
+    expected = in_units(a.delta - b.delta, a.sigma, {})
+    np.testing.assert_allclose(total.delta, expected.delta, rtol=1e-4, atol=1e-6)
+    with pytest.raises(AnalysisError, match="cancel"):
+        weighted_sum([a, a], [1, -1])
+    with pytest.raises(UsageError, match="weights"):
+        weighted_sum([a, b], [1])
+
+
+def test_an_orthogonal_set_is_orthogonal_and_keeps_the_first(run):
+    found = orthogonal_set([random_direction(spread(run), seed, "planted", run.timesteps) for seed in range(3)])
+    flat = np.stack([d.delta.ravel().astype(np.float64) for d in found])
+    gram = flat @ flat.T
+    np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0, atol=1e-4 * gram.max())
+    assert digest_of(found[0]) == digest_of(random_direction(spread(run), 0, "planted", run.timesteps))
+
+
+def test_projecting_out_what_was_fitted_leaves_nothing_to_fit(run, planted, tmp_path):
+    """Take the direction's part out of every sample's h."""
+    (found,) = made(run, "supervised", positives=POSITIVES, negatives=NEGATIVES)
+    h = np.stack([run.matrix("h", t) for t in range(STEPS)])
+    flat = found.delta.reshape(STEPS, -1)
+    unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    h = h - np.einsum("tn,td->tnd", np.einsum("tnd,td->tn", h, unit), unit)
+    spec = RunSpec(model="without", samples=SAMPLES, steps=STEPS, store_dtype="float32")
+    without = synthetic_run(tmp_path, spec, h.reshape(STEPS, SAMPLES, *SHAPE).astype(np.float32))
+    with pytest.raises(AnalysisError, match="no length"):
+        made(without, "supervised", positives=POSITIVES, negatives=NEGATIVES)
+    (other,) = made(without, "supervised", positives=range(45), negatives=range(45, 90))
+    left = np.einsum("td,td->t", other.delta.reshape(STEPS, -1), unit) / np.linalg.norm(other.delta)
+    assert np.abs(left).max() < 1e-5, "nor along it, whatever is fitted"
+
+
+def test_arithmetic_takes_saved_directions_by_name(run):
+    for name, seed in (("one", 0), ("two", 1)):
+        save_move(run, name, random_direction(spread(run), seed, "planted", run.timesteps), replace=True)
+    (total,) = made(run, "arithmetic", options={"of": "one, two", "weights": "2,-1"})
+    assert [operand["name"] for operand in total.made_by["operands"]] == ["one", "two"]
+    (alone,) = made(run, "arithmetic", options={"of": "one,two", "operation": "without"})
+    assert abs(float((alone.delta * random_direction(spread(run), 1).delta).sum())) < 1e-2
+    assert len(made(run, "arithmetic", options={"of": "one,two", "operation": "orthogonal"})) == 2
+    for options, words in (
+        ({"of": "one"}, "2 saved directions"),
+        ({"of": "one,twp"}, "two"),
+        ({"of": "one,two", "weights": "1,x"}, "numbers"),
+        ({"of": "one,two", "operation": "times"}, "one of sum"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            made(run, "arithmetic", options=options)
+
+
+def test_moves_of_each_sample_do_not_add_up(run, vae):
+    save_move(run, "vae", vae, replace=True)
+    save_move(run, "one", random_direction(spread(run), 0, "planted", run.timesteps), replace=True)
+    with pytest.raises(AnalysisError, match="by its own"):
+        made(run, "arithmetic", options={"of": "one,vae"})
+
+
+@pytest.fixture(scope="module")
+def halves(tiny_run, tiny_model):
+    """Both halves at a cached sample, as functions, with their points."""
+    return {
+        "decode": decoder_at(tiny_run, tiny_model, 3, 1, "", 3),
+        "encode": encoder_at(tiny_run, tiny_model, 3, 1, "", 3),
+    }
+
+
+@pytest.mark.parametrize("half", ["decode", "encode"])
+def test_products_with_the_jacobian_are_finite_differences(halves, half):
+    function, point = halves[half]
+    rng = torch.Generator().manual_seed(0)
+    v = torch.randn(3, *point.shape, generator=rng)
+    forward = forward_products(function, point, v)
+    with torch.no_grad():
+        step = 1e-3
+        rows = point.expand(3, *point.shape)
+        difference = (function(rows + step * v) - function(rows - step * v)) / (2 * step)
+    torch.testing.assert_close(forward, difference, rtol=2e-2, atol=2e-3 * float(difference.abs().max()))
+    u = torch.randn(forward.shape, generator=rng)
+    backward = backward_products(function, point, u)
+    for i in range(3):
+        assert float((u[i] * forward[i]).sum()) == pytest.approx(
+            float((backward[i] * v[i]).sum()), rel=1e-3, abs=1e-3
+        ), "the transpose"
+
+
+@pytest.mark.parametrize("half", ["decode", "encode"])
+def test_leading_singular_vectors_are_those_of_the_dense_jacobian(net, half):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 3, 8, 8, generator=rng)
+    with torch.no_grad():
+        features = net.encode(x, 300)
+
+    def function(rows):
+        if half == "encode":
+            return net.encode(rows, 300).h
+        alike = features.map(lambda _, tensor: tensor.expand(len(rows), *tensor.shape[1:]))
+        return net.decode(alike.replace({"h": rows}), 300)
+
+    point = (x if half == "encode" else features.h)[0]
+    columns = torch.eye(point.numel()).view(-1, *point.shape)
+    dense = forward_products(function, point, columns).flatten(1).T
+    values = torch.linalg.svdvals(dense)
+    found = drive(leading_singular(function, point, 2, 300, 1e-5))
+    torch.testing.assert_close(found.values, values[:2], rtol=1e-3, atol=0)
+    image = dense @ found.right.flatten(1).T
+    torch.testing.assert_close(image.T, found.values[:, None] * found.left.flatten(1), rtol=1e-3, atol=1e-4)
+    gram = found.right.flatten(1) @ found.right.flatten(1).T
+    torch.testing.assert_close(gram, torch.eye(2), rtol=0, atol=1e-4)
+
+
+def test_jacobian_directions_have_unit_length_where_they_are(tiny_run, tiny_model):
+    found = made(tiny_run, "jacobian", tiny_model, options={"count": 2, "first": 1, "last": 2, "iterations": 5})
+    assert len(found) == 2
+    for direction in found:
+        np.testing.assert_allclose(direction.profile[[0, 3]], 0)
+        assert direction.profile[1] == pytest.approx(direction.profile[2], rel=1e-3) and direction.profile[1] > 0
+    again = made(tiny_run, "jacobian", tiny_model, options={"count": 2, "first": 1, "last": 2, "iterations": 5})
+    assert digest_of(again[0]) == digest_of(found[0])
+
+
+def test_a_region_counts_what_changes_inside_it(tiny_run, tiny_model):
+    region = "0,0,0.5,0.5"
+    function, h = decoder_at(tiny_run, tiny_model, 0, 2, region, 1)
+    with torch.no_grad():
+        output = function(h[None])
+    assert output[..., :8, :8].abs().max() > 0 and not output[..., 8:, :].any() and not output[..., 8:].any()
+    whole = drive(leading_singular(decoder_at(tiny_run, tiny_model, 0, 2, "", 1)[0], h, 1, 20))
+    inside = drive(leading_singular(function, h, 1, 20))
+    ratios = []
+    for vector in (whole.right, inside.right):
+        image = forward_products(decoder_at(tiny_run, tiny_model, 0, 2, "", 1)[0], h, vector)[0]
+        ratios.append(float(image[..., :8, :8].square().sum() / image.square().sum()))
+    assert ratios[1] > ratios[0]
+
+
+@pytest.mark.parametrize("region", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1", "0.51,0.5,0.52,0.51"])
+def test_a_region_that_is_none_is_refused(region):
+    with pytest.raises(UsageError, match="region"):
+        region_mask(region, 16, 16)
+
+
+def test_a_pullback_moves_h_by_its_strength(tiny_run, tiny_model):
+    found = made(tiny_run, "pullback", tiny_model, options={"step": 1, "count": 2, "sample": 4, "iterations": 30})
+    sigma = spread(tiny_run)[1]
+    x = torch.from_numpy(tiny_run.x(4, 1))[None]
+    for move in found:
+        moved = move.moved(x, torch.tensor([0.01]))
+        with torch.no_grad():
+            delta = tiny_model.encode(moved, tiny_run.timesteps[1]).h - tiny_model.encode(x, tiny_run.timesteps[1]).h
+        assert rms(delta[0].numpy() / sigma) == pytest.approx(0.01, rel=0.05)
+    assert torch.equal(found[0].moved(x, torch.tensor([0.0])), x)
+    with pytest.raises(AnalysisError, match="moves x_t before step 1"):
+        found[0].bind(tiny_model)
+
+
+def test_a_pullback_is_rendered_by_moving_x_once(tiny_run, tiny_model):
+    """As a recipe: what the loop gives from the moved x_t on; outside its window nothing."""
+    (move,) = made(tiny_run, "pullback", tiny_model, options={"step": 1, "count": 1, "iterations": 5})
+    inside, outside = Window(first=1, last=3), Window(first=2, last=3)
+    recipes = [recipe_of(tiny_run, 4, [shift_by(move, *s)]) for s in ((3.0, inside), (0.0, inside), (3.0, outside))]
+    home = tiny_run.folder.parent.parent
+    moved, still, late = drive(render_recipes(tiny_model, tiny_run, recipes, home, {digest_of(move): move}))
+    x = torch.from_numpy(tiny_run.x(4, 1))[None].expand(3, -1, -1, -1)
+    x = move.moved(x, torch.tensor([3.0, 0.0, 0.0]))
+    *_, last = denoise(tiny_model, [tiny_run.seed(4)] * 3, STEPS + 1, x_t=x, start=1)
+    expected = tiny_model.to_images(last.x_next).numpy()
+    np.testing.assert_array_equal(np.stack([moved.picture, still.picture, late.picture]), expected)
+    assert (moved.picture != still.picture).any()
+    (again,) = drive(render_again(tiny_model, tiny_run, [moved.recipe], home, {digest_of(move): move}))
+    np.testing.assert_array_equal(again.picture, moved.picture)
+
+
+def test_options_are_checked_by_name_and_type(run):
+    method = find_method("vae")
+    assert check_options(method, {"iterations": "12", "beta": "0.5"})["iterations"] == 12
+    for options, words in (
+        ({"iteration": 1}, "iterations"),
+        ({"iterations": "many"}, "of type int"),
+        ({"iterations": 0}, "1 or more"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            made(run, "vae", positives=POSITIVES, options=options)
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "error", "words"),
+    [
+        ("vae", {"positives": (1, 2)}, AnalysisError, "needs 5 positives or more; got 2"),
+        ("boundary", {"positives": (1, 2), "negatives": (3,)}, AnalysisError, "2 negatives"),
+        ("boundary", {"positives": (1, 2), "negatives": (2, 3)}, UsageError, "sample 2 is among"),
+        ("naive", {"positives": (1, 500)}, UsageError, "not in run"),
+        ("navie", {}, UsageError, "naive"),
+        ("jacobian", {}, UsageError, "runs the model"),
+        ("pca", {"options": {"count": 100}}, UsageError, "1 to 89"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_in_words(run, method, more, error, words):
+    with pytest.raises(error, match=words):
+        made(run, method, **more)
+
+
+def test_a_direction_on_other_steps_is_brought_to_them(run):
+    (found,) = made(run, "naive", positives=POSITIVES)
+    assert found.timesteps == run.timesteps == (2, 1, 0)
+    finer = found.resampled((2.0, 1.5, 1.0, 0.5, 0.0))
+    assert finer.delta.shape[0] == 5 and rms(finer.delta / finer.sigma) == pytest.approx(1, rel=1e-4)
+    middle = finer.delta[1] / np.linalg.norm(finer.delta[1])
+    expected = found.delta[0] + found.delta[1]
+    np.testing.assert_allclose(middle, expected / np.linalg.norm(expected), atol=1e-5)
+    np.testing.assert_allclose(found.resampled(found.timesteps).delta, found.delta, rtol=1e-4)
+    with pytest.raises(AnalysisError, match="timesteps"):
+        Direction(delta=found.delta, sigma=found.sigma).resampled((1.0,))
+
+
+def test_a_direction_of_another_model_is_refused_by_its_shape(run, tiny_model):
+    (found,) = made(run, "naive", positives=POSITIVES)
+    with pytest.raises(AnalysisError, match="3x4x4.*16x4x4"):
+        Shift(found, [1.0], Window(first=0, last=2), tiny_model)
+
+
+def test_per_step_every_step_has_unit_length(run):
+    (found,) = made(run, "naive", positives=POSITIVES)
+    np.testing.assert_allclose(found.per_step().profile, 1, rtol=1e-4)
+    assert found.profile[0] > 1.5 * found.profile[2]
