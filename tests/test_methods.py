@@ -383,7 +383,7 @@ def test_a_pullback_is_rendered_by_moving_x_once(tiny_run, tiny_model):
     expected = tiny_model.to_images(last.x_next).numpy()
     np.testing.assert_array_equal(np.stack([moved.picture, still.picture, late.picture]), expected)
     assert (moved.picture != still.picture).any()
-    again = drive(render_again(tiny_model, tiny_run, moved.recipe, home, {digest_of(move): move}))
+    (again,) = drive(render_again(tiny_model, tiny_run, [moved.recipe], home, {digest_of(move): move}))
     np.testing.assert_array_equal(again.picture, moved.picture)
 
 

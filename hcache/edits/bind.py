@@ -59,10 +59,12 @@ class Binder:
             return None
 
         def nudge(x: torch.Tensor, index: int) -> torch.Tensor:
-            rows = list(x.split(1))
-            for row, move, strength in moved.get(index, ()):
-                rows[row] = move.moved(rows[row], torch.tensor([strength]))
-            return torch.cat(rows) if index in moved else x
+            if index not in moved:
+                return x
+            nudged = x.clone()  # which keeps its layout in memory, on which rounding depends
+            for row, move, strength in moved[index]:
+                nudged[row : row + 1] = move.moved(nudged[row : row + 1], torch.tensor([strength]))
+            return nudged
 
         return nudge
 

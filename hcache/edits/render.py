@@ -80,24 +80,36 @@ def render_recipes(
 
 
 def render_again(
-    model: Model, run: Run, recipe: Recipe, home: Path, moves: Mapping[str, Move] | None = None
-) -> Generator[float, None, Rendered]:
-    """Renders one recipe as it was rendered: in its own row of a batch of as many."""
-    check_run(recipe, run)
+    model: Model, run: Run, recipes: Sequence[Recipe], home: Path, moves: Mapping[str, Move] | None = None
+) -> Generator[float, None, list[Rendered]]:
+    """Renders recipes as they were rendered, each in its own row of a batch of as many; in their order.
+
+    Those that were in one batch are in one batch again. Rows whose recipes are not given are filled up.
+    """
+    for recipe in recipes:
+        check_run(recipe, run)
+        if recipe.place and recipe.place.first > (earliest := recipe.first_step(run.timesteps)):
+            raise UsageError(f"this recipe was rendered from step {recipe.place.first} on, but changes step {earliest}")
     model.anatomy.need_unet("rendering an edit")
-    earliest = recipe.first_step(run.timesteps)
-    place = recipe.place or Place(row=0, rows=1, first=earliest)
-    if place.first > earliest:
-        raise UsageError(f"this recipe was rendered from step {place.first} on, but changes step {earliest} already")
-    steps = _render_batch(Binder(model, run, home, moves or {}), [recipe] * place.rows, place.first)
-    done = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return filled_in(end.value[place.row], recipe, place, model)
-        done += 1
-        yield done / (run.spec.steps - place.first)
+    places = [r.place or Place(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes]
+    batches = list(_batches_again(recipes, places))
+    bind, found, done = Binder(model, run, home, moves or {}), {}, 0
+    work = max(1, sum(run.spec.steps - places[next(iter(batch.values()))].first for batch in batches))
+    for batch in batches:
+        some = next(iter(batch.values()))
+        rows = [recipes[batch.get(row, some)] for row in range(places[some].rows)]
+        steps = _render_batch(bind, rows, places[some].first)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                pictures = end.value
+                break
+            done += 1
+            yield done / work
+        for row, i in batch.items():
+            found[i] = filled_in(pictures[row], recipes[i], places[i], model)
+    return [found[i] for i in range(len(recipes))]
 
 
 def render_moved(
@@ -135,8 +147,27 @@ def _batches(recipes: Sequence[Recipe]) -> list[list[int]]:
     """The numbers of the recipes that go through the loop together."""
     alike: dict[tuple, list[int]] = {}
     for i, recipe in enumerate(recipes):
-        alike.setdefault((recipe.asymmetric, recipe.t_boost, recipe.freeu), []).append(i)
+        alike.setdefault(_of_batch(recipe), []).append(i)
     return [group[start : start + ROWS] for group in alike.values() for start in range(0, len(group), ROWS)]
+
+
+def _batches_again(recipes: Sequence[Recipe], places: Sequence[Place]) -> list[dict[int, int]]:
+    """Batches as they may have been: row -> number of the recipe."""
+    batches: list[tuple[tuple, dict[int, int]]] = []
+    for i, (recipe, place) in enumerate(zip(recipes, places, strict=True)):
+        key = (*_of_batch(recipe), place.rows, place.first)
+        for other, rows in batches:
+            if other == key and place.row not in rows:
+                rows[place.row] = i
+                break
+        else:
+            batches.append((key, {place.row: i}))
+    return [rows for _, rows in batches]
+
+
+def _of_batch(recipe: Recipe) -> tuple:
+    """What holds for a whole batch."""
+    return (recipe.asymmetric, recipe.t_boost, recipe.freeu)
 
 
 def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Generator[None, None, np.ndarray]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,10 +66,8 @@ def find_render(run: Run, recipe: Recipe) -> Rendered | None:
             return None
     except (OSError, UsageError):
         return None
-    try:
+    with suppress(OSError):  # another process may have taken it away meanwhile, or the run is read-only
         os.utime(path)
-    except OSError:
-        pass  # another process may have taken it away meanwhile, or the run is read-only
     return Rendered(picture=picture, recipe=cells[0].recipe)
 
 
@@ -81,13 +80,15 @@ def keep_render(run: Run, cell: Rendered) -> None:
         partial.write_bytes(cell.png)
         commit_file(partial, final)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def trim(run: Run, most: int = RENDER_BYTES) -> None:
-    """Takes away the cells that were not used for longest, until the rest take ``most`` bytes or fewer."""
+    """Takes away the cells that were not used for longest, until the rest take ``most`` bytes or fewer; what a
+    process that was killed left half written goes the same way."""
     files = []
-    for path in (run.folder / RENDERS).glob("*.png"):
+    for path in (run.folder / RENDERS).glob("*.png*"):
         try:
             stat = path.stat()
         except OSError:
