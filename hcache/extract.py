@@ -25,8 +25,10 @@ from .cache.plan import Plan, format_bytes, make_plan, preview_shape
 from .cache.provenance import environment
 from .cache.reading import Run, open_run
 from .cache.shards import ShardWriter, explain_write_error
+from .cards import check_weights
 from .errors import HcacheError, Interrupted, ModelError, NoSpaceError, RunBusyError
 from .models.conditioners import COND
+from .models.loading import load_model
 from .models.model import Model
 from .pictures import load_prepared
 from .readers import find_reader
@@ -200,6 +202,18 @@ def _preview(model: Model, x_0: torch.Tensor) -> np.ndarray:
     """Predicted x_0 as small pictures (n, height, width, 3) uint8."""
     height, width, _ = preview_shape(model.anatomy.image)
     return model.to_previews(x_0, height, width).numpy()
+
+
+def load_model_of(run: Run, device: str = "auto") -> Model:
+    """The model that a run was extracted from, with the weights and at the commit it had then.
+
+    Raises:
+        ModelError: it has changed since.
+    """
+    check_weights(run.spec)
+    model = load_model(run.spec.model, device, run.spec.dtype)
+    check_revision(model, run)
+    return model
 
 
 def check_revision(model: Model, run: Run) -> None:

@@ -10,18 +10,21 @@ import numpy as np
 import streamlit as st
 
 from ...cache.labels import find_label
+from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
 from ...directions.direction import Direction, Move, check_full, digest_of
 from ...directions.fitting import METHODS, MODEL, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
 from ...directions.store import list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...edits.kinds import DirectionRef
-from ...errors import UsageError
+from ...errors import HcacheError, UsageError
 from .. import loaders, state
 from ..grid import picture_grid
 from ..work import run_button
 
 NEW, FROM_RECIPE = "a new one", "the recipe's"
+RESAMPLED = ("shift", "block")
+"""Kinds of moves that can be brought to other steps."""
 DROPPED = "direction of a recipe"
 """In the session: what a dropped recipe says of a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
@@ -31,17 +34,33 @@ QUICK = ("naive", "supervised", "random", "arithmetic")
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A direction to edit along: what it is called, and the attribute it is meant to change, if one is known."""
+    """A direction to edit along: what it is called, and the attribute it is meant to change, if one is known.
+
+    ``resample``: it was fitted on other steps than the run's, and is brought to them.
+    """
 
     move: Move
     name: str
     target: str | None
+    resample: bool = False
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.move)
+
+    @property
+    def ref(self) -> DirectionRef:
+        return DirectionRef(digest=self.digest, name=self.name, made_by=self.move.made_by)
+
+    def on_steps_of(self, run: Run) -> Move:
+        """The move itself, or resampled to the run's steps."""
+        return self.move.resampled(run.timesteps) if self.resample else self.move
 
 
 def direction_panel(run: Run) -> Chosen | None:
     """The direction to edit along, once there is one."""
     check_full(run)
-    saved = [entry.name for entry in list_moves(run)]
+    saved = [entry.name for entry in list_moves(run)] + _elsewhere(run)
     options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
     if state.recall("direction", NEW) not in options:
         state.choose("direction", NEW)
@@ -50,10 +69,36 @@ def direction_panel(run: Run) -> Chosen | None:
         return _new(run)
     if chosen == FROM_RECIPE:
         return _from_recipe(run, st.session_state[DROPPED])
-    move = _saved(str(run.folder), chosen, _changed(run, chosen))
+    owner, name = _owner(run, chosen)
+    move = saved_move(owner, name)
     made_by = dict(move.made_by)
-    st.caption(_told(made_by) + f" Digest {digest_of(move)}.")
-    return Chosen(move=move, name=chosen, target=_target(run, made_by))
+    other_steps = bool(move.timesteps) and tuple(move.timesteps) != tuple(map(float, run.timesteps))
+    text = f"{_told(made_by)} Digest {digest_of(move)}."
+    if other_steps:
+        text += f" Fitted on {len(move.timesteps)} steps; brought to this run's {run.spec.steps}, linear in t."
+    st.caption(text)
+    return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)
+
+
+def _elsewhere(run: Run) -> list[str]:
+    """The directions saved with other runs of the same model and weights, as ``run/name``."""
+    found = []
+    for name in run_names(run.folder.parent.parent):
+        if name == run.name or not (run.folder.parent / name / DIRECTIONS).is_dir():
+            continue
+        try:
+            other = loaders.shared_run(run.folder.parent / name)
+        except HcacheError:
+            continue  # the Overview says what is wrong with it
+        if (other.spec.model, other.spec.weights) == (run.spec.model, run.spec.weights):
+            found += [f"{name}/{entry.name}" for entry in list_moves(other) if entry.kind in RESAMPLED]
+    return found
+
+
+def _owner(run: Run, chosen: str) -> tuple[Run, str]:
+    """The run that a direction is saved with, and its name there."""
+    owner, slash, name = chosen.rpartition("/")
+    return (loaders.shared_run(run.folder.parent / owner), name) if slash else (run, chosen)
 
 
 def _new(run: Run) -> Chosen | None:
@@ -139,8 +184,6 @@ def _saved(folder: str, name: str, changed: float) -> Move:
 
 
 def _changed(run: Run, name: str) -> float:
-    from ...cache.layout import DIRECTIONS
-
     return (run.folder / DIRECTIONS / f"{name}.h5").stat().st_mtime
 
 

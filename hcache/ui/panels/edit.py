@@ -147,12 +147,13 @@ def _more_panel(run: Run, chosen: Chosen, count: int) -> tuple[str, bool, float 
 
 def _recipes(run: Run, chosen: Chosen, setup: Setup) -> dict[str, list[Recipe]]:
     """The rows of the strip by name: a recipe a strength."""
-    ref = DirectionRef(digest=digest_of(chosen.move), name=chosen.name, made_by=chosen.move.made_by)
 
     def row(sample: int, asymmetric: bool) -> list[Recipe]:
         found = []
         for strength in STRENGTHS:
-            edits = [ShiftEdit(direction=ref, strength=strength, window=setup.window, per_step=setup.per_step)]
+            own = ShiftEdit(direction=chosen.ref, strength=strength, window=setup.window, per_step=setup.per_step,
+                            resample=chosen.resample)  # fmt: skip
+            edits = [own]
             edits += [setup.also] if setup.also else []
             found.append(recipe_of(run, sample, edits, asymmetric=asymmetric, t_boost=setup.t_boost))
         return found
@@ -166,7 +167,7 @@ def _render(
     run: Run, chosen: Chosen, setup: Setup, recipes: list[Recipe]
 ) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
     """The cells, and what the reader sees in them: attribute -> (n,)."""
-    moves = {digest_of(chosen.move): chosen.move}
+    moves = {chosen.digest: chosen.move}
     home = run.folder.parent.parent
     cells = yield from render_kept(lambda: loaders.model_of(run), run, recipes, home, moves)
     reader = find_card(run.spec.model).reader
@@ -203,7 +204,7 @@ def _preview(run: Run, sample: int, step: int, chosen: Chosen, strength: float) 
 
     model = loaders.model_of(run)
     features, x_t, before = _preview_start(str(run.folder), sample, step)
-    shift = Shift(chosen.move, [strength], Window(first=0, last=run.spec.steps - 1), model)
+    shift = Shift(chosen.on_steps_of(run), [strength], Window(first=0, last=run.spec.steps - 1), model)
     t = run.timesteps[step]
     moved = {branch: shift(part, Moment(index=step, t=t, branch=branch)) for branch, part in features.items()}
     after = predict(model, moved, x_t, step, run.spec.steps, run.spec.conditioning.rows([sample]))
