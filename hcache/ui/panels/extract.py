@@ -106,7 +106,7 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
     """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided on together."""
     gigabytes = st.number_input(
         "At most so many GB", min_value=0.001, value=None, step=1.0, format="%.3f", key="budget",
-        placeholder="no limit", help="As much as fits is stored: h first, then outward from it. It is said what was chosen.",
+        placeholder="no limit", help="As much as fits is stored: h first, then outward from it.",
     )  # fmt: skip
     st.markdown("**What to store of each site, at every step**")
     if anatomy.without:
