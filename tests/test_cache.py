@@ -234,6 +234,8 @@ def test_a_shard_weighs_what_was_foretold(tmp_path, store, store_dtype):
 def test_a_plan_grows_with_samples_and_steps():
     spec = RunSpec(model="m", samples=16, steps=10, store={"h": "full", "skip.2": "pooled"})
     plan, twice = make_plan(spec, ANATOMY), make_plan(dataclasses.replace(spec, samples=32), ANATOMY)
+    overheads = plan.parts.pop("overhead"), twice.parts.pop("overhead")
+    assert overheads[0] < overheads[1] < 2 * overheads[0], "shards double, the index does not"
     assert {part: 2 * size for part, size in plan.parts.items()} == twice.parts
     assert plan.parts["h"] == 16 * 10 * 2 * 128 * 8 * 8
     assert plan.parts["skip.2"] == 16 * 10 * 2 * (96 + 96 + 64)

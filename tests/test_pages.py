@@ -1,5 +1,6 @@
 """Every page, run by Streamlit's own test harness on a small real run of the shipped model."""
 
+import json
 import shutil
 import time
 
@@ -190,6 +191,34 @@ def test_overview_verifies_and_repairs(copied_run, tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "start", lambda spec, home: started.append(spec))
     app.button(key="repair").click().run()
     assert started == [copied_run.spec] and not shard.exists()
+
+
+def test_overview_says_which_libraries_changed(copied_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "dashboard")
+    assert not any("libraries have changed" in warning.value for warning in app.warning)
+    path = copied_run.folder / "run.json"
+    data = json.loads(path.read_text())
+    data["provenance"]["libraries"]["torch"] = "1.0"
+    path.write_text(json.dumps(data))
+    app.run()
+    assert any("torch 1.0 then" in warning.value for warning in app.warning)
+
+
+def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
+    open_page(app, "extract")
+    before = app.code[0].value
+    app.number_input(key="budget").set_value(0.12).run()
+    assert_fine(app)
+    (chosen,) = [info.value for info in app.info if "of 120 MB" in info.value]
+    assert "h full" in chosen and "h first" in chosen and "skip.4 pooled" in chosen
+    assert app.code[0].value != before and "--store h=full" in app.code[0].value
+    assert all(box.disabled for box in app.selectbox if box.label.startswith("skip."))
+    app.number_input(key="budget").set_value(0.001).run()
+    assert not app.exception and any("too little" in error.value for error in app.error)
+    app.number_input(key="budget").set_value(None).run()
+    assert_fine(app)
+    assert app.code[0].value == before
 
 
 @pytest.mark.parametrize("model", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "facebook/DiT-XL-2-256"])

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .. import jobs
 from ..cache.export import export_run
 from ..cache.labels import export_labels, import_labels
-from ..cache.layout import IMAGES, home_folder, run_folder, run_names, writable_home
+from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
 from ..cache.provenance import changes_in_words
 from ..cache.reading import Run, open_run
@@ -189,6 +189,7 @@ def run_job(spec: RunSpec, home: Path, device: str) -> Result:
         model = load_model(spec.model, device=device, dtype=spec.dtype)
         spec.check(model.anatomy)
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
+        say_what_changed(folder)
         folder.mkdir(parents=True, exist_ok=True)
         job = jobs.JobFile(folder, spec.samples)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
@@ -214,6 +215,12 @@ def run_job(spec: RunSpec, home: Path, device: str) -> Result:
     return Result(
         text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}", data=run_facts(run)
     )
+
+
+def say_what_changed(folder: Path) -> None:
+    """Of a run that is there already: which libraries are others now than those it was begun with."""
+    if (folder / RUN_JSON).is_file() and (changed := changes_in_words(open_run(folder).provenance)):
+        print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
 
 
 @contextmanager

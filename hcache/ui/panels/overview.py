@@ -10,6 +10,7 @@ import streamlit as st
 from ... import jobs
 from ...cache.layout import VERIFY_JSON, run_names
 from ...cache.plan import format_bytes, site_bytes
+from ...cache.provenance import changes_in_words
 from ...cache.reading import Run, open_run
 from ...cache.verify import last_report, set_aside, verify
 from ...cards import find_card, load_cards
@@ -126,5 +127,9 @@ def _date(when: str) -> str:
 
 
 def provenance_panel(run: Run) -> None:
+    """What made the run, and which libraries have changed since."""
+    if changed := changes_in_words(run.provenance):
+        st.warning(f"Since this run was extracted, libraries have changed: {changed}. What is computed now may differ "
+                   "from what is stored; Verify with --rerun, in the shell, tells by how much.")  # fmt: skip
     with st.expander("What made this run"):
         st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)
