@@ -6,6 +6,7 @@ lives is asked of the system, by process id *and* start time, because ids are us
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -93,7 +94,8 @@ class JobFile:
         self.job = Job(**{**asdict(self.job), **changes})
 
     def _write(self) -> None:
-        write_json(self.path, asdict(self.job), durable=False)
+        with contextlib.suppress(OSError):  # a full disk ends the work where its data are written, and is told there
+            write_json(self.path, asdict(self.job), durable=False)
         self._written = time.time()
 
 

@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import json
 import random
+import shutil
+from collections import namedtuple
 
 import h5py
 import numpy as np
@@ -117,11 +119,18 @@ def test_a_shard_describes_itself(tmp_path):
         assert list(file["labels/set"]) == ["b", "a"] and file["labels/set/a"].dtype == np.float32
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_from_other_failures(tmp_path, code):
-    assert isinstance(explain_write_error(OSError(code, "full"), tmp_path), NoSpaceError)
-    assert isinstance(explain_write_error(OSError("write failed: No space left on device"), tmp_path), NoSpaceError)
-    other = explain_write_error(OSError(errno.EIO, "broken"), tmp_path)
+@pytest.mark.parametrize("error", [
+    OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), OSError(errno.EFBIG, "full"),
+    OSError("write failed: No space left on device"), OSError("file write failed: errno = 27, 'File too large'"),
+], ids=str)  # fmt: skip
+def test_a_full_disk_is_told_from_other_failures_and_what_is_missing(tmp_path, monkeypatch, error):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**7, 8 * 10**6, 2 * 10**6))
+    found = explain_write_error(error, tmp_path, 5 * 10**6)
+    assert isinstance(found, NoSpaceError)
+    assert "5.0 MB more are needed, 2.0 MB are free, 3.0 MB are missing" in str(found)
+    assert "quota or a limit" in str(explain_write_error(error, tmp_path, 10**6)), "nothing is missing on the disk"
+    other = explain_write_error(OSError(errno.EIO, "broken"), tmp_path, 5)
     assert isinstance(other, CacheError) and not isinstance(other, NoSpaceError) and "broken" in str(other)
 
 

@@ -1,5 +1,6 @@
 """Every page, run by Streamlit's own test harness on a small real run of the shipped model."""
 
+import shutil
 import time
 
 import numpy as np
@@ -10,6 +11,12 @@ from streamlit.testing.v1 import AppTest
 from hcache import jobs
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
+from hcache.directions.fitting import METHODS, Fit, drive, fit
+from hcache.directions.naive import naive_direction
+from hcache.directions.store import delete_move, load_move, save_move
+from hcache.edits.recipe import recipe_of
+from hcache.edits.render import shift_by
+from hcache.edits.window import Window
 from hcache.extract import extract
 from hcache.models.loading import load_model
 from hcache.pictures import Picture
@@ -243,6 +250,45 @@ def test_edit_offers_top_minus_bottom_for_a_label(app):
     assert_fine(app)
     assert (naive, app.session_state["kept"]["method"]) == ("naive", "supervised")
     app.selectbox(key="choose-end").set_value("lowest").run()
+    assert_fine(app)
+
+
+def test_edit_fits_by_any_method_and_saves_by_name(app, page_home):
+    open_page(app, "edit")
+    for method in METHODS:
+        app.selectbox(key="choose-method").set_value(method).run()
+        if method != "arithmetic":  # nothing is chosen for it yet, and it says so
+            assert_fine(app)
+    app.selectbox(key="choose-method").set_value("pca").run()
+    finish(app, "run-fit")
+    assert_fine(app)
+    app.slider(key="choose-component").set_value(1).run()
+    app.text_input(key="save-name-pca").set_value("second component").run()
+    app.button(key="save-direction").click().run()
+    assert_fine(app)
+    assert app.selectbox(key="choose-direction").value == "second component"
+    run = open_run(next((page_home / "runs").iterdir()))
+    assert load_move(run, "second component").made_by["component"] == 1
+    app.slider(key="choose-samples").set_value(2).run()
+    finish(app, "run-strip")
+    assert_fine(app)
+    assert "sample 1, strength -4" in html_of(app)
+    delete_move(run, "second component")
+
+
+def test_edit_offers_the_directions_of_other_runs_of_the_model(app, page_home, tmp_path, monkeypatch):
+    """Of other steps: it is said, and they are brought to this run's."""
+    home = tmp_path / "two runs"
+    shutil.copytree(page_home, home)
+    other = extract(load_model(MODEL), default_spec(MODEL, samples=6, steps=3, store={"h": "full"}), home)
+    save_move(other, "there", naive_direction(other, [0, 1]))
+    monkeypatch.setenv("HCACHE_HOME", str(home))
+    open_page(app, "edit")
+    app.selectbox(key="choose-run").set_value(next((page_home / "runs").iterdir()).name).run()
+    app.selectbox(key="choose-direction").set_value(f"{other.name}/there").run()
+    assert_fine(app)
+    assert any("Fitted on 3 steps" in caption.value for caption in app.caption)
+    finish(app, "run-strip")
     assert_fine(app)
 
 

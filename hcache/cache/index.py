@@ -97,9 +97,9 @@ class IndexWriter:
             with h5py.File(partial, "w", libver="v110", track_order=True) as index:
                 self._fill(index)
             commit_file(partial, final) if durable else os.replace(partial, final)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
-            raise
+            raise error if isinstance(error, OSError) else OSError(f"{partial}: {error}") from error
 
     def _refer(self, shard: Shard, row: int) -> None:
         """Adds the shard to what every dataset is made of, as its samples from ``row`` on.

@@ -321,17 +321,13 @@ def export(arguments: argparse.Namespace) -> Result:
 
 
 def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Difference]:
-    from ..extract import check_revision
-    from ..models.loading import load_model
+    from ..extract import load_model_of
     from ..rerun import rerun
 
     bad = {sample for fault in report.faults for sample in range(fault.start, fault.stop)}
     whole = [int(sample) for sample in run.sample_ids if int(sample) not in bad]
     chosen = random.sample(whole, min(count, len(whole)))
-    check_weights(run.spec)
-    model = load_model(run.spec.model, device, run.spec.dtype)
-    check_revision(model, run)
-    return drive_with_bar(rerun(model, run, chosen), "computing again")
+    return drive_with_bar(rerun(load_model_of(run, device), run, chosen), "computing again")
 
 
 def drive_with_bar(work: Generator[float, None, Any], text: str) -> Any:

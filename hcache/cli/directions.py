@@ -150,14 +150,9 @@ def import_blocks(arguments: argparse.Namespace) -> Result:
 
 
 def _model_of(run: Run, device: str) -> Any:
-    from ..cards import check_weights
-    from ..extract import check_revision
-    from ..models.loading import load_model
+    from ..extract import load_model_of
 
-    check_weights(run.spec)
-    model = load_model(run.spec.model, device=device, dtype=run.spec.dtype)
-    check_revision(model, run)
-    return model
+    return load_model_of(run, device)
 
 
 def add_direction(command: Any) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from ..cache.layout import home_folder, run_folder
 from ..cache.pngs import MOST_TEXT, read_picture, read_recipe
 from ..cache.reading import Run, open_run
-from ..cards import check_weights
 from ..edits.rendered import Rendered
 from ..edits.sheet import Cell, read_cells
 from ..errors import UnknownRunError, UsageError
@@ -114,12 +113,9 @@ def _load(run: Run, device: str, versions: Mapping[str, str]) -> Model:
     """The run's model, on as many threads as the picture was rendered on: their number may change the rounding."""
     import torch
 
-    from ..extract import check_revision
-    from ..models.loading import load_model
+    from ..extract import load_model_of
 
-    check_weights(run.spec)
-    model = load_model(run.spec.model, device, run.spec.dtype)
-    check_revision(model, run)
+    model = load_model_of(run, device)
     threads = versions.get("threads", "")
     if threads.isdecimal() and 1 <= int(threads) <= 256:
         torch.set_num_threads(int(threads))

@@ -56,8 +56,8 @@ def fitted_to(move: Move, edit: ShiftEdit, run: Run) -> Move:
     steps = tuple(float(t) for t in run.timesteps)
     other_steps = bool(move.timesteps) and tuple(float(t) for t in move.timesteps) != steps
     is_direction = isinstance(move, Direction)
-    if other_steps and not (edit.resample and is_direction):
-        advice = "resample it over t" if is_direction else "fit it on a run of these steps"
+    if other_steps and not (edit.resample and hasattr(move, "resampled")):
+        advice = "resample it over t" if hasattr(move, "resampled") else "fit it on a run of these steps"
         raise AnalysisError(
             f"the direction {edit.direction.name or edit.direction.digest} was fitted on {len(move.timesteps)} steps "
             f"from t = {move.timesteps[0]:g}, and run {run.name} has {len(steps)} from t = {steps[0]:g}; {advice}"

@@ -13,15 +13,16 @@ from ...cache.reading import Run
 from ...cards import find_card
 from ...directions.direction import Direction, digest_of
 from ...edits.kinds import DirectionRef, ShiftEdit
-from ...edits.recipe import Recipe, recipe_of
+from ...edits.recipe import Recipe, check_run, recipe_of
 from ...edits.renders import render_kept
 from ...edits.window import SHAPES, Window
+from ...errors import UsageError
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
 from ...readers import find_reader
 from .. import loaders, state
 from ..work import run_button
-from .directions import Chosen, profile_caption, saved_move
+from .directions import Chosen, profile_caption, saved_move, use_direction
 from .sheets import sheet_download
 
 STRENGTHS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
@@ -77,6 +78,27 @@ def strip_panel(run: Run, chosen: Chosen) -> None:
     sheet_download("Download the strip", f"{run.name}-strip.png", cells, titles, len(STRENGTHS))
 
 
+def apply_recipe(run: Run, recipe: Recipe) -> None:
+    """Sets the page up as a recipe says: sample, direction, steps, strength.
+
+    Raises:
+        UsageError: it moves nothing along a direction.
+    """
+    shifts = [edit for edit in recipe.edits if isinstance(edit, ShiftEdit)]
+    if not shifts:
+        raise UsageError("this recipe moves nothing along a direction; drop it on the Swap page")
+    check_run(recipe, run)
+    first = shifts[0]
+    use_direction(run, first.direction)
+    state.choose("sample", recipe.sample)
+    state.choose("samples", 1)
+    state.choose("window", f"{first.window.first}-{first.window.last}")
+    state.choose("shape", first.window.shape)
+    st.session_state["per-step"] = first.per_step
+    st.session_state["t-boost"] = int(recipe.t_boost or 0)
+    st.session_state["preview-strength"] = float(np.clip(first.strength, -8, 8))
+
+
 def _setup_panel(run: Run, chosen: Chosen) -> Setup:
     ids = run.sample_ids
     left, middle, right = st.columns([1, 1, 2])
@@ -125,12 +147,13 @@ def _more_panel(run: Run, chosen: Chosen, count: int) -> tuple[str, bool, float 
 
 def _recipes(run: Run, chosen: Chosen, setup: Setup) -> dict[str, list[Recipe]]:
     """The rows of the strip by name: a recipe a strength."""
-    ref = DirectionRef(digest=digest_of(chosen.move), name=chosen.name, made_by=chosen.move.made_by)
 
     def row(sample: int, asymmetric: bool) -> list[Recipe]:
         found = []
         for strength in STRENGTHS:
-            edits = [ShiftEdit(direction=ref, strength=strength, window=setup.window, per_step=setup.per_step)]
+            own = ShiftEdit(direction=chosen.ref, strength=strength, window=setup.window, per_step=setup.per_step,
+                            resample=chosen.resample)  # fmt: skip
+            edits = [own]
             edits += [setup.also] if setup.also else []
             found.append(recipe_of(run, sample, edits, asymmetric=asymmetric, t_boost=setup.t_boost))
         return found
@@ -144,7 +167,7 @@ def _render(
     run: Run, chosen: Chosen, setup: Setup, recipes: list[Recipe]
 ) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
     """The cells, and what the reader sees in them: attribute -> (n,)."""
-    moves = {digest_of(chosen.move): chosen.move}
+    moves = {chosen.digest: chosen.move}
     home = run.folder.parent.parent
     cells = yield from render_kept(lambda: loaders.model_of(run), run, recipes, home, moves)
     reader = find_card(run.spec.model).reader
@@ -181,7 +204,7 @@ def _preview(run: Run, sample: int, step: int, chosen: Chosen, strength: float) 
 
     model = loaders.model_of(run)
     features, x_t, before = _preview_start(str(run.folder), sample, step)
-    shift = Shift(chosen.move, [strength], Window(first=0, last=run.spec.steps - 1), model)
+    shift = Shift(chosen.on_steps_of(run), [strength], Window(first=0, last=run.spec.steps - 1), model)
     t = run.timesteps[step]
     moved = {branch: shift(part, Moment(index=step, t=t, branch=branch)) for branch, part in features.items()}
     after = predict(model, moved, x_t, step, run.spec.steps, run.spec.conditioning.rows([sample]))

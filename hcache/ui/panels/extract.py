@@ -162,7 +162,7 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
             for picture in pictures:
                 picture.save(home / "runs" / spec.name / IMAGES)
             jobs.start(spec, home)
-        except HcacheError as error:
+        except (HcacheError, OSError) as error:
             st.error(str(error))
         else:
             st.session_state[PENDING] = spec.name
