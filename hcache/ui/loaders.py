@@ -168,3 +168,12 @@ def home_is_empty(home: Path) -> bool:
     """Whether nobody has ever extracted anything here."""
     runs = home / "runs"
     return not any(path.is_dir() for path in runs.iterdir()) if runs.is_dir() else True
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
+    """The runs beside a run that can give to it, itself first; ``names``: the runs there are."""
+    from ..edits.donor_runs import donor_runs
+
+    run = open_run(folder)
+    return donor_runs(run, run.folder.parent.parent)
