@@ -2,6 +2,7 @@ from hcache.ui.frame import run_page
 from hcache.ui.panels import directions, edit
 
 with run_page("Edit", needs=8) as run:
+    edit.drop_panel(run)
     chosen = directions.direction_panel(run)
     if chosen is not None:
         edit.preview_panel(run, chosen)

@@ -12,12 +12,9 @@ from streamlit.testing.v1 import AppTest
 from hcache import jobs
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
-from hcache.directions.fitting import METHODS, Fit, drive, fit
+from hcache.directions.fitting import METHODS
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import delete_move, load_move, save_move
-from hcache.edits.recipe import recipe_of
-from hcache.edits.render import shift_by
-from hcache.edits.window import Window
 from hcache.extract import extract
 from hcache.models.loading import load_model
 from hcache.pictures import Picture

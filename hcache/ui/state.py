@@ -113,6 +113,14 @@ def number(label: str, name: str, low: float, high: float, default: float, **opt
     return found
 
 
+def amount(label: str, name: str, low: float, high: float, default: float, step: float, **options: Any) -> float:
+    """A slider over numbers."""
+    _offer(name, min(max(float(recall(name, default, float)), low), high), lambda value: low <= value <= high)
+    found = st.slider(label, low, high, step=step, key=_key(name), **options)
+    keep(name, found)
+    return found
+
+
 def snapshot() -> dict[str, Any]:
     """All choices as they are."""
     return dict(st.session_state.setdefault(_KEPT, {}))

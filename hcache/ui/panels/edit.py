@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,12 +23,14 @@ from ...readers import find_reader
 from .. import loaders, state
 from ..work import run_button
 from .directions import Chosen, profile_caption, saved_move, use_direction
+from .recipes import recipe_drop
 from .sheets import sheet_download
 
 STRENGTHS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 SYMMETRIC, ASYMMETRIC = "symmetric", "asymmetric"
 NOTHING = "nothing else"
 MOST_SAMPLES = 8
+MOST_STRENGTH, MOST_BOOST = 8.0, 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +80,41 @@ def strip_panel(run: Run, chosen: Chosen) -> None:
     sheet_download("Download the strip", f"{run.name}-strip.png", cells, titles, len(STRENGTHS))
 
 
-def apply_recipe(run: Run, recipe: Recipe) -> None:
-    """Sets the page up as a recipe says: sample, direction, steps, strength.
+def drop_panel(run: Run) -> None:
+    """A picture that was made here sets the page up again."""
+    recipe_drop(run, apply_recipe(run))
+
+
+def apply_recipe(run: Run) -> Callable[[Recipe], None]:
+    """Sets the page up as a recipe says: sample, direction, steps, strength. It may be of another run of the home.
 
     Raises:
-        UsageError: it moves nothing along a direction.
+        UsageError: it moves nothing along a direction, or more than this page can show.
     """
-    shifts = [edit for edit in recipe.edits if isinstance(edit, ShiftEdit)]
-    if not shifts:
-        raise UsageError("this recipe moves nothing along a direction; drop it on the Swap page")
-    check_run(recipe, run)
-    first = shifts[0]
-    use_direction(run, first.direction)
-    state.choose("sample", recipe.sample)
-    state.choose("samples", 1)
-    state.choose("window", f"{first.window.first}-{first.window.last}")
-    state.choose("shape", first.window.shape)
-    st.session_state["per-step"] = first.per_step
-    st.session_state["t-boost"] = int(recipe.t_boost or 0)
-    st.session_state["preview-strength"] = float(np.clip(first.strength, -8, 8))
+
+    def apply(recipe: Recipe) -> None:
+        shifts = [edit for edit in recipe.edits if isinstance(edit, ShiftEdit)]
+        if not shifts:
+            raise UsageError("this picture was not moved along a direction: drop it on the Swap page")
+        if len(shifts) < len(recipe.edits) or len(shifts) > 1 or shifts[0].mask is not None:
+            raise UsageError(
+                "this page sets up pictures moved along one direction, without a mask; "
+                "`python -m hcache render` renders this one again"
+            )
+        owner = run if recipe.run == run.name else loaders.shared_run(run.folder.parent / recipe.run)
+        check_run(recipe, owner)
+        (shift,) = shifts
+        use_direction(owner, shift.direction)
+        state.choose("sample", recipe.sample)
+        state.choose("samples", 1)
+        state.choose("window", f"{shift.window.first}-{shift.window.last}")
+        state.choose("shape", shift.window.shape)
+        state.choose("per-step", str(shift.per_step))
+        state.choose("edit-boost", recipe.t_boost or 0.0)
+        state.choose("also", NOTHING)
+        state.choose("strength", float(np.clip(shift.strength, -MOST_STRENGTH, MOST_STRENGTH)))
+
+    return apply
 
 
 def _setup_panel(run: Run, chosen: Chosen) -> Setup:
@@ -123,26 +141,25 @@ def _more_panel(run: Run, chosen: Chosen, count: int) -> tuple[str, bool, float 
     left, middle, right = st.columns(3)
     with left:
         shape = state.select("Strength over these steps", "shape", SHAPES)
-        per_step = isinstance(chosen.move, Direction) and st.checkbox(
-            "Unit length at every step", help="Off: as long at each step as the data have it.", key="per-step"
+        per_step = isinstance(chosen.move, Direction) and state.flag(
+            "Unit length at every step", "per-step", False, help="Off: as long at each step as the data have it."
         )
     with middle:
-        t_boost = st.number_input(
-            "Noise boost: η = 1 below t =", 0, 1000, 0, step=10, key="t-boost",
-            help="Quality boosting of Asyrp (Kwon, Jeong, Uh 2022): published 167 to 200; 0 for none.",
-        )  # fmt: skip
-        asymmetric = st.checkbox("Asymmetric", True, disabled=count == 1, key="asymmetric",
-                                 help="Of several samples; one is shown both ways.")  # fmt: skip
+        t_boost = state.number("Noise boost: η = 1 below t =", "edit-boost", 0.0, MOST_BOOST, 0.0, step=10.0, help=(
+            "Quality boosting of Asyrp (Kwon, Jeong, Uh 2022): published 167 to 200; 0 for none."))  # fmt: skip
+        asymmetric = count == 1 or state.flag(
+            "Asymmetric", "edit-asymmetric", True, help="One sample is shown both ways."
+        )
     with right:
         names = [entry.name for entry in list_moves(run) if entry.kind == Direction.kind]
         also = state.select("Move along a second direction too", "also", [NOTHING, *names])
-        strength = st.number_input("by", -8.0, 8.0, 1.0, 0.5, key="also-strength", disabled=also == NOTHING)
+        strength = 0.0 if also == NOTHING else state.number("by", "also-strength", -8.0, 8.0, 1.0, step=0.5)
     second = None
     if also != NOTHING:
         move = saved_move(run, also)
         ref = DirectionRef(digest=digest_of(move), name=also, made_by=move.made_by)
         second = ShiftEdit(direction=ref, strength=strength, window=Window(first=0, last=0))
-    return shape, per_step, float(t_boost) or None, asymmetric, second
+    return shape, per_step, t_boost or None, asymmetric, second
 
 
 def _recipes(run: Run, chosen: Chosen, setup: Setup) -> dict[str, list[Recipe]]:
@@ -187,7 +204,7 @@ def preview_panel(run: Run, chosen: Chosen) -> None:
     left, middle, right = st.columns([3, 1, 1])
     with left:
         step = state.slider("Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2)
-        strength = st.slider("Strength γ", -8.0, 8.0, 4.0, 0.5, key="preview-strength")
+        strength = state.amount("Strength γ", "strength", -MOST_STRENGTH, MOST_STRENGTH, 2.0, 0.5)
         st.caption(
             f"Sample {sample}, t = {run.timesteps[step]}. Cached h, moved, and cached skips through the decoder half; "
             f"skips that are not stored are computed once a step. {profile_caption(chosen.move)}"
