@@ -22,6 +22,7 @@ from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.shift import Shift
 from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
+from hcache.masks import Mask
 from hcache.sampling.loop import Moment, denoise
 from hcache.specs import RunSpec
 
@@ -350,9 +351,19 @@ def test_a_region_counts_what_changes_inside_it(tiny_run, tiny_model):
     assert ratios[1] > ratios[0]
 
 
-@pytest.mark.parametrize("region", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1", "0.51,0.5,0.52,0.51"])
+def test_a_region_may_be_painted():
+    painted = np.zeros((8, 8))
+    painted[:4, :4] = 1
+    mask = region_mask(Mask.from_array(painted).png, 16, 16)
+    torch.testing.assert_close(mask, region_mask("0,0,0.5,0.5", 16, 16))
+    assert mask.sum() == 64
+    with pytest.raises(UsageError, match="holds no pixel"):
+        region_mask(Mask.from_array(np.zeros((4, 4))).png, 16, 16)
+
+
+@pytest.mark.parametrize("region", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1", "nothing"])
 def test_a_region_that_is_none_is_refused(region):
-    with pytest.raises(UsageError, match="region"):
+    with pytest.raises(UsageError, match="rectangle|region|mask"):
         region_mask(region, 16, 16)
 
 

@@ -13,13 +13,13 @@ from tiny import drain
 from hcache.cache.pngs import read_picture, read_recipe
 from hcache.directions.direction import digest_of
 from hcache.directions.store import save_move
-from hcache.edits.mask import Mask
 from hcache.edits.recall import reference_to
 from hcache.edits.recipe import DonorRef, FreeUEdit, Place, Recipe, recipe_of
 from hcache.edits.render import ROWS, render_again, render_recipes
 from hcache.edits.sheet import read_cells
 from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError, UsageError
+from hcache.masks import Mask
 
 
 @pytest.mark.parametrize("kind", KINDS)

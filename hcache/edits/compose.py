@@ -8,8 +8,8 @@ import torch
 
 from ..errors import UsageError
 from ..features import Features
+from ..masks import Mask
 from ..sampling.loop import Edit, Moment
-from .mask import Mask
 
 
 class Chain:

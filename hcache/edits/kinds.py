@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from ..errors import UsageError
-from .fields import Fields, check_json
-from .mask import Mask
+from ..fields import Fields, check_json
+from ..masks import Mask
 from .window import CONSTANT, SHAPES, Window
 
 _MOST_SITES = 256

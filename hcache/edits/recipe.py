@@ -19,8 +19,8 @@ from typing import Any
 
 from ..cache.reading import Run
 from ..errors import UsageError
+from ..fields import Fields
 from ..specs import UNCONDITIONED, Conditioning
-from .fields import Fields
 from .kinds import (
     RUN,
     AnyEdit,

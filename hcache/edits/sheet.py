@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ..errors import UsageError
-from .fields import Fields
+from ..fields import Fields
 from .recipe import MOST_CELLS, SCHEMA, Recipe
 
 FORMAT = "hcache sheet"

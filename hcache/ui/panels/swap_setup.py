@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from ...cache.reading import Run
-from ...edits.mask import Mask
 from ...edits.recipe import AnyEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
 from ...edits.window import SHAPES, Window
 from ...errors import UsageError
+from ...masks import Mask
 from .. import state
 
 ALONE, TOGETHER, SLERP = "each site alone", "all sites at once", "h by slerp"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import UsageError
+from .errors import UsageError
 from .fields import Fields
 
 LARGEST = 64

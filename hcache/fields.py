@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from ..errors import UsageError, did_you_mean
+from .errors import UsageError, did_you_mean
 
 LONGEST_TEXT = 100_000
 _NEEDED = object()
