@@ -79,6 +79,17 @@ def run_json(tiny_run):
     return (tiny_run.folder / RUN_JSON).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("eta", 0.5), ("seed", 7), ("store_dtype", "float32"), ("model", "another"), ("weights", "ab")]
+)
+def test_a_run_that_says_it_is_another_is_refused(copied_run, field, value):
+    """Every value is as good as the one before; together they are not the run that was extracted."""
+    path = copied_run.folder / RUN_JSON
+    path.write_text(json.dumps(changed(json.loads(path.read_text()), ("spec", field), value)))
+    with pytest.raises(CacheError, match="was it edited"):
+        open_run(copied_run.folder)
+
+
 @pytest.fixture
 def home(copied_run, tmp_path):
     """A home of two runs: the first is to be spoilt, the second stays as it is."""

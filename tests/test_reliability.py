@@ -3,17 +3,25 @@
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 
+import h5py
+import numpy as np
 import pytest
 from tiny import assert_same_contents, drain
 
+from hcache.cache.layout import INDEX
 from hcache.cache.reading import open_run
 from hcache.cache.verify import verify
 from hcache.cards import default_spec
+from hcache.directions.direction import digest_of
+from hcache.directions.naive import naive_direction
+from hcache.directions.store import load_move, save_move
 from hcache.errors import NoSpaceError, RunBusyError
 from hcache.extract import extract
+from hcache.models.loading import load_model
 
 KILLS, OPENS = 100, 500
 
@@ -122,3 +130,20 @@ def test_a_full_disk_keeps_what_was_committed_and_goes_on_after(tiny_model, spec
     folder = tmp_path / "runs" / spec.name
     assert committed(tmp_path, spec) == 4 and not list(folder.glob("shards/*.partial"))
     assert_same_contents(extract(tiny_model, spec, tmp_path), whole[0])
+
+
+def test_a_home_with_spaces_and_unicode_works_and_its_run_may_be_carried_elsewhere(tiny_model, tiny_folder, tmp_path):
+    """Model folder, home and the place it is taken to; the index's references go along."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "modèle à moi 模型")
+    home, elsewhere = tmp_path / "Zwischenspeicher für größe", tmp_path / "別の場所" / "runs"
+    home.mkdir()
+    spec = default_spec(str(folder), samples=3, steps=2, batch=2, store={"h": "full"})
+    assert spec.name.isascii() and "/" not in spec.name
+    run = extract(load_model(str(folder)), spec, home)
+    save_move(run, "mine", naive_direction(run, [0, 1]))
+    shutil.copytree(run.folder, elsewhere / run.name)
+    shutil.rmtree(home)
+    there = open_run(elsewhere / run.name)
+    assert len(there) == 3 and not drain(verify(there.folder))[1].faults and digest_of(load_move(there, "mine"))
+    with h5py.File(there.folder / INDEX, "r") as index:
+        np.testing.assert_array_equal(index["h"][1].reshape(3, -1).astype(np.float32), there.matrix("h", 1))

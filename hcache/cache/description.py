@@ -67,6 +67,8 @@ def _parse(data: Any, path: Path) -> Description:
     _check_spec(_mapping(data["spec"], "spec"))
     _check_anatomy(_mapping(data["anatomy"], "anatomy"))
     spec = RunSpec.from_json(data["spec"])
+    if data["name"] != spec.name:
+        raise ValueError(f"name: {data['name']!r}, but what it says of the run gives {spec.name!r}; was it edited?")
     timesteps = tuple(_list(data["timesteps"], "timesteps", _number))
     if len(timesteps) != spec.steps:
         raise ValueError(f"timesteps: expected {spec.steps}, one a step, got {len(timesteps)}")

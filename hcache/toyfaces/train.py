@@ -25,8 +25,6 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from ..features import Features
-from ..models.halves import decode, encode
 from .drawing import draw_dataset
 from .factors import FACTORS
 from .reader import WEIGHTS, Reader
@@ -36,9 +34,6 @@ HELD_OUT = 10_000_000
 
 COARSE = {8: 0.05, 64: 0.02}
 """Side of the squares over which the error is averaged -> how much that counts."""
-
-THINNED_GROUPS, THINNED_SHARE, THINNED_FROM = (1, 2, 3), 0.5, 250
-"""Skip groups whose channels are dropped in training, in which share of the samples, and from which timestep on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +95,6 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor) -> Callable[..., to
     At high noise a small error of ε is a large one of x_0, by √((1-ᾱ)/ᾱ), and it is there that colours and pose are
     decided. The plain loss hardly sees it, which long training makes up for; a short one weighs it by that factor.
     What is coarse is a few of thousands of coefficients, so its error is counted again, as if it were of all of them.
-    The skips are thinned, so that the decoder learns to listen to h as well: see :func:`thin_skips`.
     """
     weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 4.0)
 
@@ -112,34 +106,14 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor) -> Callable[..., to
         t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
         noise = torch.randn(x_0.shape, generator=rng).to(device)
         a = alpha_bar[t].view(n, 1, 1, 1).to(device)
-        x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
-        features = thin_skips(encode(unet, x_t, t.to(device)), t, rng)
-        error = decode(unet, features, t.to(device)) - noise
+        eps = unet(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t.to(device), return_dict=False)[0]
+        error = eps - noise
         total = error.square().mean((1, 2, 3))
         for side, share in COARSE.items():
             total = total + share * side**2 * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
         return (total * weight[t].to(device)).mean()
 
     return loss
-
-
-def thin_skips(features: Features, t: torch.Tensor, rng: torch.Generator) -> Features:
-    """Of some noisy samples of the batch, a random share of up to 0.6 of the inner skips' channels set to zero.
-
-    Whatever a decoder finds in its skips it need not take from h, and small networks end up with an h that hardly
-    matters. Where the skips cannot be relied on, h has to say what the picture is of. At low noise, where ``t`` (n,)
-    is small, that is settled, and the skips carry the detail.
-    """
-    n = len(t)
-    rate = 0.6 * torch.rand(n, generator=rng) * (torch.rand(n, generator=rng) < THINNED_SHARE) * (t >= THINNED_FROM)
-
-    def thin(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        if name == "h" or int(name.split(".")[1]) not in THINNED_GROUPS:
-            return tensor
-        kept = torch.rand(n, tensor.shape[1], generator=rng) >= rate[:, None]
-        return tensor * kept.to(tensor)[:, :, None, None]
-
-    return features.map(thin)
 
 
 def reader_loss(reader: Reader) -> Callable[..., torch.Tensor]:

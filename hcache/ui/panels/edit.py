@@ -21,6 +21,7 @@ from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
 from ...readers import find_reader
 from .. import loaders, state
+from ..frame import errors_shown
 from ..work import run_button
 from .directions import Chosen, profile_caption, saved_move, use_direction
 from .recipes import recipe_drop
@@ -195,6 +196,11 @@ def _render(
 def preview_panel(run: Run, chosen: Chosen) -> None:
     """Predicted x_0 of one step with h moved: the decoder alone, so it follows the slider."""
     st.subheader("One-step preview")
+    with errors_shown():
+        _show_preview(run, chosen)
+
+
+def _show_preview(run: Run, chosen: Chosen) -> None:
     if chosen.move.kind == "x":
         st.caption("This direction moves x_t, not h: there is nothing to decode at one step. Render the strip.")
         return
