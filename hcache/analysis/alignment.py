@@ -10,12 +10,12 @@ Alignment is the share of one positive's squared distance from the random sample
 common; h has thousands of coordinates in which each sample differs on its own, so that it is small even where the
 average is good. Reliability is the share of the average's own squared length that other positives of the same kind
 would give again (Spearman, Brown): it grows with p. Positives of two opposite kinds cancel: alignment is near 0 in the
-average and large in each kind. Both means are estimated from different samples throughout, so that noise in neither counts as agreement.
+average and large in each kind. All products are of different samples, so that no noise counts as agreement.
 
 The null: as many samples drawn at random. p is how often these are as far from the others as the positives are, which
 is the kernel two-sample test with a linear kernel.
 
-**Scatter** of known classes (breeds, poses): ω² = the share of all variance that lies between their means, 0 on average
+**Scatter** of known classes (breeds, poses): the share of all variance that lies between their means, 0 on average
 where classes mean nothing.
 
 References:
@@ -23,7 +23,6 @@ References:
     https://doi.org/10.1037/0033-2909.86.2.420
     A Kernel Two-Sample Test (Gretton, Borgwardt, Rasch, Schölkopf, Smola, 2012),
     https://jmlr.org/papers/v13/gretton12a.html
-    Statistical Power Analysis for the Behavioral Sciences (Cohen, 1988), for ω²
 """
 
 from __future__ import annotations
@@ -58,7 +57,8 @@ class Alignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """``between``: ω² of the classes; ``null`` (m,): the same of shuffled classes; ``p``: that these give as much."""
+    """``between``: the share of variance between the classes; ``null`` (m,): that of shuffled ones; ``p``: that these
+    give as much."""
 
     between: Estimate
     null: np.ndarray
@@ -160,19 +160,21 @@ def _reliability(a: np.ndarray, count: int) -> np.ndarray:
 
 
 def _scatter_statistic(gram: np.ndarray, member: np.ndarray) -> Statistic:
-    """ω² of counts (r, n): (S_between - (k - 1) S_within / (N - k)) / (S_total + S_within / (N - k))."""
-    own, k = np.diag(gram).copy(), member.shape[1]
+    """Between over total variance of counts (r, n); member (n, classes). Products are of different samples only."""
+    own = np.diag(gram).copy()
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        total = counts.sum(1)
-        mean = ((counts @ gram) * counts).sum(1) / total
-        means = np.zeros(len(counts))
-        for column in member.T:
-            inside = counts * column
-            means += ((inside @ gram) * inside).sum(1) / np.maximum(inside.sum(1), 1)
-        between, within = means - mean, counts @ own - means
-        noise = within / (total - k)
-        return (between - (k - 1) * noise) / (between + within + noise)
+        inside = counts[:, None, :] * member.T
+        squares = np.square(inside)
+        sizes, twice = inside.sum(2), squares.sum(2)
+        products = inside @ gram @ inside.transpose(0, 2, 1)
+        means = products / (sizes[:, :, None] * sizes[:, None, :])
+        classes = np.arange(member.shape[1])
+        means[:, classes, classes] = (products[:, classes, classes] - squares @ own) / (np.square(sizes) - twice)
+        share = sizes / sizes.sum(1, keepdims=True)
+        overall = np.einsum("rc,rcd,rd->r", share, means, share)
+        between = (share * means[:, classes, classes]).sum(1) - overall
+        return between / (counts @ own / counts.sum(1) - overall)
 
     return statistic
 

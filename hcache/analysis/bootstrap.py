@@ -11,10 +11,12 @@ statistic's bias and for a spread that changes with its value,
     α₁ = Φ(z₀ + (z₀ + z_α) / (1 - a (z₀ + z_α))),
 
 z₀ from the share of draws below the value found, a from the skewness of leaving out one sample at a time. With
-z₀ = a = 0 it is the percentile interval.
+z₀ = a = 0 it is the percentile interval. Draws from few samples spread too little, by √((n - 1) / n), and as if their
+variance were known; so z_α is Student's t_α with n - 1 degrees of freedom, times √(n / (n - 1)).
 
 References:
     Better Bootstrap Confidence Intervals (Efron, 1987), https://doi.org/10.1080/01621459.1987.10478410
+    What Teachers Should Know about the Bootstrap (Hesterberg, 2014), https://arxiv.org/abs/1411.5279, for few samples
     Bootstrap Methods and Their Application (Davison, Hinkley, 1997), https://doi.org/10.1017/CBO9780511802843
 """
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from ..errors import AnalysisError
 from .estimate import LEVEL, Estimate
@@ -96,12 +98,12 @@ def bootstrap_many(
         raise AnalysisError(
             f"the statistic is not defined on most draws from these {n} samples; it takes more samples, of all kinds"
         )
-    low, high = (1 - level) / 2, (1 + level) / 2
+    z = float(t.ppf((1 + level) / 2, units - 1)) * np.sqrt(units / (units - 1))
     if method == BCA:
         left_out = _left_out(statistic, groups, units)
-        ends = [_bca_ends(draws[:, k], values[k], left_out[:, k], low, high) for k in range(len(values))]
+        ends = [_bca_ends(draws[:, k], values[k], left_out[:, k], z) for k in range(len(values))]
     else:
-        ends = [(low, high)] * len(values)
+        ends = [(float(norm.cdf(-z)), float(norm.cdf(z)))] * len(values)
     return tuple(_estimate(draws[:, k], values[k], ends[k], units, level) for k in range(len(values)))
 
 
@@ -170,20 +172,22 @@ def _left_out(statistic: Statistic, groups: np.ndarray, units: int) -> np.ndarra
     return np.concatenate(parts).astype(np.float64)
 
 
-def _bca_ends(draws: np.ndarray, value: float, left_out: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Which quantiles of the draws are the ends of the interval."""
+def _bca_ends(draws: np.ndarray, value: float, left_out: np.ndarray, z: float) -> tuple[float, float]:
+    """Which quantiles of the draws are the ends of the interval; ``z``: how many deviations it spans either way."""
     draws, left_out = draws[np.isfinite(draws)], left_out[np.isfinite(left_out)]
     scale = 1e-12 * max(abs(value), float(np.abs(draws).max()))
     below = float((draws < value - scale).mean() + 0.5 * (np.abs(draws - value) <= scale).mean())
     z0 = norm.ppf(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
     deviations = left_out.mean() - left_out if len(left_out) else np.zeros(1)
-    squares = float(np.square(deviations).sum())
-    a = float((deviations**3).sum()) / (6 * squares**1.5) if squares > scale**2 else 0.0
+    largest = float(np.abs(deviations).max())
+    a = 0.0
+    if largest > scale:
+        relative = deviations / largest
+        a = float((relative**3).sum()) / (6 * float(np.square(relative).sum()) ** 1.5)
     ends = []
-    for share in (low, high):
-        z = z0 + norm.ppf(share)
-        room = max(1 - a * z, 0.1)  # beyond that the correction has no meaning any more
-        ends.append(float(norm.cdf(z0 + z / room)))
+    for end in (z0 - z, z0 + z):
+        room = max(1 - a * end, 0.1)  # beyond that the correction has no meaning any more
+        ends.append(float(norm.cdf(z0 + end / room)))
     return ends[0], ends[1]
 
 

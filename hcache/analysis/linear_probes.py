@@ -133,6 +133,6 @@ def _derivatives(
     p = 0.5 * (1 + np.tanh(0.5 * beta @ x.T))
     gradient = (weights * (p - y)) @ x + ridge * beta
     curvature = weights * p * (1 - p)
-    hessian = np.stack([(x * row[:, None]).T @ x for row in curvature])
+    hessian = (curvature[:, None, :] * x.T) @ x
     hessian[:, np.arange(len(ridge)), np.arange(len(ridge))] += ridge + 1e-9
     return gradient, hessian
