@@ -98,7 +98,8 @@ def alignment_of_gram(gram: np.ndarray, positive: np.ndarray, *, repeats: int = 
         a = statistic(counts)
         return np.stack([a, _reliability(a, count)], 1)
 
-    found = bootstrap_many(both, n, repeats=repeats, seed=seed, strata=positive)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one positive only
+        found = bootstrap_many(both, n, repeats=repeats, seed=seed, strata=positive)
     rng = np.random.default_rng(seed)
     drawn = rng.permuted(np.tile(positive.astype(float), (PERMUTATIONS, 1)), axis=1)
     once = np.ones((1, n))

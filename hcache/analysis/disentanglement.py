@@ -192,7 +192,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 
 def _lasso_importance(z: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
     """|coefficients| (codes, factors)."""
-    gram = np.asfortranarray(z.T @ z)
+    gram = np.ascontiguousarray(z.T @ z)
     fits = [Lasso(alpha=a, fit_intercept=False, precompute=gram).fit(z, y[:, j]) for j, a in enumerate(penalties)]
     return np.abs(np.stack([fit.coef_ for fit in fits], 1))
 
