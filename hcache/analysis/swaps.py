@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,15 @@ class SwapEffect:
     kept: Mapping[str, Estimate]
     own: float | None
     pairs: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SwapEffect:
+        """The effect whose fields were written as JSON."""
+        carried, moved = (
+            {name: Contrast.from_json(found) for name, found in data[key].items()} for key in ("carried", "moved")
+        )
+        kept = {name: Estimate.from_json(found) for name, found in data["kept"].items()}
+        return cls(carried=carried, moved=moved, kept=kept, own=data["own"], pairs=data["pairs"])
 
 
 @dataclass(frozen=True, kw_only=True)

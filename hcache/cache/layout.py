@@ -11,6 +11,7 @@
       images/                 of an inversion: the real pictures, as the model was given them
       labels/<set>.csv        label sets made by hand or imported
       directions/<name>.h5    directions saved by name
+      measures/*.json         results of measures, with their parameters and the samples that they are of
       holder.json             who holds the lock, to be named to others
 
 A shard holds samples ``start`` to ``stop`` of the run:
@@ -39,6 +40,7 @@ SCHEMA = 1
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS = "shards", "labels", "images", "directions"
+MEASURES = "measures"
 INDEX = "index.h5"
 PARTIAL = ".partial"
 
