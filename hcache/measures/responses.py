@@ -81,6 +81,10 @@ class Driver:
             parts.append(self.model.to_images(x).numpy())
         return np.concatenate(parts)
 
+    def unedited(self, samples: Sequence[int]) -> np.ndarray:
+        """The run's own pictures of some samples (n, height, width, 3) uint8: what strength 0 gives."""
+        return self.run.images[[self.run.position(sample) for sample in samples]]
+
     def spreads(self) -> dict[str, float]:
         """The standard deviation of every reading over the run's own pictures."""
         return {name: float(np.std(values)) for name, values in self.reader(self.run.images).items()}
@@ -94,20 +98,24 @@ class Driver:
 def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
     """Readings under a direction: ``{"readings": {name: (n, strengths)}, "pixels": (n, strengths)}``.
 
-    ``pixels``: the distance from the same sample at strength 0, as a share of the range.
+    ``pixels``: the distance from the same sample at strength 0, as a share of the range. Strength 0 is not rendered
+    again: it is the run's own picture.
     """
-    n, s = len(grid.samples), len(grid.strengths)
+    n, zero = len(grid.samples), grid.strengths.index(0)
+    moving = [strength for strength in grid.strengths if strength]
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        samples, strengths = np.repeat(grid.samples, s).tolist(), np.tile(grid.strengths, n)
+        samples, strengths = np.repeat(grid.samples, len(moving)).tolist(), moving * n
 
         def edit(rows: slice) -> Edit:
-            return Shift(move, strengths[rows].tolist(), grid.window, driver.model)
+            return Shift(move, strengths[rows], grid.window, driver.model)
 
-        images = yield from driver.images(samples, edit, grid.window.first, grid.asymmetric)
-        zero = np.repeat(images[grid.strengths.index(0) :: s], s, axis=0)
-        readings = {name: values.reshape(n, s) for name, values in driver.reader(images).items()}
-        return {"readings": readings, "pixels": pixel_distance(images, zero).reshape(n, s)}
+        moved = yield from driver.images(samples, edit, grid.window.first, grid.asymmetric)
+        before = driver.unedited(grid.samples)
+        distance = pixel_distance(moved, np.repeat(before, len(moving), axis=0)).reshape(n, -1)
+        own, after = driver.reader(before), driver.reader(moved)
+        readings = {name: np.insert(after[name].reshape(n, -1), zero, own[name], axis=1) for name in own}
+        return {"readings": readings, "pixels": np.insert(distance, zero, 0, axis=1)}
 
     parameters = {"move": digest_of(move), "grid": grid.to_json(), "reader": driver.reader_name}
     return (yield from measured(driver.run, RESPONSES, parameters, compute))
@@ -222,8 +230,8 @@ def additivity_of(driver: Driver, a: Move, b: Move, grid: Grid, *, repeats: int 
 
 def _four(driver: Driver, a: Move, b: Move, grid: Grid) -> Generator[float, None, list[np.ndarray]]:
     """Pictures of f(0), f(a), f(b) and f(a + b)."""
-    strength, images = max(grid.strengths), []
-    for done, (of_a, of_b) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
+    strength, images = max(grid.strengths), [driver.unedited(grid.samples)]
+    for done, (of_a, of_b) in enumerate(((1, 0), (0, 1), (1, 1))):
 
         def edit(rows: slice, of_a: int = of_a, of_b: int = of_b) -> Edit:
             n = len(grid.samples[rows])
@@ -235,7 +243,7 @@ def _four(driver: Driver, a: Move, b: Move, grid: Grid) -> Generator[float, None
             return both
 
         work = driver.images(grid.samples, edit, grid.window.first, grid.asymmetric)
-        images.append((yield from part(work, done / 4, 0.25)))
+        images.append((yield from part(work, done / 3, 1 / 3)))
     return images
 
 

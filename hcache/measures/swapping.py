@@ -148,5 +148,5 @@ def _pictures(
 
 
 def _stored(driver: Driver, samples: Sequence[int]) -> Pictures:
-    images = driver.run.images[[driver.run.position(sample) for sample in samples]]
+    images = driver.unedited(samples)
     return Pictures(images=images, readings=driver.reader(images))
