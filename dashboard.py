@@ -6,10 +6,11 @@ from hcache.ui.panels import overview
 home = start_page("Overview")
 overview.introduction_panel()
 with errors_shown():
+    overview.runs_panel(home)
+with errors_shown():
     run = pick_run(home)
     if run is None:
         wait_for(run, 1)
-    overview.runs_panel(home)
     overview.anatomy_panel(run)
     overview.verification_panel(run, home)
     overview.provenance_panel(run)

@@ -18,15 +18,17 @@ import torch
 from filelock import FileLock, Timeout
 
 from .cache.files import write_json
-from .cache.index import write_index
+from .cache.index import IndexWriter, index_is_behind
 from .cache.layout import HOLDER_JSON, IMAGES, INDEX, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
 from .cache.manifest import Shard, missing_ranges, read_manifest
 from .cache.plan import Plan, format_bytes, make_plan, preview_shape
 from .cache.provenance import environment
 from .cache.reading import Run, open_run
 from .cache.shards import ShardWriter, explain_write_error
+from .cards import check_weights
 from .errors import HcacheError, Interrupted, ModelError, NoSpaceError, RunBusyError
 from .models.conditioners import COND
+from .models.loading import load_model
 from .models.model import Model
 from .pictures import load_prepared
 from .readers import find_reader
@@ -74,8 +76,8 @@ def extract(
         NoSpaceError: the disk has not the space that is still needed.
     """
     folder = home / "runs" / spec.name
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=0):  # the system gives it up when its holder dies, however it dies
             holder = {
                 "pid": os.getpid(),
@@ -88,6 +90,10 @@ def extract(
         raise RunBusyError(
             f"{spec.name} is being extracted by {_holder(folder)}; watch it with `hcache runs`"
         ) from error
+    except HcacheError:
+        raise
+    except OSError as error:
+        raise explain_write_error(error, folder, _bytes_left(model, spec, folder)) from error
 
 
 def _holder(folder: Path) -> str:
@@ -104,20 +110,23 @@ def _extract_locked(
 ) -> Run:
     spec = _describe_run(model, spec, folder)
     _sweep(folder)
-    todo = missing_ranges(_whole_shards(folder), spec.samples, spec.batch)
+    whole = _whole_shards(folder)
+    todo = missing_ranges(whole, spec.samples, spec.batch)
     done = spec.samples - sum(stop_ - start for start, stop_ in todo)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
-    try:
-        for start, end in todo:
-            passes = 2 if spec.images else 1
-            batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
-            _extract_shard(model, spec, folder, start, end, batch, report, stop)
-            done += end - start
-    except Interrupted:
-        write_index(open_run(folder))
-        raise
-    if todo or not (folder / INDEX).exists():
-        write_index(open_run(folder))
+    if todo or index_is_behind(folder, spec.seed, whole):
+        index = IndexWriter(folder, spec.seed, whole)
+        try:
+            for start, end in todo:
+                passes = 2 if spec.images else 1
+                batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
+                index.add(_extract_shard(model, spec, folder, start, end, batch, report, stop))
+                index.write()
+                done += end - start
+        except Interrupted:
+            index.write(durable=True)
+            raise
+        index.write(durable=True)
     report(Progress(done=done, total=spec.samples))
     return open_run(folder)
 
@@ -131,7 +140,7 @@ def _extract_shard(
     progress: Progress,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
-) -> None:
+) -> Shard:
     seeds = [spec.seed + i for i in range(start, end)]
     timesteps = np.array(schedule_of(model, spec.steps).timesteps)
     conditioning = spec.conditioning.rows(range(start, end))
@@ -141,28 +150,23 @@ def _extract_shard(
         if stop():
             raise Interrupted(f"stopped on request; {progress.done} of {spec.samples} samples are kept")
 
-    try:
-        with ShardWriter(folder, start, np.array(seeds), timesteps, spec.store_dtype) as writer:
-            writer.describe(_provenance(model, []) | {"run": spec.name, "conditioning": asdict(conditioning)})
-            originals, x_t = None, None
-            if spec.images:
-                originals = np.stack([load_prepared(folder / IMAGES, digest) for digest in spec.images[start:end]])
-                x_t = _invert(model, spec, originals, conditioning, tick)
-            for step in denoise(model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
-                _write_step(writer, model, spec, step)
-                tick(progress.steps - spec.steps + step.index + 1)
-            writer.write_x(spec.steps, step.x_next.cpu().numpy())
-            images = model.to_images(step.x_next).numpy()
-            writer.write_images(images)
-            if originals is not None:
-                writer.write_labels("inversion", {"reconstruction_error": reconstruction_error(originals, images)})
-            if model.card.reader:
-                writer.write_labels(model.card.reader, find_reader(model.card.reader)(images))
-            writer.commit()
-    except HcacheError:
-        raise
-    except OSError as error:
-        raise explain_write_error(error, folder) from error
+    with ShardWriter(folder, start, np.array(seeds), timesteps, spec.store_dtype) as writer:
+        writer.describe(_provenance(model, []) | {"run": spec.name, "conditioning": asdict(conditioning)})
+        originals, x_t = None, None
+        if spec.images:
+            originals = np.stack([load_prepared(folder / IMAGES, digest) for digest in spec.images[start:end]])
+            x_t = _invert(model, spec, originals, conditioning, tick)
+        for step in denoise(model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
+            _write_step(writer, model, spec, step)
+            tick(progress.steps - spec.steps + step.index + 1)
+        writer.write_x(spec.steps, step.x_next.cpu().numpy())
+        images = model.to_images(step.x_next).numpy()
+        writer.write_images(images)
+        if originals is not None:
+            writer.write_labels("inversion", {"reconstruction_error": reconstruction_error(originals, images)})
+        if model.card.reader:
+            writer.write_labels(model.card.reader, find_reader(model.card.reader)(images))
+        return writer.commit()
 
 
 def _invert(
@@ -198,6 +202,18 @@ def _preview(model: Model, x_0: torch.Tensor) -> np.ndarray:
     """Predicted x_0 as small pictures (n, height, width, 3) uint8."""
     height, width, _ = preview_shape(model.anatomy.image)
     return model.to_previews(x_0, height, width).numpy()
+
+
+def load_model_of(run: Run, device: str = "auto") -> Model:
+    """The model that a run was extracted from, with the weights and at the commit it had then.
+
+    Raises:
+        ModelError: it has changed since.
+    """
+    check_weights(run.spec)
+    model = load_model(run.spec.model, device, run.spec.dtype)
+    check_revision(model, run)
+    return model
 
 
 def check_revision(model: Model, run: Run) -> None:
@@ -256,6 +272,7 @@ def _sweep(folder: Path) -> None:
     """Removes what an extraction that was killed left half written."""
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
         path.unlink()
+    (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)
 
 
 def _whole_shards(folder: Path) -> list[Shard]:
@@ -264,9 +281,18 @@ def _whole_shards(folder: Path) -> list[Shard]:
     return [shard for shard, path in paths.items() if path.is_file() and path.stat().st_size == shard.bytes]
 
 
+def _bytes_left(model: Model, spec: RunSpec, folder: Path) -> int:
+    """What is still to be written of a run."""
+    left = missing_ranges(_whole_shards(folder), spec.samples, spec.batch)
+    return _bytes_of(make_plan(spec, model.anatomy), left)
+
+
+def _bytes_of(plan: Plan, todo: list[tuple[int, int]]) -> int:
+    return plan.total * sum(end - start for start, end in todo) // plan.samples
+
+
 def _check_space(plan: Plan, todo: list[tuple[int, int]], folder: Path) -> None:
-    left = sum(end - start for start, end in todo)
-    needed = plan.total * left // plan.samples
+    needed = _bytes_of(plan, todo)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NoSpaceError(

@@ -6,6 +6,7 @@ lives is asked of the system, by process id *and* start time, because ids are us
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -42,6 +43,15 @@ class Job:
     work: float = 0.0
     work_at_start: float = 0.0
     message: str = ""
+
+    def check(self) -> None:
+        """Makes sure that a job that was read from a file can be reckoned with."""
+        counts = (self.pid, self.done, self.total)
+        numbers = (self.process_started, self.begun, self.updated, self.work, self.work_at_start)
+        fine = all(isinstance(text, str) for text in (self.run, self.state, self.message))
+        fine = fine and all(type(count) is int and 0 <= count < 2**31 for count in counts)
+        if not fine or not all(type(n) in (int, float) and abs(n) < 1e12 for n in numbers):
+            raise ValueError(f"not a job: {self}")
 
     @property
     def live(self) -> bool:
@@ -84,7 +94,8 @@ class JobFile:
         self.job = Job(**{**asdict(self.job), **changes})
 
     def _write(self) -> None:
-        write_json(self.path, asdict(self.job), durable=False)
+        with contextlib.suppress(OSError):  # a full disk ends the work where its data are written, and is told there
+            write_json(self.path, asdict(self.job), durable=False)
         self._written = time.time()
 
 
@@ -107,7 +118,8 @@ def read_job(folder: Path) -> Job | None:
     """The job of a run, its state put right by whether the process lives; None if there never was one."""
     try:
         job = Job(**json.loads((folder / JOB_JSON).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        job.check()
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     if job.live and not is_alive(job.pid, job.process_started):
         if job.state == STARTING and job.message == CANCELLED:

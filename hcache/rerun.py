@@ -45,7 +45,7 @@ def _share(run: Run, name: str) -> float:
 
 def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(name, as stored, computed again) of one sample, for x_{t-1} and every tensor that is stored, at every step."""
-    row, conditioning = run.position(sample), run.spec.conditioning.rows([sample])
+    conditioning = run.spec.conditioning.rows([sample])
     for index in range(run.spec.steps):
         x = torch.from_numpy(run.x(sample, index))[None]
         step = next(denoise(model, [run.seed(sample)], run.spec.steps, run.spec.eta, conditioning=conditioning,
@@ -56,4 +56,4 @@ def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarra
             for member in run.anatomy.members(site) if policy != NONE else ():
                 again = step.features[member][0].float().cpu()
                 again = again if policy == FULL else again.mean((1, 2))
-                yield member, run.matrix(member, index)[row].reshape(again.shape), again.numpy()
+                yield member, run.row(member, sample, index), again.numpy()

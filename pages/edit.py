@@ -1,8 +1,9 @@
 from hcache.ui.frame import run_page
-from hcache.ui.panels import edit
+from hcache.ui.panels import directions, edit
 
 with run_page("Edit", needs=8) as run:
-    direction, target = edit.direction_panel(run)
-    if direction is not None:
-        edit.preview_panel(run, direction)
-        edit.strip_panel(run, direction, target)
+    edit.drop_panel(run)
+    chosen = directions.direction_panel(run)
+    if chosen is not None:
+        edit.preview_panel(run, chosen)
+        edit.strip_panel(run, chosen)

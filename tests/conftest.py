@@ -62,3 +62,27 @@ def copied_run(tiny_run, tmp_path):
 
     shutil.copytree(tiny_run.folder, tmp_path / "copy" / "runs" / tiny_run.name)
     return open_run(tiny_run.name, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def direction(tiny_run):
+    """A random direction that can be fitted again."""
+    from recipe_kinds import noise_of
+
+    return noise_of(tiny_run)
+
+
+@pytest.fixture(scope="session")
+def recipes(tiny_run, direction):
+    """One of every kind, by name."""
+    from recipe_kinds import recipes_of
+
+    return recipes_of(tiny_run, direction)
+
+
+@pytest.fixture(scope="session")
+def cells(tiny_model, tiny_run, recipes, direction):
+    """The same, rendered together."""
+    from recipe_kinds import cells_of
+
+    return cells_of(tiny_model, tiny_run, recipes, direction)

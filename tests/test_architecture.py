@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors",),
-    ("specs", "cards", "features", "pictures"),
+    ("specs", "cards", "features", "pictures", "fields", "masks"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -41,6 +41,8 @@ TORCH_FREE = (
     "cards",
     "features",
     "pictures",
+    "fields",
+    "masks",
     "cache",
     "analysis",
     "jobs",

@@ -189,11 +189,11 @@ def test_probes(page):
 
 def test_swap_with_its_badge(page):
     visit(page, "Swap")
-    page.get_by_role("button", name="Swap h and each skip group").click()
+    page.get_by_role("button", name="Swap each site alone").click()
     page.get_by_text("bit for bit").wait_for(timeout=240_000)
     settle(page)
     shoot(page, "6-swap")
-    page.locator("[data-testid=stMain] [data-testid=stImage] img").last.screenshot(path=SCREENSHOTS / "u-figure.png")
+    page.locator(".st-key-u-figure img").screenshot(path=SCREENSHOTS / "u-figure.png")
 
 
 def test_edit_strip_with_readings(page):

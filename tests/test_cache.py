@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import json
 import random
+import shutil
+from collections import namedtuple
 
 import h5py
 import numpy as np
@@ -117,11 +119,18 @@ def test_a_shard_describes_itself(tmp_path):
         assert list(file["labels/set"]) == ["b", "a"] and file["labels/set/a"].dtype == np.float32
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_from_other_failures(tmp_path, code):
-    assert isinstance(explain_write_error(OSError(code, "full"), tmp_path), NoSpaceError)
-    assert isinstance(explain_write_error(OSError("write failed: No space left on device"), tmp_path), NoSpaceError)
-    other = explain_write_error(OSError(errno.EIO, "broken"), tmp_path)
+@pytest.mark.parametrize("error", [
+    OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), OSError(errno.EFBIG, "full"),
+    OSError("write failed: No space left on device"), OSError("file write failed: errno = 27, 'File too large'"),
+], ids=str)  # fmt: skip
+def test_a_full_disk_is_told_from_other_failures_and_what_is_missing(tmp_path, monkeypatch, error):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**7, 8 * 10**6, 2 * 10**6))
+    found = explain_write_error(error, tmp_path, 5 * 10**6)
+    assert isinstance(found, NoSpaceError)
+    assert "5.0 MB more are needed, 2.0 MB are free, 3.0 MB are missing" in str(found)
+    assert "quota or a limit" in str(explain_write_error(error, tmp_path, 10**6)), "nothing is missing on the disk"
+    other = explain_write_error(OSError(errno.EIO, "broken"), tmp_path, 5)
     assert isinstance(other, CacheError) and not isinstance(other, NoSpaceError) and "broken" in str(other)
 
 
@@ -167,6 +176,15 @@ def test_a_line_that_is_no_shard_is_an_error_with_its_number(tmp_path, line):
         file.write(line + b"\n")
     with pytest.raises(CacheError, match="line 2"):
         read_manifest(tmp_path)
+
+
+def test_a_shard_takes_the_place_of_those_it_overlaps(tmp_path):
+    """Two shards that were lost may be made again as two others."""
+    for entry in shards((0, 5), (5, 7), (7, 12), (12, 15), (5, 10)):
+        append_to_manifest(tmp_path, entry)
+    assert [(shard.start, shard.stop) for shard in read_manifest(tmp_path)] == [(0, 5), (5, 10), (12, 15)]
+    append_to_manifest(tmp_path, *shards((10, 12)))
+    assert [shard.stop for shard in read_manifest(tmp_path)] == [5, 10, 12, 15]
 
 
 def test_missing_ranges_cover_what_is_missing_once_in_batches():
@@ -216,6 +234,8 @@ def test_a_shard_weighs_what_was_foretold(tmp_path, store, store_dtype):
 def test_a_plan_grows_with_samples_and_steps():
     spec = RunSpec(model="m", samples=16, steps=10, store={"h": "full", "skip.2": "pooled"})
     plan, twice = make_plan(spec, ANATOMY), make_plan(dataclasses.replace(spec, samples=32), ANATOMY)
+    overheads = plan.parts.pop("overhead"), twice.parts.pop("overhead")
+    assert overheads[0] < overheads[1] < 2 * overheads[0], "shards double, the index does not"
     assert {part: 2 * size for part, size in plan.parts.items()} == twice.parts
     assert plan.parts["h"] == 16 * 10 * 2 * 128 * 8 * 8
     assert plan.parts["skip.2"] == 16 * 10 * 2 * (96 + 96 + 64)

@@ -17,7 +17,8 @@ from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
-            "verify", "repair", "labels-import", "labels-export", "export")  # fmt: skip
+            "verify", "repair", "labels-import", "labels-export", "export", "render", "direction")  # fmt: skip
+OF_DIRECTION = ("fit", "list", "show", "import")
 
 
 def out_of(capsys, *argv):
@@ -100,6 +101,18 @@ def test_the_home_is_an_option_or_the_environments(capsys, tiny_run, tiny_home, 
     assert json_of(capsys, "runs") == named and tiny_run.name in [run["name"] for run in named]
 
 
+def test_taking_up_a_run_says_which_libraries_changed(capsys, copied_run, folder, tmp_path):
+    arguments = ["extract", folder, "--samples", "12", "--steps", "4", "--store", "h", "--store", "skip.1",
+                 "--store", "skip.2=pooled", "--store", "skip.3=pooled", "--home", str(tmp_path / "copy")]  # fmt: skip
+    assert main(arguments) == 0 and "other libraries" not in capsys.readouterr().err
+    path = copied_run.folder / RUN_JSON
+    data = json.loads(path.read_text())
+    data["provenance"]["libraries"]["torch"] = "1.0"
+    path.write_text(json.dumps(data))
+    assert main(arguments) == 0
+    assert f"{copied_run.name} was begun with other libraries: torch 1.0 then, " in capsys.readouterr().err
+
+
 def test_a_run_that_is_not_complete_says_so(capsys, copied_run, tmp_path):
     path = copied_run.folder / "manifest.jsonl"
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
@@ -108,7 +121,8 @@ def test_a_run_that_is_not_complete_says_so(capsys, copied_run, tmp_path):
 
 
 def test_every_command_is_listed_and_explained(capsys):
-    for argv in (["--help"], *([command, "--help"] for command in COMMANDS)):
+    nested = [["direction", command] for command in OF_DIRECTION]
+    for argv in (["--help"], *([*command, "--help"] for command in [*([c] for c in COMMANDS[:-1]), *nested])):
         with pytest.raises(SystemExit) as ended:
             main(argv)
         assert ended.value.code == 0

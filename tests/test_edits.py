@@ -9,9 +9,11 @@ from tiny import drain, last_x
 
 from hcache.directions.direction import random_direction, spread
 from hcache.edits.cached import cached_features, cached_x
-from hcache.edits.render import render_moved, render_swaps
+from hcache.edits.compose import PerRow
+from hcache.edits.render import render_moved
 from hcache.edits.shift import Shift
-from hcache.edits.swap import PerRow, Swap
+from hcache.edits.swap import Swap
+from hcache.edits.swaps import render_swaps
 from hcache.edits.window import Window
 from hcache.errors import UsageError
 from hcache.features import Features

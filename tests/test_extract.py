@@ -151,7 +151,7 @@ def test_what_a_killed_extraction_left_is_swept(tiny_model, tiny_spec, tiny_run,
 def test_a_spoilt_shard_is_replaced_as_its_error_promises(copied_run, tiny_model, tiny_run, tmp_path, harm):
     path = copied_run.folder / SHARDS / copied_run.shards[1].file
     path.write_bytes(path.read_bytes()[:3000]) if harm == "cut" else path.unlink()
-    with pytest.raises(CacheError, match="again to replace it"):
+    with pytest.raises(CacheError, match="repair .* to replace it"):
         copied_run.matrix("h", 0)
     assert_same_contents(extract(tiny_model, copied_run.spec, tmp_path / "copy"), tiny_run)
 
@@ -216,6 +216,42 @@ def test_a_disk_that_fails_midway_costs_the_shard_in_work(
     folder = tmp_path / "runs" / tiny_spec.name
     assert [shard.start for shard in read_manifest(folder)] == [0]
     assert [path.name for path in (folder / SHARDS).iterdir()] == ["00000000.h5"]
+    assert_same_contents(extract(tiny_model, tiny_spec, tmp_path), tiny_run)
+
+
+@pytest.mark.parametrize("place", ["open", "write", "close", "fsync", "rename", "manifest", "index"])
+def test_a_disk_that_is_full_at_any_place_loses_nothing_and_says_what_is_missing(
+    tiny_model, tiny_spec, tiny_run, tmp_path, monkeypatch, place
+):
+    """At the second shard; and the same call goes on when there is space."""
+    from hcache.cache import files, index, shards
+
+    target, name = {
+        "open": (shards.ShardWriter, "__init__"), "write": (shards.ShardWriter, "write_images"),
+        "close": (shards.ShardWriter, "_close"), "fsync": (files.os, "fsync"), "rename": (files.os, "replace"),
+        "manifest": (shards, "append_to_manifest"), "index": (index.IndexWriter, "_fill"),
+    }[place]  # fmt: skip
+    whole, second = getattr(target, name), []
+
+    def full(*arguments, **options):
+        if second:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(target, name, full)
+        report = lambda progress: second.append(1) if progress.done == 5 and progress.step else None  # noqa: E731
+        needed = make_plan(tiny_spec, tiny_model.anatomy).total
+        disk_with(patched, needed)
+        if place == "open":
+            report = lambda progress: second.append(1) if progress.step == 4 else None  # noqa: E731
+        with pytest.raises(NoSpaceError, match="more are needed, .* are free") as caught:
+            extract(tiny_model, tiny_spec, tmp_path, report=report)
+    assert tiny_spec.name in str(caught.value)
+    folder = tmp_path / "runs" / tiny_spec.name
+    kept = [shard.start for shard in read_manifest(folder)]
+    assert kept == ([0, 5] if place == "index" else [0]) and not list(folder.rglob("*.partial"))
+    open_run(folder).matrix("h", 0)
     assert_same_contents(extract(tiny_model, tiny_spec, tmp_path), tiny_run)
 
 

@@ -15,7 +15,9 @@ from hcache.analysis.pca import principal_components
 from hcache.analysis.probes import probe_map
 from hcache.cards import default_spec
 from hcache.directions.naive import naive_direction
-from hcache.edits.render import render_moved, render_swaps
+from hcache.edits.cached import cached_features
+from hcache.edits.render import render_moved
+from hcache.edits.swaps import render_swaps
 from hcache.edits.window import Window
 from hcache.errors import NotStoredError, NoUNetError, UsageError
 from hcache.extract import extract
@@ -130,6 +132,26 @@ def test_it_is_extracted_and_analysed_like_any_other(kind, runs):
     assert probes.scores.shape == (1, 2) and np.isfinite(probes.scores).all() and probes.metric == "R²"
     assert run.provenance["branch"] == "cond"
     assert run.trajectory(0).std() > 0
+
+
+@pytest.mark.parametrize("kind", UNETS)
+def test_what_is_not_stored_is_computed_again_as_storing_would_have_given(kind, models, runs, tmp_path):
+    """Within half a unit in the last place of the storage dtype, and the rounding of another batch."""
+    model, part = models(kind), runs(kind)
+    everything = dataclasses.replace(part.spec, store=dict.fromkeys(part.anatomy.sites, "full"))
+    whole = extract(model, everything, tmp_path)
+    nothing = extract(model, dataclasses.replace(part.spec, store={}), tmp_path)
+    assert dict(nothing.features(6, 0).items()) == {}
+    for sample, step in ((0, 0), (6, 1), (7, STEPS - 1)):
+        stored = dict(whole.features(sample, step).items())
+        for run in (nothing, part):
+            found = dict(cached_features(model, run, sample, step).items())
+            assert found.keys() == stored.keys() and len(found) > 3
+            for name, tensor in found.items():
+                scale = float(np.abs(stored[name]).max())
+                np.testing.assert_allclose(
+                    tensor[0].numpy(), stored[name], rtol=2**-10, atol=1e-4 * scale, err_msg=f"{name} at {step}"
+                )
 
 
 @pytest.mark.parametrize("kind", UNETS)

@@ -17,10 +17,13 @@ from hcache.directions.pca import pca_directions
 from hcache.directions.pullback import encoder_at
 from hcache.directions.store import save_move
 from hcache.directions.subspace import backward_products, forward_products, leading_singular
+from hcache.edits.recipe import recipe_of
+from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.shift import Shift
 from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
-from hcache.sampling.loop import Moment
+from hcache.masks import Mask
+from hcache.sampling.loop import Moment, denoise
 from hcache.specs import RunSpec
 
 STEPS, SAMPLES, SHAPE = 3, 90, (3, 4, 4)
@@ -348,9 +351,19 @@ def test_a_region_counts_what_changes_inside_it(tiny_run, tiny_model):
     assert ratios[1] > ratios[0]
 
 
-@pytest.mark.parametrize("region", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1", "0.51,0.5,0.52,0.51"])
+def test_a_region_may_be_painted():
+    painted = np.zeros((8, 8))
+    painted[:4, :4] = 1
+    mask = region_mask(Mask.from_array(painted).png, 16, 16)
+    torch.testing.assert_close(mask, region_mask("0,0,0.5,0.5", 16, 16))
+    assert mask.sum() == 64
+    with pytest.raises(UsageError, match="holds no pixel"):
+        region_mask(Mask.from_array(np.zeros((4, 4))).png, 16, 16)
+
+
+@pytest.mark.parametrize("region", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1", "nothing"])
 def test_a_region_that_is_none_is_refused(region):
-    with pytest.raises(UsageError, match="region"):
+    with pytest.raises(UsageError, match="rectangle|region|mask"):
         region_mask(region, 16, 16)
 
 
@@ -366,6 +379,23 @@ def test_a_pullback_moves_h_by_its_strength(tiny_run, tiny_model):
     assert torch.equal(found[0].moved(x, torch.tensor([0.0])), x)
     with pytest.raises(AnalysisError, match="moves x_t before step 1"):
         found[0].bind(tiny_model)
+
+
+def test_a_pullback_is_rendered_by_moving_x_once(tiny_run, tiny_model):
+    """As a recipe: what the loop gives from the moved x_t on; outside its window nothing."""
+    (move,) = made(tiny_run, "pullback", tiny_model, options={"step": 1, "count": 1, "iterations": 5})
+    inside, outside = Window(first=1, last=3), Window(first=2, last=3)
+    recipes = [recipe_of(tiny_run, 4, [shift_by(move, *s)]) for s in ((3.0, inside), (0.0, inside), (3.0, outside))]
+    home = tiny_run.folder.parent.parent
+    moved, still, late = drive(render_recipes(tiny_model, tiny_run, recipes, home, {digest_of(move): move}))
+    x = torch.from_numpy(tiny_run.x(4, 1))[None].expand(3, -1, -1, -1)
+    x = move.moved(x, torch.tensor([3.0, 0.0, 0.0]))
+    *_, last = denoise(tiny_model, [tiny_run.seed(4)] * 3, STEPS + 1, x_t=x, start=1)
+    expected = tiny_model.to_images(last.x_next).numpy()
+    np.testing.assert_array_equal(np.stack([moved.picture, still.picture, late.picture]), expected)
+    assert (moved.picture != still.picture).any()
+    (again,) = drive(render_again(tiny_model, tiny_run, [moved.recipe], home, {digest_of(move): move}))
+    np.testing.assert_array_equal(again.picture, moved.picture)
 
 
 def test_options_are_checked_by_name_and_type(run):

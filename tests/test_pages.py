@@ -1,5 +1,7 @@
 """Every page, run by Streamlit's own test harness on a small real run of the shipped model."""
 
+import json
+import shutil
 import time
 
 import numpy as np
@@ -10,6 +12,9 @@ from streamlit.testing.v1 import AppTest
 from hcache import jobs
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
+from hcache.directions.fitting import METHODS
+from hcache.directions.naive import naive_direction
+from hcache.directions.store import delete_move, load_move, save_move
 from hcache.extract import extract
 from hcache.models.loading import load_model
 from hcache.pictures import Picture
@@ -185,6 +190,34 @@ def test_overview_verifies_and_repairs(copied_run, tmp_path, monkeypatch):
     assert started == [copied_run.spec] and not shard.exists()
 
 
+def test_overview_says_which_libraries_changed(copied_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "dashboard")
+    assert not any("libraries have changed" in warning.value for warning in app.warning)
+    path = copied_run.folder / "run.json"
+    data = json.loads(path.read_text())
+    data["provenance"]["libraries"]["torch"] = "1.0"
+    path.write_text(json.dumps(data))
+    app.run()
+    assert any("torch 1.0 then" in warning.value for warning in app.warning)
+
+
+def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
+    open_page(app, "extract")
+    before = app.code[0].value
+    app.number_input(key="budget").set_value(0.12).run()
+    assert_fine(app)
+    (chosen,) = [info.value for info in app.info if "of 120 MB" in info.value]
+    assert "h full" in chosen and "h first" in chosen and "skip.4 pooled" in chosen
+    assert app.code[0].value != before and "--store h=full" in app.code[0].value
+    assert all(box.disabled for box in app.selectbox if box.label.startswith("skip."))
+    app.number_input(key="budget").set_value(0.001).run()
+    assert not app.exception and any("too little" in error.value for error in app.error)
+    app.number_input(key="budget").set_value(None).run()
+    assert_fine(app)
+    assert app.code[0].value == before
+
+
 @pytest.mark.parametrize("model", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "facebook/DiT-XL-2-256"])
 def test_extract_asks_a_conditional_model_for_its_condition(app, model):
     open_page(app, "extract")
@@ -243,6 +276,45 @@ def test_edit_offers_top_minus_bottom_for_a_label(app):
     assert_fine(app)
     assert (naive, app.session_state["kept"]["method"]) == ("naive", "supervised")
     app.selectbox(key="choose-end").set_value("lowest").run()
+    assert_fine(app)
+
+
+def test_edit_fits_by_any_method_and_saves_by_name(app, page_home):
+    open_page(app, "edit")
+    for method in METHODS:
+        app.selectbox(key="choose-method").set_value(method).run()
+        if method != "arithmetic":  # nothing is chosen for it yet, and it says so
+            assert_fine(app)
+    app.selectbox(key="choose-method").set_value("pca").run()
+    finish(app, "run-fit")
+    assert_fine(app)
+    app.slider(key="choose-component").set_value(1).run()
+    app.text_input(key="save-name-pca").set_value("second component").run()
+    app.button(key="save-direction").click().run()
+    assert_fine(app)
+    assert app.selectbox(key="choose-direction").value == "second component"
+    run = open_run(next((page_home / "runs").iterdir()))
+    assert load_move(run, "second component").made_by["component"] == 1
+    app.slider(key="choose-samples").set_value(2).run()
+    finish(app, "run-strip")
+    assert_fine(app)
+    assert "sample 1, strength -4" in html_of(app)
+    delete_move(run, "second component")
+
+
+def test_edit_offers_the_directions_of_other_runs_of_the_model(app, page_home, tmp_path, monkeypatch):
+    """Of other steps: it is said, and they are brought to this run's."""
+    home = tmp_path / "two runs"
+    shutil.copytree(page_home, home)
+    other = extract(load_model(MODEL), default_spec(MODEL, samples=6, steps=3, store={"h": "full"}), home)
+    save_move(other, "there", naive_direction(other, [0, 1]))
+    monkeypatch.setenv("HCACHE_HOME", str(home))
+    open_page(app, "edit")
+    app.selectbox(key="choose-run").set_value(next((page_home / "runs").iterdir()).name).run()
+    app.selectbox(key="choose-direction").set_value(f"{other.name}/there").run()
+    assert_fine(app)
+    assert any("Fitted on 3 steps" in caption.value for caption in app.caption)
+    finish(app, "run-strip")
     assert_fine(app)
 
 

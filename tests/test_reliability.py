@@ -114,7 +114,7 @@ def test_a_full_disk_keeps_what_was_committed_and_goes_on_after(tiny_model, spec
         try:
             extract(tiny_model, spec, tmp_path)
         except NoSpaceError as error:
-            return 7 if "no space left" in str(error) else 8
+            return 7 if "more are needed" in str(error) else 8
         return 9
 
     _, status = os.waitpid(in_a_child(limited), 0)

@@ -98,7 +98,7 @@ def assert_same_contents(a, b):
 
 def synthetic_run(home, spec, h, shards=None):
     """A run on disk that holds ``h`` (step, sample, c, h, w) and nothing else, sample 0 at the first shard's start."""
-    shards = shards or [(0, h.shape[1])]
+    shards = [(0, h.shape[1])] if shards is None else shards
     anatomy = Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h.shape[2:])
     folder = home / "runs" / spec.name
     folder.mkdir(parents=True)

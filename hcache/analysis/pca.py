@@ -1,6 +1,8 @@
 """Principal components of samples, with the variance that structureless data of the same shape would show.
 
-Computed from the n x n Gram matrix when there are fewer samples than features, as there are here nearly always.
+Computed from the n x n Gram matrix when there are fewer samples than features, as there are here nearly always, else
+from the d x d matrix of second moments. Either is put together from blocks of columns: a matrix that does not fit into
+memory has the same components as one that does.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
@@ -11,11 +13,13 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import AnalysisError
+from .blocks import MEMORY, STRIPE, Blocks, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,35 +35,102 @@ class PCA:
     baseline: np.ndarray
 
 
-def principal_components(data: np.ndarray, k: int = 10, repeats: int = 3, seed: int = 0) -> PCA:
+def principal_components(
+    data: np.ndarray | Rows, k: int = 10, repeats: int = 3, seed: int = 0, memory: int = MEMORY
+) -> PCA:
     """PCA of ``data`` (n, d) float32. The sign of each component makes the skewness of its scores positive.
+
+    Args:
+        data: The matrix, or what yields blocks of its rows and is asked again for every block of columns.
+        k: How many components, at most.
+        repeats: How often features are shuffled.
+        seed: Of the shuffles.
+        memory: In bytes, beyond which rows that come in blocks are not put together.
 
     Raises:
         AnalysisError: fewer than 3 samples, no variance, or values that are not finite.
     """
-    n = len(data)
-    if n < 3:
-        raise AnalysisError(f"PCA needs 3 samples or more, got {n}")
-    if not np.isfinite(data).all():
-        raise AnalysisError("the data hold values that are not finite (overflow?); PCA is not defined on them")
-    centred = data - data.mean(0)
-    variances, vectors = _spectrum(centred)
-    total = float(variances.sum())
-    if total <= (1e-6 * float(np.abs(data).max())) ** 2 * data.size:  # less than rounding leaves of equal numbers
+    blocks = Blocks.of(data, memory, copies=5)
+    if blocks.n < 3:
+        raise AnalysisError(f"PCA needs 3 samples or more, got {blocks.n}")
+    largest = _largest(blocks)
+    k = min(k, blocks.n - 1, blocks.d)
+    moments = _moments(blocks, repeats, seed, memory)
+    first = next(moments)
+    total = float(np.trace(first))
+    if total <= (1e-6 * largest) ** 2 * blocks.n * blocks.d:  # less than rounding leaves of equal numbers
         raise AnalysisError("all samples are the same here: there is no variance to explain")
-    k = min(k, n - 1, data.shape[1])
-    scores = vectors[:, :k] * np.sqrt(np.maximum(variances[:k], 0))
-    scores *= np.where((scores**3).sum(0) < 0, -1, 1)
-    rng = np.random.default_rng(seed)
-    nulls = [_spectrum(rng.permuted(centred, axis=0))[0][:k] / total for _ in range(repeats)]
-    return PCA(scores=scores, explained=variances[:k] / total, baseline=np.mean(nulls, 0))
+    values, vectors = np.linalg.eigh(first)
+    values, vectors = np.maximum(values[::-1][:k], 0), vectors[:, ::-1][:, :k]
+    scores = vectors * np.sqrt(values) if len(first) == blocks.n else _project(blocks, vectors)
+    scores = scores * np.where((scores**3).sum(0) < 0, -1, 1)
+    nulls = [np.linalg.eigvalsh(null)[::-1][:k] / total for null in moments]
+    return PCA(scores=scores, explained=values / total, baseline=np.mean(nulls, 0))
 
 
-def _spectrum(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squared singular values, descending, and left singular vectors, of centred data (n, d)."""
-    n, d = centred.shape
-    if d <= n:
-        left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-        return singular**2, left
-    values, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
-    return values[::-1], vectors[:, ::-1]
+def _moments(blocks: Blocks, repeats: int, seed: int, memory: int) -> Iterator[np.ndarray]:
+    """The smaller of X Xᵀ and Xᵀ X of the centred data, then of each of its shuffles; float64, (m, m) each.
+
+    As many as fit into ``memory`` are made in one go, since every go reads all data.
+    """
+    size, make = (blocks.n, _grams) if blocks.n <= blocks.d else (blocks.d, _second_moments)
+    at_once = max(1, memory // (8 * size**2))
+    for first in range(0, 1 + repeats, at_once):
+        yield from make(blocks, seed, range(first, min(first + at_once, 1 + repeats)))
+
+
+def _largest(blocks: Blocks) -> float:
+    """The largest magnitude in the data."""
+    largest = 0.0
+    for rows in blocks.rows():
+        largest = max(largest, float(np.abs(rows).max(initial=0)))
+        if not np.isfinite(rows).all():
+            raise AnalysisError("the data hold values that are not finite (overflow?); PCA is not defined on them")
+    return largest
+
+
+def _grams(blocks: Blocks, seed: int, repeats: range) -> np.ndarray:
+    """X Xᵀ of shuffles: (len(repeats), n, n)."""
+    grams = np.zeros((len(repeats), blocks.n, blocks.n))
+    for start in blocks.starts:
+        centred = _centred(blocks.columns(start))
+        for number, repeat in enumerate(repeats):
+            part = _shuffled(centred, start, seed, repeat)
+            grams[number] += part @ part.T
+    return grams
+
+
+def _second_moments(blocks: Blocks, seed: int, repeats: range) -> np.ndarray:
+    """Xᵀ X of shuffles: (len(repeats), d, d); a pair of blocks of columns at a time."""
+    moments = np.zeros((len(repeats), blocks.d, blocks.d))
+    for i in blocks.starts:
+        left = _centred(blocks.columns(i))
+        for j in range(i, blocks.d, blocks.width):
+            right = left if i == j else _centred(blocks.columns(j))
+            for number, repeat in enumerate(repeats):
+                a = _shuffled(left, i, seed, repeat)
+                b = a if i == j else _shuffled(right, j, seed, repeat)
+                part = sum((a[r : r + 4096].T @ b[r : r + 4096]).astype(np.float64) for r in range(0, blocks.n, 4096))
+                moments[number, i : i + blocks.width, j : j + blocks.width] = part
+                moments[number, j : j + blocks.width, i : i + blocks.width] = part.T
+    return moments
+
+
+def _centred(columns: np.ndarray) -> np.ndarray:
+    return columns - columns.mean(0)
+
+
+def _shuffled(columns: np.ndarray, start: int, seed: int, repeat: int) -> np.ndarray:
+    """Every column in an order of its own, which follows from its place alone; repeat 0 is the data as they are."""
+    if repeat == 0:
+        return columns
+    found = np.empty_like(columns)
+    for at in range(0, columns.shape[1], STRIPE):
+        rng = np.random.default_rng([seed, repeat, start + at])
+        found[:, at : at + STRIPE] = rng.permuted(columns[:, at : at + STRIPE], axis=0)
+    return found
+
+
+def _project(blocks: Blocks, vectors: np.ndarray) -> np.ndarray:
+    """Scores (n, k) of the centred data along ``vectors`` (d, k)."""
+    return sum(_centred(blocks.columns(i)) @ vectors[i : i + blocks.width].astype(np.float32) for i in blocks.starts)

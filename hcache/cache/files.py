@@ -31,11 +31,15 @@ def commit_file(partial: Path, final: Path) -> None:
 def write_json(path: Path, data: Any, durable: bool = True) -> None:
     """Replaces ``path`` by ``data``, atomically; ``durable=False`` spares the flush for what may be lost."""
     partial = path.with_name(path.name + PARTIAL)
-    partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    if durable:
-        commit_file(partial, path)
-    else:
-        os.replace(partial, path)
+    try:
+        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        if durable:
+            commit_file(partial, path)
+        else:
+            os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def sha256_of(path: Path) -> str:

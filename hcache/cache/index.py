@@ -1,79 +1,164 @@
-"""``index.h5``: all shards of a run as one file, by reference, for xarray, HDF5 viewers and whatever reads HDF5."""
+"""``index.h5``: all shards of a run as one file, by reference, for xarray, HDF5 viewers and whatever reads HDF5.
+
+It is replaced by a rename at every commit: who has the old one open keeps reading the old one. So that a commit costs
+the same whether it is the tenth or the thousandth, no shard is opened twice, and no reference is made twice.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from ..errors import CacheError
 from .files import commit_file
 from .layout import INDEX, PARTIAL, SEED, SHARDS, TIMESTEP
+from .manifest import Shard
 from .reading import Run
 
 
-def write_index(run: Run) -> Path | None:
-    """Every dataset of every committed shard as one, by reference, with the axes named.
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """A dataset that every shard holds: its shape in one of them, the widest dtype of any, the names of the axes."""
 
-    Shards are named relative to it, so the run may be moved. Datasets that some shard holds in a wider dtype are given
-    the widest. Nothing is written for a run without shards.
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    names: tuple[str, ...]
+
+    @property
+    def axis(self) -> int:
+        """That of samples, along which shards follow each other."""
+        return self.names.index("sample") if "sample" in self.names else 0
+
+    def of(self, samples: int) -> tuple[int, ...]:
+        """The shape for so many samples."""
+        return (*self.shape[: self.axis], samples, *self.shape[self.axis + 1 :])
+
+
+class IndexWriter:
+    """Every dataset of every shard it was told of as one, by reference, with the axes named.
+
+    Shards are named relative to the index, so the run may be moved. Datasets that some shard holds in a wider dtype are
+    given the widest; what not every shard holds is left out.
     """
-    if not run.shards:
-        return None
-    final = run.folder / INDEX
-    partial = final.with_name(f"{final.name}.{os.getpid()}{PARTIAL}")
-    shapes = _shapes(run)
-    with h5py.File(partial, "w", libver="v110", track_order=True) as index:
-        with h5py.File(run.folder / SHARDS / run.shards[0].file, "r") as first:
-            for name in (TIMESTEP, SEED):
-                values = first[name][:] if name == TIMESTEP else [run.seed(int(s)) for s in run.sample_ids]
-                index.create_dataset(name, data=np.asarray(values)).make_scale("step" if name == TIMESTEP else "sample")
-        for name, (shape, dtype, axis, names) in shapes.items():
-            layout = h5py.VirtualLayout(shape=shape, dtype=dtype)
-            row = 0
-            for shard in run.shards:
-                count = shard.stop - shard.start
-                part = list(shape)
-                part[axis] = count
-                source = h5py.VirtualSource(f"{SHARDS}/{shard.file}", name, shape=tuple(part), dtype=dtype)
-                where = [slice(None)] * len(shape)
-                where[axis] = slice(row, row + count)
-                layout[tuple(where)] = source
-                row += count
-            dataset = index.create_virtual_dataset(name, layout)
-            _name_axes(index, dataset, names)
-    commit_file(partial, final)
-    return final
 
+    def __init__(self, folder: Path, first_seed: int, shards: Iterable[Shard] = ()) -> None:
+        self.folder, self.first_seed = folder, first_seed
+        self._shards: list[Shard] = []
+        self._columns: dict[str, _Column] = {}
+        self._references: dict[str, h5py.h5p.PropDCID] = {}
+        self._timesteps = np.zeros(0)
+        for shard in shards:
+            self.add(shard)
 
-def _shapes(run: Run) -> dict[str, tuple[tuple[int, ...], np.dtype, int, tuple[str, ...]]]:
-    """Of every dataset that all shards hold: whole shape, widest dtype, the axis of samples, the names of the axes."""
-    found: dict[str, tuple[tuple[int, ...], np.dtype, int, tuple[str, ...]]] = {}
-    for number, shard in enumerate(run.shards):
-        with h5py.File(run.folder / SHARDS / shard.file, "r") as file:
-            here = {}
-            file.visititems(
-                lambda name, item, here=here: here.update({name: item}) if isinstance(item, h5py.Dataset) else None
+    def add(self, shard: Shard) -> None:
+        """Takes a shard up; it alone is opened."""
+        path = self.folder / SHARDS / shard.file
+        try:
+            with h5py.File(path, "r") as file:
+                found, self._timesteps = _columns_of(file), file[TIMESTEP][:]
+        except (OSError, KeyError, RuntimeError) as error:
+            raise CacheError(
+                f"the shard {path} cannot be read ({error}); `hcache repair {self.folder.name}` mends it"
+            ) from error
+        if self._shards:
+            found = {name: replace(found[name], dtype=np.promote_types(found[name].dtype, column.dtype))
+                     for name, column in self._columns.items() if name in found}  # fmt: skip
+        self._columns = found
+        is_last = not self._shards or shard.start >= self._shards[-1].stop
+        self._shards.append(shard)
+        if is_last:
+            self._refer(shard, len(self) - (shard.stop - shard.start))
+            return
+        self._shards.sort(key=lambda other: other.start)
+        self._references.clear()  # those behind it have moved
+        row = 0
+        for other in self._shards:
+            self._refer(other, row)
+            row += other.stop - other.start
+
+    def __len__(self) -> int:
+        return sum(shard.stop - shard.start for shard in self._shards)
+
+    def write(self, durable: bool = False) -> None:
+        """Replaces ``index.h5``; nothing as long as there are no shards.
+
+        It can always be made again from the shards, so it is flushed to the disk only at the end (``durable``).
+        """
+        if not self._shards:
+            return
+        final = self.folder / INDEX
+        partial = final.with_name(final.name + PARTIAL)
+        try:
+            with h5py.File(partial, "w", libver="v110", track_order=True) as index:
+                self._fill(index)
+            commit_file(partial, final) if durable else os.replace(partial, final)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            raise error if isinstance(error, OSError) else OSError(f"{partial}: {error}") from error
+
+    def _refer(self, shard: Shard, row: int) -> None:
+        """Adds the shard to what every dataset is made of, as its samples from ``row`` on.
+
+        By h5py's lower level: its ``VirtualLayout`` is made anew for every file, at seven times the cost.
+        """
+        count = shard.stop - shard.start
+        for name, column in self._columns.items():
+            source = h5py.h5s.create_simple(column.of(count))
+            target = h5py.h5s.create_simple(column.of(row + count))
+            at = [0] * len(column.shape)
+            at[column.axis] = row
+            target.select_hyperslab(tuple(at), column.of(count))
+            references = self._references.setdefault(name, h5py.h5p.create(h5py.h5p.DATASET_CREATE))
+            references.set_virtual(target, f"{SHARDS}/{shard.file}".encode(), name.encode(), source)
+
+    def _fill(self, index: h5py.File) -> None:
+        samples = np.concatenate([np.arange(shard.start, shard.stop) for shard in self._shards])
+        index.create_dataset(TIMESTEP, data=self._timesteps).make_scale("step")
+        index.create_dataset(SEED, data=self.first_seed + samples).make_scale("sample")
+        for name, column in self._columns.items():
+            parent, _, last = name.rpartition("/")
+            group = index.require_group(parent) if parent else index
+            h5py.h5d.create(
+                group.id,
+                last.encode(),
+                h5py.h5t.py_create(column.dtype, logical=True),
+                h5py.h5s.create_simple(column.of(len(samples))),
+                dcpl=self._references[name],
             )
-            for name, item in here.items():
-                if name in (TIMESTEP, SEED):
-                    continue
-                names = tuple(dim.label for dim in item.dims)
-                axis = names.index("sample") if "sample" in names else 0
-                shape = list(item.shape)
-                shape[axis] = len(run)
-                dtype = np.promote_types(found[name][1], item.dtype) if name in found else item.dtype
-                if number == 0 or name in found:
-                    found[name] = (tuple(shape), dtype, axis, names)
-            for name in set(found) - set(here):
-                del found[name]
-    return found
+            _name_axes(index, index[name], column.names)
 
 
-def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    found: dict[str, h5py.Dataset] = {}
-    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+def write_index(run: Run) -> None:
+    """Makes the index of a run anew from all its shards."""
+    IndexWriter(run.folder, run.spec.seed, run.shards).write(durable=True)
+
+
+def index_is_behind(folder: Path, first_seed: int, shards: Iterable[Shard]) -> bool:
+    """Whether the index does not hold these shards' samples: its writer was killed between a commit and the index."""
+    seeds = [first_seed + sample for shard in shards for sample in range(shard.start, shard.stop)]
+    if not seeds:
+        return False
+    try:
+        with h5py.File(folder / INDEX, "r") as index:
+            return index[SEED][:].tolist() != seeds
+    except (OSError, KeyError, RuntimeError):
+        return True
+
+
+def _columns_of(file: h5py.File) -> dict[str, _Column]:
+    found: dict[str, _Column] = {}
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and name not in (TIMESTEP, SEED):
+            names = tuple(dim.label for dim in item.dims)
+            found[name] = _Column(shape=item.shape, dtype=item.dtype, names=names)
+
+    file.visititems(visit)
     return found
 
 

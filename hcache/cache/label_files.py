@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..errors import CacheError, UsageError
 from .layout import LABELS
 
 SAMPLE, SEED = "sample", "seed"
+LARGEST = float(np.finfo(np.float32).max)
 LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 
 
@@ -101,8 +101,8 @@ def _number(cell: str, where: str) -> float:
         value = float(cell)
     except ValueError as error:
         raise UsageError(f"{where}: expected a number or nothing, got {cell!r}") from error
-    if not math.isfinite(value):
-        raise UsageError(f"{where}: expected a finite number or nothing, got {cell!r}")
+    if not abs(value) <= LARGEST:
+        raise UsageError(f"{where}: expected a finite number (up to {LARGEST:.1e}) or nothing, got {cell!r}")
     return value
 
 

@@ -31,7 +31,7 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
     """
     try:
         text = source.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{source} cannot be read as text: {error}") from error
     columns = parse_labels(text, str(source), {int(s): int(s) for s in run.sample_ids},
                            {run.seed(int(s)): int(s) for s in run.sample_ids})  # fmt: skip

@@ -4,13 +4,14 @@
       run.json                the run and its provenance, written first
       shards/00000000.h5      immutable; named after its first sample
       manifest.jsonl          a line a committed shard
-      index.h5                all shards as one, by reference, for other tools; made anew when an extraction ends
+      index.h5                all shards as one, by reference, for other tools; replaced at every commit
       job.json, job.log       who is extracting, and what it said
       verify.json             what the last verification found
       prompts.txt             a prompt a sample, as the job was given them
       images/                 of an inversion: the real pictures, as the model was given them
       labels/<set>.csv        label sets made by hand or imported
       directions/<name>.h5    directions saved by name
+      renders/<digest>.png    rendered cells, each with its recipe inside; the least recently used go first
       measures/*.json         results of measures, with their parameters and the samples that they are of
       holder.json             who holds the lock, to be named to others
 
@@ -27,6 +28,7 @@ A shard holds samples ``start`` to ``stop`` of the run:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -39,7 +41,7 @@ SCHEMA = 1
 
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
-SHARDS, LABELS, IMAGES, DIRECTIONS = "shards", "labels", "images", "directions"
+SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
 MEASURES = "measures"
 INDEX = "index.h5"
 PARTIAL = ".partial"
@@ -48,6 +50,9 @@ H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"
 
 PREVIEW_SIZE = 64
 """Predicted x_0 are kept for looking at only, no larger than this on a side."""
+
+RENDER_BYTES = 512 * 2**20
+"""What the rendered cells of one run may take together."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -84,11 +89,15 @@ def writable_home(home: str | Path | None = None) -> Path:
 
 def run_names(home: Path) -> list[str]:
     """The runs of a home, newest first."""
-    runs = home / "runs"
-    if not runs.is_dir():
+    times: dict[str, float] = {}
+    try:
+        for folder in (home / "runs").iterdir():
+            with contextlib.suppress(OSError):  # what is no run, or is being removed at this moment
+                if _is_inside(home, folder.name) and (folder / RUN_JSON).is_file():
+                    times[folder.name] = (folder / RUN_JSON).stat().st_mtime
+    except OSError:
         return []
-    found = [path for path in runs.iterdir() if (path / RUN_JSON).is_file()]
-    return [path.name for path in sorted(found, key=lambda p: (p / RUN_JSON).stat().st_mtime, reverse=True)]
+    return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def run_folder(home: Path, name: str) -> Path:
@@ -97,11 +106,16 @@ def run_folder(home: Path, name: str) -> Path:
     Raises:
         UnknownRunError: there is no such run; the message names the nearest.
     """
-    folder = home / "runs" / name[:255]  # no file system takes longer names; a longer one fails the next line
-    inside = len(name) <= 255 and _NAME.fullmatch(name) and folder.resolve().parent == (home / "runs").resolve()
-    if not inside or not (folder / RUN_JSON).is_file():
+    if not _is_inside(home, name) or not (home / "runs" / name / RUN_JSON).is_file():
         raise UnknownRunError(f"no run {name!r} in {home}{did_you_mean(name, run_names(home))}")
-    return folder
+    return home / "runs" / name
+
+
+def _is_inside(home: Path, name: str) -> bool:
+    """Whether a name is that of a folder in the home, and not of a link to elsewhere; none is longer than 255."""
+    if len(name) > 255 or not _NAME.fullmatch(name):
+        return False
+    return os.path.realpath(home / "runs" / name) == os.path.join(os.path.realpath(home / "runs"), name)
 
 
 def shard_name(start: int) -> str:

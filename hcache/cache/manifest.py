@@ -6,6 +6,7 @@ is computed again.
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 from collections.abc import Iterable
@@ -14,7 +15,10 @@ from pathlib import Path
 
 from ..errors import CacheError
 from .files import commit_file, sync_folder
-from .layout import MANIFEST, PARTIAL
+from .layout import MANIFEST, PARTIAL, shard_name
+
+MOST, MOST_IN_SHARD = 10**9, 10**6
+"""Samples. An entry that claims more was not written by an extraction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +32,13 @@ class Shard:
     sha256: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < self.stop or "/" in self.file or self.file.startswith("."):
-            raise ValueError(f"not a shard of a run: {self.start} to {self.stop} in {self.file!r}")
+        counts = (self.start, self.stop, self.bytes)
+        if not all(type(count) is int for count in counts) or not isinstance(self.sha256, str):
+            raise ValueError(f"expected whole numbers and text, got {counts} and {self.sha256!r}")
+        if not 0 <= self.start < self.stop <= MOST or self.stop - self.start > MOST_IN_SHARD or self.bytes < 0:
+            raise ValueError(f"not a shard of a run: samples {self.start} to {self.stop}, {self.bytes} bytes")
+        if self.file != shard_name(self.start):
+            raise ValueError(f"expected {shard_name(self.start)}, named after its first sample, got {self.file!r}")
 
 
 def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
@@ -42,22 +51,35 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
     path = run / MANIFEST
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise CacheError(f"{path} cannot be read: {error.strerror}; make it readable, or remove the run") from error
     torn = lines.pop()  # empty, unless the last line was not finished
     del torn
-    shards = {}
+    shards: list[Shard] = []
     for number, line in enumerate(lines, 1):
         try:
             shard = Shard(**json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             if broken is None:
                 raise CacheError(
                     f"{path}, line {number} is not a shard's entry: {error}; `hcache repair {run.name}` mends it"
                 ) from error
             broken.append(f"line {number} is not a shard's entry: {error}")
             continue
-        shards[shard.start] = shard
-    return sorted(shards.values(), key=lambda shard: shard.start)
+        shards.append(shard)
+    return _latest(shards)
+
+
+def _latest(shards: list[Shard]) -> list[Shard]:
+    """In order of samples, without those of which a later one holds some sample: they were replaced."""
+    kept: list[Shard] = []
+    for shard in reversed(shards):
+        at = bisect.bisect_left(kept, shard.start, key=lambda other: other.stop - 1)
+        if at == len(kept) or kept[at].start >= shard.stop:
+            kept.insert(at, shard)
+    return kept
 
 
 def append_to_manifest(run: Path, shard: Shard) -> None:

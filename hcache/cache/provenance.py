@@ -39,7 +39,8 @@ def library_versions() -> dict[str, str]:
 def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """The libraries whose version is another than a run was begun with: name -> (then, now)."""
     now = library_versions()
-    then = provenance.get("libraries", {})
+    then = provenance.get("libraries")
+    then = then if isinstance(then, Mapping) else {}
     return {name: (then[name], now[name]) for name in now if name in then and then[name] != now[name]}
 
 

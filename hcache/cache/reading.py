@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -16,9 +18,12 @@ from ..errors import CacheError, NotStoredError, UsageError
 from ..features import Features
 from ..pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
+from .description import read_description
 from .label_files import read_label_sets
-from .layout import IMAGE, IMAGES, LABELS, RUN_JSON, SCHEMA, SHARDS, X_0, X, home_folder, run_folder
+from .layout import IMAGE, IMAGES, LABELS, MANIFEST, RUN_JSON, SHARDS, X_0, X, home_folder, run_folder
 from .manifest import Shard, read_manifest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +41,11 @@ class Run:
     def name(self) -> str:
         return self.folder.name
 
-    @property
+    @cached_property
     def sample_ids(self) -> np.ndarray:
-        """The samples that are there, ascending (n,) int64. Everything per sample comes in this order."""
+        """The samples that are there, ascending (n,) int64, read-only. Everything per sample comes in this order."""
         parts = [np.arange(shard.start, shard.stop) for shard in self.shards]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return _read_only(np.concatenate(parts) if parts else np.zeros(0, np.int64))
 
     @property
     def complete(self) -> bool:
@@ -52,15 +57,35 @@ class Run:
 
     def __len__(self) -> int:
         """How many samples are committed."""
-        return sum(shard.stop - shard.start for shard in self.shards)
+        return self._rows[-1]
 
     def policy(self, site: str) -> str:
         """``full``, ``pooled`` or ``none``; a member's is its group's."""
         self.anatomy.members(site)
         return self.spec.policy(site)
 
-    def matrix(self, site: str, step: int) -> np.ndarray:
-        """All samples at one step: float32 (n, d), the tensors of the site flattened and side by side.
+    @property
+    def stored_sites(self) -> tuple[str, ...]:
+        """The sites that are stored, in full or pooled.
+
+        Raises:
+            NotStoredError: none is.
+        """
+        found = tuple(site for site in self.anatomy.sites if self.policy(site) != NONE)
+        if not found:
+            raise NotStoredError(f"run {self.name} stores no site, only x_t and pictures; extract with --store h=full")
+        return found
+
+    def width(self, site: str) -> int:
+        """How many numbers a sample has at a site and step, as it is stored: of a pooled site one a channel."""
+        if site == X:
+            return math.prod(self.anatomy.x)
+        pooled = self.policy(site) == POOLED
+        shapes = [self.anatomy.shape(member) for member in self.anatomy.members(site)]
+        return sum(shape[0] if pooled else math.prod(shape) for shape in shapes)
+
+    def blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
+        """All samples at one step, a shard at a time: float32 (samples of the shard, d), as rows of ``matrix``.
 
         Args:
             site: ``h``, ``skip.2``, ``skip.2.0``, or ``x`` for x_t. Of a pooled site, d counts channels.
@@ -75,59 +100,68 @@ class Run:
             raise NotStoredError(
                 f"run {self.name} does not store {site}; extract again with --store {site}=full or =pooled"
             )
-        result: np.ndarray | None = None
-        row = 0
-        for shard, file in self._files():
-            blocks = [file[name][step] for name in names]
-            flat = [block.reshape(len(block), -1) for block in blocks]
-            if result is None:
-                result = np.empty((len(self), sum(part.shape[1] for part in flat)), np.float32)
-            column = 0
-            for part in flat:
-                result[row : row + len(part), column : column + part.shape[1]] = part
-                column += part.shape[1]
-            row += shard.stop - shard.start
-        return self._or_empty(result)
+        width = self.width(site)
+
+        def read(file: h5py.File) -> np.ndarray:
+            parts = [file[name][step] for name in names]
+            flat = [part.reshape(len(part), -1) for part in parts]
+            found = np.concatenate(flat, 1, dtype=np.float32)
+            if found.shape[1] != width:
+                raise ValueError(f"{found.shape[1]} numbers a sample at {site}; run.json says {width}")
+            return found
+
+        return (block for _, block in self._each(read))
+
+    def matrix(self, site: str, step: int) -> np.ndarray:
+        """All samples at one step: float32 (n, d), the tensors of the site flattened and side by side.
+
+        Takes the memory of the result and of one block of it; see ``blocks``, also for the arguments.
+        """
+        return self._stack(self.blocks(site, step), (self.width(site),), np.float32)
 
     def features(self, sample: int, step: int) -> Features:
         """One sample's activations at one step, each (c, h, w) float32; groups not stored in full are None."""
         self._check_step(step)
-        with self._open(sample) as (file, row):
 
-            def load(site: str) -> tuple[np.ndarray, ...] | None:
-                if self.policy(site) != FULL:
-                    return None
-                return tuple(file[name][step, row].astype(np.float32) for name in self.anatomy.members(site))
+        def load(file: h5py.File, row: int, site: str) -> tuple[np.ndarray, ...] | None:
+            if self.policy(site) != FULL:
+                return None
+            return tuple(file[name][step, row].astype(np.float32) for name in self.anatomy.members(site))
 
-            sites = {site: load(site) for site in self.anatomy.sites}
-            h = sites.pop("h", None)
-            blocks = tuple(found and found[0] for site, found in sites.items() if site.startswith("block."))
-            skips = tuple(found for site, found in sites.items() if site.startswith("skip."))
-            return Features(h=h and h[0], skips=skips, blocks=blocks)
+        sites = self._read(sample, lambda file, row: {site: load(file, row, site) for site in self.anatomy.sites})
+        h = sites.pop("h", None)
+        blocks = tuple(found and found[0] for site, found in sites.items() if site.startswith("block."))
+        skips = tuple(found for site, found in sites.items() if site.startswith("skip."))
+        return Features(h=h and h[0], skips=skips, blocks=blocks)
 
     def pooled(self, site: str, step: int) -> np.ndarray:
         """Like ``matrix``, averaged over space: (n, channels), whichever way the site is stored."""
-        if site == X or self.policy(site) != POOLED:
-            shapes = [self.anatomy.x] if site == X else [self.anatomy.shape(m) for m in self.anatomy.members(site)]
-            flat, parts, column = self.matrix(site, step), [], 0
-            for c, h, w in shapes:
-                block = flat[:, column : column + c * h * w]
-                parts.append(block.reshape(len(flat), c, h * w).mean(2))
-                column += c * h * w
-            return np.concatenate(parts, 1)
-        return self.matrix(site, step)
+        if site != X and self.policy(site) == POOLED:
+            return self.matrix(site, step)
+        shapes = [self.anatomy.x] if site == X else [self.anatomy.shape(m) for m in self.anatomy.members(site)]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+
+        def mean(block: np.ndarray) -> np.ndarray:
+            parts = np.split(block, ends, 1)
+            return np.concatenate([p.reshape(len(p), s[0], -1).mean(2) for p, s in zip(parts, shapes, strict=True)], 1)
+
+        channels = sum(shape[0] for shape in shapes)
+        return self._stack((mean(block) for block in self.blocks(site, step)), (channels,), np.float32)
+
+    def row(self, member: str, sample: int, step: int) -> np.ndarray:
+        """One sample's tensor at one step as it is stored, float32: (c, h, w), or of a pooled site (c,)."""
+        self._check_step(step)
+        return self._read(sample, lambda file, row: file[member][step, row].astype(np.float32))
 
     def x(self, sample: int, index: int) -> np.ndarray:
         """A sample's x before step ``index`` (c, h, w) float32; ``index = steps`` is the result."""
         if not 0 <= index <= self.spec.steps:
             raise UsageError(f"index must lie in 0 to {self.spec.steps}, got {index}")
-        with self._open(sample) as (file, row):
-            return file[X][index, row]
+        return self._read(sample, lambda file, row: file[X][index, row])
 
     def trajectory(self, sample: int) -> np.ndarray:
         """A sample's predicted x_0 over the steps: (step, height, width, 3) uint8, no larger than 64 pixels."""
-        with self._open(sample) as (file, row):
-            return file[X_0][:, row]
+        return self._read(sample, lambda file, row: file[X_0][:, row])
 
     def seed(self, sample: int) -> int:
         return self.spec.seed + sample
@@ -135,13 +169,14 @@ class Run:
     @property
     def widened(self) -> tuple[str, ...]:
         """The tensors that some shard holds in float32 because they would have overflowed float16."""
-        return tuple(sorted({str(name) for _, file in self._files() for name in file.attrs.get("widened", ())}))
+        found = self._each(lambda file: [str(name) for name in file.attrs.get("widened", ())])
+        return tuple(sorted({name for _, names in found for name in names}))
 
     @cached_property
     def images(self) -> np.ndarray:
-        """The finished pictures (n, height, width, 3) uint8."""
-        parts = [file[IMAGE][:] for _, file in self._files()]
-        return np.concatenate(parts) if parts else np.zeros((0, *self.anatomy.image), np.uint8)
+        """The finished pictures (n, height, width, 3) uint8, read-only."""
+        parts = (pictures for _, pictures in self._each(lambda file: file[IMAGE][:]))
+        return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
     @property
     def real(self) -> bool:
@@ -152,7 +187,7 @@ class Run:
         """The real picture that a sample is the inversion of (height, width, 3) uint8; None if it is of none."""
         return load_prepared(self.folder / IMAGES, self.spec.images[sample]) if self.real else None
 
-    @cached_property
+    @property
     def labels(self) -> dict[str, dict[str, np.ndarray]]:
         """Label sets: set -> name -> values (n,) float32, NaN where a sample has none.
 
@@ -165,53 +200,78 @@ class Run:
         """The label sets that were read off the images."""
         sets: dict[str, dict[str, np.ndarray]] = {}
         row = 0
-        for shard, file in self._files():
+        for shard, found in self._each(_read_labels):
             count = shard.stop - shard.start
-            for set_name, group in file.get(LABELS, {}).items():
-                for name, values in group.items():
-                    column = sets.setdefault(set_name, {}).setdefault(name, np.full(len(self), np.nan, np.float32))
-                    column[row : row + count] = values[:]
+            for (set_name, name), values in found.items():
+                column = sets.setdefault(set_name, {}).setdefault(name, np.full(len(self), np.nan, np.float32))
+                column[row : row + count] = values
             row += count
         return sets
 
     def position(self, sample: int) -> int:
         """The row of a sample in everything that comes per sample."""
-        row = 0
-        for shard in self.shards:
-            if shard.start <= sample < shard.stop:
-                return row + sample - shard.start
-            row += shard.stop - shard.start
-        raise UsageError(f"sample {sample} is not in run {self.name}, which holds {len(self)} of {self.spec.samples}")
+        number, row = self._place(sample)
+        return self._rows[number] + row
 
-    def _files(self) -> Iterator[tuple[Shard, h5py.File]]:
-        for shard in self.shards:
-            with _open_shard(self.folder / SHARDS / shard.file) as file:
-                yield shard, file
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The first sample of every shard."""
+        return [shard.start for shard in self.shards]
 
-    def _open(self, sample: int) -> _Row:
-        self.position(sample)
-        shard = next(s for s in self.shards if s.start <= sample < s.stop)
-        return _Row(_open_shard(self.folder / SHARDS / shard.file), sample - shard.start)
+    @cached_property
+    def _rows(self) -> list[int]:
+        """The row at which every shard begins, and at last how many there are."""
+        return [0, *itertools.accumulate(shard.stop - shard.start for shard in self.shards)]
+
+    def _place(self, sample: int) -> tuple[int, int]:
+        """(number of the shard, row in it) of a sample."""
+        number = bisect.bisect_right(self._starts, sample) - 1
+        if number < 0 or sample >= self.shards[number].stop:
+            raise UsageError(
+                f"sample {sample} is not in run {self.name}, which holds {len(self)} of {self.spec.samples}"
+            )
+        return number, sample - self.shards[number].start
+
+    def _each(self, read: Callable[[h5py.File], T]) -> Iterator[tuple[Shard, T]]:
+        """What ``read`` finds in every shard, one after the other."""
+        for shard in self.shards:
+            yield shard, self._read_shard(shard, read)
+
+    def _read(self, sample: int, read: Callable[[h5py.File, int], T]) -> T:
+        """What ``read`` finds in the row of a sample."""
+        number, row = self._place(sample)
+        return self._read_shard(self.shards[number], lambda file: read(file, row))
+
+    def _read_shard(self, shard: Shard, read: Callable[[h5py.File], T]) -> T:
+        path = self.folder / SHARDS / shard.file
+        try:
+            with h5py.File(path, "r") as file:
+                return read(file)
+        except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
+            raise CacheError(
+                f"the shard {path} cannot be read ({error}); run `hcache repair {self.name}` to replace it"
+            ) from error
+
+    def _stack(self, parts: Iterator[np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        """The parts of all shards under each other: (n, *shape)."""
+        result, row = None, 0
+        for shard, part in zip(self.shards, parts, strict=True):
+            if part.shape != (shard.stop - shard.start, *shape):
+                raise CacheError(
+                    f"the shard {self.folder / SHARDS / shard.file} holds an array of shape {part.shape} where "
+                    f"{(shard.stop - shard.start, *shape)} was expected; run `hcache repair {self.name}` to replace it"
+                )
+            if (
+                result is None
+            ):  # not before: what run.json says may be damaged, and a shape that was read is one that fits
+                result = np.empty((len(self), *shape), dtype)
+            result[row : row + len(part)] = part
+            row += len(part)
+        return np.zeros((0, *shape), dtype) if result is None else result
 
     def _check_step(self, step: int) -> None:
         if not 0 <= step < self.spec.steps:
             raise UsageError(f"step must lie in 0 to {self.spec.steps - 1}, got {step}")
-
-    def _or_empty(self, result: np.ndarray | None) -> np.ndarray:
-        return np.zeros((0, 0), np.float32) if result is None else result
-
-
-class _Row:
-    """An open shard and a row in it, for the length of a ``with``."""
-
-    def __init__(self, file: h5py.File, row: int) -> None:
-        self.file, self.row = file, row
-
-    def __enter__(self) -> tuple[h5py.File, int]:
-        return self.file, self.row
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
 
 
 def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: list[str] | None = None) -> Run:
@@ -229,29 +289,29 @@ def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: l
     folder = Path(path_or_name)
     if not (folder / RUN_JSON).is_file():
         folder = run_folder(home_folder(home), str(path_or_name))
-    path = folder / RUN_JSON
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] > SCHEMA:
-            raise CacheError(
-                f"{path} was written by a newer hcache (schema {data['schema']}; known: {SCHEMA}); update hcache"
-            )
-        return Run(
-            folder=folder,
-            spec=RunSpec.from_json(data["spec"]),
-            anatomy=Anatomy.from_json(data["anatomy"]),
-            timesteps=tuple(data["timesteps"]),
-            provenance=data["provenance"],
-            shards=tuple(read_manifest(folder, broken)),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CacheError(f"{path} is not a run's description: {type(error).__name__} {error}") from error
-
-
-def _open_shard(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
+    found = read_description(folder / RUN_JSON)
+    shards = read_manifest(folder, broken)
+    if shards and shards[-1].stop > found.spec.samples:
         raise CacheError(
-            f"the shard {path} cannot be read ({error}); run `hcache extract` again to replace it"
-        ) from error
+            f"{folder / MANIFEST} has samples up to {shards[-1].stop - 1}, run.json {found.spec.samples} of them; "
+            "one of the two is damaged: put it right, or remove the run"
+        )
+    return Run(
+        folder=folder,
+        spec=found.spec,
+        anatomy=found.anatomy,
+        timesteps=found.timesteps,
+        provenance=found.provenance,
+        shards=tuple(shards),
+    )
+
+
+def _read_labels(file: h5py.File) -> dict[tuple[str, str], np.ndarray]:
+    """The labels of a shard: (set, name) -> values (n,)."""
+    sets = file.get(LABELS, {}).items()
+    return {(set_name, name): values[:] for set_name, group in sets for name, values in group.items()}
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array

@@ -8,8 +8,10 @@ one sample at all steps (one read a step), with no chunk to decode.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from ..errors import CacheError, NoSpaceError
 from .files import commit_file, sha256_of
 from .layout import IMAGE, LABELS, PARTIAL, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
 from .manifest import Shard, append_to_manifest
+from .plan import format_bytes
 
 _AXES = {
     3: ("step", "sample", "channel"),
@@ -48,9 +51,9 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        if self._partial.exists():
-            self._partial.unlink()
+        with contextlib.suppress(OSError):  # a full disk fails here too; what went wrong first is what counts
+            self._close()
+        self._partial.unlink(missing_ok=True)
 
     def describe(self, provenance: Mapping[str, Any]) -> None:
         """Keeps what made the shard in the shard itself: it can be told what it is even when it lies alone."""
@@ -87,12 +90,19 @@ class ShardWriter:
         What did not fit the storage dtype, and so was kept wider, is named in its attribute ``widened``.
         """
         self._file.attrs["widened"] = sorted(self.widened)
-        self._file.close()
+        self._close()
         size, checksum = self._partial.stat().st_size, sha256_of(self._partial)
         commit_file(self._partial, self._final)
         shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, sha256=checksum)
         append_to_manifest(self.run, shard)
         return shard
+
+    def _close(self) -> None:
+        """h5py calls what the system refuses at the last moment a RuntimeError."""
+        try:
+            self._file.close()
+        except RuntimeError as error:
+            raise OSError(f"{self._partial}: {error}") from error
 
     def _dataset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
         if name not in self._file:
@@ -122,10 +132,16 @@ def _axis_names(name: str, ndim: int) -> tuple[str, ...]:
     return _AXES[ndim]
 
 
-def explain_write_error(error: OSError, run: Path) -> CacheError:
-    """What h5py and the system say of a failed write, in words that help."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
-        return NoSpaceError(
-            f"no space left while writing {run}; what was committed is kept. Free some, then start the same run again"
-        )
-    return CacheError(f"writing {run} failed: {error}")
+def explain_write_error(error: OSError, run: Path, needed: int) -> CacheError:
+    """What h5py and the system say of a failed write, in words that help; ``needed``: bytes still to be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if not full and not any(words in str(error) for words in ("No space left", "quota exceeded", "File too large")):
+        return CacheError(f"writing {run} failed: {error}; what was committed is kept. Start the same run again")
+    free = shutil.disk_usage(run).free
+    lack = (
+        f"{format_bytes(needed - free)} are missing" if needed > free else "a quota or a limit on files is in the way"
+    )
+    return NoSpaceError(
+        f"no space left while writing {run}: {format_bytes(needed)} more are needed, {format_bytes(free)} are free, "
+        f"{lack}. What was committed is kept: make space, then start the same run again"
+    )

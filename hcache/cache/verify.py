@@ -123,9 +123,12 @@ def keep_report(folder: Path, report: Report) -> None:
 def last_report(folder: Path) -> Report | None:
     """The report of the last verification; None if there was none, or if it cannot be read."""
     try:
-        return Report.from_json(json.loads((folder / VERIFY_JSON).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        report = Report.from_json(json.loads((folder / VERIFY_JSON).read_text(encoding="utf-8")))
+        datetime.fromisoformat(report.when)
+        report.in_words()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    return report
 
 
 def set_aside(folder: Path, report: Report) -> list[Path]:
@@ -151,7 +154,7 @@ def _problem_of(run: Run, shard: Shard) -> str:
             if held != (shard.start, shard.stop):
                 return f"it holds samples {held[0]} to {held[1] - 1}, not those that the manifest says"
             strange = [name for name in file if not _finite(file[name])]
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         return f"the file cannot be read: {error}"
     return f"values that are not finite in {', '.join(strange)}" if strange else ""
 

@@ -17,14 +17,14 @@ from tqdm import tqdm
 from .. import jobs
 from ..cache.export import export_run
 from ..cache.labels import export_labels, import_labels
-from ..cache.layout import IMAGES, home_folder, run_folder, run_names, writable_home
+from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
 from ..cache.provenance import changes_in_words
 from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
-from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 
 
@@ -189,6 +189,7 @@ def run_job(spec: RunSpec, home: Path, device: str) -> Result:
         model = load_model(spec.model, device=device, dtype=spec.dtype)
         spec.check(model.anatomy)
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
+        say_what_changed(folder)
         folder.mkdir(parents=True, exist_ok=True)
         job = jobs.JobFile(folder, spec.samples)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
@@ -216,6 +217,12 @@ def run_job(spec: RunSpec, home: Path, device: str) -> Result:
     )
 
 
+def say_what_changed(folder: Path) -> None:
+    """Of a run that is there already: which libraries are others now than those it was begun with."""
+    if (folder / RUN_JSON).is_file() and (changed := changes_in_words(open_run(folder).provenance)):
+        print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
+
+
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Within it SIGINT and SIGTERM raise a flag, to be asked for between steps, instead of ending the process."""
@@ -235,7 +242,7 @@ def runs(arguments: argparse.Namespace) -> Result:
     for name in run_names(home):
         try:
             found.append(run_facts(open_run(home / "runs" / name)))
-        except CacheError as error:
+        except HcacheError as error:
             print(f"hcache: {error}", file=sys.stderr)
     rows = [(f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"]) for f in found]
     text = table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
@@ -255,7 +262,11 @@ def info(arguments: argparse.Namespace) -> Result:
     lines = [(key, str(value)) for key, value in facts.items() if key != "bytes"]
     if changed := changes_in_words(run.provenance):
         lines.append(("since then", changed))
-    lines += [("bytes", format_bytes(facts["bytes"])), ("stored", store), ("device", run.provenance["device"])]
+    lines += [
+        ("bytes", format_bytes(facts["bytes"])),
+        ("stored", store),
+        ("device", run.provenance.get("device", "unknown")),
+    ]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)
 
 
@@ -317,17 +328,13 @@ def export(arguments: argparse.Namespace) -> Result:
 
 
 def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Difference]:
-    from ..extract import check_revision
-    from ..models.loading import load_model
+    from ..extract import load_model_of
     from ..rerun import rerun
 
     bad = {sample for fault in report.faults for sample in range(fault.start, fault.stop)}
     whole = [int(sample) for sample in run.sample_ids if int(sample) not in bad]
     chosen = random.sample(whole, min(count, len(whole)))
-    check_weights(run.spec)
-    model = load_model(run.spec.model, device, run.spec.dtype)
-    check_revision(model, run)
-    return drive_with_bar(rerun(model, run, chosen), "computing again")
+    return drive_with_bar(rerun(load_model_of(run, device), run, chosen), "computing again")
 
 
 def drive_with_bar(work: Generator[float, None, Any], text: str) -> Any:

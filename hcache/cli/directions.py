@@ -12,6 +12,7 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.plan import format_bytes
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
+from ..masks import Mask
 from .commands import Result, drive_with_bar, table
 
 
@@ -77,14 +78,21 @@ def parse_samples(text: str | None) -> tuple[int, ...]:
 
 
 def parse_options(items: list[str]) -> dict[str, str]:
-    """``["k=v"]`` as a mapping."""
+    """``["k=v"]`` as a mapping; ``k=@FILE`` gives a picture's bytes in base64."""
     options: dict[str, str] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key or key in options:
             raise UsageError(f"--option takes NAME=VALUE, each name once; got {item!r}")
-        options[key] = value
+        options[key] = _picture(value[1:]) if value.startswith("@") else value
     return options
+
+
+def _picture(path: str) -> str:
+    try:
+        return Mask.from_picture(Path(path).expanduser().read_bytes()).png
+    except OSError as error:
+        raise UsageError(f"the picture {path} cannot be read: {error.strerror}") from error
 
 
 def list_directions(arguments: argparse.Namespace) -> Result:
@@ -150,14 +158,9 @@ def import_blocks(arguments: argparse.Namespace) -> Result:
 
 
 def _model_of(run: Run, device: str) -> Any:
-    from ..cards import check_weights
-    from ..extract import check_revision
-    from ..models.loading import load_model
+    from ..extract import load_model_of
 
-    check_weights(run.spec)
-    model = load_model(run.spec.model, device=device, dtype=run.spec.dtype)
-    check_revision(model, run)
-    return model
+    return load_model_of(run, device)
 
 
 def add_direction(command: Any) -> None:
@@ -172,7 +175,12 @@ def add_direction(command: Any) -> None:
     child.add_argument("--end", choices=("highest", "lowest"), default="highest", help="where positives are")
     child.add_argument("--positives", metavar="N[,N...]", help="sample numbers and ranges: 1,4,10-12")
     child.add_argument("--negatives", metavar="N[,N...]", help="likewise")
-    child.add_argument("--option", action="append", metavar="NAME=VALUE", help="of the method; repeat")
+    child.add_argument(
+        "--option",
+        action="append",
+        metavar="NAME=VALUE",
+        help="of the method; repeat. region=@mask.png: a grey picture",
+    )
     child.add_argument("--replace", action="store_true", help="a direction of that name")
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
     command("list", list_directions, "List a run's saved directions.").add_argument("run_name", metavar="RUN")

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import UsageError
+from ..masks import Mask
 from .direction import Direction, in_sigmas, in_units, spread
 from .fitting import MODEL, Fit, Fitting, Method, Option
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
     from ..models.model import Model
 
-REGION_HELP = "left,top,right,bottom as shares of the picture: only change in there counts (default: everywhere)"
+REGION_HELP = (
+    "left,top,right,bottom as shares of the picture, or a grey PNG in base64: only what is inside counts (default: "
+    "everywhere)"
+)
 
 
 def jacobian_directions(
@@ -94,24 +98,32 @@ def decoder_at(
 
 
 def region_mask(region: str, height: int, width: int) -> torch.Tensor:
-    """(height, width), 1 inside a region given as shares of the picture and 0 outside; 1 everywhere for none."""
+    """(height, width) in [0, 1]: how much each place counts; 1 everywhere for no region.
+
+    Args:
+        region: Left, top, right and bottom as shares of the picture, with commas between; or a small grey PNG in
+            base64, white where it counts.
+    """
     import torch
 
-    mask = torch.ones(height, width)
     if not region:
-        return mask
+        return torch.ones(height, width)
+    mask = torch.from_numpy(_mask_of(region).at(height, width))
+    if not mask.any():
+        raise UsageError(f"the region {region[:40]} holds no pixel of {width} x {height}; make it larger")
+    return mask
+
+
+def _mask_of(region: str) -> Mask:
+    parts = region.split(",")
+    if len(parts) == 1:
+        return Mask(png=region)
     try:
-        left, top, right, bottom = (float(part) for part in region.split(","))
+        return Mask(rectangle=tuple(float(part) for part in parts))
     except ValueError as error:
-        raise UsageError(f"a region is left,top,right,bottom, four numbers from 0 to 1; got {region!r}") from error
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise UsageError(f"a region is left,top,right,bottom with left < right, top < bottom, 0 to 1; got {region!r}")
-    rows = (torch.arange(height) + 0.5) / height
-    columns = (torch.arange(width) + 0.5) / width
-    inside = ((rows >= top) & (rows <= bottom))[:, None] & ((columns >= left) & (columns <= right))[None]
-    if not inside.any():
-        raise UsageError(f"the region {region} holds no pixel of {width} x {height}; make it larger")
-    return inside.float()
+        raise UsageError(
+            f"a region is left,top,right,bottom, four numbers from 0 to 1; got {region!r}: {error}"
+        ) from error
 
 
 def _signs(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from ..cache.reading import Run
@@ -24,7 +26,10 @@ def cached_features(model: Model, run: Run, sample: int, step: int, branch: str 
     missing = stored.h is None or any(group is None for group in stored.skips)
     if branch == COND and not missing:
         return stored.map(lambda _, a: torch.from_numpy(a)[None].to(model.device))
-    guided = model.condition(run.spec.conditioning.rows([sample]), 1)
+    conditioning = run.spec.conditioning.rows([sample])
+    if branch != COND:  # a run without guidance may give to one with it
+        conditioning = replace(conditioning, guidance=max(conditioning.guidance, 2.0))
+    guided = model.condition(conditioning, 1)
     with torch.inference_mode():
         fresh = model.encode(cached_x(model, run, sample, step), run.timesteps[step], guided.branches[branch])
     if branch != COND:

@@ -1,4 +1,12 @@
-"""Renders the figures' pictures: skip-group swaps and edit strips, each as a batch through the one loop.
+"""Renders recipes: many at once, each a row of a batch through the one loop; or one again, to the last bit.
+
+A batch begins at the cached x_t of the first step in which any of its rows is edited. Recipes that differ in what
+holds for a whole batch (asymmetric, noise boost, FreeU) go into different ones.
+
+Two batches of different sizes may round differently, and so does going on from a cached x_t or from one computed
+again. So a recipe says after rendering in which row of how many it was, and from which step on; it is rendered again
+in that row, of as many rows, from that step on. Its edits see their own row only, so what lies in the others does not
+matter.
 
 Rendering takes seconds, so these are generators: they yield the share done after every step and return the
 result, and whoever drives them may stop between two steps.
@@ -6,86 +14,102 @@ result, and whoever drives them may stop between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..cache.pngs import pixels_digest
+from ..cache.provenance import library_versions
 from ..cache.reading import Run
-from ..directions.direction import Direction
-from ..features import Features
+from ..directions.direction import Direction, Move, digest_of
+from ..errors import UsageError
 from ..models.model import Model
-from ..sampling.loop import Edit, Moment, Step, denoise
-from .cached import cached_features, cached_x
-from .shift import Shift
-from .swap import Donor, PerRow, Swap
+from ..sampling.loop import denoise
+from .bind import Binder
+from .cached import cached_x
+from .compose import PerRow
+from .freeu import with_freeu
+from .recall import reference_to
+from .recipe import Place, Recipe, ShiftEdit, check_run, plain, recipe_of
+from .rendered import Rendered
 from .window import Window
 
+ROWS = 16
+"""Pictures in a batch, at most."""
 
-@dataclass(frozen=True, kw_only=True)
-class SwapResult:
-    """``images[site]``: the recipient (height, width, 3) uint8 with the donor's tensors at that site.
 
-    ``identical``: whether swapping the recipient with itself, at all sites, gave what no swap gives, bit for bit;
-    ``largest_difference``: between the two, in units of pixel value (images span [-1, 1]).
+def render_recipes(
+    model: Model, run: Run, recipes: Sequence[Recipe], home: Path, moves: Mapping[str, Move] | None = None
+) -> Generator[float, None, list[Rendered]]:
+    """Renders recipes of one run, in their order.
+
+    Args:
+        model: The run's model.
+        run: The run that all are of.
+        recipes: What to render; how they were rendered before does not count.
+        home: Where donors of other runs are looked for.
+        moves: Directions by digest that need not be saved or fitted again.
+
+    Raises:
+        UsageError: a recipe is not for this run, or asks for what is not there.
     """
+    for recipe in recipes:
+        check_run(recipe, run)
+    model.anatomy.need_unet("rendering an edit")
+    batches = list(_batches(recipes))
+    firsts = [min(recipes[i].first_step(run.timesteps) for i in batch) for batch in batches]
+    work = max(1, sum(len(batch) * (run.spec.steps - first) for batch, first in zip(batches, firsts, strict=True)))
+    bind, found, done = Binder(model, run, home, moves or {}), {}, 0
+    for batch, first in zip(batches, firsts, strict=True):
+        steps = _render_batch(bind, [recipes[i] for i in batch], first)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                pictures = end.value
+                break
+            done += len(batch)
+            yield done / work
+        for row, i in enumerate(batch):
+            place = Place(row=row, rows=len(batch), first=first)
+            found[i] = filled_in(pictures[row], recipes[i], place, model)
+    return [found[i] for i in range(len(recipes))]
 
-    donor: np.ndarray
-    recipient: np.ndarray
-    images: dict[str, np.ndarray]
-    identical: bool
-    largest_difference: float
 
+def render_again(
+    model: Model, run: Run, recipes: Sequence[Recipe], home: Path, moves: Mapping[str, Move] | None = None
+) -> Generator[float, None, list[Rendered]]:
+    """Renders recipes as they were rendered, each in its own row of a batch of as many; in their order.
 
-def render_swaps(
-    model: Model, run: Run, donor: int, recipient: int, window: Window, alpha: float = 1.0
-) -> Generator[float, None, SwapResult]:
-    """Swaps h and each skip group of ``recipient`` for ``donor``'s, each alone, in the window of steps.
-
-    Starts from the recipient's cached x_t of the first swapped step. The donor's skips come from the cache where
-    it holds them in full, else from ``encode`` of the donor's cached x_t.
+    Those that were in one batch are in one batch again. Rows whose recipes are not given are filled up.
     """
-    sites = model.anatomy.sites
-    left = run.spec.steps - window.first
-    features_of_donor = _remember_last(lambda at: cached_features(model, run, donor, at.index, at.branch))
-    edits = [Swap(model.anatomy.members(site), features_of_donor, alpha, window) for site in sites]
-    start = cached_x(model, run, recipient, window.first)
-    x, done = start.expand(len(sites), -1, -1, -1), 0
-    for step in _continue(model, run, recipient, x, window.first, PerRow(edits)):
-        x = step.x_next
-        done += 1
-        yield 0.8 * done / left
-    pictures = model.to_images(x).numpy()
-
-    identical, difference = True, 0.0
-    for plain, swapped in _self_swap(model, run, recipient, start, window):
-        identical = torch.equal(plain.x_next, swapped.x_next)
-        difference = float((plain.x_next - swapped.x_next).abs().max())
-        done += 1
-        yield 0.8 + 0.2 * (done - left) / left
-    return SwapResult(
-        donor=run.images[run.position(donor)],
-        recipient=run.images[run.position(recipient)],
-        images=dict(zip(sites, pictures, strict=True)),
-        identical=identical,
-        largest_difference=difference,
-    )
-
-
-def _self_swap(model: Model, run: Run, sample: int, start: torch.Tensor, window: Window) -> Iterator[tuple[Step, Step]]:
-    """A sample as it is, and with all its activations swapped for its own, side by side."""
-    members = [member for site in model.anatomy.sites for member in model.anatomy.members(site)]
-    latest: dict[str, Features] = {}
-
-    def listen(features: Features, moment: Moment) -> Features:
-        latest[moment.branch] = features.map(lambda _, tensor: tensor.clone())
-        return features
-
-    swap = Swap(members, lambda moment: latest[moment.branch], 1.0, window)
-    swapped = _continue(model, run, sample, start, window.first, swap)
-    for plain in _continue(model, run, sample, start, window.first, listen):
-        yield plain, next(swapped)
+    for recipe in recipes:
+        check_run(recipe, run)
+        if recipe.place and recipe.place.first > (earliest := recipe.first_step(run.timesteps)):
+            raise UsageError(f"this recipe was rendered from step {recipe.place.first} on, but changes step {earliest}")
+    model.anatomy.need_unet("rendering an edit")
+    places = [r.place or Place(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes]
+    batches = list(_batches_again(recipes, places))
+    bind, found, done = Binder(model, run, home, moves or {}), {}, 0
+    work = max(1, sum(run.spec.steps - places[next(iter(batch.values()))].first for batch in batches))
+    for batch in batches:
+        some = next(iter(batch.values()))
+        rows = [recipes[batch.get(row, some)] for row in range(places[some].rows)]
+        steps = _render_batch(bind, rows, places[some].first)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                pictures = end.value
+                break
+            done += 1
+            yield done / work
+        for row, i in batch.items():
+            found[i] = filled_in(pictures[row], recipes[i], places[i], model)
+    return [found[i] for i in range(len(recipes))]
 
 
 def render_moved(
@@ -97,36 +121,68 @@ def render_moved(
     window: Window,
     asymmetric: bool,
 ) -> Generator[float, None, np.ndarray]:
-    """Sample i moved by ``strengths[i]``, as one batch: pictures (n, height, width, 3) uint8."""
-    shift = Shift(direction, strengths, window, model)
-    start = torch.cat([cached_x(model, run, sample, window.first) for sample in samples])
-    seeds = [run.seed(sample) for sample in samples]
+    """Sample i moved by ``strengths[i]``: pictures (n, height, width, 3) uint8."""
+    recipes = [
+        recipe_of(run, sample, [shift_by(direction, strength, window)], asymmetric=asymmetric)
+        for sample, strength in zip(samples, strengths, strict=True)
+    ]
+    found = yield from render_recipes(model, run, recipes, run.folder.parent.parent, {digest_of(direction): direction})
+    return np.stack([cell.picture for cell in found])
+
+
+def shift_by(move: Move, strength: float, window: Window, name: str = "") -> ShiftEdit:
+    """The edit that moves h along a direction."""
+    return ShiftEdit(direction=reference_to(move, name), strength=strength, window=window)
+
+
+def filled_in(picture: np.ndarray, recipe: Recipe, place: Place, model: Model) -> Rendered:
+    """A picture with its recipe, which now says how it was rendered."""
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else str(model.device)
+    versions = {**library_versions(), "device": device, "threads": str(torch.get_num_threads())}
+    full = replace(plain(recipe), place=place, pixels=pixels_digest(picture), versions=versions)
+    return Rendered(picture=picture, recipe=full)
+
+
+def _batches(recipes: Sequence[Recipe]) -> list[list[int]]:
+    """The numbers of the recipes that go through the loop together."""
+    alike: dict[tuple, list[int]] = {}
+    for i, recipe in enumerate(recipes):
+        alike.setdefault(_of_batch(recipe), []).append(i)
+    return [group[start : start + ROWS] for group in alike.values() for start in range(0, len(group), ROWS)]
+
+
+def _batches_again(recipes: Sequence[Recipe], places: Sequence[Place]) -> list[dict[int, int]]:
+    """Batches as they may have been: row -> number of the recipe."""
+    batches: list[tuple[tuple, dict[int, int]]] = []
+    for i, (recipe, place) in enumerate(zip(recipes, places, strict=True)):
+        key = (*_of_batch(recipe), place.rows, place.first)
+        for other, rows in batches:
+            if other == key and place.row not in rows:
+                rows[place.row] = i
+                break
+        else:
+            batches.append((key, {place.row: i}))
+    return [rows for _, rows in batches]
+
+
+def _of_batch(recipe: Recipe) -> tuple:
+    """What holds for a whole batch."""
+    return (recipe.asymmetric, recipe.t_boost, recipe.freeu)
+
+
+def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Generator[None, None, np.ndarray]:
+    """Recipes that agree in all that is the batch's, one a row, from step ``first`` on: (n, height, width, 3) uint8."""
+    run, spec, head = bind.run, bind.run.spec, recipes[0]
+    samples = [recipe.sample for recipe in recipes]
+    edit = PerRow([bind(recipe.edits) for recipe in recipes])
+    boosted = [head.t_boost is not None and t < head.t_boost for t in run.timesteps]
+    x = torch.cat([cached_x(bind.model, run, sample, first) for sample in samples])
     steps = denoise(
-        model, seeds, run.spec.steps, run.spec.eta, shift, conditioning=run.spec.conditioning.rows(samples),
-        asymmetric=asymmetric, x_t=start, start=window.first,
+        with_freeu(bind.model, head.freeu), [run.seed(sample) for sample in samples], spec.steps,
+        [1.0 if boost else spec.eta for boost in boosted], edit, nudge=bind.nudge(recipes),
+        conditioning=spec.conditioning.rows(samples), asymmetric=head.asymmetric, x_t=x, start=first,
     )  # fmt: skip
-    x = start
-    for done, step in enumerate(steps, 1):
+    for step in steps:
         x = step.x_next
-        yield done / (run.spec.steps - window.first)
-    return model.to_images(x).numpy()
-
-
-def _continue(model: Model, run: Run, sample: int, x_t: torch.Tensor, start: int, edit: Edit | None) -> Iterator[Step]:
-    """The run's own loop again for one sample, in as many rows as x_t has."""
-    seeds = [run.seed(sample)] * len(x_t)
-    conditioning = run.spec.conditioning.rows([sample] * len(x_t))
-    return denoise(model, seeds, run.spec.steps, run.spec.eta, edit, conditioning=conditioning, x_t=x_t, start=start)
-
-
-def _remember_last(donor: Donor) -> Donor:
-    """All rows of a batch ask for the same moment; it is read once."""
-    last: dict[Moment, Features] = {}
-
-    def remembered(moment: Moment) -> Features:
-        if moment not in last:
-            last.clear()
-            last[moment] = donor(moment)
-        return last[moment]
-
-    return remembered
+        yield
+    return bind.model.to_images(x).numpy()

@@ -56,3 +56,17 @@ class Window:
         if not inside:
             raise UsageError(f"no step has t >= {t_edit:g}; the first is at {timesteps[0]:g}")
         return cls(first=inside[0], last=inside[-1], shape=shape)
+
+    @classmethod
+    def between(cls, timesteps: Sequence[float], t_high: float, t_low: float, shape: str = CONSTANT) -> Window:
+        """The steps with ``t_high`` >= t >= ``t_low``, as SkipInject says it: from 1000 to 200.
+
+        Raises:
+            UsageError: there is none.
+        """
+        inside = [index for index, t in enumerate(timesteps) if t_high >= t >= t_low]
+        if not inside:
+            raise UsageError(
+                f"no step has {t_high:g} >= t >= {t_low:g}; the steps go from {timesteps[0]:g} to {timesteps[-1]:g}"
+            )
+        return cls(first=inside[0], last=inside[-1], shape=shape)

@@ -94,7 +94,7 @@ def draw_swaps(
     recipient_name: str,
     smooth: bool = True,
 ) -> str:
-    """The U-figure as SVG: A and B on the left, and at each site B's picture with A's activations there.
+    """The U-figure as SVG: A and B on the left, and at each site that has one B's picture with A's activations there.
 
     Beside each result stands how far it went: its root mean square distance to B over that of A to B.
     """
@@ -104,6 +104,9 @@ def draw_swaps(
     apart = _distance(donor, recipient)
     for group in range(len(anatomy.skips), -1, -1):
         site = f"skip.{group}" if group else "h"
+        if site not in images:
+            parts.append(_text(u.centre, u.y(group) + 5, f"{site}: not swapped", 13, MUTED, halo=True))
+            continue
         share = _distance(images[site], recipient) / apart if apart else math.nan
         parts.append(
             _picture(u.centre - size / 2, u.y(group) - size / 2, size, images[site], f"swapped {site}", smooth)

@@ -52,7 +52,8 @@ def encode(unet: UNet, x_t: torch.Tensor, t: torch.Tensor | float, condition: Co
 
 def decode(unet: UNet, features: Features, t: torch.Tensor | float, condition: Condition = NOTHING) -> torch.Tensor:
     """The decoder half: features -> the U-Net's prediction (n, c, h, w), be it noise, v or x_0."""
-    x = features.h
+    # diffusers' FreeU scales what it is given in place, which would spoil the features
+    x = features.h.clone() if getattr(unet.up_blocks[0], "s1", None) else features.h
     emb, context = _embed(unet, len(x), t, condition, x.device)
     image = None
     sizes = _upsample_sizes(unet, features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class Edit(Protocol):
     def __call__(self, features: Features, moment: Moment) -> Features: ...
 
 
+Nudge = Callable[[torch.Tensor, int], torch.Tensor]
+"""x_t (n, c, h, w) and the index of the step -> x_t to take it from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One denoising step of a batch of n.
@@ -58,9 +62,10 @@ def denoise(
     model: Model,
     seeds: Sequence[int] | None = None,
     steps: int = 50,
-    eta: float = 0.0,
+    eta: float | Sequence[float] = 0.0,
     edit: Edit | None = None,
     *,
+    nudge: Nudge | None = None,
     conditioning: Conditioning = UNCONDITIONED,
     asymmetric: bool = False,
     x_t: torch.Tensor | None = None,
@@ -73,8 +78,9 @@ def denoise(
         seeds: One a sample. Each sample's noise follows from its own seed, whatever batch it is in. May be left
             out when ``x_t`` is given and ``eta`` is 0.
         steps: Length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM.
+        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one for all steps, or one a step.
         edit: Changes the features of every step before they are decoded.
+        nudge: Changes x_t itself before every step.
         conditioning: Prompts or classes, one for all or one a sample, and guidance.
         asymmetric: The edited prediction enters P_t only, D_t keeps the unedited one (Asyrp: "Diffusion Models
             already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022, https://arxiv.org/abs/2210.10960).
@@ -88,13 +94,15 @@ def denoise(
     schedule = schedule_of(model, steps)
     if edit is not None:
         model.anatomy.need_unet("an edit of h or skips")
-    x = _first(model, seeds, steps, eta, x_t, start)
+    etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
+    x = _first(model, seeds, steps, etas, x_t, start)
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
+            x = x if nudge is None else nudge(x, index)
             features, eps, x_0 = _predict(model, schedule, guided, x, index, edit, asymmetric)
-            noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if eta > 0 else None
-            x_next = schedule.advance(x_0, eps, index, eta, noise)
+            noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
+            x_next = schedule.advance(x_0, eps, index, etas[index], noise)
         t = schedule.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
@@ -163,13 +171,16 @@ def _predict(
 
 
 def _first(
-    model: Model, seeds: Sequence[int] | None, steps: int, eta: float, x_t: torch.Tensor | None, start: int
+    model: Model, seeds: Sequence[int] | None, steps: int, etas: list[float], x_t: torch.Tensor | None, start: int
 ) -> torch.Tensor:
     if not 0 <= start <= steps:
         raise UsageError(f"start must lie in 0 to {steps}, got {start}")
-    if not 0 <= eta <= 1:
-        raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
-    if (seeds is None or len(seeds) == 0) and (x_t is None or eta > 0):
+    if len(etas) != steps:
+        raise UsageError(f"eta is one number, or one a step: {steps}; got {len(etas)}")
+    for eta in etas:
+        if not 0 <= eta <= 1:
+            raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
+    if (seeds is None or len(seeds) == 0) and (x_t is None or any(eta > 0 for eta in etas[start:])):
         raise UsageError("give seeds=[...], one a sample; they may be left out only with x_t and eta=0")
     if x_t is None:
         if start:

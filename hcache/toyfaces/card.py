@@ -41,6 +41,8 @@ def write_card(facts: dict[str, Any], training: dict[str, Any]) -> str:
         positives=settings["positives"],
         fit=settings["fit"],
         unseen=settings["unseen"],
+        strengths=" | ".join(f"strength {strength}" for strength in effects[ATTRIBUTES[0]]),
+        strength_rule="---|" * len(effects[ATTRIBUTES[0]]),
         direction_rows="\n".join(_direction_row(name, effects[name]) for name in ATTRIBUTES),
         null_header=" | ".join(_words(name) for name in ATTRIBUTES),
         null_rule="---|" * len(ATTRIBUTES),
@@ -62,7 +64,7 @@ def write_card(facts: dict[str, Any], training: dict[str, Any]) -> str:
 
 def _direction_row(name: str, effect: dict[str, dict[str, list[float]]]) -> str:
     other = max((factor for factor in NAMES if factor != name), key=lambda factor: abs(effect["4"][factor][0]))
-    cells = " | ".join(_interval(effect[strength][name]) for strength in ("2", "4"))
+    cells = " | ".join(_interval(effect[strength][name]) for strength in effect)
     return f"| {_words(name)} | {cells} | {_words(other)} {effect['4'][other][0]:+.2f} |"
 
 

@@ -39,7 +39,7 @@ from .train import HELD_OUT, degrade
 
 MODEL = "toyfaces-ddpm-64"
 ATTRIBUTES = ("yaw", "hair_colour", "smile", "glasses")
-STRENGTHS = (2.0, 4.0)
+STRENGTHS = (2.0, 3.0, 4.0)
 UNSEEN_SEED = 1_000_000
 
 

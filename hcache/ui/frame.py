@@ -11,7 +11,7 @@ import streamlit as st
 from .. import jobs
 from ..cache.layout import run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
-from ..cache.reading import Run, open_run
+from ..cache.reading import Run
 from ..cards import default_spec
 from ..errors import HcacheError, RunBusyError
 from . import loaders, state
@@ -59,12 +59,16 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
 
     Errors that hcache raises on purpose are shown as they are, in one line.
     """
-    home = start_page(title)
+    home, found = start_page(title), []
     with errors_shown():
         run = pick_run(home)
         if run is None or len(run) < needs:
             wait_for(run, needs)
-        yield run
+        found.append(run)
+    if not found:
+        st.stop()  # the error stands there; another run can be chosen
+    with errors_shown():
+        yield found[0]
 
 
 @contextmanager
@@ -86,11 +90,22 @@ def pick_run(home: Path) -> Run | None:
     run = None
     with st.sidebar:
         if names:
-            name = state.select("Run", "run", names, default=names[0])
-            run = open_run(run_folder(home, name))
+            name = state.select("Run", "run", names, default=_first_readable(home, names))
+            run = loaders.shared_run(run_folder(home, name))
             st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
         job_monitor(home, len(run) if run else 0, run.name if run else "")
     return run
+
+
+def _first_readable(home: Path, names: list[str]) -> str:
+    """The newest run that can be read; the newest, if none can."""
+    for name in names:
+        try:
+            loaders.shared_run(run_folder(home, name))
+        except HcacheError:
+            continue
+        return name
+    return names[0]
 
 
 def job_monitor(home: Path, known: int, run_name: str) -> None:

@@ -9,15 +9,18 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
+from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
 from ..cache.labels import named_labels
+from ..cache.layout import MANIFEST, RUN_JSON
 from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..figures.pictures import data_uri
@@ -37,15 +40,63 @@ def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
     return found
 
 
+class PictureURIs(Sequence[str]):
+    """Pictures as data addresses, each made when it is first shown: of thousands a page shows a hundred."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self._pictures, self._made = pictures, {}
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[r] for r in range(*row.indices(len(self)))]
+        if row not in self._made:
+            self._made[row] = data_uri(self._pictures[row])
+        return self._made[row]
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
-def picture_uris(folder: str, samples: int) -> list[str]:
+def picture_uris(folder: str, samples: int) -> PictureURIs:
     """The run's pictures as data addresses."""
-    return [data_uri(picture) for picture in open_run(folder).images[:samples]]
+    return PictureURIs(shared_run(Path(folder)).images[:samples])
+
+
+def shared_run(folder: Path) -> Run:
+    """A run, the same as long as it is on disk as it was: what was read of its shards need not be read again."""
+    return _open(str(folder), *(_signature(folder / name) for name in (RUN_JSON, MANIFEST)))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _open(folder: str, *signatures: tuple[int, ...]) -> Run:
+    return open_run(folder)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    """Another one once a file was replaced or has grown."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def components(folder: str, samples: int, site: str, step: int) -> PCA:
+    run = open_run(folder)
+    if len(run) * run.width(site) * 4 > MEMORY:
+        return principal_components(lambda: _first(run.blocks(site, step), samples))
     return principal_components(matrix(folder, samples, site, step))
+
+
+def _first(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """Blocks of rows, up to so many rows: a run may have grown since a page was begun."""
+    for block in blocks:
+        if samples <= 0:
+            return
+        yield block[:samples]
+        samples -= len(block)
 
 
 def matrix_of(run: Run, site: str, step: int) -> np.ndarray:
@@ -117,3 +168,12 @@ def home_is_empty(home: Path) -> bool:
     """Whether nobody has ever extracted anything here."""
     runs = home / "runs"
     return not any(path.is_dir() for path in runs.iterdir()) if runs.is_dir() else True
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
+    """The runs beside a run that can give to it, itself first; ``names``: the runs there are."""
+    from ..edits.donor_runs import donor_runs
+
+    run = open_run(folder)
+    return donor_runs(run, run.folder.parent.parent)

@@ -88,6 +88,53 @@ def sample(label: str, name: str, samples: Sequence[int], default: int, **option
     return value
 
 
+def many(label: str, name: str, options: Sequence[str], default: Sequence[str], **more: Any) -> list[str]:
+    """Any number of several texts without commas."""
+    wanted = [part for part in recall(name, ",".join(default)).split(",") if part in options]
+    _offer(name, wanted or list(default), lambda values: all(value in options for value in values))
+    found = st.multiselect(label, options, key=_key(name), **more)
+    keep(name, ",".join(found))
+    return found
+
+
+def flag(label: str, name: str, default: bool, **options: Any) -> bool:
+    """Yes or no."""
+    _offer(name, recall(name, str(default)) == "True", lambda value: isinstance(value, bool))
+    found = st.checkbox(label, key=_key(name), **options)
+    keep(name, str(found))
+    return found
+
+
+def number(label: str, name: str, low: float, high: float, default: float, **options: Any) -> float:
+    """A number, typed."""
+    _offer(name, min(max(float(recall(name, default, float)), low), high), lambda value: low <= value <= high)
+    found = float(st.number_input(label, low, high, key=_key(name), **options))
+    keep(name, found)
+    return found
+
+
+def amount(label: str, name: str, low: float, high: float, default: float, step: float, **options: Any) -> float:
+    """A slider over numbers."""
+    _offer(name, min(max(float(recall(name, default, float)), low), high), lambda value: low <= value <= high)
+    found = st.slider(label, low, high, step=step, key=_key(name), **options)
+    keep(name, found)
+    return found
+
+
+def snapshot() -> dict[str, Any]:
+    """All choices as they are."""
+    return dict(st.session_state.setdefault(_KEPT, {}))
+
+
+def restore(choices: dict[str, Any]) -> None:
+    """Makes the choices of a snapshot again; every widget shows them from the next run on."""
+    st.session_state[_KEPT] = dict(choices)
+    for key in [key for key in st.session_state if str(key).startswith(_key(""))]:
+        del st.session_state[key]
+    for name in [name for name in st.query_params if name not in choices]:
+        del st.query_params[name]
+
+
 def _key(name: str) -> str:
     return f"choose-{name}"
 

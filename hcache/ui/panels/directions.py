@@ -10,16 +10,23 @@ import numpy as np
 import streamlit as st
 
 from ...cache.labels import find_label
+from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
 from ...directions.direction import Direction, Move, check_full, digest_of
 from ...directions.fitting import METHODS, MODEL, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
 from ...directions.store import list_moves, load_move, save_move
 from ...directions.supervised import both_ends
+from ...edits.kinds import DirectionRef
+from ...errors import HcacheError, UsageError
 from .. import loaders, state
 from ..grid import picture_grid
 from ..work import run_button
 
-NEW = "a new one"
+NEW, FROM_RECIPE = "a new one", "the recipe's"
+RESAMPLED = ("shift", "block")
+"""Kinds of moves that can be brought to other steps."""
+DROPPED = "direction of a recipe"
+"""In the session: what a dropped recipe says of a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
 QUICK = ("naive", "supervised", "random", "arithmetic")
 """Methods that are done before one would look for a bar."""
@@ -27,27 +34,71 @@ QUICK = ("naive", "supervised", "random", "arithmetic")
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A direction to edit along: what it is called, and the attribute it is meant to change, if one is known."""
+    """A direction to edit along: what it is called, and the attribute it is meant to change, if one is known.
+
+    ``resample``: it was fitted on other steps than the run's, and is brought to them.
+    """
 
     move: Move
     name: str
     target: str | None
+    resample: bool = False
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.move)
+
+    @property
+    def ref(self) -> DirectionRef:
+        return DirectionRef(digest=self.digest, name=self.name, made_by=self.move.made_by)
+
+    def on_steps_of(self, run: Run) -> Move:
+        """The move itself, or resampled to the run's steps."""
+        return self.move.resampled(run.timesteps) if self.resample else self.move
 
 
 def direction_panel(run: Run) -> Chosen | None:
     """The direction to edit along, once there is one."""
     check_full(run)
-    saved = [entry.name for entry in list_moves(run)]
-    wanted = state.recall("direction", NEW)
-    if wanted not in saved:
+    saved = [entry.name for entry in list_moves(run)] + _elsewhere(run)
+    options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
+    if state.recall("direction", NEW) not in options:
         state.choose("direction", NEW)
-    chosen = state.select("Direction", "direction", [NEW, *saved], help="Saved directions stay with the run.")
+    chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.")
     if chosen == NEW:
         return _new(run)
-    move = _saved(str(run.folder), chosen, _changed(run, chosen))
+    if chosen == FROM_RECIPE:
+        return _from_recipe(run, st.session_state[DROPPED])
+    owner, name = _owner(run, chosen)
+    move = saved_move(owner, name)
     made_by = dict(move.made_by)
-    st.caption(_told(made_by) + f" Digest {digest_of(move)}.")
-    return Chosen(move=move, name=chosen, target=_target(run, made_by))
+    other_steps = bool(move.timesteps) and tuple(move.timesteps) != tuple(map(float, run.timesteps))
+    text = f"{_told(made_by)} Digest {digest_of(move)}."
+    if other_steps:
+        text += f" Fitted on {len(move.timesteps)} steps; brought to this run's {run.spec.steps}, linear in t."
+    st.caption(text)
+    return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)
+
+
+def _elsewhere(run: Run) -> list[str]:
+    """The directions saved with other runs of the same model and weights, as ``run/name``."""
+    found = []
+    for name in run_names(run.folder.parent.parent):
+        if name == run.name or not (run.folder.parent / name / DIRECTIONS).is_dir():
+            continue
+        try:
+            other = loaders.shared_run(run.folder.parent / name)
+        except HcacheError:
+            continue  # the Overview says what is wrong with it
+        if (other.spec.model, other.spec.weights) == (run.spec.model, run.spec.weights):
+            found += [f"{name}/{entry.name}" for entry in list_moves(other) if entry.kind in RESAMPLED]
+    return found
+
+
+def _owner(run: Run, chosen: str) -> tuple[Run, str]:
+    """The run that a direction is saved with, and its name there."""
+    owner, slash, name = chosen.rpartition("/")
+    return (loaders.shared_run(run.folder.parent / owner), name) if slash else (run, chosen)
 
 
 def _new(run: Run) -> Chosen | None:
@@ -71,6 +122,33 @@ def _new(run: Run) -> Chosen | None:
         k = state.slider("Which of them", "component", 0, len(moves) - 1, 0, help="The first is the strongest.")
     _save_form(run, moves[k], f"{label or name}-{name}" if label else name)
     return Chosen(move=moves[k], name=f"new, {name}", target=label or None)
+
+
+def use_direction(run: Run, ref: DirectionRef) -> None:
+    """Chooses a recipe's direction: the saved one of that digest, else one to be fitted again from what made it."""
+    for entry in list_moves(run):
+        if entry.digest == ref.digest:
+            state.choose("direction", entry.name)
+            return
+    st.session_state[DROPPED] = ref
+    state.choose("direction", FROM_RECIPE)
+
+
+def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
+    """A recipe's direction, fitted again; it has to come out as the very one that the recipe means."""
+    if ref.made_by.get("run") != run.name or ref.made_by.get("method") not in METHODS:
+        raise UsageError(
+            f"the recipe's direction {ref.name or ref.digest} ({ref.digest}) is not saved with this run and cannot be "
+            f"fitted again on it: it was made by {ref.made_by.get('method', 'an unknown method')} on "
+            f"{ref.made_by.get('run', 'an unknown run')}; import or save it there"
+        )
+    what = Fit.from_json(ref.made_by)
+    st.caption(_told(ref.made_by) + " Not saved here; it is fitted again.")
+    for move in _fitted(run, what, find_method(what.method)) or ():
+        if digest_of(move) == ref.digest:
+            _save_form(run, move, ref.name or ref.digest)
+            return Chosen(move=move, name=ref.name or ref.digest, target=_target(run, ref.made_by))
+    return None
 
 
 def _fitted(run: Run, what: Fit, method: Method) -> tuple[Move, ...] | None:
@@ -106,8 +184,6 @@ def _saved(folder: str, name: str, changed: float) -> Move:
 
 
 def _changed(run: Run, name: str) -> float:
-    from ...cache.layout import DIRECTIONS
-
     return (run.folder / DIRECTIONS / f"{name}.h5").stat().st_mtime
 
 

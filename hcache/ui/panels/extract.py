@@ -12,14 +12,14 @@ import streamlit as st
 
 from ... import jobs
 from ...cache.layout import IMAGES
-from ...cache.plan import Plan, format_bytes, make_plan
+from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cache.reading import open_run
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError
 from ...pictures import Picture, prepare_picture
 from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
-from ..frame import PENDING, describe_job, format_seconds
+from ..frame import PENDING, describe_job, errors_shown, format_seconds
 
 OTHER = "another folder or hub id …"
 
@@ -52,11 +52,14 @@ def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
         )
         seed = right.number_input("First seed", 0, 2**31, 0, help="Sample i starts from the noise of seed + i.")
     conditioning = _conditioning_panel(card)
-    store = _store_panel(model, card, anatomy)
+    budget, store = _store_panel(model, card, anatomy)
     spec = default_spec(
         model, samples=int(samples), steps=int(steps), seed=int(seed), store=store, conditioning=conditioning,
         images=tuple(picture.digest for picture in pictures),
     )  # fmt: skip
+    if budget is not None:
+        spec, chosen = fit_budget(spec, anatomy, budget)
+        st.info("\n".join(chosen), icon=":material/savings:")
     return spec, pictures
 
 
@@ -99,8 +102,12 @@ def _conditioning_panel(card: Card) -> Conditioning:
     return given
 
 
-def _store_panel(model: str, card: Card, anatomy: Anatomy) -> dict[str, str]:
-    """What to keep of each site; a transformer's many blocks are decided on together."""
+def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:
+    """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided on together."""
+    gigabytes = st.number_input(
+        "At most so many GB", min_value=0.001, value=None, step=1.0, format="%.3f", key="budget",
+        placeholder="no limit", help="As much as fits is stored: h first, then outward from it.",
+    )  # fmt: skip
     st.markdown("**What to store of each site, at every step**")
     if anatomy.without:
         st.info(f"No h-space: {anatomy.without}.")
@@ -108,9 +115,10 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> dict[str, str]:
     usual = default_spec(model, store=card.store or None)
     store = {}
     for column, site in zip(st.columns(len(sites)), sites, strict=True):
-        store[site] = column.selectbox(site, POLICIES, POLICIES.index(usual.policy(site)), key=f"store-{model}-{site}")
+        store[site] = column.selectbox(site, POLICIES, POLICIES.index(usual.policy(site)), key=f"store-{model}-{site}",
+                                       disabled=gigabytes is not None)  # fmt: skip
     st.caption("full: as computed. pooled: the mean over space. none: computed again from the stored x_t when needed.")
-    return store
+    return (None if gigabytes is None else int(gigabytes * 1e9)), store
 
 
 def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
@@ -162,7 +170,7 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
             for picture in pictures:
                 picture.save(home / "runs" / spec.name / IMAGES)
             jobs.start(spec, home)
-        except HcacheError as error:
+        except (HcacheError, OSError) as error:
             st.error(str(error))
         else:
             st.session_state[PENDING] = spec.name
@@ -187,7 +195,8 @@ def _jobs_table(home: Path) -> None:
         if job.live:
             text.progress(min(1.0, job.work / max(1, job.total)), text=describe_job(job))
             if button.button("Cancel", key=f"cancel-{job.run}", width="stretch"):
-                jobs.cancel(home / "runs" / job.run)
+                with errors_shown():  # it may have ended meanwhile
+                    jobs.cancel(home / "runs" / job.run)
         else:
             message = f": {job.message}" if job.message else ""
             text.markdown(f"`{job.run}` {job.state}{message}")

@@ -98,6 +98,9 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
     with direction:
         descending = state.select("Order", "order", ["highest first", "lowest first"]) == "highest first"
     finite = values[np.isfinite(values)]
+    if not finite.size:
+        st.caption(f"No sample has a value for {name.replace('_', ' ')}.")
+        return np.arange(len(run)), values
     low, high = (float(np.floor(finite.min() * 100) / 100), float(np.ceil(finite.max() * 100) / 100))
     if low >= high:
         return np.flatnonzero(np.isfinite(values)), values

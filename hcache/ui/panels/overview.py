@@ -10,6 +10,7 @@ import streamlit as st
 from ... import jobs
 from ...cache.layout import VERIFY_JSON, run_names
 from ...cache.plan import format_bytes, site_bytes
+from ...cache.provenance import changes_in_words
 from ...cache.reading import Run, open_run
 from ...cache.verify import last_report, set_aside, verify
 from ...cards import find_card, load_cards
@@ -33,8 +34,10 @@ def introduction_panel() -> None:
 
 def runs_panel(home: Path) -> None:
     """A row a run; one that cannot be read is shown with the reason."""
-    rows, broken = [], []
-    for name in run_names(home):
+    names, rows, broken = run_names(home), [], []
+    if not names:
+        return
+    for name in names:
         try:
             run = open_run(home / "runs" / name)
         except HcacheError as error:
@@ -48,7 +51,7 @@ def runs_panel(home: Path) -> None:
                 "steps": run.spec.steps,
                 "on disk": format_bytes(run.bytes),
                 "state": jobs.run_state(run.folder, run.complete),
-                "created": _date(run.provenance["created"]),
+                "created": _date(str(run.provenance.get("created", ""))),
             }
         )
     st.subheader("Runs")
@@ -124,5 +127,9 @@ def _date(when: str) -> str:
 
 
 def provenance_panel(run: Run) -> None:
+    """What made the run, and which libraries have changed since."""
+    if changed := changes_in_words(run.provenance):
+        st.warning(f"Since this run was extracted, libraries have changed: {changed}. What is computed now may differ "
+                   "from what is stored; Verify with --rerun, in the shell, tells by how much.")  # fmt: skip
     with st.expander("What made this run"):
         st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)

@@ -7,15 +7,15 @@ import streamlit as st
 from ...cache.reading import Run
 from ...figures.charts import scatter_of_components, variance_explained
 from ...figures.pictures import png_bytes
-from ...specs import NONE
 from .. import loaders, state
+from ..frame import errors_shown
 
 NO_COLOUR = "none"
 
 
 def pca_panel(run: Run) -> None:
     """The scatter with its controls, the clicked sample, and the variance explained."""
-    sites = [site for site in run.anatomy.sites if run.policy(site) != NONE]
+    sites = run.stored_sites
     labels = loaders.labels_of(run)
     one, two, three, four = st.columns([2, 2, 1, 1])
     with one:
@@ -43,6 +43,11 @@ def pca_panel(run: Run) -> None:
 @st.fragment
 def _scatter(run: Run, pca: object, first: int, second: int, values: object, name: str) -> None:
     """The scatter and the picture it drives, in one fragment: a click redraws no more than these."""
+    with errors_shown():  # a fragment's errors do not reach its page
+        _draw_scatter(run, pca, first, second, values, name)
+
+
+def _draw_scatter(run: Run, pca: object, first: int, second: int, values: object, name: str) -> None:
     ids = run.sample_ids
     chosen = int(state.recall("sample", int(ids[0]), int))
     left, right = st.columns([4, 1])

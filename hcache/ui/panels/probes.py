@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from ...analysis.probes import check_labels, probe_map
 from ...cache.reading import Run
 from ...errors import AnalysisError
 from ...figures.charts import probe_curves, probe_heatmaps
-from ...specs import NONE
 from .. import loaders, state
 from ..work import run_button
 
@@ -22,7 +23,7 @@ def probes_panel(run: Run) -> None:
         raise AnalysisError("this run has no labels to probe for: its model has no attribute reader")
     name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
     _, metric = check_labels(labels[name], FOLDS)
-    sites = [site for site in run.anatomy.sites if run.policy(site) != NONE]
+    sites = run.stored_sites
     steps = list(range(run.spec.steps))
     st.caption(
         f"A linear probe for **{name.replace('_', ' ')}** at {len(sites)} sites × {len(steps)} steps, "
@@ -33,7 +34,7 @@ def probes_panel(run: Run) -> None:
         "Run the probes",
         "probes",
         (run.name, len(run), name),
-        lambda: probe_map(lambda site, step: run.matrix(site, step), sites, steps, labels[name], FOLDS),
+        lambda: probe_map(lambda site, step: partial(run.blocks, site, step), sites, steps, labels[name], FOLDS),
     )
     if probes is None:
         return

@@ -1,85 +1,134 @@
-"""Swap: what becomes of B with A's activations at one site at a time."""
+"""Swap: what becomes of B with A's activations, at one site at a time or several, blended in or turned to."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
 import streamlit as st
 
+from ...cache.layout import run_names
 from ...cache.reading import Run
+from ...edits.recipe import DonorRef, Recipe
+from ...edits.renders import render_kept
 from ...edits.window import Window
 from ...figures.pictures import png_bytes
+from ...figures.strips import draw_film
 from ...figures.unet import draw_swaps
 from .. import loaders, state
 from ..grid import picture_grid
 from ..work import run_button
+from .recipes import recipe_drop
+from .sheets import sheet_download
+from .swap_setup import ALONE, SLERP, TOGETHER, apply_recipe, apply_recipes, make_recipes, setup_panel
+
+if TYPE_CHECKING:
+    from ...edits.rendered import Rendered
+    from ...edits.swaps import Identity
+
+BUTTONS = {ALONE: "Swap each site alone", TOGETHER: "Swap all sites at once", SLERP: "Turn h by slerp"}
 
 
 def swap_panel(run: Run) -> None:
-    """Donor, recipient, window and strength; the U-figure; the identity badge."""
+    """Donor, recipient and what to inject; the U-figure; the identity badge; what to take away."""
     run.anatomy.need_unet("swapping h and skip groups")
-    donor, recipient = _pair_panel(run)
-    left, right = st.columns(2)
-    with left:
-        first, last = state.window(
-            "Steps in which to swap", "window", run.spec.steps, help="Step 0 has most noise; both ends are included."
-        )
-    with right:
-        percent = state.slider(
-            "Blend strength (%)", "blend", 0, 100, 100, help="b + α (a - b): 100 % replaces B's activations by A's."
-        )
+    recipe_drop(run, apply_recipe, apply_recipes)
+    donor_run, donor, recipient = _pair_panel(run)
+    setup = setup_panel(run)
+    recipes = make_recipes(run, setup, DonorRef(run=donor_run.name, sample=donor), recipient)
     result = run_button(
-        "Swap h and each skip group",
+        BUTTONS[setup.how],
         "swap",
-        (run.name, donor, recipient, first, last, percent),
-        lambda: _render(run, donor, recipient, Window(first=first, last=last), percent / 100),
+        tuple(recipe.digest for recipe in recipes.values()),
+        lambda: _render(run, recipes, recipient, setup.window),
     )
     if result is None:
         st.caption("One pass through the loop renders all sites; nothing runs until you press the button.")
         return
-    figure = draw_swaps(
-        run.anatomy, result.donor, result.recipient, result.images, f"sample {donor}", f"sample {recipient}"
+    cells, identity = result
+    names = (f"sample {donor}" + (f" of {donor_run.name}" if donor_run.name != run.name else ""), f"sample {recipient}")
+    pair = (donor_run.images[donor_run.position(donor)], run.images[run.position(recipient)])
+    _show(run, cells, pair, names)
+    _badge(identity)
+    st.caption(
+        f"Steps {setup.window.first} to {setup.window.last}. “moves B by” is the root mean square distance from B in "
+        "pixels, over that of A from B. Skips that the run does not hold in full were computed again from A's cached "
+        "x_t. After the figure of Schaerf, Alfarano, Silvestri, Impett (2025)."
     )
-    st.image(figure, width="stretch")
-    if result.identical:
+    _downloads(run, cells)
+
+
+def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[np.ndarray, np.ndarray], names: tuple[str, str]) -> None:
+    """The U with what was swapped at whole sites, and in a row below it what has no place in the U."""
+    sites = {title: cell.picture for title, cell in cells.items() if title in run.anatomy.sites}
+    others = {title: cell.picture for title, cell in cells.items() if title not in sites}
+    if sites:
+        with st.container(key="u-figure"):
+            st.image(draw_swaps(run.anatomy, *pair, sites, *names), width="stretch")
+    if others:
+        shown = {f"A, {names[0]}": pair[0], f"B, {names[1]}": pair[1]} if not sites else {}
+        shown |= others
+        st.html(draw_film(np.stack(list(shown.values())), list(shown)))
+
+
+def _badge(identity: Identity) -> None:
+    if identity.identical:
         st.success(
             "Identity: swapping B with itself at all sites reproduced B bit for bit.", icon=":material/verified:"
         )
     else:
-        st.error(f"Identity fails: swapping B with itself changed it by up to {result.largest_difference:.2g}.")
-    st.caption(
-        f"Steps {first} to {last}. “moves B by” is the root mean square distance from B in pixels, over that "
-        "of A from B. "
-        "Skips that the run does not hold in full were computed again from A's cached x_t. After the figure "
-        "of Schaerf, "
-        "Alfarano, Silvestri, Impett (2025)."
-    )
+        st.error(f"Identity fails: swapping B with itself changed it by up to {identity.largest_difference:.2g}.")
 
 
-def _pair_panel(run: Run) -> tuple[int, int]:
-    """Two sample numbers with their pictures, and a grid to pick either from."""
-    ids = run.sample_ids
+def _downloads(run: Run, cells: Mapping[str, Rendered]) -> None:
+    """Each picture with its recipe, and all of them as a sheet."""
+    with st.container(horizontal=True):
+        if len(cells) > 1:
+            sheet_download("Download all", f"{run.name}-swaps.png", list(cells.values()), list(cells), len(cells))
+        for title, cell in cells.items():
+            st.download_button(
+                title, cell.png, f"{run.name}-{cell.recipe.sample}-{title.replace(' ', '')}.png", "image/png",
+                key=f"download-{title}", icon=":material/download:", help="A PNG that carries its recipe.",
+            )  # fmt: skip
+
+
+def _pair_panel(run: Run) -> tuple[Run, int, int]:
+    """The donor's run, two sample numbers with their pictures, and a grid to pick either from."""
     a_side, b_side, grid_side = st.columns([1, 1, 3])
+    with grid_side:
+        left, right = st.columns([1, 2])
+        with left:
+            role = st.segmented_control("A click on a picture chooses", ["A", "B"], default="A", key="swap-role")
+        with right:
+            names = loaders.donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+            name = state.select("A is of run", "donor-run", names, default=run.name, help=(
+                "Runs of the same model and steps, of real pictures as well."))  # fmt: skip
+    donor_run = run if name == run.name else loaders.shared_run(run.folder.parent / name)
+    ids, theirs = run.sample_ids, donor_run.sample_ids
     with a_side:
-        donor = state.sample("A, the donor", "donor", ids, int(ids[min(1, len(ids) - 1)]))
-        st.image(png_bytes(run.images[run.position(donor)]), width=150)
+        donor = state.sample("A, the donor", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
+        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150)
     with b_side:
         recipient = state.sample("B, the recipient", "recipient", ids, int(ids[0]))
         st.image(png_bytes(run.images[run.position(recipient)]), width=150)
-    with grid_side:
-        role = st.segmented_control("A click on a picture chooses", ["A", "B"], default="A", key="swap-role")
-        with st.container(height=190):
-            uris = loaders.uris_of(run)
-            shown = range(min(len(ids), 256))
-            picked = picture_grid(
-                "swap-grid", ids[: len(shown)], uris[: len(shown)], [str(i) for i in ids[: len(shown)]],
-                chosen=donor if role == "A" else recipient, size=56,
-            )  # fmt: skip
-    if picked is not None and picked != (donor if role == "A" else recipient):
+    chosen, shown_run = (donor, donor_run) if role == "A" else (recipient, run)
+    with grid_side, st.container(height=190):
+        shown = shown_run.sample_ids[:256]
+        uris = loaders.uris_of(shown_run)[: len(shown)]
+        picked = picture_grid("swap-grid", shown, uris, [str(i) for i in shown], chosen=chosen, size=56)
+    if picked is not None and picked != chosen:
         state.choose("donor" if role == "A" else "recipient", picked)
         st.rerun()
-    return donor, recipient
+    return donor_run, donor, recipient
 
 
-def _render(run: Run, donor: int, recipient: int, window: Window, alpha: float):  # noqa: ANN202
-    from ...edits.render import render_swaps
+def _render(
+    run: Run, recipes: Mapping[str, Recipe], recipient: int, window: Window
+) -> Generator[float, None, tuple[dict[str, Rendered], Identity]]:
+    from ...edits.swaps import check_identity, home_of, scaled
 
-    return render_swaps(loaders.model_of(run), run, donor, recipient, window, alpha)
+    work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), home_of(run))
+    cells = yield from scaled(work, 0.0, 0.8)
+    identity = yield from scaled(check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2)
+    return dict(zip(recipes, cells, strict=True)), identity

@@ -1,0 +1,82 @@
+"""Pictures as PNG files, lossless, with what made them inside: an ``iTXt`` chunk named ``hcache``."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..errors import UsageError
+from ..pictures import MOST_PIXELS
+
+CHUNK = "hcache"
+MOST_TEXT = 8 * 2**20
+"""Bytes of what a picture says of itself."""
+
+
+def png_bytes(picture: np.ndarray, recipe: str | None = None) -> bytes:
+    """A picture (height, width, 3) uint8 as a PNG file; with ``recipe``, a JSON text that it carries.
+
+    Raises:
+        UsageError: the text is longer than a picture may carry.
+    """
+    info = None
+    if recipe is not None:
+        if len(recipe.encode()) > MOST_TEXT:
+            raise UsageError(
+                f"the recipes of this picture take {len(recipe.encode())} bytes, and {MOST_TEXT} is the most it may "
+                "carry; save fewer cells at a time"
+            )
+        info = PngInfo()
+        info.add_itxt(CHUNK, recipe)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=4, pnginfo=info)
+    return buffer.getvalue()
+
+
+def read_picture(data: bytes) -> np.ndarray:
+    """The pixels of a PNG file (height, width, 3) uint8.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return np.asarray(_open(data).convert("RGB"))
+
+
+def read_recipe(data: bytes) -> str:
+    """The JSON text that a PNG file carries.
+
+    Raises:
+        UsageError: it is no PNG, or carries none.
+    """
+    text = getattr(_open(data), "text", {}).get(CHUNK)
+    if not text:
+        raise UsageError(
+            "this PNG carries no recipe: it was not made by hcache, or was saved anew by a program that drops what it "
+            "does not know (a screenshot, a messenger); take the file that was downloaded"
+        )
+    if len(text.encode(errors="replace")) > MOST_TEXT:
+        raise UsageError(f"what this PNG carries is larger than {MOST_TEXT} bytes; that is no recipe of hcache")
+    return str(text)
+
+
+def pixels_digest(picture: np.ndarray) -> str:
+    """SHA-256 of a picture (height, width, 3) uint8: of its shape and pixels."""
+    return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+        if image.width * image.height > MOST_PIXELS:
+            raise UsageError(f"this PNG claims {image.width} x {image.height} pixels; that is too many")
+        image.load()
+        return image
+    except UsageError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"this is not a PNG file that can be read: {reason[:200]}") from error

@@ -1,0 +1,83 @@
+"""Edits out of edits: one after the other, inside a mask, another for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..errors import UsageError
+from ..features import Features
+from ..masks import Mask
+from ..sampling.loop import Edit, Moment
+
+
+class Chain:
+    """Several edits, each given what the one before it gave."""
+
+    def __init__(self, edits: Sequence[Edit]) -> None:
+        self.edits = tuple(edits)
+
+    def __call__(self, features: Features, moment: Moment) -> Features:
+        for edit in self.edits:
+            features = edit(features, moment)
+        return features
+
+
+class Masked:
+    """An edit that acts inside a mask: b + m (edited - b), with m in each site's own resolution.
+
+    Where m is 1 the edited value is taken and where it is 0 the one before it, bit for bit.
+    """
+
+    def __init__(self, edit: Edit, mask: Mask) -> None:
+        self.edit, self.mask = edit, mask
+
+    def __call__(self, features: Features, moment: Moment) -> Features:
+        edited = self.edit(features, moment)
+        if edited is features:
+            return features
+        before = dict(features.items())
+        changes = {
+            name: self._inside(before[name], after) for name, after in edited.items() if after is not before[name]
+        }
+        return features.replace({name: tensor for name, tensor in changes.items() if tensor is not before[name]})
+
+    def _inside(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        m = torch.from_numpy(self.mask.at(*before.shape[-2:])).to(before.device)
+        if not bool(m.any()):
+            return before
+        blended = (before + m * (after - before)).to(before.dtype)
+        return torch.where(m == 1, after, torch.where(m == 0, before, blended))
+
+
+class PerRow:
+    """A different edit for every row of the batch, so that a whole figure is one pass through the loop.
+
+    Each edit is given its own row alone, so that what it does does not depend on the rows beside it.
+    """
+
+    def __init__(self, edits: Sequence[Edit]) -> None:
+        self.edits = tuple(edits)
+
+    def __call__(self, features: Features, moment: Moment) -> Features:
+        if len(features.h) != len(self.edits):
+            raise UsageError(f"{len(self.edits)} edits were given for {len(features.h)} samples; give one a sample")
+        rows = [features.rows(i, i + 1) for i in range(len(self.edits))]
+        edited = [edit(row, moment) for edit, row in zip(self.edits, rows, strict=True)]
+        if all(after is before for after, before in zip(edited, rows, strict=True)):
+            return features
+
+        def join(name: str, tensor: torch.Tensor) -> torch.Tensor:
+            """A tensor that no edit has changed stays as it is, uncopied; any other keeps its layout in memory.
+
+            Of two layouts of the same numbers a convolution makes results that differ by rounding.
+            """
+            if all(after[name] is before[name] for after, before in zip(edited, rows, strict=True)):
+                return tensor
+            joined = torch.empty_like(tensor)
+            for i, after in enumerate(edited):
+                joined[i : i + 1] = after[name]
+            return joined
+
+        return features.map(join)

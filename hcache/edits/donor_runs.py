@@ -1,0 +1,49 @@
+"""Which runs can give activations to which: those of the same model on the same steps. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..cache.layout import run_names
+from ..cache.reading import Run, open_run
+from ..errors import HcacheError, UsageError
+
+
+def check_donor(donor: Run, recipient: Run) -> None:
+    """Makes sure that what one run passed through means the same in another.
+
+    Raises:
+        UsageError: they differ in what decides that; the message says in what.
+    """
+    if (theirs := _model(donor)) != (ours := _model(recipient)):
+        raise UsageError(
+            f"the donor's run {donor.name} is of another model than {recipient.name}: {theirs}, not {ours}"
+        )
+    if donor.timesteps != recipient.timesteps:
+        raise UsageError(
+            f"the donor's run {donor.name} has other steps than {recipient.name}: {_steps(donor)}, not "
+            f"{_steps(recipient)}; extract it again with --steps {recipient.spec.steps}"
+        )
+
+
+def donor_runs(run: Run, home: Path) -> list[str]:
+    """The runs of a home that can give to a run: itself, then the others, newest first."""
+    found = [run.name]
+    for name in run_names(home):
+        try:
+            other = open_run(home / "runs" / name)
+            if name != run.name and len(other):
+                check_donor(other, run)
+                found.append(name)
+        except HcacheError:
+            continue
+    return found
+
+
+def _model(run: Run) -> str:
+    parts = (run.spec.model, run.spec.weights[:12], run.provenance.get("revision", ""))
+    return " ".join(part for part in parts if part)
+
+
+def _steps(run: Run) -> str:
+    return f"{run.spec.steps} from t = {run.timesteps[0]:g} to {run.timesteps[-1]:g}"

@@ -1,0 +1,36 @@
+"""Samples that give their activations: of the recipient's own run, or of another run of the same model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..cache.reading import Run, open_run
+from ..features import Features
+from ..models.model import Model
+from ..sampling.loop import Moment
+from .cached import cached_features
+from .donor_runs import check_donor
+from .recipe import DonorRef
+from .swap import Donor
+
+
+def find_donor(ref: DonorRef, run: Run, model: Model, home: Path) -> Donor:
+    """A donor's features by moment, read once for all rows that ask for the same.
+
+    Raises:
+        UsageError: no such run or sample; or the run is of another model, or has other steps.
+    """
+    theirs = run if ref.run == run.name else open_run(home / "runs" / ref.run, home)
+    theirs.position(ref.sample)
+    check_donor(theirs, run)
+    last: dict[Moment, Features] = {}
+
+    def features(moment: Moment) -> Features:
+        if moment not in last:
+            held = cached_features(model, theirs, ref.sample, moment.index, moment.branch)
+            if moment.index not in {m.index for m in last}:
+                last.clear()
+            last[moment] = held
+        return last[moment]
+
+    return features

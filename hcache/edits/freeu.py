@@ -1,0 +1,50 @@
+"""FreeU, through diffusers, on a copy of the network, so that it cannot be left switched on.
+
+diffusers' up blocks apply it themselves when they bear its four numbers. Here those are borne by shallow copies of the
+up blocks, which share the weights: other threads go on with the network as it is.
+
+References:
+    FreeU: Free Lunch in Diffusion U-Net (Si, Huang, Jiang, Liu, 2023), https://arxiv.org/abs/2309.11497
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from torch import nn
+
+from ..errors import UsageError
+from ..models.model import Model
+from .recipe import FreeUEdit
+
+BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
+"""The up blocks in which diffusers implements it."""
+
+
+def why_not(network: nn.Module) -> str:
+    """Why diffusers has no FreeU for this network; nothing if it has."""
+    kind = type(network).__name__
+    if not hasattr(network, "enable_freeu"):
+        return f"diffusers has FreeU for UNet2DConditionModel (Stable Diffusion, SDXL), and this network is a {kind}"
+    others = [type(block).__name__ for block in network.up_blocks[:2] if type(block).__name__ not in BLOCKS]
+    if others:
+        return f"diffusers has FreeU in {' and '.join(BLOCKS)}, and this network has a {others[0]} where it would act"
+    return ""
+
+
+def with_freeu(model: Model, edit: FreeUEdit | None) -> Model:
+    """The model with FreeU switched on, sharing its weights; itself for None.
+
+    Raises:
+        UsageError: diffusers has none for this network.
+    """
+    if edit is None:
+        return model
+    if reason := why_not(model.network):
+        raise UsageError(f"FreeU cannot be used with {model.card.name}: {reason}")
+    network = copy.copy(model.network)
+    network._modules = dict(model.network._modules)
+    network.up_blocks = nn.ModuleList(copy.copy(block) for block in model.network.up_blocks)
+    network.enable_freeu(s1=edit.s1, s2=edit.s2, b1=edit.b1, b2=edit.b2)
+    return replace(model, network=network)

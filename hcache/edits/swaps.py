@@ -1,0 +1,131 @@
+"""The U-figure's pictures: a recipient with a donor's activations at one site at a time, and the identity badge."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..cache.reading import Run
+from ..features import Features
+from ..models.model import Model
+from ..sampling.loop import Edit, Moment, Step, denoise
+from .cached import cached_x
+from .recipe import DonorRef, Recipe, SwapEdit, recipe_of
+from .render import render_recipes
+from .rendered import Rendered
+from .swap import Swap
+from .window import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Whether swapping a sample with itself, at all sites, gave what no swap gives, bit for bit.
+
+    ``largest_difference``: between the two, in units of pixel value (images span [-1, 1]).
+    """
+
+    identical: bool
+    largest_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapResult:
+    """``cells[site]``: the recipient with the donor's tensors at that site. ``donor`` and ``recipient``: pictures
+    (height, width, 3) uint8."""
+
+    donor: np.ndarray
+    recipient: np.ndarray
+    cells: dict[str, Rendered]
+    identity: Identity
+
+    @property
+    def images(self) -> dict[str, np.ndarray]:
+        return {site: cell.picture for site, cell in self.cells.items()}
+
+    @property
+    def identical(self) -> bool:
+        return self.identity.identical
+
+    @property
+    def largest_difference(self) -> float:
+        return self.identity.largest_difference
+
+
+def render_swaps(
+    model: Model, run: Run, donor: int, recipient: int, window: Window, alpha: float = 1.0
+) -> Generator[float, None, SwapResult]:
+    """Swaps h and each skip group of ``recipient`` for ``donor``'s, each alone, in the window of steps.
+
+    Starts from the recipient's cached x_t of the first swapped step. The donor's skips come from the cache where
+    it holds them in full, else from ``encode`` of the donor's cached x_t.
+    """
+    sites = model.anatomy.sites
+    recipes = swap_recipes(run, recipient, sites, DonorRef(run=run.name, sample=donor), alpha, window)
+    cells = yield from scaled(render_recipes(model, run, recipes, home_of(run)), 0.0, 0.8)
+    identity = yield from scaled(check_identity(model, run, recipient, window), 0.8, 0.2)
+    return SwapResult(
+        donor=run.images[run.position(donor)],
+        recipient=run.images[run.position(recipient)],
+        cells=dict(zip(sites, cells, strict=True)),
+        identity=identity,
+    )
+
+
+def swap_recipes(
+    run: Run, recipient: int, sites: Sequence[str], donor: DonorRef, alpha: float, window: Window
+) -> list[Recipe]:
+    """A recipe a site, each swapping that site alone."""
+    edits = [SwapEdit(sites=(site,), donor=donor, alpha=alpha, window=window) for site in sites]
+    return [recipe_of(run, recipient, [edit]) for edit in edits]
+
+
+def check_identity(model: Model, run: Run, sample: int, window: Window) -> Generator[float, None, Identity]:
+    """Computes a sample as it is, and with all its activations swapped for its own, side by side."""
+    start, total = cached_x(model, run, sample, window.first), run.spec.steps - window.first
+    identical, difference = True, 0.0
+    for done, (plain, swapped) in enumerate(_self_swap(model, run, sample, start, window), 1):
+        identical = torch.equal(plain.x_next, swapped.x_next)
+        difference = float((plain.x_next - swapped.x_next).abs().max())
+        yield done / total
+    return Identity(identical=identical, largest_difference=difference)
+
+
+def scaled(steps: Generator[float, None, Rendered], start: float, length: float) -> Generator[float, None, Rendered]:
+    """The share done of a part, as a share of the whole; the part's result."""
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield start + length * share
+
+
+def home_of(run: Run) -> Path:
+    """The home that a run lies in."""
+    return run.folder.parent.parent
+
+
+def _self_swap(model: Model, run: Run, sample: int, start: torch.Tensor, window: Window) -> Iterator[tuple[Step, Step]]:
+    members = [member for site in model.anatomy.sites for member in model.anatomy.members(site)]
+    latest: dict[str, Features] = {}
+
+    def listen(features: Features, moment: Moment) -> Features:
+        latest[moment.branch] = features.map(lambda _, tensor: tensor.clone())
+        return features
+
+    swap = Swap(members, lambda moment: latest[moment.branch], 1.0, Window(first=window.first, last=window.last))
+    swapped = _continue(model, run, sample, start, window.first, swap)
+    for plain in _continue(model, run, sample, start, window.first, listen):
+        yield plain, next(swapped)
+
+
+def _continue(model: Model, run: Run, sample: int, x_t: torch.Tensor, start: int, edit: Edit) -> Iterator[Step]:
+    """The run's own loop again for one sample."""
+    return denoise(
+        model, [run.seed(sample)], run.spec.steps, run.spec.eta, edit,
+        conditioning=run.spec.conditioning.rows([sample]), x_t=x_t, start=start,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Checked fields out of JSON that anyone may have written: what is wrong is named by where it stands."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from .errors import UsageError, did_you_mean
+
+LONGEST_TEXT = 100_000
+_NEEDED = object()
+
+
+class Fields:
+    """The fields of one JSON object; ``where`` names it in messages: ``edits[0].window``.
+
+    Every method takes a field by name and raises :class:`UsageError` if it is not there (and has no default) or not
+    what it has to be. :meth:`done` refuses those that nobody took.
+    """
+
+    def __init__(self, data: Any, where: str = "") -> None:
+        if not isinstance(data, dict):
+            raise UsageError(f"recipe: {where or 'it'} must be an object with named fields; got {_brief(data)}")
+        self.left, self.where = dict(data), where
+        self.known: list[str] = []
+
+    def name(self, field: str) -> str:
+        return f"{self.where}.{field}" if self.where else field
+
+    def wrong(self, field: str, expected: str, got: Any) -> UsageError:
+        return UsageError(f"recipe: {self.name(field)} must be {expected}; got {_brief(got)}")
+
+    def any(self, field: str, default: Any = _NEEDED) -> Any:
+        """Whatever it is."""
+        self.known.append(field)
+        if field not in self.left:
+            if default is _NEEDED:
+                raise UsageError(f"recipe: {self.name(field)} is missing")
+            return default
+        return self.left.pop(field)
+
+    def text(self, field: str, pattern: str = r"(?s).*", expected: str = "a text", default: Any = _NEEDED) -> str:
+        found = self.any(field, default)
+        if not isinstance(found, str) or len(found) > LONGEST_TEXT or not re.fullmatch(pattern, found):
+            raise self.wrong(field, expected, found)
+        return found
+
+    def whole(self, field: str, low: int = 0, high: int = 2**53, default: Any = _NEEDED) -> int:
+        found = self.any(field, default)
+        if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
+            raise self.wrong(field, f"a whole number from {low} to {high}", found)
+        return found
+
+    def number(self, field: str, low: float = -1e6, high: float = 1e6, default: Any = _NEEDED) -> float:
+        found = self.any(field, default)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not low <= found <= high:
+            raise self.wrong(field, f"a number from {low:g} to {high:g}", found)
+        return float(found)
+
+    def flag(self, field: str, default: Any = _NEEDED) -> bool:
+        found = self.any(field, default)
+        if not isinstance(found, bool):
+            raise self.wrong(field, "true or false", found)
+        return found
+
+    def items(self, field: str, most: int, default: Any = _NEEDED) -> list[Any]:
+        found = self.any(field, default)
+        if not isinstance(found, list) or len(found) > most:
+            raise self.wrong(field, f"a list of at most {most}", found)
+        return found
+
+    def part(self, field: str) -> Fields:
+        """A field that is an object itself."""
+        return Fields(self.any(field), self.name(field))
+
+    def done(self) -> None:
+        for field in self.left:
+            raise UsageError(f"recipe: {self.name(str(field)[:80])} is not a field{did_you_mean(field, self.known)}")
+
+
+def check_json(data: Any, where: str) -> None:
+    """Makes sure that a value is plain JSON of finite numbers, as far as one can go down in it."""
+    if isinstance(data, float) and not math.isfinite(data):
+        raise UsageError(f"recipe: {where} holds a number that is not finite")
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list | tuple) else ()
+    for value in inner:
+        check_json(value, where)
+
+
+def _brief(value: Any) -> str:
+    """A value as messages show it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = "a number"
+    return text if len(text) <= 80 else text[:77] + "..."

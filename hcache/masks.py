@@ -1,0 +1,120 @@
+"""Where in the picture an edit acts: a mask in [0, 1], brought to each site's own resolution by averaging over areas.
+
+A mask is data, and travels in a recipe: a rectangle in fractions of the picture, or a small grey picture, white where
+the edit acts. What it does to an edit is b + m (edited - b), at every site that the edit changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .errors import UsageError
+from .fields import Fields
+
+LARGEST = 64
+"""Pixels on a side of a mask that is a picture; no site of a U-Net's inner half is finer."""
+
+_MOST_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """One of two: ``rectangle`` (left, top, right, bottom) in fractions of the picture from its upper left corner, or
+    ``png``, a grey PNG file in base64."""
+
+    rectangle: tuple[float, float, float, float] | None = None
+    png: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.rectangle is None) == (not self.png):
+            raise UsageError("a mask is a rectangle or a grey picture: give one of the two")
+        if self.rectangle is None:
+            self._pixels()
+            return
+        if len(self.rectangle) != 4:
+            raise UsageError(f"a mask's rectangle is left, top, right, bottom; got {len(self.rectangle)} numbers")
+        left, top, right, bottom = (float(side) for side in self.rectangle)
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise UsageError(
+                "a mask's rectangle is left, top, right, bottom in fractions of the picture, 0 <= left < right <= 1 "
+                f"and 0 <= top < bottom <= 1; got {left:g}, {top:g}, {right:g}, {bottom:g}"
+            )
+        object.__setattr__(self, "rectangle", (left, top, right, bottom))
+
+    @classmethod
+    def from_picture(cls, data: bytes) -> Mask:
+        """A mask from a PNG file.
+
+        Raises:
+            UsageError: it is none, not grey, or too large; the message says which.
+        """
+        if len(data) > _MOST_BYTES:
+            raise UsageError(f"a mask has at most {LARGEST} pixels on a side; this file has {len(data)} bytes")
+        return cls(png=base64.b64encode(data).decode())
+
+    @classmethod
+    def from_array(cls, values: np.ndarray) -> Mask:
+        """A mask from values (height, width) in [0, 1], kept to 1/255."""
+        values = np.asarray(values, np.float64)
+        if values.ndim != 2 or not values.size or not (np.isfinite(values) & (values >= 0) & (values <= 1)).all():
+            raise UsageError(f"a mask is an array (height, width) of values in [0, 1]; got shape {values.shape}")
+        buffer = io.BytesIO()
+        Image.fromarray(np.round(values * 255).astype(np.uint8)).save(buffer, "PNG")
+        return cls.from_picture(buffer.getvalue())
+
+    def at(self, height: int, width: int) -> np.ndarray:
+        """The share of every cell of a grid that the mask covers: (height, width) float32 in [0, 1]."""
+        if self.rectangle is not None:
+            left, top, right, bottom = self.rectangle
+            found = _cover(height, np.array([top, bottom]))[:, None, 0] * _cover(width, np.array([left, right]))[:, 0]
+        else:
+            values = self._pixels()
+            down, across = (_cover(n, np.linspace(0, 1, m + 1)) for n, m in ((height, len(values)),
+                                                                             (width, values.shape[1])))  # fmt: skip
+            found = down @ values @ across.T
+        return np.clip(np.round(found, 6), 0, 1).astype(np.float32)  # rounded: all ones must average to 1, exactly
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rectangle": list(self.rectangle)} if self.rectangle is not None else {"png": self.png}
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> Mask:
+        """The mask that ``to_json`` gave these data."""
+        fields = Fields(data, where)
+        if "rectangle" in fields.left:
+            sides = Fields(dict(enumerate(fields.items("rectangle", 4))), fields.name("rectangle"))
+            found = cls(rectangle=tuple(sides.number(side, 0, 1) for side in range(len(sides.left))))
+        else:
+            found = cls(png=fields.text("png", r".+", "a grey PNG file in base64"))
+        fields.done()
+        return found
+
+    def _pixels(self) -> np.ndarray:
+        """The picture's values (height, width) float64 in [0, 1]."""
+        try:
+            data = base64.b64decode(self.png, validate=True)
+            image = Image.open(io.BytesIO(data), formats=["PNG"])
+            size, mode = image.size, image.mode
+            if max(size) <= LARGEST and mode in ("1", "L"):
+                return np.asarray(image.convert("L"), np.float64) / 255
+        except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError) as error:
+            raise UsageError(f"this mask is no PNG file: {str(error).splitlines()[0][:200]}") from error
+        raise UsageError(
+            f"a mask is a grey PNG (mode L) of at most {LARGEST} x {LARGEST} pixels, white where the edit acts; got "
+            f"{size[0]} x {size[1]} of mode {mode}"
+        )
+
+
+def _cover(cells: int, edges: np.ndarray) -> np.ndarray:
+    """The share of each of ``cells`` equal cells of [0, 1] that lies between neighbouring ``edges`` (m + 1,):
+    (cells, m)."""
+    low = np.arange(cells)[:, None] / cells
+    overlap = np.minimum(low + 1 / cells, edges[None, 1:]) - np.maximum(low, edges[None, :-1])
+    return np.clip(overlap, 0, None) * cells

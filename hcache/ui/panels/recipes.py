@@ -1,0 +1,110 @@
+"""A picture dropped on a page sets the page up as the picture was made; what was there comes back with Undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from ...cache.layout import run_names
+from ...cache.pngs import read_recipe
+from ...cache.reading import Run
+from ...edits.recipe import Recipe
+from ...edits.sheet import Cell, read_cells
+from ...errors import HcacheError, UsageError
+from .. import state
+
+PNG = b"\x89PNG\r\n\x1a\n"
+WHOLE = "the whole sheet"
+_TAKEN, _UNDO, _REFUSED = "recipe-taken", "recipe-undo", "recipe-refused"
+
+
+def recipe_drop(
+    run: Run, apply: Callable[[Recipe], None], apply_sheet: Callable[[Sequence[Recipe]], None] | None = None
+) -> None:
+    """Takes a PNG that carries recipes, or a recipe's JSON, and sets the page up by it.
+
+    Args:
+        run: The one that is shown. A recipe of another run of this home switches to that.
+        apply: Makes a recipe's choices with ``state.choose``; raises UsageError for what this page cannot show.
+        apply_sheet: Likewise for all recipes of a sheet at once.
+    """
+    with st.expander("Set this page up from a picture", icon=":material/upload_file:"):
+        file = st.file_uploader(
+            "A PNG that was downloaded here, or a recipe's JSON", type=["png", "json"], key="recipe-file",
+            help="Every picture that is downloaded from these pages carries what made it.",
+        )  # fmt: skip
+        if file is None:
+            st.session_state.pop(_TAKEN, None)
+        else:
+            _take(run, file.file_id, file.getvalue(), apply, apply_sheet)
+        before = st.session_state.get(_UNDO)
+        if before is not None and st.button("Undo: back to what was set before", icon=":material/undo:", key="undo"):
+            del st.session_state[_UNDO]
+            state.restore(before)
+            st.rerun()
+
+
+def _take(
+    run: Run,
+    file: str,
+    data: bytes,
+    apply: Callable[[Recipe], None],
+    apply_sheet: Callable[[Sequence[Recipe]], None] | None,
+) -> None:
+    """Sets the page up once for every file and cell; choices made after that stay."""
+    try:
+        cells = read_cells(read_recipe(data) if data.startswith(PNG) else data)
+    except UsageError as error:
+        st.error(str(error))
+        return
+    cell = _pick(cells, apply_sheet is not None)
+    chosen = list(cells) if cell is None else [cell]
+    st.caption(_in_words(chosen))
+    taken = (file, cells.index(cell) if cell else -1)
+    if st.session_state.get(_TAKEN) == taken:
+        if refused := st.session_state.get(_REFUSED):
+            st.error(refused)
+        return
+    before = state.snapshot()
+    st.session_state[_TAKEN] = taken
+    st.session_state.pop(_REFUSED, None)
+    try:
+        _switch(run, {cell.recipe.run for cell in chosen})
+        if cell is None:
+            apply_sheet([cell.recipe for cell in chosen])
+        else:
+            apply(cell.recipe)
+        st.session_state[_UNDO] = before
+    except HcacheError as error:
+        state.restore(before)
+        st.session_state[_REFUSED] = str(error)
+    st.rerun()  # what was chosen shows in widgets that are drawn already
+
+
+def _pick(cells: Sequence[Cell], whole: bool) -> Cell | None:
+    """A cell of a sheet; None for all of it."""
+    if len(cells) == 1:
+        return cells[0]
+    titles = [f"{k}: {cell.title}" for k, cell in enumerate(cells)]
+    chosen = st.selectbox("Which of its pictures", [WHOLE, *titles] if whole else titles, key="recipe-cell")
+    return None if chosen == WHOLE else cells[titles.index(chosen)]
+
+
+def _switch(run: Run, names: set[str]) -> None:
+    """Shows the run that the recipes are of."""
+    if len(names) > 1:
+        raise UsageError(f"the pictures of this sheet are of {len(names)} runs; choose one of them")
+    (name,) = names
+    if name == run.name:
+        return
+    if name not in run_names(run.folder.parent.parent):
+        raise UsageError(f"this picture was made from run {name}, which is not in this home")
+    state.choose("run", name)
+
+
+def _in_words(cells: Sequence[Cell]) -> str:
+    first = cells[0].recipe
+    edits = ", ".join(dict.fromkeys(edit.kind for cell in cells for edit in cell.recipe.edits)) or "no edit"
+    pictures = f"{len(cells)} pictures" if len(cells) > 1 else "one picture"
+    return f"{pictures} of run {first.run}, sample {first.sample}: {edits}."

@@ -1,0 +1,32 @@
+"""Sheets of rendered cells to take away: one PNG, with each cell's own recipe inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from ...edits.sheet import Box, Cell, sheet_text
+from ...figures.pictures import contact_sheet, png_bytes
+
+if TYPE_CHECKING:
+    from ...edits.rendered import Rendered
+
+
+def sheet_download(label: str, file_name: str, cells: Sequence[Rendered], titles: Sequence[str], columns: int) -> None:
+    """A button that gives the cells as one picture, in rows of ``columns``."""
+    sheet, boxes = contact_sheet(np.stack([cell.picture for cell in cells]), columns)
+    listed = [
+        Cell(recipe=cell.recipe, title=title, box=Box(left=left, top=top, width=width, height=height))
+        for cell, title, (left, top, width, height) in zip(cells, titles, boxes, strict=True)
+    ]
+    st.download_button(
+        label,
+        png_bytes(sheet, sheet_text(listed)),
+        file_name,
+        "image/png",
+        icon=":material/download:",
+        help="The PNG carries a recipe for every cell: `python -m hcache render FILE` gives the same pixels again.",
+    )

@@ -1,0 +1,258 @@
+"""The choices of the Swap page, from widgets to recipes and from a recipe back to the widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from ...cache.reading import Run
+from ...edits.recipe import AnyEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from ...edits.window import SHAPES, Window
+from ...errors import UsageError
+from ...masks import Mask
+from .. import state
+
+ALONE, TOGETHER, SLERP = "each site alone", "all sites at once", "h by slerp"
+NO_MASK, RECTANGLE, PICTURE = "everywhere", "in a rectangle", "where a grey picture is white"
+FREEU = {"b1": 1.4, "b2": 1.6, "s1": 0.9, "s2": 0.2}
+"""What the authors of FreeU advise for Stable Diffusion 2.1."""
+
+FREEU_RANGE, MOST_BOOST = (0.05, 4.0), 1000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is to be done. ``share``: the blend strength, or γ of a slerp."""
+
+    how: str
+    sites: tuple[str, ...]
+    window: Window
+    share: float
+    mask: Mask | None
+    freeu: FreeUEdit | None
+    asymmetric: bool
+    t_boost: float | None
+
+
+def setup_panel(run: Run) -> Setup:
+    """How to inject, where, when and how strongly."""
+    left, right = st.columns([1, 2])
+    with left:
+        how = state.select("Inject", "inject", [ALONE, TOGETHER, SLERP], help=(
+            "Slerp turns h towards A's and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023, Training-free Content "
+            "Injection using h-space in Diffusion Models)."))  # fmt: skip
+    with right:
+        sites = ["h"] if how == SLERP else _sites(run)
+    window = _window(run)
+    left, right = st.columns(2)
+    with left:
+        if how == SLERP:
+            share = state.slider("Share γ of the angle (%)", "gamma", 0, 100, 30) / 100
+        else:
+            share = state.slider(
+                "Blend strength (%)", "blend", 0, 100, 100, help="b + α (a - b): 100 % replaces B's activations by A's."
+            ) / 100  # fmt: skip
+    with right:
+        mask = _mask()
+    with st.expander("More: asymmetric, noise boost, FreeU"):
+        asymmetric, t_boost, freeu = _more(run, how)
+    return Setup(how=how, sites=tuple(sites), window=window, share=share, mask=mask, freeu=freeu,
+                 asymmetric=asymmetric, t_boost=t_boost)  # fmt: skip
+
+
+def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dict[str, Recipe]:
+    """What is to be rendered, by title."""
+    more: list[AnyEdit] = [setup.freeu] if setup.freeu else []
+    if setup.how == SLERP:
+        turn = SlerpEdit(donor=donor, gamma=setup.share, window=setup.window, mask=setup.mask)
+        listed: dict[str, AnyEdit] = {"h by slerp": turn}
+    else:
+        groups = [(site,) for site in setup.sites] if setup.how == ALONE else [setup.sites]
+        listed = {
+            " + ".join(sites): SwapEdit(sites=sites, donor=donor, alpha=setup.share, window=setup.window,
+                                        mask=setup.mask)
+            for sites in groups
+        }  # fmt: skip
+    return {
+        title: recipe_of(run, recipient, [edit, *more], asymmetric=setup.asymmetric, t_boost=setup.t_boost)
+        for title, edit in listed.items()
+    }
+
+
+def apply_recipe(recipe: Recipe) -> None:
+    """Makes the choices that give this recipe.
+
+    Raises:
+        UsageError: this page cannot make it.
+    """
+    apply_recipes([recipe])
+
+
+def apply_recipes(recipes: Sequence[Recipe]) -> None:
+    """Makes the choices that give these: one, or a U-figure's, which differ in their site alone.
+
+    Raises:
+        UsageError: this page cannot make them.
+    """
+    edits = [_injection(recipe) for recipe in recipes]
+    first, head = edits[0], recipes[0]
+    if len({_but_for_sites(recipe, edit) for recipe, edit in zip(recipes, edits, strict=True)}) > 1:
+        raise UsageError("the pictures of this sheet differ in more than their sites; choose one of them")
+    state.choose("donor-run", first.donor.run)
+    state.choose("donor", first.donor.sample)
+    state.choose("recipient", head.sample)
+    state.choose("window", f"{first.window.first}-{first.window.last}")
+    state.choose("shape", first.window.shape)
+    if isinstance(first, SlerpEdit):
+        state.choose("inject", SLERP)
+        state.choose("gamma", _percent(first.gamma, "share γ"))
+    else:
+        together = len(first.sites) > 1
+        if together and len(edits) > 1:
+            raise UsageError("the pictures of this sheet swap several sites each; choose one of them")
+        state.choose("inject", TOGETHER if together else ALONE)
+        state.choose("sites", ",".join(dict.fromkeys(site for edit in edits for site in edit.sites)))
+        state.choose("blend", _percent(first.alpha, "blend strength"))
+    _apply_mask(first.mask)
+    _apply_more(head, isinstance(first, SlerpEdit))
+
+
+def may_have_freeu(run: Run) -> bool:
+    """Whether FreeU is offered: diffusers has it for Stable Diffusion's kind of U-Net, whose latents have 4 channels.
+
+    Told from the run alone, so that the page need not load the model; a model that has none after all says so.
+    """
+    return run.anatomy.x[0] == 4 and not run.spec.conditioning.classes
+
+
+def _sites(run: Run) -> list[str]:
+    members = [m for site in run.anatomy.sites for m in run.anatomy.members(site) if m != site]
+    found = state.many("Sites", "sites", [*run.anatomy.sites, *members], run.anatomy.sites, help=(
+        "Groups, or single members: SkipInject (Schaerf et al. 2025, Training-Free Style and Content Transfer by "
+        "Leveraging U-Net Skip Connections in Stable Diffusion) takes skip.2.0 and skip.2.1."))  # fmt: skip
+    if not found:
+        raise UsageError("choose one site or more to swap")
+    return found
+
+
+def _window(run: Run) -> Window:
+    t = run.timesteps
+    left, right = st.columns([2, 1])
+    with right:
+        shape = state.select("Strength over these steps", "shape", SHAPES)
+        presets = {
+            "All steps": lambda: Window(first=0, last=len(t) - 1),
+            "t 1000 to 200": lambda: Window.between(t, 1000, 200),
+            "t ≥ 400": lambda: Window.down_to(t, 400),
+        }
+        with st.container(horizontal=True):
+            for label, make in presets.items():
+                if st.button(label, key=f"preset-{label}", type="tertiary", help=_PRESETS[label]):
+                    found = make()
+                    state.choose("window", f"{found.first}-{found.last}")
+    with left:
+        first, last = state.window(
+            "Steps in which to swap", "window", len(t), help="Step 0 has most noise; both ends are included."
+        )
+        st.caption(f"t from {t[first]:g} to {t[last]:g}")
+    return Window(first=first, last=last, shape=shape)
+
+
+_PRESETS = {
+    "All steps": "From noise to picture.",
+    "t 1000 to 200": "As SkipInject does (Schaerf et al. 2025).",
+    "t ≥ 400": "As InjectFusion does (Jeong, Kwon, Uh 2023).",
+}
+
+
+def _mask() -> Mask | None:
+    kind = state.select("Where in the picture", "mask", [NO_MASK, RECTANGLE, PICTURE])
+    if kind == RECTANGLE:
+        left, right = state.window("From left to right (%)", "mask-x", 101)
+        top, bottom = state.window("From top to bottom (%)", "mask-y", 101)
+        return Mask(rectangle=(left / 100, top / 100, right / 100, bottom / 100))
+    if kind == PICTURE:
+        file = st.file_uploader("A grey PNG of at most 64 x 64 pixels", type=["png"], key="mask-file")
+        if file is not None and st.session_state.get("mask-taken") != file.file_id:
+            state.choose("mask-png", Mask.from_picture(file.getvalue()).png)
+            st.session_state["mask-taken"] = file.file_id
+        png = state.recall("mask-png", "")
+        if not png:
+            st.caption("No picture yet: it acts everywhere.")
+        return Mask(png=png) if png else None
+    return None
+
+
+def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
+    left, middle, right = st.columns(3)
+    name = "slerp-asymmetric" if how == SLERP else "swap-asymmetric"
+    with left:
+        asymmetric = state.flag("Asymmetric: into P_t only", name, how == SLERP, help=(
+            "D_t keeps the unedited noise (Asyrp: Kwon, Jeong, Uh 2022). InjectFusion does so."))  # fmt: skip
+    with middle:
+        t_boost = state.number("Noise boost: η = 1 below t =", "swap-boost", 0.0, MOST_BOOST, 0.0, step=10.0,
+                               help="0 for none. InjectFusion: 200.")  # fmt: skip
+    freeu = None
+    with right:
+        help_text = "Si et al. 2023, FreeU: Free Lunch in Diffusion U-Net. It acts in all steps, whatever the window."
+        if may_have_freeu(run) and state.flag("FreeU", "freeu", False, help=help_text):
+            numbers = {key: state.number(key, f"freeu-{key}", *FREEU_RANGE, value, step=0.05)
+                       for key, value in FREEU.items()}  # fmt: skip
+            freeu = FreeUEdit(**numbers)
+    return asymmetric, t_boost or None, freeu
+
+
+def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:
+    """The one swap or slerp of a recipe."""
+    found = [edit for edit in recipe.edits if not isinstance(edit, FreeUEdit)]
+    if any(isinstance(edit, ShiftEdit) for edit in found):
+        raise UsageError("this picture was moved along a direction: drop it on the Edit page")
+    if len(found) != 1:
+        raise UsageError(
+            f"this page makes pictures with one swap or slerp, and this one has {len(found)}; "
+            "`python -m hcache render` renders it again"
+        )
+    return found[0]
+
+
+def _but_for_sites(recipe: Recipe, edit: SwapEdit | SlerpEdit) -> str:
+    """What a recipe says but for the sites, as a text to be compared."""
+    other = replace(edit, sites=("h",)) if isinstance(edit, SwapEdit) else edit
+    kept = [other if found is edit else found for found in recipe.edits]
+    return replace(recipe, edits=tuple(kept)).digest
+
+
+def _percent(value: float, what: str) -> int:
+    """A share in whole percents, which is what the sliders have."""
+    if abs(100 * value - round(100 * value)) > 1e-6:
+        raise UsageError(
+            f"the {what} of this picture is {value:g}, and this page has whole percents; "
+            "`python -m hcache render` renders it again"
+        )
+    return round(100 * value)
+
+
+def _apply_mask(mask: Mask | None) -> None:
+    state.choose("mask", NO_MASK if mask is None else PICTURE if mask.png else RECTANGLE)
+    if mask is None:
+        return
+    if mask.png:
+        state.choose("mask-png", mask.png)
+        return
+    left, top, right, bottom = (_percent(side, "mask") for side in mask.rectangle)
+    state.choose("mask-x", f"{left}-{right}")
+    state.choose("mask-y", f"{top}-{bottom}")
+
+
+def _apply_more(recipe: Recipe, slerp: bool) -> None:
+    boost, freeu = recipe.t_boost or 0.0, recipe.freeu
+    low, high = FREEU_RANGE
+    if not 0 <= boost <= MOST_BOOST or freeu and not all(low <= getattr(freeu, key) <= high for key in FREEU):
+        raise UsageError("the noise boost or FreeU of this picture is beyond what this page has")
+    state.choose("slerp-asymmetric" if slerp else "swap-asymmetric", str(recipe.asymmetric))
+    state.choose("swap-boost", boost)
+    state.choose("freeu", str(freeu is not None))
+    for key in FREEU if freeu else ():
+        state.choose(f"freeu-{key}", getattr(freeu, key))

@@ -1,0 +1,82 @@
+"""The Edit page on a tiny run: recipes of its cells, and a dropped picture that sets it up."""
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+from test_pages import assert_fine, finish, open_page
+from test_swap_page import drop, kept
+from tiny import drain
+
+from hcache.directions.direction import digest_of
+from hcache.directions.fitting import Fit, drive, fit
+from hcache.directions.store import save_move
+from hcache.edits.recipe import DonorRef, SwapEdit, recipe_of
+from hcache.edits.render import render_again, render_recipes, shift_by
+from hcache.edits.rendered import Rendered
+from hcache.edits.swaps import home_of
+from hcache.edits.window import Window
+
+
+@pytest.fixture
+def page(copied_run, monkeypatch):
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
+    return open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "edit")
+
+
+@pytest.fixture
+def naive(copied_run):
+    return drive(fit(Fit(method="naive", run=copied_run.name, positives=(1, 2, 5)), copied_run))[0]
+
+
+def picture(model, run, move, edit, **more):
+    """A PNG of a sample moved, as the page gives it."""
+    recipe = recipe_of(run, 7, [edit], **more)
+    (cell,) = drive(render_recipes(model, run, [recipe], home_of(run), {digest_of(move): move}))
+    return cell
+
+
+def test_every_cell_of_a_strip_gives_its_picture_again(page, copied_run, tiny_model):
+    page.selectbox(key="choose-method").set_value("random").run()
+    page.slider(key="choose-window").set_value((1, 3)).run()
+    page.selectbox(key="choose-shape").set_value("falling").run()
+    finish(page, "run-strip")
+    assert_fine(page)
+    cells, _ = list(page.session_state["results-strip"].values())[-1]
+    assert len(cells) == 18 and all(isinstance(cell, Rendered) for cell in cells)
+    _, again = drain(render_again(tiny_model, copied_run, [cells[0].recipe, cells[17].recipe], home_of(copied_run)))
+    for cell, repeated in zip((cells[0], cells[17]), again, strict=True):
+        assert (cell.picture == repeated.picture).all()
+    assert (cells[0].picture != cells[4].picture).any(), "the strip shows something"
+
+
+def test_a_dropped_picture_sets_the_page_up_and_undo_brings_back(page, copied_run, tiny_model, naive):
+    edit = shift_by(naive, 2.5, Window(first=1, last=2, shape="falling"), "a smile")
+    before = kept(page)
+    drop(page, picture(tiny_model, copied_run, naive, edit, t_boost=200.0).png)
+    assert_fine(page)
+    now = kept(page)
+    assert (now["sample"], now["window"], now["shape"], now["edit-boost"], now["strength"]) == (
+        7, "1-2", "falling", 200.0, 2.5,
+    )  # fmt: skip
+    assert now["direction"] == "the recipe's", "it is not saved, and was fitted again"
+    page.button(key="undo").click().run()
+    assert_fine(page)
+    assert {name: kept(page)[name] for name in before} == before
+
+
+def test_a_saved_direction_is_chosen_by_its_digest(page, copied_run, tiny_model, naive):
+    save_move(copied_run, "mine", naive)
+    drop(page, picture(tiny_model, copied_run, naive, shift_by(naive, 1.0, Window(first=0, last=3))).png)
+    assert_fine(page)
+    assert kept(page)["direction"] == "mine"
+
+
+def test_what_the_page_cannot_show_is_refused_and_nothing_is_lost(page, copied_run, tiny_model, naive):
+    before = kept(page)
+    swap = SwapEdit(sites=("h",), donor=DonorRef(run=copied_run.name, sample=1), alpha=1.0,
+                    window=Window(first=0, last=3))  # fmt: skip
+    drop(page, picture(tiny_model, copied_run, naive, swap).png)
+    assert not page.exception and any("Swap page" in error.value for error in page.error)
+    assert {name: kept(page)[name] for name in before} == before

@@ -1,0 +1,142 @@
+"""A run of 20,000 samples: opening it opens no shard, finding a sample looks at one, and one step streams."""
+
+import json
+import tracemalloc
+from dataclasses import asdict
+
+import h5py
+import numpy as np
+import pytest
+from tiny import synthetic_run
+
+from hcache.cache.layout import MANIFEST
+from hcache.cache.manifest import Shard
+from hcache.cache.reading import open_run
+from hcache.errors import NotStoredError, UsageError
+from hcache.specs import RunSpec
+
+SHARDS, BATCH = 2500, 8
+SAMPLES = SHARDS * BATCH
+
+
+@pytest.fixture
+def large(tmp_path):
+    """The description and the manifest of such a run; its shards are not there, so nothing can open them."""
+    spec = RunSpec(model="m", samples=SAMPLES, steps=4, batch=BATCH)
+    run = synthetic_run(tmp_path, spec, np.zeros((4, 0, 1, 2, 2), np.float32), [])
+    entries = [Shard(start=i * BATCH, stop=(i + 1) * BATCH, file=f"{i * BATCH:08d}.h5", bytes=10, sha256="0" * 64)
+               for i in range(SHARDS)]  # fmt: skip
+    lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
+    (run.folder / MANIFEST).write_text(lines)
+    return run.folder
+
+
+def test_opening_20000_samples_opens_no_shard(large, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a shard was opened")
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    run = open_run(large)
+    assert len(run) == SAMPLES and run.complete and run.bytes == 10 * SHARDS
+    assert run.sample_ids[[0, -1]].tolist() == [0, SAMPLES - 1]
+
+
+class Counted(tuple):
+    """Shards that count how often one of them is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, number):
+        Counted.looks += 1
+        return super().__getitem__(number)
+
+    def __iter__(self):
+        Counted.looks += len(self)
+        return super().__iter__()
+
+
+def test_finding_a_sample_looks_at_its_shard_alone(large):
+    run = open_run(large)
+    object.__setattr__(run, "shards", Counted(run.shards))
+    assert [run.position(s) for s in (0, 7, 8, SAMPLES - 1)] == [0, 7, 8, SAMPLES - 1]
+    Counted.looks = 0
+    for sample in range(0, SAMPLES, 20):
+        assert run.position(sample) == sample and len(run) == SAMPLES and run.sample_ids[sample] == sample
+    assert Counted.looks <= 4 * SAMPLES // 20 + SHARDS
+    for sample in (-1, SAMPLES, 10**9):
+        with pytest.raises(UsageError, match=f"{SAMPLES} of {SAMPLES}"):
+            run.position(sample)
+
+
+def test_samples_are_found_around_a_gap(tmp_path):
+    h = np.arange(2 * 9, dtype=np.float32).reshape(2, 9, 1, 1, 1)
+    spec = RunSpec(model="m", samples=30, steps=2, store_dtype="float32")
+    run = synthetic_run(tmp_path, spec, h, [(3, 5), (10, 11), (20, 26)])
+    assert [run.position(int(s)) for s in run.sample_ids] == list(range(9))
+    assert [float(run.row("h", int(s), 1).item()) for s in run.sample_ids] == h[1].ravel().tolist()
+    for sample in (0, 2, 5, 9, 11, 19, 26):
+        with pytest.raises(UsageError):
+            run.position(sample)
+
+
+SHAPE = (64, 16, 16)
+WIDE = RunSpec(model="m", samples=96, steps=2, batch=4)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """24 shards; a step of h is 6.3 MB in float32, and a shard's part of it 0.26."""
+    h = np.random.default_rng(0).normal(size=(2, 96, *SHAPE)).astype(np.float16).astype(np.float32)
+    run = synthetic_run(tmp_path_factory.mktemp("wide"), WIDE, h, [(i, i + 4) for i in range(0, 96, 4)])
+    return run, h
+
+
+def peak_of(work):
+    """The most memory that Python and numpy held at once meanwhile, in bytes, and the result."""
+    tracemalloc.start()
+    try:
+        result = work()
+        return tracemalloc.get_traced_memory()[1], result
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_step_of_all_samples_takes_the_memory_of_the_result_and_one_shard(wide):
+    run, h = wide
+    peak, matrix = peak_of(lambda: run.matrix("h", 1))
+    np.testing.assert_array_equal(matrix, h[1].reshape(96, -1))
+    shard = 2 * 4 * 2 * 64 * 16 * 16
+    assert matrix.nbytes <= peak < matrix.nbytes + 3 * shard
+
+
+def test_blocks_are_the_matrix_a_shard_at_a_time(wide):
+    run, h = wide
+    peak, lengths = peak_of(lambda: [len(block) for block in run.blocks("h", 0)])
+    assert lengths == [4] * 24 and peak < h[0].nbytes / 4
+    blocks = list(run.blocks("h", 0))
+    assert all(block.dtype == np.float32 and block.shape[1] == run.width("h") for block in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks), run.matrix("h", 0))
+
+
+def test_the_mean_over_space_streams_too(wide):
+    run, h = wide
+    peak, pooled = peak_of(lambda: run.pooled("h", 1))
+    np.testing.assert_allclose(pooled, h[1].mean((2, 3)), atol=1e-5)
+    assert peak < h[1].nbytes / 4
+
+
+def test_widths_and_rows_are_those_of_the_matrix_however_a_site_is_stored(tiny_run):
+    for site in (*tiny_run.anatomy.sites, "x"):
+        matrix = tiny_run.matrix(site, 2)
+        assert matrix.shape == (12, tiny_run.width(site))
+        members = tiny_run.anatomy.members(site) if site != "x" else ("x",)
+        row = np.concatenate([tiny_run.row(member, 7, 2).ravel() for member in members])
+        np.testing.assert_array_equal(row, matrix[7])
+
+
+def test_what_cannot_be_had_is_refused_before_anything_is_read(tiny_run, tmp_path):
+    with pytest.raises(UsageError, match="step"):
+        tiny_run.blocks("h", 99)
+    bare = synthetic_run(tmp_path, RunSpec(model="m", samples=2, steps=1, store={}), np.zeros((1, 2, 1, 2, 2)))
+    with pytest.raises(NotStoredError):
+        bare.blocks("h", 0)
