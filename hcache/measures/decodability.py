@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
-from .stored import Measuring, measured
+from .stored import Measuring, measured, part
 
 DECODABILITY, ALIGNMENT = "decodability", "alignment"
 
@@ -78,21 +78,38 @@ def decodability(
         (name, site): load_record(run, DECODABILITY, parameters(name, site)) for site in chosen for name in labels
     }
     missing = {site: [name for name in labels if records[name, site] is None] for site in chosen}
-    total, done = max(1, len(steps) * sum(map(len, missing.values()))), 0
-    for site in chosen:
-        cells: dict[str, list[Decoding]] = {name: [] for name in missing[site]}
-        for step in steps if cells else ():
-            gram = gram_matrix((run.pooled if pooled else run.matrix)(site, step))
-            for name in cells:
-                cells[name].append(decode_gram(gram, values[name], **options))
-                done += 1
-                yield done / total
-        for name, decodings in cells.items():
-            rows = [{"step": step, **_row(found)} for step, found in zip(steps, decodings, strict=True)]
-            result = {"metric": decodings[0].metric, "steps": rows}
+    total, done = max(1, sum(map(len, missing.values()))), 0
+    for site, names in missing.items():
+        wanted = {name: values[name] for name in names}
+        work = _probe_site(run.pooled if pooled else run.matrix, site, steps, wanted, options)
+        for name, result in (yield from part(work, done / total, len(names) / total)).items():
             records[name, site] = save_record(run, DECODABILITY, parameters(name, site), result)
+        done += len(names)
     yield 1.0
     return records
+
+
+def _probe_site(
+    matrix: Callable[[str, int], np.ndarray],
+    site: str,
+    steps: Sequence[int],
+    labels: Mapping[str, np.ndarray],
+    options: Mapping[str, int],
+) -> Generator[float, None, dict[str, Any]]:
+    """The results of some labels at one site, by label."""
+    found: dict[str, list[Decoding]] = {name: [] for name in labels}
+    for place, step in enumerate(steps if labels else ()):
+        gram = gram_matrix(matrix(site, step))
+        for number, (name, values) in enumerate(labels.items(), 1):
+            found[name].append(decode_gram(gram, values, **options))
+            yield (place + number / len(labels)) / len(steps)
+    return {
+        name: {
+            "metric": decodings[0].metric,
+            "steps": [{"step": step, **_row(each)} for step, each in zip(steps, decodings, strict=True)],
+        }
+        for name, decodings in found.items()
+    }
 
 
 def default_sites(run: Run) -> tuple[str, ...]:
