@@ -191,9 +191,22 @@ def test_a_directions_measures_share_their_pictures_and_are_looked_up(driver, mo
     )
 
 
+def test_random_directions_are_of_unit_length_and_of_two_kinds(driver):
+    for kind in ("noise", "samples"):
+        found = driver.randoms(3, kind)
+        for each in found:
+            assert np.sqrt(np.square(each.profile).mean()) == pytest.approx(1, rel=1e-4)
+        assert len({each.delta.tobytes() for each in found}) == 3
+        assert all((a.delta == b.delta).all() for a, b in zip(found, driver.randoms(3, kind), strict=True))
+    with pytest.raises(UsageError, match="noise or samples"):
+        driver.randoms(2, "none")
+
+
 def test_controllability_comes_by_window(driver, move):
     windows = [Window(first=0, last=1), Window(first=2, last=3)]
-    shares, record = drain(controllability_over(driver, move, windows, (0, 1, 2), strength=4.0, nulls=2, **QUICK))
+    shares, record = drain(
+        controllability_over(driver, move, windows, (0, 1, 2), strength=4.0, nulls=2, null="samples", **QUICK)
+    )
     assert shares == sorted(shares) and [row["window"]["first"] for row in record.result] == [0, 2]
     assert Estimate.from_json(record.result[0]["readings"]["warm"]["change"]).n == 3
 

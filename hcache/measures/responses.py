@@ -20,6 +20,7 @@ from ..analysis.linearity import additivity_contrast, linearity
 from ..analysis.similarity import pixel_distance
 from ..cache.reading import Run
 from ..directions.direction import Move, digest_of, random_direction, spread
+from ..directions.supervised import difference_direction
 from ..edits.cached import cached_x
 from ..edits.shift import Shift
 from ..edits.window import Window
@@ -32,6 +33,7 @@ from .stored import Measuring, measured, part
 
 RESPONSES, DIRECTION, LEAKAGE, ADDITIVITY = "responses", "direction", "leakage", "additivity"
 CONTROLLABILITY = "controllability"
+NULLS = NOISE, SAMPLES = "noise", "samples"
 BATCH = 32
 NULL_SEED = 1_000_000
 """Random directions of the null begin here, far from the seeds that one chooses by hand."""
@@ -89,10 +91,27 @@ class Driver:
         """The standard deviation of every reading over the run's own pictures."""
         return {name: float(np.std(values)) for name, values in self.reader(self.run.images).items()}
 
-    def randoms(self, count: int) -> list[Move]:
-        """The null: as many random directions of unit length."""
-        sigma = spread(self.run)
-        return [random_direction(sigma, NULL_SEED + i, self.run.spec.model, self.run.timesteps) for i in range(count)]
+    def randoms(self, count: int, kind: str = NOISE) -> list[Move]:
+        """The null: as many random directions of unit length.
+
+        Args:
+            count: How many.
+            kind: ``noise``, independent at every coordinate of h; or ``samples``, the difference between the means of
+                two sets of samples chosen at random, a quarter of the run each. The latter lie where h varies, as any
+                fitted direction does, and are the harder to beat.
+        """
+        if kind not in NULLS:
+            raise UsageError(f"random directions are of {' or '.join(NULLS)}, got {kind!r}")
+        if kind == NOISE:
+            sigma = spread(self.run)
+            return [
+                random_direction(sigma, NULL_SEED + i, self.run.spec.model, self.run.timesteps) for i in range(count)
+            ]
+        size, found = max(1, len(self.run) // 4), []
+        for i in range(count):
+            chosen = np.random.default_rng(NULL_SEED + i).permutation(self.run.sample_ids)[: 2 * size].tolist()
+            found.append(difference_direction(self.run, chosen[:size], chosen[size:]))
+        return found
 
 
 def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
@@ -122,17 +141,17 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
 
 
 def direction(
-    driver: Driver, move: Move, grid: Grid, *, name: str = "", nulls: int = 6, repeats: int = 2000
+    driver: Driver, move: Move, grid: Grid, *, name: str = "", nulls: int = 6, null: str = NOISE, repeats: int = 2000
 ) -> Measuring:
     """Linearity and controllability of a direction, for every reading: ``{reading: {"linearity", "controllability"}}``.
 
     Controllability is of the slope: the change per unit of strength.
     """
     parameters = {"name": name, "move": digest_of(move), "grid": grid.to_json(), "reader": driver.reader_name,
-                  "nulls": nulls, "repeats": repeats}  # fmt: skip
+                  "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        tables = yield from _tables(driver, [move, *driver.randoms(nulls)], grid)
+        tables = yield from _tables(driver, [move, *driver.randoms(nulls, null)], grid)
         spreads, gamma = driver.spreads(), np.array(grid.strengths)
         found: dict[str, Any] = {}
         for reading, values in tables.items():
@@ -161,6 +180,7 @@ def controllability_over(
     name: str = "",
     strength: float = 2.0,
     nulls: int = 6,
+    null: str = NOISE,
     asymmetric: bool = True,
     repeats: int = 2000,
 ) -> Measuring:
@@ -173,10 +193,10 @@ def controllability_over(
         for window in windows
     ]
     parameters = {"name": name, "move": digest_of(move), "grids": [grid.to_json() for grid in grids],
-                  "reader": driver.reader_name, "nulls": nulls, "repeats": repeats}  # fmt: skip
+                  "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
-        moves, spreads, rows = [move, *driver.randoms(nulls)], driver.spreads(), []
+        moves, spreads, rows = [move, *driver.randoms(nulls, null)], driver.spreads(), []
         for done, grid in enumerate(grids):
             tables = yield from part(_tables(driver, moves, grid), done / len(grids), 1 / len(grids))
             found = {}
