@@ -224,6 +224,15 @@ def test_intervals_of_controllability_cover_what_was_planted():
     assert 0.90 <= change <= 0.98 and 0.90 <= effect <= 0.98 and power > 0.9
 
 
+def test_a_direction_that_pushes_every_sample_its_own_way_does_not_control():
+    """However little random directions move. Over 200 data sets without a mean."""
+    found = 0
+    for seed in range(200):
+        rng = np.random.default_rng([seed, 15])
+        found += controllability(rng.normal(size=12), 1e-3 * rng.normal(size=(6, 12)), repeats=20).p <= 0.05
+    assert found <= 14
+
+
 def test_sizes_compare_as_lengths_do():
     assert p_of_size(1.0, np.array([0.9, 1.0, 1.1, 1.0])) > 0.3
     assert p_of_size(3.0, np.array([0.9, 1.0, 1.1, 1.0])) < 0.01

@@ -6,9 +6,14 @@ mean change is a sum over all coordinates of h, hence nearly normal, and of mean
 
     t = mean change / √(mean over random directions of their squared mean changes)
 
-follows Student's distribution with m degrees of freedom where a direction is no better than random: that gives p. t is
-also the **effect size**: how many times as far as a random direction. Its interval accounts for the samples (bootstrap,
-paired) and for the few random directions that the denominator is known from (a χ² with m degrees of freedom).
+follows Student's distribution with m degrees of freedom where a direction is no better than random: that gives one p.
+Where random directions move next to nothing, one that pushes each sample its own way would pass for their better; so
+that the mean over samples is 0 is tested as well (Student's t over samples), and p is the larger of the two: what
+controls a readout moves it on average, and further than random.
+
+t is also the **effect size**: how many times as far as a random direction. Its interval accounts for the samples
+(bootstrap, paired) and for the few random directions that the denominator is known from (a χ² with m degrees of
+freedom).
 
 What can be decoded at a step need not be controllable there; the two belong side by side.
 
@@ -31,8 +36,11 @@ from .estimate import LEVEL, Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Controllability:
-    """``change``: the mean change of the readout per unit of strength, in spreads; ``random``: the root mean square of
-    the same over random directions; ``effect``: their ratio; ``p``: that a random direction gives as much."""
+    """``change``: the mean change of the readout per unit of strength, in spreads.
+
+    ``random``: the root mean square of the same over random directions; ``effect``: their ratio. ``p``: that the change
+    has no mean, or none beyond a random direction's.
+    """
 
     change: Estimate
     random: float
@@ -77,7 +85,7 @@ def controllability(
         change=change,
         random=scale,
         effect=_effect(effect, changes, nulls, repeats, seed),
-        p=float(2 * stats.t.sf(abs(effect), len(nulls))),
+        p=max(float(2 * stats.t.sf(abs(effect), len(nulls))), _p_of_mean(changes)),
         directions=len(nulls),
     )
 
@@ -89,6 +97,15 @@ def controllability_by_step(
     return tuple(
         controllability(changes[:, step], nulls[:, :, step], spread, **options) for step in range(changes.shape[1])
     )
+
+
+def _p_of_mean(changes: np.ndarray) -> float:
+    """p that the mean change is 0, over samples."""
+    error = float(changes.std(ddof=1)) / np.sqrt(len(changes))
+    mean = abs(float(changes.mean()))
+    if error <= 1e-12 * mean:
+        return 0.0 if mean else 1.0
+    return float(2 * stats.t.sf(mean / error, len(changes) - 1))
 
 
 def p_of_size(size: float, nulls: np.ndarray) -> float:
