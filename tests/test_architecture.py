@@ -25,6 +25,7 @@ LAYERS = (
     ("edits",),
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers.py finds by name
     ("readers",),
+    ("measures",),
     ("extract", "rerun"),
     ("jobs",),
     ("toyfaces",),  # training and measuring

@@ -1,0 +1,194 @@
+"""Alignment of positives: is the average over chosen samples about something that they share?
+
+A naive direction is the mean of h over positives less the mean over random samples. It exists whatever the positives
+are. With g_i = h_i - μ_random, in units of σ, it means something as far as the g_i point the same way:
+
+    alignment    a = mean over i ≠ j of ⟨g_i, g_j⟩ / mean over i of ‖g_i‖²        between / (between + within)
+    reliability  p a / (1 + (p - 1) a)         of the average over p positives
+
+Alignment is the share of one positive's squared distance from the random samples' mean that all positives have in
+common; h has thousands of coordinates in which each sample differs on its own, so that it is small even where the
+average is good. Reliability is the share of the average's own squared length that other positives of the same kind
+would give again (Spearman, Brown): it grows with p. Positives of two opposite kinds cancel: alignment is near 0 in the
+average and large in each kind. All products are of different samples, so that no noise counts as agreement.
+
+The null: as many samples drawn at random. p is how often these are as far from the others as the positives are, which
+is the kernel two-sample test with a linear kernel.
+
+**Scatter** of known classes (breeds, poses): the share of all variance that lies between their means, 0 on average
+where classes mean nothing.
+
+References:
+    Intraclass correlations: Uses in assessing rater reliability (Shrout, Fleiss, 1979),
+    https://doi.org/10.1037/0033-2909.86.2.420
+    A Kernel Two-Sample Test (Gretton, Borgwardt, Rasch, Schölkopf, Smola, 2012),
+    https://jmlr.org/papers/v13/gretton12a.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import AnalysisError
+from .bootstrap import REPEATS, Statistic, bootstrap, bootstrap_many
+from .estimate import LEVEL, Estimate
+from .permutation import p_value
+from .probes import gram_matrix
+
+RELIABLE = 0.5
+"""An average of less reliability is warned of: most of it is its own samples' chance."""
+
+PERMUTATIONS = 999
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """``null`` (m,): the alignment of as many random samples. ``warning`` is empty if the average can be relied on."""
+
+    alignment: Estimate
+    reliability: Estimate
+    p: float
+    null: np.ndarray
+    positives: int
+    warning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """``between``: the share of variance between the classes; ``null`` (m,): that of shuffled ones; ``p``: that these
+    give as much."""
+
+    between: Estimate
+    null: np.ndarray
+    p: float
+    classes: int
+
+
+def alignment(data: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> Alignment:
+    """How far the positives among some samples agree in what sets them apart from the rest.
+
+    Args:
+        data: (n, d) activations of all samples, in any unit: every coordinate is brought to σ.
+        positive: (n,) bool: which of them are the positives. The others stand for random samples.
+        repeats: Draws of the bootstrap, over positives and over others.
+        seed: Of these and of the permutations.
+
+    Raises:
+        AnalysisError: fewer than 3 of either, or data that are not finite or do not vary.
+    """
+    positive = np.asarray(positive)
+    if positive.dtype != bool or positive.shape != (len(data),):
+        raise AnalysisError(f"which samples are positives is told by ({len(data)},) of bool, got {positive.shape}")
+    count = int(positive.sum())
+    if min(count, len(data) - count) < 3:
+        raise AnalysisError(
+            f"alignment takes 3 positives or more and 3 others or more, got {count} and {len(data) - count}"
+        )
+    return alignment_of_gram(gram_matrix(data), positive, repeats=repeats, seed=seed)
+
+
+def alignment_of_gram(gram: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> Alignment:
+    """As :func:`alignment`, from the Gram matrix (n, n) of standardised data."""
+    n, count = len(gram), int(positive.sum())
+    statistic = _alignment_statistic(gram, positive.astype(float))
+
+    def both(counts: np.ndarray) -> np.ndarray:
+        a = statistic(counts)
+        return np.stack([a, _reliability(a, count)], 1)
+
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one positive only
+        found = bootstrap_many(both, n, repeats=repeats, seed=seed, strata=positive)
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.tile(positive.astype(float), (PERMUTATIONS, 1)), axis=1)
+    once = np.ones((1, n))
+    null = np.concatenate([_alignment_statistic(gram, row)(once) for row in drawn])
+    p = p_value(found[0].value, null)
+    return Alignment(
+        alignment=found[0],
+        reliability=found[1],
+        p=p,
+        null=null,
+        positives=count,
+        warning=_warning(count, p, found[1]),
+    )
+
+
+def scatter(data: np.ndarray, classes: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> Scatter:
+    """The share of the variance of data (n, d) that lies between classes (n,), every coordinate brought to σ.
+
+    Raises:
+        AnalysisError: fewer than 2 classes, or one with fewer than 2 samples.
+    """
+    names, index = np.unique(classes, return_inverse=True)
+    sizes = np.bincount(index)
+    if len(index) != len(data) or len(names) < 2 or sizes.min() < 2:
+        raise AnalysisError(
+            f"scatter is of 2 classes or more with 2 samples or more in each, got {len(names)} classes of "
+            f"{', '.join(map(str, sizes))} samples for {len(data)} samples of data"
+        )
+    gram = gram_matrix(data)
+    member = np.eye(len(names))[index]
+    between = bootstrap(_scatter_statistic(gram, member), len(gram), repeats=repeats, seed=seed, strata=index)
+    rng, once = np.random.default_rng(seed), np.ones((1, len(gram)))
+    null = np.concatenate(
+        [_scatter_statistic(gram, member[rng.permutation(len(gram))])(once) for _ in range(PERMUTATIONS)]
+    )
+    return Scatter(between=between, null=null, p=p_value(between.value, null), classes=len(names))
+
+
+def _alignment_statistic(gram: np.ndarray, positive: np.ndarray) -> Statistic:
+    """a of counts (r, n); products are of different samples only."""
+    own = np.diag(gram).copy()
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        ins, outs = counts * positive, counts * (1 - positive)
+        into, out_of = ins @ gram, outs @ gram
+        a, b = ins.sum(1), outs.sum(1)
+        a2, b2 = np.square(ins), np.square(outs)
+        within = ((into * ins).sum(1) - a2 @ own) / (a**2 - a2.sum(1))
+        others = ((out_of * outs).sum(1) - b2 @ own) / (b**2 - b2.sum(1))
+        crossed = (into * outs).sum(1) / (a * b)
+        return (within + others - 2 * crossed) / (ins @ own / a + others - 2 * crossed)
+
+    return statistic
+
+
+def _reliability(a: np.ndarray, count: int) -> np.ndarray:
+    a = np.clip(a, 0, 1)
+    return count * a / (1 + (count - 1) * a)
+
+
+def _scatter_statistic(gram: np.ndarray, member: np.ndarray) -> Statistic:
+    """Between over total variance of counts (r, n); member (n, classes). Products are of different samples only."""
+    own = np.diag(gram).copy()
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        inside = counts[:, None, :] * member.T
+        squares = np.square(inside)
+        sizes, twice = inside.sum(2), squares.sum(2)
+        products = inside @ gram @ inside.transpose(0, 2, 1)
+        means = products / (sizes[:, :, None] * sizes[:, None, :])
+        classes = np.arange(member.shape[1])
+        means[:, classes, classes] = (products[:, classes, classes] - squares @ own) / (np.square(sizes) - twice)
+        share = sizes / sizes.sum(1, keepdims=True)
+        overall = np.einsum("rc,rcd,rd->r", share, means, share)
+        between = (share * means[:, classes, classes]).sum(1) - overall
+        return between / (counts @ own / counts.sum(1) - overall)
+
+    return statistic
+
+
+def _warning(count: int, p: float, reliability: Estimate) -> str:
+    if p > 1 - LEVEL:
+        return (
+            f"the average over these {count} positives is no further from the others than the average over as many "
+            f"random samples (p = {p:.2f}); a direction from it means little: choose positives that share more"
+        )
+    if reliability.value < RELIABLE:
+        return (
+            f"only {reliability.value:.0%} of the average over these {count} positives would be found again with "
+            f"others of the kind; take more positives, or such as are alike in the rest (one pose, one breed)"
+        )
+    return ""

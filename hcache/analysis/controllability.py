@@ -1,0 +1,135 @@
+"""Controllability: does moving h along a direction move the readout further than moving it just anywhere?
+
+The change of a sample is its readout's change per unit of strength, in the readout's spread over unedited samples; its
+mean over samples is compared with that of m random directions of equal norm, on the same samples. A random direction's
+mean change is a sum over all coordinates of h, hence nearly normal, and of mean 0, since its sign is chance; so
+
+    t = mean change / √(mean over random directions of their squared mean changes)
+
+follows Student's distribution with m degrees of freedom where a direction is no better than random: that gives one p.
+Where random directions move next to nothing, one that pushes each sample its own way would pass for their better; so
+that the mean over samples is 0 is tested as well (Student's t over samples), and p is the larger of the two: what
+controls a readout moves it on average, and further than random.
+
+t is also the **effect size**: how many times as far as a random direction. Its interval accounts for the samples
+(bootstrap, paired) and for the few random directions that the denominator is known from (a χ² with m degrees of
+freedom).
+
+What can be decoded at a step need not be controllable there; the two belong side by side.
+
+References:
+    The Probable Error of a Mean (Student, 1908), https://doi.org/10.1093/biomet/6.1.1
+    Statistical Power Analysis for the Behavioral Sciences (Cohen, 1988), for effect sizes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..errors import AnalysisError
+from .bootstrap import REPEATS, bootstrap, draw_counts, mean_of
+from .estimate import LEVEL, Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controllability:
+    """``change``: the mean change of the readout per unit of strength, in spreads.
+
+    ``random``: the root mean square of the same over random directions; ``effect``: their ratio. ``p``: that the change
+    has no mean, or none beyond a random direction's.
+    """
+
+    change: Estimate
+    random: float
+    effect: Estimate
+    p: float
+    directions: int
+
+
+def controllability(
+    changes: np.ndarray, nulls: np.ndarray, spread: float = 1.0, *, repeats: int = REPEATS, seed: int = 0
+) -> Controllability:
+    """Effect size of a direction against random ones.
+
+    Args:
+        changes: (n,) the readout's change per unit of strength along the direction.
+        nulls: (m, n) the same along m random directions of equal norm.
+        spread: The readout's standard deviation over unedited samples.
+        repeats: Draws of the bootstrap.
+        seed: Of these.
+
+    Raises:
+        AnalysisError: shapes that do not fit; a readout without spread; random directions that move nothing.
+    """
+    changes, nulls = np.asarray(changes, np.float64), np.asarray(nulls, np.float64)
+    if changes.ndim != 1 or nulls.ndim != 2 or nulls.shape[1:] != changes.shape or len(changes) < 2:
+        raise AnalysisError(
+            f"changes are (samples,), 2 or more, and nulls (directions, samples); got {changes.shape}, {nulls.shape}"
+        )
+    if len(nulls) < 2:
+        raise AnalysisError(f"the null takes 2 random directions or more, got {len(nulls)}")
+    if not (np.isfinite(changes).all() and np.isfinite(nulls).all()):
+        raise AnalysisError("changes hold values that are not finite; leave those samples out")
+    if not (np.isfinite(spread) and spread > 0):
+        raise AnalysisError(f"changes are told in the readout's spread, which must be above 0; got {spread}")
+    changes, nulls = changes / spread, nulls / spread
+    change = bootstrap(mean_of(changes), len(changes), repeats=repeats, seed=seed)
+    scale = float(np.sqrt(np.square(nulls.mean(1)).mean()))
+    if scale == 0:
+        raise AnalysisError("the random directions do not move the readout at all: there is nothing to compare with")
+    effect = change.value / scale
+    return Controllability(
+        change=change,
+        random=scale,
+        effect=_effect(effect, changes, nulls, repeats, seed),
+        p=max(float(2 * stats.t.sf(abs(effect), len(nulls))), _p_of_mean(changes)),
+        directions=len(nulls),
+    )
+
+
+def controllability_by_step(
+    changes: np.ndarray, nulls: np.ndarray, spread: float = 1.0, **options: int
+) -> tuple[Controllability, ...]:
+    """:func:`controllability` of each step or window: changes (n, steps), nulls (m, n, steps)."""
+    return tuple(
+        controllability(changes[:, step], nulls[:, :, step], spread, **options) for step in range(changes.shape[1])
+    )
+
+
+def _p_of_mean(changes: np.ndarray) -> float:
+    """p that the mean change is 0, over samples."""
+    error = float(changes.std(ddof=1)) / np.sqrt(len(changes))
+    mean = abs(float(changes.mean()))
+    if error <= 1e-12 * mean:
+        return 0.0 if mean else 1.0
+    return float(2 * stats.t.sf(mean / error, len(changes) - 1))
+
+
+def p_of_size(size: float, nulls: np.ndarray) -> float:
+    """p that a random direction changes the readout as much, for sizes that have no sign: of all pixels, say.
+
+    The logarithms of random directions' sizes (m,) are taken as normal; whether one more of them would be as large is
+    a t with m - 1 degrees of freedom.
+    """
+    if len(nulls) < 2:
+        raise AnalysisError(f"the null takes 2 random directions or more, got {len(nulls)}")
+    logs = np.log(np.maximum(nulls, 1e-12 * max(size, 1e-300)))
+    deviation = float(logs.std(ddof=1)) * np.sqrt(1 + 1 / len(nulls))
+    above = float(np.log(max(size, 1e-300)) - logs.mean())
+    if deviation < 1e-9:
+        return 0.0 if above > 1e-9 else 1.0
+    return float(stats.t.sf(above / deviation, len(nulls) - 1))
+
+
+def _effect(value: float, changes: np.ndarray, nulls: np.ndarray, repeats: int, seed: int) -> Estimate:
+    """The interval of the ratio: both means on the same draws of samples, the denominator further by √(m / χ²_m)."""
+    rng = np.random.default_rng(seed)
+    counts = draw_counts(len(changes), repeats, rng) / len(changes)
+    below = np.sqrt(np.square(counts @ nulls.T).mean(1))
+    chance = np.sqrt(rng.chisquare(len(nulls), repeats) / len(nulls))
+    draws = (counts @ changes) * chance / np.maximum(below, 1e-300)
+    low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Estimate(value=value, low=float(low), high=float(high), n=len(changes))

@@ -1,0 +1,249 @@
+"""Disentanglement of codes where the factors are known: DCI and SAP; and cosines between directions.
+
+Codes are what is read off the model (coordinates of h along some directions, say), factors what is known of samples.
+
+**DCI.** A regressor predicts every factor from all codes; R_ij is the importance of code i for factor j. With the rows
+of R as distributions over K factors and its columns as ones over D codes,
+
+    disentanglement  D = Σ_i ρ_i (1 - H_K(R_i. / Σ_k R_ik)),   ρ_i = Σ_j R_ij / Σ_ij R_ij
+    completeness     C = mean over j of 1 - H_D(R_.j / Σ_k R_kj)
+    informativeness  I_j: how well factor j is predicted, here R² of held-out samples
+
+H_K is entropy to base K: D is 1 if every code matters for one factor, C is 1 if every factor needs one code. A code
+that matters for nothing has no weight in D; a factor that no code matters for counts 0 in C. The regressor is the
+lasso on standardised codes and factors, importance is |coefficient|, as in the paper's first variant; the penalty is
+chosen by cross-validation. Binary factors enter as 0 and 1.
+
+**SAP.** S_ij is how well code i alone predicts factor j: the squared correlation, for binary factors the balanced
+accuracy of the best threshold. SAP is the mean over factors of the best code's S less the second best's.
+
+References:
+    A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood, Williams, 2018),
+    https://openreview.net/forum?id=By-7dz-AZ
+    Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar, Sattigeri,
+    Balakrishnan, 2018), https://arxiv.org/abs/1711.00848
+    Regression Shrinkage and Selection via the Lasso (Tibshirani, 1996),
+    https://doi.org/10.1111/j.2517-6161.1996.tb02080.x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import Lasso, LassoCV
+from sklearn.model_selection import KFold
+
+from ..errors import AnalysisError
+from .bootstrap import PERCENTILE, REPEATS, Statistic, bootstrap, bootstrap_many
+from .estimate import Estimate
+from .probes import is_binary
+
+DCI_REPEATS = 200
+"""Every draw fits a lasso a factor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCI:
+    """``importance`` (codes, factors): R. ``informativeness[j]``: R² of factor j on held-out samples.
+
+    ``shuffled``: (disentanglement, completeness) of the same codes with every factor's values shuffled.
+    """
+
+    disentanglement: Estimate
+    completeness: Estimate
+    informativeness: tuple[Estimate, ...]
+    importance: np.ndarray
+    shuffled: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SAP:
+    """``scores`` (codes, factors): S. ``shuffled``: the score with every factor's values shuffled."""
+
+    score: Estimate
+    scores: np.ndarray
+    shuffled: float
+
+
+def disentanglement_of(importance: np.ndarray) -> float:
+    """D of an importance matrix (codes, factors) of values that are not negative."""
+    importance = _check_importance(importance)
+    if importance.shape[1] < 2:
+        raise AnalysisError("disentanglement is among 2 factors or more; with one there is nothing to mix it with")
+    weight = importance.sum(1) / importance.sum()
+    return float(weight @ _concentration(importance))
+
+
+def completeness_of(importance: np.ndarray) -> float:
+    """C of an importance matrix (codes, factors) of values that are not negative."""
+    importance = _check_importance(importance)
+    if len(importance) < 2:
+        raise AnalysisError("completeness is among 2 codes or more; with one there is nothing to spread over")
+    return float(_concentration(importance.T).mean())
+
+
+def dci(codes: np.ndarray, factors: np.ndarray, *, repeats: int = DCI_REPEATS, seed: int = 0, folds: int = 5) -> DCI:
+    """DCI of codes (n, D) for known factors (n, K); intervals by bootstrap over samples, the penalties held fixed.
+
+    Raises:
+        AnalysisError: shapes that do not fit, values that are not finite, a factor that is constant, too few samples.
+    """
+    codes, factors = _check(codes, factors, max(10, 2 * folds))
+    z, y = _standardised(codes), _standardised(factors)
+    penalties = [
+        float(LassoCV(cv=KFold(folds, shuffle=True, random_state=seed)).fit(z, column).alpha_) for column in y.T
+    ]
+
+    def both(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+        importance = _lasso_importance(_standardised(a), _standardised(b), penalties)
+        if not importance.any():
+            return 0.0, 0.0
+        return disentanglement_of(importance), completeness_of(importance)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        chosen = [np.repeat(np.arange(len(row)), row.astype(int)) for row in counts]
+        return np.array([both(codes[index], factors[index]) for index in chosen])
+
+    d, c = bootstrap_many(statistic, len(codes), repeats=repeats, seed=seed, method=PERCENTILE)
+    rng = np.random.default_rng(seed)
+    nulls = [both(codes, rng.permuted(factors, axis=0)) for _ in range(10)]
+    return DCI(
+        disentanglement=d,
+        completeness=c,
+        informativeness=_informativeness(z, y, penalties, folds, seed),
+        importance=_lasso_importance(z, y, penalties),
+        shuffled=(float(np.mean([null[0] for null in nulls])), float(np.mean([null[1] for null in nulls]))),
+    )
+
+
+def sap(codes: np.ndarray, factors: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> SAP:
+    """SAP of codes (n, D) for known factors (n, K), continuous or binary, with its interval.
+
+    Raises:
+        AnalysisError: as :func:`dci`; a single code, which no second one can be compared with.
+    """
+    codes, factors = _check(codes, factors, 4)
+    if codes.shape[1] < 2:
+        raise AnalysisError("SAP is the gap between the best code and the second best; give 2 codes or more")
+    statistic = _sap_statistic(codes, factors)
+
+    def gap(counts: np.ndarray) -> np.ndarray:
+        ordered = np.sort(statistic(counts), 1)
+        return (ordered[:, -1] - ordered[:, -2]).mean(1)
+
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one value only
+        score = bootstrap(gap, len(codes), repeats=repeats, seed=seed, method=PERCENTILE)
+    rng, once = np.random.default_rng(seed), np.ones((1, len(codes)))
+    nulls = [np.sort(_sap_statistic(codes, rng.permuted(factors, axis=0))(once)[0], 0) for _ in range(20)]
+    return SAP(
+        score=score,
+        scores=statistic(once)[0],
+        shuffled=float(np.mean([(null[-1] - null[-2]).mean() for null in nulls])),
+    )
+
+
+def cosines(directions: np.ndarray) -> tuple[np.ndarray, float]:
+    """Cosines (k, k) between directions (k, d), in units in which every coordinate counts the same (σ, say).
+
+    The number beside them is the null: two random directions lie within ± that in 95 % of cases, 1.96 / √d.
+    """
+    directions = np.asarray(directions, np.float64).reshape(len(directions), -1)
+    length = np.linalg.norm(directions, axis=1)
+    if not np.isfinite(length).all() or not (length > 0).all():
+        raise AnalysisError("cosines are between directions that have a length; one is zero or not finite")
+    unit = directions / length[:, None]
+    return np.clip(unit @ unit.T, -1, 1), float(1.96 / np.sqrt(directions.shape[1]))
+
+
+def _check_importance(importance: np.ndarray) -> np.ndarray:
+    importance = np.asarray(importance, np.float64)
+    if importance.ndim != 2 or not np.isfinite(importance).all() or (importance < 0).any() or not importance.any():
+        raise AnalysisError("importances are (codes, factors), finite, not negative, and not all 0")
+    return importance
+
+
+def _concentration(rows: np.ndarray) -> np.ndarray:
+    """1 - the entropy of each row, to the base of its length; 0 for a row of zeros."""
+    total = rows.sum(1, keepdims=True)
+    share = np.divide(rows, total, out=np.full(rows.shape, 1 / rows.shape[1]), where=total > 0)
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    return 1 + (share * logs).sum(1) / np.log(rows.shape[1])
+
+
+def _check(codes: np.ndarray, factors: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    codes, factors = np.asarray(codes, np.float64), np.asarray(factors, np.float64)
+    if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
+        raise AnalysisError(f"codes are (n, D) and factors (n, K) of the same n, got {codes.shape} and {factors.shape}")
+    if len(codes) < least:
+        raise AnalysisError(f"disentanglement takes {least} samples or more, got {len(codes)}")
+    if not (np.isfinite(codes).all() and np.isfinite(factors).all()):
+        raise AnalysisError("codes or factors hold values that are missing or not finite; leave those samples out")
+    if constant := [str(j) for j in np.flatnonzero(np.ptp(factors, axis=0) == 0)]:
+        raise AnalysisError(f"factor {', '.join(constant)} has one value only: there is nothing to predict")
+    return codes, factors
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    deviation = values.std(0)
+    return (values - values.mean(0)) / np.where(deviation > 1e-12 * np.abs(values).max(), deviation, np.inf)
+
+
+def _lasso_importance(z: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
+    """|coefficients| (codes, factors)."""
+    gram = np.ascontiguousarray(z.T @ z)
+    fits = [Lasso(alpha=a, fit_intercept=False, precompute=gram).fit(z, y[:, j]) for j, a in enumerate(penalties)]
+    return np.abs(np.stack([fit.coef_ for fit in fits], 1))
+
+
+def _informativeness(
+    z: np.ndarray, y: np.ndarray, penalties: Sequence[float], folds: int, seed: int
+) -> tuple[Estimate, ...]:
+    predicted = np.empty_like(y)
+    for train, test in KFold(folds, shuffle=True, random_state=seed).split(z):
+        for j, penalty in enumerate(penalties):
+            predicted[test, j] = Lasso(alpha=penalty).fit(z[train], y[train, j]).predict(z[test])
+    errors, squares = np.square(y - predicted), np.square(y)
+
+    def r2(counts: np.ndarray) -> np.ndarray:
+        total = counts @ squares - np.square(counts @ y) / counts.sum(1)[:, None]
+        return 1 - np.divide(counts @ errors, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+    return bootstrap_many(r2, len(z), seed=seed)
+
+
+def _sap_statistic(codes: np.ndarray, factors: np.ndarray) -> Statistic:
+    """S: counts (r, n) -> (r, codes, factors)."""
+    kinds = [is_binary(column) for column in factors.T]
+    z, y = _standardised(codes), _standardised(factors)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        share = counts / counts.sum(1, keepdims=True)
+        found = _squared_correlations(share, z, y)
+        for j in np.flatnonzero(kinds):
+            for i in range(codes.shape[1]):
+                found[:, i, j] = _threshold_accuracy(share, codes[:, i], factors[:, j] > 0.5)
+        return found
+
+    return statistic
+
+
+def _squared_correlations(share: np.ndarray, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    mean_z, mean_y = share @ z, share @ y
+    crossed = (share @ (z[:, :, None] * y[:, None, :]).reshape(len(z), -1)).reshape(len(share), z.shape[1], -1)
+    covariance = crossed - mean_z[:, :, None] * mean_y[:, None, :]
+    spread = (share @ np.square(z) - np.square(mean_z))[:, :, None] * (share @ np.square(y) - np.square(mean_y))[
+        :, None
+    ]
+    return np.divide(np.square(covariance), spread, out=np.zeros_like(covariance), where=spread > 1e-12)
+
+
+def _threshold_accuracy(share: np.ndarray, code: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Balanced accuracy (r,) of the best threshold on a code, either way round."""
+    order = np.argsort(code, kind="stable")
+    ends = np.r_[np.diff(code[order]) > 0, True]  # a threshold lies between two values, not among equal ones
+    ones = np.cumsum(share[:, order] * positive[order], 1)
+    zeros = np.cumsum(share[:, order] * ~positive[order], 1)
+    gap = (ones / ones[:, -1:] - zeros / zeros[:, -1:])[:, ends]
+    return 0.5 + 0.5 * np.abs(gap).max(1)

@@ -1,0 +1,75 @@
+"""Tests by permutation: how often does chance alone give as much?
+
+Where labels say nothing of the data, any order of them is as likely as the one that came; where an effect is none,
+its sign in each sample is a fair coin. So a statistic is compared with itself under orders, or signs, drawn at random.
+With m such draws, of which k give as much, p = (1 + k) / (1 + m): what was observed is one of the draws, p is never 0,
+and a true null is called significant at level α in no more than α of all cases.
+
+References:
+    The Design of Experiments (Fisher, 1935), for the test
+    Permutation P-values Should Never Be Zero: Calculating Exact P-values When Permutations Are Randomly Drawn
+    (Phipson, Smyth, 2010), https://arxiv.org/abs/1603.05766
+    Resampling-Based Multiple Testing (Westfall, Young, 1993), for the largest of many statistics
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import AnalysisError
+
+REPEATS = 1999
+
+
+def p_value(observed: float, null: np.ndarray) -> float:
+    """How often a draw from the null (m,) is at least as large as what was observed, itself counted."""
+    null = np.asarray(null, np.float64)
+    slack = 1e-12 * max(abs(observed), float(np.abs(null).max(initial=0)))  # equal but for rounding is equal
+    return float((1 + (null >= observed - slack).sum()) / (1 + len(null)))
+
+
+def permutation_test(
+    statistic: Callable[[np.ndarray], np.ndarray], n: int, repeats: int = REPEATS, seed: int = 0
+) -> tuple[float, float, np.ndarray]:
+    """(statistic as observed, p, the statistic under every permutation (repeats,)); large values count as much.
+
+    Args:
+        statistic: orders (r, n) int -> (r,): the statistic with one side of the data in each of these orders.
+        n: How many samples there are.
+        repeats: How many permutations.
+        seed: Of the permutations.
+    """
+    if n < 2:
+        raise AnalysisError(f"a permutation test needs 2 samples or more, got {n}")
+    rng = np.random.default_rng(seed)
+    orders = rng.permuted(np.tile(np.arange(n), (repeats, 1)), axis=1)
+    observed = float(statistic(np.arange(n)[None])[0])
+    null = np.asarray(statistic(orders), np.float64)
+    return observed, p_value(observed, null), null
+
+
+def sign_flip_test(effects: np.ndarray, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
+    """p that the mean of each column of paired ``effects`` (n, k) is 0, either way: (k,).
+
+    All columns are held against the largest |t| that chance gives among them, so that the whole family of k has one
+    error rate: with no effect in any, the chance that any is called significant is the level. Signs are flipped a
+    sample at a time, which keeps whatever holds the columns together.
+    """
+    effects = np.asarray(effects, np.float64)
+    if effects.ndim != 2 or len(effects) < 2:
+        raise AnalysisError(
+            f"a sign-flip test needs effects (samples, effects) of 2 samples or more, got {effects.shape}"
+        )
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(repeats, len(effects)))
+    mean_square = np.square(effects).mean(0)
+
+    def largest_t(means: np.ndarray) -> np.ndarray:
+        variance = (mean_square - np.square(means)) / (len(effects) - 1)
+        tiny = 1e-12 * np.where(mean_square > 0, mean_square, 1)
+        return np.abs(means) / np.sqrt(np.maximum(variance, tiny))
+
+    observed = np.where(mean_square > 0, largest_t(effects.mean(0)), 0)
+    null = np.where(mean_square > 0, largest_t(signs @ effects / len(effects)), 0).max(1)
+    return np.array([p_value(float(t), null) for t in observed])

@@ -1,0 +1,254 @@
+"""The effect of a swap: what of the donor appears in the recipient, over many pairs, and what any change would do.
+
+A recipient B is made again with the donor A's activations at a site, giving R. For each distance d (pixels, structure,
+colour; :mod:`.similarity`), summed over pairs,
+
+    carried  1 - Σ d(R, A) / Σ d(B, A)     how much nearer to the donor than the recipient was: 0 none, 1 all the way
+    moved        Σ d(R, B) / Σ d(A, B)     how far from the recipient, in whichever direction: 0 not at all
+
+and for each reading r the regression over pairs r_R = b r_A + c r_B + constant, with
+
+    carried  b     how far R follows the donor: 0 not at all, 1 in full
+    kept     c     how far it still follows the recipient
+
+**Controls**, made of the same recipients at the same site: R' of *another* donor, held against A, tells what being
+swapped at all does to the distance to A (carried stands against that, paired); *norm-matched noise* in place of A - B
+tells how far any change of that size would move the picture (moved stands against that); the recipient's *own*
+activations must change nothing. p of what is carried: of pictures, by flipping which of R and R' is A's; of readings,
+by dealing the donors out anew. Donors must have been dealt to recipients at random.
+
+References:
+    Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion
+    (Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524
+    Causal Mediation Analysis for Interpreting Neural NLP: The Case of Gender Bias (Vig, Gehrmann, Belinkov, Qian,
+    Nevo, Sakenis, Huang, Singer, Shieber, 2020), https://arxiv.org/abs/2004.12265, for exchanging activations as an
+    experiment
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import AnalysisError
+from .bootstrap import REPEATS, Statistic, bootstrap, bootstrap_many
+from .estimate import LEVEL, Contrast, Estimate, ordered_groups
+from .permutation import permutation_test, sign_flip_test
+from .similarity import colour_distance, pixel_distance, structure_distance
+
+PIXELS, STRUCTURE, COLOUR = "pixels", "structure", "colour"
+DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    PIXELS: pixel_distance,
+    STRUCTURE: structure_distance,
+    COLOUR: colour_distance,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Pictures (n, h, w, 3) uint8, and what is read off them: name -> (n,)."""
+
+    images: np.ndarray
+    readings: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapEffect:
+    """By quantity (``pixels``, ``structure``, ``colour``, and every reading): ``carried`` against another donor's.
+
+    ``moved``: by distance, against norm-matched noise; ``kept``: by reading. ``own``: the largest difference of any
+    pixel value that swapping the recipient with itself made, None if that was not tried. ``pairs``: how many.
+    """
+
+    carried: Mapping[str, Contrast]
+    moved: Mapping[str, Contrast]
+    kept: Mapping[str, Estimate]
+    own: float | None
+    pairs: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SwapEffect:
+        """The effect whose fields were written as JSON."""
+        carried, moved = (
+            {name: Contrast.from_json(found) for name, found in data[key].items()} for key in ("carried", "moved")
+        )
+        kept = {name: Estimate.from_json(found) for name, found in data["kept"].items()}
+        return cls(carried=carried, moved=moved, kept=kept, own=data["own"], pairs=data["pairs"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carriers:
+    """Which sites carry a quantity: ``groups`` of them, the most first, unranked within; ``nothing``: the others."""
+
+    quantity: str
+    sites: Mapping[str, Contrast]
+    groups: tuple[tuple[str, ...], ...]
+    nothing: tuple[str, ...]
+
+
+def swap_effect(
+    donor: Pictures,
+    recipient: Pictures,
+    swapped: Pictures,
+    *,
+    other: Pictures,
+    noise: Pictures,
+    own: Pictures | None = None,
+    clusters: np.ndarray | None = None,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> SwapEffect:
+    """What a swap at one site carries from donor to recipient. Row i of everything is pair i.
+
+    Args:
+        donor: A.
+        recipient: B.
+        swapped: R: B with A's activations.
+        other: B with the activations of another donor than A, chosen at random.
+        noise: B with noise of the norm of A - B added to its activations.
+        own: B with its own activations.
+        clusters: (n,) what is resampled together, where recipients come more than once: which recipient.
+        repeats: Draws of the bootstrap over pairs.
+        seed: Of these and of the permutations.
+
+    Raises:
+        AnalysisError: fewer than 4 pairs, shapes or readings that do not fit, donors that are the recipients.
+    """
+    parts = {"donor": donor, "recipient": recipient, "swapped": swapped, "other": other, "noise": noise}
+    _check(parts | ({} if own is None else {"own": own}))
+    options = {"repeats": repeats, "seed": seed, "clusters": clusters}
+    carried, moved, kept = {}, {}, {}
+    for name, distance in DISTANCES.items():
+        apart = distance(donor.images, recipient.images)
+        if not apart.any():
+            raise AnalysisError("donors and recipients are the same pictures: nothing could be carried; pair others")
+        left = np.stack([distance(part.images, donor.images) for part in (swapped, other)], 1)
+        gone = np.stack([distance(part.images, recipient.images) for part in (swapped, noise)], 1)
+        p = float(sign_flip_test(_by_cluster(left[:, 1] - left[:, 0], clusters)[:, None], seed=seed)[0])
+        p = p / 2 if left[:, 1].sum() >= left[:, 0].sum() else 1 - p / 2  # only nearer counts
+        carried[name] = _contrast(_relative(left, apart, from_one=True), len(left), options, p)
+        moved[name] = _contrast(_relative(gone, apart), len(gone), options)
+    for name in recipient.readings:
+        a, b, r, r_other = (np.asarray(x.readings[name], np.float64) for x in (donor, recipient, swapped, other))
+        p = _p_of_following(a, b, r, seed)
+        statistic = _following(a, b, np.stack([r, r_other], 1))
+        carried[name] = _contrast(lambda counts, s=statistic: s(counts)[:, 0], len(a), options, p)
+        kept[name] = bootstrap(lambda counts, s=statistic: s(counts)[:, 1, 0], len(a), **options)
+    return SwapEffect(
+        carried=carried,
+        moved=moved,
+        kept=kept,
+        own=None if own is None else _largest(own.images, recipient.images),
+        pairs=len(donor.images),
+    )
+
+
+def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
+    """For every quantity the sites that carry it, from the effects of all sites.
+
+    A site carries a quantity if the interval of what it carries beyond another donor lies above 0 and p, times the
+    number of sites, is at most 0.05.
+    """
+    table = []
+    quantities = next(iter(effects.values())).carried if effects else ()
+    for quantity in quantities:
+        sites = {site: effect.carried[quantity] for site, effect in effects.items()}
+        proven = {
+            site: found.excess
+            for site, found in sites.items()
+            if found.above_null and found.p * len(sites) <= 1 - LEVEL + 1e-12
+        }
+        nothing = tuple(site for site in sites if site not in proven)
+        table.append(Carriers(quantity=quantity, sites=sites, groups=ordered_groups(proven), nothing=nothing))
+    return tuple(table)
+
+
+def _check(parts: Mapping[str, Pictures]) -> None:
+    shapes = {name: part.images.shape for name, part in parts.items()}
+    if len(set(shapes.values())) != 1:
+        raise AnalysisError(f"all pictures of a swap have one shape, a row a pair; got {shapes}")
+    n = len(parts["donor"].images)
+    if n < 4:
+        raise AnalysisError(f"the effect of a swap takes 4 pairs or more, got {n}")
+    names = list(parts["recipient"].readings)
+    for role in ("donor", "swapped", "other"):
+        if missing := [name for name in names if name not in parts[role].readings]:
+            raise AnalysisError(f"the {role} has no reading of {', '.join(missing)}; read the same off all pictures")
+    for name in names:
+        for role in ("donor", "recipient", "swapped", "other"):
+            values = np.asarray(parts[role].readings[name], np.float64)
+            if values.shape != (n,) or not np.isfinite(values).all():
+                raise AnalysisError(f"the {role}'s {name} are {n} finite numbers, one a pair; got {values.shape}")
+        if np.ptp(parts["donor"].readings[name]) == 0:
+            raise AnalysisError(f"all donors have the same {name}: whether it is carried cannot be told")
+
+
+def _contrast(statistic: Statistic, n: int, options: Mapping[str, object], p: float | None = None) -> Contrast:
+    """Of a statistic of (measured, null): counts (r, n) -> (r, 2)."""
+
+    def with_excess(counts: np.ndarray) -> np.ndarray:
+        found = statistic(counts)
+        return np.concatenate([found, found[:, :1] - found[:, 1:]], 1)
+
+    measured, null, excess = bootstrap_many(with_excess, n, **options)
+    return Contrast(measured=measured, null=null, excess=excess, p=p)
+
+
+def _relative(distances: np.ndarray, apart: np.ndarray, from_one: bool = False) -> Statistic:
+    """Sums of distances (n, 2) over the sum of those between the pairs (n,), or 1 less that."""
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        below = (counts @ apart)[:, None]
+        found = np.divide(counts @ distances, below, out=np.full((len(counts), 2), np.nan), where=below > 0)
+        return 1 - found if from_one else found
+
+    return statistic
+
+
+def _following(a: np.ndarray, b: np.ndarray, results: np.ndarray) -> Statistic:
+    """Weights of donor and recipient in each of the results (n, 2): counts (r, n) -> (r, [donor, recipient], 2)."""
+    x = np.stack([a - a.mean(), b - b.mean()], 1)
+    y = results - results.mean(0)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        share = counts / counts.sum(1, keepdims=True)
+        mean_x, mean_y = share @ x, share @ y
+        xx = np.einsum("rn,ni,nj->rij", share, x, x, optimize=True) - mean_x[:, :, None] * mean_x[:, None]
+        xy = np.einsum("rn,ni,nj->rij", share, x, y, optimize=True) - mean_x[:, :, None] * mean_y[:, None]
+        return np.linalg.pinv(xx, hermitian=True) @ xy
+
+    return statistic
+
+
+def _p_of_following(a: np.ndarray, b: np.ndarray, r: np.ndarray, seed: int) -> float:
+    """p that the result follows the donor as much when donors are dealt out anew: more counts, less does not.
+
+    The recipient's part is taken out of donor and result first.
+    """
+    basis = np.stack([np.ones(len(b)), b], 1)
+
+    def rest(values: np.ndarray) -> np.ndarray:
+        return values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
+
+    remaining = rest(r)
+
+    def statistic(orders: np.ndarray) -> np.ndarray:
+        given = rest(a[orders].T)
+        squares = np.square(given).sum(0)
+        return np.divide(remaining @ given, squares, out=np.zeros(len(orders)), where=squares > 0)
+
+    return permutation_test(statistic, len(a), seed=seed)[1]
+
+
+def _by_cluster(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+    """Sums over each cluster, whose signs flip as one."""
+    if clusters is None:
+        return values
+    return np.bincount(np.unique(clusters, return_inverse=True)[1], values)
+
+
+def _largest(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())

@@ -1,0 +1,129 @@
+"""Results of measures, beside their run: ``<run>/measures/<kind>-<digest>.json``, a file for each set of parameters.
+
+A result names the parameters that made it and the state of the run that it is of: which samples were committed, by
+their shards' checksums. When the run grows, or a shard is replaced, its results are stale, and as good as not there.
+Asking again for what was measured is a lookup, and a page or a comparison of runs needs nothing but these files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+from .files import write_json
+from .layout import MEASURES
+from .reading import Run
+
+SCHEMA = 1
+
+_KIND = re.compile(r"[a-z][a-z_]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A result as it is stored: ``result`` and ``parameters`` are plain JSON, ``samples`` how many it is of."""
+
+    kind: str
+    parameters: Mapping[str, Any]
+    result: Any
+    samples: int
+    state: str
+
+
+def state_of(run: Run) -> str:
+    """Hex digits that name the samples of a run as it was opened."""
+    found = hashlib.sha256()
+    for shard in run.shards:
+        found.update(f"{shard.start} {shard.stop} {shard.sha256}\n".encode())
+    return found.hexdigest()[:16]
+
+
+def record_path(run: Run, kind: str, parameters: Mapping[str, Any]) -> Path:
+    """Where the result of a measure with these parameters is, or would be."""
+    if not _KIND.fullmatch(kind):
+        raise UsageError(f"a measure's kind is a word of small letters and underscores, got {kind!r}")
+    text = json.dumps([SCHEMA, kind, plain(parameters)], sort_keys=True)
+    return run.folder / MEASURES / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+
+
+def load_record(run: Run, kind: str, parameters: Mapping[str, Any]) -> Record | None:
+    """What was measured with these parameters on these very samples; None if nothing was."""
+    return _read(record_path(run, kind, parameters), state_of(run))
+
+
+def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any) -> Record:
+    """Stores a result, in place of an older one with the same parameters.
+
+    Args:
+        run: The run, as it was opened when the measuring began.
+        kind: What was measured: a word.
+        parameters: All that decides the result but the samples themselves; JSON-able after :func:`plain`.
+        result: Dataclasses, arrays, mappings and sequences of these; likewise.
+    """
+    path = record_path(run, kind, parameters)
+    data = {"schema": SCHEMA, "kind": kind, "parameters": plain(parameters), "samples": len(run),
+            "state": state_of(run), "result": plain(result)}  # fmt: skip
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, data, durable=False)
+    return _record(data)
+
+
+def list_records(run: Run, kind: str = "*") -> list[Record]:
+    """All results that are of the run as it was opened, by file name; stale and unreadable ones are passed over."""
+    state = state_of(run)
+    found = (_read(path, state) for path in sorted((run.folder / MEASURES).glob(f"{kind}-*.json")))
+    return [record for record in found if record is not None]
+
+
+def delete_stale(run: Run) -> int:
+    """Takes away the results that are of other samples than the run has now; how many."""
+    state, gone = state_of(run), 0
+    for path in (run.folder / MEASURES).glob("*.json"):
+        if _read(path, state) is None:
+            path.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, arrays, mappings and sequences as JSON has them; what is not finite is null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise UsageError(f"a measure's parameters and results are data; {type(value).__name__} is not")
+
+
+def _read(path: Path, state: str) -> Record | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA or data["state"] != state:
+            return None
+        return _record(data)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _record(data: Mapping[str, Any]) -> Record:
+    names = ("kind", "parameters", "result", "samples", "state")
+    return Record(**{name: data[name] for name in names})

@@ -1,0 +1,152 @@
+"""The effect of swaps over many donor-recipient pairs: h and every skip group, each alone, with all controls.
+
+Donors are dealt to recipients at random. The activations of donors come from ``encode`` of their cached x_t, once a
+step for a whole batch of pairs. Norm-matched noise is normal, scaled in every tensor of every pair to the norm of A - B
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from ..analysis.swaps import Carriers, Pictures, SwapEffect, swap_effect, which_carries
+from ..cache.measures import Record
+from ..edits.cached import cached_x
+from ..edits.window import Window
+from ..errors import UsageError
+from ..features import Features
+from ..sampling.loop import Moment
+from .responses import Driver
+from .stored import measured, part
+
+SWAP = "swap"
+DONOR, OTHER, NOISE, OWN = "donor", "other", "noise", "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Row i: the recipient, its donor, and another donor for the control; three different samples."""
+
+    recipients: tuple[int, ...]
+    donors: tuple[int, ...]
+    others: tuple[int, ...]
+
+    @classmethod
+    def draw(cls, samples: Sequence[int], count: int, seed: int = 0) -> Pairs:
+        """So many pairs of the samples, each at most once a recipient, a donor, and another donor.
+
+        Raises:
+            UsageError: there are not enough samples.
+        """
+        if not 4 <= count <= len(samples):
+            raise UsageError(f"pairs are 4 or more, and no more than the {len(samples)} samples; got {count}")
+        order = np.random.default_rng(seed).permutation(np.asarray(samples))
+        roles = [tuple(int(sample) for sample in np.roll(order, -shift)[:count]) for shift in (0, 1, 2)]
+        return cls(recipients=roles[0], donors=roles[1], others=roles[2])
+
+
+def swaps(
+    driver: Driver,
+    pairs: Pairs,
+    window: Window,
+    sites: Sequence[str] | None = None,
+    *,
+    repeats: int = 2000,
+    seed: int = 0,
+) -> Generator[float, None, dict[str, Record]]:
+    """The effect of swapping each site in a window of steps; yields the share done, returns a record for every site.
+
+    A record's result is a :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that
+    what was cancelled goes on where it stood. :func:`carriers` makes the table of them.
+    """
+    chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
+    for site in chosen:
+        driver.run.anatomy.members(site)
+    common = {"pairs": asdict(pairs), "window": asdict(window), "reader": driver.reader_name, "repeats": repeats,
+              "seed": seed}  # fmt: skip
+    records: dict[str, Record] = {}
+    for done, site in enumerate(chosen):
+
+        def compute(site: str = site) -> Generator[float, None, SwapEffect]:
+            made = yield from _pictures(driver, pairs, window, site, seed)
+            donors, recipients = (_stored(driver, chosen) for chosen in (pairs.donors, pairs.recipients))
+            return swap_effect(
+                donors, recipients, made[DONOR], other=made[OTHER], noise=made[NOISE], own=made[OWN], repeats=repeats,
+                seed=seed,
+            )  # fmt: skip
+
+        work = measured(driver.run, SWAP, {"site": site, **common}, compute)
+        records[site] = yield from part(work, done / len(chosen), 1 / len(chosen))
+    return records
+
+
+def carriers(records: Mapping[str, Record]) -> tuple[Carriers, ...]:
+    """Which site carries what, from the stored effects of all."""
+    return which_carries({site: SwapEffect.from_json(record.result) for site, record in records.items()})
+
+
+class PairSwap:
+    """Replaces one site's tensors, row i by those of ``donors[i]``; or adds noise of the norm of the difference."""
+
+    def __init__(
+        self, driver: Driver, site: str, donors: Sequence[int], window: Window, noise: int | None = None
+    ) -> None:
+        self.driver, self.donors, self.window, self.noise = driver, list(donors), window, noise
+        self.members = driver.run.anatomy.members(site)
+
+    def __call__(self, features: Features, moment: Moment) -> Features:
+        if moment.index not in self.window:
+            return features
+        given = self._given(moment)
+        changes = {}
+        for number, member in enumerate(self.members):
+            a, b = given[member].to(features[member]), features[member]
+            changes[member] = a if self.noise is None else b + self._noise_like(a - b, moment.index, number)
+        return features.replace(changes)
+
+    def _given(self, moment: Moment) -> Features:
+        """The donors' features at a step, in a branch of guidance."""
+        model, run = self.driver.model, self.driver.run
+        guided = model.condition(run.spec.conditioning.rows(self.donors), len(self.donors))
+        x = torch.cat([cached_x(model, run, sample, moment.index) for sample in self.donors])
+        return model.encode(x, moment.t, guided.branches[moment.branch])
+
+    def _noise_like(self, difference: torch.Tensor, index: int, number: int) -> torch.Tensor:
+        """Normal noise, every row with the norm of the difference's; the same in all branches of guidance."""
+        rows = []
+        for sample, row in zip(self.donors, difference, strict=True):
+            rng = np.random.default_rng([self.noise, sample, index, number])
+            noise = torch.from_numpy(rng.standard_normal(tuple(row.shape), np.float32)).to(row)
+            rows.append(noise * (row.norm() / noise.norm()))
+        return torch.stack(rows)
+
+
+def _pictures(
+    driver: Driver, pairs: Pairs, window: Window, site: str, seed: int
+) -> Generator[float, None, dict[str, Pictures]]:
+    """The recipients with each of the four replacements at a site."""
+    plans = {
+        DONOR: (pairs.donors, None),
+        OTHER: (pairs.others, None),
+        NOISE: (pairs.donors, seed),
+        OWN: (pairs.recipients, None),
+    }
+    made = {}
+    for done, (name, (donors, noise)) in enumerate(plans.items()):
+
+        def edit(rows: slice, donors: tuple[int, ...] = donors, noise: int | None = noise) -> PairSwap:
+            return PairSwap(driver, site, donors[rows], window, noise)
+
+        work = driver.images(pairs.recipients, edit, window.first, asymmetric=False)
+        images = yield from part(work, done / len(plans), 1 / len(plans))
+        made[name] = Pictures(images=images, readings=driver.reader(images))
+    return made
+
+
+def _stored(driver: Driver, samples: Sequence[int]) -> Pictures:
+    images = driver.unedited(samples)
+    return Pictures(images=images, readings=driver.reader(images))

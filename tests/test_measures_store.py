@@ -1,0 +1,269 @@
+"""Measures over a run: stored with what made them, looked up when asked again, stale when the run grows."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import drain
+
+from hcache.analysis.estimate import Contrast, Estimate
+from hcache.analysis.swaps import PIXELS
+from hcache.cache.labels import save_labels
+from hcache.cache.layout import MEASURES
+from hcache.cache.measures import delete_stale, list_records, load_record, plain, record_path, save_record
+from hcache.cache.reading import open_run
+from hcache.directions.direction import random_direction, spread
+from hcache.edits.shift import Shift
+from hcache.edits.window import Window
+from hcache.errors import AnalysisError, UnknownSiteError, UsageError
+from hcache.extract import extract
+from hcache.measures.decodability import alignment_of, decodability, default_sites
+from hcache.measures.levels import noise_levels
+from hcache.measures.responses import (
+    Driver,
+    Grid,
+    additivity_of,
+    controllability_over,
+    direction,
+    leakage_of,
+    responses,
+)
+from hcache.measures.stored import measured
+from hcache.measures.swapping import Pairs, PairSwap, carriers, swaps
+
+ALL = Window(first=0, last=3)
+QUICK = {"repeats": 50}
+
+
+def read(images):
+    """Two readings that any picture has."""
+    pixels = images.astype(np.float64)
+    return {"light": pixels.mean((1, 2, 3)), "warm": (pixels[..., 0] - pixels[..., 2]).mean((1, 2))}
+
+
+@pytest.fixture
+def driver(tiny_model, copied_run):
+    return Driver(tiny_model, copied_run, read, "light and warm", batch=7)
+
+
+@pytest.fixture
+def move(copied_run):
+    return random_direction(spread(copied_run), 3, copied_run.spec.model, copied_run.timesteps)
+
+
+@pytest.fixture
+def grid():
+    return Grid(samples=(0, 1, 2, 3), window=ALL, strengths=(-4.0, 0.0, 4.0))
+
+
+class Unrunnable:
+    """Stands for a model that must not be run again."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"the model was asked for {name}")
+
+
+def test_a_result_is_stored_with_its_parameters_and_found_again(copied_run):
+    estimate = Estimate(value=1.0, low=0.5, high=float("inf"), n=12)
+    result = {"a": estimate, "b": np.arange(3), "c": (np.float32(2), None, True)}
+    saved = save_record(copied_run, "thing", {"x": (1, 2)}, result)
+    assert load_record(copied_run, "thing", {"x": [1, 2]}) == saved
+    assert saved.result["b"] == [0, 1, 2] and saved.result["c"] == [2.0, None, True]
+    assert saved.result["a"]["high"] is None and saved.samples == 12
+    assert load_record(copied_run, "thing", {"x": (1, 3)}) is None
+    assert load_record(copied_run, "other", {"x": (1, 2)}) is None
+    assert list_records(copied_run) == [saved] == list_records(copied_run, "thing")
+    assert json.loads(record_path(copied_run, "thing", {"x": (1, 2)}).read_text())["kind"] == "thing"
+    with pytest.raises(UsageError, match="object is not"):
+        plain({"a": object()})
+    with pytest.raises(UsageError, match="kind"):
+        save_record(copied_run, "../thing", {}, 1)
+
+
+def test_results_are_stale_when_the_run_grows(tiny_model, tiny_spec, tmp_path):
+    import dataclasses
+
+    small = extract(tiny_model, dataclasses.replace(tiny_spec, samples=5), tmp_path)
+    save_record(small, "thing", {}, 1)
+    grown = extract(tiny_model, dataclasses.replace(tiny_spec, samples=10), tmp_path)
+    assert load_record(grown, "thing", {}) is None and list_records(grown) == []
+    assert load_record(small, "thing", {}).result == 1, "of what it is of it still is"
+    save_record(grown, "other", {}, 2)
+    assert delete_stale(grown) == 1 and [record.kind for record in list_records(grown)] == ["other"]
+    (grown.folder / MEASURES / "thing-0123.json").write_text("{")
+    assert [record.kind for record in list_records(grown)] == ["other"] and delete_stale(grown) == 1
+
+
+def test_what_is_stored_is_not_computed_again(copied_run):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        yield 0.5
+        return {"x": 1}
+
+    for shares in ([0.5, 1.0], [1.0]):
+        found, record = drain(measured(copied_run, "thing", {"k": 1}, compute))
+        assert found == shares and record.result == {"x": 1}
+    assert calls == [1]
+
+
+def test_labels_are_probed_at_every_site_once(copied_run, monkeypatch):
+    x = copied_run.matrix("x", 3)
+    level = {int(s): float(v) for s, v in zip(copied_run.sample_ids, x[:, :64].mean(1), strict=True)}
+    save_labels(copied_run, "own", {"level": level, "half": {s: float(s % 2) for s in level}})
+    run = open_run(copied_run.folder)
+    assert default_sites(run) == ("h", "skip.1", "skip.2", "skip.3", "x")
+    options = {"folds": 3, "controls": 2, **QUICK}
+    shares, found = drain(decodability(run, ["level", "half"], ["h", "x"], [0, 3], **options))
+    assert set(found) == {("level", "h"), ("level", "x"), ("half", "h"), ("half", "x")} and len(shares) == 9
+    assert shares == sorted(shares) and shares[-1] == 1
+    result = found["level", "x"].result
+    assert result["metric"] == "R²" and [row["step"] for row in result["steps"]] == [0, 3]
+    assert Estimate.from_json(result["steps"][1]["score"]).n == 12 and found["half", "h"].result["metric"] == "AUC"
+    monkeypatch.setattr("hcache.measures.decodability.gram_matrix", Unrunnable())
+    assert drain(decodability(run, ["level", "half"], ["h", "x"], [0, 3], **options)) == ([1.0], found)
+    save_labels(run, "own", {"level": {int(s): float(s) for s in run.sample_ids}})
+    with pytest.raises((AssertionError, TypeError)):
+        drain(decodability(open_run(run.folder), ["level"], ["h"], [0, 3], **options))
+
+
+def test_decoding_goes_on_where_it_was_cancelled(copied_run):
+    save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
+    run, options = open_run(copied_run.folder), {"folds": 3, "controls": 2, **QUICK}
+    work = decodability(run, ["level"], ["h", "x"], [0, 3], **options)
+    for _ in range(3):
+        next(work)
+    work.close()
+    assert [record.parameters["site"] for record in list_records(run)] == ["h"]
+    shares, _ = drain(decodability(run, ["level"], ["h", "x"], [0, 3], **options))
+    assert shares == [0.5, 1.0, 1.0]
+
+
+def test_bad_labels_are_named_before_anything_is_read(copied_run):
+    save_labels(copied_run, "own", {"some": {0: 1.0, 1: 2.0}, "flat": {int(s): 1.0 for s in copied_run.sample_ids}})
+    run = open_run(copied_run.folder)
+    for name, words in (("some", "some: 10 of 12 samples have no value"), ("flat", "flat: all samples have the same")):
+        with pytest.raises(AnalysisError, match=words):
+            next(decodability(run, [name], folds=3))
+
+
+def test_alignment_is_stored_by_step(copied_run):
+    shares, record = drain(alignment_of(copied_run, [4, 0, 7, 4], [0, 2], **QUICK))
+    assert [row["step"] for row in record.result] == [0, 2] and record.parameters["positives"] == [0, 4, 7]
+    assert {"alignment", "reliability", "p", "warning"} <= set(record.result[0]) and shares[-1] == 1
+    with pytest.raises(UsageError, match="choose some"):
+        next(alignment_of(copied_run, []))
+
+
+def test_responses_at_strength_0_are_the_runs_own(driver, move, grid):
+    shares, record = drain(responses(driver, move, grid))
+    assert shares == sorted(shares) and shares[-1] == 1
+    own = read(driver.run.images[:4])
+    for name, values in record.result["readings"].items():
+        assert np.shape(values) == (4, 3)
+        np.testing.assert_array_equal(np.array(values)[:, 1], own[name])
+    none = Shift(move, [0.0] * 4, ALL, driver.model)
+    _, again = drain(driver.images((0, 1, 2, 3), lambda rows: none, 0, asymmetric=True))
+    assert np.abs(again.astype(int) - driver.unedited((0, 1, 2, 3))).max() <= 1, "rendered anew it would be the same"
+    pixels = np.array(record.result["pixels"])
+    assert (pixels[:, 1] == 0).all() and (pixels[:, [0, 2]] > 0).all()
+
+
+def test_a_directions_measures_share_their_pictures_and_are_looked_up(driver, move, grid):
+    _, record = drain(direction(driver, move, grid, nulls=2, **QUICK))
+    assert set(record.result) == {"light", "warm"}
+    found = record.result["light"]
+    assert Estimate.from_json(found["linearity"]["slope"]).n == 4 and len(found["linearity"]["nulls"]) == 2
+    assert found["verdict"] in ("linear", "not linear", "undecided", "no effect")
+    assert found["controllability"]["directions"] == 2 and np.shape(found["null_curves"]) == (2, 3)
+    assert len(list_records(driver.run, "responses")) == 3
+    other = random_direction(spread(driver.run), 4, driver.run.spec.model, driver.run.timesteps)
+    drain(responses(driver, other, grid))
+    driver.model = Unrunnable()
+    assert drain(direction(driver, move, grid, nulls=2, **QUICK))[1] == record
+    _, leak = drain(leakage_of(driver, {"light": move, "warm": other}, grid, **QUICK))
+    matrix = leak.result["leakage"]["matrix"]
+    assert (
+        np.shape(matrix) == (2, 2)
+        and leak.result["chance"] == 0.5
+        and leak.parameters["moves"].keys() == {"light", "warm"}
+    )
+
+
+def test_random_directions_are_of_unit_length_and_of_two_kinds(driver):
+    for kind in ("noise", "samples"):
+        found = driver.randoms(3, kind)
+        for each in found:
+            assert np.sqrt(np.square(each.profile).mean()) == pytest.approx(1, rel=1e-4)
+        assert len({each.delta.tobytes() for each in found}) == 3
+        assert all((a.delta == b.delta).all() for a, b in zip(found, driver.randoms(3, kind), strict=True))
+    with pytest.raises(UsageError, match="noise or samples"):
+        driver.randoms(2, "none")
+
+
+def test_controllability_comes_by_window(driver, move):
+    windows = [Window(first=0, last=1), Window(first=2, last=3)]
+    shares, record = drain(
+        controllability_over(driver, move, windows, (0, 1, 2), strength=4.0, nulls=2, null="samples", **QUICK)
+    )
+    assert shares == sorted(shares) and [row["window"]["first"] for row in record.result] == [0, 2]
+    assert Estimate.from_json(record.result[0]["readings"]["warm"]["change"]).n == 3
+
+
+def test_additivity_stands_beside_that_of_random_directions(driver, move, grid):
+    other = random_direction(spread(driver.run), 4, driver.run.spec.model, driver.run.timesteps)
+    shares, record = drain(additivity_of(driver, move, other, grid, **QUICK))
+    for name in ("readings", "pixels"):
+        found = Contrast.from_json(record.result[name])
+        assert 0 <= found.measured.value <= 1 and 0 <= found.null.value <= 1
+    assert shares == sorted(shares)
+
+
+def test_swaps_come_with_their_controls_and_go_on_where_they_stood(driver):
+    pairs = Pairs.draw(driver.run.sample_ids, 4)
+    for row in zip(pairs.recipients, pairs.donors, pairs.others, strict=True):
+        assert len(set(row)) == 3
+    shares, found = drain(swaps(driver, pairs, ALL, ["h", "skip.3"], **QUICK))
+    assert set(found) == {"h", "skip.3"} and shares == sorted(shares) and shares[-1] == 1
+    for record in found.values():
+        assert record.result["own"] <= 2, "a sample's own activations change nothing but the last digit"
+        assert record.result["pairs"] == 4 and set(record.result["kept"]) == {"light", "warm"}
+    assert {row.quantity for row in carriers(found)} == {PIXELS, "structure", "colour", "light", "warm"}
+    driver.model = Unrunnable()
+    assert drain(swaps(driver, pairs, ALL, ["h", "skip.3"], **QUICK))[1] == found
+    with pytest.raises(UnknownSiteError):
+        next(swaps(driver, pairs, ALL, ["skip.9"]))
+
+
+def test_noise_levels_rise_with_the_steps(driver):
+    _, record = drain(noise_levels(driver.model, driver.run))
+    levels = record.result["log_snr"]
+    assert len(levels) == 4 and levels == sorted(levels) and levels[0] < -2 and levels[-1] > 2
+    assert record.result["timesteps"] == list(driver.run.timesteps)
+    assert drain(noise_levels(Unrunnable(), driver.run))[1] == record
+
+
+def test_noise_has_the_norm_of_what_it_stands_for(driver):
+    import torch
+
+    from hcache.sampling.loop import Moment
+
+    moment = Moment(index=1, t=driver.run.timesteps[1])
+    donor, noise = (PairSwap(driver, "skip.1", [4, 5], ALL, seed) for seed in (None, 0))
+    start = donor._given(moment).map(lambda _, tensor: tensor.flip(0))
+    given, noisy = donor(start, moment), noise(start, moment)
+    for member in driver.run.anatomy.members("skip.1"):
+        wanted, got = ((part[member] - start[member]).flatten(1).norm(dim=1) for part in (given, noisy))
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+        assert not torch.equal(given[member], noisy[member])
+    assert given.h is start.h and donor(start, Moment(index=9, t=0)) is start
+
+
+def test_what_cannot_be_tried_is_refused_in_words():
+    with pytest.raises(UsageError, match="0 among them"):
+        Grid(samples=(0, 1), window=ALL, strengths=(1.0, 2.0))
+    with pytest.raises(UsageError, match="2 different samples"):
+        Grid(samples=(0, 0), window=ALL)
+    with pytest.raises(UsageError, match="no more than the 5 samples; got 6"):
+        Pairs.draw(range(5), 6)
