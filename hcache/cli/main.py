@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from ..errors import HcacheError, UsageError
 from . import commands
 from .directions import add_direction
+from .measures import add_measures
 from .render import add_render
 
 MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
             child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
     _add_exchange(command)
     add_render(command)
+    add_measures(command)
     text = "Fit, list, show and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -1,0 +1,151 @@
+"""The verdict reads what was measured, says nothing that was not, and ranks only what may be ranked."""
+
+import json
+
+import numpy as np
+import pytest
+from test_cli import failure, json_of, out_of
+from tiny import synthetic_run
+
+from hcache.analysis.estimate import Estimate
+from hcache.cache.files import write_json
+from hcache.cache.layout import LABELS, RUN_JSON
+from hcache.cache.measures import Record, save_record
+from hcache.cache.reading import open_run
+from hcache.measures.decodability import DECODABILITY
+from hcache.measures.responses import DIRECTION
+from hcache.measures.verdict import (
+    CONTROLLABLE,
+    DECODABLE,
+    LINEAR,
+    Cell,
+    compare,
+    log_snr_of,
+    middle_step,
+    ranking,
+    verdict,
+)
+from hcache.specs import RunSpec
+
+STEPS, SAMPLES = 4, 60
+
+
+def planted(home, seed, alpha_bar=None, signal=3.0):
+    """A run whose h holds a label at steps 2 and 3."""
+    rng = np.random.default_rng(seed)
+    label = rng.normal(size=SAMPLES)
+    h = rng.normal(size=(STEPS, SAMPLES, 2, 4, 4))
+    h[2:] += signal * label[None, :, None, None, None]
+    spec = RunSpec(model="planted", samples=SAMPLES, steps=STEPS, store_dtype="float32", seed=seed)
+    run = synthetic_run(home, spec, h.astype(np.float32))
+    description = json.loads((run.folder / RUN_JSON).read_text())
+    write_json(run.folder / RUN_JSON, description | {"provenance": {"alpha_bar": alpha_bar} if alpha_bar else {}})
+    (run.folder / LABELS).mkdir()
+    rows = "".join(f"{i},{value}\n" for i, value in enumerate(label))
+    (run.folder / LABELS / "mine.csv").write_text("sample,age\n" + rows)
+    return open_run(run.folder)
+
+
+def estimate(value, width=0.1):
+    return {"value": value, "low": value - width, "high": value + width, "n": 9, "level": 0.95}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return planted(tmp_path, 0, [0.05, 0.3, 0.45, 0.9])
+
+
+def test_the_step_of_equal_signal_and_noise_is_chosen_whatever_it_scores(run):
+    np.testing.assert_allclose(log_snr_of(run)[2], np.log(0.45 / 0.55))
+    assert middle_step(run, range(4)) == 2 and middle_step(run, [0, 1]) == 1
+
+
+def test_a_run_that_does_not_say_its_noise_takes_the_middle_step(tmp_path):
+    run = planted(tmp_path, 0)
+    assert np.isnan(log_snr_of(run)).all() and middle_step(run, [0, 1, 3]) == 1
+
+
+def test_what_is_decodable_is_said_with_its_step_and_null(run, capsys):
+    out = out_of(capsys, "measure", run.name, "--what", "decodability", "--home", str(run.folder.parent.parent))
+    assert "decodable age" in out
+    (cell,) = verdict(run).values()
+    assert (cell.question, cell.subject, cell.p) == (DECODABLE, "age", 0.05)
+    assert cell.estimate.value > 0.8 and cell.note.startswith("R² at step 2, log SNR -0.2")
+
+
+def test_nothing_is_said_of_what_was_not_measured(run):
+    assert verdict(run) == {}
+    save_record(run, "leakage", {"moves": {}}, {"leakage": None})
+    assert verdict(run) == {}, "kinds that answer none of the questions are passed over"
+
+
+def test_a_direction_answers_for_what_it_is_named_after(run):
+    found = {
+        "controllability": {"change": estimate(0.7), "effect": estimate(5), "p": 0.01, "random": 0.1, "directions": 8},
+        "linearity": {"r2": estimate(0.95)},
+        "verdict": "linear",
+    }
+    save_record(run, DIRECTION, {"name": "smile"}, {"smile": found, "yaw": found})
+    save_record(run, DIRECTION, {"name": "other"}, {"smile": found})
+    cells = verdict(run)
+    assert set(cells) == {(CONTROLLABLE, "smile"), (LINEAR, "smile")}
+    assert "5.0 times a random direction" in str(cells[CONTROLLABLE, "smile"])
+    assert "linear" in str(cells[LINEAR, "smile"])
+
+
+def test_what_was_measured_before_the_run_grew_is_not_said(run):
+    save_record(run, DECODABILITY, {"label": "age", "site": "h", "pooled": False},
+                {"metric": "R²", "steps": [{"step": 2, "score": estimate(0.5), "p": 0.05}]})  # fmt: skip
+    assert len(verdict(run)) == 1
+    manifest = run.folder / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"bytes": ', '"bytes":  '))
+    assert len(verdict(open_run(run.folder))) == 1, "the same shards"
+    shorter = open_run(run.folder)
+    object.__setattr__(shorter, "shards", ())
+    assert verdict(shorter) == {}
+
+
+def test_runs_are_ranked_only_where_intervals_do_not_overlap():
+    def cell(value):
+        record = Record(kind="direction", parameters={}, result=None, samples=9, state="")
+        return Cell(question="q", subject="s", estimate=Estimate(**estimate(value)), p=None, note="", evidence=record)
+
+    assert ranking({"a": cell(0.1), "b": cell(0.9)}) == (("b",), ("a",))
+    assert ranking({"a": cell(0.1), "b": cell(0.2)}) == (("b", "a"),)
+
+
+def test_compare_puts_runs_side_by_side(tmp_path, capsys):
+    alpha_bar = [0.05, 0.3, 0.45, 0.9]
+    strong, none = planted(tmp_path, 0, alpha_bar), planted(tmp_path, 1, alpha_bar, signal=0.0)
+    home = ("--home", str(tmp_path))
+    assert "nothing was measured" in failure(capsys, 2, "compare", strong.name, none.name, *home)
+    for run in (strong, none):
+        out_of(capsys, "measure", run.name, "--what", "decodability", *home)
+    text = out_of(capsys, "compare", strong.name, none.name, *home)
+    assert f"A: {strong.name}" in text and "A > B" in text
+    (row,) = json_of(capsys, "compare", strong.name, none.name, *home)
+    assert row["ranking"] == [[strong.name], [none.name]] and set(row["cells"]) == {strong.name, none.name}
+    found = compare([strong, none])[DECODABLE, "age"]
+    assert found[none.name].p > 0.05 >= found[strong.name].p
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--label", "eag"), "age"),
+        (("--what", "directions"), "no attribute reader"),
+        (("--what", "all"), "choose from"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(run, capsys, arguments, words):
+    home = str(run.folder.parent.parent)
+    assert words in failure(capsys, 2, "measure", run.name, *arguments, "--home", home)
+
+
+def test_measuring_again_is_a_lookup(run, capsys, monkeypatch):
+    from hcache.measures import decodability
+
+    home = ("--home", str(run.folder.parent.parent))
+    first = json_of(capsys, "measure", run.name, "--what", "decodability", *home)
+    monkeypatch.setattr(decodability, "decode_gram", None)
+    assert json_of(capsys, "measure", run.name, "--what", "decodability", *home) == first
