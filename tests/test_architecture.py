@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors",),
-    ("specs", "cards", "features", "pictures", "fields", "masks"),
+    ("specs", "cards", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -43,6 +43,7 @@ TORCH_FREE = (
     "pictures",
     "fields",
     "masks",
+    "progress",
     "cache",
     "analysis",
     "jobs",

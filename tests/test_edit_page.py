@@ -8,13 +8,14 @@ from test_swap_page import drop, kept
 from tiny import drain
 
 from hcache.directions.direction import digest_of
-from hcache.directions.fitting import Fit, drive, fit
+from hcache.directions.fitting import Fit, fit
 from hcache.directions.store import save_move
 from hcache.edits.recipe import DonorRef, SwapEdit, recipe_of
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.rendered import Rendered
 from hcache.edits.swaps import home_of
 from hcache.edits.window import Window
+from hcache.progress import drive
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from tiny import synthetic_run
 
 from hcache.cache.layout import DIRECTIONS
 from hcache.directions.direction import digest_of, random_direction, spread
-from hcache.directions.fitting import Fit, drive, fit
+from hcache.directions.fitting import Fit, fit
 from hcache.directions.store import delete_move, find_move, list_moves, load_move, save_move
 from hcache.errors import CacheError, UsageError
+from hcache.progress import drive
 from hcache.specs import RunSpec
 
 

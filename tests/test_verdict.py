@@ -17,6 +17,7 @@ from hcache.measures.responses import DIRECTION
 from hcache.measures.verdict import (
     CONTROLLABLE,
     DECODABLE,
+    IN_X,
     LINEAR,
     Cell,
     compare,
@@ -37,7 +38,8 @@ def planted(home, seed, alpha_bar=None, signal=3.0):
     h = rng.normal(size=(STEPS, SAMPLES, 2, 4, 4))
     h[2:] += signal * label[None, :, None, None, None]
     spec = RunSpec(model="planted", samples=SAMPLES, steps=STEPS, store_dtype="float32", seed=seed)
-    run = synthetic_run(home, spec, h.astype(np.float32))
+    x = rng.normal(size=(STEPS + 1, SAMPLES, 3, 8, 8)).astype(np.float32)
+    run = synthetic_run(home, spec, h.astype(np.float32), x=x)
     description = json.loads((run.folder / RUN_JSON).read_text())
     write_json(run.folder / RUN_JSON, description | {"provenance": {"alpha_bar": alpha_bar} if alpha_bar else {}})
     (run.folder / LABELS).mkdir()
@@ -68,9 +70,11 @@ def test_a_run_that_does_not_say_its_noise_takes_the_middle_step(tmp_path):
 def test_what_is_decodable_is_said_with_its_step_and_null(run, capsys):
     out = out_of(capsys, "measure", run.name, "--what", "decodability", "--home", str(run.folder.parent.parent))
     assert "decodable age" in out
-    (cell,) = verdict(run).values()
-    assert (cell.question, cell.subject, cell.p) == (DECODABLE, "age", 0.05)
-    assert cell.estimate.value > 0.8 and cell.note.startswith("R² at step 2, log SNR -0.2")
+    cells = verdict(run)
+    assert set(cells) == {(DECODABLE, "age"), (IN_X, "age")}
+    cell = cells[DECODABLE, "age"]
+    assert cell.estimate.value > 0.8 and cell.note.startswith("R² at step 2, log SNR -0.2") and cell.p == 0.05
+    assert cells[IN_X, "age"].p > 0.05, "there is only noise"
 
 
 def test_nothing_is_said_of_what_was_not_measured(run):
@@ -123,7 +127,7 @@ def test_compare_puts_runs_side_by_side(tmp_path, capsys):
         out_of(capsys, "measure", run.name, "--what", "decodability", *home)
     text = out_of(capsys, "compare", strong.name, none.name, *home)
     assert f"A: {strong.name}" in text and "A > B" in text
-    (row,) = json_of(capsys, "compare", strong.name, none.name, *home)
+    row = next(row for row in json_of(capsys, "compare", strong.name, none.name, *home) if row["question"] == DECODABLE)
     assert row["ranking"] == [[strong.name], [none.name]] and set(row["cells"]) == {strong.name, none.name}
     found = compare([strong, none])[DECODABLE, "age"]
     assert found[none.name].p > 0.05 >= found[strong.name].p
@@ -133,7 +137,7 @@ def test_compare_puts_runs_side_by_side(tmp_path, capsys):
     ("arguments", "words"),
     [
         (("--label", "eag"), "age"),
-        (("--what", "directions"), "no attribute reader"),
+        (("--what", "directions"), "no model 'planted'"),
         (("--what", "all"), "choose from"),
     ],
 )

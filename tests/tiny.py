@@ -96,8 +96,9 @@ def assert_same_contents(a, b):
         np.testing.assert_array_equal(array, right[key], err_msg=str(key))
 
 
-def synthetic_run(home, spec, h, shards=None):
-    """A run on disk that holds ``h`` (step, sample, c, h, w) and nothing else, sample 0 at the first shard's start."""
+def synthetic_run(home, spec, h, shards=None, x=None):
+    """A run on disk that holds ``h`` (step, sample, c, h, w), and ``x`` (step + 1, sample, 3, 8, 8) if it is given, and
+    nothing else, sample 0 at the first shard's start."""
     shards = [(0, h.shape[1])] if shards is None else shards
     anatomy = Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h.shape[2:])
     folder = home / "runs" / spec.name
@@ -111,6 +112,8 @@ def synthetic_run(home, spec, h, shards=None):
         with ShardWriter(folder, start, np.arange(start, stop), np.arange(spec.steps), spec.store_dtype) as writer:
             for step in range(spec.steps):
                 writer.write_activation(step, "h", h[step, row : row + count])
+            for index in range(0 if x is None else spec.steps + 1):
+                writer.write_x(index, x[index, row : row + count])
             writer.commit()
         row += count
     return open_run(folder)

@@ -25,6 +25,7 @@ from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..progress import drive
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 
 
@@ -340,12 +341,12 @@ def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Diffe
 def drive_with_bar(work: Generator[float, None, Any], text: str) -> Any:
     """Runs a piece of work to its end under a bar."""
     with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
-        while True:
-            try:
-                bar.n = round(100 * next(work))
-                bar.refresh()
-            except StopIteration as end:
-                return end.value
+
+        def show(share: float) -> None:
+            bar.n = round(100 * share)
+            bar.refresh()
+
+        return drive(work, show)
 
 
 def cancel(arguments: argparse.Namespace) -> Result:

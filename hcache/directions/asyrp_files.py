@@ -107,19 +107,9 @@ def read_block(path: Path) -> Block:
 
 
 def _read(path: Path) -> Mapping[Any, Any]:
-    import torch
-    from safetensors.torch import load_file
+    from ..models.adm import read_tensors
 
-    try:
-        data = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}") from error
-    except Exception as error:  # noqa: BLE001 - pickle, zip and safetensors each fail in their own way
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{path} cannot be read as tensors alone ({first}); nothing in it was run. If you trust it, save its "
-            "state dict anew with torch.save, or as safetensors"
-        ) from error
+    data = read_tensors(path)
     if not isinstance(data, Mapping):
         raise ModelError(f"{path} holds a {type(data).__name__}; expected a dictionary with the block's tensors at '0'")
     return data

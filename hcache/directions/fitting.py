@@ -162,13 +162,3 @@ def _converted(method: Method, name: str, value: Any) -> Any:
             f"option {name} of {method.name} is one of {', '.join(map(str, option.choices))}; got {value!r}"
         )
     return value
-
-
-def drive(fitting: Fitting, report: Callable[[float], None] = lambda _: None) -> tuple[Move, ...]:
-    """Runs a fitting to its end."""
-    while True:
-        try:
-            share = next(fitting)
-        except StopIteration as end:
-            return end.value
-        report(share)

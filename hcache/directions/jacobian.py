@@ -20,6 +20,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import UsageError
 from ..masks import Mask
+from ..progress import part
 from .direction import Direction, in_sigmas, in_units, spread
 from .fitting import MODEL, Fit, Fitting, Method, Option
 
@@ -45,6 +46,7 @@ def jacobian_directions(
     from .subspace import leading_singular
 
     first, last = window_of(run, options)
+    steps = last - first + 1
     sigma = spread(run)
     delta = np.zeros((options["count"], *sigma.shape), np.float32)
     for step in range(first, last + 1):
@@ -52,7 +54,7 @@ def jacobian_directions(
         shares = leading_singular(
             function, h, options["count"], options["iterations"], options["tolerance"], options["seed"]
         )
-        found = yield from _within(shares, step - first, last - first + 1)
+        found = yield from part(shares, (step - first) / steps, 1 / steps)
         vectors = found.right.cpu().numpy().astype(np.float32)
         if step > first:
             vectors *= _signs(vectors, delta[:, step - 1])
@@ -130,15 +132,6 @@ def _signs(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
     """±1 (k, 1, 1, 1), so that every vector points to the same side as the one before it."""
     signs = np.where((vectors * before).sum((1, 2, 3)) < 0, -1, 1)
     return signs[:, None, None, None].astype(np.float32)
-
-
-def _within(shares: Generator[float, None, Any], part: int, parts: int) -> Generator[float, None, Any]:
-    while True:
-        try:
-            share = next(shares)
-        except StopIteration as end:
-            return end.value
-        yield (part + share) / parts
 
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -> Fitting:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ..cache.reading import Run, open_run
 from ..directions.direction import Direction, Move, digest_of
-from ..directions.fitting import Fit, drive, fit
+from ..directions.fitting import Fit, fit
 from ..directions.store import find_move
 from ..errors import AnalysisError, HcacheError, UsageError
 from ..models.model import Model
+from ..progress import drive
 from .recipe import DirectionRef, ShiftEdit
 
 

@@ -12,6 +12,7 @@ import torch
 from ..cache.reading import Run
 from ..features import Features
 from ..models.model import Model
+from ..progress import part
 from ..sampling.loop import Edit, Moment, Step, denoise
 from .cached import cached_x
 from .recipe import DonorRef, Recipe, SwapEdit, recipe_of
@@ -65,8 +66,8 @@ def render_swaps(
     """
     sites = model.anatomy.sites
     recipes = swap_recipes(run, recipient, sites, DonorRef(run=run.name, sample=donor), alpha, window)
-    cells = yield from scaled(render_recipes(model, run, recipes, home_of(run)), 0.0, 0.8)
-    identity = yield from scaled(check_identity(model, run, recipient, window), 0.8, 0.2)
+    cells = yield from part(render_recipes(model, run, recipes, home_of(run)), 0.0, 0.8)
+    identity = yield from part(check_identity(model, run, recipient, window), 0.8, 0.2)
     return SwapResult(
         donor=run.images[run.position(donor)],
         recipient=run.images[run.position(recipient)],
@@ -92,16 +93,6 @@ def check_identity(model: Model, run: Run, sample: int, window: Window) -> Gener
         difference = float((plain.x_next - swapped.x_next).abs().max())
         yield done / total
     return Identity(identical=identical, largest_difference=difference)
-
-
-def scaled(steps: Generator[float, None, Rendered], start: float, length: float) -> Generator[float, None, Rendered]:
-    """The share done of a part, as a share of the whole; the part's result."""
-    while True:
-        try:
-            share = next(steps)
-        except StopIteration as end:
-            return end.value
-        yield start + length * share
 
 
 def home_of(run: Run) -> Path:

@@ -16,8 +16,9 @@ from ..cache.layout import X
 from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..progress import part
 from ..specs import NONE
-from .stored import Measuring, measured, part
+from .stored import Measuring, measured
 
 DECODABILITY, ALIGNMENT = "decodability", "alignment"
 
@@ -63,27 +64,19 @@ def decodability(
         except AnalysisError as error:
             raise AnalysisError(f"{name}: {error}") from error
     options = {"folds": folds, "controls": controls, "repeats": repeats, "seed": seed}
-
-    def parameters(name: str, site: str) -> dict[str, Any]:
-        return {
-            "label": name,
-            "values": _digest(values[name]),
-            "site": site,
-            "steps": steps,
-            "pooled": pooled,
-            **options,
-        }
-
-    records = {
-        (name, site): load_record(run, DECODABILITY, parameters(name, site)) for site in chosen for name in labels
-    }
+    asked = {
+        (name, site): {"label": name, "values": _digest(values[name]), "site": site, "steps": steps, "pooled": pooled,
+                       **options}
+        for site in chosen for name in labels
+    }  # fmt: skip
+    records = {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
     missing = {site: [name for name in labels if records[name, site] is None] for site in chosen}
     total, done = max(1, sum(map(len, missing.values()))), 0
     for site, names in missing.items():
         wanted = {name: values[name] for name in names}
         work = _probe_site(run.pooled if pooled else run.matrix, site, steps, wanted, options)
         for name, result in (yield from part(work, done / total, len(names) / total)).items():
-            records[name, site] = save_record(run, DECODABILITY, parameters(name, site), result)
+            records[name, site] = save_record(run, DECODABILITY, asked[name, site], result)
         done += len(names)
     yield 1.0
     return records

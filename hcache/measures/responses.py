@@ -27,9 +27,10 @@ from ..edits.window import Window
 from ..errors import UsageError
 from ..features import Features
 from ..models.model import Model
+from ..progress import part
 from ..readers import Reader
 from ..sampling.loop import Edit, Moment, denoise
-from .stored import Measuring, measured, part
+from .stored import Measuring, measured
 
 RESPONSES, DIRECTION, LEAKAGE, ADDITIVITY = "responses", "direction", "leakage", "additivity"
 CONTROLLABILITY = "controllability"

@@ -19,9 +19,10 @@ from ..edits.cached import cached_x
 from ..edits.window import Window
 from ..errors import UsageError
 from ..features import Features
+from ..progress import part
 from ..sampling.loop import Moment
 from .responses import Driver
-from .stored import measured, part
+from .stored import measured
 
 SWAP = "swap"
 DONOR, OTHER, NOISE, OWN = "donor", "other", "noise", "own"

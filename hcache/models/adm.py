@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
@@ -75,10 +76,14 @@ def convert_adm(
     return structure
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, by guided-diffusion's names."""
+def read_tensors(path: Path) -> Any:
+    """What a ``.pt``, ``.pth`` or ``.safetensors`` file holds: tensors and containers of them; nothing in it is run.
+
+    Raises:
+        ModelError: it holds anything else.
+    """
     try:
-        data = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except Exception as error:  # noqa: BLE001 - pickle, zip and safetensors each fail in their own way
@@ -87,6 +92,11 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             f"{path} cannot be read as tensors alone ({first}); nothing in it was run. If you trust it, save its "
             "state dict anew with torch.save, or as safetensors"
         ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, by guided-diffusion's names."""
+    data = read_tensors(path)
     for nested in ("state_dict", "model", "ema"):
         if isinstance(data, Mapping) and isinstance(data.get(nested), Mapping):
             data = data[nested]

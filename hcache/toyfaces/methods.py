@@ -21,7 +21,7 @@ from ..cache.layout import writable_home
 from ..cache.reading import Run
 from ..cards import default_spec
 from ..directions.direction import Direction, Move
-from ..directions.fitting import Fit, drive, fit
+from ..directions.fitting import Fit, fit
 from ..directions.naive import top_samples
 from ..directions.pullback import PixelMove
 from ..directions.supervised import both_ends, conditional_direction, difference_direction
@@ -30,6 +30,7 @@ from ..edits.window import Window
 from ..extract import extract
 from ..models.loading import load_model
 from ..models.model import Model
+from ..progress import drive
 from ..sampling.loop import denoise
 from .factors import NAMES
 from .measure import ATTRIBUTES, MODEL, UNSEEN_SEED, sample_images

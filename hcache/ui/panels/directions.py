@@ -166,7 +166,7 @@ def _fit_at_once(folder: str, samples: int, what: str) -> tuple[Move, ...]:
     """``samples`` is there for the cache: a run that has grown is fitted anew."""
     import json
 
-    from ...directions.fitting import drive
+    from ...progress import drive
 
     return drive(fit(Fit.from_json(json.loads(what)), open_run(folder)))
 

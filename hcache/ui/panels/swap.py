@@ -16,6 +16,7 @@ from ...edits.window import Window
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from ...figures.unet import draw_swaps
+from ...progress import part
 from .. import loaders, state
 from ..grid import picture_grid
 from ..work import run_button
@@ -126,9 +127,9 @@ def _pair_panel(run: Run) -> tuple[Run, int, int]:
 def _render(
     run: Run, recipes: Mapping[str, Recipe], recipient: int, window: Window
 ) -> Generator[float, None, tuple[dict[str, Rendered], Identity]]:
-    from ...edits.swaps import check_identity, home_of, scaled
+    from ...edits.swaps import check_identity, home_of
 
     work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), home_of(run))
-    cells = yield from scaled(work, 0.0, 0.8)
-    identity = yield from scaled(check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2)
+    cells = yield from part(work, 0.0, 0.8)
+    identity = yield from part(check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2)
     return dict(zip(recipes, cells, strict=True)), identity

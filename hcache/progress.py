@@ -1,0 +1,31 @@
+"""Work that takes its time is a generator: it yields the share done, in [0, 1], and returns its result.
+
+Whoever drives it may show the share, and stop between two yields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def drive(work: Generator[float, None, T], report: Callable[[float], None] = lambda _: None) -> T:
+    """Runs a piece of work to its end, telling every share that it yields."""
+    while True:
+        try:
+            share = next(work)
+        except StopIteration as end:
+            return end.value
+        report(share)
+
+
+def part(work: Generator[float, None, T], done: float, length: float) -> Generator[float, None, T]:
+    """Work that is a part of a larger one, from ``done`` on ``length`` long: its shares in the larger one's terms."""
+    while True:
+        try:
+            share = next(work)
+        except StopIteration as end:
+            return end.value
+        yield done + length * share
