@@ -121,11 +121,11 @@ def changes(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """The cells with a target, a line each, as Markdown; methods without one by the attribute that they move most."""
+    """The cells with a target, a line each, as Markdown; methods without one by the factor that they move most."""
     columns = ("attribute", "method", "target moves", "most unwanted", "others, absolute", "fit (s)")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for cell in facts["cells"]:
-        target = cell["attribute"] or max(ATTRIBUTES, key=lambda name: abs(cell["changes"][name][0]))
+        target = cell["attribute"] or max(NAMES, key=lambda name: abs(cell["changes"][name][0]))
         mean, low, high, _ = cell["changes"][target]
         others = {name: values for name, values in cell["changes"].items() if name != target}
         worst = max(others, key=lambda name: abs(others[name][0]))
