@@ -64,9 +64,13 @@ def direction_panel(run: Run) -> Chosen | None:
     options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
     if state.recall("direction", NEW) not in options:
         state.choose("direction", NEW)
-    chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.")
+    left, right = st.columns(2)
+    with left:
+        chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.")
     if chosen == NEW:
-        return _new(run)
+        with right:
+            method = state.select("Method", "method", METHODS, format_func=lambda key: find_method(key).title)
+        return _new(run, find_method(method))
     if chosen == FROM_RECIPE:
         return _from_recipe(run, st.session_state[DROPPED])
     owner, name = _owner(run, chosen)
@@ -101,11 +105,9 @@ def _owner(run: Run, chosen: str) -> tuple[Run, str]:
     return (loaders.shared_run(run.folder.parent / owner), name) if slash else (run, chosen)
 
 
-def _new(run: Run) -> Chosen | None:
-    """A method, what it needs, and what it found."""
-    names = list(METHODS)
-    name = state.select("Method", "method", names, format_func=lambda key: find_method(key).title)
-    method = find_method(name)
+def _new(run: Run, method: Method) -> Chosen | None:
+    """What a method needs, and what it found."""
+    name = method.name
     st.caption(method.text + (f" {method.source}." if method.source else ""))
     positives, negatives, label = _samples(run, method) if POSITIVES in method.needs else ((), (), "")
     if POSITIVES in method.needs and len(positives) < max(method.least, 1):
@@ -120,7 +122,7 @@ def _new(run: Run) -> Chosen | None:
     k = 0
     if len(moves) > 1:
         k = state.slider("Which of them", "component", 0, len(moves) - 1, 0, help="The first is the strongest.")
-    _save_form(run, moves[k], f"{label or name}-{name}" if label else name)
+    _save_form(run, moves[k], f"{label.replace('/', '-')}-{name}" if label else name)
     return Chosen(move=moves[k], name=f"new, {name}", target=label or None)
 
 
