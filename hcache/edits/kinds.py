@@ -119,6 +119,7 @@ def share(what: str, value: float) -> float:
 
 
 def edit_to_json(edit: AnyEdit) -> dict[str, Any]:
+    """Plain data; what is not said is left out."""
     data: dict[str, Any] = {"kind": edit.kind}
     if isinstance(edit, FreeUEdit):
         return data | asdict(edit)
@@ -142,6 +143,11 @@ def _listed(value: Any) -> Any:
 
 
 def edit_from_json(fields: Fields) -> AnyEdit:
+    """The edit that ``edit_to_json`` gave these data.
+
+    Raises:
+        UsageError: they are none; the field is named.
+    """
     kind = fields.text("kind", "shift|swap|slerp|freeu", "shift, swap, slerp or freeu")
     found: dict[str, Any] = {}
     if kind == FreeUEdit.kind:

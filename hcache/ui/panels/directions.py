@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Chosen:
     target: str | None
     resample: bool = False
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return digest_of(self.move)
 
