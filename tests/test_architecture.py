@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors",),
+    ("errors", "allocator"),
     ("specs", "cards", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
@@ -26,10 +26,11 @@ LAYERS = (
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers.py finds by name
     ("readers",),
     ("measures",),
-    ("extract", "rerun"),
+    ("extract", "extract_shard", "extract_workers", "rerun"),
     ("jobs",),
     ("toyfaces",),  # training and measuring
     ("figures",),
+    ("bench",),
     ("cli", "__main__"),
     ("ui",),
 )

@@ -131,6 +131,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
     child.add_argument("--batch", type=int, help="samples at once, and in a shard (default: 8)")
     child.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    child.add_argument("--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,158 @@
+"""What must not regress, counted and not timed: network calls, bytes, copies, shards opened for a question."""
+
+import dataclasses
+import tracemalloc
+from collections import Counter
+from math import prod
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hcache.cache.layout import SHARDS
+from hcache.cache.plan import make_plan
+from hcache.edits.cached import cached_features, cached_x
+from hcache.edits.recipe import DonorRef
+from hcache.edits.render import render_recipes
+from hcache.edits.swaps import home_of, swap_recipes
+from hcache.edits.window import Window
+from hcache.extract import extract
+from hcache.models import halves
+from hcache.progress import drive
+from hcache.sampling.loop import predict
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often each half of a network ran."""
+    found = Counter()
+    for name in ("encode", "decode"):
+        half = getattr(halves, name)
+
+        def counted(*arguments, name=name, half=half):
+            found[name] += 1
+            return half(*arguments)
+
+        monkeypatch.setattr(halves, name, counted)
+    return found
+
+
+@pytest.fixture
+def opens(monkeypatch):
+    """The shards that are opened to be read, by name."""
+    found, plain = [], h5py.File
+
+    class Counted(plain):
+        def __init__(self, name, mode="r", **options):
+            if mode == "r" and SHARDS in str(name):
+                found.append(str(name))
+            super().__init__(name, mode, **options)
+
+    monkeypatch.setattr(h5py, "File", Counted)
+    return found
+
+
+class Copies(TorchDispatchMode):
+    """Counts by (operation, dtype) what makes a new tensor of the same values, of sizes of interest."""
+
+    COPYING = ("_to_copy", "clone", "copy_")
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.sizes, self.found = sizes, Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        name = function._schema.name.removeprefix("aten::")
+        if name in self.COPYING and result.numel() in self.sizes:
+            self.found[name, result.dtype] += 1
+        return result
+
+
+def test_an_extraction_calls_the_network_once_a_step(tiny_model, tiny_spec, tmp_path, calls):
+    extract(tiny_model, tiny_spec, tmp_path)
+    assert calls == {"encode": 3 * 4, "decode": 3 * 4}, "three shards of four steps"
+    extract(tiny_model, tiny_spec, tmp_path)
+    assert calls["encode"] == 12, "nothing was missing"
+
+
+def test_an_extraction_writes_what_was_planned_and_no_more(tiny_model, tiny_spec, tmp_path):
+    """Read from /proc what the process wrote: each byte once."""
+
+    def written():
+        with open("/proc/self/io") as file:
+            return int(dict(line.split(": ") for line in file)["wchar"])
+
+    before = written()
+    run = extract(tiny_model, tiny_spec, tmp_path)
+    meanwhile = written() - before
+    index = sum(12_500 + shards * 2_000 for shards in (1, 2, 3, 3))  # it is replaced at every commit
+    assert run.bytes <= meanwhile <= 1.1 * run.bytes + index
+    assert make_plan(tiny_spec, tiny_model.anatomy).total == pytest.approx(run.bytes, rel=0.1)
+
+
+@pytest.mark.parametrize("store_dtype", ["float16", "float32"])
+def test_an_activation_is_copied_once_to_be_narrowed_and_else_not_at_all(tiny_model, tiny_spec, tmp_path, store_dtype):
+    """In torch: counted by operation. In numpy: its memory at the peak is less than one activation of one step."""
+    store = {"h": "full", "skip.1": "full", "skip.2": "full"}
+    spec = dataclasses.replace(tiny_spec, samples=5, store=store, store_dtype=store_dtype)
+    members = [member for site in store for member in tiny_model.anatomy.members(site)]
+    sizes = {5 * prod(tiny_model.anatomy.shape(member)) for member in members}
+    copies = Copies(sizes)
+    with copies:
+        extract(tiny_model, spec, tmp_path)
+    halved = copies.found["_to_copy", torch.float16]
+    assert halved == (4 * len(members) if store_dtype == "float16" else 0), copies.found
+    assert copies.found["_to_copy", torch.float32] == 0
+
+
+def test_numpy_holds_no_copy_of_what_is_written(tmp_path):
+    from hcache.cache.shards import ShardWriter
+
+    values = np.random.default_rng(0).normal(size=(4, 64, 32, 32)).astype(np.float16)
+    with ShardWriter(tmp_path, 0, np.arange(4), np.arange(2), "float16") as writer:
+        writer.write_activation(0, "h", values, lambda: values.astype(np.float32))
+        tracemalloc.start()
+        writer.write_activation(1, "h", values, lambda: values.astype(np.float32))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        writer.finish()
+    assert peak < 1.8 * values.nbytes, (
+        "one pass to look for infinities (a number and a flag each), and no copy to write"
+    )
+
+
+def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
+    shards = [str(tiny_run.folder / SHARDS / shard.file) for shard in tiny_run.shards]
+    for question, expected in [
+        (lambda: tiny_run.matrix("h", 1), shards),
+        (lambda: tiny_run.matrix("skip.1", 1), shards),
+        (lambda: tiny_run.pooled("h", 1), shards),
+        (lambda: tiny_run.features(6, 2), shards[1:2]),
+        (lambda: tiny_run.row("h", 11, 2), shards[2:]),
+        (lambda: tiny_run.trajectory(0), shards[:1]),
+        (lambda: (len(tiny_run), tiny_run.sample_ids, tiny_run.position(7)), []),
+    ]:
+        opens.clear()
+        question()
+        assert opens == expected
+
+
+def test_a_preview_needs_the_decoder_alone(tiny_model, tiny_run, calls):
+    stored = cached_features(tiny_model, tiny_run, 3, 1)
+    assert calls == {"encode": 1}, "skips that are pooled are computed, once"
+    calls.clear()
+    for _ in range(3):
+        predict(tiny_model, stored, cached_x(tiny_model, tiny_run, 3, 1), 1, tiny_run.spec.steps)
+    assert calls == {"decode": 3}
+
+
+def test_an_edit_begins_at_its_first_step_and_sites_share_a_batch_and_a_donor(tiny_model, tiny_run, calls, opens):
+    """Four sites from step 2 of 4: two steps of one batch, and of the donor one encoder call a step."""
+    sites = tiny_model.anatomy.sites
+    donor = DonorRef(run=tiny_run.name, sample=1)
+    recipes = swap_recipes(tiny_run, 7, sites, donor, 1.0, Window(first=2, last=3))
+    drive(render_recipes(tiny_model, tiny_run, recipes, home_of(tiny_run)))
+    assert len(sites) == 4 and calls == {"encode": 2 + 2, "decode": 2}
