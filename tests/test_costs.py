@@ -9,8 +9,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from tiny import synthetic_run
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hcache.cache import places
 from hcache.cache.layout import SHARDS
 from hcache.cache.plan import make_plan
 from hcache.edits.cached import cached_features, cached_x
@@ -125,11 +127,12 @@ def test_numpy_holds_no_copy_of_what_is_written(tmp_path):
 
 
 def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
+    places._place_of.cache_clear()
     shards = [str(tiny_run.folder / SHARDS / shard.file) for shard in tiny_run.shards]
     for question, expected in [
         (lambda: tiny_run.matrix("h", 1), shards),
-        (lambda: tiny_run.matrix("skip.1", 1), shards),
-        (lambda: tiny_run.pooled("h", 1), shards),
+        (lambda: (tiny_run.matrix("h", 2), list(tiny_run.blocks("h", 0)), tiny_run.pooled("h", 1)), []),
+        (lambda: tiny_run.array("h"), shards),
         (lambda: tiny_run.features(6, 2), shards[1:2]),
         (lambda: tiny_run.row("h", 11, 2), shards[2:]),
         (lambda: tiny_run.trajectory(0), shards[:1]),
@@ -138,6 +141,43 @@ def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
         opens.clear()
         question()
         assert opens == expected
+
+
+def test_where_a_tensor_lies_is_asked_again_of_a_file_that_changed(copied_run, opens):
+    """Another shard under the same name: with h where that one has it."""
+    path, before = copied_run.folder / SHARDS / copied_run.shards[0].file, copied_run.matrix("h", 1)
+    with h5py.File(path, "a") as file:
+        moved = file["h"][:]
+        del file["h"]
+        file.create_dataset("padding", data=np.zeros(10_000))
+        file.create_dataset("h", data=moved[:, ::-1])
+    opens.clear()
+    after = copied_run.matrix("h", 1)
+    assert opens == [str(path)]
+    np.testing.assert_array_equal(after[:5], before[:5][::-1])
+    np.testing.assert_array_equal(after[5:], before[5:])
+
+
+@pytest.mark.parametrize("layout", ["chunked", "big-endian"])
+def test_a_shard_that_other_tools_have_written_anew_reads_the_same(copied_run, layout):
+    path, before = copied_run.folder / SHARDS / copied_run.shards[1].file, copied_run.matrix("h", 3)
+    with h5py.File(path, "a") as file:
+        held = file["h"][:]
+        del file["h"]
+        options = {"chunks": True, "compression": "gzip"} if layout == "chunked" else {"dtype": ">f2"}
+        file.create_dataset("h", data=held, **options)
+    np.testing.assert_array_equal(copied_run.matrix("h", 3), before)
+
+
+def test_all_steps_of_a_tensor_are_one_array_widened_where_a_shard_is(tmp_path):
+    """The second of two shards holds what overflows float16."""
+    from hcache.specs import RunSpec
+
+    h = np.random.default_rng(0).normal(size=(2, 4, 1, 2, 2)).astype(np.float16).astype(np.float32)
+    h[1, 3, 0, 0, 0] = 1e6
+    run = synthetic_run(tmp_path, RunSpec(model="m", samples=4, steps=2), h, [(0, 2), (2, 4)])
+    assert run.array("h").dtype == np.float32
+    np.testing.assert_array_equal(run.array("h"), h)
 
 
 def test_a_preview_needs_the_decoder_alone(tiny_model, tiny_run, calls):

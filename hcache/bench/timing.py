@@ -1,0 +1,70 @@
+"""Two or more ways to do the same, measured side by side: one after the other, again and again.
+
+Whatever else the machine does meanwhile then falls on all of them alike, and a ratio means something where the times
+themselves do not. What is told is the median of every way, and the median, least and largest of the ratios that the
+rounds gave.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..errors import HcacheError
+
+Timed = Mapping[str, list[float]]
+"""Way -> seconds, a round each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """Of one way to another: medians of both in their unit, and the ratio's median, least and largest over rounds."""
+
+    ours: float
+    theirs: float
+    ratio: float
+    least: float
+    largest: float
+    rounds: int
+
+    @classmethod
+    def of(cls, timed: Timed, ours: str, theirs: str) -> Ratio:
+        ratios = [a / b for a, b in zip(timed[ours], timed[theirs], strict=True)]
+        return cls(ours=median(timed[ours]), theirs=median(timed[theirs]), ratio=median(ratios), least=min(ratios),
+                   largest=max(ratios), rounds=len(ratios))  # fmt: skip
+
+
+def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int) -> Generator[float, None, Timed]:
+    """Every way once unmeasured, then all in turn, ``rounds`` times; every other round in the opposite order."""
+    timed: dict[str, list[float]] = {way: [] for way in ways}
+    for way in ways.values():
+        way()
+    for number in range(rounds):
+        for name in list(ways) if number % 2 == 0 else reversed(ways):
+            began = time.perf_counter()
+            ways[name]()
+            timed[name].append(time.perf_counter() - began)
+        yield (number + 1) / rounds
+    return timed
+
+
+def in_child(task: str, **arguments: Any) -> dict[str, Any]:
+    """What a task of :mod:`hcache.bench.child` finds in a process of its own, whose memory is its alone.
+
+    Raises:
+        HcacheError: it failed; the message has its last words.
+    """
+    command = [sys.executable, "-m", "hcache.bench.child", task, json.dumps(arguments)]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+        raise HcacheError(f"the benchmark's process for {task} failed: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
