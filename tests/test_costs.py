@@ -1,9 +1,14 @@
 """What must not regress, counted and not timed: network calls, bytes, copies, shards opened for a question."""
 
 import dataclasses
+import os
+import platform
+import subprocess
+import sys
 import tracemalloc
 from collections import Counter
 from math import prod
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -24,6 +29,8 @@ from hcache.extract import extract
 from hcache.models import halves
 from hcache.progress import drive
 from hcache.sampling.loop import predict
+
+ROOT = str(Path(__file__).parent.parent)
 
 
 @pytest.fixture
@@ -196,3 +203,23 @@ def test_an_edit_begins_at_its_first_step_and_sites_share_a_batch_and_a_donor(ti
     recipes = swap_recipes(tiny_run, 7, sites, donor, 1.0, Window(first=2, last=3))
     drive(render_recipes(tiny_model, tiny_run, recipes, home_of(tiny_run)))
     assert len(sites) == 4 and calls == {"encode": 2 + 2, "decode": 2}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="glibc's own")
+def test_freed_memory_is_kept_unless_the_user_says_otherwise():
+    """In a process of its own: glibc gives no account of its settings, but the heap's size tells."""
+    code = (
+        "import ctypes, sys; from hcache.allocator import keep_freed_memory; done = keep_freed_memory();"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.sbrk.restype = ctypes.c_void_p;"
+        "libc.malloc.argtypes = [ctypes.c_size_t]; libc.free.argtypes = [ctypes.c_void_p];"
+        "block = libc.malloc(2**24); top = libc.sbrk(0); libc.free(block);"
+        "print(done, libc.sbrk(0) == top, top > block and top - block < 2**30)"
+    )
+
+    def told(**environment):
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment, "PYTHONPATH": ROOT},
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        return done.stdout.split()
+
+    assert told() == ["True", "True", "True"], "a block of 16 MB lies in the heap, and stays there"
+    assert told(MALLOC_TOP_PAD_="1000")[0] == "False"
