@@ -37,6 +37,9 @@ from .specs import RunSpec
 PATIENCE = 10.0
 """Seconds that a worker is given to end by itself."""
 
+METHOD = "spawn"
+"""How processes are started: a forked one could not use CUDA."""
+
 
 def parse_devices(text: str) -> list[str]:
     """``cuda:0,cuda:1`` as a list; ``cpu:2`` are two processes on the CPU.
@@ -99,7 +102,7 @@ def extract_on(
         ModelError: every worker died.
     """
     waiting = deque(todo)
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+    context = multiprocessing.get_context(METHOD)
     threads = max(1, torch.get_num_threads() // max(1, list(devices).count("cpu")))
     workers = [_start(context, device, spec, folder, provenance, threads) for device in devices[: len(todo)]]
     try:
@@ -180,8 +183,10 @@ def _progress(workers: Sequence[_Worker], spec: RunSpec, done: int) -> Progress:
 
 
 def _end(workers: Sequence[_Worker], folder: Path) -> None:
-    """Workers end when their pipe does, after the step they are in; who does not is killed."""
+    """Workers end when they are told to or their pipe ends, after the step they are in; who does not is killed."""
     for worker in workers:
+        with contextlib.suppress(OSError):
+            worker.pipe.send(None)
         worker.pipe.close()
     for worker in workers:
         worker.process.join(PATIENCE)
@@ -198,7 +203,7 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
         signal.signal(number, signal.SIG_IGN)
 
     def tick(step: int) -> None:
-        if pipe.poll():  # nothing is sent to one at work: the pipe was closed
+        if pipe.poll():  # one at work is told nothing but to end; or the pipe was closed
             raise Interrupted
         pipe.send(step)
 
@@ -208,8 +213,8 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
             torch.set_num_threads(threads)
         model = load_model(spec.model, device, spec.dtype)
         with Behind() as behind:
-            while True:
-                start, stop = pipe.recv()
+            while (samples := pipe.recv()) is not None:
+                start, stop = samples
                 part = Part(model=model, spec=spec, folder=folder, start=start, stop=stop, provenance=provenance)
                 compute_shard(part, tick, behind, pipe.send)
                 behind.wait()

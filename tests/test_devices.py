@@ -7,6 +7,7 @@ import signal
 import pytest
 from tiny import assert_same_contents
 
+from hcache import extract_workers
 from hcache.cache.index import index_is_behind
 from hcache.cache.layout import SHARDS
 from hcache.cache.reading import open_run
@@ -24,8 +25,6 @@ TWO = ["cpu", "cpu"]
 @pytest.fixture
 def workers(monkeypatch):
     """The processes that an extraction starts, as it starts them."""
-    from hcache import extract_workers
-
     started, start = [], extract_workers._start
 
     def remember(*arguments):
@@ -43,15 +42,22 @@ def assert_whole(run, like):
     assert not list(run.folder.rglob("*.partial"))
 
 
-def test_two_processes_give_what_one_gives_also_when_stopped_and_taken_up(
-    tiny_model, tiny_spec, tiny_run, tmp_path, workers
-):
-    """By the command, as a user would; and then again, one of the two being killed in between."""
-    arguments = extract_arguments(tiny_spec, tmp_path / "command")
-    assert main([*arguments, "--devices", "cpu:2"]) == 0
-    assert_whole(open_run(tiny_spec.name, tmp_path / "command"), tiny_run)
+@pytest.fixture
+def forked(monkeypatch):
+    """Workers that have imported everything already."""
+    monkeypatch.setattr(extract_workers, "METHOD", "fork")
+
+
+def test_two_processes_give_what_one_gives(tiny_spec, tiny_run, tmp_path, workers):
+    """By the command, as a user would."""
+    assert main([*extract_arguments(tiny_spec, tmp_path), "--devices", "cpu:2"]) == 0
+    assert_whole(open_run(tiny_spec.name, tmp_path), tiny_run)
     assert len(workers) == 2 and {worker.process.exitcode for worker in workers} == {0}
 
+
+def test_stopped_and_taken_up_by_any_number_of_processes_it_is_the_same(
+    tiny_model, tiny_spec, tiny_run, tmp_path, workers, forked
+):
     seen = []
     with pytest.raises(Interrupted, match="of 12 samples are kept"):
         extract(tiny_model, tiny_spec, tmp_path, seen.append, lambda: bool(seen and seen[-1].done), TWO)
@@ -59,10 +65,13 @@ def test_two_processes_give_what_one_gives_also_when_stopped_and_taken_up(
     assert 0 < len(kept) < 12 and not list((kept.folder / SHARDS).glob("*.partial"))
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
     assert all(0 <= progress.work <= 12 for progress in seen)
+    assert {worker.process.exitcode for worker in workers} == {0}, "they ended by themselves"
     assert_whole(extract(tiny_model, tiny_spec, tmp_path), tiny_run)
 
 
-def test_what_a_dead_worker_had_in_work_is_done_by_the_other(tiny_model, tiny_spec, tiny_run, tmp_path, workers):
+def test_what_a_dead_worker_had_in_work_is_done_by_the_other(
+    tiny_model, tiny_spec, tiny_run, tmp_path, workers, forked
+):
     def kill(_):
         busy = [worker for worker in workers if worker.range]
         if len(busy) == 2 and not any(worker.ended for worker in workers):
@@ -74,7 +83,7 @@ def test_what_a_dead_worker_had_in_work_is_done_by_the_other(tiny_model, tiny_sp
     assert_whole(run, tiny_run)
 
 
-def test_when_all_are_dead_it_is_said_and_what_is_committed_stays(tiny_model, tiny_spec, tmp_path, workers):
+def test_when_all_are_dead_it_is_said_and_what_is_committed_stays(tiny_model, tiny_spec, tmp_path, workers, forked):
     def kill(progress):
         if progress.done:
             for worker in workers:
