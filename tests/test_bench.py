@@ -14,7 +14,7 @@ from hcache.bench.machine import describe_machine
 from hcache.bench.planted import planted_run
 from hcache.bench.setting import Row, Setting
 from hcache.bench.subjects import RandomText, random_model
-from hcache.bench.timing import Ratio, in_child, interleaved
+from hcache.bench.timing import Ratio, Spent, in_child, interleaved
 from hcache.cli.main import main
 from hcache.errors import HcacheError, UsageError
 from hcache.sampling.loop import denoise
@@ -77,7 +77,9 @@ def test_ways_are_timed_in_turn_and_once_before():
 
 
 def test_a_ratio_is_the_median_over_rounds():
-    ratio = Ratio.of({"a": [1.0, 4.0, 3.0], "b": [2.0, 2.0, 2.0]}, "a", "b")
+    times = {"a": [Spent(1.0, 2.0), Spent(4.0, 2.0), Spent(3.0, 1.0)], "b": [Spent(2.0, 1.0)] * 3}
+    ratio = Ratio.of(times, "a", "b")
+    assert ratio.processor == 2.0
     assert (ratio.ours, ratio.theirs, ratio.ratio, ratio.least, ratio.largest) == (3.0, 2.0, 1.5, 0.5, 2.0)
 
 

@@ -8,12 +8,15 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from .timing import Clock, Spent
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,11 +35,11 @@ def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
     from ..directions.pca import pca_directions
     from ..progress import drive
 
-    began = time.perf_counter()
+    clock = Clock()
     found = drive(pca_directions(open_run(folder), count, joint=True))
-    seconds, most = time.perf_counter() - began, peak()
+    spent, most = asdict(clock.read()), peak()
     np.save(out, np.stack([direction.delta.ravel() for direction in found]))
-    return {"seconds": seconds, "peak": most}
+    return {"spent": spent, "peak": most}
 
 
 def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
@@ -51,11 +54,11 @@ def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
     data = np.empty((len(run), run.spec.steps * d), np.float32)
     for step in range(run.spec.steps):
         data[:, step * d : (step + 1) * d] = run.matrix("h", step)
-    began = time.perf_counter()
+    clock = Clock()
     found = PCA(count, svd_solver="randomized", random_state=0).fit(data)
-    seconds, most = time.perf_counter() - began, peak()
+    spent, most = asdict(clock.read()), peak()
     np.save(out, found.components_)
-    return {"seconds": seconds, "peak": most}
+    return {"spent": spent, "peak": most}
 
 
 def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
@@ -67,9 +70,9 @@ def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
     keep_freed_memory()
     spec = default_spec("toyfaces-ddpm-64", samples=samples, steps=steps, batch=batch, store={"h": "full"})
     model = load_model(spec.model)
-    began = time.perf_counter()
+    clock = Clock()
     run_extraction(model, spec, Path(home))
-    return {"seconds": time.perf_counter() - began, "peak": peak()}
+    return {"spent": asdict(clock.read()), "peak": peak()}
 
 
 def page(page: str, home: str) -> dict[str, Any]:
@@ -81,7 +84,8 @@ def page(page: str, home: str) -> dict[str, Any]:
     run = testing.AppTest.from_file(str(path), default_timeout=120).run()
     if run.exception:
         raise RuntimeError(run.exception[0].value)
-    return {"seconds": time.time() - psutil.Process().create_time(), "peak": peak()}
+    spent = Spent(time.time() - psutil.Process().create_time(), time.process_time())
+    return {"spent": asdict(spent), "peak": peak()}
 
 
 def network(calls: int, kept: bool) -> dict[str, Any]:
@@ -97,10 +101,10 @@ def network(calls: int, kept: bool) -> dict[str, Any]:
     x = torch.randn(8, *model.anatomy.x)
     with torch.inference_mode():
         model.network(x, 500)
-        began = time.perf_counter()
+        clock = Clock()
         for _ in range(calls):
             model.network(x, 500)
-    return {"seconds": time.perf_counter() - began, "peak": peak()}
+    return {"spent": asdict(clock.read()), "peak": peak()}
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -95,9 +95,8 @@ def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
         return Row(name=name, what=what, against=against, aim=aim, ratio=Ratio.of(timed, ours, theirs), note=note)
 
     def weights(name: str, what: str, store: str, aim: float | None, note: str = "") -> Row:
-        sizes = {"ours": [ways.bytes[f"extract-{store}"] / 1e6], "theirs": [ways.bytes[f"hooks-{store}"] / 1e6]}
-        return Row(name=name, what=what, against=HOOKS, aim=aim, unit="MB", note=note,
-                   ratio=Ratio.of(sizes, "ours", "theirs"))  # fmt: skip
+        found = Ratio.of_numbers([ways.bytes[f"extract-{store}"] / 1e6], [ways.bytes[f"hooks-{store}"] / 1e6])
+        return Row(name=name, what=what, against=HOOKS, aim=aim, unit="MB", note=note, ratio=found)
 
     h, all_ = "extraction, h and x stored", "extraction, h and all skips stored"
     return [

@@ -7,7 +7,7 @@ from typing import Any
 
 from .planted import planted_run
 from .setting import Row, Setting
-from .timing import Ratio, Timed, in_child
+from .timing import Ratio, Spent, Timed, in_child
 
 COMPONENTS = 10
 
@@ -34,9 +34,9 @@ def components(setting: Setting) -> Generator[float, None, list[Row]]:
     against = "scikit-learn's PCA (randomised) on the array in memory"
     note = f"largest principal angle between the two subspaces {angle:.1g}"
     return [
-        Row(name="PCA, time", what=what, against=against, aim=0.5, ratio=_ratio(found, "seconds"),
+        Row(name="PCA, time", what=what, against=against, aim=0.5, ratio=_times(found),
             note=f"{note}; ours reads the run, theirs has it in memory"),
-        Row(name="PCA, memory", what=what, against=against, aim=0.5, unit="MB", ratio=_ratio(found, "peak")),
+        Row(name="PCA, memory", what=what, against=against, aim=0.5, unit="MB", ratio=_peaks(found)),
     ]  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def memory(setting: Setting) -> Generator[float, None, list[Row]]:
         found[way].append(in_child("extract", home=home, samples=samples, steps=2, batch=setting.size(8, 2)))
         yield 0.1 if way == "theirs" else 1.0
     return [Row(name="memory", what=f"peak memory of extraction, {many} samples", unit="MB", aim=1.1,
-                against=f"{few} samples", ratio=_ratio(found, "peak"), note="2 steps each, h stored")]  # fmt: skip
+                against=f"{few} samples", ratio=_peaks(found), note="2 steps each, h stored")]  # fmt: skip
 
 
 def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
@@ -77,13 +77,17 @@ def allocator(setting: Setting) -> Generator[float, None, list[Row]]:
 
 def _children(ways: dict[str, Callable[[], dict[str, Any]]], rounds: int) -> Generator[float, None, Timed]:
     """Like ``interleaved``, of processes that time themselves."""
-    timed: dict[str, list[float]] = {way: [] for way in ways}
+    timed: dict[str, list[Spent]] = {way: [] for way in ways}
     for number in range(rounds):
         for name in list(ways) if number % 2 == 0 else reversed(ways):
-            timed[name].append(ways[name]()["seconds"])
+            timed[name].append(Spent(**ways[name]()["spent"]))
         yield (number + 1) / rounds
     return timed
 
 
-def _ratio(found: dict[str, list[dict[str, Any]]], key: str) -> Ratio:
-    return Ratio.of({way: [one[key] for one in runs] for way, runs in found.items()}, "ours", "theirs")
+def _times(found: dict[str, list[dict[str, Any]]]) -> Ratio:
+    return Ratio.of({way: [Spent(**one["spent"]) for one in runs] for way, runs in found.items()}, "ours", "theirs")
+
+
+def _peaks(found: dict[str, list[dict[str, Any]]]) -> Ratio:
+    return Ratio.of_numbers(*([one["peak"] for one in found[way]] for way in ("ours", "theirs")))

@@ -2,7 +2,8 @@
 
 Whatever else the machine does meanwhile then falls on all of them alike, and a ratio means something where the times
 themselves do not. What is told is the median of every way, and the median, least and largest of the ratios that the
-rounds gave.
+rounds gave; and beside it the ratio of processor time, which others on the machine hardly change, but which knows
+nothing of waiting for a disk.
 """
 
 from __future__ import annotations
@@ -11,21 +12,31 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..errors import HcacheError
 
-Timed = Mapping[str, list[float]]
-"""Way -> seconds, a round each."""
+
+@dataclass(frozen=True)
+class Spent:
+    """By the clock, and of the processor (all threads of the process together), in seconds."""
+
+    clock: float
+    processor: float
+
+
+Timed = Mapping[str, list[Spent]]
+"""Way -> what it took, a round each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Of one way to another: medians of both in their unit, and the ratio's median, least and largest over rounds."""
+    """Of one way to another: medians of both in their unit, and the ratio's median, least and largest over rounds.
+    ``processor``: the median ratio of processor time; None of what is not a time."""
 
     ours: float
     theirs: float
@@ -33,24 +44,43 @@ class Ratio:
     least: float
     largest: float
     rounds: int
+    processor: float | None = None
 
     @classmethod
     def of(cls, timed: Timed, ours: str, theirs: str) -> Ratio:
-        ratios = [a / b for a, b in zip(timed[ours], timed[theirs], strict=True)]
-        return cls(ours=median(timed[ours]), theirs=median(timed[theirs]), ratio=median(ratios), least=min(ratios),
+        """Of times."""
+        pairs = list(zip(timed[ours], timed[theirs], strict=True))
+        found = cls.of_numbers([spent.clock for spent in timed[ours]], [spent.clock for spent in timed[theirs]])
+        return replace(found, processor=median(a.processor / b.processor for a, b in pairs))
+
+    @classmethod
+    def of_numbers(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+        """Of bytes, say; a round each."""
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        return cls(ours=median(ours), theirs=median(theirs), ratio=median(ratios), least=min(ratios),
                    largest=max(ratios), rounds=len(ratios))  # fmt: skip
+
+
+class Clock:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._clock, self._processor = time.perf_counter(), time.process_time()
+
+    def read(self) -> Spent:
+        return Spent(time.perf_counter() - self._clock, time.process_time() - self._processor)
 
 
 def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int) -> Generator[float, None, Timed]:
     """Every way once unmeasured, then all in turn, ``rounds`` times; every other round in the opposite order."""
-    timed: dict[str, list[float]] = {way: [] for way in ways}
+    timed: dict[str, list[Spent]] = {way: [] for way in ways}
     for way in ways.values():
         way()
     for number in range(rounds):
         for name in list(ways) if number % 2 == 0 else reversed(ways):
-            began = time.perf_counter()
+            clock = Clock()
             ways[name]()
-            timed[name].append(time.perf_counter() - began)
+            timed[name].append(clock.read())
         yield (number + 1) / rounds
     return timed
 

@@ -22,7 +22,7 @@ def bench(arguments: argparse.Namespace) -> Result:
     with tempfile.TemporaryDirectory(prefix="hcache-bench-", dir=arguments.work) as folder:
         setting = Setting(work=Path(folder), quick=arguments.quick, rounds=1 if arguments.quick else arguments.rounds)
         data = drive_with_bar(run_bench(setting, only), "measuring")
-    head = ("what", "against", "ours", "theirs", "ratio (least to largest)", "aim", "on")
+    head = ("what", "against", "ours", "theirs", "ratio (least to largest)", "in processor time", "aim", "on")
     notes = [f"{row['name']}: {row['note']}" for row in data["rows"] if row["note"]]
     quick = "\nquick: the figures of so small a measurement mean nothing" if data["quick"] else ""
     text = f"{in_words(data['machine'])}{quick}\n\n{table(map(_cells, data['rows']), head)}\n\n" + "\n".join(notes)
@@ -32,11 +32,13 @@ def bench(arguments: argparse.Namespace) -> Result:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     found, aim = row["ratio"], "" if row["aim"] is None else f"{row['aim']:.3g}"
     if found is None:
-        return (row["what"], row["against"], "", "", "not measured", aim, row["on"])
+        return (row["what"], row["against"], "", "", "not measured", "", aim, row["on"])
     verdict = {True: ", met", False: ", not met", None: ""}[row["met"]]
     spread = f" ({found['least']:.3g} to {found['largest']:.3g})" if found["rounds"] > 1 else ""
     sides = (f"{found[side]:.3g} {row['unit']}" for side in ("ours", "theirs"))
-    return (row["what"], row["against"], *sides, f"{found['ratio']:.3g}{spread}", f"{aim}{verdict}", row["on"])
+    processor = "" if found["processor"] is None else f"{found['processor']:.3g}"
+    ratio = f"{found['ratio']:.3g}{spread}"
+    return (row["what"], row["against"], *sides, ratio, processor, f"{aim}{verdict}", row["on"])
 
 
 def add_bench(command: Any) -> None:
