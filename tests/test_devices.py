@@ -87,7 +87,7 @@ def test_when_all_are_dead_it_is_said_and_what_is_committed_stays(tiny_model, ti
     def kill(progress):
         if progress.done:
             for worker in workers:
-                os.kill(worker.process.pid, signal.SIGKILL)
+                worker.process.kill()
 
     spec = dataclasses.replace(tiny_spec, batch=1)
     with pytest.raises(ModelError, match=r"every worker died \(cpu: process \d+, exit code -9; cpu"):

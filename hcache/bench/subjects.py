@@ -18,7 +18,7 @@ from ..models.condition import Condition
 from ..models.conditioners import COND, Conditioner, Guided, Unconditional
 from ..models.loading import AUTOENCODERS, DTYPES, load_model, load_scheduler, read_parts
 from ..models.model import Model
-from ..specs import UNCONDITIONED, Conditioning, RunSpec
+from ..specs import Conditioning, RunSpec
 
 SUBJECTS = {
     "toyfaces": "toyfaces-ddpm-64",
@@ -68,7 +68,7 @@ def random_model(name: str, device: str, dtype: str) -> Model:
     width = parts.config.get("cross_attention_dim")
     conditioner: Conditioner = RandomText(width, DTYPES[dtype]) if width else Unconditional()
     return Model(
-        card=replace(card, reader="", conditioning=UNCONDITIONED),
+        card=replace(card, reader="", prompt="", classes=(), guidance=1.0),
         network=network,
         scheduler=load_scheduler(parts),
         anatomy=anatomy_of(network, parts.pixels),
@@ -88,4 +88,4 @@ def _random(kind: type, config: dict, device: str, dtype: str) -> torch.nn.Modul
     torch.manual_seed(0)
     with torch.device(device):
         module = kind.from_config(config)
-    return module.to(DTYPES[dtype]).eval().requires_grad_(False)
+    return torch.nn.Module.to(module, DTYPES[dtype]).eval().requires_grad_(False)
