@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ from .. import loaders, state
 from ..grid import picture_grid
 from ..tasks import task_list
 from .fits import FIT, fit_panel, fitted
+from .mask import mask_panel
 
 NEW, FROM_RECIPE = "a new one", "the recipe's"
 RESAMPLED = ("shift", "block")
@@ -30,6 +31,9 @@ RESAMPLED = ("shift", "block")
 DROPPED = "direction of a recipe"
 """In the session: what a dropped recipe says of a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
+REGION = "region"
+"""The option that is a part of the picture."""
+
 QUICK = ("naive", "supervised", "random", "arithmetic")
 """Methods that are done before one would look for a bar."""
 
@@ -237,10 +241,22 @@ def _options(run: Run, method: Method) -> dict[str, Any]:
     options = {}
     with st.expander("Options", expanded=method.name == "arithmetic"):
         for name, option in method.options.items():
-            value = _option(method, name, option, saved)
+            if name == REGION:
+                value = _region(run, int(options.get("sample", run.sample_ids[0])))
+            else:
+                value = _option(method, name, option, saved)
             if value != option.default:
                 options[name] = value
     return options
+
+
+def _region(run: Run, sample: int) -> str:
+    """A part of the picture as the option has it, chosen on the picture of the sample that the Jacobian is of."""
+    known = sample if sample in run.sample_ids else int(run.sample_ids[0])
+    mask = mask_panel(REGION, run.images[run.position(known)], label="region: only what is inside counts")
+    if mask is None:
+        return ""
+    return mask.png or ",".join(f"{side:g}" for side in mask.rectangle)
 
 
 def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
@@ -262,16 +278,20 @@ def _samples(run: Run, method: Method) -> tuple[tuple[int, ...], tuple[int, ...]
     """Positives, negatives if the method needs them, and the label they are from."""
     labels, both = loaders.labels_of(run), NEGATIVES in method.needs
     sources = [FROM_LABEL, FROM_PICTURES] if labels else [FROM_PICTURES]
-    source = state.select("Positives from", "source", sources)
+    first, *others = st.columns([3, 4, 3, 4])
+    with first:
+        source = state.select("Positives from", "source", sources)
     if source == FROM_LABEL:
-        return _from_label(run, labels, both)
+        return _from_label(run, labels, both, others)
     positives = _from_pictures(run, "positives")
     negatives = _from_pictures(run, "negatives") if both else []
     return tuple(positives), tuple(negatives), ""
 
 
-def _from_label(run: Run, labels: dict[str, np.ndarray], both: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-    left, middle, right = st.columns([2, 1, 2])
+def _from_label(
+    run: Run, labels: dict[str, np.ndarray], both: bool, columns: Sequence[Any]
+) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    left, middle, right = columns
     with left:
         name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
     with middle:
