@@ -6,7 +6,6 @@ import json
 
 import streamlit as st
 
-from ...cache.layout import DIRECTIONS, MANIFEST
 from ...cache.reading import Run
 from ...directions.fitting import Fit
 from ...directions.store import Entry, check_name, list_moves
@@ -21,7 +20,7 @@ def fitted(run: Run, what: Fit) -> list[Entry]:
     """The saved directions that this very fit has made, of several the strongest first; of a run as it is now."""
     found = [(_made(entry), entry) for entry in list_moves(run)]
     alike = [(made.component, entry) for made, entry in found if made and _wanted(made) == _wanted(what)]
-    newest = {component: entry for component, entry in alike if not _outdated(run, entry)}
+    newest = {component: entry for component, entry in alike if entry.samples in (0, len(run))}
     return [newest[component] for component in sorted(newest)]
 
 
@@ -60,12 +59,6 @@ def _made(entry: Entry) -> Fit | None:
         return Fit.from_json(entry.made_by)
     except UsageError:
         return None
-
-
-def _outdated(run: Run, entry: Entry) -> bool:
-    """Whether the run has grown since."""
-    made = (run.folder / DIRECTIONS / f"{entry.name}.h5").stat().st_mtime
-    return made < (run.folder / MANIFEST).stat().st_mtime
 
 
 def _free(name: str, taken: set[str]) -> str:
