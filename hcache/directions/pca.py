@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.blocks import MEMORY
 from ..analysis.krylov import leading_vectors
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
@@ -57,12 +58,7 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
     if found is not None:
         coordinates = [found] * steps
     else:
-        grams = []
-        for step in range(steps):
-            rows = h.matrix(step).astype(np.float64)
-            grams.append(rows @ rows.T)
-            yield 0.6 * (step + 1) / steps
-        coordinates = [_leading(sum(grams), count)] * steps if joint else _aligned([_leading(g, count) for g in grams])
+        coordinates = yield from part(_by_grams(h, count, joint), 0.0, 0.6)
     delta, sigma = np.empty((count, steps, *run.anatomy.h), np.float32), []
     for step, a in enumerate(coordinates):
         rows = h.matrix(step)
@@ -105,6 +101,19 @@ def _spread(centred: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("nd,nd->d", centred, centred) / len(centred))
 
 
+def _by_grams(h: _Centred, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
+    """The leading eigenvectors (n, count) of every step, or of the sum of all, from the Gram matrices themselves."""
+    total, each, steps = 0.0, [], h.run.spec.steps
+    for step in range(steps):
+        gram = _gram(h.matrix(step))
+        if joint:  # one (n, n) at a time is held, never one a step
+            total = total + gram
+        else:
+            each.append(_leading(gram, count))
+        yield (step + 1) / steps
+    return [_leading(total, count)] * steps if joint else _aligned(each)
+
+
 def _by_products(h: _Centred, count: int) -> Generator[float, None, np.ndarray | None]:
     """The leading eigenvectors (n, count) of Σ_t X_t X_tᵀ, by its products with a few vectors at a time."""
     n, steps, blocks = len(h.run), h.run.spec.steps, 8
@@ -121,6 +130,17 @@ def _by_products(h: _Centred, count: int) -> Generator[float, None, np.ndarray |
         except StopIteration as end:
             return None if end.value is None else _signed(end.value)
     return None
+
+
+def _gram(h: np.ndarray) -> np.ndarray:
+    """H Hᵀ (n, n) float64 of h (n, d), from as many columns at a time as are small beside h in float64."""
+    n, d = h.shape
+    width = max(1, MEMORY // (8 * n))
+    gram = np.zeros((n, n))
+    for start in range(0, d, width):
+        part = h[:, start : start + width].astype(np.float64)
+        gram += part @ part.T
+    return gram
 
 
 def _leading(gram: np.ndarray, count: int) -> np.ndarray:
