@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .commands import Result, drive_with_bar, table
+from .commands import Result, table
+from .progress import drive_with_bar
 
 
 def bench(arguments: argparse.Namespace) -> Result:
