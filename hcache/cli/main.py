@@ -63,15 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run_arguments(child)
     _add_conversion(command)
     command("runs", commands.runs, "List the runs of the home.")
-    for name, run, text in (
-        ("info", commands.info, "Describe one run."),
-        ("cancel", commands.cancel, "Stop a run's extraction, or a task on it, after its current step."),
-    ):
-        child = command(name, run, text)
-        child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them")
-    child = command("tasks", commands.list_tasks, "List the background tasks of a run, started from the dashboard.")
-    child.add_argument("run_name", metavar="RUN")
+    _add_watching(command)
     for name, run, text in (
         (
             "verify",
@@ -93,6 +85,19 @@ def build_parser() -> argparse.ArgumentParser:
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_direction(partial(command, under=under))
     return parser
+
+
+def _add_watching(command: Any) -> None:
+    """What is there, what is at work on it, and how to stop that."""
+    for name, run, text in (
+        ("info", commands.info, "Describe one run."),
+        ("cancel", commands.cancel, "Stop a run's extraction, or a task on it, after its current step."),
+    ):
+        child = command(name, run, text)
+        child.add_argument("run_name", metavar="RUN")
+    child.add_argument("--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them")
+    child = command("tasks", commands.list_tasks, "List the background tasks of a run, started from the dashboard.")
+    child.add_argument("run_name", metavar="RUN")
 
 
 def _add_exchange(command: Any) -> None:
