@@ -24,6 +24,7 @@ from .. import loaders, state
 from ..frame import errors_shown
 from ..work import run_button
 from .directions import Chosen, profile_caption, saved_move, use_direction
+from .pins import pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
 
@@ -79,6 +80,7 @@ def strip_panel(run: Run, chosen: Chosen) -> None:
     )
     titles = [f"{name}, strength {s:+g}" for name in rows for s in STRENGTHS]
     sheet_download("Download the strip", f"{run.name}-strip.png", cells, titles, len(STRENGTHS))
+    pin_cells(run, cells, titles)
 
 
 def drop_panel(run: Run) -> None:
