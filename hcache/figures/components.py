@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from .palette import CATEGORIES, SEQUENTIAL
 
-MOST_CATEGORIES = len(CATEGORIES)
+MOST_CATEGORIES, MOST_RINGS = len(CATEGORIES), 200
 SELECTED, UNKNOWN = "#D55E00", "rgba(127,127,127,.55)"
 """The rings around the selected, and the colour of a sample that has no value."""
 
@@ -28,6 +28,7 @@ def scatter_of_components(
     selected: np.ndarray | None = None,
     paths: np.ndarray | None = None,
     window: np.ndarray | None = None,
+    drag: str = "pan",
 ) -> go.Figure:
     """Every sample on two components.
 
@@ -42,6 +43,7 @@ def scatter_of_components(
         selected: (n,) bool; the others step back.
         paths: (m, steps, 2) the way of some samples over the steps, on these axes.
         window: (2, 2) lower and upper end of each axis, to hold still over the steps.
+        drag: What dragging does: ``pan``, ``select`` or ``lasso``.
     """
     x, y = (scores[:, axis - 1].astype(np.float32) for axis in axes)
     figure = go.Figure()
@@ -51,25 +53,25 @@ def scatter_of_components(
     marker, legend = _colours(colour, name)
     has_some = selected is not None and selected.any()
     value = "" if colour is None else f"<br>{name.replace('_', ' ')} %{{customdata[2]:.2f}}"
-    columns = [samples, np.arange(len(samples)), *([] if colour is None else [colour.astype(np.float64)])]
+    columns = [samples.tolist(), range(len(samples)), *([] if colour is None else [colour.tolist()])]
     figure.add_scattergl(
-        x=x, y=y, mode="markers", customdata=np.stack(columns, 1), showlegend=False, name="samples",
+        x=x, y=y, mode="markers", customdata=list(zip(*columns, strict=True)), showlegend=False, name="samples",
         marker={"size": 8 if len(x) <= 1000 else 6, **marker},
         selectedpoints=np.flatnonzero(selected).tolist() if has_some else None,
         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.25}},
         hovertemplate=f"sample %{{customdata[0]}}{value}<extra></extra>",
     )  # fmt: skip
-    if has_some:
-        _ring(figure, x[selected], y[selected], {"size": 11, "line": {"width": 1.5, "color": SELECTED}})
+    if has_some and selected.sum() <= MOST_RINGS:
+        _ring(figure, x[selected], y[selected], {"size": 12, "line": {"width": 2}, "color": SELECTED})
     at = np.flatnonzero(samples == chosen)
-    _ring(figure, x[at], y[at], {"size": 19, "line": {"width": 3, "color": CATEGORIES[3]}})
+    _ring(figure, x[at], y[at], {"size": 20, "line": {"width": 3}, "color": CATEGORIES[3]})
     for category, colour_of in legend:
         figure.add_scatter(x=[None], y=[None], mode="markers", name=category, marker={"size": 9, "color": colour_of})
     for update, axis, ends in ((figure.update_xaxes, axes[0], 0), (figure.update_yaxes, axes[1], 1)):
         share = f"component {axis} ({explained[axis - 1]:.1%} of this step's variance)"
         update(title=share, zeroline=True, range=None if window is None else list(window[ends]))
     return figure.update_layout(
-        height=450, margin=_MARGIN, showlegend=bool(legend), dragmode="pan", uirevision=f"{axes}",
+        height=450, margin=_MARGIN, showlegend=bool(legend), dragmode=drag, uirevision=f"{axes}",
         legend={"title": {"text": name.replace("_", " ")}, "itemclick": False, "itemdoubleclick": False},
     )  # fmt: skip
 

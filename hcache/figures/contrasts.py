@@ -31,6 +31,6 @@ def contrast_chart(contrasts: Sequence[LabelContrast]) -> go.Figure:
         )
     )  # fmt: skip
     figure.add_vline(x=0, line_width=1, line_dash="dot", line_color="rgba(127,127,127,.9)")
-    figure.update_xaxes(title="selected minus others (deviations of the label); filled: the interval leaves zero out")
+    figure.update_xaxes(title="selected − others, in deviations of the label")
     figure.update_yaxes(autorange="reversed", automargin=True)
     return figure.update_layout(height=90 + 30 * len(names), margin=_MARGIN, showlegend=False)

@@ -15,7 +15,7 @@ from ..cache.reading import Run
 MOST_TEXT = 1000
 """Characters of a selection in the address; a longer one stays with the session."""
 
-REPLACE, ADD, REMOVE = "replaces", "adds", "removes"
+REPLACE, ADD, REMOVE = "set", "add", "remove"
 HOW = (REPLACE, ADD, REMOVE)
 _NAME, _KEPT, _BEFORE = "selection", "selections", "selections before"
 

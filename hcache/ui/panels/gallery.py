@@ -28,9 +28,12 @@ def gallery_panel(run: Run) -> None:
     ids = run.sample_ids
     selection_bar(run, ids[order].tolist())
     pages = max(1, -(-len(order) // PER_PAGE))
-    page = state.slider("Page", "page", 1, pages, 1) - 1
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    with left:
+        page = state.slider("Page", "page", 1, pages, 1) - 1
+    with right:
+        does, name, given = _marking_panel(run)
     rows = order[page * PER_PAGE : (page + 1) * PER_PAGE]
-    does, name, given = _marking_panel(run)
     uris = loaders.uris_of(run)
     captions = [f"{ids[r]}" if values is None else f"{ids[r]} · {values[r]:.2f}" for r in rows]
     chosen = int(state.recall("sample", int(ids[0]), int))

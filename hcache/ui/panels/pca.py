@@ -20,9 +20,11 @@ from .selection import selection_bar, selection_panel
 
 NO_COLOUR = "none"
 OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
+DRAGS = {"move": "pan", "box": "select", "lasso": "lasso"}
 MOST_SAMPLES = 4096
 """Up to so many samples all steps are projected; with more, one step at a time, on its own components."""
 MOST_PATHS = 24
+POINTS = "pca-points"
 SHUFFLED_UP_TO = 1024
 """Samples beyond which shuffling features takes seconds, and is done when asked for."""
 
@@ -108,13 +110,15 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
     """The chart, and the picture that was clicked last beside it."""
     ids, chosen = run.sample_ids, int(state.recall("sample", int(run.sample_ids[0]), int))
     flags = selection.mask(run)
-    left, right = st.columns([4, 1])
+    left, right = st.columns([3, 1])
     with right:
         row = run.position(chosen) if chosen in ids else 0
         label = "" if view.values is None else f", {view.colour.replace('_', ' ')} {view.values[row]:.2f}"
-        st.image(png_bytes(run.images[row]), caption=f"sample {ids[row]}{label}", width="stretch")
-        st.segmented_control("A click, box or lasso", selection.HOW, default=selection.REPLACE, key="pca-how", help=(
-            "What it does to the selection. Box and lasso are in the chart's corner."))  # fmt: skip
+        st.image(png_bytes(run.images[row]), caption=f"sample {ids[row]}{label}", width=150)
+        st.segmented_control("Dragging", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
+            "What is drawn around selects. To click single points, let dragging move."))  # fmt: skip
+        st.segmented_control("What is selected so", selection.HOW, default=selection.REPLACE, key="pca-how", help=(
+            "Whether it becomes the selection, joins it, or leaves it."))  # fmt: skip
         with_paths = view.over == loaders.JOINT and state.flag("Paths of the selected", "paths", False, help=(
             f"Over all steps, of {MOST_PATHS} at most."))  # fmt: skip
         if hover:
@@ -127,22 +131,17 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
         paths = every[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
     figure = scatter_of_components(
         projections.scores[at], projections.explained[at], view.axes, ids, view.values, view.colour, chosen, flags,
-        paths, window,
+        paths, window, DRAGS.get(st.session_state.get("pca-drag"), "pan"),
     )  # fmt: skip
     with left:
         st.caption(_what(run, view.site, step))
-        key = f"pca-points-{st.session_state.get(_DRAWN, 0)}"
         with st.container(key="pca-scatter"):
-            st.plotly_chart(figure, key=key, on_select=lambda: _take(run, key))
+            st.plotly_chart(figure, key=POINTS, on_select=lambda: take_points(run))
 
 
-_DRAWN = "pca drawn anew"
-"""In the session: how often the chart was drawn anew, so that it forgets what plotly marked itself."""
-
-
-def _take(run: Run, key: str) -> None:
+def take_points(run: Run) -> None:
     """What was selected in the chart becomes the selection; a click also shows its sample."""
-    points = st.session_state[key]["selection"]["points"]
+    points = st.session_state[POINTS]["selection"]["points"]
     samples = [int(point["customdata"][0]) for point in points if point.get("customdata")]
     selection.select(run, samples, st.session_state.get("pca-how") or selection.REPLACE)
     if len(samples) == 1 and samples[0] in run.sample_ids:

@@ -51,7 +51,7 @@ def pin(side: str, run: Run, sample: int, digest: str = "") -> None:
 
 def pin_buttons(run: Run, sample: int, digest: str = "", name: str = "") -> None:
     """Pin as A, pin as B."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         for side in SIDES:
             if st.button(f"Pin as {side}", key=f"pin-{side}", icon=":material/push_pin:",
                          help="For the Compare page."):  # fmt: skip

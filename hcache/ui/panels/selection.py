@@ -63,16 +63,16 @@ def selection_panel(run: Run) -> None:
         names = [contrast.name for contrast in contrasts]
         wanted = state.many("Labels", "contrast-labels", names, names[:SHOWN])
         contrasts = tuple(contrast for contrast in contrasts if contrast.name in wanted) or contrasts[:SHOWN]
-    left, right = st.columns([3, 2])
+    left, right = st.columns([5, 6])
     with left:
         st.plotly_chart(contrast_chart(contrasts), key="selection-contrast", config={"displayModeBar": False})
     with right:
         st.dataframe(_table(contrasts), hide_index=True, width="stretch")
     st.caption(
         f"Mean of the {int(chosen.sum())} selected minus mean of the {int((~chosen).sum())} others, with its 95 % "
-        "interval (Welch): how far it would move had other seeds been drawn. Of 20 labels that the selection has "
-        "nothing to do with, about one lies off zero all the same. A label by which the selection was made, or what "
-        "goes with it, differs because of that: it is no finding."
+        "interval (Welch): how far it would move had other seeds been drawn. Filled points: zero lies outside. Of 20 "
+        "labels that the selection has nothing to do with, about one is filled all the same. A label by which the "
+        "selection was made, or what goes with it, differs because of that: it is no finding."
     )
 
 
@@ -141,8 +141,7 @@ def _table(contrasts: Sequence[LabelContrast]) -> pd.DataFrame:
                 "label": contrast.name.replace("_", " "),
                 "selected": f"{contrast.selected:.3g}",
                 "others": f"{contrast.rest:.3g}",
-                "difference": f"{contrast.difference.value:+.3g}",
-                "95 % interval": _interval(contrast),
+                "difference (95 % interval)": _interval(contrast),
             }
             for contrast in contrasts
         ]
@@ -151,4 +150,5 @@ def _table(contrasts: Sequence[LabelContrast]) -> pd.DataFrame:
 
 def _interval(contrast: LabelContrast) -> str:
     found = contrast.difference
-    return f"{found.low:+.3g} to {found.high:+.3g}" if found.low == found.low else "not defined"
+    interval = f"{found.low:+.2g} to {found.high:+.2g}" if found.low == found.low else "not defined"
+    return f"{found.value:+.2g} ({interval})"
