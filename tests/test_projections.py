@@ -20,7 +20,9 @@ def data():
     strong = rng.gamma(2, size=(N, K)) * np.arange(K, 0, -1)
     base, turn = rng.normal(size=(2, K, D))
     noise = rng.normal(size=(STEPS, N, D))
-    return np.stack([strong @ (base + 0.2 * t * turn) + 0.1 * noise[t] + 3 * t for t in range(STEPS)]).astype(np.float32)
+    return np.stack([strong @ (base + 0.2 * t * turn) + 0.1 * noise[t] + 3 * t for t in range(STEPS)]).astype(
+        np.float32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,9 @@ def test_joint_components_are_those_of_the_steps_side_by_side(data, found):
         scores = x[step] @ w.T
         signs = np.sign((joint.scores[step] * scores).sum(0))
         np.testing.assert_allclose(joint.scores[step], signs * scores, atol=1e-3 * np.abs(scores).max())
-        np.testing.assert_allclose(joint.explained[step], np.square(scores).sum(0) / np.square(x[step]).sum(), rtol=1e-3)
+        np.testing.assert_allclose(
+            joint.explained[step], np.square(scores).sum(0) / np.square(x[step]).sum(), rtol=1e-3
+        )
     same = [np.sign((joint.scores[s] * (x[s] @ whole[:, s].T)).sum(0)) for s in range(STEPS)]
     assert all((signs == same[0]).all() for signs in same), "one sign a component, over all steps"
 
