@@ -113,6 +113,7 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
     left, right = st.columns([3, 1])
     with right:
         row = run.position(chosen) if chosen in ids else 0
+        state.keep("sample", int(ids[row]))
         label = "" if view.values is None else f", {view.colour.replace('_', ' ')} {view.values[row]:.2f}"
         st.image(png_bytes(run.images[row]), caption=f"sample {ids[row]}{label}", width=150)
         st.segmented_control("Dragging", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
