@@ -23,14 +23,19 @@ from ..viewer import FASTEST, SLOWEST, show_pictures
 from .pins import SIDES, Pinned, pinned
 
 BESIDE, ALONE, TURNS = "side by side", "difference", "by turns (blink)"
+LARGE, SMALL = 400, 340
+"""How wide pictures are, in pixels of the screen."""
 KEYS = "Wheel, or + and −, zoom all panes; drag, or arrow keys, move; 0 goes back."
 SCALES = {"the largest difference": 0.0, "±16": 16.0, "±32": 32.0, "±64": 64.0, "±128": 128.0, "±255": 255.0}
 
 
 def compare_panel(run: Run) -> None:
     """The two sides, the pictures, the numbers."""
-    with st.container(key="compare-sides"):
-        a, b = (_side(side, run, i) for i, side in enumerate(SIDES))
+    found = []
+    for number, (side, column) in enumerate(zip(SIDES, st.columns(2, gap="large"), strict=True)):
+        with column:
+            found.append(_side(side, run, number))
+    a, b = found
     same_size = a.picture.shape == b.picture.shape
     views = [BESIDE, ALONE, TURNS] if same_size else [BESIDE]
     one, two, three = st.columns(3)
@@ -55,19 +60,17 @@ def _side(side: str, run: Run, number: int) -> Pinned:
     """Which run and sample a side shows, and whether as it is or as it was rendered."""
     home = run.folder.parent.parent
     names = run_names(home)
-    label, left, middle, right = st.columns([0.4, 4, 2, 4], vertical_alignment="bottom")
-    label.markdown(f"### {side}")
+    left, middle = st.columns([3, 2])
     with left:
-        name = state.select("Run", f"{side}-run", names, default=run.name, label_visibility="collapsed")
+        name = state.select(f"{side}, of run", f"{side}-run", names, default=run.name)
     own = loaders.shared_run(run_folder(home, name))
     if not len(own):
         raise UsageError(f"run {name} has no samples yet; choose another for {side}")
     ids = own.sample_ids
     with middle:
-        sample = state.sample("Sample", f"{side}-sample", ids, int(ids[min(number, len(ids) - 1)]),
-                              label_visibility="collapsed")  # fmt: skip
+        sample = state.sample("Sample", f"{side}-sample", ids, int(ids[min(number, len(ids) - 1)]))
     found = pinned(side, own, sample)
-    with right, st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if found.recipe is not None:
             st.markdown(_recipe_in_words(found), width="content")
             st.button("As it was sampled", key=f"{side}-unpin", type="tertiary", on_click=state.choose,
@@ -94,18 +97,18 @@ def _pictures(a: Pinned, b: Pinned, view: str, channel: str, scale: float, rate:
     pair = [{"uri": data_uri(side.picture), "title": f"{name}: {side.title}"}
             for name, side in zip(SIDES, (a, b), strict=True)]  # fmt: skip
     if view == TURNS:
-        show_pictures("compare-turns", pair, 440, rate)
+        show_pictures("compare-turns", pair, LARGE, rate)
         st.caption(f"{KEYS} Space stops and goes on, A and B show one of the two.")
         return
     if a.picture.shape != b.picture.shape:
-        show_pictures("compare-pictures", pair, 440)
+        show_pictures("compare-pictures", pair, LARGE)
         return
     difference = signed_difference(a.picture, b.picture, channel)
     largest = float(np.abs(difference).max())
     scale = scale or max(1.0, float(np.ceil(largest)))
     drawn = {"uri": data_uri(draw_difference(difference, scale)), "legend": True, "title": f"B − A in {channel}"}
     legend = {"colours": [colour for _, colour in DIVERGING], "ends": [f"−{scale:g}", "0", f"+{scale:g} of 255"]}
-    show_pictures("compare-pictures", [drawn] if view == ALONE else [*pair, drawn], 440 if view == ALONE else 340,
+    show_pictures("compare-pictures", [drawn] if view == ALONE else [*pair, drawn], LARGE if view == ALONE else SMALL,
                   legend=legend)  # fmt: skip
     beyond = float((np.abs(difference) > scale).mean())
     clipped = f"{beyond:.1%} of the pixels lie beyond the scale. " if beyond else ""
