@@ -166,7 +166,7 @@ def test_pca_a_click_on_a_point_shows_its_picture(page):
 def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
     """Pictures picked in the Gallery are the points marked in PCA, and a point clicked there is the picture here."""
     visit(page, "Gallery")
-    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Clear", exact=True).click()
     page.get_by_text("0 of 64 selected").wait_for()
     page.get_by_role("img", name="sample 3", exact=True).click()
     page.get_by_role("img", name="sample 7", exact=True).click(modifiers=["Shift"])
