@@ -24,7 +24,8 @@ from hcache.processes import FAILED
 from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
-PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit"}
+PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit",
+         "compare": "Compare"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +113,9 @@ def test_gallery_labels_by_hand_are_kept_with_the_run(copied_run, tmp_path, monk
     from hcache.ui.panels import gallery
 
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
-    clicks = iter([3, None, 5, None, 3, None])
+    clicks = iter([5, None, 3, None])
     monkeypatch.setattr(gallery, "picture_grid", lambda *_, **__: next(clicks, None))
-    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")  # 3 was shown, not marked
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")
     app.segmented_control(key="hand-click").set_value("marks it 1").run()
     assert open_run(copied_run.folder).labels["by hand"]["chosen"][5] == 1
     app.run()
