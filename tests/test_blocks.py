@@ -13,8 +13,8 @@ from hcache.analysis import blocks as blocks_module
 from hcache.analysis import pca as pca_module
 from hcache.analysis import probes as probes_module
 from hcache.analysis.blocks import Blocks
-from hcache.analysis.pca import principal_components
 from hcache.analysis.decoding import Probing
+from hcache.analysis.pca import principal_components
 from hcache.analysis.probes import (
     AUC,
     R2,

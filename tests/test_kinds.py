@@ -11,8 +11,8 @@ import torch
 from kinds import KINDS, TRANSFORMERS, save_kind
 from tiny import drain
 
-from hcache.analysis.pca import principal_components
 from hcache.analysis.decoding import decode
+from hcache.analysis.pca import principal_components
 from hcache.cards import default_spec
 from hcache.directions.naive import naive_direction
 from hcache.edits.cached import cached_features

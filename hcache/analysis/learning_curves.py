@@ -16,6 +16,8 @@ from .probes import AUC, Space, check_labels
 from .scoring import score_statistic
 from .threads import one_thread
 
+TRUE, SHUFFLED = slice(0, 1), slice(1, None)
+
 FEWEST = 6
 """Samples that a probe can be fitted on: of classes, 3 of each."""
 
@@ -96,8 +98,10 @@ def learning_curve(
                 _predictions(space, target, fold, metric, size, controls, rng)
                 for _ in range(draws if size < most else 1)
             ]
-        predicted = np.concatenate([part[:, :1] for part in parts], 1)
-        score, null = _scored(target, predicted, np.concatenate([part[:, 1:] for part in parts], 1), fold, metric, drawn)
+        predicted, shuffled = (
+            np.concatenate(each, 1) for each in zip(*((p[:, :1], p[:, 1:]) for p in parts), strict=True)
+        )
+        score, null = _scored(target, predicted, shuffled, fold, metric, drawn)
         scores.append(score)
         nulls.append(null)
         yield done / len(sizes)

@@ -134,7 +134,7 @@ def _gram_of(blocks: Blocks, block: int = 8192) -> np.ndarray:
     if blocks.n > MOST_SAMPLES:
         raise AnalysisError(
             f"{blocks.n} samples of {blocks.d} numbers are too many to probe at once (at most {MOST_SAMPLES}, unless "
-            "there are half as many numbers as samples, which fit into memory); extract a run that stores the site pooled"
+            "there are half as many numbers and they fit into memory); extract a run that stores the site pooled"
         )
     gram, used = np.zeros((blocks.n, blocks.n)), 0
     for z in _standardised(blocks, block):

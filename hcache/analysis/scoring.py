@@ -68,7 +68,7 @@ def accuracy(target: np.ndarray, log_odds: np.ndarray) -> Statistic:
     right = ((log_odds > 0) == (target == 1)).astype(float)
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        of_ones, of_zeros = counts @ (right * ones) / (counts @ ones), counts @ (right * (1 - ones)) / (counts @ (1 - ones))
-        return 0.5 * (of_ones + of_zeros)[:, None]
+        shares = (counts @ (right * each) / (counts @ each) for each in (ones, 1 - ones))
+        return 0.5 * sum(shares)[:, None]
 
     return statistic

@@ -69,12 +69,39 @@ class ProbeOptions:
                 "seed": self.seed}  # fmt: skip
 
 
+USUAL = ProbeOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeMap:
+    """A label at some sites and all steps of a run: ``cells`` (site, step) -> row of a record, those that are known."""
+
+    label: str
+    metric: str
+    sites: tuple[str, ...]
+    steps: int
+    cells: Mapping[tuple[str, int], Mapping[str, Any]]
+
+    @property
+    def missing(self) -> int:
+        """How many cells are not known."""
+        return len(self.sites) * self.steps - len(self.cells)
+
+    def values(self, quantity: str) -> np.ndarray:
+        """``score``, ``selectivity``, ``control`` or ``p`` by site and step; NaN where it is not known."""
+        found = np.full((len(self.sites), self.steps), np.nan)
+        for (site, step), row in self.cells.items():
+            value = row[quantity]["value"] if isinstance(row[quantity], Mapping) else row[quantity]
+            found[self.sites.index(site), step] = np.nan if value is None else value
+        return found
+
+
 def decodability(
     run: Run,
     labels: Sequence[str],
     sites: Sequence[str] | None = None,
     steps: Sequence[int] | None = None,
-    options: ProbeOptions = ProbeOptions(),
+    options: ProbeOptions = USUAL,
 ) -> Generator[float, None, dict[tuple[str, str], Record]]:
     """Probes labels at sites and steps; yields the share done, returns a record for every (label, site).
 
@@ -115,13 +142,17 @@ def decodability(
     return {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
 
 
-def stored_decodability(
-    run: Run, label: str, sites: Sequence[str], options: ProbeOptions = ProbeOptions()
-) -> dict[tuple[str, int], dict[str, Any]]:
-    """What is known of a label: the rows of its records by (site, step). Computes nothing."""
+def stored_decodability(run: Run, label: str, sites: Sequence[str], options: ProbeOptions = USUAL) -> ProbeMap:
+    """What is known of a label so far. Computes nothing.
+
+    Raises:
+        AnalysisError: a label that no probe is defined on.
+    """
     values = find_label(run, label)
+    metric = options.check(label, values)
     found = {site: load_record(run, DECODABILITY, options.parameters(label, values, site)) for site in sites}
-    return {(site, step): row for site, record in found.items() for step, row in _steps_of(record).items()}
+    cells = {(site, step): row for site, record in found.items() for step, row in _steps_of(record).items()}
+    return ProbeMap(label=label, metric=metric, sites=tuple(sites), steps=run.spec.steps, cells=cells)
 
 
 def data_of(run: Run, site: str, step: int, pooled: bool) -> Space:

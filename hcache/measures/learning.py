@@ -17,7 +17,7 @@ from ..cache.layout import X
 from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
 from ..progress import part
-from .decodability import ProbeOptions, data_of, default_sites
+from .decodability import USUAL, ProbeOptions, data_of, default_sites
 
 LEARNING = "learning"
 DRAWS, CONTROLS = 5, 5
@@ -29,7 +29,7 @@ def learning(
     label: str,
     step: int,
     sites: Sequence[str] | None = None,
-    options: ProbeOptions = ProbeOptions(),
+    options: ProbeOptions = USUAL,
 ) -> Generator[float, None, dict[str, Record]]:
     """The learning curve of a label at every site; yields the share done, returns a record a site.
 
@@ -65,7 +65,7 @@ def learning(
 
 
 def stored_learning(
-    run: Run, label: str, step: int, sites: Sequence[str], options: ProbeOptions = ProbeOptions()
+    run: Run, label: str, step: int, sites: Sequence[str], options: ProbeOptions = USUAL
 ) -> dict[str, dict[str, Any]]:
     """The results that are known, by site. Computes nothing."""
     values = find_label(run, label)

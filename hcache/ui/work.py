@@ -22,7 +22,8 @@ KEPT_RESULTS = 8
 class Work:
     """One piece of work on its way."""
 
-    def __init__(self, make: Callable[[], Generator[float, None, Any]]) -> None:
+    def __init__(self, make: Callable[[], Generator[float, None, Any]], unit: tuple[str, int] | None = None) -> None:
+        self.unit = unit
         self.share, self.result, self.error = 0.0, None, ""
         self.begun = time.monotonic()
         self._cancelled = threading.Event()
@@ -43,8 +44,13 @@ class Work:
     def remaining(self) -> str:
         if self.share <= 0:
             return "starting"
-        left = (time.monotonic() - self.begun) * (1 - self.share) / self.share
-        return f"{self.share:.0%}, {left:.0f} s left"
+        taken = time.monotonic() - self.begun
+        left = taken * (1 - self.share) / self.share
+        if not self.unit:
+            return f"{self.share:.0%}, {left:.0f} s left"
+        name, total = self.unit
+        done = self.share * total
+        return f"{done:.0f} of {total} {name}, {done / taken:.2g} a second, {left:.0f} s left"
 
     def _drive(self, make: Callable[[], Generator[float, None, Any]]) -> None:
         try:
@@ -61,7 +67,12 @@ class Work:
 
 
 def run_button(
-    label: str, name: str, question: Hashable, make: Callable[[], Generator[float, None, Any]], **options: Any
+    label: str,
+    name: str,
+    question: Hashable,
+    make: Callable[[], Generator[float, None, Any]],
+    unit: tuple[str, int] | None = None,
+    **options: Any,
 ) -> Any:
     """The button, bar and cancel of a piece of work; returns its result once there is one for ``question``.
 
@@ -70,6 +81,8 @@ def run_button(
         name: Of the kind of work: one at a time of each.
         question: All that the result depends on. A result for it is shown without asking again.
         make: Starts the work.
+        unit: What is counted, and how many of it there are: the bar then says how fast it goes.
+        options: Of the button.
     """
     works = st.session_state.setdefault("works", {})
     results = st.session_state.setdefault(f"results-{name}", {})
@@ -84,7 +97,7 @@ def run_button(
             notes[name] = (asked, work.error)
 
     def begin() -> None:
-        works[name] = (question, Work(make))
+        works[name] = (question, Work(make, unit))
         notes.pop(name, None)
 
     busy = name in works
