@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from ..analysis.estimate import Estimate
@@ -42,10 +43,11 @@ def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
         for site in sites:
             for row in (known.cells[site, step] for step in steps):
                 data.append({"label": label, "site": site, "metric": known.metric, **row})
-                rows.append((label, site, row["step"], f"{snr[row['step']]:+.1f}", known.metric, _text(row["score"]),
-                             f"{row['control']:.2f}", _text(row["selectivity"]), f"{row['p']:.2g}"))  # fmt: skip
+                noise = "" if math.isnan(snr[row["step"]]) else f"{snr[row['step']]:+.1f}"
+                figures = (_text(row["score"]), f"{row['control']:.2f}", _text(row["selectivity"]), f"{row['p']:.2g}")
+                rows.append((label, site, str(row["step"]), noise, known.metric, *figures))
     head = ("label", "site", "step", "log SNR", "metric", "score (95 %)", "shuffled", "selectivity (95 %)", "p")
-    return Result(text=table([tuple(map(str, row)) for row in rows], head), data=data)
+    return Result(text=table(rows, head), data=data)
 
 
 def _curves(run: Run, arguments: argparse.Namespace, sites: list[str], options: Any, middle: int) -> Result:

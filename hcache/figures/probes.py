@@ -24,6 +24,12 @@ def site_name(site: str) -> str:
     return "x_t" if site == X else site
 
 
+def step_in_words(step: int, timesteps: Sequence[int], log_snr: np.ndarray) -> str:
+    """``step 10 (t = 499, log SNR -2.5)``."""
+    noise = f", log SNR {log_snr[step]:+.1f}" if np.isfinite(log_snr[step]) else ""
+    return f"step {step} (t = {timesteps[step]}{noise})"
+
+
 def chance_of(metric: str, quantity: str = SCORE) -> float:
     """What a quantity is where there is nothing to read."""
     return 0.5 if metric == AUC and quantity != SELECTIVITY else 0.0
@@ -153,8 +159,7 @@ def _label_steps(figure: go.Figure, timesteps: Sequence[int], log_snr: np.ndarra
 
 def _in_words(probes: ProbeMap, site: str, step: int, timesteps: Sequence[int], log_snr: np.ndarray) -> str:
     """What hovering says of a cell."""
-    noise = f", log SNR {log_snr[step]:+.1f}" if np.isfinite(log_snr[step]) else ""
-    lines = [f"<b>{site_name(site)}</b>, step {step} (t = {timesteps[step]}{noise})"]
+    lines = [f"<b>{site_name(site)}</b>, {step_in_words(step, timesteps, log_snr)}"]
     row = probes.cells.get((site, step))
     if row is None:
         return f"{lines[0]}<br>not probed yet"

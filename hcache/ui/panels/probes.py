@@ -12,7 +12,16 @@ from ...analysis.probes import AUC, LOGISTIC, RIDGE
 from ...cache.layout import X
 from ...cache.reading import Run
 from ...errors import AnalysisError
-from ...figures.probes import CONTROL, SCORE, SELECTIVITY, learning_chart, probe_curves, probe_heatmap, site_name
+from ...figures.probes import (
+    CONTROL,
+    SCORE,
+    SELECTIVITY,
+    learning_chart,
+    probe_curves,
+    probe_heatmap,
+    site_name,
+    step_in_words,
+)
 from ...measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
 from ...measures.learning import learning, stored_learning
 from ...measures.verdict import log_snr_of, middle_step
@@ -23,6 +32,7 @@ from ..work import run_button
 
 OWN = "own"
 KINDS = {OWN: "as the label is", RIDGE: "ridge: its values (R²)", LOGISTIC: "logistic: two classes (AUC)"}
+MOST_NAMED = 6
 SHOWN = {SCORE: "score", SELECTIVITY: "selectivity: score less that of shuffled labels", CONTROL: "shuffled labels"}
 
 
@@ -45,7 +55,7 @@ def probes_panel(run: Run) -> None:
         run_button(
             f"Probe {cells} cells",
             "probes",
-            (run.name, len(run), label, tuple(sites), options, known.missing),
+            (run.name, len(run), label, tuple(sites), options),
             lambda: decodability(run, [label], sites, None, options),
             unit=("cells", known.missing),
         )
@@ -79,7 +89,8 @@ def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
     text += f" Of {', '.join(pooled)} the mean over space is stored, and probed." if pooled else ""
     absent = [site for site in run.anatomy.sites if run.policy(site) == NONE]
     if absent:
-        text += f" Not stored, and so not probed: {', '.join(absent)}; extract a run with `--store {absent[0]}=pooled`."
+        names = ", ".join(absent) if len(absent) <= MOST_NAMED else f"{len(absent)} sites"
+        text += f" Not stored, and so not probed: {names}; extract a run with `--store {absent[0]}=pooled`."
     return text + ("" if known.missing else " Every cell is stored with the run.")
 
 
@@ -107,7 +118,7 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
     _follow(event, known)
     left, right = st.columns([2, 3])
     with left:
-        st.markdown(f"**{site_name(site)} at step {step}** (t = {run.timesteps[step]}, log SNR {snr[step]:+.1f})")
+        st.markdown(f"**{site_name(site)}** at {step_in_words(step, run.timesteps, snr)}")
         _numbers(known, site, step)
     with right:
         st.plotly_chart(probe_curves(known, (site, step), run.timesteps, snr), key="probe-curves",
