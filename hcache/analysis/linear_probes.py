@@ -35,8 +35,8 @@ MOST_COMPONENTS = 64
 """Logistic probes see no more principal scores than this: the rest hold little variance and cost time."""
 
 NEWTON_STEPS, CONJUGATE_STEPS, HALVINGS = 25, 25, 10
-CLOSE = 1e-10
-"""A fit has ended when a Newton step promises less than this share of the loss."""
+CLOSE = 1e-6
+"""A fit has ended with the Newton step that promised less than this share of the loss: what is left is its square."""
 
 INTERCEPT_PENALTY = 1e-6
 """The intercept is as good as free."""
@@ -135,22 +135,18 @@ def leave_one_out(
 
 
 class Pairs:
-    """The products of all pairs of columns of x (n, p), as (n, p (p + 1) / 2) float32."""
+    """The products of all pairs of columns of x (n, p), as (n, p²) float32: enough to choose a penalty by."""
 
     def __init__(self, x: np.ndarray) -> None:
-        self.rows, self.columns = np.triu_indices(x.shape[1])
         narrow = x.astype(np.float32)
-        self.products = narrow[:, self.rows] * narrow[:, self.columns]
+        self.products = (narrow[:, :, None] * narrow[:, None, :]).reshape(len(x), -1)
 
     def leverage(self, curvature: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """xᵀ (Xᵀ D X + R)⁻¹ x of every sample (k, n), for each row of ``curvature`` (k, n) as the diagonal of D."""
-        hessian = np.empty((len(curvature), len(ridge), len(ridge)))
-        hessian[:, self.rows, self.columns] = curvature.astype(np.float32) @ self.products
-        hessian[:, self.columns, self.rows] = hessian[:, self.rows, self.columns]
-        hessian[:, np.arange(len(ridge)), np.arange(len(ridge))] += ridge + 1e-9
-        inverse = np.linalg.inv(hessian)[:, self.rows, self.columns]
-        inverse[:, self.rows != self.columns] *= 2
-        return inverse.astype(np.float32) @ self.products.T
+        p = len(ridge)
+        hessian = (curvature.astype(np.float32) @ self.products).reshape(-1, p, p)
+        hessian[:, np.arange(p), np.arange(p)] += ridge.astype(np.float32)
+        return np.linalg.inv(hessian).reshape(-1, p * p) @ self.products.T
 
 
 def _solve(
