@@ -68,7 +68,7 @@ def probe_heatmap(
                      line={"color": CATEGORIES[5], "width": 3})  # fmt: skip
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, type="category")
     _label_steps(figure, timesteps, log_snr)
-    return figure.update_layout(height=95 + 30 * len(names), margin=_MARGIN)
+    return figure.update_layout(height=90 + max(110, 30 * len(names)), margin=_MARGIN)
 
 
 def probe_curves(probes: ProbeMap, chosen: tuple[str, int], timesteps: Sequence[int], log_snr: np.ndarray) -> go.Figure:
@@ -153,7 +153,7 @@ def _label_steps(figure: go.Figure, timesteps: Sequence[int], log_snr: np.ndarra
     text = [f"{i}<br>{timesteps[i]}" + (f"<br>{log_snr[i]:+.1f}" if np.isfinite(log_snr[i]) else "") for i in shown]
     title = "step · timestep t" + (" · log SNR" if np.isfinite(log_snr).any() else "")
     figure.update_xaxes(title={"text": title, "standoff": 4}, tickvals=list(shown), ticktext=text, tickangle=0,
-                        tickfont={"size": 10}, fixedrange=True, showgrid=False,
+                        tickfont={"size": 10}, ticks="", fixedrange=True, showgrid=False,
                         range=[-0.5, len(timesteps) - 0.5])  # fmt: skip
 
 

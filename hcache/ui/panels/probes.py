@@ -33,7 +33,8 @@ from ..work import run_button
 OWN = "own"
 KINDS = {OWN: "as the label is", RIDGE: "ridge: its values (R²)", LOGISTIC: "logistic: two classes (AUC)"}
 MOST_NAMED = 6
-SHOWN = {SCORE: "score", SELECTIVITY: "selectivity: score less that of shuffled labels", CONTROL: "shuffled labels"}
+QUIET = {"displayModeBar": False}
+SHOWN = {SCORE: "score", SELECTIVITY: "selectivity: beyond shuffled labels", CONTROL: "shuffled labels alone"}
 
 
 def probes_panel(run: Run) -> None:
@@ -103,18 +104,16 @@ def _map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
 
 def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
     snr = log_snr_of(run)
-    shown = state.select("Show", "quantity", list(SHOWN), format_func=SHOWN.get)
-    place = st.empty()
-    one, two = st.columns([1, 3])
+    one, two, three = st.columns([3, 1, 4])
     with one:
-        site = state.select("Site", "probe-site", known.sites, format_func=site_name)
+        shown = state.select("Show", "quantity", list(SHOWN), format_func=SHOWN.get)
     with two:
+        site = state.select("Site", "probe-site", known.sites, format_func=site_name)
+    with three:
         step = state.slider("Step", "step", 0, run.spec.steps - 1, middle_step(run, range(run.spec.steps)),
-                            help="0 has most noise. A click on a cell of the map chooses both.")  # fmt: skip
-    figure = probe_heatmap(known, shown, run.timesteps, snr, (site, step))
-    with place:
-        event = st.plotly_chart(figure, key="probe-map", on_select="rerun", selection_mode="points",
-                                config={"displayModeBar": False})  # fmt: skip
+                            help="0 has most noise. A click on a cell of the map chooses site and step.")  # fmt: skip
+    event = st.plotly_chart(probe_heatmap(known, shown, run.timesteps, snr, (site, step)), key="probe-map",
+                            on_select="rerun", selection_mode="points", config=QUIET)  # fmt: skip
     _follow(event, known)
     left, right = st.columns([2, 3])
     with left:
@@ -122,7 +121,7 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
         _numbers(known, site, step)
     with right:
         st.plotly_chart(probe_curves(known, (site, step), run.timesteps, snr), key="probe-curves",
-                        config={"displayModeBar": False})  # fmt: skip
+                        config=QUIET)  # fmt: skip
     _closer(run, known, site, step, options)
 
 
@@ -145,18 +144,18 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
     if row is None:
         st.info("This cell is not probed yet.")
         return
-    lines = ["| | | 95 % interval |", "|---|---|---|", _line(known.metric, row["score"])]
+    lines = ["| | | 95 % |", "|---|---|---|", _line(known.metric, row["score"])]
     if row["accuracy"]:
         lines.append(_line("balanced accuracy", row["accuracy"]))
     lines += [
         f"| shuffled labels, mean | {row['control']:.2f} | |",
         _line("selectivity", row["selectivity"]),
-        f"| p among shuffled labels | {row['p']:.2g} | |",
+        f"| p, of shuffled labels | {row['p']:.2g} | |",
     ]
     st.markdown("\n".join(lines))
     st.caption(
-        "The interval is over the samples tested on (bootstrap). Read-out is not control: whether moving it moves the "
-        "picture, Edit shows."
+        "95 %: the interval over the samples tested on (bootstrap). Crossed cells: shuffled labels score as high in more "
+        "than 5 % of cases. Readable does not mean that moving it moves the picture: see Edit."
     )
 
 
@@ -167,7 +166,7 @@ def _line(name: str, found: dict[str, Any]) -> str:
 
 def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptions) -> None:
     """How many labelled samples are enough at this step, and what a site holds beyond x_t."""
-    st.subheader("How many labels are enough")
+    st.subheader("How many labels are enough", anchor=False)
     found = stored_learning(run, known.label, step, known.sites, options)
     missing = [each for each in known.sites if each not in found]
     if missing:
@@ -192,7 +191,7 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
     with right:
         chosen = site if site in found else next(iter(found))
         st.plotly_chart(learning_chart(found, known.sites, chosen), key="probe-learning",
-                        config={"displayModeBar": False})  # fmt: skip
+                        config=QUIET)  # fmt: skip
 
 
 def _enough(found: dict[str, dict[str, Any]]) -> str:
