@@ -154,8 +154,8 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
     ]
     st.markdown("\n".join(lines))
     st.caption(
-        "95 %: the interval over the samples tested on (bootstrap). Crossed cells: shuffled labels score as high in more "
-        "than 5 % of cases. Readable does not mean that moving it moves the picture: see Edit."
+        "95 %: the interval over the samples tested on (bootstrap). Cells with p above 0.05 are crossed out. Readable "
+        "does not mean that moving it moves the picture: see Edit."
     )
 
 
