@@ -34,6 +34,9 @@ OWN = "own"
 KINDS = {OWN: "as the label is", RIDGE: "ridge: its values (R²)", LOGISTIC: "logistic: two classes (AUC)"}
 MOST_NAMED = 6
 QUIET = {"displayModeBar": False}
+MAP, FOLLOWED = "probe-map", "probe-map-followed"
+"""In the session: the map, whose value is what was clicked, and the click that was followed."""
+
 SHOWN = {SCORE: "score", SELECTIVITY: "selectivity: beyond shuffled labels", CONTROL: "shuffled labels alone"}
 
 
@@ -104,6 +107,7 @@ def _map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
 
 def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
     snr = log_snr_of(run)
+    _follow(st.session_state.get(MAP), known)
     one, two, three = st.columns([3, 1, 4])
     with one:
         shown = state.select("Show", "quantity", list(SHOWN), format_func=SHOWN.get)
@@ -112,9 +116,8 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
     with three:
         step = state.slider("Step", "step", 0, run.spec.steps - 1, middle_step(run, range(run.spec.steps)),
                             help="0 has most noise. A click on a cell of the map chooses site and step.")  # fmt: skip
-    event = st.plotly_chart(probe_heatmap(known, shown, run.timesteps, snr, (site, step)), key="probe-map",
-                            on_select="rerun", selection_mode="points", config=QUIET)  # fmt: skip
-    _follow(event, known)
+    st.plotly_chart(probe_heatmap(known, shown, run.timesteps, snr, (site, step)), key=MAP, on_select="rerun",
+                    selection_mode="points", config=QUIET)  # fmt: skip
     left, right = st.columns([2, 3])
     with left:
         st.markdown(f"**{site_name(site)}** at {step_in_words(step, run.timesteps, snr)}")
@@ -126,16 +129,15 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
 
 
 def _follow(event: Any, known: ProbeMap) -> None:
-    """Chooses the cell that was clicked, once: afterwards the widgets may choose another."""
+    """Chooses the cell that was clicked, once and before the widgets are drawn: they may choose another afterwards."""
     points = event["selection"]["points"] if event else []
     clicked = next((tuple(point["customdata"]) for point in points if point.get("customdata")), None)
-    if clicked is None or clicked == st.session_state.get("probe-map-clicked"):
+    if clicked is None or clicked == st.session_state.get(FOLLOWED):
         return
-    st.session_state["probe-map-clicked"] = clicked
+    st.session_state[FOLLOWED] = clicked
     if clicked[0] in known.sites:
         state.choose("probe-site", clicked[0])
         state.choose("step", int(clicked[1]))
-        st.rerun(scope="fragment")
 
 
 def _numbers(known: ProbeMap, site: str, step: int) -> None:
