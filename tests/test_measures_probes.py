@@ -6,6 +6,7 @@ import pytest
 from tiny import drain
 
 from hcache.analysis.estimate import Estimate
+from hcache.bench.probes import heat_map_seconds, made_up_run
 from hcache.cache.labels import save_labels
 from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
@@ -169,3 +170,11 @@ def test_the_shell_prints_probes_and_curves(run, capsys):
     assert "beyond x_t" in capsys.readouterr().out
     assert main(["probe", run.name, "--home", str(run.folder.parent.parent)]) == 2
     assert "level, half" in capsys.readouterr().err
+
+
+def test_the_benchmark_probes_every_site_and_step_and_finds_what_it_planted(tmp_path):
+    assert heat_map_seconds("ridge", 24, 2, controls=2, home=tmp_path) > 0
+    run = made_up_run(tmp_path, 24, 2, "pooled")
+    known = stored_decodability(run, "values", run.anatomy.sites, ProbeOptions(controls=2))
+    assert known.missing == 0 and len(known.sites) == 5 and len(run) == 24
+    assert known.values("score")[0, 1] > 0.3 > known.values("control")[0, 1]
