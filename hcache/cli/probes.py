@@ -12,7 +12,8 @@ from ..cache.labels import named_labels
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
-from .commands import Result, drive_with_bar, table
+from .commands import Result, table
+from .progress import drive_with_bar
 
 
 def probe(arguments: argparse.Namespace) -> Result:
@@ -55,8 +56,9 @@ def _curves(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
 
     rows, data = [], []
     asked = [(label, step) for label in arguments.label for step in arguments.step or [middle]]
-    for label, step in asked:
-        found = drive_with_bar(learning(run, label, step, sites, options), f"learning curves of {label}, step {step}")
+    for number, (label, step) in enumerate(asked):
+        work = learning(run, label, step, sites, options)
+        found = drive_with_bar(work, f"learning curves of {label}, step {step}", (number, len(asked)))
         for site, record in found.items():
             result = record.result
             data.append({"label": label, "site": site, "step": step, **result})
