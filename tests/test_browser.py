@@ -210,7 +210,7 @@ def _click_point(page, number):
 
 def test_probes(page):
     visit(page, "Probes")
-    page.get_by_role("button", name="Run the probes").click()
+    page.get_by_role("button", name=re.compile(r"^Probe \d+ cells$")).click()
     page.locator(".st-key-probe-map .plot-container").wait_for(timeout=240_000)
     settle(page)
     shoot(page, "5-probes")

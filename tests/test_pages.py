@@ -134,16 +134,6 @@ def test_pca_of_another_site_and_step_changes_what_is_explained(app):
     assert any("skip.2 at step 3" in c.value for c in app.caption)
 
 
-def test_probes_run_only_when_asked_and_show_both_maps(app):
-    open_page(app, "probes")
-    assert not app.get("plotly_chart")
-    app.selectbox(key="choose-label").set_value("skin").run()
-    finish(app, "run-probes")
-    assert_fine(app)
-    assert len(app.get("plotly_chart")) == 2
-    assert "shuffled" in app.get("plotly_chart")[0].proto.spec
-
-
 def test_swap_shows_the_figure_and_the_identity_badge(app):
     open_page(app, "swap")
     finish(app, "run-swap")

@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, measure, compare, tasks, cancel."""
+repair, labels, export, direction, render, measure, compare, probe, tasks, cancel."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..errors import HcacheError, UsageError
 from . import commands
 from .directions import add_direction
 from .measures import add_measures
+from .probes import add_probes
 from .progress import reported
 from .render import add_render
 
@@ -80,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_exchange(command)
     add_render(command)
     add_measures(command)
+    add_probes(command)
     text = "Fit, list, show and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -22,7 +22,8 @@ KEPT_RESULTS = 8
 class Work:
     """One piece of work on its way."""
 
-    def __init__(self, make: Callable[[], Generator[float, None, Any]]) -> None:
+    def __init__(self, make: Callable[[], Generator[float, None, Any]], unit: tuple[str, int] | None = None) -> None:
+        self.unit = unit
         self.share, self.result, self.error = 0.0, None, ""
         self.begun = time.monotonic()
         self._cancelled = threading.Event()
@@ -43,8 +44,13 @@ class Work:
     def remaining(self) -> str:
         if self.share <= 0:
             return "starting"
-        left = (time.monotonic() - self.begun) * (1 - self.share) / self.share
-        return f"{self.share:.0%}, {left:.0f} s left"
+        taken = time.monotonic() - self.begun
+        left = taken * (1 - self.share) / self.share
+        if not self.unit:
+            return f"{self.share:.0%}, {left:.0f} s left"
+        name, total = self.unit
+        done = self.share * total
+        return f"{done:.0f} of {total} {name}, {done / taken:.2g} a second, {left:.0f} s left"
 
     def _drive(self, make: Callable[[], Generator[float, None, Any]]) -> None:
         try:
@@ -66,6 +72,7 @@ def run_button(
     question: Hashable,
     make: Callable[[], Generator[float, None, Any]],
     auto: bool = False,
+    unit: tuple[str, int] | None = None,
     **options: Any,
 ) -> Any:
     """The button, bar and cancel of a piece of work; returns its result once there is one for ``question``.
@@ -76,6 +83,8 @@ def run_button(
         question: All that the result depends on. A result for it is shown without asking again.
         make: Starts the work.
         auto: Begin by itself, once for every question; the button is there to begin again.
+        unit: What is counted, and how many of it there are: the bar then says how fast it goes.
+        options: Of the button.
     """
     works = st.session_state.setdefault("works", {})
     results = st.session_state.setdefault(f"results-{name}", {})
@@ -90,7 +99,7 @@ def run_button(
             notes[name] = (asked, work.error)
 
     def begin() -> None:
-        works[name] = (question, Work(make))
+        works[name] = (question, Work(make, unit))
         notes.pop(name, None)
 
     begun = st.session_state.setdefault(f"begun-{name}", set())
