@@ -70,7 +70,7 @@ def random_model(name: str, device: str, dtype: str) -> Model:
     return Model(
         card=replace(card, reader="", prompt="", classes=(), guidance=1.0),
         network=network,
-        scheduler=load_scheduler(parts),
+        scheduler=load_scheduler(name),
         anatomy=anatomy_of(network, parts.pixels),
         codec=codec,
         conditioner=conditioner,
