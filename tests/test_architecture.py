@@ -30,6 +30,7 @@ LAYERS = (
     ("jobs",),
     ("toyfaces",),  # training and measuring
     ("figures",),
+    ("bench",),
     ("cli", "__main__"),
     ("ui",),
 )
