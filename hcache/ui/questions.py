@@ -62,7 +62,7 @@ QUESTIONS = (
     ),
     Question(
         text="Why has FLUX no h-space?",
-        look="A transformer is as wide at every depth, so there is no bottleneck to cut at; what its blocks offer instead.",
+        look="A transformer is as wide at every depth: no bottleneck to cut at. What its blocks offer instead.",
         page="pages/extract.py", icon=":material/block:", choices={"model": "black-forest-labs/FLUX.1-dev"},
     ),
 )  # fmt: skip
