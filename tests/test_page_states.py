@@ -62,7 +62,9 @@ def cut(run):
 
 
 def show(page, **address):
-    app = AppTest.from_file(f"../{PAGES[page]}", default_timeout=60)
+    app = AppTest.from_file("../dashboard.py", default_timeout=60)
+    if page != "Overview":
+        app.switch_page(PAGES[page])
     app.query_params.update(address)
     app.run()
     assert not app.exception, app.exception
@@ -148,7 +150,7 @@ def test_gone(page, home):
     there = run_of(home).name
     app.button(key=f"instead-{there}").click().run()
     assert not app.exception and not app.error and "20 of 20 samples" in said(app)
-    assert app.query_params["run"] == [there]
+    assert there in app.query_params["run"]
 
 
 @pytest.mark.parametrize("page", PAGES)

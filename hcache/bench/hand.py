@@ -32,6 +32,7 @@ import numpy as np
 
 from ..cache.files import write_json
 from ..cache.layout import RUN_JSON, SCHEMA
+from ..cache.provenance import environment
 from ..cache.reading import Run, open_run
 from ..cache.shards import ShardWriter
 from ..cards import default_spec
@@ -43,8 +44,14 @@ if TYPE_CHECKING:
 MODEL = "toyfaces-ddpm-64"
 STEPS, BATCH, PREVIEWED = 20, 50, 16
 STORE = {"h": "full", "skip.1": "pooled", "skip.2": "pooled", "skip.3": "pooled", "skip.4": "pooled"}
-PAGES = ("Overview", "Gallery", "PCA", "Probes", "Extract")
-"""Those that show a run of any size without a model; Swap and Edit load one."""
+MADE_UP = 2**31
+"""The large run's first seed, which no run begins with by chance."""
+
+WITH_MODEL = ("Swap", "Edit")
+"""Pages that take up trajectories with the model, which made-up activations do not have."""
+
+SETTLE = 1000
+"""Milliseconds for what a page does after it is drawn, before the first time is taken."""
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -88,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with contextlib.ExitStack() as stack:
             home = given.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hcache-hand-")))
-            large, small = lay_out(home, given.samples)
+            small = small_run(home)
+            large = large_run(home, given.samples, small.timesteps)
             times = measure(home, large.name, small.name, given.repeats)
     except HcacheError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -107,25 +115,30 @@ def in_words(times: dict[str, list[float]], samples: int) -> str:
     return "\n".join(lines)
 
 
-def lay_out(home: Path, samples: int) -> tuple[Run, Run]:
-    """The large run and the small one, made unless they are there."""
+def small_run(home: Path) -> Run:
+    """A small extraction of the shipped model, made unless it is there."""
     from ..extract import extract
-    from ..models.loading import load_anatomy, load_model
+    from ..models.loading import load_model
 
     (home / "runs").mkdir(parents=True, exist_ok=True)
-    spec = default_spec(MODEL, samples=PREVIEWED, steps=STEPS)
-    small = extract(load_model(MODEL), spec, home)
-    large = default_spec(MODEL, samples=samples, steps=STEPS, seed=1, store=STORE, batch=BATCH)
-    folder = home / "runs" / large.name
+    return extract(load_model(MODEL), default_spec(MODEL, samples=PREVIEWED, steps=STEPS), home)
+
+
+def large_run(home: Path, samples: int, timesteps: Sequence[float]) -> Run:
+    """A run of so many drawn faces with made-up activations, written unless it is there."""
+    from ..models.loading import load_anatomy
+
+    spec = default_spec(MODEL, samples=samples, steps=len(timesteps), seed=MADE_UP, store=STORE, batch=BATCH)
+    folder = home / "runs" / spec.name
     if not (folder / RUN_JSON).is_file():
         anatomy = load_anatomy(MODEL)
         folder.mkdir(parents=True)
-        description = {"schema": SCHEMA, "name": large.name, "spec": large.to_json(), "anatomy": anatomy.to_json(),
-                       "timesteps": list(small.timesteps), "provenance": dict(small.provenance)}  # fmt: skip
         for start in range(0, samples, BATCH):
-            _write_shard(folder, start, min(start + BATCH, samples), anatomy, small.timesteps)
+            _write_shard(folder, start, min(start + BATCH, samples), anatomy, timesteps)
+        description = {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(), "anatomy": anatomy.to_json(),
+                       "timesteps": list(timesteps), "provenance": environment()}  # fmt: skip
         write_json(folder / RUN_JSON, description)
-    return open_run(large.name, home), small
+    return open_run(spec.name, home)
 
 
 def _write_shard(folder: Path, start: int, stop: int, anatomy: Any, timesteps: Sequence[float]) -> None:
@@ -221,6 +234,11 @@ class Watch:
         self.page.locator("[data-testid=stSidebar]").get_by_role("link", name=link, exact=True).click()
         return self.page.evaluate(_WATCH, [link, None])
 
+    def links(self) -> list[str]:
+        """The pages that the sidebar leads to."""
+        found = self.page.locator("[data-testid=stSidebar] [data-testid=stPageLink] a").all_inner_texts()
+        return [text.strip().split("\n")[-1] for text in found]
+
     def press(self, key: str, shows: str) -> float:
         """From a key to a change of what the JavaScript expression ``shows`` gives, in milliseconds."""
         before = self._begin(shows)
@@ -250,10 +268,12 @@ def measure(home: Path, large: str, small: str, repeats: int) -> dict[str, list[
     with serve(home) as address, browse() as page:
         watch = Watch(page)
         watch.open(f"{address}/?run={large}", "Overview")
-        for name in PAGES:  # what is read once is read now
+        pages = [name for name in watch.links() if name not in WITH_MODEL]
+        for name in pages:  # what is read once is read now
             watch.click(name)
+        page.wait_for_timeout(SETTLE)
         for _ in range(repeats):
-            for name in PAGES:
+            for name in pages:
                 times.setdefault(f"to {name}", []).append(watch.click(name))
         every = [t for found in times.values() for t in found]
         times = {"page to page": every, **times}

@@ -17,7 +17,7 @@ ENCODER, DECODER, BOTTLENECK = "#0072B2", "#009E73", "#D55E00"
 FONT = "Inter, 'Source Sans Pro', 'Helvetica Neue', Arial, sans-serif"
 
 _IN_DARK = {
-    INK: "#E8EAEE", MUTED: "#A3ABB8", PAPER: "#1B1F27", LINE: "#4A5362",
+    INK: "#EDEBE8", MUTED: "#B0ABA2", PAPER: "#1F1E1B", LINE: "#57544E",
     ENCODER: "#56B4E9", DECODER: "#2FC79A", BOTTLENECK: "#F28A4B",
 }  # fmt: skip
 

@@ -65,9 +65,7 @@ def keep(name: str, value: Any, default: Any = None) -> None:
     memory.offered.pop(name, None)
     if default is not None:
         memory.defaults[name] = str(default)
-    if not memory.gathering and memory.left is not None:
-        memory.since_links.add(name)
-        write()
+    _write_alone(name)
 
 
 def choose(name: str, value: Any) -> None:
@@ -75,6 +73,15 @@ def choose(name: str, value: Any) -> None:
     _kept()[name] = value
     _memory().offered.pop(name, None)
     st.session_state.pop(widget_key(name), None)
+    _write_alone(name)
+
+
+def _write_alone(name: str) -> None:
+    """Writes a choice that was made outside a run from the page's top: by a part of it, or in answer to a click."""
+    memory = _memory()
+    if not memory.gathering and memory.left is not None:
+        memory.since_links.add(name)
+        write()
 
 
 def widget_key(name: str) -> str:

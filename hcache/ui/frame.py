@@ -205,8 +205,9 @@ def wait_for(home: Path, run: Run | None, needs: int) -> None:
 RUN_HELP = "One extraction: a model, its samples and steps, and what is stored of them. All pages show the same run."
 
 STYLE = """<style>
-.block-container {padding-top: 2.2rem; padding-bottom: 3rem}
-h1 {font-size: 1.9rem !important; padding-bottom: .2rem !important}
+.block-container {padding: 2.2rem 3rem 3rem}
+h1 {font-size: 1.9rem !important; padding-bottom: .7rem !important}
+[data-testid=stMain] [data-testid=stPageLink] p {white-space: normal; text-align: left}
 :focus-visible {outline: 3px solid var(--st-primary-color, #0072B2) !important; outline-offset: 2px}
 </style>
 """
