@@ -73,7 +73,8 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
     with st.expander("Real pictures instead of samples from noise"):
         files = st.file_uploader(
             "Pictures to invert", accept_multiple_files=True, key="pictures",
-            help="DDIM inversion finds the noise that denoises to a picture. The run is then like any other.",
+            help="DDIM inversion (Denoising Diffusion Implicit Models: Song, Meng, Ermon 2020) finds the noise that "
+                 "denoises to a picture. The run is then like any other.",
         )  # fmt: skip
         found = [prepare_picture(file.getvalue(), file.name, height, width) for file in files]
         for file, picture in zip(files, found, strict=True):
