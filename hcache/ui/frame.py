@@ -131,11 +131,11 @@ def pick_run(home: Path) -> Run | None:
             st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
         job_monitor(home, len(run) if run else 0, run.name if run else "")
     if gone:
-        _offer_others(wanted, names)
+        _offer_others(home, wanted, names)
     return run
 
 
-def _offer_others(wanted: str, names: list[str]) -> None:
+def _offer_others(home: Path, wanted: str, names: list[str]) -> None:
     """Says that a run is not there, and what is; does not return."""
     st.warning(f"There is no run {wanted!r} here (any more).", icon=":material/folder_off:")
     if names:
@@ -144,9 +144,11 @@ def _offer_others(wanted: str, names: list[str]) -> None:
             if st.button(name, key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
                 state.choose(address.RUN, name)
                 st.rerun()
-    elif st.button("There is no other: start afresh", key="instead-none"):
-        state.choose(address.RUN, "")
-        st.rerun()
+    else:
+        welcome(home)
+        if st.button("There is no other: start afresh", key="instead-none"):
+            state.choose(address.RUN, "")
+            st.rerun()
     st.stop()
 
 
