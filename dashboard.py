@@ -8,12 +8,12 @@ with home_page("Overview") as home:
     run = None
     with errors_shown():
         run = pick_run(home)
-    welcome(home)
+    welcome(home, run)
     overview.questions_panel(run)
     with errors_shown():
-        overview.anatomy_panel(run)
-    with errors_shown():
         overview.runs_panel(home)
+    with errors_shown():
+        overview.anatomy_panel(run)
     if run is not None:
         with errors_shown():
             overview.verification_panel(run, home)

@@ -145,7 +145,7 @@ def _offer_others(home: Path, wanted: str, names: list[str]) -> None:
                 state.choose(address.RUN, name)
                 st.rerun()
     else:
-        welcome(home)
+        welcome(home, None)
         if st.button("There is no other: start afresh", key="instead-none"):
             state.choose(address.RUN, "")
             st.rerun()
@@ -175,17 +175,20 @@ def _start_demo(home: Path) -> None:
     st.session_state["demo"] = True
 
 
-def welcome(home: Path) -> None:
+def welcome(home: Path, run: Run | None) -> None:
     """What happens on a home that was empty, as long as it does, with its progress."""
-    if st.session_state.get("demo") and (live := [job for job in jobs.list_jobs(home) if job.live]):
-        spec = default_spec(DEMO_MODEL)
-        st.info(
-            f"Welcome. This home was empty, so a demo run has been started in the background: {DEMO_MODEL}, a small "
-            f"diffusion model of drawn faces that ships with hcache, draws {spec.samples} faces in {spec.steps} steps "
-            "each, and its h and skips are written to disk at every step. Pages fill as samples arrive, a few at a "
-            "time; what is there can be clicked already.",
-            icon=":material/rocket_launch:",
-        )
+    live = [job for job in jobs.list_jobs(home) if job.live]
+    if not st.session_state.get("demo") or not (live or run is None):
+        return
+    spec = default_spec(DEMO_MODEL)
+    st.info(
+        f"Welcome. This home was empty, so a demo run has been started in the background: {DEMO_MODEL}, a small "
+        f"diffusion model of drawn faces that ships with hcache, draws {spec.samples} faces in {spec.steps} steps "
+        "each, and its h and skips are written to disk at every step. Pages fill as samples arrive, a few at a "
+        "time; what is there can be clicked already.",
+        icon=":material/rocket_launch:",
+    )
+    if live:
         job_panel(home, live[0].run)
 
 
@@ -193,8 +196,8 @@ def wait_for(home: Path, run: Run | None, needs: int) -> None:
     """What is missing before this page can show anything; does not return."""
     have = len(run) if run else 0
     live = [job for job in jobs.list_jobs(home) if job.live]
-    if st.session_state.get("demo") and live:
-        welcome(home)
+    if st.session_state.get("demo") and (live or run is None):
+        welcome(home, run)
     elif run is None and not live:
         st.info("There is no run yet. Start one on the Extract page.")
     else:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from ..anatomies import known_anatomy
 from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
 from ..cache.labels import named_labels
@@ -151,9 +152,13 @@ def freeze_modules() -> None:
         _frozen_modules = len(sys.modules)
 
 
-@st.cache_data(show_spinner="Reading the model's configuration …")
 def anatomy(name: str) -> Anatomy:
     """A model's sites, from its configuration alone."""
+    return known_anatomy(name) or _read_anatomy(name)
+
+
+@st.cache_data(show_spinner="Reading the model's configuration …", show_time=True)
+def _read_anatomy(name: str) -> Anatomy:
     from ..models.loading import load_anatomy
 
     return load_anatomy(name)

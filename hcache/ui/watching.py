@@ -104,6 +104,6 @@ def _log(path: Path) -> None:
     if not path.is_file():
         return
     with st.expander("Log", icon=":material/article:"):
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[-LOG_LINES:]
+        lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[-LOG_LINES:]
         text = "\n".join(line.rsplit("\r", 1)[-1] for line in lines)
         st.code(text.strip() or "Nothing yet.", language=None, wrap_lines=True)
