@@ -1,7 +1,8 @@
 """The anatomies of the cards that ship with hcache, as they were read from their configurations once.
 
-Reading one takes torch and diffusers, which take seconds to import; the first page that anybody sees shows one. An entry
-holds only for the very configurations that it was read from, by their digest. After a card was added or changed:
+Reading one takes torch and diffusers, which take seconds to import, and the first page that anybody sees shows one. An
+entry holds only for the very configurations that it was read from, by their digest; without one they are read. To write
+them anew, after a card was added or changed:
 
     python -c "from hcache.models.anatomies import write_anatomies; write_anatomies()"
 """

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from ..anatomies import known_anatomy
 from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
+from ..anatomies import known_anatomy
 from ..cache.labels import named_labels
 from ..cache.layout import MANIFEST, RUN_JSON
 from ..cache.reading import Run, open_run
