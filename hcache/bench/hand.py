@@ -65,7 +65,8 @@ _WATCH = """
   const look = () => {
     const app = document.querySelector('[data-testid=stApp]');
     const idle = app?.dataset.testScriptState === 'notRunning'
-      && !document.querySelector('[data-testid=stSpinner], [data-testid=stSkeleton], [data-stale=true]');
+      && !document.querySelector(
+        '[data-testid=stSpinner], [data-testid=stSkeleton], [data-testid=stProgress], [data-stale=true]');
     const now = read();
     const there = expected === null ? now !== before : now === expected;
     since = window.hcacheBegun && idle && there ? since ?? performance.now() : null;
