@@ -89,7 +89,7 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
     with home_page(title) as home:
         found = []
         with errors_shown():
-            run = pick_run(home)
+            run = pick_run(home, needed=True)
             if run is None or len(run) < needs:
                 wait_for(home, run, needs)
             found.append(run)
@@ -112,31 +112,36 @@ def errors_shown() -> Iterator[None]:
         st.error(str(error), icon=":material/error:")
 
 
-def pick_run(home: Path) -> Run | None:
+def pick_run(home: Path, needed: bool = False) -> Run | None:
     """The sidebar's choice of a run, with the jobs under it; None as long as there is none.
 
-    A page whose run is not there stops, and offers the runs there are.
+    A page whose run is not there offers the runs there are, and stops if it is about a run.
     """
     names = run_names(home)
     if st.session_state.get(PENDING) in names:
         state.choose(address.RUN, st.session_state.pop(PENDING))
+    begun = [job.run for job in jobs.list_jobs(home) if job.live]
+    if not names and begun and not state.recall(address.RUN, ""):
+        state.choose(address.RUN, begun[0])  # the address has it from the first, and need not change when it is there
     wanted = state.recall(address.RUN, "")
-    gone = bool(wanted) and wanted not in names
+    gone = bool(wanted) and wanted not in names and wanted not in begun
     st.session_state[_GONE] = gone
     run = None
     with st.sidebar:
-        if names and not gone:
+        if names and not gone and wanted not in set(begun) - set(names):
             name = state.select("Run", address.RUN, names, default=_first_readable(home, names), help=RUN_HELP)
             run = loaders.shared_run(run_folder(home, name))
             st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
         job_monitor(home, len(run) if run else 0, run.name if run else "")
     if gone:
         _offer_others(home, wanted, names)
+        if needed:
+            st.stop()
     return run
 
 
 def _offer_others(home: Path, wanted: str, names: list[str]) -> None:
-    """Says that a run is not there, and what is; does not return."""
+    """Says that a run is not there, and what is."""
     st.warning(f"There is no run {wanted!r} here (any more).", icon=":material/folder_off:")
     if names:
         st.markdown("These are here:")
@@ -149,7 +154,6 @@ def _offer_others(home: Path, wanted: str, names: list[str]) -> None:
         if st.button("There is no other: start afresh", key="instead-none"):
             state.choose(address.RUN, "")
             st.rerun()
-    st.stop()
 
 
 def _first_readable(home: Path, names: list[str]) -> str:

@@ -19,6 +19,7 @@ from ...figures.palette import in_dark
 from ...figures.unet import draw_anatomy
 from ...specs import FULL, POOLED, Anatomy
 from .. import loaders, state
+from ..address import RUN
 from ..frame import DEMO_MODEL
 from ..questions import QUESTIONS
 from ..work import run_button
@@ -48,7 +49,7 @@ def questions_panel(run: Run | None) -> None:
     columns = st.columns(3)
     for number, question in enumerate(QUESTIONS):
         with columns[number % 3], st.container(border=True, height="stretch"):
-            choices = question.address(run.name if run else "", labels)
+            choices = question.address(run.name if run else state.recall(RUN, ""), labels)
             st.page_link(question.page, label=f"**{question.text}**", icon=question.icon, query_params=choices)
             st.caption(question.look)
 
