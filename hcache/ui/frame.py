@@ -134,13 +134,14 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
             st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
         job_monitor(home, len(run) if run else 0, run.name if run else "")
     if gone:
-        _offer_others(home, wanted, names)
+        _offer_others(wanted, names)
         if needed:
+            welcome(home, None)
             st.stop()
     return run
 
 
-def _offer_others(home: Path, wanted: str, names: list[str]) -> None:
+def _offer_others(wanted: str, names: list[str]) -> None:
     """Says that a run is not there, and what is."""
     st.warning(f"There is no run {wanted!r} here (any more).", icon=":material/folder_off:")
     if names:
@@ -149,11 +150,9 @@ def _offer_others(home: Path, wanted: str, names: list[str]) -> None:
             if st.button(name, key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
                 state.choose(address.RUN, name)
                 st.rerun()
-    else:
-        welcome(home, None)
-        if st.button("There is no other: start afresh", key="instead-none"):
-            state.choose(address.RUN, "")
-            st.rerun()
+    elif st.button("There is no other: start afresh", key="instead-none"):
+        state.choose(address.RUN, "")
+        st.rerun()
 
 
 def _first_readable(home: Path, names: list[str]) -> str:
