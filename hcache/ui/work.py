@@ -23,7 +23,8 @@ KEPT_RESULTS = 8
 class Work:
     """One piece of work on its way."""
 
-    def __init__(self, make: Callable[[], Generator[float, None, Any]]) -> None:
+    def __init__(self, make: Callable[[], Generator[float, None, Any]], unit: tuple[str, int] | None = None) -> None:
+        self.unit = unit
         self.share, self.result, self.error = 0.0, None, ""
         self.begun, self.log = time.monotonic(), [f"{time.strftime('%H:%M:%S')} begun"]
         self._told, self._ended = 0.0, None
@@ -48,13 +49,17 @@ class Work:
         self._cancelled.set()
 
     def remaining(self) -> str:
-        """``43%, 8.6% a second, 7 s left``."""
+        """``43%, 8.6% a second, 7 s left``, or counted in units."""
         if self.cancelled:
             return "stopping after this step"
         if self.share <= 0:
             return f"starting, {self.elapsed:.0f} s"
         rate = self.share / max(self.elapsed, 1e-6)
-        return f"{self.share:.0%}, {100 * rate:.2g}% a second, {format_seconds((1 - self.share) / rate)} left"
+        left = f"{format_seconds((1 - self.share) / rate)} left"
+        if self.unit is None:
+            return f"{self.share:.0%}, {100 * rate:.2g}% a second, {left}"
+        name, total = self.unit
+        return f"{self.share * total:.0f} of {total} {name}, {rate * total:.2g} a second, {left}"
 
     def _drive(self, make: Callable[[], Generator[float, None, Any]]) -> None:
         try:
@@ -87,7 +92,13 @@ class Work:
 
 
 def run_button(
-    label: str, name: str, question: Hashable, make: Callable[[], Generator[float, None, Any]], **options: Any
+    label: str,
+    name: str,
+    question: Hashable,
+    make: Callable[[], Generator[float, None, Any]],
+    unit: tuple[str, int] | None = None,
+    auto: bool = False,
+    **options: Any,
 ) -> Any:
     """The button, bar and cancel of a piece of work; returns its result once there is one for ``question``.
 
@@ -96,6 +107,9 @@ def run_button(
         name: Of the kind of work: one at a time of each.
         question: All that the result depends on. A result for it is shown without asking again.
         make: Starts the work.
+        unit: What is counted, and how many of it there are: the bar then counts them.
+        auto: Begin by itself, once for every question; the button is there to begin again.
+        options: Of the button.
     """
     works = st.session_state.setdefault("works", {})
     results = st.session_state.setdefault(f"results-{name}", {})
@@ -110,14 +124,19 @@ def run_button(
             notes[name] = (asked, work)
 
     def begin() -> None:
-        works[name] = (question, Work(make))
+        works[name] = (question, Work(make, unit))
         notes.pop(name, None)
 
+    begun = st.session_state.setdefault(f"begun-{name}", set())
+    if auto and name not in works and question not in results and question not in begun:
+        begun.add(question)
+        begin()
     busy = name in works
     idle = busy or question in results
-    st.button(label, key=f"run-{name}", type="primary", disabled=idle, on_click=begin, **options)
+    if not (auto and idle):
+        st.button(label, key=f"run-{name}", type="primary", disabled=idle, on_click=begin, **options)
     if busy:
-        _watch(name)
+        _watch(name, label if auto else "")
     elif name in notes and notes[name][0] == question:
         _say_what_became(notes[name][1])
     return results.get(question)
@@ -141,12 +160,12 @@ def _log(work: Work) -> None:
 
 
 @st.fragment(run_every=0.5)
-def _watch(name: str) -> None:
+def _watch(name: str, label: str) -> None:
     _, work = st.session_state.get("works", {}).get(name, (None, None))
     if work is None or not work.running:
         st.rerun(scope="app")
     bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(work.share, 1.0), text=work.remaining())
+    bar.progress(min(work.share, 1.0), text=f"{label}: {work.remaining()}" if label else work.remaining())
     if button.button("Cancel", key=f"cancel-{name}", width="stretch", help="Stops after the step it is at."):
         work.cancel()
     _log(work)
