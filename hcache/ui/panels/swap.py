@@ -70,7 +70,8 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[np.ndarray, np.nd
     others = {title: cell.picture for title, cell in cells.items() if title not in sites}
     if sites:
         with st.container(key="u-figure"):
-            st.image(draw_swaps(run.anatomy, *pair, sites, *names), width="stretch")
+            said = f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time: {', '.join(sites)}"
+            st.image(draw_swaps(run.anatomy, *pair, sites, *names), width="stretch", alt=said)
     if others:
         shown = {f"A, {names[0]}": pair[0], f"B, {names[1]}": pair[1]} if not sites else {}
         shown |= others
@@ -113,10 +114,10 @@ def _pair_panel(run: Run) -> tuple[Run, int, int]:
     ids, theirs = run.sample_ids, donor_run.sample_ids
     with a_side:
         donor = state.sample("A, the donor", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
-        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150)
+        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150, alt=f"A, sample {donor}")
     with b_side:
         recipient = state.sample("B, the recipient", "recipient", ids, int(ids[0]))
-        st.image(png_bytes(run.images[run.position(recipient)]), width=150)
+        st.image(png_bytes(run.images[run.position(recipient)]), width=150, alt=f"B, sample {recipient}")
     chosen, shown_run = (donor, donor_run) if role == "A" else (recipient, run)
     with grid_side, st.container(height=190):
         shown = shown_run.sample_ids[:256]
