@@ -94,6 +94,14 @@ def test_another_page_keeps_the_choices_unless_its_address_has_others(app):
     assert (app.slider[0].value, app.selectbox[0].value) == (5, "second")
 
 
+def test_an_address_that_names_defaults_is_left_as_it_is(app):
+    """Writing it anew would be an entry in the history that Back only comes back to."""
+    go(app, run="first", step="5")
+    assert address_of(app) == {"run": "first", "step": "5"}
+    app.number_input(key="choose-sample").set_value(2).run()
+    assert address_of(app) == {"run": "first", "sample": "2"}
+
+
 def test_what_no_widget_has_asked_for_yet_stays_in_the_address(app):
     go(app, run="first", label="smile")
     assert address_of(app) == {"run": "first", "label": "smile"}

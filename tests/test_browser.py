@@ -291,7 +291,7 @@ def test_a_mask_is_painted_on_the_picture(page):
 
 def test_a_render_can_be_cancelled(page):
     """Of more than is done in an instant; what became of it is said, with its log."""
-    slider = page.locator(".st-key-choose-samples [role=slider]")
+    slider = page.locator(".st-key-choose-samples input[type=range]")
     slider.focus()
     for _ in range(7):
         slider.press("ArrowRight")

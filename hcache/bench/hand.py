@@ -260,7 +260,7 @@ class Watch:
 
     def focus_slider(self, name: str) -> None:
         """Puts the focus on a slider, by the name of its choice."""
-        self.page.locator(f".st-key-choose-{name} [role=slider]").first.focus()
+        self.page.locator(f".st-key-choose-{name} input[type=range]").first.focus()
 
 
 def measure(home: Path, large: str, small: str, repeats: int) -> dict[str, list[float]]:

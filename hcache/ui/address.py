@@ -113,11 +113,12 @@ def read(page: str) -> None:
 
 def write() -> None:
     """At the end of a page, or of a part of it that made a choice: one entry in the browser's history, if any."""
-    memory, address = _memory(), current()
-    if st.query_params.to_dict() != address:
-        memory.before, memory.written = st.query_params.to_dict(), time.monotonic()
+    memory, there, address = _memory(), st.query_params.to_dict(), current()
+    said = {name: value for name, value in there.items() if name == RUN or memory.defaults.get(name) != value}
+    if said != address:  # an address may name defaults too
+        memory.before, memory.written = there, time.monotonic()
         st.query_params.from_dict(address)
-    memory.left = address
+    memory.left = st.query_params.to_dict()
     memory.widgets = _widgets()
 
 

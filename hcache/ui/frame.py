@@ -217,7 +217,7 @@ STYLE = """<style>
 h1 {font-size: 1.9rem !important; padding-bottom: .7rem !important}
 [data-testid=stMain] [data-testid=stPageLink] p {white-space: normal; text-align: left}
 [data-testid=stMain] [data-testid=stMarkdownContainer] p {max-width: 100ch}
-:is(a, button, summary, [role=slider], [role=tab], [role=button]):focus-visible {
+:is(a, button, summary, input[type=range], [role=tab], [role=button]):focus-visible {
   outline: 3px solid var(--st-primary-color, #2A85C7) !important; outline-offset: 2px}
 </style>
 """
