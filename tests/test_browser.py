@@ -129,7 +129,7 @@ def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server):
     page.get_by_text("This home was empty").wait_for()
     page.get_by_role("heading", name="Anatomy of toyfaces-ddpm-64").wait_for()  # from its configuration
     main = page.locator("[data-testid=stMain]")
-    main.get_by_text(re.compile(r"of 64 samples, .* a second, .* left")).wait_for()
+    main.get_by_text(re.compile(r"of 64 samples, .* a second, .* left")).first.wait_for()
     main.get_by_role("link", name="What does each skip group carry?").click()
     page.get_by_role("heading", name="Swap", exact=True).wait_for()
     page.get_by_text("A, the donor").wait_for()  # as soon as two samples are there
@@ -312,10 +312,10 @@ def test_extract_starts_a_job_that_survives_a_reload_and_can_be_cancelled(page, 
     page.get_by_text("--samples 4000").wait_for()
     settle(page)
     page.get_by_role("button", name="Start extraction").click()
-    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").wait_for()
+    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").first.wait_for()
     page.reload()
-    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").wait_for()
+    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").first.wait_for()
     page.locator("[data-testid=stMain]").get_by_role("button", name="Cancel").click()
-    page.locator("[data-testid=stMain]").get_by_text("cancelled").wait_for()
+    page.locator("[data-testid=stMain]").get_by_text("cancelled,").first.wait_for()
     (job,) = jobs.list_jobs(home)
     assert job.state == jobs.CANCELLED and job.done >= 64
