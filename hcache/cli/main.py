@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, measure, compare, probe, tasks, cancel."""
+repair, labels, export, direction, render, measure, compare, probe, bench, tasks, cancel."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
 from . import commands
+from .bench import add_bench
 from .directions import add_direction
 from .measures import add_measures
 from .probes import add_probes
@@ -82,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_render(command)
     add_measures(command)
     add_probes(command)
+    add_bench(command)
     text = "Fit, list, show and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -145,6 +147,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
     child.add_argument("--batch", type=int, help="samples at once, and in a shard (default: 8)")
     child.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    child.add_argument("--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -189,8 +189,10 @@ def model_of(run: Run) -> Model:
 def _load(name: str, dtype: str) -> Model:
     import torch
 
+    from ..allocator import keep_freed_memory
     from ..models.loading import load_model
 
+    keep_freed_memory()
     # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     model = load_model(name, device="auto", dtype=dtype)
