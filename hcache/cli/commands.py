@@ -6,7 +6,7 @@ import argparse
 import random
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
-from ..progress import drive
+from ..progress import drive_with_bar
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 
 
@@ -336,17 +336,6 @@ def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Diffe
     whole = [int(sample) for sample in run.sample_ids if int(sample) not in bad]
     chosen = random.sample(whole, min(count, len(whole)))
     return drive_with_bar(rerun(load_model_of(run, device), run, chosen), "computing again")
-
-
-def drive_with_bar(work: Generator[float, None, Any], text: str) -> Any:
-    """Runs a piece of work to its end under a bar."""
-    with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
-
-        def show(share: float) -> None:
-            bar.n = round(100 * share)
-            bar.refresh()
-
-        return drive(work, show)
 
 
 def cancel(arguments: argparse.Namespace) -> Result:

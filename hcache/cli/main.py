@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, cancel."""
+repair, labels, export, direction, render, figure, cancel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from ..errors import HcacheError, UsageError
 from . import commands
 from .directions import add_direction
+from .figure import add_figure
 from .measures import add_measures
 from .render import add_render
 
@@ -80,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
             child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
     _add_exchange(command)
     add_render(command)
+    add_figure(command)
     add_measures(command)
     text = "Fit, list, show and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)

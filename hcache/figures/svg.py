@@ -1,0 +1,52 @@
+"""A figure as SVG. It states its size in points, so that it is as large in a paper as it was meant to be."""
+
+from __future__ import annotations
+
+from html import escape
+
+from .drawing import Figure, Picture, Shape, Text
+from .fonts import FAMILY
+from .palette import PAPER
+from .pictures import data_uri
+
+
+def svg_of(figure: Figure) -> str:
+    """The SVG text."""
+    parts = [_shape(mark) for mark in figure.shapes]
+    parts += [_picture(mark) for mark in figure.pictures]
+    parts += [_text(mark) for mark in figure.texts]
+    w, h = f"{figure.width:.2f}", f"{figure.height:.2f}"
+    about = f"<title>{escape(figure.title)}</title><desc>{escape(figure.caption)}</desc>"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}pt" height="{h}pt" '
+        f'font-family="{FAMILY}" style="font-kerning:none" role="img">{about}'
+        f'<rect width="{w}" height="{h}" fill="{PAPER}"/>{"".join(parts)}</svg>'
+    )
+
+
+def _shape(shape: Shape) -> str:
+    steps = []
+    for i, move in enumerate(shape.moves):
+        letter = "M" if i == 0 else ("L" if len(move) == 2 else "C")
+        steps.append(letter + " ".join(f"{number:.2f}" for number in move))
+    steps += ["Z"] if shape.closed else []
+    stroke = f' stroke="{shape.stroke}" stroke-width="{shape.width:.2f}"' if shape.stroke else ""
+    dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in shape.dash)}"' if shape.dash else ""
+    return f'<path d="{"".join(steps)}" fill="{shape.fill or "none"}"{stroke}{dash}/>'
+
+
+def _picture(picture: Picture) -> str:
+    return (
+        f'<image x="{picture.x:.2f}" y="{picture.y:.2f}" width="{picture.width:.2f}" height="{picture.height:.2f}" '
+        f'preserveAspectRatio="none" href="{data_uri(picture.pixels)}"><title>{escape(picture.title)}</title></image>'
+    )
+
+
+def _text(text: Text) -> str:
+    anchor = "" if text.anchor == "start" else f' text-anchor="{text.anchor}"'
+    weight = ' font-weight="700"' if text.bold else ""
+    turn = f' transform="rotate(-90 {text.x:.2f} {text.y:.2f})"' if text.upward else ""
+    return (
+        f'<text x="{text.x:.2f}" y="{text.y:.2f}" font-size="{text.size:g}" fill="{text.colour}"{anchor}{weight}{turn}>'
+        f"{escape(text.text)}</text>"
+    )
