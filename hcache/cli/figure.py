@@ -9,8 +9,8 @@ from typing import Any
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import open_run
 from ..errors import UsageError
+from ..specs import parse_numbers, parse_samples
 from .commands import Result
-from .directions import parse_samples
 
 FORMATS = (".pdf", ".svg", ".png")
 
@@ -44,13 +44,13 @@ def _strip(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[s
     if len(samples) > 1:
         raise UsageError(f"a strip shows one sample; --samples names {len(samples)}")
     return notebook.strip(run, _only(arguments.label), sample=_only(samples), ways=arguments.way,
-                          strengths=_numbers(arguments.strengths), top=arguments.top,
+                          strengths=parse_numbers(arguments.strengths) or None, top=arguments.top,
                           asymmetric=not arguments.symmetric, **style)  # fmt: skip
 
 
 def _grid(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
     return notebook.grid(run, arguments.label, samples=parse_samples(arguments.samples) or None, ways=arguments.way,
-                         strength=_only(_numbers(arguments.strengths)), top=arguments.top,
+                         strength=_only(parse_numbers(arguments.strengths)), top=arguments.top,
                          asymmetric=not arguments.symmetric, **style)  # fmt: skip
 
 
@@ -59,13 +59,6 @@ def _only(values: Any) -> Any:
     if values and len(values) > 1:
         raise UsageError(f"this figure takes one of these: {', '.join(map(str, values))}")
     return values[0] if values else None
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    try:
-        return [float(part) for part in text.split(",")] if text else None
-    except ValueError as error:
-        raise UsageError(f"--strengths are numbers with commas between, got {text!r}") from error
 
 
 def _steps(text: str | None) -> tuple[int, int] | None:

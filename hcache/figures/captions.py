@@ -30,8 +30,8 @@ def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
     labels = [choice.label] if choice.label else []
     return (
         f"Sample {choice.sample} of {_source(run)}, edited{along} in {_steps(run, choice.window)}, "
-        f"{_symmetry(choice)}, at strengths {strengths}. {ways} {UNIT}{read}"
-        f"{_part(run, [choice.sample], labels, choice.top, choice.ways)}"
+        f"{_symmetry(choice)}, at strengths {strengths}. {ways}"
+        f"{_part(run, [choice.sample], labels, choice.top, choice.ways)} {UNIT}{read}"
     )
 
 
@@ -42,7 +42,8 @@ def grid_caption(run: Run, choice: Grid) -> str:
     labels = [] if saved else list(choice.attributes)
     return (
         f"Samples {samples} of {_source(run)}, edited in {_steps(run, choice.window)}, {_symmetry(choice)}, at "
-        f"strength {choice.strength:g}. {ways} {UNIT}{_part(run, choice.samples, labels, choice.top, choice.ways)}"
+        f"strength {choice.strength:g}. {ways}"
+        f"{_part(run, choice.samples, labels, choice.top, choice.ways)} {UNIT}"
     )
 
 
@@ -60,7 +61,7 @@ def _steps(run: Run, window: Window) -> str:
 
 
 def _symmetry(choice: Strip | Grid) -> str:
-    return "in P_t only" if choice.asymmetric else "in P_t and D_t"
+    return "asymmetric (P_t only)" if choice.asymmetric else "symmetric (P_t and D_t)"
 
 
 def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:

@@ -111,7 +111,10 @@ def default_grid(run: Run) -> Grid:
     labels, top = usable_labels(run)[:ATTRIBUTES], default_top(run)
     saved = tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:ATTRIBUTES]
     if not labels and not saved:
-        raise UsageError(f"the grid needs labels or saved directions; run {run.name} has neither")
+        raise UsageError(
+            f"the grid needs labels or saved directions; run {run.name} has neither: "
+            "import labels, or save directions on the Edit page"
+        )
     samples = bystanders(run, labels, top, min(SAMPLES, len(run)))
     ways = default_ways(run, labels[0]) if labels else ()
     return Grid(samples=samples, attributes=tuple(labels) or saved, ways=ways, window=all_steps(run), top=top)

@@ -159,4 +159,4 @@ class Maker:
         """What the model's reader sees of a label in each cell; nothing if it has no reader, or one of other labels."""
         reader = find_card(self.run.spec.model).reader
         read = find_reader(reader)(np.stack([cell.picture for cell in cells])) if reader and label else {}
-        return [f"{value:.2f}" for value in read.get(label.rpartition("/")[2], [])]
+        return [f"{value:.2f}".replace("-", "−") for value in read.get(label.rpartition("/")[2], [])]

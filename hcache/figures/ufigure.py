@@ -8,18 +8,21 @@ After the figure of Training-Free Style and Content Transfer by Leveraging U-Net
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..edits.rendered import Rendered
 from ..specs import Anatomy
 from .drawing import Figure, Mark, Picture, Style, Text, arch, area, finished, frame, line
-from .fonts import ASCENT, shortened, width_of
+from .fonts import ASCENT, DESCENT, shortened, width_of
 from .palette import BOTTLENECK, DECODER, ENCODER, MUTED, tinted
 
 ARC = "#98A2B3"
 """Of the lines that are skips."""
+
+LEFT, CLEAR = 0.19, 2.5
+"""The share of the width that A and B take; how far texts keep from lines, in points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class _U:
     row: float
     inner: float
     strand: float
+    top: float = 0.0
 
     @property
     def centre(self) -> float:
@@ -76,7 +80,7 @@ class _U:
 
     def y(self, row: int) -> float:
         """The height of a row's middle, which is that of its arc's top."""
-        return self.side / 2 + 1.5 + self.row * (self.groups - row)
+        return self.top + max(self.side, self.row) / 2 + 1.5 + self.row * (self.groups - row)
 
     def x(self, group: int) -> float:
         """How far from the centre a group's arc stands on the trapezoids."""
@@ -108,13 +112,19 @@ def draw_u(what: Swapped, style: Style | None = None, caption: str | None = None
 
 
 def _u_of(anatomy: Anatomy, style: Style) -> _U:
+    """As large as the width allows; rows as high as a picture, or as what stands beside it, and all as high as A and B
+    are on each other."""
     groups, width = len(anatomy.skips), style.points
-    left = 0.19 * width
+    left = LEFT * width
     side = min(0.62 * (width - left) / (groups + 1), 0.105 * width + 8)
-    label = width_of("skip.9", style.size, bold=True)
     strand = 0.0035 * width + 0.5
-    return _U(groups=groups, left=left + 0.025 * width, width=width - left - 0.035 * width, side=side,
-              row=side + max(3.0, 0.008 * width), inner=side / 2 + label + 5, strand=strand)  # fmt: skip
+    beside = strand * (max(map(len, anatomy.skips), default=1) - 1) + 2 * CLEAR
+    beside += (ASCENT + DESCENT) * (style.size + style.small) + 1
+    row = max(side + max(3.0, 0.008 * width), beside)
+    inner = side / 2 + width_of("skip.9", style.size, bold=True) + 5
+    u = _U(groups=groups, left=left + 0.025 * width, width=width - left - 0.035 * width, side=side, row=row,
+           inner=inner, strand=strand)  # fmt: skip
+    return replace(u, top=max(0.0, _pair_height(style) - u.bottom))
 
 
 def _trapezoids(u: _U, style: Style) -> list[Mark]:
@@ -148,39 +158,44 @@ def _site(u: _U, row: int, site: str, what: Swapped, style: Style) -> list[Mark]
     """A site's result with its name above the arc and how far it went below."""
     strands = u.strand * (len(what.anatomy.skips[row - 1]) - 1) / 2 if row else 0.5
     x, y = u.centre + u.side / 2 + 4, u.y(row)
-    name = Text(x=x, y=y - strands - 2.5, text=site, size=style.size, bold=True)
+    name = Text(x=x, y=y - strands - CLEAR, text=site, size=style.size, bold=True)
     if site not in what.cells:
         return [name]
     left, top = u.centre - u.side / 2, y - u.side / 2
     marks = [*_framed(left, top, u.side, what.cells[site], f"B with A's {site}", ARC, 0.75), name]
     if math.isfinite(moved := what.moved(site)):
-        below = y + strands + 2.5 + ASCENT * style.small
+        below = y + strands + CLEAR + ASCENT * style.small
         marks.append(Text(x=x, y=below, text=f"{moved:.2f}", size=style.small, colour=MUTED))
     return marks
 
 
+def _pair_sizes(style: Style) -> tuple[float, float, float, float]:
+    """Of A and B: what is above a picture, its side, what is below, and the distance between the two."""
+    return 1.35 * style.size, LEFT * style.points - 2, 3 + (ASCENT + DESCENT) * style.small, 0.7 * style.size
+
+
+def _pair_height(style: Style) -> float:
+    head, side, foot, gap = _pair_sizes(style)
+    return 2 * (head + side + foot) + gap
+
+
 def _pair(u: _U, what: Swapped, style: Style) -> list[Mark]:
     """A above B, in the middle of the left side, each with its part above and its name below."""
-    side = 0.19 * style.points - 2
-    head, foot = 1.35 * style.size, 1.3 * style.small
-    gap = max(6.0, 0.9 * style.size)
-    top = (u.bottom - 2 * (head + side + foot) - gap) / 2
-    side -= max(0.0, -top)
+    head, side, foot, gap = _pair_sizes(style)
+    top = (u.bottom - _pair_height(style)) / 2
     marks: list[Mark] = []
     for letter, role, colour, cell, name in (
         ("A", "donor", BOTTLENECK, what.donor, what.names[0]),
         ("B", "recipient", ENCODER, what.recipient, what.names[1]),
     ):
-        top = max(top, 0.0)
         y = top + ASCENT * style.size
-        marks.append(Text(x=1, y=y, text=letter, size=style.size, bold=True, colour=colour))
         after = 1 + width_of(f"{letter}  ", style.size, bold=True)
-        role = shortened(role, side - after, style.size)
+        role, name = shortened(role, side - after, style.size), shortened(name, side, style.small)
+        below = top + head + side + 3 + ASCENT * style.small
+        marks.append(Text(x=1, y=y, text=letter, size=style.size, bold=True, colour=colour))
         marks.append(Text(x=after, y=y, text=role, size=style.size))
         marks += _framed(1, top + head, side, cell, f"{letter}, {name}", colour, 1.25)
-        below = top + head + side + 3 + ASCENT * style.small
-        text = shortened(name, side, style.small)
-        marks.append(Text(x=1, y=below, text=text, size=style.small, colour=MUTED))
+        marks.append(Text(x=1, y=below, text=name, size=style.small, colour=MUTED))
         top += head + side + foot + gap
     return marks
 

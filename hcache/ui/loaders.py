@@ -20,7 +20,7 @@ import streamlit as st
 from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
 from ..cache.labels import named_labels
-from ..cache.layout import MANIFEST, RUN_JSON
+from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..figures.pictures import data_uri
@@ -170,8 +170,13 @@ def home_is_empty(home: Path) -> bool:
     return not any(path.is_dir() for path in runs.iterdir()) if runs.is_dir() else True
 
 
+def donors_of(run: Run) -> list[str]:
+    """The runs of the home that can give to a run, itself first."""
+    return _donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
+def _donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
     """The runs beside a run that can give to it, itself first; ``names``: the runs there are."""
     from ..edits.donor_runs import donor_runs
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from ...cache.layout import run_names
 from ...cache.reading import Run
 from ...edits.recipe import DonorRef, Recipe
 from ...edits.renders import render_kept
@@ -102,7 +101,7 @@ def _pair_panel(run: Run) -> tuple[Run, int, int]:
         with left:
             role = st.segmented_control("A click on a picture chooses", ["A", "B"], default="A", key="swap-role")
         with right:
-            names = loaders.donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+            names = loaders.donors_of(run)
             name = state.select("A is of run", "donor-run", names, default=run.name, help=(
                 "Runs of the same model and steps, of real pictures as well."))  # fmt: skip
     donor_run = run if name == run.name else loaders.shared_run(run.folder.parent / name)
