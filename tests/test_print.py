@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
+from hcache import figures
+from hcache.analysis.pca import PCA
+from hcache.analysis.probes import AUC, R2, ProbeMap
 from hcache.cache.pngs import read_picture, read_recipe
 from hcache.edits.recipe import Recipe
 from hcache.edits.rendered import Rendered
@@ -80,6 +83,38 @@ def test_no_u_figure_has_texts_on_each_other_or_beyond_the_page(groups, members,
        some.text("ab ÄγЖ", max_size=30))  # fmt: skip
 def test_no_table_has_texts_on_each_other_or_beyond_the_page(rows, columns, groups, notes, style, name):
     assert_laid_out(draw_table(table(rows, columns, groups, f"{name} way", name, notes), style))
+
+
+def probes(sites=3, steps=20, metric=R2):
+    scores = np.random.default_rng(0).random((sites, steps))
+    return ProbeMap(sites=tuple(f"skip.{i}" for i in range(sites)), metric=metric, scores=scores, shuffled=scores / 9,
+                    samples=64, folds=5)  # fmt: skip
+
+
+@settings(max_examples=20, deadline=None)
+@given(some.integers(1, 7), some.integers(1, 60), some.floats(1e-6, 1e6), some.sampled_from(["single", "double"]))
+def test_no_plot_has_texts_on_each_other_or_beyond_the_page(sites, steps, scale, width):
+    rng = np.random.default_rng(steps)
+    scores = (rng.normal(size=(steps + 1, 2)) * scale).astype(np.float32)
+    pca = PCA(scores=scores, explained=np.array([0.5, 0.1]), baseline=np.array([0.3, 0.3]))
+    assert_laid_out(figures.heat_map(probes(sites, steps), range(steps, 0, -1), width=width))
+    assert_laid_out(figures.scatter(pca, values=scores[:, 0], name="hair_length", width=width))
+    assert_laid_out(figures.response_curve([-1, 0, 2], rng.normal(size=(steps + 1, 3)) * scale, "smile", width=width))
+
+
+def test_plots_show_every_number():
+    shown = figures.heat_map(probes(2, 4), [9, 5, 2, 1])
+    fills = [shape.fill for shape in shown.shapes if shape.fill]
+    assert len(fills) == 2 * 2 * 4 + 32 and "t = 9 to 1" in shown.caption
+    order = np.argsort(probes(2, 4).scores.ravel())
+    assert [int(fill[3:5], 16) for fill in np.array(fills[:8])[order]] == sorted(int(f[3:5], 16) for f in fills[:8])
+    assert "Colours begin at chance (0.5)" in figures.heat_map(probes(1, 2, AUC), [2, 1]).caption
+    readings = np.array([[0.0, 1.0], [0.0, 3.0]])
+    curve = figures.response_curve([0, 1], readings, "smile")
+    low, high = sorted(disc.moves[0][1] for disc in curve.shapes if len(disc.moves) == 5 and disc.fill)
+    ticks = {float(text.text): text.y for text in curve.texts if text.anchor == "end"}
+    per_unit = (ticks[0] - ticks[2]) / 2
+    assert (high - low) / per_unit == pytest.approx(2.0), "the mean goes from 0 to 2"
 
 
 def test_a_long_name_is_cut_and_a_caption_can_be_another_or_none():

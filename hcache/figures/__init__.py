@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .drawing import Figure
     from .notebook import grid, strip, u_figure
+    from .plots import heat_map, response_curve, scatter
 
-_HOMES = {"Figure": "drawing", "grid": "notebook", "strip": "notebook", "u_figure": "notebook"}
+_HOMES = {"Figure": "drawing", "grid": "notebook", "strip": "notebook", "u_figure": "notebook", "heat_map": "plots",
+          "response_curve": "plots", "scatter": "plots"}  # fmt: skip
 
-__all__ = ["Figure", "grid", "strip", "u_figure"]
+__all__ = ["Figure", "grid", "heat_map", "response_curve", "scatter", "strip", "u_figure"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,17 @@
-"""A figure as SVG. It states its size in points, so that it is as large in a paper as it was meant to be."""
+"""A figure as SVG. It states its size in points, so that it is as large in a paper as it was meant to be.
+
+Texts stay texts. Their font is inside for browsers; programs that look for fonts on the machine take Arial or what has
+its widths, and where there is none, ``textLength`` keeps every text as wide as the layout has it.
+"""
 
 from __future__ import annotations
 
+import base64
+from functools import cache
 from html import escape
 
 from .drawing import Figure, Picture, Shape, Text
-from .fonts import FAMILY
+from .fonts import FAMILY, font_path, width_of
 from .palette import PAPER
 from .pictures import data_uri
 
@@ -20,8 +26,21 @@ def svg_of(figure: Figure) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}pt" height="{h}pt" '
         f'font-family="{FAMILY}" style="font-kerning:none" role="img">{about}'
-        f'<rect width="{w}" height="{h}" fill="{PAPER}"/>{"".join(parts)}</svg>'
+        f'{_fonts(figure)}<rect width="{w}" height="{h}" fill="{PAPER}"/>{"".join(parts)}</svg>'
     )
+
+
+def _fonts(figure: Figure) -> str:
+    """The fonts of the figure's texts, for browsers."""
+    faces = "".join(_face(bold) for bold in sorted({text.bold for text in figure.texts}))
+    return f"<style>{faces}</style>"
+
+
+@cache
+def _face(bold: bool) -> str:
+    data = base64.b64encode(font_path(bold).read_bytes()).decode()
+    weight = 700 if bold else 400
+    return f"@font-face{{font-family:Arimo;font-weight:{weight};src:url(data:font/ttf;base64,{data})}}"
 
 
 def _shape(shape: Shape) -> str:
@@ -47,6 +66,7 @@ def _text(text: Text) -> str:
     weight = ' font-weight="700"' if text.bold else ""
     turn = f' transform="rotate(-90 {text.x:.2f} {text.y:.2f})"' if text.upward else ""
     return (
-        f'<text x="{text.x:.2f}" y="{text.y:.2f}" font-size="{text.size:g}" fill="{text.colour}"{anchor}{weight}{turn}>'
+        f'<text x="{text.x:.2f}" y="{text.y:.2f}" font-size="{text.size:g}" fill="{text.colour}"{anchor}{weight}{turn} '
+        f'textLength="{width_of(text.text, text.size, text.bold):.2f}" lengthAdjust="spacingAndGlyphs">'
         f"{escape(text.text)}</text>"
     )

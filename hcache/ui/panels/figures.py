@@ -59,13 +59,15 @@ def figures_panel(run: Run) -> None:
     if made is None:
         st.caption("What was rendered before is not rendered again. The first time the model has to be loaded.")
         return
+    place, files = st.container(), st.container()
     style = _style()
     caption = made.caption
     if style.captioned:
         caption = st.text_area("Caption", made.caption, key=f"caption-{hash(question)}", height=90)
     figure = draw(made, style, caption)
-    st.image(figure.svg, width=round(figure.width / 72 * 96 * SHOWN))
-    _downloads(run, figure, kind.lower())
+    place.image(figure.svg, width=round(figure.width / 72 * 96 * SHOWN))
+    with files:
+        _downloads(run, figure, kind.lower())
 
 
 def _maker(run: Run) -> Maker:
