@@ -5,6 +5,7 @@ import io
 import re
 import xml.etree.ElementTree as ET
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,14 @@ def test_plots_show_every_number():
     ticks = {float(text.text): text.y for text in curve.texts if text.anchor == "end"}
     per_unit = (ticks[0] - ticks[2]) / 2
     assert (high - low) / per_unit == pytest.approx(2.0), "the mean goes from 0 to 2"
+
+
+def test_the_u_figure_tells_how_far_each_swap_went():
+    what = swapped(2)
+    what = replace(what, cells={"h": what.donor, "skip.1": what.recipient})
+    assert [text.text for text in draw_u(what).texts if "." in text.text][:4] == ["skip.2", "skip.1", "0.00", "1.00"]
+    same = draw_u(replace(what, donor=what.recipient))
+    assert not {"0.00", "1.00", "nan"} & {text.text for text in same.texts}, "A is B: there is no distance to share"
 
 
 def test_a_long_name_is_cut_and_a_caption_can_be_another_or_none():
