@@ -63,7 +63,7 @@ def test_a_strip_of_the_chosen_attribute_methods_and_strengths(page):
     choice, result = made(page, "strip")
     assert isinstance(choice, Strip) and (choice.label, choice.strengths) == ("hue", (0.0, 2.0))
     assert [row.label for row in result.rows] == ["naive", "random"] and result.columns == ("0", "2")
-    assert page.query_params["strengths"] == ["0, 2"] and page.query_params["strip-ways"] == ["naive,random"]
+    assert (page.query_params["strengths"], page.query_params["strip-ways"]) == ("0, 2", "naive,random")
     page.text_input(key="choose-strengths").set_value("0, much").run()
     assert not page.exception and "numbers stand with commas" in page.error[0].value
 
@@ -103,6 +103,6 @@ def test_the_png_of_a_u_figure_sets_the_swap_page_up(page, copied_run):
     drop(other, png)
     assert_fine(other)
     now = kept(other)
-    assert (now["donor"], now["recipient"], now["window"]) == (4, 0, (1, 3)) or now["window"] == "1-3"
-    assert now["sites"] == ",".join(result.cells) or set(now["sites"].split(",")) == set(result.cells)
+    assert (now["donor"], now["recipient"], now["window"]) == (4, 0, "1-3")
+    assert set(now["sites"].split(",")) == set(result.cells)
     assert np.array_equal(result.recipient.picture, copied_run.images[0])

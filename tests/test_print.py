@@ -22,7 +22,8 @@ from hcache.edits.rendered import Rendered
 from hcache.edits.sheet import read_cells
 from hcache.errors import UsageError
 from hcache.figures import fonts
-from hcache.figures.drawing import POINTS, SCALE, WIDTHS, Style
+from hcache.figures.drawing import SCALE, WIDTHS, Style
+from hcache.figures.marks import POINTS
 from hcache.figures.png import DPI
 from hcache.figures.table import Row, Table, draw_table
 from hcache.figures.ufigure import Swapped, draw_u

@@ -30,7 +30,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "('h', 'skip.1', 'skip.2', 'skip.3', 'skip.4')" in printed
     assert "(2, 8192) (128, 8, 8) (2, 64, 64, 3)" in printed
-    assert "u-figure.pdf Swaps in toyfaces-ddpm-64" in printed and "steps 14 to 19 of 20" in printed
+    assert "u-figure.pdf Swaps in toyfaces-ddpm-64" in printed and "steps 16 to 19 of 20" in printed
     assert (tmp_path / "u-figure.pdf").read_bytes().startswith(b"%PDF")
     assert len(printed.splitlines()) == 7
 

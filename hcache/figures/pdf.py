@@ -9,11 +9,11 @@ from reportlab.lib.colors import HexColor
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from .drawing import Figure, Picture, Shape, Text
 from .fonts import font_name
+from .marks import Picture, Shape, Sheet, Text
 
 
-def pdf_of(figure: Figure) -> bytes:
+def pdf_of(figure: Sheet) -> bytes:
     """The PDF file."""
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=(figure.width, figure.height), pageCompression=1, invariant=1)

@@ -14,8 +14,9 @@ from plotly.colors import sample_colorscale
 from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
 from ..analysis.probes import AUC, ProbeMap
-from .drawing import Figure, Mark, Style, Text, area, disc, finished, line
+from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, width_of
+from .marks import Mark, Text, area, disc, line
 from .notebook import style_of
 from .palette import CATEGORIES, INK, LINE, MUTED, SEQUENTIAL, tinted
 

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..cache.pngs import png_bytes
+from ..edits.sheet import Box, Cell, sheet_text
 from ..errors import UsageError
-from .drawing import POINTS, Figure, Picture, Shape, Text
 from .fonts import font_path
+from .marks import POINTS, Picture, Shape, Sheet, Text
 from .palette import PAPER
 
 DPI = 150
@@ -22,7 +23,7 @@ FINER, CURVE = 3, 10
 MOST_SCALE, MOST_PIXELS = 8, 60_000_000
 
 
-def png_of(figure: Figure, scale: int) -> bytes:
+def png_of(figure: Sheet, scale: int) -> bytes:
     """The PNG file.
 
     Raises:
@@ -41,7 +42,7 @@ def png_of(figure: Figure, scale: int) -> bytes:
         sheet.paste(image, (box["left"], box["top"]))
     for text in figure.texts:
         _draw_text(sheet, text, factor)
-    return png_bytes(np.asarray(sheet), figure.sheet(scale) or None, DPI * scale)
+    return png_bytes(np.asarray(sheet), recipes_of(figure, scale) or None, DPI * scale)
 
 
 def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
@@ -52,6 +53,16 @@ def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
     return {"left": left, "top": top, "width": right - left, "height": bottom - top}
 
 
+def recipes_of(figure: Sheet, scale: int) -> str:
+    """The recipes of the pictures, with where they lie in the PNG, as it carries them; empty if there are none."""
+    cells = [
+        Cell(recipe=picture.recipe, title=picture.title, box=Box(**pixel_box(picture, scale)))
+        for picture in figure.pictures
+        if picture.recipe
+    ]
+    return sheet_text(cells) if cells else ""
+
+
 def _factor(scale: int) -> float:
     """Pixels a point."""
     if not 1 <= scale <= MOST_SCALE:
@@ -59,7 +70,7 @@ def _factor(scale: int) -> float:
     return DPI * scale / POINTS
 
 
-def _draw_shapes(figure: Figure, size: tuple[int, int], factor: float) -> Image.Image:
+def _draw_shapes(figure: Sheet, size: tuple[int, int], factor: float) -> Image.Image:
     """All shapes on paper. Pillow draws lines without smoothing: they are drawn finer and reduced."""
     finer = FINER if size[0] * size[1] * FINER**2 <= MOST_PIXELS else 1
     sheet = Image.new("RGB", (size[0] * finer, size[1] * finer), PAPER)

@@ -10,13 +10,13 @@ import base64
 from functools import cache
 from html import escape
 
-from .drawing import Figure, Picture, Shape, Text
 from .fonts import FAMILY, font_path, width_of
+from .marks import Picture, Shape, Sheet, Text
 from .palette import PAPER
 from .pictures import data_uri
 
 
-def svg_of(figure: Figure) -> str:
+def svg_of(figure: Sheet) -> str:
     """The SVG text."""
     parts = [_shape(mark) for mark in figure.shapes]
     parts += [_picture(mark) for mark in figure.pictures]
@@ -30,7 +30,7 @@ def svg_of(figure: Figure) -> str:
     )
 
 
-def _fonts(figure: Figure) -> str:
+def _fonts(figure: Sheet) -> str:
     """The fonts of the figure's texts, for browsers."""
     faces = "".join(_face(bold) for bold in sorted({text.bold for text in figure.texts}))
     return f"<style>{faces}</style>"

@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..edits.rendered import Rendered
-from .drawing import Figure, Mark, Picture, Style, Text, finished, line
+from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, LEADING, shortened, width_of, wrapped
+from .marks import Mark, Picture, Text, line
 from .palette import LINE, MUTED
 
 GAP = 2.5

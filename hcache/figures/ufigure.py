@@ -14,8 +14,9 @@ import numpy as np
 
 from ..edits.rendered import Rendered
 from ..specs import Anatomy
-from .drawing import Figure, Mark, Picture, Style, Text, arch, area, finished, frame, line
+from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, shortened, width_of
+from .marks import Mark, Picture, Text, arch, area, frame, line
 from .palette import BOTTLENECK, DECODER, ENCODER, MUTED, tinted
 
 ARC = "#98A2B3"
