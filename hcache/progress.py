@@ -34,12 +34,13 @@ def part(work: Generator[float, None, T], done: float, length: float) -> Generat
         yield done + length * share
 
 
-def drive_with_bar(work: Generator[float, None, T], text: str) -> T:
-    """Runs a piece of work to its end under a bar, on the standard error."""
+def drive_under_bar(work: Generator[float, None, T], text: str, report: Callable[[float], None] = lambda _: None) -> T:
+    """Runs a piece of work to its end under a bar on the standard error, telling every share that it yields."""
     with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
 
         def show(share: float) -> None:
             bar.n = round(100 * share)
             bar.refresh()
+            report(share)
 
         return drive(work, show)

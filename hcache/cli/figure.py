@@ -11,6 +11,7 @@ from ..cache.reading import open_run
 from ..errors import UsageError
 from ..specs import parse_numbers, parse_samples
 from .commands import Result
+from .progress import drive_with_bar
 
 FORMATS = (".pdf", ".svg", ".png")
 
@@ -23,7 +24,8 @@ def figure(arguments: argparse.Namespace) -> Result:
         if Path(out).suffix.lower() not in FORMATS:
             raise UsageError(f"--out names a file that ends in {', '.join(FORMATS)}, got {out}")
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    style = {"width": _width(arguments.width), "size": arguments.font_size, "caption": arguments.caption}
+    style = {"width": _width(arguments.width), "size": arguments.font_size, "caption": arguments.caption,
+             "drive": drive_with_bar}  # fmt: skip
     steps = _steps(arguments.steps)
     make = {"u": _u, "strip": _strip, "grid": _grid}[arguments.kind]
     made = make(notebook, run, arguments, {"steps": steps, **style})

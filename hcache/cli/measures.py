@@ -12,8 +12,8 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..cards import find_card
 from ..errors import UsageError
-from ..progress import drive_with_bar
 from .commands import Result, table
+from .progress import drive_with_bar
 
 WHAT = ("decodability", "directions", "swaps")
 STEPS = 5

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..cache.reading import Run
 from ..edits.window import Window
 from ..errors import UsageError
-from ..progress import drive_with_bar
+from ..progress import drive_under_bar
 from .choices import Choice, default_grid, default_strip, default_swaps, default_ways
 from .drawing import WIDTHS, Figure, Style
 from .making import Maker
@@ -102,12 +102,12 @@ def changed(choice: Any, **given: Any) -> Any:
     return replace(choice, **{name: value for name, value in given.items() if value is not None})
 
 
-def figure_of(run: Run, choice: Choice, **style: Any) -> Figure:
-    """Renders what is not there yet, under a bar, and draws it."""
+def figure_of(run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any) -> Figure:
+    """Renders what is not there yet and draws it; ``drive(work, text)`` runs the work to its end."""
     from ..extract import load_model_of
 
     style, caption = style_of(**style)
-    made = drive_with_bar(Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower())
+    made = drive(Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower())
     return draw(made, style, caption)
 
 
