@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ from ..work import run_button
 if TYPE_CHECKING:
     from ...directions.direction import Move
     from ...edits.window import Window
+    from ...figures.table import Table
+    from ...figures.ufigure import Swapped
 
 U, STRIP, GRID = "U-figure", "strip", "grid"
 ABOUT = {
@@ -55,7 +58,7 @@ def figures_panel(run: Run) -> None:
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
     question = (run.name, len(run), choice)
-    made = run_button("Make the figure", f"figure-{kind}", question, lambda: _maker(run).make(choice))
+    made = run_button("Make the figure", f"figure-{kind}", question, lambda: _make(run, choice))
     if made is None:
         st.caption("What was rendered before is not rendered again. The first time the model has to be loaded.")
         return
@@ -70,8 +73,12 @@ def figures_panel(run: Run) -> None:
         _downloads(run, figure, kind.lower())
 
 
-def _maker(run: Run) -> Maker:
-    return Maker(run=run, load=lambda: loaders.model_of(run), fitted=_fitted(str(run.folder), len(run)))
+def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
+    import torch  # noqa: F401  a fit that needs no model would import it under the bar, which then polls slowly
+
+    loaders.freeze_modules()
+    maker = Maker(run=run, load=lambda: loaders.model_of(run), fitted=_fitted(str(run.folder), len(run)))
+    return (yield from maker.make(choice))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -151,7 +158,7 @@ def _more(run: Run, start: Strip | Grid, left: object, right: object) -> tuple[i
     with left:
         top = state.slider("How many positives", "figure-top", 2, len(run) // 2, start.top) if start.top > 1 else 0
     with right:
-        steps, symmetry = st.columns([3, 1], vertical_alignment="bottom")
+        steps, symmetry = st.columns([2, 1], vertical_alignment="bottom")
         with steps:
             window = _window(run, start.window)
         with symmetry:
