@@ -12,6 +12,7 @@ from ...cache.reading import Run
 from ...directions.direction import check_full
 from ...figures.choices import (
     SAVED,
+    Choice,
     Grid,
     Strip,
     Swaps,
