@@ -25,7 +25,7 @@ from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
 PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit",
-         "compare": "Compare"}  # fmt: skip
+         "compare": "Compare", "figures": "Figures"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def dit_home(tmp_path_factory):
     return home
 
 
-@pytest.mark.parametrize("page", ["swap", "edit"])
+@pytest.mark.parametrize("page", ["swap", "edit", "figures"])
 def test_a_page_about_h_says_what_a_transformer_has_not(dit_home, monkeypatch, page):
     monkeypatch.setenv("HCACHE_HOME", str(dit_home))
     app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), page)

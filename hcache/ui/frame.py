@@ -30,6 +30,7 @@ PAGES = (
     ("pages/swap.py", "Swap", ":material/swap_horiz:"),
     ("pages/edit.py", "Edit", ":material/tune:"),
     ("pages/compare.py", "Compare", ":material/compare:"),
+    ("pages/figures.py", "Figures", ":material/image:"),
 )
 
 

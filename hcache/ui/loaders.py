@@ -22,7 +22,7 @@ from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
 from ..analysis.projections import Projections, project_steps
 from ..cache.labels import named_labels
-from ..cache.layout import MANIFEST, RUN_JSON
+from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.measures import load_record, state_of
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
@@ -235,8 +235,13 @@ def home_is_empty(home: Path) -> bool:
     return not any(path.is_dir() for path in runs.iterdir()) if runs.is_dir() else True
 
 
+def donors_of(run: Run) -> list[str]:
+    """The runs of the home that can give to a run, itself first."""
+    return _donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
+def _donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
     """The runs beside a run that can give to it, itself first; ``names``: the runs there are."""
     from ..edits.donor_runs import donor_runs
 

@@ -121,6 +121,14 @@ def amount(label: str, name: str, low: float, high: float, default: float, step:
     return found
 
 
+def text(label: str, name: str, default: str, **options: Any) -> str:
+    """A line of text."""
+    _offer(name, recall(name, default), lambda value: isinstance(value, str))
+    found = st.text_input(label, key=_key(name), **options)
+    keep(name, found)
+    return found
+
+
 def snapshot() -> dict[str, Any]:
     """All choices as they are."""
     return dict(st.session_state.setdefault(_KEPT, {}))
