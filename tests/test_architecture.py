@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors", "allocator"),
-    ("specs", "cards", "features", "pictures", "fields", "masks", "progress"),
+    ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -40,6 +40,7 @@ TORCH_FREE = (
     "errors",
     "specs",
     "cards",
+    "anatomies",
     "features",
     "pictures",
     "fields",

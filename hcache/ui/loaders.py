@@ -21,6 +21,7 @@ import streamlit as st
 from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
 from ..analysis.projections import Projections, project_steps
+from ..anatomies import known_anatomy
 from ..cache.labels import named_labels
 from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.measures import load_record, state_of
@@ -216,9 +217,13 @@ def freeze_modules() -> None:
         _frozen_modules = len(sys.modules)
 
 
-@st.cache_data(show_spinner="Reading the model's configuration …")
 def anatomy(name: str) -> Anatomy:
     """A model's sites, from its configuration alone."""
+    return known_anatomy(name) or _read_anatomy(name)
+
+
+@st.cache_data(show_spinner="Reading the model's configuration …", show_time=True)
+def _read_anatomy(name: str) -> Anatomy:
     from ..models.loading import load_anatomy
 
     return load_anatomy(name)

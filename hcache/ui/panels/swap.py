@@ -72,9 +72,10 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[Rendered, Rendere
     others = {title: cell.picture for title, cell in cells.items() if title not in sites}
     if sites:
         with st.container(key="u-figure"):
+            said = f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time: {', '.join(sites)}"
             swapped = Swapped(anatomy=run.anatomy, donor=pair[0], recipient=pair[1], names=names, caption="",
                               cells={site: cells[site] for site in sites})  # fmt: skip
-            st.image(draw_u(swapped, Style(captioned=False)).svg, width="stretch")
+            st.image(draw_u(swapped, Style(captioned=False)).svg, width="stretch", alt=said)
     if others:
         shown = {f"A, {names[0]}": pair[0].picture, f"B, {names[1]}": pair[1].picture} if not sites else {}
         shown |= others
@@ -121,10 +122,10 @@ def _pair_panel(run: Run) -> tuple[Run, int, int]:
     ids, theirs = run.sample_ids, donor_run.sample_ids
     with a_side:
         donor = state.sample("A, the donor", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
-        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150)
+        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150, alt=f"A, sample {donor}")
     with b_side:
         recipient = state.sample("B, the recipient", "recipient", ids, int(ids[0]))
-        st.image(png_bytes(run.images[run.position(recipient)]), width=150)
+        st.image(png_bytes(run.images[run.position(recipient)]), width=150, alt=f"B, sample {recipient}")
     chosen, shown_run = (donor, donor_run) if role == "A" else (recipient, run)
     with grid_side, st.container(height=190):
         shown = shown_run.sample_ids[:256]
