@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors",),
+    ("errors", "allocator"),
     ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
@@ -26,7 +26,7 @@ LAYERS = (
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers.py finds by name
     ("readers",),
     ("measures",),
-    ("extract", "rerun"),
+    ("extract", "extract_shard", "extract_workers", "rerun"),
     ("processes", "jobs", "tasks"),
     ("toyfaces",),  # training and measuring
     ("figures",),
@@ -179,7 +179,8 @@ def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
 def test_reading_a_cache_loads_no_torch():
     """In a process of its own: the import graph as Python walks it."""
     light = ["cache.reading", "cache.shards", "jobs", "analysis.probes", "analysis.pca", "cli.main", "readers",
-             "directions.naive", "figures.unet", "figures.strips"]  # fmt: skip
+             "directions.naive", "figures.unet", "figures.strips",
+             "figures.notebook", "figures.pdf"]  # fmt: skip
     code = f"""
 import importlib, sys
 import hcache

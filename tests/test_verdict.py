@@ -151,5 +151,5 @@ def test_measuring_again_is_a_lookup(run, capsys, monkeypatch):
 
     home = ("--home", str(run.folder.parent.parent))
     first = json_of(capsys, "measure", run.name, "--what", "decodability", *home)
-    monkeypatch.setattr(decodability, "decode_gram", None)
+    monkeypatch.setattr(decodability, "data_of", None)
     assert json_of(capsys, "measure", run.name, "--what", "decodability", *home) == first

@@ -1,1 +1,1 @@
-"""Benchmarks that measure on the machine they run on, and print what they measured."""
+"""What hcache costs, beside what people use today: each figure is a ratio, measured in one run on one machine."""

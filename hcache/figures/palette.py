@@ -16,6 +16,13 @@ INK, MUTED, PAPER, LINE = "#1F2430", "#667085", "#FFFFFF", "#CBD2DC"
 ENCODER, DECODER, BOTTLENECK = "#0072B2", "#009E73", "#D55E00"
 FONT = "Inter, 'Source Sans Pro', 'Helvetica Neue', Arial, sans-serif"
 
+
+def tinted(colour: str, share: float = 0.16) -> str:
+    """A colour (#RRGGBB) mixed with so much white that ``share`` of it is left: the same in formats without opacity."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + (part - 255) * share):02X}" for part in parts)
+
+
 _IN_DARK = {
     INK: "#EDEBE8", MUTED: "#B0ABA2", PAPER: "#1F1E1B", LINE: "#57544E",
     ENCODER: "#56B4E9", DECODER: "#2FC79A", BOTTLENECK: "#F28A4B",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import numpy as np
 
 from ..analysis.noise_level import log_snr
 from ..cache.reading import Run
 from ..models.model import Model
-from ..sampling.schedule import schedule_of
+from ..sampling.schedule import Schedule, make_schedule, schedule_of
 from .stored import Measuring, measured
 
 LEVELS = "levels"
@@ -17,10 +17,25 @@ LEVELS = "levels"
 
 def noise_levels(model: Model, run: Run) -> Measuring:
     """``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such as a flow's first."""
+    return (yield from _measured(run, lambda: schedule_of(model, run.spec.steps)))
 
+
+def configured_levels(run: Run) -> Measuring:
+    """The same from the model's configuration alone: no weights are read."""
+
+    def schedule() -> Schedule:
+        from ..models.loading import load_scheduler
+
+        tokens = int(np.prod(run.anatomy.blocks[0][1:])) if run.anatomy.blocks else 0
+        return make_schedule(load_scheduler(run.spec.model), run.spec.steps, tokens)
+
+    return (yield from _measured(run, schedule))
+
+
+def _measured(run: Run, schedule: Callable[[], Schedule]) -> Measuring:
     def compute() -> Generator[float, None, dict[str, np.ndarray]]:
         yield 0.0
-        alpha_bar = schedule_of(model, run.spec.steps).alpha_bar.double().cpu().numpy()
+        alpha_bar = schedule().alpha_bar.double().cpu().numpy()
         known = (alpha_bar > 0) & (alpha_bar < 1)
         found = np.full(len(alpha_bar), np.nan)
         found[known] = log_snr(alpha_bar[known])

@@ -95,7 +95,7 @@ def _nothing(record: Record, run: Run) -> tuple[Cell, ...]:
 
 def _decodable(record: Record, run: Run) -> list[Cell]:
     site = record.parameters["site"]
-    if site not in (H, X) or record.parameters["pooled"]:
+    if site not in (H, X) or record.parameters["pooled"] or record.parameters.get("kind"):
         return []
     rows = {row["step"]: row for row in record.result["steps"]}
     step = middle_step(run, list(rows))

@@ -96,8 +96,8 @@ def run_button(
     name: str,
     question: Hashable,
     make: Callable[[], Generator[float, None, Any]],
-    unit: tuple[str, int] | None = None,
     auto: bool = False,
+    unit: tuple[str, int] | None = None,
     **options: Any,
 ) -> Any:
     """The button, bar and cancel of a piece of work; returns its result once there is one for ``question``.
@@ -107,8 +107,8 @@ def run_button(
         name: Of the kind of work: one at a time of each.
         question: All that the result depends on. A result for it is shown without asking again.
         make: Starts the work.
-        unit: What is counted, and how many of it there are: the bar then counts them.
         auto: Begin by itself, once for every question; the button is there to begin again.
+        unit: What is counted, and how many of it there are: the bar then says how fast it goes.
         options: Of the button.
     """
     works = st.session_state.setdefault("works", {})
