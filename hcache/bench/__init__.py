@@ -1,1 +1,1 @@
-"""What hcache costs, beside what people use today: each figure is a ratio, measured in one run on one machine."""
+"""What hcache costs, measured on the machine it runs on; wherever it can be, as a ratio to what people use today."""
