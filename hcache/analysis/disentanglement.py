@@ -1,4 +1,4 @@
-"""Disentanglement of codes where the factors are known: DCI and SAP; and cosines between directions.
+"""Disentanglement of codes where the factors are known: DCI and SAP.
 
 Codes are what is read off the model (coordinates of h along some directions, say), factors what is known of samples.
 
@@ -17,6 +17,10 @@ chosen by cross-validation. Binary factors enter as 0 and 1.
 **SAP.** S_ij is how well code i alone predicts factor j: the squared correlation, for binary factors the balanced
 accuracy of the best threshold. SAP is the mean over factors of the best code's S less the second best's.
 
+**Two nulls.** Shuffled factors tell what a score is when codes know nothing. A random rotation of the standardised
+codes knows all that the codes know, and has axes of no meaning: a score beyond that of rotations says that these very
+codes, and not just the space they span, go with the factors. p is that of the rotations.
+
 References:
     A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood, Williams, 2018),
     https://openreview.net/forum?id=By-7dz-AZ
@@ -28,7 +32,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,17 +42,22 @@ from sklearn.model_selection import KFold
 from ..errors import AnalysisError
 from .bootstrap import PERCENTILE, REPEATS, Statistic, bootstrap, bootstrap_many
 from .estimate import Estimate
+from .permutation import p_value
 from .probes import is_binary
 
 DCI_REPEATS = 200
 """Every draw fits a lasso a factor."""
+
+ROTATIONS = 19
+"""As few as let p reach 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DCI:
     """``importance`` (codes, factors): R. ``informativeness[j]``: R² of factor j on held-out samples.
 
-    ``shuffled``: (disentanglement, completeness) of the same codes with every factor's values shuffled.
+    ``shuffled``: (disentanglement, completeness) of the same codes with every factor's values shuffled. ``rotated``
+    (m, 2): the same two of rotated codes, and ``p`` that these are as much disentangled.
     """
 
     disentanglement: Estimate
@@ -56,15 +65,20 @@ class DCI:
     informativeness: tuple[Estimate, ...]
     importance: np.ndarray
     shuffled: tuple[float, float]
+    rotated: np.ndarray
+    p: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class SAP:
-    """``scores`` (codes, factors): S. ``shuffled``: the score with every factor's values shuffled."""
+    """``scores`` (codes, factors): S. ``shuffled``: the score with every factor's values shuffled. ``rotated`` (m,):
+    that of rotated codes, and ``p`` that it is as large."""
 
     score: Estimate
     scores: np.ndarray
     shuffled: float
+    rotated: np.ndarray
+    p: float
 
 
 def disentanglement_of(importance: np.ndarray) -> float:
@@ -109,12 +123,15 @@ def dci(codes: np.ndarray, factors: np.ndarray, *, repeats: int = DCI_REPEATS, s
     d, c = bootstrap_many(statistic, len(codes), repeats=repeats, seed=seed, method=PERCENTILE)
     rng = np.random.default_rng(seed)
     nulls = [both(codes, rng.permuted(factors, axis=0)) for _ in range(10)]
+    rotated = np.array([both(z @ turn, factors) for turn in _rotations(z.shape[1], rng)])
     return DCI(
         disentanglement=d,
         completeness=c,
         informativeness=_informativeness(z, y, penalties, folds, seed),
         importance=_lasso_importance(z, y, penalties),
         shuffled=(float(np.mean([null[0] for null in nulls])), float(np.mean([null[1] for null in nulls]))),
+        rotated=rotated,
+        p=p_value(d.value, rotated[:, 0]),
     )
 
 
@@ -130,31 +147,34 @@ def sap(codes: np.ndarray, factors: np.ndarray, *, repeats: int = REPEATS, seed:
     statistic = _sap_statistic(codes, factors)
 
     def gap(counts: np.ndarray) -> np.ndarray:
-        ordered = np.sort(statistic(counts), 1)
-        return (ordered[:, -1] - ordered[:, -2]).mean(1)
+        return _gaps(statistic(counts))
 
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one value only
         score = bootstrap(gap, len(codes), repeats=repeats, seed=seed, method=PERCENTILE)
     rng, once = np.random.default_rng(seed), np.ones((1, len(codes)))
-    nulls = [np.sort(_sap_statistic(codes, rng.permuted(factors, axis=0))(once)[0], 0) for _ in range(20)]
+    nulls = [_gaps(_sap_statistic(codes, rng.permuted(factors, axis=0))(once)) for _ in range(20)]
+    z = _standardised(codes)
+    rotated = np.concatenate([_gaps(_sap_statistic(z @ turn, factors)(once)) for turn in _rotations(z.shape[1], rng)])
     return SAP(
         score=score,
         scores=statistic(once)[0],
-        shuffled=float(np.mean([(null[-1] - null[-2]).mean() for null in nulls])),
+        shuffled=float(np.mean(nulls)),
+        rotated=rotated,
+        p=p_value(score.value, rotated),
     )
 
 
-def cosines(directions: np.ndarray) -> tuple[np.ndarray, float]:
-    """Cosines (k, k) between directions (k, d), in units in which every coordinate counts the same (σ, say).
+def _gaps(scores: np.ndarray) -> np.ndarray:
+    """SAP of S (r, codes, factors): (r,)."""
+    ordered = np.sort(scores, 1)
+    return (ordered[:, -1] - ordered[:, -2]).mean(1)
 
-    The number beside them is the null: two random directions lie within ± that in 95 % of cases, 1.96 / √d.
-    """
-    directions = np.asarray(directions, np.float64).reshape(len(directions), -1)
-    length = np.linalg.norm(directions, axis=1)
-    if not np.isfinite(length).all() or not (length > 0).all():
-        raise AnalysisError("cosines are between directions that have a length; one is zero or not finite")
-    unit = directions / length[:, None]
-    return np.clip(unit @ unit.T, -1, 1), float(1.96 / np.sqrt(directions.shape[1]))
+
+def _rotations(d: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Orthogonal matrices (d, d), all as likely."""
+    for _ in range(ROTATIONS):
+        q, r = np.linalg.qr(rng.standard_normal((d, d)))
+        yield q * np.sign(np.diag(r))
 
 
 def _check_importance(importance: np.ndarray) -> np.ndarray:

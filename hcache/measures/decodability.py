@@ -18,9 +18,8 @@ from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..progress import part
 from ..specs import NONE
+from .kinds import ALIGNMENT, DECODABILITY
 from .stored import Measuring, measured
-
-DECODABILITY, ALIGNMENT = "decodability", "alignment"
 
 
 def decodability(
@@ -115,6 +114,7 @@ def alignment_of(
     positives: Sequence[int],
     steps: Sequence[int] | None = None,
     *,
+    name: str = "",
     site: str = "h",
     repeats: int = 500,
     seed: int = 0,
@@ -135,8 +135,8 @@ def alignment_of(
             yield len(rows) / len(steps)
         return rows
 
-    parameters = {"positives": sorted(int(s) for s in set(positives)), "site": site, "steps": steps, "repeats": repeats,
-                  "seed": seed}  # fmt: skip
+    parameters = {"name": name, "positives": sorted(int(s) for s in set(positives)), "site": site, "steps": steps,
+                  "repeats": repeats, "seed": seed}  # fmt: skip
     return (yield from measured(run, ALIGNMENT, parameters, compute))
 
 
