@@ -1,31 +1,38 @@
 """Extractions as processes of their own: start, watch, cancel. Knows specs and files only; no torch.
 
-A job outlives whoever started it. What it says of itself lies in ``job.json`` beside the run; whether it still
-lives is asked of the system, by process id *and* start time, because ids are used again.
+What a job says of itself lies in ``job.json`` beside the run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from .cache.files import write_json
 from .cache.layout import IMAGES, JOB_JSON, JOB_LOG, PROMPTS
 from .errors import RunBusyError, UsageError
+from .processes import (
+    CANCELLED,
+    DIED,
+    DONE,
+    FAILED,
+    LIVE,
+    RUNNING,
+    STARTING,
+    ask_to_stop,
+    is_alive,
+    launch,
+    of_the_dead,
+    this_process,
+)
 from .specs import RunSpec
 
-STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = "starting", "running", "done", "failed", "cancelled", "died"
-LIVE = (STARTING, RUNNING)
+__all__ = ["CANCELLED", "DIED", "DONE", "FAILED", "RUNNING", "STARTING", "Job", "JobFile", "cancel",
+           "extract_arguments", "list_jobs", "read_job", "run_state", "start"]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,7 @@ class JobFile:
     def __init__(self, folder: Path, total: int) -> None:
         self.path = folder / JOB_JSON
         now = time.time()
-        self.job = Job(run=folder.name, state=RUNNING, begun=now, updated=now, total=total, **_this_process())
+        self.job = Job(run=folder.name, state=RUNNING, begun=now, updated=now, total=total, **this_process())
         self._begun, self._written = False, 0.0
 
     def update(self, done: int, total: int, work: float) -> None:
@@ -99,21 +106,6 @@ class JobFile:
         self._written = time.time()
 
 
-def _this_process() -> dict[str, Any]:
-    process = psutil.Process()
-    return {"pid": process.pid, "process_started": process.create_time()}
-
-
-def is_alive(pid: int, process_started: float) -> bool:
-    """Whether that very process runs; a zombie does not."""
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - process_started) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
 def read_job(folder: Path) -> Job | None:
     """The job of a run, its state put right by whether the process lives; None if there never was one."""
     try:
@@ -124,9 +116,7 @@ def read_job(folder: Path) -> Job | None:
     if job.live and not is_alive(job.pid, job.process_started):
         if job.state == STARTING and job.message == CANCELLED:
             return Job(**{**asdict(job), "state": CANCELLED, "message": "cancelled before it began"})
-        last = _last_line(folder / JOB_LOG)
-        message = "the process ended without a word" + (f"; last in its log: {last}" if last else "")
-        return Job(**{**asdict(job), "state": DIED, "message": message})
+        return Job(**{**asdict(job), "state": DIED, "message": of_the_dead(folder / JOB_LOG)})
     return job
 
 
@@ -185,21 +175,9 @@ def start(spec: RunSpec, home: Path) -> Job:
         raise RunBusyError(f"{spec.name} is being extracted already, by process {job.pid}")
     if len(spec.conditioning.prompts) > 1:
         (folder / PROMPTS).write_text("".join(f"{prompt}\n" for prompt in spec.conditioning.prompts), encoding="utf-8")
-    package_parent = str(Path(__file__).resolve().parent.parent)
-    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    with (folder / JOB_LOG).open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hcache", *extract_arguments(spec, home)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
+    process = launch(extract_arguments(spec, home), folder / JOB_LOG, append=True)
     now = time.time()
-    started = psutil.Process(process.pid).create_time()
-    job = Job(run=spec.name, state=STARTING, pid=process.pid, process_started=started, begun=now, updated=now,
-              total=spec.samples)  # fmt: skip
+    job = Job(run=spec.name, state=STARTING, begun=now, updated=now, total=spec.samples, **process)
     write_json(folder / JOB_JSON, asdict(job), durable=False)
     return job
 
@@ -213,18 +191,7 @@ def cancel(folder: Path) -> Job:
     job = read_job(folder)
     if not job or not job.live:
         raise UsageError(f"{folder.name} is not being extracted; there is nothing to cancel")
-    try:
-        os.kill(job.pid, signal.SIGTERM)
-    except ProcessLookupError as error:
-        raise UsageError(f"{folder.name} has just ended; there is nothing to cancel") from error
+    ask_to_stop(job.pid, folder.name)
     if job.state == STARTING:  # not yet listening: it ends at once, and cannot say so itself
         write_json(folder / JOB_JSON, {**asdict(job), "message": CANCELLED}, durable=False)
     return job
-
-
-def _last_line(path: Path) -> str:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].split("\r")[-1].strip() if lines else ""

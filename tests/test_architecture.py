@@ -27,7 +27,7 @@ LAYERS = (
     ("readers",),
     ("measures",),
     ("extract", "rerun"),
-    ("jobs",),
+    ("processes", "jobs", "tasks"),
     ("toyfaces",),  # training and measuring
     ("figures",),
     ("cli", "__main__"),
@@ -46,7 +46,9 @@ TORCH_FREE = (
     "progress",
     "cache",
     "analysis",
+    "processes",
     "jobs",
+    "tasks",
     "figures",
     "readers",
     "cli",
@@ -163,7 +165,9 @@ def test_what_must_be_light_names_no_torch_at_its_top(entry):
             assert not roots & {"torch", "diffusers", "streamlit"}, module
 
 
-@pytest.mark.parametrize("entry", ["errors", "specs", "cards", "features", "pictures", "cache", "analysis", "jobs"])
+@pytest.mark.parametrize(
+    "entry", ["errors", "specs", "cards", "features", "pictures", "cache", "analysis", "jobs", "tasks"]
+)
 def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
     for module, path in MODULES.items():
         if module == entry or module.startswith(entry + "."):

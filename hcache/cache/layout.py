@@ -12,6 +12,7 @@
       labels/<set>.csv        label sets made by hand or imported
       directions/<name>.h5    directions saved by name
       renders/<digest>.png    rendered cells, each with its recipe inside; the least recently used go first
+      tasks/<id>.json, .log   background tasks: how far each is or what it came to, and what it said
       measures/*.json         results of measures, with their parameters and the samples that they are of
       holder.json             who holds the lock, to be named to others
 
@@ -42,7 +43,7 @@ SCHEMA = 1
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
-MEASURES = "measures"
+MEASURES, TASKS = "measures", "tasks"
 INDEX = "index.h5"
 PARTIAL = ".partial"
 

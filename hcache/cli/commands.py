@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from .. import jobs
+from .. import jobs, tasks
 from ..cache.export import export_run
 from ..cache.labels import export_labels, import_labels
 from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
@@ -25,8 +23,8 @@ from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
-from ..progress import drive
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
+from .progress import drive_with_bar, interruptible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,18 +222,6 @@ def say_what_changed(folder: Path) -> None:
         print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
 
 
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it SIGINT and SIGTERM raise a flag, to be asked for between steps, instead of ending the process."""
-    asked: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def runs(arguments: argparse.Namespace) -> Result:
     """All runs of the home; one that cannot be read is reported on standard error."""
     home = home_folder(arguments.home)
@@ -338,18 +324,17 @@ def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Diffe
     return drive_with_bar(rerun(load_model_of(run, device), run, chosen), "computing again")
 
 
-def drive_with_bar(work: Generator[float, None, Any], text: str) -> Any:
-    """Runs a piece of work to its end under a bar."""
-    with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
-
-        def show(share: float) -> None:
-            bar.n = round(100 * share)
-            bar.refresh()
-
-        return drive(work, show)
-
-
 def cancel(arguments: argparse.Namespace) -> Result:
-    home = home_folder(arguments.home)
-    job = jobs.cancel(run_folder(home, arguments.run_name))
-    return Result(text=f"asked process {job.pid} to stop after its current step", data={"run": job.run, "pid": job.pid})
+    """Stops a run's extraction, or a background task on it."""
+    folder = run_folder(home_folder(arguments.home), arguments.run_name)
+    found = tasks.cancel(folder, arguments.task) if arguments.task else jobs.cancel(folder)
+    data = {"run": found.run, "pid": found.pid} | ({"task": arguments.task} if arguments.task else {})
+    return Result(text=f"asked process {found.pid} to stop after its current step", data=data)
+
+
+def list_tasks(arguments: argparse.Namespace) -> Result:
+    """A run's background tasks, the latest first."""
+    found = tasks.list_tasks(run_folder(home_folder(arguments.home), arguments.run_name))
+    rows = [(task.id, task.title, task.state, f"{task.share:.0%}", task.message or task.stage) for task in found]
+    text = table(rows, ("task", "what", "state", "done", "")) if rows else "no tasks"
+    return Result(text=text, data=[asdict(task) for task in found])

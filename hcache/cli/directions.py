@@ -13,7 +13,8 @@ from ..cache.plan import format_bytes
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
 from ..masks import Mask
-from .commands import Result, drive_with_bar, table
+from .commands import Result, table
+from .progress import drive_with_bar
 
 
 def fit(arguments: argparse.Namespace) -> Result:

@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, cancel."""
+repair, labels, export, direction, render, measure, compare, tasks, cancel."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..errors import HcacheError, UsageError
 from . import commands
 from .directions import add_direction
 from .measures import add_measures
+from .progress import reported
 from .render import add_render
 
 MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         child = under.add_parser(name, help=text, description=text)
         child.set_defaults(run=run)
         child.add_argument("--json", action="store_true", help="print JSON instead of text")
+        child.add_argument("--status", metavar="FILE", help="keep a JSON file that says how far it is")
         if home:
             child.add_argument("--home", help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)")
         return child
@@ -62,9 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
     command("runs", commands.runs, "List the runs of the home.")
     for name, run, text in (
         ("info", commands.info, "Describe one run."),
-        ("cancel", commands.cancel, "Stop the extraction of a run after its current step."),
+        ("cancel", commands.cancel, "Stop a run's extraction, or a task on it, after its current step."),
     ):
-        command(name, run, text).add_argument("run_name", metavar="RUN")
+        child = command(name, run, text)
+        child.add_argument("run_name", metavar="RUN")
+    child.add_argument("--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them")
+    child = command("tasks", commands.list_tasks, "List the background tasks of a run, started from the dashboard.")
+    child.add_argument("run_name", metavar="RUN")
     for name, run, text in (
         (
             "verify",
@@ -140,7 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = build_parser().parse_args(argv)
-        result = arguments.run(arguments)
+        with reported(arguments.status):
+            result = arguments.run(arguments)
         print(json.dumps(result.data, indent=1) if arguments.json else result.text)
         return result.exit_code
     except HcacheError as error:

@@ -12,7 +12,8 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..cards import find_card
 from ..errors import UsageError
-from .commands import Result, drive_with_bar, table
+from .commands import Result, table
+from .progress import drive_with_bar
 
 WHAT = ("decodability", "directions", "swaps")
 STEPS = 5

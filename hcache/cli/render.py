@@ -16,7 +16,8 @@ from ..cache.reading import Run, open_run
 from ..edits.rendered import Rendered
 from ..edits.sheet import Cell, read_cells
 from ..errors import UnknownRunError, UsageError
-from .commands import Result, drive_with_bar
+from .commands import Result
+from .progress import drive_with_bar
 
 if TYPE_CHECKING:
     from ..models.model import Model

@@ -1,0 +1,88 @@
+"""How far a command is: a bar for who sits before it, and with ``--status`` a file for who watches from elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import HcacheError, Interrupted, UsageError
+from ..processes import CANCELLED, DONE, FAILED
+from ..progress import drive
+from ..tasks import StatusFile
+
+_status: ContextVar[StatusFile | None] = ContextVar("status", default=None)
+
+
+def drive_with_bar(work: Generator[float, None, Any], text: str, stage: tuple[int, int] = (0, 1)) -> Any:
+    """Runs a piece of work to its end under a bar.
+
+    Args:
+        work: Yields the share done.
+        text: What it is.
+        stage: Of a command that does several pieces, which this is, from 0, and of how many: the status file counts
+            them as equal shares of the whole.
+    """
+    status, (k, n) = _status.get(), stage
+    with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
+
+        def show(share: float) -> None:
+            bar.n = round(100 * share)
+            bar.refresh()
+            if status:
+                status.update((k + share) / n, text)
+
+        show(0.0)
+        return drive(work, show)
+
+
+@contextmanager
+def reported(path: str | None) -> Iterator[None]:
+    """Keeps a status file about the command within, to its end, however that comes; nothing for no path.
+
+    SIGTERM then ends it as Ctrl-C does: at the next line of Python, which is within a step.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"--status {path}: there is no folder {Path(path).parent}; make it first")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = StatusFile(Path(path))
+    token = _status.set(status)
+    try:
+        yield
+        status.finish(DONE)
+    except (KeyboardInterrupt, Interrupted):
+        status.finish(CANCELLED)
+        raise
+    except HcacheError as error:
+        status.finish(FAILED, str(error))
+        raise
+    except BaseException as error:
+        status.finish(FAILED, f"{type(error).__name__}: {error}; its log says where")
+        raise
+    finally:
+        _status.reset(token)
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Within it SIGINT and SIGTERM raise a flag, to be asked for between steps, instead of ending the process."""
+    asked: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
