@@ -30,6 +30,7 @@ LAYERS = (
     ("processes", "jobs", "tasks"),
     ("toyfaces",),  # training and measuring
     ("figures",),
+    ("report",),
     ("cli", "__main__"),
     ("ui",),
 )

@@ -75,7 +75,7 @@ def test_directions_in_a_linear_model_add_up_exactly():
     for read in (model.read, model.images):
         exactly(additivity(read(0), read(a), read(b), read(a + b)), 0)
     one, other = ([model.read(x) for x in (0, p, q, p + q)] for p, q in ((a, b), (b, a)))
-    found = additivity_contrast(one, [other, other])
+    found = additivity_contrast([one], [other, other])
     exactly(found.excess, 0)
 
 
@@ -197,7 +197,7 @@ def test_additivity_finds_interaction():
     exactly(additivity(f0, f0 + a, f0 + a, f0 + a), 0.5)  # the second does nothing that the first has not done
     assert additivity(f0, f0 + a, f0 + b, f0).value > 0.5  # both together undo each other
     exactly(additivity(f0, f0 + a, f0 + a, f0), 1)
-    null = additivity_contrast((f0, f0 + a, f0 + b, f0), [(f0, f0 + a, f0 + b, f0 + a + b)])
+    null = additivity_contrast([(f0, f0 + a, f0 + b, f0)], [(f0, f0 + a, f0 + b, f0 + a + b)])
     assert null.above_null and null.null.value == pytest.approx(0, abs=1e-9)
 
 

@@ -48,6 +48,9 @@ from .probes import is_binary
 DCI_REPEATS = 200
 """Every draw fits a lasso a factor."""
 
+_SETTLED = {"max_iter": 5000, "tol": 1e-3}
+"""Of the lasso: correlated codes settle slowly, and importances need no more digits."""
+
 ROTATIONS = 19
 """As few as let p reach 0.05."""
 
@@ -107,7 +110,8 @@ def dci(codes: np.ndarray, factors: np.ndarray, *, repeats: int = DCI_REPEATS, s
     codes, factors = _check(codes, factors, max(10, 2 * folds))
     z, y = _standardised(codes), _standardised(factors)
     penalties = [
-        float(LassoCV(cv=KFold(folds, shuffle=True, random_state=seed)).fit(z, column).alpha_) for column in y.T
+        float(LassoCV(cv=KFold(folds, shuffle=True, random_state=seed), **_SETTLED).fit(z, column).alpha_)
+        for column in y.T
     ]
 
     def both(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -213,7 +217,10 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 def _lasso_importance(z: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
     """|coefficients| (codes, factors)."""
     gram = np.ascontiguousarray(z.T @ z)
-    fits = [Lasso(alpha=a, fit_intercept=False, precompute=gram).fit(z, y[:, j]) for j, a in enumerate(penalties)]
+    fits = [
+        Lasso(alpha=a, fit_intercept=False, precompute=gram, **_SETTLED).fit(z, y[:, j])
+        for j, a in enumerate(penalties)
+    ]
     return np.abs(np.stack([fit.coef_ for fit in fits], 1))
 
 
@@ -223,7 +230,7 @@ def _informativeness(
     predicted = np.empty_like(y)
     for train, test in KFold(folds, shuffle=True, random_state=seed).split(z):
         for j, penalty in enumerate(penalties):
-            predicted[test, j] = Lasso(alpha=penalty).fit(z[train], y[train, j]).predict(z[test])
+            predicted[test, j] = Lasso(alpha=penalty, **_SETTLED).fit(z[train], y[train, j]).predict(z[test])
     errors, squares = np.square(y - predicted), np.square(y)
 
     def r2(counts: np.ndarray) -> np.ndarray:

@@ -6,10 +6,10 @@ are tested together, by flipping the signs of samples, so that where nothing lea
 more than 5 % of cases.
 
 **Diagonal share**: Σ_i M_ii² / Σ_ij M_ij², the share of all movement that is where it was meant to be; of one edit, its
-row's. Its null deals the edits out to different attributes anew, each dealing as likely as the one that was
-meant: p is the share of dealings that put as much of the movement on their diagonal. Squares of means are too large by their variance, the more so the fewer samples; here each is the mean product of
-two different samples, which is right on average. Where edits have nothing to do with their attributes the share
-is 1 / attributes.
+row's. Squares of means are too large by their variance, the more so the fewer samples; here each is the mean product of
+two different samples, which is right on average. Where edits have nothing to do with their attributes the share is
+1 / attributes on average. The null deals the edits out to different attributes anew, each dealing as likely as the one
+that was meant: p is the share of dealings that put as much of the movement on their diagonal.
 
 References:
     Interpreting the Latent Space of GANs for Semantic Face Editing (Shen, Gu, Tang, Zhou, 2019),

@@ -157,13 +157,17 @@ def additivity(
 
 
 def additivity_contrast(
-    measured: Sequence[np.ndarray], nulls: Sequence[Sequence[np.ndarray]], *, repeats: int = REPEATS, seed: int = 0
+    measured: Sequence[Sequence[np.ndarray]],
+    nulls: Sequence[Sequence[np.ndarray]],
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
 ) -> Contrast:
-    """Additivity of a pair, ``(f(0), f(a), f(b), f(a+b))``, against that of random pairs on the same samples.
+    """Additivity of pairs, each ``(f(0), f(a), f(b), f(a+b))``, against that of random pairs on the same samples.
 
-    What random pairs miss and move is summed over them: they count as one.
+    What several pairs miss and move is summed over them: they count as one.
     """
-    above, below = _missed_and_moved(measured)
+    above, below = np.sum([_missed_and_moved(pair) for pair in measured], 0)
     null_above, null_below = np.sum([_missed_and_moved(null) for null in nulls], 0)
 
     def statistic(counts: np.ndarray) -> np.ndarray:

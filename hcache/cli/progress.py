@@ -20,23 +20,27 @@ from ..tasks import StatusFile
 _status: ContextVar[StatusFile | None] = ContextVar("status", default=None)
 
 
-def drive_with_bar(work: Generator[float, None, Any], text: str, stage: tuple[int, int] = (0, 1)) -> Any:
+def drive_with_bar(
+    work: Generator[float, None, Any], text: str | Callable[[], str], stage: tuple[int, int] = (0, 1)
+) -> Any:
     """Runs a piece of work to its end under a bar.
 
     Args:
         work: Yields the share done.
-        text: What it is.
+        text: What it is; a function, if that changes on the way.
         stage: Of a command that does several pieces, which this is, from 0, and of how many: the status file counts
             them as equal shares of the whole.
     """
     status, (k, n) = _status.get(), stage
-    with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
+    now = (lambda: text) if isinstance(text, str) else text
+    with tqdm(total=100, unit="%", desc=now(), file=sys.stderr, mininterval=0.5) as bar:
 
         def show(share: float) -> None:
             bar.n = round(100 * share)
+            bar.set_description(now(), refresh=False)
             bar.refresh()
             if status:
-                status.update((k + share) / n, text)
+                status.update((k + share) / n, now())
 
         show(0.0)
         return drive(work, show)

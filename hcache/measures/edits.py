@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.controllability import controllability
+from ..analysis.estimate import Contrast
 from ..analysis.leakage import leakage
 from ..analysis.linearity import additivity_contrast
 from ..directions.direction import Move, digest_of
@@ -86,9 +87,9 @@ def additivity_of(
 ) -> Measuring:
     """Additivity of every pair of directions at the largest strength, against that of pairs of random ones.
 
-    ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...]}``: for every pair that of all readings
-    together, each in its spread, and of the picture. ``nulls``: how many pairs of random directions, which count as
-    one: their failures and their changes are summed.
+    ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings", "pixels"}}``: for every
+    pair, and for all pairs as one, that of all readings together, each in its spread, and of the picture. ``nulls``:
+    how many pairs of random directions, which count as one: their failures and their changes are summed.
     """
     if len(moves) < 2:
         raise UsageError(f"additivity is of 2 directions or more, got {len(moves)}")
@@ -100,13 +101,15 @@ def additivity_of(
         randoms = driver.randoms(2 * nulls, null)
         todo = [(moves[a], moves[b]) for a, b in pairs] + list(zip(randoms[::2], randoms[1::2], strict=True))
         four = yield from _fours(driver, todo, grid)
-        readings, pixels = [_scaled(driver, images) for images in four], [_flat(images) for images in four]
+        parts = {"readings": [_scaled(driver, images) for images in four], "pixels": [_flat(images) for images in four]}
+
+        def contrast(name: str, chosen: slice) -> Contrast:
+            return additivity_contrast(parts[name][chosen], parts[name][len(pairs) :], repeats=repeats)
+
         return {
             "pairs": pairs,
-            **{
-                name: [additivity_contrast(f, parts[len(pairs) :], repeats=repeats) for f in parts[: len(pairs)]]
-                for name, parts in (("readings", readings), ("pixels", pixels))
-            },
+            **{name: [contrast(name, slice(i, i + 1)) for i in range(len(pairs))] for name in parts},
+            "all": {name: contrast(name, slice(len(pairs))) for name in parts},
         }
 
     return (yield from measured(driver.run, ADDITIVITY, parameters, compute))

@@ -67,8 +67,9 @@ def swaps(
 ) -> Generator[float, None, dict[str, Record]]:
     """The effect of swapping each site in a window of steps; yields the share done, returns a record for every site.
 
-    ``own``: swap recipients with themselves as well, which must change nothing. A record's result is a :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that
-    what was cancelled goes on where it stood. :func:`carriers` makes the table of them.
+    ``own``: swap recipients with themselves as well, which must change nothing. A record's result is a
+    :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that what was cancelled goes
+    on where it stood. :func:`carriers` makes the table of them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:
