@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hcache.analysis.controllability import controllability, controllability_by_step, p_of_size
 from hcache.analysis.leakage import leakage
 from hcache.analysis.linearity import (
+    BY_CHANCE,
     LINEAR,
-    NO_EFFECT,
     NOT_LINEAR,
     UNDECIDED,
     additivity,
@@ -141,7 +141,7 @@ def test_what_random_directions_do_as_well_is_no_effect():
     strong = linearity(responses(rng, np.asarray), STRENGTHS, nulls_of(rng))
     assert strong.verdict == LINEAR and strong.moved.p < 0.05 and len(strong.nulls) == 6
     weak = linearity(responses(rng, np.asarray, slope=0.2), STRENGTHS, nulls_of(rng))
-    assert weak.verdict == NO_EFFECT and weak.r2.value > 0.5, "linear, but so is everything"
+    assert weak.verdict == BY_CHANCE and weak.r2.value > 0.5, "linear, but so is everything"
 
 
 def test_a_random_direction_is_seldom_said_to_have_an_effect():
@@ -150,7 +150,7 @@ def test_a_random_direction_is_seldom_said_to_have_an_effect():
     for seed in range(200):
         rng = np.random.default_rng([seed, 5])
         every = nulls_of(rng, m=7, n=16)
-        sizes += linearity(every[0], STRENGTHS, every[1:], repeats=50).verdict != NO_EFFECT
+        sizes += linearity(every[0], STRENGTHS, every[1:], repeats=50).verdict != BY_CHANCE
         change = every[:, :, 3] - every[:, :, 2]
         means += controllability(change[0], change[1:], repeats=50).p <= 0.05
     assert sizes <= 14 and means <= 14, (sizes, means)

@@ -39,7 +39,7 @@ from .permutation import sign_flip_test
 LINEAR_R2, LINEAR_ASYMMETRY = 0.9, 0.2
 """A response is called linear from this R² up and this asymmetry down, with the whole of both intervals."""
 
-LINEAR, NOT_LINEAR, UNDECIDED, NO_EFFECT = "linear", "not linear", "undecided", "no effect"
+LINEAR, NOT_LINEAR, UNDECIDED, BY_CHANCE = "linear", "not linear", "undecided", "no further than random"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,10 @@ class Linearity:
 
     @property
     def verdict(self) -> str:
-        """``linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no effect`` beyond the null's."""
+        """``linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no further than
+        random``: random directions of the same length move the readout as much."""
         if self.moved is not None and self.moved.p > 1 - LEVEL:
-            return NO_EFFECT
+            return BY_CHANCE
         known = [
             *([(self.r2.low >= LINEAR_R2, self.r2.high < LINEAR_R2)] if self.r2 else []),
             *(

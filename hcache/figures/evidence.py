@@ -61,8 +61,9 @@ def add_curves(figure: go.Figure, curves: Curves, null: str, **place: int) -> No
             points = sorted((p for p in points if np.isfinite(p.at)), key=lambda p: p.at)
             colour, x = CATEGORIES[number % len(CATEGORIES)], [p.at for p in points]
             low, high = [p.estimate.low for p in points], [p.estimate.high for p in points]
-            figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=_faint(colour), line_width=0,
-                               hoverinfo="skip", showlegend=False, legendgroup=f"{run} {name}", **place)  # fmt: skip
+            figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", mode="lines", line_width=0,
+                               fillcolor=_faint(colour), hoverinfo="skip", showlegend=False,
+                               legendgroup=f"{run} {name}", **place)  # fmt: skip
             label = f"{name}, {run}" if len(curves) > 1 else name
             figure.add_scatter(x=x, y=[p.estimate.value for p in points], name=label, legendgroup=f"{run} {name}",
                                mode="lines+markers", line={"color": colour, "dash": dash, "width": 2},
@@ -191,8 +192,9 @@ def _error_bars(
 def _band_of_null(figure: go.Figure, points: Sequence[Point], **place: int) -> None:
     """± the random directions' root mean square."""
     x, null = [p.at for p in points], [p.null or 0.0 for p in points]
-    figure.add_scatter(x=x + x[::-1], y=null + [-each for each in null[::-1]], fill="toself", line_width=0,
-                       fillcolor=_faint(_NULL), name="random directions", legendgroup="random", hoverinfo="skip",
+    figure.add_scatter(x=x + x[::-1], y=null + [-each for each in null[::-1]], fill="toself", mode="lines",
+                       line_width=0, fillcolor=_faint(_NULL), name="random directions", legendgroup="random",
+                       hoverinfo="skip",
                        showlegend=not any(trace.name == "random directions" for trace in figure.data),
                        **place)  # fmt: skip
 

@@ -137,8 +137,9 @@ def _cell(cell: Cell, scale: tuple[float, float]) -> str:
     e = cell.estimate
     p = "" if cell.p is None else f" · p {_p(cell.p)}"
     null = "" if cell.null is None else f"null {cell.null:.2f}{p}"
-    return (f"<span class='figure'>{e.value:.2f}</span><span class='unit'>{escape(cell.unit)}</span>"
-            f"{_interval(cell, scale)}<span class='detail'>{e.low:.2f} to {e.high:.2f} · {null or 'no null'}</span>"
+    return (f"<span class='figure'>{e.value:.2f}</span>{_interval(cell, scale)}"
+            f"<span class='detail'>{e.low:.2f} to {e.high:.2f} · {null or 'no null'}</span>"
+            f"<span class='unit'>{escape(cell.unit)}</span>"
             + (f"<span class='note'>{escape(cell.note)}</span>" if cell.note else "")
             + (f"<span class='warning' title='{escape(cell.warning)}'>means little: see why</span>" if cell.warning
                else ""))  # fmt: skip
@@ -199,36 +200,36 @@ def _interval(cell: Cell, scale: tuple[float, float]) -> str:
 
 STYLE = """
 table.verdict {border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; color: var(--ink);
-  font-family: var(--font, inherit)}
-table.verdict th, table.verdict td {padding: 5px 12px 5px 0; text-align: left; vertical-align: top; font-weight: 400;
+  font-family: var(--font, inherit); width: 100%}
+table.verdict th, table.verdict td {padding: 2px 10px 2px 0; text-align: left; vertical-align: middle; font-weight: 400;
   border: none; border-bottom: 1px solid var(--line)}
-table.verdict thead th {font-weight: 600; vertical-align: bottom}
-table.verdict tbody th[scope=row] {min-width: 11rem; max-width: 15rem; padding-top: 10px}
-table.verdict tr.section th {padding-top: 20px; font-weight: 600; font-size: .95rem}
-table.verdict .run {display: block; font-weight: 400; font-size: .74rem; color: var(--muted); max-width: 16rem;
-  overflow-wrap: anywhere}
-table.verdict button, table.verdict a {display: block; font: inherit; color: inherit; background: none; cursor: pointer;
-  border: 1px solid transparent; border-radius: 6px; padding: 4px 8px; text-align: left; text-decoration: none;
-  width: 100%}
+table.verdict thead th {font-weight: 600; vertical-align: bottom; padding-bottom: 6px}
+table.verdict tbody th[scope=row] {width: 13rem}
+table.verdict tr.section th {padding-top: 16px; font-weight: 600; font-size: .95rem}
+table.verdict .run {display: block; font-weight: 400; font-size: .76rem; color: var(--muted); overflow-wrap: anywhere}
+table.verdict button, table.verdict a {display: flex; flex-wrap: wrap; gap: 0 10px; align-items: center; font: inherit;
+  color: inherit; background: none; cursor: pointer; border: 1px solid transparent; border-radius: 6px;
+  padding: 3px 8px; text-align: left; text-decoration: none; width: 100%}
 table.verdict button:hover, table.verdict a:hover {border-color: var(--accent)}
 table.verdict button:focus-visible, table.verdict a:focus-visible {outline: 2px solid var(--accent)}
 table.verdict button[aria-pressed=true] {border-color: var(--accent); background: var(--chosen)}
-table.verdict .figure {font-size: 1.1rem; font-weight: 600; margin-right: 6px}
+table.verdict .figure {font-size: 1.05rem; font-weight: 600; min-width: 2.6rem; text-align: right}
 table.verdict .unit, table.verdict .detail, table.verdict .note, table.verdict .missing {color: var(--muted);
   font-size: .76rem}
-table.verdict .detail, table.verdict .note, table.verdict .missing {display: block}
-table.verdict .note {max-width: 17rem}
-table.verdict .warning {display: block; font-size: .76rem; color: var(--warn)}
-table.verdict svg {display: block; width: 132px; height: 14px; margin: 2px 0}
+table.verdict .detail {min-width: 13rem}
+table.verdict .warning {font-size: .76rem; color: var(--warn)}
+table.verdict .missing {padding-left: 9px}
+table.verdict svg {display: block; width: 132px; height: 14px; flex: none}
 table.verdict svg .interval {stroke: var(--accent); stroke-width: 2.5}
 table.verdict svg circle {fill: var(--accent)}
 table.verdict svg .zero {stroke: var(--line); stroke-width: 1}
 table.verdict svg .null {stroke: var(--muted); stroke-width: 1.5; stroke-dasharray: 2 2}
-table.verdict button.measure {width: auto; border-color: var(--line); font-size: .76rem; padding: 1px 8px;
-  margin-top: 3px}
-table.verdict td.order {padding-top: 10px; white-space: nowrap}
+table.verdict button.measure {display: inline; width: auto; border-color: var(--line); font-size: .76rem;
+  padding: 0 8px; margin-left: 10px}
+table.verdict td.order {white-space: nowrap}
 table.verdict td.order small {color: var(--muted)}
-table.carriers td {text-align: right}
+table.carriers {width: auto}
+table.carriers td {text-align: right; padding-left: 10px}
 table.carriers td small {display: block; font-size: .7rem; color: var(--muted); white-space: nowrap}
 table.carriers td.proven {font-weight: 600}
 table.carriers td.unproven {color: var(--muted)}

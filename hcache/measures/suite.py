@@ -49,6 +49,10 @@ NEED_MODEL = (DIRECTIONS, WINDOWS, ADDITIVITY, SWAPS)
 STEPS = 5
 """Steps that are measured, evenly spread, beside those around log SNR 0."""
 
+STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+"""That directions are tried at: up to moving h by its own spread, beyond which attributes come to the end of their
+range and pictures break."""
+
 WINDOW_SAMPLES = 8
 """Samples that a direction is tried on in every window, at most: there are several windows."""
 
@@ -157,7 +161,7 @@ class Suite:
         from .edits import leakage_of
         from .responses import direction
 
-        grid = Grid(samples=tuple(self.tried), window=self._whole)
+        grid = Grid(samples=tuple(self.tried), window=self._whole, strengths=STRENGTHS)
         alone = float(len(self.tried) * (len(grid.strengths) - 1))
         for number, name in enumerate(self.readable):
             cost = alone * (1 + (self.sizes.nulls if number == 0 else 0))  # the random ones serve all labels
@@ -176,7 +180,8 @@ class Suite:
             cost = alone * (1 + (self.sizes.nulls if number == 0 else 0))
             yield f"{name} by noise level", cost, self._later(
                 lambda name=name: controllability_over(self.driver, self.moves[name], windows, samples, name=name,
-                                                       nulls=self.sizes.nulls, null=self.sizes.null))  # fmt: skip
+                                                       strength=max(STRENGTHS), nulls=self.sizes.nulls,
+                                                       null=self.sizes.null))  # fmt: skip
 
     def _additivity(self) -> Iterator[tuple[str, float, Part]]:
         from .driver import Grid
@@ -185,7 +190,7 @@ class Suite:
         if (count := len(self.readable)) < 2:
             return
         nulls = max(1, self.sizes.nulls // 4)
-        grid = Grid(samples=tuple(self.tried), window=self._whole, strengths=(0.0, 1.0))
+        grid = Grid(samples=tuple(self.tried), window=self._whole, strengths=(0.0, max(STRENGTHS)))
         cost = float(len(self.tried) * (count + count * (count - 1) // 2 + 3 * nulls))
         yield "additivity", cost, self._later(
             lambda: additivity_of(self.driver, self.moves, grid, nulls=nulls, null=self.sizes.null))  # fmt: skip

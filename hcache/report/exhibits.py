@@ -121,7 +121,7 @@ def _edits(runs: Runs) -> list[Exhibit]:
     found = {name: matrix for name, evidence in runs.items() if (matrix := evidence.leakage())}
     made = []
     if found:
-        title = "Mean change of every reading under every edit, at strength 2; * leaks beyond chance"
+        title = "Mean change of every reading under every edit, at the largest strength; * leaks beyond chance"
         made.append(Exhibit(title=title, figure=leakage_maps(found)))
     rows = {name: steps for name, evidence in runs.items() if (steps := evidence.cosines())}
     if rows:

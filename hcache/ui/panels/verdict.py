@@ -34,30 +34,41 @@ MOST_RUNS = 6
 
 def verdict_panel(run: Run) -> None:
     """The choice of runs, the table, the evidence behind the chosen cell, what to measure, the report."""
-    runs = _runs_panel(run)
-    labels = _labels_panel(runs)
+    left, right = st.columns(2)
+    with left:
+        runs = _runs_panel(run)
+    with right:
+        labels = _labels_panel(runs)
     evidence = {each.name: Evidence(each) for each in runs}
     rows = compare(runs, labels)
     names = [each.name for each in runs]
     _said(rows, names)
-    chosen = str(state.recall("cell", ""))
-    picked, asked = clickable_table("verdict-table", verdict_table(rows, names, chosen=chosen, clickable=True))
+    for each in runs:
+        task_list(each, KIND)
+    _table_panel(runs, labels, rows)
+    _evidence_panel(rows, str(state.recall("cell", "")), evidence)
+    _carriers_panel(evidence)
+    _measure_panel(runs, labels)
+    _report_panel(runs, labels)
+
+
+def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
+    """The table; a press on a figure shows what stands behind it, one on what was not measured measures it."""
+    names = [run.name for run in runs]
+    row, name = _chosen(rows, str(state.recall("cell", "")), names)
+    chosen = key_of(row, name) if row else ""
+    with st.container(height=430, key="verdict-scroll"):
+        picked, asked = clickable_table("verdict-table", verdict_table(rows, names, chosen=chosen, clickable=True))
     st.caption(
         "A figure, its 95 % interval as a line and in numbers, the null as a dashed mark, a thin mark at 0. Press a "
-        "figure to see what stands behind it. What is measured step by step is told at log SNR 0, where signal and "
-        "noise are equal. Runs are ranked only where intervals do not overlap."
+        "figure to see below what stands behind it. What is measured step by step is told at log SNR 0, where signal "
+        "and noise are equal. Runs are ranked only where intervals do not overlap."
     )
     if asked:
         _start_asked(runs, labels, asked)
     if picked and picked != chosen:
         state.keep("cell", picked)
         st.rerun()
-    for each in runs:
-        task_list(each, KIND)
-    _evidence_panel(rows, chosen, evidence)
-    _carriers_panel(evidence)
-    _measure_panel(runs, labels)
-    _report_panel(runs, labels)
 
 
 def _runs_panel(run: Run) -> list[Run]:
