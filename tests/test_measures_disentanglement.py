@@ -259,3 +259,24 @@ def test_alignment_knows_no_order_of_samples_and_no_units(seed):
 def test_what_has_no_measure_is_refused_in_words(call, words):
     with pytest.raises(AnalysisError, match=words):
         call()
+
+
+def test_intervals_of_dci_lie_about_the_value_and_cover_that_of_more_data():
+    """The truth is what far more samples give; draws of the same sample twice would lie beside it."""
+
+    def planted(seed, n):
+        rng = np.random.default_rng([seed, 23])
+        y = rng.normal(size=(n, 2))
+        return y @ np.array([[1.0, 0.4, 0], [0, 1, 1]]) + 0.5 * rng.normal(size=(n, 3)), y
+
+    truth = dci(*planted(0, 8000), repeats=4).disentanglement.value
+    found = [dci(*planted(seed, 150), repeats=40).disentanglement for seed in range(1, 21)]
+    assert all(each.low <= each.value <= each.high for each in found)
+    assert sum(each.covers(truth) for each in found) >= 16
+
+
+def test_what_is_mostly_chance_has_no_cosine():
+    rng = np.random.default_rng(0)
+    data, ends = rng.normal(size=(80, 300)), np.repeat([1, 0, -1, 0], 20)
+    (found,) = cosines(data @ data.T, {"a": ends, "b": np.roll(ends, 10)}, repeats=20)
+    assert found.cosine is None and -1 <= found.fitted <= 1

@@ -307,6 +307,17 @@ def test_nothing_leaks_where_nothing_does_and_intervals_cover():
     assert 180 <= covered_share <= 196 and 180 <= covered_cell <= 196, (covered_share, covered_cell)
 
 
+def test_a_share_by_chance_is_called_so():
+    """With 4 edits of 4 attributes the true dealing is one of 24; edits that mean nothing get p at its rate."""
+    found = leakage(changes_of(np.random.default_rng(0), np.eye(4)), np.ones(4), list("abcd"), list("abcd"), repeats=5)
+    assert found.p_of_share == pytest.approx(1 / 24)
+    few = [
+        leakage(changes_of(rng, rng.normal(size=(4, 4))), np.ones(4), list("abcd"), list("abcd"), repeats=2).p_of_share
+        for rng in map(np.random.default_rng, range(200))
+    ]
+    assert np.mean(np.array(few) <= 0.05) <= 0.07 and 0.3 < np.median(few) < 0.7
+
+
 def test_edits_of_nothing_have_the_share_of_chance_on_average():
     shares = []
     for seed in range(100):

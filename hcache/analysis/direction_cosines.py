@@ -8,7 +8,8 @@ and -1 / q for its q negatives. All that cosines need is the Gram matrix of the 
 The directions as they were fitted hold, besides what sets positives apart, the chance of their few samples: it
 lengthens them, and so draws cosines towards 0, and where both took the same samples it is shared, and draws them away
 from it. The estimate takes products of different samples only, which hold none of that; its interval covers the
-cosine between the differences of the populations' means.
+cosine between the differences of the populations' means. Where less than half of a direction's squared length is more
+than chance, there is no estimate: it would be a ratio of two numbers near 0.
 
 Two directions of thousands of coordinates have a small cosine if the coordinates are independent; but h varies in few
 ways, and any two differences of means lie in those. So the null is of the same kind: the direction of b's label with
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import AnalysisError
+from .alignment import RELIABLE
 from .bootstrap import REPEATS, bootstrap
 from .estimate import LEVEL, Estimate
 from .permutation import p_value
@@ -38,7 +40,7 @@ PERMUTATIONS = 499
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """``cosine`` of two directions; None where either is nothing but its samples' chance.
+    """``cosine`` of two directions; None where more of either is chance than not.
 
     ``fitted``: the same of the directions as they are. ``null``: how far from 0 that is by chance, in 95 % of cases;
     ``p``: how often as far. ``labels``: the correlation of the two memberships, over samples that are an end of both;
@@ -89,11 +91,10 @@ def _cosine(
     def statistic(counts: np.ndarray) -> np.ndarray:
         return np.clip(_cosine_of(_weights(counts, a), _weights(counts, b), gram, own), -1, 1)
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without positives, a length that is not above 0
-        try:
+    found = None
+    if min(_reliability(end, gram, own) for end in (a, b)) >= RELIABLE:
+        with np.errstate(invalid="ignore", divide="ignore"):  # a draw without positives
             found = bootstrap(statistic, len(gram), repeats=repeats, seed=seed)
-        except AnalysisError:
-            found = None
     dealt = np.random.default_rng(seed).permuted(np.tile(b, (PERMUTATIONS, 1)), axis=1)
     once = np.ones((PERMUTATIONS, len(gram)))
     fitted = float(_cosine_of(_weights(once[:1], a), _weights(once[:1], b), gram)[0])
@@ -109,6 +110,13 @@ def _cosine(
         p=p_value(abs(fitted), null),
         labels=float(np.corrcoef(a[both], b[both])[0, 1]) if varied else 0.0,
     )
+
+
+def _reliability(end: np.ndarray, gram: np.ndarray, own: np.ndarray) -> float:
+    """The share of a direction's squared length that is more than its samples' chance."""
+    (w,) = _weights(np.ones((1, len(gram))), end)
+    length = w @ gram @ w
+    return float((length - np.square(w) @ own) / length)
 
 
 def _weights(counts: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -161,13 +161,15 @@ def _codes(record: Record, run: Run) -> list[Cell]:
     if (record.parameters["codes"], record.parameters["site"]) != ("components", H):
         return []
     rows, cells = record.result["steps"], []
+    told = [float(np.mean([each["value"] for each in row["informativeness"].values()])) for row in rows]
     for subject, name in ((COMPONENTS_DCI, "disentanglement"), (COMPONENTS_SAP, "sap")):
-        found, (null,), used, where = at_middle(
-            run, [row["step"] for row in rows], _estimates(rows, name), [row["rotated"][name] for row in rows]
+        nulls = [row["rotated"][name] for row in rows]
+        found, (null, r2), used, where = at_middle(
+            run, [row["step"] for row in rows], _estimates(rows, name), nulls, told
         )
         cells.append(Cell(question=DISENTANGLED, subject=subject, estimate=found, null=null,
-                          p=max(rows[i]["p"][name] for i in used), unit="D" if name != "sap" else "SAP", note=where,
-                          evidence=record))  # fmt: skip
+                          p=max(rows[i]["p"][name] for i in used), unit="D" if name != "sap" else "SAP",
+                          note=f"factors' mean R² {r2:.2f}, {where}", evidence=record))  # fmt: skip
     return cells
 
 

@@ -22,6 +22,9 @@ from .cells import is_whole
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, CONTROLLABILITY, COSINES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
 from .levels import level_of, log_snr_of
 
+TOLD = 0.1
+"""R² from which a factor counts as told by some codes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -113,10 +116,14 @@ class Evidence:
         return [] if found is None else [{**row, "at": float(level[row["step"]])} for row in found.result]
 
     def codes(self, name: str) -> dict[str, list[Point]]:
-        """By codes (``components of h``): ``disentanglement`` or ``sap`` over log SNR; the null is rotated codes."""
+        """By codes (``components of h``): ``disentanglement`` or ``sap`` over log SNR; the null is rotated codes.
+
+        Steps at which no factor can be told are left out: there either is chance.
+        """
         return {
             f"{record.parameters['codes']} of {'x_t' if record.parameters['site'] == X else record.parameters['site']}":
-            [self._point(row, name, row["rotated"][name], row["p"][name]) for row in record.result["steps"]]
+            [self._point(row, name, row["rotated"][name], row["p"][name])
+             for row in record.result["steps"] if max(r["value"] for r in row["informativeness"].values()) >= TOLD]
             for record in self.of_kind(CODES)
         }  # fmt: skip
 

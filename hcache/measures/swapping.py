@@ -7,13 +7,13 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
-from ..analysis.swaps import Carriers, Pictures, SwapEffect, swap_effect, which_carries
+from ..analysis.swaps import Pictures, swap_effect
 from ..cache.measures import Record
 from ..edits.cached import cached_x
 from ..edits.window import Window
@@ -69,7 +69,7 @@ def swaps(
 
     ``own``: swap recipients with themselves as well, which must change nothing. A record's result is a
     :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that what was cancelled goes
-    on where it stood. :func:`carriers` makes the table of them.
+    on where it stood. :mod:`.evidence` makes the table of them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:
@@ -92,11 +92,6 @@ def swaps(
         work = measured(driver.run, SWAP, {"site": site, **common}, compute)
         records[site] = yield from part(work, done / len(chosen), 1 / len(chosen))
     return records
-
-
-def carriers(records: Mapping[str, Record]) -> tuple[Carriers, ...]:
-    """Which site carries what, from the stored effects of all."""
-    return which_carries({site: SwapEffect.from_json(record.result) for site, record in records.items()})
 
 
 class PairSwap:
