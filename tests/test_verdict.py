@@ -112,6 +112,13 @@ def test_what_was_measured_before_the_run_grew_is_not_said(run):
     assert cells_of(shorter) == {}
 
 
+def test_what_was_measured_of_other_values_is_not_said(run, capsys):
+    out_of(capsys, "measure", run.name, "--what", "decodability", "--home", str(run.folder.parent.parent))
+    assert (DECODABLE, "age") in cells_of(run)
+    (run.folder / LABELS / "mine.csv").write_text("sample,age\n" + "".join(f"{i},{i}\n" for i in range(SAMPLES)))
+    assert cells_of(open_run(run.folder)) == {}
+
+
 def test_runs_are_ranked_only_where_intervals_do_not_overlap():
     def cell(value, unit="R²"):
         record = Record(kind="direction", parameters={}, result=None, samples=9, state="")

@@ -16,9 +16,10 @@ import numpy as np
 from ..analysis.estimate import Contrast, Estimate
 from ..analysis.noise_level import estimates_at
 from ..cache.layout import H, X
-from ..cache.measures import Record, list_records
+from ..cache.measures import Record
 from ..cache.reading import Run
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
+from .label_values import current_records
 from .levels import MIDDLE, log_snr_of, middle_step
 
 DECODABLE, IN_X, ALIGNED, CONTROLLABLE, LINEAR = "decodable", "in x_t", "aligned", "controllable", "linear"
@@ -56,7 +57,7 @@ def cells_of(run: Run) -> dict[tuple[str, str], Cell]:
     Of several results that answer one question that of most samples is taken, and of these that with most of a null.
     """
     found: dict[tuple[str, str], Cell] = {}
-    for record in list_records(run):
+    for record in current_records(run):
         for cell in _READERS.get(record.kind, _nothing)(record, run):
             key = (cell.question, cell.subject)
             if key not in found or _effort(cell) > _effort(found[key]):

@@ -19,6 +19,7 @@ from ..cache.layout import H, X
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from .kinds import CODES, COSINES
+from .label_values import values_of
 from .stored import Measuring, measured
 
 COMPONENTS, CHANNELS = "components", "channels"
@@ -75,7 +76,7 @@ def codes(
         return {"codes": width, "steps": rows}
 
     parameters = {"factors": list(factors), "codes": kind, "site": site, "steps": steps, "repeats": repeats,
-                  "count": COUNT, "seed": seed}  # fmt: skip
+                  "count": COUNT, "seed": seed, "values": values_of(run, factors)}  # fmt: skip
     return (yield from measured(run, CODES, parameters, compute))
 
 
@@ -112,5 +113,5 @@ def direction_cosines(
 
     of = {name: [sorted(map(int, positives)), sorted(map(int, negatives))]
           for name, (positives, negatives) in ends.items()}  # fmt: skip
-    parameters = {"ends": of, "steps": steps, "repeats": repeats, "seed": seed}
+    parameters = {"ends": of, "steps": steps, "repeats": repeats, "seed": seed, "values": values_of(run, ends)}
     return (yield from measured(run, COSINES, parameters, compute))

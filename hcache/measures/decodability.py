@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..errors import AnalysisError, UsageError
 from ..progress import part
 from ..specs import NONE
 from .kinds import ALIGNMENT, DECODABILITY
+from .label_values import values_digest, values_of
 from .stored import Measuring, measured
 
 
@@ -64,8 +64,8 @@ def decodability(
             raise AnalysisError(f"{name}: {error}") from error
     options = {"folds": folds, "controls": controls, "repeats": repeats, "seed": seed}
     asked = {
-        (name, site): {"label": name, "values": _digest(values[name]), "site": site, "steps": steps, "pooled": pooled,
-                       **options}
+        (name, site): {"label": name, "values": values_digest(values[name]), "site": site, "steps": steps,
+                       "pooled": pooled, **options}
         for site in chosen for name in labels
     }  # fmt: skip
     records = {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
@@ -136,14 +136,9 @@ def alignment_of(
         return rows
 
     parameters = {"name": name, "positives": sorted(int(s) for s in set(positives)), "site": site, "steps": steps,
-                  "repeats": repeats, "seed": seed}  # fmt: skip
+                  "repeats": repeats, "seed": seed, "values": values_of(run, [name])}  # fmt: skip
     return (yield from measured(run, ALIGNMENT, parameters, compute))
 
 
 def _row(found: Decoding) -> dict[str, Any]:
     return {name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")}
-
-
-def _digest(values: np.ndarray) -> str:
-    """Of a label's values: other values under the same name are another label."""
-    return hashlib.sha256(np.ascontiguousarray(values, np.float64).tobytes()).hexdigest()[:12]

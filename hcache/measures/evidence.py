@@ -15,11 +15,12 @@ import numpy as np
 from ..analysis.estimate import Contrast, Estimate
 from ..analysis.swaps import Carriers, SwapEffect, which_carries
 from ..cache.layout import H, X
-from ..cache.measures import Record, list_records, load_sheet
+from ..cache.measures import Record, load_sheet
 from ..cache.reading import Run
 from ..edits.window import Window
 from .cells import is_whole
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, CONTROLLABILITY, COSINES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
+from .label_values import current_records
 from .levels import level_of, log_snr_of
 
 TOLD = 0.1
@@ -49,7 +50,7 @@ class Evidence:
     """All stored results of a run, read once."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.records = run, list_records(run)
+        self.run, self.records = run, current_records(run)
 
     def of_kind(self, kind: str) -> Iterator[Record]:
         return (record for record in self.records if record.kind == kind)
