@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from .errors import UsageError
 from .fields import Fields
@@ -22,6 +23,10 @@ LARGEST = 64
 """Pixels on a side of a mask that is a picture; no site of a U-Net's inner half is finer."""
 
 _MOST_BYTES = 64 * 1024
+_FINE = 4
+"""Places of a pixel, along a side, that are looked at to tell how much of it a painted area covers."""
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,31 @@ class Mask:
         buffer = io.BytesIO()
         Image.fromarray(np.round(values * 255).astype(np.uint8)).save(buffer, "PNG")
         return cls.from_picture(buffer.getvalue())
+
+    @classmethod
+    def painted(cls, areas: Sequence[Sequence[Point]], before: Mask | None = None, adds: bool = True) -> Mask:
+        """Areas in a picture, each a polygon by its corners, as a mask; drawn on top of another, or cut out of it.
+
+        Args:
+            areas: Corners (x, y) in fractions of the picture from its upper left corner; what lies outside is cut off.
+            before: What was painted already: nothing, for None.
+            adds: Otherwise what the areas cover is taken away from ``before``.
+        """
+        values = np.zeros((LARGEST, LARGEST)) if before is None else before.at(LARGEST, LARGEST).astype(np.float64)
+        for area in areas:
+            if len(area) < 3:
+                continue
+            fine = Image.new("L", (_FINE * LARGEST, _FINE * LARGEST))
+            corners = [(float(x) * fine.width - 0.5, float(y) * fine.height - 0.5) for x, y in area]
+            ImageDraw.Draw(fine).polygon(corners, fill=1)
+            cover = np.asarray(fine, np.float64).reshape(LARGEST, _FINE, LARGEST, _FINE).mean((1, 3))
+            values = np.maximum(values, cover) if adds else values * (1 - cover)
+        return cls.from_array(values)
+
+    @property
+    def share(self) -> float:
+        """The share of the picture that it covers."""
+        return float(self.at(1, 1)[0, 0])
 
     def at(self, height: int, width: int) -> np.ndarray:
         """The share of every cell of a grid that the mask covers: (height, width) float32 in [0, 1]."""

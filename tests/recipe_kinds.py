@@ -8,7 +8,7 @@ from tiny import drain
 from hcache.directions.direction import digest_of, random_direction, spread
 from hcache.directions.fitting import Fit
 from hcache.edits.recall import reference_to
-from hcache.edits.recipe import DonorRef, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.edits.recipe import DistanceEdit, DonorRef, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
 from hcache.edits.render import render_recipes
 from hcache.edits.swaps import home_of
 from hcache.edits.window import Window
@@ -17,7 +17,8 @@ from hcache.masks import Mask
 ALWAYS = Window(first=0, last=3)
 MASK = Mask(rectangle=(0.1, 0.2, 0.7, 0.9))
 KINDS = ("nothing", "shift", "shift, strength 0", "shift, per step, masked", "swap", "swap late, falling", "slerp",
-         "slerp, rising, masked", "all", "asymmetric", "boosted", "asymmetric, boosted")  # fmt: skip
+         "slerp, rising, masked", "all", "distance", "distance, masked", "asymmetric", "boosted",
+         "asymmetric, boosted")  # fmt: skip
 
 
 def noise_of(tiny_run):
@@ -36,6 +37,8 @@ def recipes_of(tiny_run, direction):
         "shift": [shift],
         "shift, strength 0": [dataclasses.replace(shift, strength=0)],
         "shift, per step, masked": [dataclasses.replace(shift, per_step=True, mask=MASK)],
+        "distance": [DistanceEdit(direction=ref, distance=1.5, step=1)],
+        "distance, masked": [DistanceEdit(direction=ref, distance=-2, origin=0.25, step=2, mask=MASK)],
         "swap": [swap],
         "swap late, falling": [dataclasses.replace(swap, sites=("h", "skip.1.1"), alpha=0.5,
                                                    window=Window(first=1, last=3, shape="falling"))],

@@ -205,6 +205,27 @@ def test_edit_strip_with_readings(page):
     shoot(page, "7-edit")
 
 
+def test_a_mask_is_painted_on_the_picture(page):
+    page.locator(".st-key-choose-edit-mask input").click()
+    page.get_by_role("option", name="where I paint", exact=True).click()
+    chart = page.locator(".st-key-edit-mask-paint-0 .js-plotly-plot")
+    chart.wait_for()
+    settle(page)
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    corners = [(0.1, 0.5), (0.9, 0.5), (0.9, 0.95), (0.1, 0.95), (0.1, 0.52)]
+    for number, (x, y) in enumerate(corners):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+        if number == 0:
+            page.mouse.down()
+    page.mouse.up()
+    told = page.get_by_text(re.compile(r"^\d+% of the picture; at h"))
+    told.wait_for()
+    assert 30 <= int(told.inner_text().split("%")[0]) <= 42, "0.8 x 0.45 of it"
+    settle(page)
+    shoot(page, "8-painted")
+
+
 def test_extract_starts_a_job_that_survives_a_reload_and_can_be_cancelled(page, home):
     visit(page, "Extract")
     shoot(page, "2-extract")

@@ -17,7 +17,7 @@ from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
-            "verify", "repair", "labels-import", "labels-export", "export", "render", "measure", "compare",
+            "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "measure", "compare",
             "direction")  # fmt: skip
 OF_DIRECTION = ("fit", "list", "show", "import")
 

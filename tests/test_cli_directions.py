@@ -1,5 +1,7 @@
 """The command line's directions: fitted, listed, shown; each failure in one line."""
 
+import json
+
 import numpy as np
 import pytest
 from test_cli import failure, json_of, out_of
@@ -97,3 +99,20 @@ def test_samples_are_numbers_and_ranges():
     for text in ("a", "1-b", "-"):
         with pytest.raises(UsageError, match="numbers and ranges"):
             parse_samples(text)
+
+
+def test_what_made_a_direction_makes_it_again(capsys, run):
+    out_of(capsys, "direction", "fit", run.name, "--method", "pca", "--option", "count=2")
+    made_by = json_of(capsys, "direction", "show", run.name, "pca.1")["made_by"]
+    again = ("direction", "fit", run.name, "--name", "again", "--made-by")
+    found = json_of(capsys, *again, json.dumps(made_by))["directions"]
+    assert [entry["name"] for entry in found] == ["again.0", "again.1"], "the whole fit, whichever component was named"
+    assert [entry["digest"] for entry in found] == [digest_of(load_move(run, f"pca.{k}")) for k in range(2)]
+    for data, more, words in (
+        ("{", (), "takes JSON"),
+        ("{}", (), "does not say how"),
+        (json.dumps({**made_by, "run": "other"}), (), "of run other"),
+        (json.dumps(made_by), ("--label", "age"), "leave --label out"),
+    ):
+        assert words in failure(capsys, 2, *again, data, *more)
+    assert "--made-by" in failure(capsys, 2, "direction", "fit", run.name)

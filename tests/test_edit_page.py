@@ -15,7 +15,10 @@ from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.rendered import Rendered
 from hcache.edits.swaps import home_of
 from hcache.edits.window import Window
+from hcache.masks import Mask
 from hcache.progress import drive
+from hcache.ui.panels.edit_setup import DISTANCE, DISTANCES, SHIFT
+from hcache.ui.panels.mask import PAINTED
 
 
 @pytest.fixture
@@ -81,3 +84,30 @@ def test_what_the_page_cannot_show_is_refused_and_nothing_is_lost(page, copied_r
     drop(page, picture(tiny_model, copied_run, naive, swap).png)
     assert not page.exception and any("Swap page" in error.value for error in page.error)
     assert {name: kept(page)[name] for name in before} == before
+
+
+def test_a_distance_and_a_mask_travel_with_the_picture_and_back(page, copied_run, tiny_model, naive):
+    save_move(copied_run, "mine", naive)
+    mask = Mask.painted([[(0, 0), (0.5, 0), (0.5, 1), (0, 1)]])
+    page.selectbox(key="choose-direction").set_value("mine").run()
+    page.selectbox(key="choose-how").set_value(DISTANCE).run()
+    page.slider(key="choose-distance-step").set_value(2).run()
+    page.selectbox(key="choose-edit-mask").set_value(PAINTED)
+    page.session_state["kept"]["edit-mask-png"] = mask.png
+    finish(page.run(), "run-strip")
+    assert_fine(page)
+    cells, _ = list(page.session_state["results-strip"].values())[-1]
+    edit = cells[0].recipe.edits[0]
+    assert (edit.kind, edit.distance, edit.step, edit.mask) == ("distance", DISTANCES[0], 2, mask)
+    _, (again,) = drain(render_again(tiny_model, copied_run, [cells[1].recipe], home_of(copied_run)))
+    assert (again.picture == cells[1].picture).all()
+
+    page.selectbox(key="choose-how").set_value(SHIFT).run()
+    page.selectbox(key="choose-edit-mask").set_value("everywhere").run()
+    drop(page, cells[1].png)
+    assert_fine(page)
+    now = kept(page)
+    assert (now["how"], now["distance-step"], now["distance"], now["edit-mask"], now["edit-mask-png"]) == (
+        DISTANCE, 2, DISTANCES[1], PAINTED, mask.png,
+    )  # fmt: skip
+    assert page.button(key="run-strip").disabled, "it is the strip that is there"

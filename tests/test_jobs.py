@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
-from tiny import assert_same_contents
+from tiny import PATIENCE, assert_same_contents, wait_for
 
 from hcache import jobs
 from hcache.cache.layout import JOB_JSON, JOB_LOG, LOCK
@@ -22,7 +22,6 @@ from hcache.cli.main import build_parser, main
 from hcache.errors import RunBusyError, UsageError
 from hcache.extract import extract
 
-PATIENCE = 120
 SOURCE = str(Path(jobs.__file__).parent.parent)
 
 
@@ -38,14 +37,6 @@ def no_job_outlives_its_test(tmp_path):
 def slow_spec(tiny_folder):
     """Some seconds of work in 12 shards, so that there is time to interrupt it."""
     return default_spec(str(tiny_folder), samples=24, steps=25, batch=2, store={"h": "full", "skip.2": "pooled"})
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
-    return found
 
 
 def end_of_job(folder):

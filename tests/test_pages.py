@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+from tiny import put_task, wait_for
 
-from hcache import jobs
+from hcache import jobs, tasks
+from hcache.cache.layout import TASKS
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.directions.fitting import METHODS
 from hcache.directions.naive import naive_direction
-from hcache.directions.store import delete_move, load_move, save_move
+from hcache.directions.store import delete_move, list_moves, load_move, save_move
 from hcache.extract import extract
 from hcache.models.loading import load_model
 from hcache.pictures import Picture
+from hcache.processes import FAILED
 from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
@@ -286,20 +289,35 @@ def test_edit_fits_by_any_method_and_saves_by_name(app, page_home):
         if method != "arithmetic":  # nothing is chosen for it yet, and it says so
             assert_fine(app)
     app.selectbox(key="choose-method").set_value("pca").run()
-    finish(app, "run-fit")
-    assert_fine(app)
-    app.slider(key="choose-component").set_value(1).run()
-    app.text_input(key="save-name-pca").set_value("second component").run()
-    app.button(key="save-direction").click().run()
-    assert_fine(app)
-    assert app.selectbox(key="choose-direction").value == "second component"
+    app.text_input(key="fit-name-pca").set_value("components").run()
+    app.button(key="start-fit").click().run()
     run = open_run(next((page_home / "runs").iterdir()))
-    assert load_move(run, "second component").made_by["component"] == 1
+    wait_for(lambda: not any(task.live for task in tasks.list_tasks(run.folder)), "the end of the fit")
+    app.run()
+    assert_fine(app)
+    assert any("components by pca: done" in text.value for text in app.markdown)
+    app.slider(key="choose-component").set_value(1).run()
+    assert any("saved as components.1" in caption.value for caption in app.caption)
+    assert load_move(run, "components.1").made_by["component"] == 1
+    app.button(key=f"dismiss-{tasks.list_tasks(run.folder)[0].id}").click().run()
     app.slider(key="choose-samples").set_value(2).run()
     finish(app, "run-strip")
     assert_fine(app)
     assert "sample 1, strength -4" in html_of(app)
-    delete_move(run, "second component")
+    for entry in list_moves(run):
+        delete_move(run, entry.name)
+
+
+def test_edit_shows_a_fit_that_failed_with_what_it_said_and_can_try_again(app, page_home):
+    run = open_run(next((page_home / "runs").iterdir()))
+    task = put_task(run.folder, kind="fit", title="a smile by vae", state=FAILED, message="it needs 8 positives")
+    (run.folder / TASKS / f"{task.id}.log").write_text("vae: 10%\nhcache: it needs 8 positives\n")
+    open_page(app, "edit")
+    assert not app.exception and app.error[0].value == "a smile by vae: it needs 8 positives"
+    assert "vae: 10%" in app.code[0].value and app.button(key=f"again-{task.id}")
+    app.button(key=f"dismiss-{task.id}").click().run()
+    assert_fine(app)
+    assert tasks.list_tasks(run.folder) == [] and not list((run.folder / TASKS).iterdir())
 
 
 def test_edit_offers_the_directions_of_other_runs_of_the_model(app, page_home, tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def put(page, **choices):
     return page
 
 
-def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(page, copied_run, tiny_model):
+def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(page, copied_run, tiny_model, monkeypatch):
     finish(put(page, donor=3, recipient=8, window=(1, 3), blend=60), "run-swap")
     assert_fine(page)
     cells = results(page)
@@ -87,6 +87,10 @@ def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(page, cop
         np.testing.assert_array_equal(cell.picture, other.picture)
         assert cell.recipe.edits[0].alpha == 0.6 and cell.recipe.place.rows == 4
     assert len(list((copied_run.folder / RENDERS).glob("*.png"))) == 4
+    monkeypatch.setattr("hcache.edits.swaps.check_identity", lambda *_: pytest.fail("computed again"))
+    finish(put(page, blend=30), "run-swap")
+    assert_fine(page)
+    assert any("bit for bit" in message.value for message in page.success)
 
 
 def test_what_was_rendered_is_there_for_the_next_session(page, home, monkeypatch):
@@ -203,7 +207,7 @@ def test_a_donor_from_another_run(home, copied_run, tiny_model, tiny_spec):
     assert results(page)["skip.2"].recipe.edits[0].donor == DonorRef(run=other.name, sample=2)
 
 
-def test_freeu_is_offered_to_stable_diffusion_alone(page, tmp_path, monkeypatch):
+def test_freeu_is_offered_to_text_models_alone(page, tmp_path, monkeypatch):
     assert not [box for box in page.checkbox if box.label == "FreeU"]
     folder = save_kind("SD", tmp_path / "sd")
     spec = default_spec(str(folder), samples=2, steps=2, conditioning=Conditioning(prompts=("a dog",), guidance=3))

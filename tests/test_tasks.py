@@ -1,15 +1,11 @@
 """Background tasks: any command, with a status file, in a process that outlives whoever started it."""
 
-import dataclasses
-import json
 import os
 import signal
-import time
 
-import psutil
 import pytest
 from test_cli import failure, json_of, out_of
-from test_jobs import wait_for
+from tiny import put_task, wait_for
 
 from hcache import tasks
 from hcache.cache.layout import TASKS
@@ -28,16 +24,6 @@ def no_task_outlives_its_test(copied_run):
 
 def ended(folder, id):
     return wait_for(lambda: (task := tasks.read_task(folder, id)) and not task.live and task, "the end of the task")
-
-
-def put_task(folder, **fields):
-    (folder / TASKS).mkdir(exist_ok=True)
-    now, me = time.time(), {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
-    given = {"id": "fit-1", "run": folder.name, "kind": "fit", "title": "a fit", "arguments": (), "state": RUNNING,
-             "begun": now, "updated": now, **me, **fields}  # fmt: skip
-    task = tasks.Task(**given)
-    (folder / TASKS / f"{task.id}.json").write_text(json.dumps(dataclasses.asdict(task)))
-    return task
 
 
 def test_a_fit_in_the_background_is_cancelled_within_a_step_and_done_when_let_be(copied_run, capsys):

@@ -11,6 +11,7 @@ from hcache.edits.window import Window
 from hcache.extract import extract
 from hcache.models.loading import load_model
 from hcache.sampling.loop import denoise
+from hcache.toyfaces import losses, networks
 from hcache.toyfaces import train as training
 from hcache.toyfaces.drawing import draw_dataset, draw_face
 from hcache.toyfaces.factors import BINARY, FACTORS, NAMES, Face, sample_face
@@ -111,19 +112,19 @@ def test_frechet_distance_by_hand():
 
 def test_training_goes_on_from_its_checkpoint_as_if_never_interrupted(tmp_path):
     torch.manual_seed(0)
-    start = training.toyfaces_unet().state_dict()
+    start = networks.ddpm_unet().state_dict()
     images, factors = (torch.from_numpy(d) for d in draw_dataset(range(8)))
     data = (images.permute(0, 3, 1, 2).contiguous(), factors)
-    alpha_bar = training.toyfaces_scheduler().alphas_cumprod
+    alpha_bar = networks.pixel_scheduler().alphas_cumprod
 
     def run_until(stop, checkpoint):
-        unet = training.toyfaces_unet()
+        unet = networks.ddpm_unet()
         unet.load_state_dict(start)
-        plan = training.Training(steps=4, batch=2, learning_rate=1e-3, faces=8, warmup=2)
+        plan = training.Training(steps=4, batch=2, learning_rate=1e-3, warmup=2)
         calls = []
 
         def make(model):
-            inner = training.diffusion_loss(model, alpha_bar)
+            inner = losses.diffusion_loss(model, alpha_bar)
 
             def loss(*batch):
                 calls.append(1)

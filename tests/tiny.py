@@ -1,18 +1,29 @@
-"""Tiny models and runs, and ways to compare them."""
+"""Tiny models and runs, and ways to compare them; what waits for processes."""
+
+import dataclasses
+import json
+import os
+import time
 
 import h5py
 import numpy as np
+import psutil
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 
 from hcache.cache.files import write_json
-from hcache.cache.layout import RUN_JSON, SCHEMA, SHARDS
+from hcache.cache.layout import RUN_JSON, SCHEMA, SHARDS, TASKS
 from hcache.cache.reading import open_run
 from hcache.cache.shards import ShardWriter
 from hcache.cards import Card
 from hcache.models.anatomy import anatomy_of
 from hcache.models.model import Model
+from hcache.processes import RUNNING
 from hcache.specs import Anatomy
+from hcache.tasks import Task
+
+PATIENCE = 120
+"""Seconds that a test waits for another process."""
 
 THREE_LEVELS = {
     "sample_size": 16,
@@ -117,3 +128,22 @@ def synthetic_run(home, spec, h, shards=None, x=None):
             writer.commit()
         row += count
     return open_run(folder)
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+    return found
+
+
+def put_task(folder, **fields):
+    """A status file of a task that this process is at, or that has ended."""
+    (folder / TASKS).mkdir(exist_ok=True)
+    now, me = time.time(), {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
+    given = {"id": "fit-1", "run": folder.name, "kind": "fit", "title": "a fit", "arguments": (), "state": RUNNING,
+             "begun": now, "updated": now, **me, **fields}  # fmt: skip
+    task = Task(**given)
+    (folder / TASKS / f"{task.id}.json").write_text(json.dumps(dataclasses.asdict(task)))
+    return task

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.labels import find_label
 from ..cache.layout import home_folder, run_folder
@@ -16,29 +18,22 @@ from ..masks import Mask
 from .commands import Result, table
 from .progress import drive_with_bar
 
+if TYPE_CHECKING:
+    from ..directions.fitting import Fit
+
 
 def fit(arguments: argparse.Namespace) -> Result:
     """Fits what the arguments say and saves it by name; several directions are saved as ``name.0``, ``name.1``, ..."""
     from ..directions.direction import digest_of
-    from ..directions.fitting import MODEL, NEGATIVES, POSITIVES, Fit, check_options, find_method
+    from ..directions.fitting import MODEL, find_method
     from ..directions.fitting import fit as fit_move
     from ..directions.store import check_name, list_moves, save_move
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    method, name = find_method(arguments.method), check_name(arguments.name or arguments.method)
-    options = parse_options(arguments.option or [])
-    check_options(method, options)
+    what = _wanted(run, arguments)
+    method, name = find_method(what.method), check_name(arguments.name or what.method)
     if not arguments.replace and any(e.name == name or e.name.startswith(f"{name}.") for e in list_moves(run)):
         raise UsageError(f"run {run.name} has a direction named {name!r}; choose another --name, or say --replace")
-    positives, negatives = chosen_samples(run, arguments, NEGATIVES in method.needs)
-    what = Fit(
-        method=method.name,
-        run=run.name,
-        positives=positives if POSITIVES in method.needs else (),
-        negatives=negatives if NEGATIVES in method.needs else (),
-        options=options,
-        label=arguments.label or "",
-    )
     model = _model_of(run, arguments.device) if MODEL in method.needs else None
     moves = drive_with_bar(fit_move(what, run, model), method.name)
     saved = []
@@ -48,6 +43,38 @@ def fit(arguments: argparse.Namespace) -> Result:
         saved.append({"name": own, "digest": digest_of(move), "made_by": dict(move.made_by)})
     text = "\n".join(f"saved {entry['name']} ({entry['digest']})" for entry in saved)
     return Result(text=text, data={"run": run.name, "directions": saved})
+
+
+def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
+    """What to fit: by a method and the samples chosen, or as another direction says that it was made."""
+    from ..directions.fitting import NEGATIVES, POSITIVES, Fit, check_options, find_method
+
+    chosen = ("method", "label", "positives", "negatives", "option")
+    if arguments.made_by is not None:
+        if given := [name for name in chosen if getattr(arguments, name)]:
+            raise UsageError(f"--made-by says all of it; leave --{given[0]} out")
+        try:
+            data = json.loads(arguments.made_by)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"--made-by takes JSON, as `direction show --json` prints it: {error}") from error
+        what = replace(Fit.from_json(data), component=0)
+        if what.run != run.name:
+            raise UsageError(f"--made-by is of run {what.run}, not of {run.name}; fit it there")
+        check_options(find_method(what.method), what.options)
+        return what
+    if not arguments.method:
+        raise UsageError("give a --method, or --made-by; see `python -m hcache direction fit --help`")
+    method, options = find_method(arguments.method), parse_options(arguments.option or [])
+    check_options(method, options)
+    positives, negatives = chosen_samples(run, arguments, NEGATIVES in method.needs)
+    return Fit(
+        method=method.name,
+        run=run.name,
+        positives=positives if POSITIVES in method.needs else (),
+        negatives=negatives if NEGATIVES in method.needs else (),
+        options=options,
+        label=arguments.label or "",
+    )
 
 
 def chosen_samples(run: Run, arguments: argparse.Namespace, both: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -168,7 +195,7 @@ def add_direction(command: Any) -> None:
     """The parsers of ``direction`` and its four commands; ``command`` makes one."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--method", required=True, help="naive, supervised, vae, pca, boundary, jacobian, pullback, "
+    child.add_argument("--method", help="naive, supervised, vae, pca, boundary, jacobian, pullback, "
                        "asyrp, arithmetic, random")  # fmt: skip
     child.add_argument("--name", help="to save it under (default: the method's)")
     child.add_argument("--label", help="positives are the samples with the most of it (negatives: the least)")
@@ -182,6 +209,7 @@ def add_direction(command: Any) -> None:
         metavar="NAME=VALUE",
         help="of the method; repeat. region=@mask.png: a grey picture",
     )
+    child.add_argument("--made-by", metavar="JSON", help="instead: what made another direction, to make it again")
     child.add_argument("--replace", action="store_true", help="a direction of that name")
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
     command("list", list_directions, "List a run's saved directions.").add_argument("run_name", metavar="RUN")

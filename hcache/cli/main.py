@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
@@ -27,8 +27,9 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
+@cache
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each sets ``run`` to its function in ``commands``."""
+    """The parser of all commands, built once; each sets ``run`` to its function in ``commands``."""
     parser = _Parser(
         prog="python -m hcache", description="Cache and inspect the h-space and skips of diffusion U-Nets."
     )

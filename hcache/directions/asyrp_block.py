@@ -86,6 +86,7 @@ def delta_h(weights: Mapping[str, torch.Tensor], groups: int, h: torch.Tensor, t
     layers = LAYERS[kind_of(weights)]
 
     def both(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of a layer."""
         return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
     x = silu(group_norm(h, groups, *both(layers.first_norm), layers.eps)) if layers.first_norm else h
@@ -134,6 +135,7 @@ class BlockMove:
         delta = self.delta_on(model)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
+            """h + γ f(h, t)."""
             return h + (strengths.view(-1, 1, 1, 1) * delta(h, moment.t)).to(h.dtype)
 
         return move
@@ -155,6 +157,7 @@ class BlockMove:
         ]
 
         def delta(h: torch.Tensor, t: float) -> torch.Tensor:
+            """The sum of what the blocks make of h, each with its gain."""
             temb = time_embedding(model.network, 1, t, h.device).float()
             return sum(gain * delta_h(weights, groups, h.float(), temb) for gain, groups, weights in blocks)
 

@@ -112,6 +112,7 @@ class Direction:
         high, share = np.minimum(low + 1, len(known) - 1), (place - low).astype(np.float32)[:, None, None, None]
 
         def mix(values: np.ndarray) -> np.ndarray:
+            """Values (step, ...) of its own steps, on the others."""
             values = values[order]
             return (1 - share) * values[low] + share * values[high]
 
@@ -125,6 +126,7 @@ class Direction:
         delta = torch.from_numpy(np.ascontiguousarray(self.delta)).to(model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
+            """h + γ Δh of the step."""
             return h + (strengths.view(-1, 1, 1, 1) * delta[moment.index]).to(h.dtype)
 
         return move

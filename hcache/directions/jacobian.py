@@ -93,6 +93,7 @@ def decoder_at(
         features = model.encode(x, t, one)
 
     def function(h: torch.Tensor) -> torch.Tensor:
+        """ε inside the region, with the sample's own skips."""
         alike = features.map(lambda _, tensor: tensor.expand(len(h), *tensor.shape[1:]))
         return model.decode(alike.replace({"h": h.to(model.dtype)}), t, many if len(h) == k else one) * seen
 

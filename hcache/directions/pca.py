@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.blocks import MEMORY
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from .direction import Direction, in_units
@@ -42,13 +43,17 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
         raise AnalysisError(f"principal components need 3 samples or more; run {run.name} has {n}")
     if not 1 <= count < n:
         raise UsageError(f"the number of components must lie in 1 to {n - 1}, one less than samples; got {count}")
-    grams, sigma = [], []
+    total, each, sigma = 0.0, [], []
     for step in range(steps):
         h = _centred(run, step)
-        grams.append(h.astype(np.float64) @ h.T.astype(np.float64))
         sigma.append(h.std(0).reshape(run.anatomy.h))
+        gram = _gram(h)
+        if joint:  # one (n, n) at a time is held, never one a step
+            total = total + gram
+        else:
+            each.append(_leading(gram, count))
         yield 0.5 * (step + 1) / steps
-    coordinates = [_leading(sum(grams), count)] * steps if joint else _aligned([_leading(g, count) for g in grams])
+    coordinates = [_leading(total, count)] * steps if joint else _aligned(each)
     delta = np.empty((count, steps, *run.anatomy.h), np.float32)
     for step, a in enumerate(coordinates):
         moved = a.T.astype(np.float32) @ _centred(run, step) / np.sqrt(n - 1)
@@ -63,6 +68,17 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
 def _centred(run: Run, step: int) -> np.ndarray:
     h = run.matrix("h", step)
     return h - h.mean(0)
+
+
+def _gram(h: np.ndarray) -> np.ndarray:
+    """H Hᵀ (n, n) float64 of h (n, d), from as many columns at a time as are small beside h in float64."""
+    n, d = h.shape
+    width = max(1, MEMORY // (8 * n))
+    gram = np.zeros((n, n))
+    for start in range(0, d, width):
+        part = h[:, start : start + width].astype(np.float64)
+        gram += part @ part.T
+    return gram
 
 
 def _leading(gram: np.ndarray, count: int) -> np.ndarray:

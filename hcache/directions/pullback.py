@@ -83,6 +83,7 @@ def encoder_at(
     one = model.condition(run.spec.conditioning.rows([sample]), 1).branches[COND]
 
     def function(rows: torch.Tensor) -> torch.Tensor:
+        """h of rows that differ from x_t inside the region only."""
         inside = x + seen * (rows - x)
         return model.encode(inside, t, many if len(rows) == k else one).h.float()
 

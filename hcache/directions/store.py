@@ -32,7 +32,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known of a saved direction without its arrays."""
+    """What is known of a saved direction without its arrays. ``samples``: those of its run when it was saved; 0: of an
+    older file, which does not say."""
 
     name: str
     kind: str
@@ -41,6 +42,7 @@ class Entry:
     steps: int
     made_by: dict[str, Any]
     bytes: int
+    samples: int = 0
 
     @property
     def method(self) -> str:
@@ -79,6 +81,7 @@ def save_move(run: Run, name: str, move: Move, replace: bool = False) -> Path:
     with h5py.File(partial, "w") as file:
         file.attrs.update(schema=SCHEMA, kind=move.kind, digest=digest, model=move.model)
         file.attrs["timesteps"] = list(move.timesteps)
+        file.attrs["samples"] = len(run)
         file.attrs["made_by"] = json.dumps(move.made_by)
         for key, array in move.arrays().items():
             file.create_dataset(key, data=array)
@@ -153,6 +156,7 @@ def read_entry(path: Path) -> Entry:
                 steps=len(attrs["timesteps"]),
                 made_by=dict(json.loads(attrs["made_by"])),
                 bytes=path.stat().st_size,
+                samples=int(attrs.get("samples", 0)),
             )
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise CacheError(f"{path} is not a direction's file ({type(error).__name__}: {error})") from error

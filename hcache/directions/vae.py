@@ -59,6 +59,7 @@ class VaeMove:
         weights = {name: torch.from_numpy(a).to(model.device) for name, a in self.weights.items()}
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
+            """h, optimised on the reconstruction loss for as long as its strength says."""
             t = moment.index
             scale = torch.where(sigma[t] > 0, sigma[t], torch.ones_like(sigma[t]))
             z = ((h.float() - mean[t]) / scale).flatten(1)

@@ -15,9 +15,10 @@ from ..errors import UsageError
 from ..models.model import Model
 from ..sampling.loop import Edit, Nudge
 from .compose import Chain, Masked
+from .distance import ToDistance, one_direction
 from .donors import find_donor
 from .recall import fitted_to, recall_move
-from .recipe import AnyEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit
+from .recipe import AnyEdit, DistanceEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit
 from .shift import Shift
 from .slerp import Slerp
 from .swap import Donor, Swap
@@ -77,6 +78,9 @@ class Binder:
         return bound if edit.mask is None else Masked(bound, edit.mask)
 
     def _bind(self, edit: AnyEdit) -> Edit:
+        if isinstance(edit, DistanceEdit):
+            direction = one_direction(self._move(edit))
+            return ToDistance(direction, edit.distance, edit.origin, edit.step, self.model.device)
         if isinstance(edit, ShiftEdit):
             return Shift(self._mover(edit), [edit.strength], edit.window, self.model)
         donor = self._donor(edit.donor)
@@ -96,7 +100,7 @@ class Binder:
             self._movers[key] = _Bound(self._move(edit).bind(self.model))
         return self._movers[key]
 
-    def _move(self, edit: ShiftEdit) -> Move:
+    def _move(self, edit: ShiftEdit | DistanceEdit) -> Move:
         digest = edit.direction.digest
         if digest not in self.moves:
             self.moves[digest] = recall_move(edit.direction, self.run, self.model, self.home)

@@ -23,7 +23,10 @@ BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
 
 
 def why_not(network: nn.Module) -> str:
-    """Why diffusers has no FreeU for this network; nothing if it has."""
+    """Why diffusers has no FreeU for this network; nothing if it has.
+
+    UNet2DModel has such up blocks as well, but no switch, and does not tell them their place, by which they act.
+    """
     kind = type(network).__name__
     if not hasattr(network, "enable_freeu"):
         return f"diffusers has FreeU for UNet2DConditionModel (Stable Diffusion, SDXL), and this network is a {kind}"

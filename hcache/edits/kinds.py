@@ -54,6 +54,41 @@ class ShiftEdit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistanceEdit:
+    """Puts h at a signed ``distance`` along a direction, at one ``step``, wherever it was before.
+
+    ``origin``: where distance 0 is, measured from h = 0; stored, so that the picture stays the same when the run grows.
+    Both in the unit of strengths. ``resample``: as for a shift.
+
+    References:
+        Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng, Russakovsky, Yan, 2023),
+        https://arxiv.org/abs/2302.08357
+    """
+
+    kind: ClassVar[str] = "distance"
+
+    direction: DirectionRef
+    distance: float
+    step: int
+    origin: float = 0.0
+    resample: bool = False
+    mask: Mask | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("distance", "origin"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(f"the {name} of an edit must be a finite number, got {getattr(self, name)}")
+        if self.step < 0:
+            raise UsageError(f"the step of an edit is counted from 0, got {self.step}")
+
+    @property
+    def window(self) -> Window:
+        """The one step in which it acts."""
+        return Window(first=self.step, last=self.step)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SwapEdit:
     """Blends a donor's activations in at ``sites``: ``h``, ``skip.2``, or single members such as ``skip.2.0``."""
 
@@ -109,7 +144,9 @@ class FreeUEdit:
                 raise UsageError(f"{name} of FreeU must be more than 0 and at most 100, got {getattr(self, name)}")
 
 
-AnyEdit = ShiftEdit | SwapEdit | SlerpEdit | FreeUEdit
+AnyEdit = ShiftEdit | DistanceEdit | SwapEdit | SlerpEdit | FreeUEdit
+
+_KINDS = {kind.kind: kind for kind in (ShiftEdit, DistanceEdit, SwapEdit, SlerpEdit, FreeUEdit)}
 
 
 def share(what: str, value: float) -> float:
@@ -123,16 +160,22 @@ def edit_to_json(edit: AnyEdit) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": edit.kind}
     if isinstance(edit, FreeUEdit):
         return data | asdict(edit)
-    if isinstance(edit, ShiftEdit):
+    if isinstance(edit, ShiftEdit | DistanceEdit):
         ref = edit.direction
         data |= {"direction": {"digest": ref.digest, "name": ref.name, "made_by": _listed(ref.made_by)}}
-        data |= {"strength": edit.strength}
-        data |= {name: True for name in ("per_step", "resample") if getattr(edit, name)}
+    if isinstance(edit, ShiftEdit):
+        data |= {"strength": edit.strength} | ({"per_step": True} if edit.per_step else {})
+    if isinstance(edit, DistanceEdit):
+        data |= {"distance": edit.distance, "origin": edit.origin, "step": edit.step}
+    if getattr(edit, "resample", False):
+        data |= {"resample": True}
     if isinstance(edit, SwapEdit):
         data |= {"sites": list(edit.sites), "donor": asdict(edit.donor), "alpha": edit.alpha}
     if isinstance(edit, SlerpEdit):
         data |= {"donor": asdict(edit.donor), "gamma": edit.gamma}
-    return data | {"window": asdict(edit.window)} | ({"mask": edit.mask.to_json()} if edit.mask else {})
+    if not isinstance(edit, DistanceEdit):
+        data |= {"window": asdict(edit.window)}
+    return data | ({"mask": edit.mask.to_json()} if edit.mask else {})
 
 
 def _listed(value: Any) -> Any:
@@ -148,18 +191,22 @@ def edit_from_json(fields: Fields) -> AnyEdit:
     Raises:
         UsageError: they are none; the field is named.
     """
-    kind = fields.text("kind", "shift|swap|slerp|freeu", "shift, swap, slerp or freeu")
+    kind = fields.text("kind", "|".join(_KINDS), ", ".join(_KINDS))
     found: dict[str, Any] = {}
     if kind == FreeUEdit.kind:
         found = {name: fields.number(name, 0, 100) for name in ("b1", "b2", "s1", "s2")}
     else:
-        found["window"] = _window(fields.part("window"))
+        if kind != DistanceEdit.kind:
+            found["window"] = _window(fields.part("window"))
         if fields.left.get("mask") is not None:
             found["mask"] = Mask.from_json(fields.any("mask"), fields.name("mask"))
         fields.left.pop("mask", None)
+    if kind in (ShiftEdit.kind, DistanceEdit.kind):
+        found |= {"direction": _direction(fields.part("direction")), "resample": fields.flag("resample", False)}
     if kind == ShiftEdit.kind:
-        found |= {"direction": _direction(fields.part("direction")), "strength": fields.number("strength")}
-        found |= {name: fields.flag(name, False) for name in ("per_step", "resample")}
+        found |= {"strength": fields.number("strength"), "per_step": fields.flag("per_step", False)}
+    if kind == DistanceEdit.kind:
+        found |= {name: fields.number(name) for name in ("distance", "origin")} | {"step": fields.whole("step")}
     if kind in (SwapEdit.kind, SlerpEdit.kind):
         donor = fields.part("donor")
         found["donor"] = DonorRef(run=donor.text("run", RUN, "a run's name"), sample=donor.whole("sample"))
@@ -172,7 +219,7 @@ def edit_from_json(fields: Fields) -> AnyEdit:
     if kind == SlerpEdit.kind:
         found["gamma"] = fields.number("gamma", 0, 1)
     fields.done()
-    return {c.kind: c for c in (ShiftEdit, SwapEdit, SlerpEdit, FreeUEdit)}[kind](**found)
+    return _KINDS[kind](**found)
 
 
 def _window(fields: Fields) -> Window:

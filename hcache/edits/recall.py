@@ -11,7 +11,7 @@ from ..directions.store import find_move
 from ..errors import AnalysisError, HcacheError, UsageError
 from ..models.model import Model
 from ..progress import drive
-from .recipe import DirectionRef, ShiftEdit
+from .recipe import DirectionRef, DistanceEdit, ShiftEdit
 
 
 def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
@@ -43,7 +43,7 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
     )
 
 
-def fitted_to(move: Move, edit: ShiftEdit, run: Run) -> Move:
+def fitted_to(move: Move, edit: ShiftEdit | DistanceEdit, run: Run) -> Move:
     """A direction as an edit of a run applies it: on the run's steps, per step if it says so.
 
     Raises:
@@ -67,9 +67,10 @@ def fitted_to(move: Move, edit: ShiftEdit, run: Run) -> Move:
         raise AnalysisError(f"this direction has {len(move.delta)} steps, and run {run.name} has {len(steps)}")
     if other_steps:
         move = move.resampled(run.timesteps)
-    if edit.per_step and not is_direction:
+    per_step = isinstance(edit, ShiftEdit) and edit.per_step
+    if per_step and not is_direction:
         raise AnalysisError(f"a direction of kind {move.kind} has no length at a step; leave per_step out")
-    return move.per_step() if edit.per_step else move
+    return move.per_step() if per_step else move
 
 
 def reference_to(move: Move, name: str = "") -> DirectionRef:

@@ -25,6 +25,7 @@ from .kinds import (
     RUN,
     AnyEdit,
     DirectionRef,
+    DistanceEdit,
     DonorRef,
     FreeUEdit,
     ShiftEdit,
@@ -37,8 +38,8 @@ from .kinds import (
 
 SCHEMA = 1
 FORMAT = "hcache recipe"
-__all__ = ["AnyEdit", "DirectionRef", "DonorRef", "FreeUEdit", "Place", "Recipe", "ShiftEdit", "SlerpEdit", "SwapEdit",
-           "check_run", "plain", "recipe_of"]  # fmt: skip
+__all__ = ["AnyEdit", "DirectionRef", "DistanceEdit", "DonorRef", "FreeUEdit", "Place", "Recipe", "ShiftEdit",
+           "SlerpEdit", "SwapEdit", "check_run", "plain", "recipe_of"]  # fmt: skip
 
 MOST_ROWS = 64
 MOST_CELLS = 4096

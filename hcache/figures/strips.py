@@ -16,6 +16,7 @@ def draw_strip(
     readings: Mapping[str, Mapping[str, np.ndarray]],
     spreads: Mapping[str, float],
     target: str | None,
+    axis: str = "strength γ",
 ) -> str:
     """Pictures over strengths, a block a method, with readings below each picture.
 
@@ -26,19 +27,21 @@ def draw_strip(
         spreads: Attribute -> standard deviation over the run. A reading's cell is tinted by its change from
             strength 0 in these units, blue for less and orange for more.
         target: The attribute the edit is meant to change, put first.
+        axis: What ``strengths`` are.
     """
+    name, _, _ = axis.partition(" ")
     head = "".join(f"<th scope='col'>{s:+g}</th>" for s in strengths)
     body = []
     for method, pictures in rows.items():
         cells = "".join(
-            f"<td><img src='{data_uri(p)}' alt='{escape(method)}, strength {s:+g}'></td>"
+            f"<td><img src='{data_uri(p)}' alt='{escape(method)}, {escape(name)} {s:+g}'></td>"
             for p, s in zip(pictures, strengths, strict=True)
         )
         body.append(f"<tr class='pictures'><th scope='row'>{escape(method)}</th>{cells}</tr>")
         names = sorted(readings.get(method, {}), key=lambda name: name != target)
         for name in names:
             body.append(_reading_row(name, readings[method][name], strengths, spreads[name], name == target))
-    header = f"<thead><tr><th scope='col'>strength γ</th>{head}</tr></thead>"
+    header = f"<thead><tr><th scope='col'>{escape(axis)}</th>{head}</tr></thead>"
     return f"{_STYLE}<table class='strip'>{header}<tbody>{''.join(body)}</tbody></table>"
 
 

@@ -1,8 +1,9 @@
-"""Writes the model card of ``toyfaces-ddpm-64`` from what ``measure`` found.
+"""Writes the card of a model that ships from what ``measure`` found.
 
-    python -m hcache.toyfaces.card --facts facts.json --training training.json
+    python -m hcache.toyfaces.card [--model toyfaces-ldm-64]
 
-No number is typed in here: they come from the two files, which are kept beside the weights.
+No number is typed in here: they come from two files that are kept beside the weights, ``<model>.facts.json`` and
+``<model>.training.json``.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from .reader import WEIGHTS
 TEMPLATE = Path(__file__).parent / "card_template.md"
 
 
-def write_card(facts: dict[str, Any], training: dict[str, Any]) -> str:
+def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> str:
     """The card as Markdown."""
     data, settings, effects = facts["data"], facts["settings"], facts["directions"]
     reader = facts["reader"]
     n = data["samples"]
     return TEMPLATE.read_text(encoding="utf-8").format(
-        model=MODEL,
-        parameters=f"{training['parameters'] / 1e6:.2f} M parameters",
+        model=model,
+        introduction=training["introduction"],
+        network=_network(training["structure"], facts["network"]),
+        noise=training["noise"],
         samples=n,
         twice=2 * n,
         sample_steps=settings["steps"],
@@ -86,13 +89,25 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _network(structure: str, facts: dict[str, Any]) -> str:
+    """The U-Net in words; its sizes are the model's own."""
+    shape, groups = " x ".join(map(str, facts["h"])), facts["skips"]
+    return (
+        f"{structure}; {facts['parameters'] / 1e6:.2f} M parameters; h is {shape}; {sum(groups)} skips in "
+        f"{len(groups)} groups of {groups[0]}"
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.card", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--facts", type=Path, default=WEIGHTS.parent / "facts.json")
-    parser.add_argument("--training", type=Path, default=WEIGHTS.parent / "training.json")
-    parser.add_argument("--out", type=Path, default=WEIGHTS.parent / MODEL / "README.md")
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--out", type=Path, help="default: the model's folder")
     args = parser.parse_args(argv)
-    args.out.write_text(write_card(json.loads(args.facts.read_text()), json.loads(args.training.read_text())))
+    facts, training = (
+        json.loads((WEIGHTS.parent / f"{args.model}.{part}.json").read_text()) for part in ("facts", "training")
+    )
+    out = args.out or WEIGHTS.parent / args.model / "README.md"
+    out.write_text(write_card(args.model, facts, training))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Measures what the model card states. Every number in it comes out of this command.
+"""Measures what a model's card states. Every number in it comes out of this command.
 
-    python -m hcache.toyfaces.measure --work DIR [--samples 512] [--unseen 64]
+    python -m hcache.toyfaces.measure --work DIR [--model toyfaces-ldm-64] [--samples 512] [--unseen 64]
 
 Writes ``facts.json`` and ``sheet.png`` (the first 64 samples, not picked) into ``--work``.
 """
@@ -34,8 +34,9 @@ from ..models.model import Model
 from ..sampling.loop import Edit, denoise
 from .drawing import draw_dataset
 from .factors import BINARY, FACTORS, NAMES
+from .losses import degrade
 from .reader import load_reader, read, read_features, to_tensor
-from .train import HELD_OUT, degrade
+from .train import HELD_OUT
 
 MODEL = "toyfaces-ddpm-64"
 ATTRIBUTES = ("yaw", "hair_colour", "smile", "glasses")
@@ -154,6 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command: measures everything that the card states, in one go."""
     parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.measure", description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--samples", type=int, default=512, help="samples to hold against the data")
     parser.add_argument("--steps", type=int, default=50, help="DDIM steps of these")
     parser.add_argument("--fit", type=int, default=512, help="samples to fit directions on, at 20 steps")
@@ -162,15 +164,20 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    model = load_model(MODEL)
+    model = load_model(args.model)
     facts: dict[str, Any] = {"reader": reader_accuracy()}
     images = sample_images(model, range(args.samples), args.steps)
     side = [np.concatenate(list(images[i : i + 8]), 1) for i in range(0, min(64, len(images)), 8)]
     Image.fromarray(np.concatenate(side)).save(args.work / "sheet.png")
     facts["data"] = compare_with_data(images)
-    spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
+    spec = default_spec(args.model, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
     run = extract(model, spec, writable_home(args.work / "home"))
     facts["directions"] = direction_effects(model, run, args.unseen, args.positives, args.work)
+    facts["network"] = {
+        "parameters": model.anatomy.parameters,
+        "h": model.anatomy.h,
+        "skips": [len(group) for group in model.anatomy.skips],
+    }
     facts["settings"] = {key: str(value) for key, value in vars(args).items() if key != "work"}
     facts["factors"] = [factor.name for factor in FACTORS]
     facts["seconds"] = time.monotonic() - began

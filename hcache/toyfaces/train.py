@@ -1,11 +1,10 @@
-"""Trains what ships in ``weights/``: the diffusion model and the attribute reader.
+"""Trains what ships in ``weights/``: the diffusion models, the latent one's autoencoder, and the attribute reader.
 
-    python -m hcache.toyfaces.train ddpm   --work DIR [--steps N] [--device cpu|cuda]
-    python -m hcache.toyfaces.train reader --work DIR
+    python -m hcache.toyfaces.train ddpm|adm|ldm|reader --work DIR [--steps N] [--device cpu|cuda]
 
 Training is seeded and goes on from its last checkpoint in ``--work``: what step k sees follows from (seed, k)
 alone. The learning rate is constant but for a warm-up and a final linear decay, so a run can be shortened or
-lengthened by starting it again with another ``--steps``.
+lengthened by starting it again with another ``--steps``. ``ldm`` trains its autoencoder first.
 """
 
 from __future__ import annotations
@@ -14,26 +13,27 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
+from diffusers import VQModel
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+from . import networks
 from .drawing import draw_dataset
-from .factors import FACTORS
+from .losses import as_signed, autoencoder_loss, diffusion_loss, reader_loss
 from .reader import WEIGHTS, Reader
 
 HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
 
-COARSE = {8: 0.05, 64: 0.02}
-"""Side of the squares over which the error is averaged -> how much that counts."""
+LATENT_COARSE = {2: 0.05, 16: 0.02}
+"""As ``losses.COARSE``, on latents of a quarter of the side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,6 @@ class Training:
     steps: int
     batch: int
     learning_rate: float
-    faces: int
     seed: int = 0
     warmup: int = 200
     decay: float = 0.25
@@ -54,32 +53,6 @@ class Training:
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
 
 
-def toyfaces_unet() -> UNet2DModel:
-    """Four levels of two resnets: 12 skips in 4 groups of 3, as in Stable Diffusion; h is (128, 8, 8).
-
-    Narrow where the picture is large, wide at the bottleneck: cheap, and what is global has to be settled there.
-    Few norm groups: one a channel at the outer level would take out each channel's mean, and with it the colours.
-    """
-    return UNet2DModel(
-        sample_size=64,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=2,
-        block_out_channels=(16, 32, 96, 128),
-        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
-        attention_head_dim=32,
-        norm_num_groups=4,
-    )
-
-
-def toyfaces_scheduler() -> DDIMScheduler:
-    """Linear betas; predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1 greys its mean colour."""
-    return DDIMScheduler(
-        num_train_timesteps=1000, beta_schedule="linear", timestep_spacing="trailing", clip_sample_range=1.5
-    )
-
-
 def render(count: int, first_seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Drawings (n, 3, 64, 64) uint8 and their factors (n, 8) float32."""
     chunks = [range(i, min(i + 500, first_seed + count)) for i in range(first_seed, first_seed + count, 500)]
@@ -87,60 +60,6 @@ def render(count: int, first_seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]
         parts = list(tqdm(pool.imap(draw_dataset, chunks), total=len(chunks), desc="drawing", unit="x500"))
     images = torch.from_numpy(np.concatenate([p[0] for p in parts])).permute(0, 3, 1, 2).contiguous()
     return images, torch.from_numpy(np.concatenate([p[1] for p in parts]))
-
-
-def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """Weighted squared error of the predicted noise; timesteps stratified over the batch.
-
-    At high noise a small error of ε is a large one of x_0, by √((1-ᾱ)/ᾱ), and it is there that colours and pose are
-    decided. The plain loss hardly sees it, which long training makes up for; a short one weighs it by that factor.
-    What is coarse is a few of thousands of coefficients, so its error is counted again, as if it were of all of them.
-    """
-    weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 4.0)
-
-    def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Of drawings (n, 3, h, w) uint8 at random timesteps."""
-        x_0 = images.float() / 127.5 - 1
-        n, device = len(x_0), x_0.device
-        u = (torch.arange(n) + torch.rand(n, generator=rng)) / n
-        t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
-        noise = torch.randn(x_0.shape, generator=rng).to(device)
-        a = alpha_bar[t].view(n, 1, 1, 1).to(device)
-        eps = unet(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t.to(device), return_dict=False)[0]
-        error = eps - noise
-        total = error.square().mean((1, 2, 3))
-        for side, share in COARSE.items():
-            total = total + share * side**2 * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
-        return (total * weight[t].to(device)).mean()
-
-    return loss
-
-
-def reader_loss(reader: Reader) -> Callable[..., torch.Tensor]:
-    """Squared error (cross-entropy for binary factors) under random blur and noise, as few-step samples have them."""
-
-    def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Of drawings (n, 3, h, w) uint8 with their factors (n, 8)."""
-        raw = reader.logits(degrade(images.float() / 127.5 - 1, rng))
-        total = raw.new_zeros(())
-        for i, factor in enumerate(FACTORS):
-            if factor.binary:
-                total = total + nn.functional.binary_cross_entropy_with_logits(raw[:, i], factors[:, i])
-            else:
-                spread = (factor.high - factor.low) / 12**0.5
-                total = total + ((raw[:, i] - factors[:, i]) / spread).square().mean()
-        return total / len(FACTORS)
-
-    return loss
-
-
-def degrade(image: torch.Tensor, rng: torch.Generator, blur: float = 1.0, noise: float = 0.1) -> torch.Tensor:
-    """Each image (n, 3, h, w) mixed with its 3 x 3 mean by a random share, plus noise of a random level."""
-    n = len(image)
-    share = blur * torch.rand(n, 1, 1, 1, generator=rng).to(image.device)
-    level = noise * torch.rand(n, 1, 1, 1, generator=rng).to(image.device)
-    soft = nn.functional.avg_pool2d(nn.functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return torch.lerp(image, soft, share) + level * torch.randn(image.shape, generator=rng).to(image.device)
 
 
 def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch.Tensor], plan: Training,
@@ -193,18 +112,73 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
     return average
 
 
-def export_pipeline(unet: UNet2DModel, folder: Path) -> None:
-    """Writes a diffusers folder with float16 weights; whoever loads it chooses the dtype to compute in."""
-    DDPMPipeline(unet=unet.half(), scheduler=toyfaces_scheduler()).save_pretrained(folder)
+def train_pixels(kind: str, data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path,
+                 device: str) -> None:  # fmt: skip
+    """Trains ``ddpm`` or ``adm`` on the drawings and writes its folder."""
+    unet = networks.ddpm_unet() if kind == "ddpm" else networks.adm_unet()
+    alpha_bar = networks.pixel_scheduler().alphas_cumprod
+    unet.load_state_dict(train(unet, lambda m: diffusion_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device))
+    networks.write_pixel_folder(unet.cpu(), out)
+
+
+def train_latent(data: tuple[torch.Tensor, torch.Tensor], plan: Training, first: Training, work: Path, out: Path,
+                 device: str) -> None:  # fmt: skip
+    """Trains the autoencoder by the plan ``first``, then a U-Net in its latents, and writes both into one folder."""
+    network = train_autoencoder(data, first, work, device)
+    with torch.inference_mode():
+        latents = [network.encode(as_signed(part).to(device)).latents.cpu() for part in data[0].split(100)]
+    unet, alpha_bar = networks.ldm_unet(), networks.latent_scheduler().alphas_cumprod
+    average = train(unet, lambda m: diffusion_loss(m, alpha_bar, coarse=LATENT_COARSE), (torch.cat(latents), data[1]),
+                    plan, work / "ldm.pt", device)  # fmt: skip
+    unet.load_state_dict(average)
+    networks.write_latent_folder(unet.cpu(), network.cpu(), out)
+
+
+def train_autoencoder(data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, device: str) -> VQModel:
+    """For half of the steps without its codebook; then with one that starts as latents of drawings.
+
+    So every code is of use, where codes that start anywhere else are mostly never the nearest.
+    """
+    network = networks.vq_autoencoder()
+    half = replace(plan, steps=plan.steps // 2)
+    first = train(network, lambda m: autoencoder_loss(m, quantised=False), data, half, work / "autoencoder.pt", device)
+    network.load_state_dict(first)
+    network.to(device)
+    rng = torch.Generator().manual_seed(plan.seed)
+    rows = torch.randint(len(data[0]), (500,), generator=rng)
+    latents = networks.standardise(network, as_signed(data[0][rows]).to(device)).movedim(1, -1).reshape(-1, 3)
+    chosen = torch.randperm(len(latents), generator=rng)[: networks.LATENT_CODES]
+    network.quantize.embedding.weight.data.copy_(latents[chosen.to(device)])
+    second = train(network, lambda m: autoencoder_loss(m, quantised=True), data, half, work / "vq.pt", device)
+    network.load_state_dict(second)
+    return network.to(device).eval()
+
+
+def train_reader(data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path, device: str) -> None:
+    average = train(Reader(), reader_loss, data, plan, work / "reader.pt", device)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
+
+
+AUTOENCODER = "autoencoder"
+
+PLANS = {
+    "ddpm": Training(steps=6000, batch=16, learning_rate=5e-4),
+    "adm": Training(steps=6000, batch=16, learning_rate=5e-4),
+    "ldm": Training(steps=8000, batch=32, learning_rate=5e-4),
+    AUTOENCODER: Training(steps=3000, batch=16, learning_rate=1e-3),
+    "reader": Training(steps=4000, batch=64, learning_rate=2e-3),
+}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: trains the model or the reader, and writes it where it ships from."""
+    """The command: trains a model or the reader, and writes it where it ships from."""
     parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0])
-    parser.add_argument("what", choices=("ddpm", "reader"))
+    parser.add_argument("what", choices=[what for what in PLANS if what != AUTOENCODER])
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; training goes on from there")
     parser.add_argument("--out", type=Path, help="where the result goes (default: into the package's weights/)")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--autoencoder-steps", type=int, help="of the autoencoder that ldm trains first")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--faces", type=int, default=20_000, help="drawings to train on")
     parser.add_argument("--seed", type=int, default=0)
@@ -213,22 +187,18 @@ def main(argv: list[str] | None = None) -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     data = render(args.faces)
-    checkpoint = args.work / f"{args.what}.pt"
-    if args.what == "ddpm":
-        plan = Training(steps=args.steps or 6000, batch=args.batch or 16, learning_rate=5e-4,
-                        faces=args.faces, seed=args.seed)  # fmt: skip
-        unet = toyfaces_unet()
-        alpha_bar = toyfaces_scheduler().alphas_cumprod
-        average = train(unet, lambda m: diffusion_loss(m, alpha_bar), data, plan, checkpoint, args.device)
-        unet.load_state_dict(average)
-        export_pipeline(unet.cpu(), args.out or WEIGHTS.parent / "toyfaces-ddpm-64")
+    plan = PLANS[args.what]
+    plan = replace(plan, steps=args.steps or plan.steps, batch=args.batch or plan.batch, seed=args.seed)
+    if args.what == "reader":
+        train_reader(data, plan, args.work, args.out or WEIGHTS, args.device)
+        return
+    out = args.out or WEIGHTS.parent / f"toyfaces-{args.what}-64"
+    if args.what == "ldm":
+        first = PLANS[AUTOENCODER]
+        first = replace(first, steps=args.autoencoder_steps or first.steps, seed=args.seed)
+        train_latent(data, plan, first, args.work, out, args.device)
     else:
-        plan = Training(steps=args.steps or 4000, batch=args.batch or 64, learning_rate=2e-3,
-                        faces=args.faces, seed=args.seed)  # fmt: skip
-        average = train(Reader(), reader_loss, data, plan, checkpoint, args.device)
-        out = args.out or WEIGHTS
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
+        train_pixels(args.what, data, plan, args.work, out, args.device)
 
 
 if __name__ == "__main__":

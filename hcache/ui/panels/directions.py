@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +14,16 @@ from ...cache.labels import find_label
 from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
 from ...directions.direction import Direction, Move, check_full, digest_of
-from ...directions.fitting import METHODS, MODEL, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
+from ...directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
 from ...directions.store import list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...edits.kinds import DirectionRef
 from ...errors import HcacheError, UsageError
 from .. import loaders, state
 from ..grid import picture_grid
-from ..work import run_button
+from ..tasks import task_list
+from .fits import FIT, fit_panel, fitted
+from .mask import mask_panel
 
 NEW, FROM_RECIPE = "a new one", "the recipe's"
 RESAMPLED = ("shift", "block")
@@ -29,6 +31,9 @@ RESAMPLED = ("shift", "block")
 DROPPED = "direction of a recipe"
 """In the session: what a dropped recipe says of a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
+REGION = "region"
+"""The option that is a part of the picture."""
+
 QUICK = ("naive", "supervised", "random", "arithmetic")
 """Methods that are done before one would look for a bar."""
 
@@ -68,6 +73,7 @@ def direction_panel(run: Run) -> Chosen | None:
     left, right = st.columns(2)
     with left:
         chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.")
+    task_list(run, FIT)
     if chosen == NEW:
         with right:
             method = state.select("Method", "method", METHODS, format_func=lambda key: find_method(key).title)
@@ -116,15 +122,20 @@ def _new(run: Run, method: Method) -> Chosen | None:
         return None
     what = Fit(method=name, run=run.name, positives=positives, negatives=negatives, label=label,
                options=_options(run, method))  # fmt: skip
-    moves = _fitted(run, what, method)
-    if not moves:
-        st.caption("Nothing is fitted until you press the button.")
+    proposed = f"{label.replace('/', '-')}-{name}" if label else name
+    if name in QUICK:
+        moves = _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
+        _save_form(run, moves[0], proposed)
+        return Chosen(move=moves[0], name=f"new, {name}", target=label or None)
+    found = fitted(run, what)
+    if not found:
+        fit_panel(run, what, proposed)
         return None
     k = 0
-    if len(moves) > 1:
-        k = state.slider("Which of them", "component", 0, len(moves) - 1, 0, help="The first is the strongest.")
-    _save_form(run, moves[k], f"{label.replace('/', '-')}-{name}" if label else name)
-    return Chosen(move=moves[k], name=f"new, {name}", target=label or None)
+    if len(found) > 1:
+        k = state.slider("Which of them", "component", 0, len(found) - 1, 0, help="The first is the strongest.")
+    st.caption(f"Fitted, and saved as {found[k].name}.")
+    return Chosen(move=saved_move(run, found[k].name), name=found[k].name, target=label or None)
 
 
 def use_direction(run: Run, ref: DirectionRef) -> None:
@@ -145,23 +156,23 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
             f"fitted again on it: it was made by {ref.made_by.get('method', 'an unknown method')} on "
             f"{ref.made_by.get('run', 'an unknown run')}; import or save it there"
         )
-    what = Fit.from_json(ref.made_by)
+    what, name = replace(Fit.from_json(ref.made_by), component=0), ref.name or ref.digest
     st.caption(_told(ref.made_by) + " Not saved here; it is fitted again.")
-    for move in _fitted(run, what, find_method(what.method)) or ():
-        if digest_of(move) == ref.digest:
-            _save_form(run, move, ref.name or ref.digest)
-            return Chosen(move=move, name=ref.name or ref.digest, target=_target(run, ref.made_by))
-    return None
-
-
-def _fitted(run: Run, what: Fit, method: Method) -> tuple[Move, ...] | None:
-    if method.name in QUICK:
-        return _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
-
-    def begin() -> Any:
-        return fit(what, run, loaders.model_of(run) if MODEL in method.needs else None)
-
-    return run_button(f"Fit by {method.name}", "fit", (run.name, len(run), _frozen(what.to_json())), begin)
+    if what.method in QUICK:
+        moves = {digest_of(move): move for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))}
+    elif found := fitted(run, what):
+        moves = {entry.digest: saved_move(run, entry.name) for entry in found}
+    else:
+        fit_panel(run, what, name.rpartition("/")[2])
+        return None
+    if ref.digest not in moves:
+        raise UsageError(
+            f"the recipe's direction {name} ({ref.digest}) was fitted again and came out as another "
+            f"({', '.join(moves)}): the run or a library has changed since it was made"
+        )
+    if what.method in QUICK:
+        _save_form(run, moves[ref.digest], name.rpartition("/")[2])
+    return Chosen(move=moves[ref.digest], name=name, target=_target(run, ref.made_by))
 
 
 @st.cache_resource(max_entries=16, show_spinner="Averaging h …")
@@ -230,10 +241,22 @@ def _options(run: Run, method: Method) -> dict[str, Any]:
     options = {}
     with st.expander("Options", expanded=method.name == "arithmetic"):
         for name, option in method.options.items():
-            value = _option(method, name, option, saved)
+            if name == REGION:
+                value = _region(run, int(options.get("sample", run.sample_ids[0])))
+            else:
+                value = _option(method, name, option, saved)
             if value != option.default:
                 options[name] = value
     return options
+
+
+def _region(run: Run, sample: int) -> str:
+    """A part of the picture as the option has it, chosen on the picture of the sample that the Jacobian is of."""
+    known = sample if sample in run.sample_ids else int(run.sample_ids[0])
+    mask = mask_panel(REGION, run.images[run.position(known)], label="region: only what is inside counts")
+    if mask is None:
+        return ""
+    return mask.png or ",".join(f"{side:g}" for side in mask.rectangle)
 
 
 def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
@@ -255,16 +278,20 @@ def _samples(run: Run, method: Method) -> tuple[tuple[int, ...], tuple[int, ...]
     """Positives, negatives if the method needs them, and the label they are from."""
     labels, both = loaders.labels_of(run), NEGATIVES in method.needs
     sources = [FROM_LABEL, FROM_PICTURES] if labels else [FROM_PICTURES]
-    source = state.select("Positives from", "source", sources)
+    first, *others = st.columns([3, 4, 3, 4])
+    with first:
+        source = state.select("Positives from", "source", sources)
     if source == FROM_LABEL:
-        return _from_label(run, labels, both)
+        return _from_label(run, labels, both, others)
     positives = _from_pictures(run, "positives")
     negatives = _from_pictures(run, "negatives") if both else []
     return tuple(positives), tuple(negatives), ""
 
 
-def _from_label(run: Run, labels: dict[str, np.ndarray], both: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-    left, middle, right = st.columns([2, 1, 2])
+def _from_label(
+    run: Run, labels: dict[str, np.ndarray], both: bool, columns: Sequence[Any]
+) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    left, middle, right = columns
     with left:
         name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
     with middle:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ...edits.rendered import Rendered
     from ...edits.swaps import Identity
 
+KEPT_IDENTITIES = 256
+_identities: dict[tuple[str, str, int, int, int], Identity] = {}
+"""Of this process: what a swap of a sample with itself came to, by run, weights, sample and steps."""
+
 BUTTONS = {ALONE: "Swap each site alone", TOGETHER: "Swap all sites at once", SLERP: "Turn h by slerp"}
 
 
@@ -36,7 +40,7 @@ def swap_panel(run: Run) -> None:
     run.anatomy.need_unet("swapping h and skip groups")
     recipe_drop(run, apply_recipe, apply_recipes)
     donor_run, donor, recipient = _pair_panel(run)
-    setup = setup_panel(run)
+    setup = setup_panel(run, run.images[run.position(recipient)])
     recipes = make_recipes(run, setup, DonorRef(run=donor_run.name, sample=donor), recipient)
     result = run_button(
         BUTTONS[setup.how],
@@ -127,9 +131,15 @@ def _pair_panel(run: Run) -> tuple[Run, int, int]:
 def _render(
     run: Run, recipes: Mapping[str, Recipe], recipient: int, window: Window
 ) -> Generator[float, None, tuple[dict[str, Rendered], Identity]]:
+    """The cells, and whether a swap with itself changes nothing, which is computed once for a sample and steps."""
     from ...edits.swaps import check_identity, home_of
 
     work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), home_of(run))
     cells = yield from part(work, 0.0, 0.8)
-    identity = yield from part(check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2)
-    return dict(zip(recipes, cells, strict=True)), identity
+    key = (run.name, run.spec.weights, recipient, window.first, window.last)
+    if key not in _identities:
+        found = yield from part(check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2)
+        while len(_identities) >= KEPT_IDENTITIES:
+            _identities.pop(next(iter(_identities)), None)
+        _identities[key] = found
+    return dict(zip(recipes, cells, strict=True)), _identities[key]

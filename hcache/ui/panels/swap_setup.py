@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...edits.recipe import AnyEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from ...cards import find_card
+from ...edits.recipe import (
+    AnyEdit,
+    DistanceEdit,
+    DonorRef,
+    FreeUEdit,
+    Recipe,
+    ShiftEdit,
+    SlerpEdit,
+    SwapEdit,
+    recipe_of,
+)
 from ...edits.window import SHAPES, Window
-from ...errors import UsageError
+from ...errors import HcacheError, UsageError
 from ...masks import Mask
 from .. import state
+from .mask import choose_mask, mask_panel, percent
 
 ALONE, TOGETHER, SLERP = "each site alone", "all sites at once", "h by slerp"
-NO_MASK, RECTANGLE, PICTURE = "everywhere", "in a rectangle", "where a grey picture is white"
 FREEU = {"b1": 1.4, "b2": 1.6, "s1": 0.9, "s2": 0.2}
 """What the authors of FreeU advise for Stable Diffusion 2.1."""
 
@@ -36,8 +48,8 @@ class Setup:
     t_boost: float | None
 
 
-def setup_panel(run: Run) -> Setup:
-    """How to inject, where, when and how strongly."""
+def setup_panel(run: Run, picture: np.ndarray) -> Setup:
+    """How to inject, where, when and how strongly; ``picture``: the recipient's, to paint a mask on."""
     left, right = st.columns([1, 2])
     with left:
         how = state.select("Inject", "inject", [ALONE, TOGETHER, SLERP], help=(
@@ -55,7 +67,7 @@ def setup_panel(run: Run) -> Setup:
                 "Blend strength (%)", "blend", 0, 100, 100, help="b + α (a - b): 100 % replaces B's activations by A's."
             ) / 100  # fmt: skip
     with right:
-        mask = _mask()
+        mask = mask_panel("mask", picture, run.anatomy.h)
     with st.expander("More: asymmetric, noise boost, FreeU"):
         asymmetric, t_boost, freeu = _more(run, how)
     return Setup(how=how, sites=tuple(sites), window=window, share=share, mask=mask, freeu=freeu,
@@ -107,24 +119,27 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
     state.choose("shape", first.window.shape)
     if isinstance(first, SlerpEdit):
         state.choose("inject", SLERP)
-        state.choose("gamma", _percent(first.gamma, "share γ"))
+        state.choose("gamma", percent(first.gamma, "share γ"))
     else:
         together = len(first.sites) > 1
         if together and len(edits) > 1:
             raise UsageError("the pictures of this sheet swap several sites each; choose one of them")
         state.choose("inject", TOGETHER if together else ALONE)
         state.choose("sites", ",".join(dict.fromkeys(site for edit in edits for site in edit.sites)))
-        state.choose("blend", _percent(first.alpha, "blend strength"))
-    _apply_mask(first.mask)
+        state.choose("blend", percent(first.alpha, "blend strength"))
+    choose_mask("mask", first.mask)
     _apply_more(head, isinstance(first, SlerpEdit))
 
 
 def may_have_freeu(run: Run) -> bool:
-    """Whether FreeU is offered: diffusers has it for Stable Diffusion's kind of U-Net, whose latents have 4 channels.
+    """Whether FreeU is offered: diffusers has it for the U-Nets that are given a text, whatever they are of.
 
     Told from the run alone, so that the page need not load the model; a model that has none after all says so.
     """
-    return run.anatomy.x[0] == 4 and not run.spec.conditioning.classes
+    try:
+        return bool(run.spec.conditioning.prompts) or "text" in find_card(run.spec.model).kind
+    except HcacheError:  # a folder that is gone: rendering will say so
+        return False
 
 
 def _sites(run: Run) -> list[str]:
@@ -167,24 +182,6 @@ _PRESETS = {
 }
 
 
-def _mask() -> Mask | None:
-    kind = state.select("Where in the picture", "mask", [NO_MASK, RECTANGLE, PICTURE])
-    if kind == RECTANGLE:
-        left, right = state.window("From left to right (%)", "mask-x", 101)
-        top, bottom = state.window("From top to bottom (%)", "mask-y", 101)
-        return Mask(rectangle=(left / 100, top / 100, right / 100, bottom / 100))
-    if kind == PICTURE:
-        file = st.file_uploader("A grey PNG of at most 64 x 64 pixels", type=["png"], key="mask-file")
-        if file is not None and st.session_state.get("mask-taken") != file.file_id:
-            state.choose("mask-png", Mask.from_picture(file.getvalue()).png)
-            st.session_state["mask-taken"] = file.file_id
-        png = state.recall("mask-png", "")
-        if not png:
-            st.caption("No picture yet: it acts everywhere.")
-        return Mask(png=png) if png else None
-    return None
-
-
 def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
     left, middle, right = st.columns(3)
     name = "slerp-asymmetric" if how == SLERP else "swap-asymmetric"
@@ -207,7 +204,7 @@ def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
 def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:
     """The one swap or slerp of a recipe."""
     found = [edit for edit in recipe.edits if not isinstance(edit, FreeUEdit)]
-    if any(isinstance(edit, ShiftEdit) for edit in found):
+    if any(isinstance(edit, ShiftEdit | DistanceEdit) for edit in found):
         raise UsageError("this picture was moved along a direction: drop it on the Edit page")
     if len(found) != 1:
         raise UsageError(
@@ -222,28 +219,6 @@ def _but_for_sites(recipe: Recipe, edit: SwapEdit | SlerpEdit) -> str:
     other = replace(edit, sites=("h",)) if isinstance(edit, SwapEdit) else edit
     kept = [other if found is edit else found for found in recipe.edits]
     return replace(recipe, edits=tuple(kept)).digest
-
-
-def _percent(value: float, what: str) -> int:
-    """A share in whole percents, which is what the sliders have."""
-    if abs(100 * value - round(100 * value)) > 1e-6:
-        raise UsageError(
-            f"the {what} of this picture is {value:g}, and this page has whole percents; "
-            "`python -m hcache render` renders it again"
-        )
-    return round(100 * value)
-
-
-def _apply_mask(mask: Mask | None) -> None:
-    state.choose("mask", NO_MASK if mask is None else PICTURE if mask.png else RECTANGLE)
-    if mask is None:
-        return
-    if mask.png:
-        state.choose("mask-png", mask.png)
-        return
-    left, top, right, bottom = (_percent(side, "mask") for side in mask.rectangle)
-    state.choose("mask-x", f"{left}-{right}")
-    state.choose("mask-y", f"{top}-{bottom}")
 
 
 def _apply_more(recipe: Recipe, slerp: bool) -> None:

@@ -1,0 +1,143 @@
+"""What the shipped networks are trained to make small.
+
+Each function takes a network and returns a loss of (drawings (n, 3, h, w) uint8 or latents (n, c, h, w) float,
+factors (n, 8), generator).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from diffusers import VQModel
+from torch import nn
+
+from .factors import FACTORS
+from .reader import Reader
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
+
+COARSE = {8: 0.05, 64: 0.02}
+"""Side of the squares over which the error is averaged -> how much that counts."""
+
+VARIATIONAL = 0.001
+"""Weight of the variational bound beside the squared error (Nichol, Dhariwal 2021)."""
+
+
+def as_signed(images: torch.Tensor) -> torch.Tensor:
+    """uint8 pictures in [-1, 1]; latents as they are."""
+    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+
+
+def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE) -> Loss:
+    """Weighted squared error of the predicted noise; timesteps stratified over the batch.
+
+    At high noise a small error of ε is a large one of x_0, by √((1-ᾱ)/ᾱ), and it is there that colours and pose are
+    decided. The plain loss hardly sees it, which long training makes up for; a short one weighs it by that factor.
+    What is coarse is a few of thousands of coefficients, so its error is counted again, as if it were of all of them.
+    A network with twice the channels also learns the variance, by ``variational_loss``.
+    """
+    weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 4.0)
+
+    def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """At random timesteps."""
+        x_0 = as_signed(images)
+        n, device = len(x_0), x_0.device
+        u = (torch.arange(n) + torch.rand(n, generator=rng)) / n
+        t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
+        noise = torch.randn(x_0.shape, generator=rng).to(device)
+        a = alpha_bar[t].view(n, 1, 1, 1).to(device)
+        x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
+        out = unet(x_t, t.to(device), return_dict=False)[0]
+        eps = out[:, : x_0.shape[1]]
+        error = eps - noise
+        total = error.square().mean((1, 2, 3))
+        for side, share in coarse.items():
+            total = total + share * side**2 * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
+        total = total * weight[t].to(device)
+        if out.shape[1] == 2 * x_0.shape[1]:
+            bound = variational_loss(eps.detach(), out[:, x_0.shape[1] :], x_0, x_t, t, alpha_bar)
+            total = total + VARIATIONAL * len(alpha_bar) * bound
+        return total.mean()
+
+    return loss
+
+
+def variational_loss(eps: torch.Tensor, v: torch.Tensor, x_0: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor,
+                     alpha_bar: torch.Tensor) -> torch.Tensor:  # fmt: skip
+    """The term of the variational bound at t, in bits a dimension, (n,); it trains the variance through ``v``.
+
+    The log variance lies between that of the posterior, β̃ (v = -1), and β (v = 1). At t = 0, where β̃ is 0, the
+    posterior of t = 1 is used and the term is the squared error's likelihood under it.
+
+    Args:
+        eps: Predicted noise (n, c, h, w); detached, so that the bound does not steer it.
+        v: The other half of the network's output, (n, c, h, w).
+        x_0: (n, c, h, w) in [-1, 1].
+        x_t: (n, c, h, w).
+        t: Timesteps (n,).
+        alpha_bar: (T,).
+
+    References:
+        Improved Denoising Diffusion Probabilistic Models (Nichol, Dhariwal, 2021), https://arxiv.org/abs/2102.09672
+    """
+    before = torch.cat([torch.ones(1), alpha_bar[:-1]])
+    beta = 1 - alpha_bar / before
+    posterior = beta * (1 - before) / (1 - alpha_bar)
+    posterior[0] = posterior[1]
+
+    def at(values: torch.Tensor) -> torch.Tensor:
+        """Of the timesteps, (n, 1, 1, 1)."""
+        return values[t].view(-1, 1, 1, 1).to(x_0.device)
+
+    low, high = at(posterior.log()), at(beta.log())
+    log_variance = torch.lerp(low, high, (v + 1) / 2)
+    guess = ((x_t - (1 - at(alpha_bar)).sqrt() * eps) / at(alpha_bar).sqrt()).clamp(-1, 1)
+    apart = at(before.sqrt() * beta / (1 - alpha_bar)) * (x_0 - guess)
+    divergence = 0.5 * (log_variance - low + (low - log_variance).exp() + apart.square() / log_variance.exp() - 1)
+    return divergence.mean((1, 2, 3)) / math.log(2)
+
+
+def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
+    """Absolute error of the reconstruction, with the codebook's terms once latents are quantised.
+
+    Before that their size is held down a little; there is nothing else that would.
+    """
+
+    def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Of drawings, at no random timestep."""
+        pictures = as_signed(images)
+        latents = network.encode(pictures).latents
+        found = network.decode(latents, force_not_quantize=not quantised)
+        error = (found.sample - pictures).abs().mean()
+        return error + (found.commit_loss if quantised else 1e-3 * latents.square().mean())
+
+    return loss
+
+
+def reader_loss(reader: Reader) -> Loss:
+    """Squared error (cross-entropy for binary factors) under random blur and noise, as few-step samples have them."""
+
+    def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Of drawings with their factors."""
+        raw = reader.logits(degrade(as_signed(images), rng))
+        total = raw.new_zeros(())
+        for i, factor in enumerate(FACTORS):
+            if factor.binary:
+                total = total + nn.functional.binary_cross_entropy_with_logits(raw[:, i], factors[:, i])
+            else:
+                spread = (factor.high - factor.low) / 12**0.5
+                total = total + ((raw[:, i] - factors[:, i]) / spread).square().mean()
+        return total / len(FACTORS)
+
+    return loss
+
+
+def degrade(image: torch.Tensor, rng: torch.Generator, blur: float = 1.0, noise: float = 0.1) -> torch.Tensor:
+    """Each image (n, 3, h, w) mixed with its 3 x 3 mean by a random share, plus noise of a random level."""
+    n = len(image)
+    share = blur * torch.rand(n, 1, 1, 1, generator=rng).to(image.device)
+    level = noise * torch.rand(n, 1, 1, 1, generator=rng).to(image.device)
+    soft = nn.functional.avg_pool2d(nn.functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return torch.lerp(image, soft, share) + level * torch.randn(image.shape, generator=rng).to(image.device)

@@ -1,0 +1,152 @@
+"""The networks that ship: three U-Nets after three published kinds, with their noise schedules and their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, LDMPipeline, UNet2DModel, VQModel
+
+LATENT_CODES = 2048
+
+
+def ddpm_unet() -> UNet2DModel:
+    """Four levels of two resnets: 12 skips in 4 groups of 3, as in Stable Diffusion; h is (128, 8, 8).
+
+    Narrow where the picture is large, wide at the bottleneck: cheap, and what is global has to be settled there.
+    Few norm groups: one a channel at the outer level would take out each channel's mean, and with it the colours.
+
+    References:
+        Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020), https://arxiv.org/abs/2006.11239
+    """
+    return UNet2DModel(
+        sample_size=64,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=2,
+        block_out_channels=(16, 32, 96, 128),
+        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
+        attention_head_dim=32,
+        norm_num_groups=4,
+    )
+
+
+def adm_unet() -> UNet2DModel:
+    """Guided diffusion's structure: scale-shift norm, resnets that resample, learned variance; h is (128, 8, 8).
+
+    One resnet a level and one that resamples: 8 skips in 4 groups of 2. The last three of the six outputs
+    interpolate between the bounds of the variance.
+
+    References:
+        Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021), https://arxiv.org/abs/2105.05233
+    """
+    return UNet2DModel(
+        sample_size=64,
+        in_channels=3,
+        out_channels=6,
+        layers_per_block=1,
+        block_out_channels=(16, 32, 64, 128),
+        down_block_types=("ResnetDownsampleBlock2D",) * 2 + ("AttnDownBlock2D", "ResnetDownsampleBlock2D"),
+        up_block_types=("ResnetUpsampleBlock2D", "AttnUpBlock2D") + ("ResnetUpsampleBlock2D",) * 2,
+        downsample_type="resnet",
+        upsample_type="resnet",
+        resnet_time_scale_shift="scale_shift",
+        attention_head_dim=32,
+        norm_num_groups=4,
+        attn_norm_num_groups=4,
+        norm_eps=1e-5,
+        flip_sin_to_cos=True,
+        freq_shift=0,
+    )
+
+
+def ldm_unet() -> UNet2DModel:
+    """Latent diffusion's structure on 16 x 16 latents: four levels of two resnets, attention at all but the outermost.
+
+    12 skips in 4 groups of 3 as in ldm-celebahq-256, whose h, too, is a thirty-second of the picture a side; here
+    (128, 2, 2).
+
+    References:
+        High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz, Esser, Ommer, 2021),
+        https://arxiv.org/abs/2112.10752
+    """
+    return UNet2DModel(
+        sample_size=16,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=2,
+        block_out_channels=(48, 64, 96, 128),
+        down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * 3,
+        up_block_types=("AttnUpBlock2D",) * 3 + ("UpBlock2D",),
+        attention_head_dim=32,
+        norm_num_groups=8,
+    )
+
+
+def vq_autoencoder() -> VQModel:
+    """64 x 64 pictures <-> 16 x 16 latents of 3 channels, quantised to a codebook; a quarter a side, as in
+    ldm-celebahq-256."""
+    return VQModel(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 64),
+        layers_per_block=1,
+        latent_channels=3,
+        sample_size=64,
+        num_vq_embeddings=LATENT_CODES,
+        norm_num_groups=4,
+        scaling_factor=1.0,
+    )
+
+
+def pixel_scheduler() -> DDIMScheduler:
+    """Linear betas; predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1 greys its mean colour."""
+    return DDIMScheduler(
+        num_train_timesteps=1000, beta_schedule="linear", timestep_spacing="trailing", clip_sample_range=1.5
+    )
+
+
+def latent_scheduler() -> DDIMScheduler:
+    """The betas of latent diffusion; latents have no range to be clipped to."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.0015,
+        beta_end=0.0195,
+        beta_schedule="scaled_linear",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
+@torch.no_grad()
+def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
+    """Folds a scale and a shift into the autoencoder, so that its latents have mean 0 and deviation 1 a channel.
+
+    Args:
+        network: Changed in place; what it reconstructs without quantising stays the same.
+        pictures: (n, 3, 64, 64) in [-1, 1], to take the moments from.
+
+    Returns:
+        The latents of the pictures afterwards, (n, 3, 16, 16).
+    """
+    latents = network.encode(pictures).latents
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    into, out_of = network.quant_conv, network.post_quant_conv
+    into.weight.div_(std.view(-1, 1, 1, 1))
+    into.bias.sub_(mean).div_(std)
+    out_of.bias.add_((out_of.weight * mean.view(1, -1, 1, 1)).sum((1, 2, 3)))
+    out_of.weight.mul_(std.view(1, -1, 1, 1))
+    return network.encode(pictures).latents
+
+
+def write_pixel_folder(unet: UNet2DModel, folder: Path) -> None:
+    """Writes a diffusers folder with float16 weights; whoever loads it chooses the dtype to compute in."""
+    DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler()).save_pretrained(folder)
+
+
+def write_latent_folder(unet: UNet2DModel, network: VQModel, folder: Path) -> None:
+    """The same of a latent model, with its autoencoder in vqvae/."""
+    LDMPipeline(vqvae=network.half(), unet=unet.half(), scheduler=latent_scheduler()).save_pretrained(folder)
