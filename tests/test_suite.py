@@ -1,7 +1,10 @@
-"""All measures of a small real run, in one go: what is stored, what the verdict says, the report and the page."""
+"""All measures of a tiny run, in one go: what is stored, what the verdict says, the report and the page."""
 
 import json
 import re
+import shutil
+import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,40 +13,62 @@ from streamlit.testing.v1 import AppTest
 from test_cli import out_of
 
 from hcache import tasks
+from hcache.cache.files import write_json
+from hcache.cache.labels import save_labels
 from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
-from hcache.cards import default_spec
+from hcache.cards import Card
+from hcache.cli import measures as commands
+from hcache.cli.main import main
 from hcache.cli.measures import WHAT as OFFERED
-from hcache.extract import extract
+from hcache.errors import UsageError
 from hcache.figures.verdict import key_of
+from hcache.measures import suite as suite_module
 from hcache.measures.cells import DISENTANGLED, EDITS, EFFECT, cells_of
+from hcache.measures.driver import Driver
 from hcache.measures.evidence import Evidence
-from hcache.measures.suite import WHAT, Sizes, Suite, labels_of
+from hcache.measures.suite import NEED_MODEL, WHAT, Sizes, Suite, labels_of
 from hcache.measures.verdict import compare
-from hcache.models.loading import load_model
 from hcache.report.document import verdict_report
 from hcache.report.exhibits import exhibits
 from hcache.report.guide import FOLDER, page, page_html, pages_of
 
-MODEL = "toyfaces-ddpm-64"
-LABELS = ("yaw", "skin")
+LABELS = ("light", "warm")
+
+
+def read(images):
+    """Two readings that any picture has."""
+    pixels = images.astype(np.float64)
+    return {"light": pixels.mean((1, 2, 3)), "warm": (pixels[..., 0] - pixels[..., 2]).mean((1, 2))}
 
 
 @pytest.fixture(scope="module")
-def suite_home(tmp_path_factory):
-    """24 samples of 3 steps, measured by the command with all there is, as small as it goes."""
+def suite_home(tmp_path_factory, tiny_run, tiny_model):
+    """A copy of the tiny run, measured by the command with all there is, its reader and labels the two above."""
     home = tmp_path_factory.mktemp("measured home")
-    (home / "runs").mkdir()
-    run = extract(load_model(MODEL), default_spec(MODEL, samples=24, steps=3, store={"h": "full"}), home)
-    label = [part for name in LABELS for part in ("--label", name)]
-    from hcache.cli.main import main
-
-    arguments = ["measure", run.name, *label, "--samples", "4", "--nulls", "2", "--home", str(home)]
-    status = home / "status.json"
-    assert main([*arguments, "--status", str(status)]) == 0
+    shutil.copytree(tiny_run.folder, home / "runs" / tiny_run.name)
+    run = open_run(home / "runs" / tiny_run.name)
+    own = read(run.images)
+    columns = {name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True)) for name, values in own.items()}
+    save_labels(run, "own", columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite_module, "find_card", with_reader)
+        patch.setattr(commands, "_driver", lambda run, _: Driver(tiny_model, run, read, "own"))
+        status = home / "status.json"
+        assert main(["measure", run.name, "--samples", "4", "--nulls", "2", "--home", str(home), "--status",
+                     str(status)]) == 0  # fmt: skip
     told = json.loads(status.read_text())
     assert told["state"] == "done" and told["share"] == 1
     return home
+
+
+def with_reader(model):
+    return Card(name=model, source=model, reader="own")
+
+
+@pytest.fixture(autouse=True)
+def reader_of_the_tiny(monkeypatch):
+    monkeypatch.setattr(suite_module, "find_card", with_reader)
 
 
 @pytest.fixture
@@ -70,31 +95,32 @@ def test_every_question_has_an_answer_with_an_interval_and_a_null(measured_run):
     assert {key for key in cells} == {row.key for row in rows}
     for cell in cells.values():
         assert cell.null is not None and cell.estimate.low <= cell.estimate.high and cell.unit, cell
-    assert cells[DISENTANGLED, EDITS].null == pytest.approx(1 / 8)
+    assert cells[DISENTANGLED, EDITS].null == pytest.approx(1 / 2)
     assert {subject for _, subject in cells if subject in LABELS} == set(LABELS)
 
 
-def test_measuring_again_renders_nothing(measured_run):
+def test_measuring_again_is_a_lookup(measured_run):
+    driver = Driver(None, measured_run, read, "own")  # whose model cannot run
+    suite = Suite(measured_run, labels_of(measured_run), lambda: driver, Sizes(samples=4, nulls=2))
+    before, titles = len(list_records(measured_run)), []
+    shares = list(suite.run_all(WHAT, titles.append))
+    assert shares == sorted(shares) and shares[-1] == 1 and titles[0] == "decodability"
+    assert len(list_records(measured_run)) == before
+
+
+def test_what_needs_no_model_asks_for_none(measured_run):
     def no_model():
         raise AssertionError("the model was asked for")
 
-    class Loaded:
-        """Stands for a driver whose model must not run."""
-
-        def __init__(self, run):
-            from hcache.measures.driver import Driver
-
-            self.driver = Driver(None, run, None, "toyfaces")
-
-    driver = Loaded(measured_run).driver
-    suite = Suite(measured_run, labels_of(measured_run, LABELS), lambda: driver, Sizes(samples=4, nulls=2))
-    titles = []
-    shares = list(suite.run_all(WHAT, titles.append))
-    assert shares == sorted(shares) and shares[-1] == 1 and titles[0] == "decodability"
-    before = len(list_records(measured_run))
     light = Suite(measured_run, LABELS, no_model, Sizes(samples=4, nulls=2))
-    list(light.run_all(("decodability", "alignment", "codes")))
-    assert len(list_records(measured_run)) == before
+    list(light.run_all([part for part in WHAT if part not in NEED_MODEL]))
+    with pytest.raises(AssertionError, match="asked for"):
+        list(light.run_all(["swaps"]))
+
+
+def test_labels_that_are_not_there_are_named(measured_run):
+    with pytest.raises(UsageError, match="no label 'ligth'.*did you mean light"):
+        labels_of(measured_run, ["ligth"])
 
 
 def test_what_the_command_offers_is_what_there_is():
@@ -103,8 +129,8 @@ def test_what_the_command_offers_is_what_there_is():
 
 def test_what_is_tried_has_no_part_in_the_fit(measured_run):
     suite = Suite(measured_run, LABELS, lambda: None, Sizes(samples=4))
-    positives, negatives = suite.ends("yaw")
-    assert not set(suite.tried) & {*positives, *negatives} and len(positives) == len(negatives) == 5
+    positives, negatives = suite.ends("light")
+    assert not set(suite.tried) & {*positives, *negatives} and len(positives) == len(negatives) == 2
 
 
 def test_every_cell_has_its_evidence(measured_run):
@@ -115,7 +141,7 @@ def test_every_cell_has_its_evidence(measured_run):
         assert any(each.figure is not None and len(each.figure.data) for each in found), row.key
         if row.question.startswith(EFFECT) or row.question in ("controllable", "linear"):
             assert any("data:image/png" in each.html for each in found), row.key
-    points = evidence[measured_run.name].controllability("yaw")
+    points = evidence[measured_run.name].controllability("light")
     assert len(points) > 1 and all(np.isfinite(point.at) for point in points)
 
 
@@ -149,21 +175,18 @@ def test_a_report_of_nothing_says_so(tiny_run):
 
 
 def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(measured_run, suite_home, monkeypatch):
-    app = app_of(suite_home, monkeypatch).run()
-    assert not app.exception and not app.error
-    assert "were measured so far" not in shown(app), "all of it was"
     row = next(row for row in compare([measured_run]) if row.key == (DISENTANGLED, EDITS))
-    app.query_params["cell"] = key_of(row, measured_run.name)
     app = app_of(suite_home, monkeypatch)
     app.query_params["cell"] = key_of(row, measured_run.name)
     app.run()
-    assert not app.exception and "Edits move only what they mean" in shown(app)
+    assert not app.exception and not app.error
+    assert "were measured so far" not in shown(app), "all of it was"
+    assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(app)
     assert {each.label for each in app.expander} >= {"What leakage says, and what it does not say"}
 
 
 def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tmp_path, monkeypatch):
     """A press in the table is injected: the harness knows no component."""
-    from hcache.cache.labels import save_labels
     from hcache.ui.panels import verdict
 
     save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
@@ -179,12 +202,6 @@ def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tm
 
 
 def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_run, tmp_path, monkeypatch):
-    import shutil
-    import time
-    from dataclasses import asdict
-
-    from hcache.cache.files import write_json
-
     home = tmp_path / "partial"
     shutil.copytree(suite_home, home)
     run = open_run(home / "runs" / measured_run.name)

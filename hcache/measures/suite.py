@@ -139,7 +139,8 @@ class Suite:
         return {name: difference_direction(self.run, *self.ends(name)) for name in self.readable}
 
     def _decodability(self) -> Iterator[tuple[str, float, Part]]:
-        sites = [site for site in (H, X) if site == X or self.run.policy(H) == FULL]
+        with_h = self.run.anatomy.h is not None and self.run.policy(H) == FULL
+        sites = (H, X) if with_h else (X,)
         yield "decodability", 20.0, decodability(self.run, self.labels, sites, self.steps)
 
     def _alignment(self) -> Iterator[tuple[str, float, Part]]:
