@@ -269,10 +269,10 @@ def test_intervals_of_dci_lie_about_the_value_and_cover_that_of_more_data():
         y = rng.normal(size=(n, 2))
         return y @ np.array([[1.0, 0.4, 0], [0, 1, 1]]) + 0.5 * rng.normal(size=(n, 3)), y
 
-    truth = dci(*planted(0, 8000), repeats=4).disentanglement.value
-    found = [dci(*planted(seed, 150), repeats=40).disentanglement for seed in range(1, 21)]
+    truth = dci(*planted(0, 4000), repeats=2).disentanglement.value
+    found = [dci(*planted(seed, 150), repeats=20).disentanglement for seed in range(1, 11)]
     assert all(each.low <= each.value <= each.high for each in found)
-    assert sum(each.covers(truth) for each in found) >= 16
+    assert sum(each.covers(truth) for each in found) >= 8
 
 
 def test_what_is_mostly_chance_has_no_cosine():

@@ -52,7 +52,7 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
     columns = {name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True)) for name, values in own.items()}
     save_labels(run, "own", columns)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite_module, "find_card", with_reader)
+        make_small(patch)
         patch.setattr(commands, "_driver", lambda run, _: Driver(tiny_model, run, read, "own"))
         status = home / "status.json"
         assert main(["measure", run.name, "--samples", "4", "--nulls", "2", "--home", str(home), "--status",
@@ -62,13 +62,17 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
     return home
 
 
-def with_reader(model):
-    return Card(name=model, source=model, reader="own")
+def make_small(patch):
+    """The tiny model has a reader, and is measured at few steps and in two windows."""
+    patch.setattr(suite_module, "find_card", lambda model: Card(name=model, source=model, reader="own"))
+    patch.setattr(suite_module, "STEPS", 1)
+    patch.setattr(suite_module, "EDGES", (0.0,))
+    patch.setattr(suite_module, "COARSE_EDGES", (0.0,))
 
 
 @pytest.fixture(autouse=True)
-def reader_of_the_tiny(monkeypatch):
-    monkeypatch.setattr(suite_module, "find_card", with_reader)
+def small_suite(monkeypatch):
+    make_small(monkeypatch)
 
 
 @pytest.fixture
@@ -77,11 +81,14 @@ def measured_run(suite_home):
     return open_run(folder)
 
 
-def app_of(home, monkeypatch):
+def page_of(home, monkeypatch, **kept):
+    """The Verdict page of a home, with some choices made."""
     st.cache_data.clear()
     st.cache_resource.clear()
     monkeypatch.setenv("HCACHE_HOME", str(home))
-    return AppTest.from_file("../pages/verdict.py", default_timeout=60)
+    app = AppTest.from_file("../dashboard.py", default_timeout=60)
+    app.session_state["kept"] = kept
+    return app.run().switch_page("pages/verdict.py").run()
 
 
 def shown(app):
@@ -176,9 +183,7 @@ def test_a_report_of_nothing_says_so(tiny_run):
 
 def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(measured_run, suite_home, monkeypatch):
     row = next(row for row in compare([measured_run]) if row.key == (DISENTANGLED, EDITS))
-    app = app_of(suite_home, monkeypatch)
-    app.query_params["cell"] = key_of(row, measured_run.name)
-    app.run()
+    app = page_of(suite_home, monkeypatch, cell=key_of(row, measured_run.name))
     assert not app.exception and not app.error
     assert "were measured so far" not in shown(app), "all of it was"
     assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(app)
@@ -193,7 +198,7 @@ def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tm
     started, presses = [], iter([(None, f"{copied_run.name}|decodability")])
     monkeypatch.setattr(verdict, "clickable_table", lambda *_: next(presses, (None, None)))
     monkeypatch.setattr(verdict, "start", lambda folder, kind, title, arguments: started.append((kind, arguments)))
-    app = app_of(tmp_path / "copy", monkeypatch).run()
+    app = page_of(tmp_path / "copy", monkeypatch)
     assert not app.exception and "Nothing was measured" in shown(app)
     ((kind, arguments),) = started
     assert kind == "measure" and arguments[:6] == [
@@ -212,12 +217,12 @@ def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_r
                       message="the disk is full")  # fmt: skip
     (run.folder / "tasks").mkdir()
     write_json(run.folder / "tasks" / f"{task.id}.json", asdict(task))
-    app = app_of(home, monkeypatch).run()
+    app = page_of(home, monkeypatch)
     assert not app.exception and "were measured so far" in shown(app)
     assert any("the disk is full" in each.value for each in app.error)
     assert "Which group carries what" not in shown(app)
 
 
 def test_a_run_without_labels_is_told_where_to_get_some(copied_run, tmp_path, monkeypatch):
-    app = app_of(tmp_path / "copy", monkeypatch).run()
+    app = page_of(tmp_path / "copy", monkeypatch)
     assert not app.exception and "have no labels" in shown(app)

@@ -82,7 +82,7 @@ def test_what_is_decodable_is_said_with_its_step_and_null(run, capsys):
 
 def test_nothing_is_said_of_what_was_not_measured(run):
     assert cells_of(run) == {}
-    save_record(run, "leakage", {"moves": {}}, {"leakage": None})
+    save_record(run, "responses", {"move": ""}, {"readings": {}})
     assert cells_of(run) == {}, "kinds that answer none of the questions are passed over"
 
 

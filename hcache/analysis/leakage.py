@@ -131,7 +131,9 @@ def _products(scaled: np.ndarray, counts: np.ndarray) -> np.ndarray:
     flat = scaled.reshape(len(scaled), -1)
     total, again = counts.sum(1)[:, None], np.square(counts)
     found = np.square(counts @ flat) - again @ np.square(flat)
-    return (found / (total**2 - again.sum(1)[:, None])).reshape(-1, *scaled.shape[1:])
+    pairs = total**2 - again.sum(1)[:, None]  # none in a draw of one sample only
+    found = np.divide(found, pairs, out=np.zeros_like(found), where=pairs > 0)
+    return found.reshape(-1, *scaled.shape[1:])
 
 
 def _shares(scaled: np.ndarray, meant: tuple[int, ...]) -> Statistic:

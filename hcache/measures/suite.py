@@ -95,8 +95,11 @@ class Suite:
                 yield from makers[name]()
 
     def run_all(self, what: Sequence[str], tell: Callable[[str], None] = lambda _: None) -> Part:
-        """All parts as one; ``tell`` is told what is being measured."""
-        parts = list(self.parts(what))
+        """All parts as one; ``tell`` is told what is being measured. What cannot be measured is said at once."""
+        return self._run(list(self.parts(what)), tell)
+
+    @staticmethod
+    def _run(parts: Sequence[tuple[str, float, Part]], tell: Callable[[str], None]) -> Part:
         total, done = sum(cost for _, cost, _ in parts) or 1.0, 0.0
         for title, cost, work in parts:
             tell(title)
