@@ -172,7 +172,7 @@ def test_the_report_is_one_file_that_asks_nobody(measured_run, suite_home, capsy
     for row in compare([measured_run]):
         for cell in row.cells.values():
             assert f"{cell.estimate.low:.2f} to {cell.estimate.high:.2f}" in own
-    assert own.count("data-chart=") == own.count("class='chart'") > len(LABELS)
+    assert own.count("json' data-chart='") == own.count("class='chart'") > len(LABELS)
     assert "Which group carries what" in own and "measure-leakage" in own
 
 
