@@ -7,51 +7,32 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
 from .cache.files import write_json
 from .cache.index import IndexWriter, index_is_behind
-from .cache.layout import HOLDER_JSON, IMAGES, INDEX, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
+from .cache.layout import HOLDER_JSON, INDEX, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
 from .cache.manifest import Shard, missing_ranges, read_manifest
-from .cache.plan import Plan, format_bytes, make_plan, preview_shape
+from .cache.plan import Plan, format_bytes, make_plan
 from .cache.provenance import environment
 from .cache.reading import Run, open_run
-from .cache.shards import ShardWriter, explain_write_error
+from .cache.shards import Finished, commit_shard, explain_write_error
 from .cards import check_weights
 from .errors import HcacheError, Interrupted, ModelError, NoSpaceError, RunBusyError
+from .extract_shard import Behind, Part, Progress, compute_shard
+from .extract_workers import extract_on
 from .models.conditioners import COND
 from .models.loading import load_model
 from .models.model import Model
-from .pictures import load_prepared
-from .readers import find_reader
-from .sampling.inversion import invert
-from .sampling.loop import Step, denoise
 from .sampling.schedule import schedule_of
-from .specs import FULL, NONE, Conditioning, RunSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far an extraction is: samples committed, of how many, and steps done of the shard in work."""
-
-    done: int
-    total: int
-    step: int = 0
-    steps: int = 0
-    shard: int = 0
-
-    @property
-    def work(self) -> float:
-        """Samples, counting the shard in work by its share of steps."""
-        return self.done + (self.shard * self.step / self.steps if self.steps else 0)
+from .specs import RunSpec
 
 
 def extract(
@@ -60,6 +41,7 @@ def extract(
     home: Path,
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    devices: Sequence[str] = (),
 ) -> Run:
     """Extracts what is missing of a run, shard by shard; what was committed before is kept as it is.
 
@@ -69,6 +51,8 @@ def extract(
         home: A writable home.
         report: Called after every step.
         stop: Asked after every step; True ends the extraction there.
+        devices: Two or more: a process of its own on each, with the model loaded from where ``spec`` says. The arrays
+            are those that one device gives. Else all is computed here, by ``model``.
 
     Raises:
         Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from there.
@@ -85,7 +69,7 @@ def extract(
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_json(folder / HOLDER_JSON, holder, durable=False)
-            return _extract_locked(model, spec, folder, report, stop)
+            return _extract_locked(model, spec, folder, report, stop, devices)
     except Timeout as error:
         raise RunBusyError(
             f"{spec.name} is being extracted by {_holder(folder)}; watch it with `hcache runs`"
@@ -106,102 +90,70 @@ def _holder(folder: Path) -> str:
 
 
 def _extract_locked(
-    model: Model, spec: RunSpec, folder: Path, report: Callable[[Progress], None], stop: Callable[[], bool]
-) -> Run:
-    spec = _describe_run(model, spec, folder)
-    _sweep(folder)
-    whole = _whole_shards(folder)
-    todo = missing_ranges(whole, spec.samples, spec.batch)
-    done = spec.samples - sum(stop_ - start for start, stop_ in todo)
-    _check_space(make_plan(spec, model.anatomy), todo, folder)
-    if todo or index_is_behind(folder, spec.seed, whole):
-        index = IndexWriter(folder, spec.seed, whole)
-        try:
-            for start, end in todo:
-                passes = 2 if spec.images else 1
-                batch = Progress(done=done, total=spec.samples, steps=passes * spec.steps, shard=end - start)
-                index.add(_extract_shard(model, spec, folder, start, end, batch, report, stop))
-                index.write()
-                done += end - start
-        except Interrupted:
-            index.write(durable=True)
-            raise
-        index.write(durable=True)
-    report(Progress(done=done, total=spec.samples))
-    return open_run(folder)
-
-
-def _extract_shard(
     model: Model,
     spec: RunSpec,
     folder: Path,
-    start: int,
-    end: int,
-    progress: Progress,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
-) -> Shard:
-    seeds = [spec.seed + i for i in range(start, end)]
-    timesteps = np.array(schedule_of(model, spec.steps).timesteps)
-    conditioning = spec.conditioning.rows(range(start, end))
-
-    def tick(step: int) -> None:
-        report(dataclasses.replace(progress, step=step))
-        if stop():
-            raise Interrupted(f"stopped on request; {progress.done} of {spec.samples} samples are kept")
-
-    with ShardWriter(folder, start, np.array(seeds), timesteps, spec.store_dtype) as writer:
-        writer.describe(_provenance(model, []) | {"run": spec.name, "conditioning": asdict(conditioning)})
-        originals, x_t = None, None
-        if spec.images:
-            originals = np.stack([load_prepared(folder / IMAGES, digest) for digest in spec.images[start:end]])
-            x_t = _invert(model, spec, originals, conditioning, tick)
-        for step in denoise(model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
-            _write_step(writer, model, spec, step)
-            tick(progress.steps - spec.steps + step.index + 1)
-        writer.write_x(spec.steps, step.x_next.cpu().numpy())
-        images = model.to_images(step.x_next).numpy()
-        writer.write_images(images)
-        if originals is not None:
-            writer.write_labels("inversion", {"reconstruction_error": reconstruction_error(originals, images)})
-        if model.card.reader:
-            writer.write_labels(model.card.reader, find_reader(model.card.reader)(images))
-        return writer.commit()
+    devices: Sequence[str],
+) -> Run:
+    made_by = devices if len(devices) > 1 else [str(model.device)]
+    spec = _describe_run(model, spec, folder, made_by)
+    _sweep(folder)
+    whole = _whole_shards(folder)
+    todo = missing_ranges(whole, spec.samples, spec.batch)
+    _check_space(make_plan(spec, model.anatomy), todo, folder)
+    if todo or index_is_behind(folder, spec.seed, whole):
+        commit = _Commit(folder, spec, whole)
+        try:
+            if len(devices) > 1:
+                extract_on(devices, spec, folder, todo, _provenance(model, [], made_by), commit, report, stop)
+            else:
+                _extract_here(model, spec, folder, todo, _provenance(model, [], made_by), commit, report, stop)
+        except Interrupted as error:
+            commit.index.write(durable=True)
+            raise Interrupted(f"stopped on request; {commit.done} of {spec.samples} samples are kept") from error
+        commit.index.write(durable=True)
+    report(Progress(done=spec.samples, total=spec.samples))
+    return open_run(folder)
 
 
-def _invert(
-    model: Model, spec: RunSpec, pictures: np.ndarray, conditioning: Conditioning, tick: Callable[[int], None]
-) -> torch.Tensor:
-    """x_T of pictures (n, height, width, 3) uint8."""
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
-    x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
-    noise = x
-    for step, noise in enumerate(invert(model, x, spec.steps, conditioning), 1):  # noqa: B007 - the last is the result
-        tick(step)
-    return noise
+class _Commit:
+    """Takes finished shards into the run: files, manifest, index. One process does that, the lock's holder."""
+
+    def __init__(self, folder: Path, spec: RunSpec, whole: Sequence[Shard]) -> None:
+        self.folder, self.index = folder, IndexWriter(folder, spec.seed, whole)
+        self.done = spec.samples - sum(stop - start for start, stop in missing_ranges(whole, spec.samples, spec.batch))
+
+    def __call__(self, finished: Finished) -> None:
+        shard = commit_shard(self.folder, finished)
+        self.index.add(shard)
+        self.index.write()
+        self.done += shard.stop - shard.start
 
 
-def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Root mean square difference of pictures (n, height, width, 3) uint8, as a share of the full range: (n,)."""
-    difference = (originals.astype(np.float32) - images.astype(np.float32)) / 255
-    return np.sqrt(np.square(difference).mean((1, 2, 3)))
+def _extract_here(
+    model: Model,
+    spec: RunSpec,
+    folder: Path,
+    todo: Sequence[tuple[int, int]],
+    provenance: dict[str, Any],
+    commit: _Commit,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> None:
+    """Shard after shard in this process; one is committed while the first step of the next computes."""
+    with Behind() as behind:
+        for start, end in todo:
+            part = Part(model=model, spec=spec, folder=folder, start=start, stop=end, provenance=provenance)
 
+            def tick(step: int, part: Part = part) -> None:
+                size = part.stop - part.start
+                report(Progress(done=commit.done, total=spec.samples, step=step, steps=part.ticks, shard=size))
+                if stop():
+                    raise Interrupted
 
-def _write_step(writer: ShardWriter, model: Model, spec: RunSpec, step: Step) -> None:
-    for site in model.anatomy.sites:
-        policy = spec.policy(site)
-        for member in model.anatomy.members(site) if policy != NONE else ():
-            tensor = step.features[member]
-            kept = tensor if policy == FULL else tensor.float().mean((2, 3))
-            writer.write_activation(step.index, member, kept.float().cpu().numpy())
-    writer.write_x(step.index, step.x_t.cpu().numpy())
-    writer.write_x_0(step.index, _preview(model, step.x_0))
-
-
-def _preview(model: Model, x_0: torch.Tensor) -> np.ndarray:
-    """Predicted x_0 as small pictures (n, height, width, 3) uint8."""
-    height, width, _ = preview_shape(model.anatomy.image)
-    return model.to_previews(x_0, height, width).numpy()
+            compute_shard(part, tick, behind, commit)
 
 
 def load_model_of(run: Run, device: str = "auto") -> Model:
@@ -230,7 +182,7 @@ def check_revision(model: Model, run: Run) -> None:
         )
 
 
-def _describe_run(model: Model, spec: RunSpec, folder: Path) -> RunSpec:
+def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[str]) -> RunSpec:
     """Writes run.json, or takes up the one that is there; returns the spec to go by."""
     path = folder / RUN_JSON
     if path.exists():
@@ -246,13 +198,13 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path) -> RunSpec:
         "spec": spec.check(model.anatomy).to_json(),
         "anatomy": model.anatomy.to_json(),
         "timesteps": list(schedule.timesteps),
-        "provenance": _provenance(model, schedule.alpha_bar.tolist()),
+        "provenance": _provenance(model, schedule.alpha_bar.tolist(), devices),
     }
     write_json(path, description)
     return spec
 
 
-def _provenance(model: Model, alpha_bar: list[float]) -> dict[str, Any]:
+def _provenance(model: Model, alpha_bar: list[float], devices: Sequence[str]) -> dict[str, Any]:
     """What made the run."""
     return {
         **environment(),
@@ -264,8 +216,14 @@ def _provenance(model: Model, alpha_bar: list[float]) -> dict[str, Any]:
         "reader": model.card.reader,
         "scheduler": {k: v for k, v in model.scheduler.config.items() if not k.startswith("_")},
         "alpha_bar": alpha_bar,
-        "device": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine(),
+        "device": _device_names(devices),
     }
+
+
+def _device_names(devices: Sequence[str]) -> str:
+    """``x86_64``, or how many of which GPUs."""
+    found = Counter(torch.cuda.get_device_name(d) if d.startswith("cuda") else platform.machine() for d in devices)
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in found.items())
 
 
 def _sweep(folder: Path) -> None:

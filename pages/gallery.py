@@ -1,6 +1,7 @@
 from hcache.ui.frame import run_page
-from hcache.ui.panels import gallery
+from hcache.ui.panels import gallery, selection
 
 with run_page("Gallery") as run:
     gallery.gallery_panel(run)
     gallery.sample_panel(run)
+    selection.selection_panel(run)

@@ -1,5 +1,5 @@
 from hcache.ui.frame import run_page
 from hcache.ui.panels import probes
 
-with run_page("Probes", needs=16) as run:
+with run_page("Probes", needs=10) as run:
     probes.probes_panel(run)

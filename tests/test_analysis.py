@@ -7,18 +7,18 @@ import pytest
 from sklearn.decomposition import PCA as ReferencePCA
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
-from tiny import drain
 
+from hcache.analysis.decoding import decode
 from hcache.analysis.pca import principal_components
 from hcache.analysis.probes import (
     AUC,
+    LOGISTIC,
     R2,
+    RIDGE,
     check_labels,
-    cross_validate,
     gram_matrix,
     is_binary,
     principal_scores,
-    probe_map,
 )
 from hcache.errors import AnalysisError
 
@@ -111,8 +111,7 @@ def test_a_ridge_on_principal_scores_is_the_ridge_on_the_features(shape, penalty
 
 
 def probe(data, labels, **options):
-    shares, found = drain(probe_map(lambda site, step: data, ["h"], [0], labels, **options))
-    return found
+    return decode(data, labels, controls=1, repeats=50, **options)
 
 
 def labelled(n, d, seed=0):
@@ -126,9 +125,9 @@ def labelled(n, d, seed=0):
 def test_planted_linear_labels_are_read_off(d):
     data, labels = labelled(120, d)
     found = probe(data, labels)
-    assert found.metric == R2 and found.scores[0, 0] > 0.95 and found.shuffled[0, 0] < 0.1
+    assert found.metric == R2 and found.score.value > 0.95 and found.control < 0.1
     classes = probe(data, (labels > np.median(labels)).astype(float))
-    assert classes.metric == AUC and classes.scores[0, 0] > 0.97 and abs(classes.shuffled[0, 0] - 0.5) < 0.2
+    assert classes.metric == AUC and classes.score.value > 0.97 and abs(classes.control - 0.5) < 0.2
 
 
 @pytest.mark.parametrize("d", [20, 2000])
@@ -137,9 +136,9 @@ def test_labels_that_are_not_there_are_not_found(d):
     rng = np.random.default_rng(3)
     data, labels = rng.normal(size=(120, d)).astype(np.float32), rng.normal(size=120)
     found = probe(data, labels)
-    assert found.scores[0, 0] < 0.1 and found.shuffled[0, 0] < 0.1
+    assert found.score.value < 0.1 and found.control < 0.1
     classes = probe(data, (labels > 0).astype(float))
-    assert abs(classes.scores[0, 0] - 0.5) < 0.2 and abs(classes.shuffled[0, 0] - 0.5) < 0.2
+    assert abs(classes.score.value - 0.5) < 0.2 and abs(classes.control - 0.5) < 0.2
 
 
 def test_a_probe_is_blind_to_the_scale_and_origin_of_features():
@@ -148,31 +147,30 @@ def test_a_probe_is_blind_to_the_scale_and_origin_of_features():
     moved = data * 10.0 ** rng.uniform(-2, 2, size=300) + rng.normal(size=300)
     for target in (labels, (labels > 0).astype(float)):
         plain, other = probe(data, target), probe(moved.astype(np.float32), target)
-        assert plain.scores[0, 0] == pytest.approx(other.scores[0, 0], abs=0.01)
-
-
-def test_a_map_has_a_place_for_every_site_and_step():
-    data, labels = labelled(60, 50)
-    noise = np.random.default_rng(5).normal(size=data.shape).astype(np.float32)
-    asked = []
-
-    def matrix(site, step):
-        asked.append((site, step))
-        return data if (site, step) == ("skip.1", 7) else noise
-
-    shares, found = drain(probe_map(matrix, ["h", "skip.1"], [3, 5, 7], labels))
-    assert asked == [(site, step) for site in ("h", "skip.1") for step in (3, 5, 7)]
-    assert shares == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
-    assert found.scores.shape == found.shuffled.shape == (2, 3) and (found.samples, found.folds) == (60, 5)
-    assert np.unravel_index(found.scores.argmax(), (2, 3)) == (1, 2) and np.isfinite(found.shuffled).all()
-    assert found.sites == ("h", "skip.1")
+        assert plain.score.value == pytest.approx(other.score.value, abs=0.01)
 
 
 def test_a_probe_is_its_seed():
     data, labels = labelled(40, 30)
-    gram, noisy = gram_matrix(data), labels + np.random.default_rng(0).normal(size=40)
-    assert cross_validate(gram, noisy, R2, 5, 0) == cross_validate(gram, noisy, R2, 5, 0)
-    assert cross_validate(gram, noisy, R2, 5, 0) != cross_validate(gram, noisy, R2, 5, 1)
+    noisy = labels + np.random.default_rng(0).normal(size=40)
+    values = [probe(data, noisy, seed=seed).score.value for seed in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_a_label_is_probed_by_its_kind_or_the_one_asked_for():
+    """Values above the median are a class; two classes have values."""
+    values, classes = np.arange(40.0), np.arange(40) % 2.0
+    target, metric = check_labels(values, 5, LOGISTIC)
+    assert metric == AUC and target.sum() == 20 and (target == (values > 19.5)).all()
+    target, metric = check_labels(classes, 5, RIDGE)
+    assert metric == R2 and (target == classes).all()
+    assert [check_labels(each, 5)[1] for each in (values, classes)] == [R2, AUC]
+    with pytest.raises(AnalysisError, match="kind ridge or logistic, got 'svm'"):
+        check_labels(values, 5, "svm")
+    with pytest.raises(AnalysisError, match="2 folds or more, got 1"):
+        check_labels(values, 1)
+    with pytest.raises(AnalysisError, match="smaller class has 2"):
+        check_labels(np.r_[np.zeros(38), 5, 6], 5, LOGISTIC)
 
 
 def test_labels_are_binary_when_they_are_near_0_or_1():
@@ -217,7 +215,7 @@ def test_as_few_samples_as_are_accepted_are_enough(folds, binary):
         assert folds == 2, "a penalty cannot be chosen among fewer than 2 samples a class"
         return
     found = probe(data, labels, folds=folds)
-    assert np.isfinite(found.scores).all() and np.isfinite(found.shuffled).all()
+    assert np.isfinite(found.predicted).all() and np.isfinite(found.control)
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -231,7 +229,7 @@ def test_features_that_say_nothing_are_said_to_or_refused_in_words(value, binary
             found = probe(np.full((40, 20), value, np.float32), labels)
         except AnalysisError:
             return
-    assert not found.scores[0, 0] > (0.6 if binary else 0.1)
+    assert not found.score.value > (0.6 if binary else 0.1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -245,4 +243,4 @@ def test_one_value_that_is_not_finite_does_not_silently_cost_the_others(value):
             found = probe(data, labels)
         except AnalysisError:
             return
-    assert found.scores[0, 0] > 0.9
+    assert found.score.value > 0.9

@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors",),
+    ("errors", "allocator"),
     ("specs", "cards", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
@@ -26,11 +26,12 @@ LAYERS = (
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers.py finds by name
     ("readers",),
     ("measures",),
-    ("extract", "rerun"),
+    ("extract", "extract_shard", "extract_workers", "rerun"),
     ("processes", "jobs", "tasks"),
     ("toyfaces",),  # training and measuring
     ("figures",),
     ("report",),
+    ("bench",),
     ("cli", "__main__"),
     ("ui",),
 )

@@ -7,21 +7,21 @@ import pytest
 import streamlit as st
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from tiny import drain, synthetic_run
+from tiny import synthetic_run
 
 from hcache.analysis import blocks as blocks_module
 from hcache.analysis import pca as pca_module
 from hcache.analysis import probes as probes_module
 from hcache.analysis.blocks import Blocks
+from hcache.analysis.decoding import Probing
 from hcache.analysis.pca import principal_components
 from hcache.analysis.probes import (
     AUC,
     R2,
-    cross_validate,
+    Space,
     gram_matrix,
     principal_scores,
     principal_scores_of_features,
-    probe_map,
 )
 from hcache.errors import AnalysisError
 from hcache.specs import RunSpec
@@ -102,13 +102,11 @@ def test_probes_in_blocks_are_those_at_once_and_so_are_their_controls(n, d, cuts
     data = data_of(n, d, seed)
     labels = data[:, 0] + np.random.default_rng(seed).normal(size=n)
     labels = (labels > np.median(labels)).astype(float) if binary else labels
-    whole, parts = (
-        drain(probe_map(lambda *_, found=found: found, ["h"], [0], labels, folds=3, memory=0))[1]
-        for found in (data, InBlocks(data, cuts))
-    )
+    probing = Probing.of(labels, folds=3, controls=2, repeats=20)
+    whole, parts = (probing.decode(Space.of(found, memory=0)) for found in (data, InBlocks(data, cuts)))
     assert whole.metric == parts.metric == (AUC if binary else R2)
-    np.testing.assert_allclose(parts.scores, whole.scores, atol=1e-3)
-    np.testing.assert_allclose(parts.shuffled, whole.shuffled, atol=1e-3)
+    assert parts.score.value == pytest.approx(whole.score.value, abs=1e-3)
+    assert parts.control == pytest.approx(whole.control, abs=2e-3)
 
 
 @settings(deadline=None, max_examples=40)
@@ -130,9 +128,11 @@ def test_a_probe_of_few_features_is_that_of_the_gram_matrix(binary):
     data = data_of(80, 12, 1)
     labels = data[:, 0] + np.random.default_rng(0).normal(size=80)
     labels = (labels > np.median(labels)).astype(float) if binary else labels
-    _, found = drain(probe_map(lambda *_: data, ["h"], [0], labels))
-    target, metric = probes_module.check_labels(labels, 5)
-    assert found.scores[0, 0] == pytest.approx(cross_validate(gram_matrix(data), target, metric, 5, 0), abs=1e-3)
+    probing, few = Probing.of(labels, controls=2, repeats=20), Space.of(data)
+    found, other = probing.decode(few), probing.decode(Space(gram=gram_matrix(data)))
+    assert few.gram is None and few.features.shape == (80, 12)
+    assert found.score.value == pytest.approx(other.score.value, abs=1e-3)
+    assert found.control == pytest.approx(other.control, abs=1e-3)
 
 
 def test_what_fits_is_read_once_and_what_does_not_a_block_at_a_time():

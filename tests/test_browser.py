@@ -163,6 +163,35 @@ def test_pca_a_click_on_a_point_shows_its_picture(page):
     shoot(page, "4-pca")
 
 
+def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
+    """Pictures picked in the Gallery are the points marked in PCA, and a point clicked there is the picture here."""
+    visit(page, "Gallery")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_text("0 of 64 selected").wait_for()
+    page.get_by_role("img", name="sample 3", exact=True).click()
+    page.get_by_role("img", name="sample 7", exact=True).click(modifiers=["Shift"])
+    page.get_by_role("img", name="sample 5", exact=True).click()
+    page.get_by_text("4 of 64 selected").wait_for()
+    visit(page, "PCA")
+    page.locator(".st-key-pca-scatter .plot-container").wait_for()
+    page.get_by_text("4 of 64 selected").wait_for()
+    settle(page)
+    marked = page.evaluate(
+        """() => { const [trace] = document.querySelector('.st-key-pca-scatter .js-plotly-plot')._fullData;
+                   return trace.selectedpoints.map((row) => trace.customdata[row][0]); }"""
+    )
+    assert marked == [3, 4, 6, 7] and "selection=3-4%2C6-7" in page.url
+    _click_point(page, 20)
+    page.get_by_text("1 of 64 selected").wait_for()
+    settle(page)
+    (chosen,) = re.findall(r"selection=(\d+)", page.url)
+    visit(page, "Gallery")
+    page.get_by_text("1 of 64 selected").wait_for()
+    settle(page)
+    pressed = page.locator("button[aria-pressed=true] img")
+    assert [image.get_attribute("alt") for image in pressed.all()] == [f"sample {chosen}"]
+
+
 def _click_point(page, number):
     """Clicks where plotly drew a point of the scatter."""
     place = page.evaluate(
@@ -181,7 +210,7 @@ def _click_point(page, number):
 
 def test_probes(page):
     visit(page, "Probes")
-    page.get_by_role("button", name="Run the probes").click()
+    page.get_by_role("button", name=re.compile(r"^Probe \d+ cells$")).click()
     page.locator(".st-key-probe-map .plot-container").wait_for(timeout=240_000)
     settle(page)
     shoot(page, "5-probes")

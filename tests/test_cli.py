@@ -18,7 +18,7 @@ from hcache.cli.main import build_parser, main
 
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
             "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "measure", "compare",
-            "direction")  # fmt: skip
+            "probe", "direction")  # fmt: skip
 OF_DIRECTION = ("fit", "list", "show", "import")
 
 

@@ -11,8 +11,8 @@ import torch
 from kinds import KINDS, TRANSFORMERS, save_kind
 from tiny import drain
 
+from hcache.analysis.decoding import decode
 from hcache.analysis.pca import principal_components
-from hcache.analysis.probes import probe_map
 from hcache.cards import default_spec
 from hcache.directions.naive import naive_direction
 from hcache.edits.cached import cached_features
@@ -128,8 +128,8 @@ def test_it_is_extracted_and_analysed_like_any_other(kind, runs):
     matrix = run.matrix(site, 2)
     assert np.isfinite(matrix).all() and matrix.std(0).max() > 0
     assert principal_components(matrix).explained.sum() > 0.5
-    _, probes = drain(probe_map(run.matrix, [site], [0, 2], run.images.mean((1, 2, 3)), folds=3))
-    assert probes.scores.shape == (1, 2) and np.isfinite(probes.scores).all() and probes.metric == "R²"
+    found = decode(matrix, run.images.mean((1, 2, 3)), folds=3, controls=2, repeats=20)
+    assert np.isfinite(found.score.value) and found.metric == "R²"
     assert run.provenance["branch"] == "cond"
     assert run.trajectory(0).std() > 0
 

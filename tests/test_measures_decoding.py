@@ -10,20 +10,21 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
 from tiny import drain
 
-from hcache.analysis.decoding import (
-    balanced_accuracy,
-    decode,
-    decode_gram,
-    decode_map,
-    difference,
-    fold_of,
-    learning_curve,
-    score_statistic,
-    shuffled_within,
-    within_fold_auc,
+from hcache.analysis.bootstrap import bootstrap_many, draw_counts, mean_of
+from hcache.analysis.decoding import Probing, decode, difference, fold_of, shuffled_within
+from hcache.analysis.learning_curves import default_sizes, learning_curve
+from hcache.analysis.linear_probes import (
+    LOGISTIC_PENALTIES,
+    PENALTIES,
+    Pairs,
+    _with_ones,
+    fit_logistic,
+    leave_one_out,
+    logistic,
+    ridge,
 )
-from hcache.analysis.linear_probes import LOGISTIC_PENALTIES, PENALTIES, _newton, _with_ones, logistic, ridge
-from hcache.analysis.probes import AUC, R2, gram_matrix
+from hcache.analysis.probes import AUC, R2, Space, gram_matrix, principal_scores
+from hcache.analysis.scoring import accuracy, auc, score_statistic
 from hcache.errors import AnalysisError
 
 QUICK = {"controls": 2, "repeats": 300}
@@ -51,7 +52,36 @@ def test_ridge_probes_are_scikit_learns(d):
     train, test = split(len(z), rng)
     unit = np.square(z[train] - z[train].mean(0)).sum(1).mean()
     theirs = [RidgeCV(PENALTIES * unit).fit(z[train], target[train]).predict(z[test]) for target in targets.T]
-    np.testing.assert_allclose(ridge(gram_matrix(data), targets, train, test), np.stack(theirs, 1), atol=1e-3)
+    inner, outer = principal_scores(gram_matrix(data), train, test)
+    np.testing.assert_allclose(ridge(inner, outer, targets[train]), np.stack(theirs, 1), atol=1e-3)
+
+
+@pytest.mark.parametrize("d", [8, 90])
+def test_held_out_predictions_are_scikit_learns_of_every_fold(d):
+    """From data to predictions, of few features and of many; logistic at one of its penalties."""
+    rng = np.random.default_rng(2)
+    data, label = planted(rng, n=80, d=d, rank=4)
+    z = (data - data.mean(0)) / data.std(0) / np.sqrt(d)
+    values, classes = (decode(data, part, folds=4, **QUICK) for part in (label, (label > 0).astype(float)))
+    for number in range(4):
+        train, test = values.fold != number, values.fold == number
+        unit = np.square(z[train] - z[train].mean(0)).sum(1).mean()
+        theirs = RidgeCV(PENALTIES * unit).fit(z[train], label[train]).predict(z[test])
+        np.testing.assert_allclose(values.predicted[test], theirs, atol=2e-3)
+        train, test = classes.fold != number, classes.fold == number
+        scale = np.sqrt(np.square(z[train] - z[train].mean(0)).sum(1).mean())
+        fits = [LogisticRegression(C=1 / (c * scale**2), class_weight="balanced", tol=1e-9, max_iter=10**4)
+                .fit(z[train], classes.target[train]) for c in LOGISTIC_PENALTIES]  # fmt: skip
+        apart = [np.abs(fit.decision_function(z[test]) - classes.predicted[test]).max() for fit in fits]
+        assert min(apart) < 5e-3, apart
+
+
+def test_draws_made_before_are_the_draws_that_would_be_made():
+    rng = np.random.default_rng(0)
+    strata, values = np.arange(40) % 2, rng.normal(size=(40, 3))
+    drawn = draw_counts(40, 300, np.random.default_rng(5), strata).astype(np.uint8)
+    options = {"repeats": 300, "seed": 5, "strata": strata}
+    assert bootstrap_many(mean_of(values), 40, drawn=drawn) == bootstrap_many(mean_of(values), 40, **options)
 
 
 def test_logistic_probes_are_scikit_learns():
@@ -63,7 +93,7 @@ def test_logistic_probes_are_scikit_learns():
     share = y.mean(1, keepdims=True)
     weights = 0.5 * np.where(y > 0.5, 1 / share, 1 / (1 - share))
     for penalty in LOGISTIC_PENALTIES:
-        beta, _ = _newton(x, y, weights, penalty, np.zeros((3, 7)))
+        beta = fit_logistic(x, y, weights, penalty, np.zeros((3, 7)))
         for ours, target in zip(beta, y, strict=True):
             theirs = LogisticRegression(C=1 / penalty, class_weight="balanced", tol=1e-9, max_iter=10**4)
             theirs.fit(x[:, :-1], target)
@@ -75,11 +105,12 @@ def test_leaving_one_out_of_a_logistic_probe_is_nearly_fitting_it_without():
     x = _with_ones(rng.normal(size=(60, 5)))
     y = (x[:, 0] + rng.logistic(size=60) > 0).astype(float)[None]
     weights = np.ones_like(y)
-    _, quick = _newton(x, y, weights, 1.0, np.zeros((1, 6)))
+    beta = fit_logistic(x, y, weights, 1.0, np.zeros((1, 6)))
+    quick = leave_one_out(x, y, weights, 1.0, beta, Pairs(x))
     slow = []
     for i in range(60):
         kept = np.arange(60) != i
-        beta, _ = _newton(x[kept], y[:, kept], weights[:, kept], 1.0, np.zeros((1, 6)))
+        beta = fit_logistic(x[kept], y[:, kept], weights[:, kept], 1.0, np.zeros((1, 6)))
         slow.append(beta[0] @ x[i])
     np.testing.assert_allclose(quick[0], slow, atol=0.05)
 
@@ -89,23 +120,23 @@ def test_logistic_probes_of_classes_that_can_be_told_apart_stay_finite():
     data[:20, :100] += 3
     target = np.r_[np.ones(20), np.zeros(20)][:, None]
     train, test = np.arange(0, 40, 2), np.arange(1, 40, 2)
-    odds = logistic(gram_matrix(data), target, train, test)
+    odds = logistic(*principal_scores(gram_matrix(data), train, test), target[train])
     assert np.isfinite(odds).all() and ((odds[:, 0] > 0) == (target[test, 0] == 1)).all()
 
 
 def test_the_auc_is_scikit_learns_within_folds():
     rng = np.random.default_rng(0)
-    target, fold = rng.integers(0, 2, 60), np.arange(60) % 3
-    predicted = np.round(rng.normal(size=60) + target, 1)  # with ties
-    counts = np.ones((1, 60))
-    whole = within_fold_auc(target, predicted, np.zeros(60), counts)
-    assert whole[0] == pytest.approx(roc_auc_score(target, predicted))
-    moved = within_fold_auc(target, predicted + 100 * fold, fold, counts)
-    assert moved[0] == pytest.approx(within_fold_auc(target, predicted, fold, counts)[0], abs=1e-12)
+    target, fold = rng.integers(0, 2, (60, 2)), np.arange(60) % 3
+    predicted = np.round(rng.normal(size=(60, 2)) + target, 1)  # with ties
     drawn = rng.integers(0, 4, 60)
     again = np.repeat(np.arange(60), drawn)
-    found = within_fold_auc(target, predicted, np.zeros(60), drawn[None].astype(float))
-    assert found[0] == pytest.approx(roc_auc_score(target[again], predicted[again]))
+    whole = auc(target, predicted, np.zeros(60))(np.stack([np.ones(60), drawn]))
+    for k in range(2):
+        assert whole[0, k] == pytest.approx(roc_auc_score(target[:, k], predicted[:, k]))
+        assert whole[1, k] == pytest.approx(roc_auc_score(target[again, k], predicted[again, k]))
+    ones = np.ones((1, 60))
+    moved = auc(target, predicted + 100 * fold[:, None], fold)(ones)
+    np.testing.assert_allclose(moved, auc(target, predicted, fold)(ones), atol=1e-12)
 
 
 def test_scores_are_scikit_learns():
@@ -116,7 +147,7 @@ def test_scores_are_scikit_learns():
     assert found[0, 0] == pytest.approx(r2_score(target, predicted))
     classes = (target > 0.5).astype(int)
     expected = balanced_accuracy_score(classes, predicted > 0)
-    assert balanced_accuracy(classes, predicted, 50).value == pytest.approx(expected)
+    assert accuracy(classes, predicted)(np.ones((1, 50)))[0, 0] == pytest.approx(expected)
 
 
 def test_a_planted_label_is_recovered():
@@ -198,23 +229,16 @@ def test_two_sites_compare_on_the_same_samples():
 def test_learning_curves_rise_and_say_how_many_are_enough(binary):
     data, label = planted(np.random.default_rng(0), n=200, noise=0.1)
     label = (label > 0).astype(float) if binary else label
-    shares, found = drain(learning_curve(data, label, [8, 20, 80, 160], draws=3, repeats=300))
+    shares, found = drain(learning_curve(Space.of(data), label, [8, 20, 80, 160], draws=3, repeats=300))
     assert shares == [0.25, 0.5, 0.75, 1] and found.sizes == (8, 20, 80, 160)
     values = [score.value for score in found.scores]
     assert values[0] < values[1] < values[2] and values[3] > values[0] + 0.1
     assert found.enough in (20, 80, None)
+    chance = 0.5 if binary else 0
+    assert len(found.controls) == 4 and max(found.controls) < chance + 0.2 and values[0] > found.controls[0]
     with pytest.raises(AnalysisError, match="from 6 to 160"):
-        next(learning_curve(data, label, [8, 161]))
-
-
-def test_a_map_goes_over_sites_and_steps_with_progress():
-    data, label = planted(np.random.default_rng(0), n=60, d=40)
-    noise = np.random.default_rng(1).normal(size=data.shape).astype(np.float32)
-    shares, found = drain(
-        decode_map(lambda site, step: data if step else noise, ["h", "x"], [0, 3], label, repeats=200, controls=2)
-    )
-    assert shares == [0.25, 0.5, 0.75, 1] and set(found) == {("h", 0), ("h", 3), ("x", 0), ("x", 3)}
-    assert found["h", 3].score.low > 0.3 > found["h", 0].score.value
+        next(learning_curve(Space.of(data), label, [8, 161]))
+    assert default_sizes(200) == (6, 10, 20, 40, 80, 160)
 
 
 @pytest.mark.parametrize(
@@ -227,19 +251,16 @@ def test_a_map_goes_over_sites_and_steps_with_progress():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_labels_are_refused_before_data_are_read(labels, words):
-    def unread(site, step):
-        raise AssertionError("data were read")
-
-    with pytest.raises(AnalysisError, match=words):
-        next(decode_map(unread, ["h"], [0], labels))
+def test_labels_are_refused_before_data_are_looked_at(labels, words):
     with pytest.raises(AnalysisError, match=words):
         decode(np.full((len(labels), 3), np.nan), labels)
+    with pytest.raises(AnalysisError, match=words):
+        next(learning_curve(None, labels, [8]))
 
 
 def test_data_that_say_nothing_are_refused_in_words():
     with pytest.raises(AnalysisError, match="give as many of both"):
-        decode_gram(np.eye(30), np.arange(40.0))
+        Probing.of(np.arange(40.0)).decode(Space(gram=np.eye(30)))
     for value, words in ((1.0, "same for all samples"), (np.nan, "not finite")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)

@@ -8,7 +8,6 @@ from tiny import drain
 
 from hcache.analysis.estimate import Contrast, Estimate
 from hcache.analysis.swaps import PIXELS
-from hcache.cache.labels import save_labels
 from hcache.cache.layout import MEASURES
 from hcache.cache.measures import (
     delete_stale,
@@ -19,13 +18,12 @@ from hcache.cache.measures import (
     record_path,
     save_record,
 )
-from hcache.cache.reading import open_run
 from hcache.directions.direction import random_direction, spread
 from hcache.edits.shift import Shift
 from hcache.edits.window import Window
-from hcache.errors import AnalysisError, UnknownSiteError, UsageError
+from hcache.errors import UnknownSiteError, UsageError
 from hcache.extract import extract
-from hcache.measures.decodability import alignment_of, decodability, default_sites
+from hcache.measures.decodability import alignment_of
 from hcache.measures.driver import Change, Driver, Grid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
 from hcache.measures.evidence import Evidence
@@ -125,46 +123,6 @@ def test_pictures_lie_beside_a_result_and_go_with_it(copied_run):
     assert load_sheet(copied_run, "thing", {}) is None, "what cannot be read is as good as not there"
     object.__setattr__(copied_run, "shards", copied_run.shards[:1])
     assert delete_stale(copied_run) == 1 and not path.exists()
-
-
-def test_labels_are_probed_at_every_site_once(copied_run, monkeypatch):
-    x = copied_run.matrix("x", 3)
-    level = {int(s): float(v) for s, v in zip(copied_run.sample_ids, x[:, :64].mean(1), strict=True)}
-    save_labels(copied_run, "own", {"level": level, "half": {s: float(s % 2) for s in level}})
-    run = open_run(copied_run.folder)
-    assert default_sites(run) == ("h", "skip.1", "skip.2", "skip.3", "x")
-    options = {"folds": 3, "controls": 2, **QUICK}
-    shares, found = drain(decodability(run, ["level", "half"], ["h", "x"], [0, 3], **options))
-    assert set(found) == {("level", "h"), ("level", "x"), ("half", "h"), ("half", "x")} and len(shares) == 9
-    assert shares == sorted(shares) and shares[-1] == 1
-    result = found["level", "x"].result
-    assert result["metric"] == "R²" and [row["step"] for row in result["steps"]] == [0, 3]
-    assert Estimate.from_json(result["steps"][1]["score"]).n == 12 and found["half", "h"].result["metric"] == "AUC"
-    monkeypatch.setattr("hcache.measures.decodability.gram_matrix", Unrunnable())
-    assert drain(decodability(run, ["level", "half"], ["h", "x"], [0, 3], **options)) == ([1.0], found)
-    save_labels(run, "own", {"level": {int(s): float(s) for s in run.sample_ids}})
-    with pytest.raises((AssertionError, TypeError)):
-        drain(decodability(open_run(run.folder), ["level"], ["h"], [0, 3], **options))
-
-
-def test_decoding_goes_on_where_it_was_cancelled(copied_run):
-    save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
-    run, options = open_run(copied_run.folder), {"folds": 3, "controls": 2, **QUICK}
-    work = decodability(run, ["level"], ["h", "x"], [0, 3], **options)
-    for _ in range(3):
-        next(work)
-    work.close()
-    assert [record.parameters["site"] for record in list_records(run)] == ["h"]
-    shares, _ = drain(decodability(run, ["level"], ["h", "x"], [0, 3], **options))
-    assert shares == [0.5, 1.0, 1.0]
-
-
-def test_bad_labels_are_named_before_anything_is_read(copied_run):
-    save_labels(copied_run, "own", {"some": {0: 1.0, 1: 2.0}, "flat": {int(s): 1.0 for s in copied_run.sample_ids}})
-    run = open_run(copied_run.folder)
-    for name, words in (("some", "some: 10 of 12 samples have no value"), ("flat", "flat: all samples have the same")):
-        with pytest.raises(AnalysisError, match=words):
-            next(decodability(run, [name], folds=3))
 
 
 def test_alignment_is_stored_by_step(copied_run):

@@ -24,7 +24,8 @@ from hcache.processes import FAILED
 from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
-PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit"}
+PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit",
+         "compare": "Compare"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +113,9 @@ def test_gallery_labels_by_hand_are_kept_with_the_run(copied_run, tmp_path, monk
     from hcache.ui.panels import gallery
 
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
-    clicks = iter([3, None, 5, None, 3, None])
+    clicks = iter([5, None, 3, None])
     monkeypatch.setattr(gallery, "picture_grid", lambda *_, **__: next(clicks, None))
-    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")  # 3 was shown, not marked
+    app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")
     app.segmented_control(key="hand-click").set_value("marks it 1").run()
     assert open_run(copied_run.folder).labels["by hand"]["chosen"][5] == 1
     app.run()
@@ -131,16 +132,6 @@ def test_pca_of_another_site_and_step_changes_what_is_explained(app):
     assert_fine(app)
     assert app.get("plotly_chart")[1].proto.spec != first
     assert any("skip.2 at step 3" in c.value for c in app.caption)
-
-
-def test_probes_run_only_when_asked_and_show_both_maps(app):
-    open_page(app, "probes")
-    assert not app.get("plotly_chart")
-    app.selectbox(key="choose-label").set_value("skin").run()
-    finish(app, "run-probes")
-    assert_fine(app)
-    assert len(app.get("plotly_chart")) == 2
-    assert "shuffled" in app.get("plotly_chart")[0].proto.spec
 
 
 def test_swap_shows_the_figure_and_the_identity_badge(app):

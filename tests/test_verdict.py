@@ -15,7 +15,7 @@ from hcache.cache.reading import open_run
 from hcache.edits.window import Window
 from hcache.measures.cells import CONTROLLABLE, DECODABLE, IN_X, LINEAR, Cell, cells_of
 from hcache.measures.kinds import DECODABILITY, DIRECTION
-from hcache.measures.levels import log_snr_of, middle_step, spread_steps, windows_of
+from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
 from hcache.measures.verdict import compare, measured_by, ranking
 from hcache.specs import RunSpec
 
@@ -166,5 +166,5 @@ def test_measuring_again_is_a_lookup(run, capsys, monkeypatch):
 
     home = ("--home", str(run.folder.parent.parent))
     first = json_of(capsys, "measure", run.name, "--what", "decodability", *home)
-    monkeypatch.setattr(decodability, "decode_gram", None)
+    monkeypatch.setattr(decodability, "data_of", None)
     assert json_of(capsys, "measure", run.name, "--what", "decodability", *home) == first

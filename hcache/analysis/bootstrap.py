@@ -80,8 +80,12 @@ def bootstrap_many(
     method: str = BCA,
     strata: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
+    drawn: np.ndarray | None = None,
 ) -> tuple[Estimate, ...]:
-    """Several statistics of the same samples, on the same draws: counts (r, n) -> (r, k). As :func:`bootstrap`."""
+    """Several statistics of the same samples, on the same draws: counts (r, n) -> (r, k). As :func:`bootstrap`.
+
+    ``drawn`` (repeats, n): from :func:`draw_counts`, of the same n and strata, where many statistics share them.
+    """
     if method not in (BCA, PERCENTILE):
         raise AnalysisError(f"an interval is of method {BCA} or {PERCENTILE}, got {method!r}")
     if not 0 < level < 1:
@@ -93,7 +97,10 @@ def bootstrap_many(
     values = np.asarray(statistic(np.ones((1, n))), np.float64)[0]
     if not np.isfinite(values).all():
         raise AnalysisError("the statistic is not defined on these samples (division by zero?); there is no interval")
-    draws = _all_draws(statistic, groups, units, repeats, np.random.default_rng(seed), strata)
+    if drawn is None:
+        draws = _all_draws(statistic, groups, units, repeats, np.random.default_rng(seed), strata)
+    else:
+        draws = _of_drawn(statistic, drawn)
     if np.isfinite(draws).all(1).mean() < 0.5:
         raise AnalysisError(
             f"the statistic is not defined on most draws from these {n} samples; it takes more samples, of all kinds"
@@ -159,6 +166,13 @@ def _all_draws(
         statistic(draw_counts(units, min(size, repeats - start), rng, strata)[:, groups])
         for start in range(0, repeats, size)
     ]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _of_drawn(statistic: Statistic, drawn: np.ndarray) -> np.ndarray:
+    """The statistic of draws that were made before, of any integer dtype."""
+    size = max(1, AT_ONCE // drawn.shape[1])
+    parts = [statistic(drawn[start : start + size].astype(np.float64)) for start in range(0, len(drawn), size)]
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -1,17 +1,22 @@
 """Ridge and logistic probes for many labels at once, each with the penalty that leaving one sample out chooses.
 
-With K = Z Zᵀ the Gram matrix of the n training samples, centred, K = V Λ Vᵀ, a ridge probe never meets the d features:
+On the principal scores T = V √Λ of n training samples (n, r), centred, a ridge probe needs no matrix but diagonal ones:
 
-    ŷ = ȳ + V Λ (Λ + α)⁻¹ Vᵀ (y - ȳ),      y_i - ŷ_i without i = (y_i - ŷ_i) / (1 - H_ii),
+    ŷ = ȳ + T (Λ + α)⁻¹ Tᵀ (y - ȳ),      y_i - ŷ_i without i = (y_i - ŷ_i) / (1 - H_ii),
 
-so that one eigendecomposition serves all penalties α and all labels, the shuffled ones of the control as well. A
-logistic probe is fitted by Newton's method on the leading principal scores V √Λ, all labels in a batch; its penalty is
-chosen by approximate leave-one-out, one Newton step from the fit with all samples. Its classes weigh the same, whatever
-their numbers, so that 0 is the threshold of balanced accuracy.
+so that one eigendecomposition serves all penalties α and all labels, the shuffled ones of the control as well.
+
+A logistic probe is fitted on the leading scores by Newton's method, all labels in a batch, each penalty from the last
+one's fit. Its steps come by conjugate gradients: with TᵀT diagonal, so is a good preconditioner, and a step costs a
+few products with T for all labels together. The penalty is chosen by approximate leave-one-out, one Newton step from
+the fit with all samples. Each label's Hessian TᵀDT is linear in its D, and each sample's leverage tᵀ(TᵀDT + R)⁻¹t
+in the inverse; so those of all labels are two matrix products with the table of all t_a t_b. Classes weigh the same,
+whatever their numbers, so that 0 is the threshold of balanced accuracy.
 
 References:
     Ridge Regression: Biased Estimation for Nonorthogonal Problems (Hoerl, Kennard, 1970),
     https://doi.org/10.1080/00401706.1970.10488634
+    Numerical Optimization (Nocedal, Wright, 2006), chapter 7, for Newton's method by conjugate gradients
     A scalable estimate of the extra-sample prediction error via approximate leave-one-out (Rad, Maleki, 2018),
     https://arxiv.org/abs/1801.10243
 """
@@ -29,85 +34,81 @@ LOGISTIC_PENALTIES = (100.0, 10.0, 1.0, 0.1)
 MOST_COMPONENTS = 64
 """Logistic probes see no more principal scores than this: the rest hold little variance and cost time."""
 
-NEWTON_STEPS = 12
+NEWTON_STEPS, CONJUGATE_STEPS, HALVINGS = 25, 25, 10
+CLOSE = 1e-6
+"""A fit has ended with the Newton step that promised less than this share of the loss: what is left is its square."""
+
+INTERCEPT_PENALTY = 1e-6
+"""The intercept is as good as free."""
 
 
-def principal_axes(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(V, λ, test samples in V) of the training samples' Gram matrix, centred on them, largest λ first.
+def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Predictions (n_test, k) by ridge probes of ``targets`` (n, k), all penalties tried at once.
 
-    The ridge's test predictions are ȳ + test (Λ + α)⁻¹ Vᵀ (y - ȳ); test / √λ are the test samples' scores.
+    Args:
+        inner: Principal scores of the training samples (n, r), centred.
+        outer: Those of the test samples (n_test, r).
+        targets: Of the training samples.
     """
-    inner, cross = gram[np.ix_(train, train)], gram[np.ix_(test, train)]
-    mean = inner.mean(0)
-    cross = cross - cross.mean(1, keepdims=True) - mean + mean.mean()
-    inner = inner - mean - mean[:, None] + mean.mean()
-    values, vectors = np.linalg.eigh(inner)
-    keep = values > 1e-9 * max(values[-1], 1e-30)
-    values, vectors = values[keep][::-1], vectors[:, keep][:, ::-1]
-    return vectors, values, cross @ vectors
+    n, k = targets.shape
+    mean = targets.mean(0)
+    centred = targets - mean
+    products = inner.T @ centred
+    values = np.square(inner).sum(0)
+    inverse = 1 / (values[:, None] + PENALTIES * values.sum() / n)  # (r, penalties)
+    leverage = np.square(inner) @ inverse + 1 / n
+    weights = inverse[:, :, None] * products[:, None, :]  # (r, penalties, k)
+    fitted = (inner @ weights.reshape(len(values), -1)).reshape(n, -1, k)
+    residual = (centred[:, None] - fitted) / np.maximum(1 - leverage, 1e-9)[:, :, None]
+    best = np.square(residual).sum(0).argmin(0)
+    return mean + outer @ weights[:, best, np.arange(k)]
 
 
-def ridge(gram: np.ndarray, targets: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Predictions of ``test`` (n_test, k) by ridge probes of ``targets`` (n, k) fitted on ``train``."""
-    vectors, values, cross = principal_axes(gram, train, test)
-    mean = targets[train].mean(0)
-    centred = targets[train] - mean
-    inner = vectors.T @ centred
-    unit = values.sum() / len(train)
-    best, predicted = np.full(targets.shape[1], np.inf), np.zeros((len(test), targets.shape[1]))
-    for penalty in PENALTIES * unit:
-        shrunk = values / (values + penalty)
-        leverage = np.square(vectors) @ shrunk + 1 / len(train)
-        residual = centred - vectors @ (shrunk[:, None] * inner)
-        error = np.square(residual / np.maximum(1 - leverage, 1e-9)[:, None]).sum(0)
-        better = error < best
-        best[better] = error[better]
-        predicted[:, better] = mean[better] + (cross / (values + penalty)) @ inner[:, better]
-    return predicted
-
-
-def logistic(gram: np.ndarray, targets: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Log odds of ``test`` (n_test, k) by logistic probes of 0/1 ``targets`` (n, k) fitted on ``train``."""
-    vectors, values, cross = (part[..., :MOST_COMPONENTS] for part in principal_axes(gram, train, test))
-    scale = np.sqrt(values / (values.sum() / len(train)))
-    scores = _with_ones(vectors * scale)
-    test_scores = _with_ones(cross / values * scale)
-    y = targets[train].T.astype(np.float64)
+def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Log odds (n_test, k) by logistic probes of 0/1 ``targets`` (n, k); arguments as of :func:`ridge`."""
+    unit = np.sqrt(len(inner) / np.square(inner).sum())
+    x, test = (_with_ones(unit * scores[:, :MOST_COMPONENTS]) for scores in (inner, outer))
+    y = targets.T.astype(np.float64)
     share = y.mean(1, keepdims=True)
     weights = 0.5 * np.where(y > 0.5, 1 / share, 1 / (1 - share))
-    beta = np.zeros((len(y), scores.shape[1]))
+    beta = np.zeros((len(y), x.shape[1]))
     best, chosen = np.full(len(y), np.inf), beta.copy()
+    pairs = Pairs(x)
     for penalty in LOGISTIC_PENALTIES:
-        beta, left_out = _newton(scores, y, weights, penalty, beta)
-        loss = (weights * (np.logaddexp(0, left_out) - y * left_out)).sum(1)
+        beta = fit_logistic(x, y, weights, penalty, beta)
+        left_out = leave_one_out(x, y, weights, penalty, beta, pairs)
+        loss = _losses(left_out, y, weights)
         better = loss < best
         best[better], chosen[better] = loss[better], beta[better]
-    return test_scores @ chosen.T
+    return test @ chosen.T
 
 
-def _with_ones(scores: np.ndarray) -> np.ndarray:
-    return np.concatenate([scores, np.ones((len(scores), 1))], 1)
-
-
-def _newton(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fits beta (k, p) and the log odds of every sample as they would be without it (k, n).
+def fit_logistic(x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray) -> np.ndarray:
+    """Coefficients (k, p) of the smallest weighted log loss, plus the penalty, of each label.
 
     A step that does not lower a label's loss is halved for that label until it does.
+
+    Args:
+        x: Scores (n, p), the last column ones.
+        y: Labels (k, n) of 0 and 1.
+        weights: Of the samples, for each label (k, n).
+        penalty: Half of it times the squared length of the coefficients is added to the loss.
+        beta: Where to start.
     """
-    ridge = np.full(x.shape[1], penalty)
-    ridge[-1] = 1e-6  # the intercept is as good as free
+    ridge = _ridge(x, penalty)
+    squares = np.square(x)
 
     def objective(b: np.ndarray) -> np.ndarray:
-        odds = b @ x.T
-        return (weights * (np.logaddexp(0, odds) - y * odds)).sum(1) + 0.5 * np.square(b) @ ridge
+        return _losses(b @ x.T, y, weights) + 0.5 * np.square(b) @ ridge
 
     value = objective(beta)
     for _ in range(NEWTON_STEPS):
-        gradient, hessian = _derivatives(x, y, weights, ridge, beta)
-        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        for _ in range(10):
+        p = _probability(beta @ x.T)
+        gradient = (weights * (p - y)) @ x + ridge * beta
+        curvature = weights * p * (1 - p)
+        step = _solve(x, squares, curvature, ridge, gradient)
+        promised = (gradient * step).sum(1)
+        for _ in range(HALVINGS):
             after = objective(beta - step)
             worse = after > value + 1e-9 * np.abs(value)
             if not worse.any():
@@ -115,24 +116,78 @@ def _newton(
             step[worse] /= 2
         else:
             step[worse] = 0
-            after = objective(beta - step)
-        beta, gained, value = beta - step, value - after, after
-        if (gained <= 1e-6 * np.abs(value)).all():
+            after = np.where(worse, value, after)
+        beta, value = beta - step, after
+        if (promised <= CLOSE * np.abs(value)).all():
             break
-    _, hessian = _derivatives(x, y, weights, ridge, beta)
+    return beta
+
+
+def leave_one_out(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray, pairs: Pairs
+) -> np.ndarray:
+    """The log odds of every sample (k, n) as they would be nearly, had the fit been made without it."""
     odds = beta @ x.T
-    p = 0.5 * (1 + np.tanh(0.5 * odds))
-    leverage = np.einsum("np,kpn->kn", x, np.linalg.solve(hessian, np.broadcast_to(x.T, (len(y), *x.T.shape))))
+    p = _probability(odds)
     curvature = weights * p * (1 - p)
-    return beta, odds + leverage * weights * (p - y) / np.maximum(1 - curvature * leverage, 1e-6)
+    leverage = pairs.leverage(curvature, _ridge(x, penalty))
+    return odds + leverage * weights * (p - y) / np.maximum(1 - curvature * leverage, 1e-6)
 
 
-def _derivatives(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: np.ndarray, beta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    p = 0.5 * (1 + np.tanh(0.5 * beta @ x.T))
-    gradient = (weights * (p - y)) @ x + ridge * beta
-    curvature = weights * p * (1 - p)
-    hessian = (curvature[:, None, :] * x.T) @ x
-    hessian[:, np.arange(len(ridge)), np.arange(len(ridge))] += ridge + 1e-9
-    return gradient, hessian
+class Pairs:
+    """The products of all pairs of columns of x (n, p), as (n, p²) float32: enough to choose a penalty by."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        narrow = x.astype(np.float32)
+        self.products = (narrow[:, :, None] * narrow[:, None, :]).reshape(len(x), -1)
+
+    def leverage(self, curvature: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+        """xᵀ (Xᵀ D X + R)⁻¹ x of every sample (k, n), for each row of ``curvature`` (k, n) as the diagonal of D."""
+        p = len(ridge)
+        hessian = (curvature.astype(np.float32) @ self.products).reshape(-1, p, p)
+        hessian[:, np.arange(p), np.arange(p)] += ridge.astype(np.float32)
+        return np.linalg.inv(hessian).reshape(-1, p * p) @ self.products.T
+
+
+def _solve(
+    x: np.ndarray, squares: np.ndarray, curvature: np.ndarray, ridge: np.ndarray, gradient: np.ndarray
+) -> np.ndarray:
+    """(Xᵀ D X + R)⁻¹ g (k, p) for each row of curvature D (k, n) and gradient g (k, p), by conjugate gradients.
+
+    Preconditioned by the Hessian's diagonal; the closer a gradient is to 0, the more exactly.
+    """
+    diagonal = curvature @ squares + ridge
+    step, residual = np.zeros_like(gradient), gradient.copy()
+    aligned = residual / diagonal
+    direction = aligned.copy()
+    length = (residual * aligned).sum(1, keepdims=True)
+    enough = np.minimum(1e-2, length) * length
+    for _ in range(CONJUGATE_STEPS):
+        product = ((direction @ x.T) * curvature) @ x + ridge * direction
+        along = (direction * product).sum(1, keepdims=True)
+        rate = np.divide(length, along, out=np.zeros_like(length), where=along > 0)
+        step += rate * direction
+        residual -= rate * product
+        if (np.square(rate) * along <= enough).all() and (residual**2 / diagonal).sum(1).max() <= enough.max():
+            break
+        aligned = residual / diagonal
+        before, length = length, (residual * aligned).sum(1, keepdims=True)
+        direction = aligned + np.divide(length, before, out=np.zeros_like(length), where=before > 0) * direction
+    return step
+
+
+def _losses(odds: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted log loss of each row (k,)."""
+    return (weights * (np.logaddexp(0, odds) - y * odds)).sum(1)
+
+
+def _probability(odds: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(0.5 * odds))
+
+
+def _ridge(x: np.ndarray, penalty: float) -> np.ndarray:
+    return np.r_[np.full(x.shape[1] - 1, penalty), INTERCEPT_PENALTY]
+
+
+def _with_ones(scores: np.ndarray) -> np.ndarray:
+    return np.concatenate([scores, np.ones((len(scores), 1))], 1)

@@ -20,12 +20,22 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def flush_file(path: Path) -> None:
+    """Makes what was written into a file survive a power cut."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def put_in_place(flushed: Path, final: Path) -> None:
+    """Gives a flushed file its final name, durably."""
+    os.replace(flushed, final)
+    sync_folder(final.parent)
+
+
 def commit_file(partial: Path, final: Path) -> None:
     """Flushes ``partial`` to the disk and gives it its final name."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, final)
-    sync_folder(final.parent)
+    flush_file(partial)
+    put_in_place(partial, final)
 
 
 def write_json(path: Path, data: Any, durable: bool = True) -> None:

@@ -14,6 +14,7 @@
       renders/<digest>.png    rendered cells, each with its recipe inside; the least recently used go first
       tasks/<id>.json, .log   background tasks: how far each is or what it came to, and what it said
       measures/*.json, *.png  results of measures, with their parameters and the samples that they are of; pictures
+      projections/<site>.npz  every sample at every step on a few axes
       holder.json             who holds the lock, to be named to others
 
 A shard holds samples ``start`` to ``stop`` of the run:
@@ -43,7 +44,7 @@ SCHEMA = 1
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
-MEASURES, TASKS = "measures", "tasks"
+MEASURES, PROJECTIONS, TASKS = "measures", "projections", "tasks"
 INDEX = "index.h5"
 PARTIAL = ".partial"
 

@@ -6,8 +6,9 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from .description import read_description
 from .label_files import read_label_sets
 from .layout import IMAGE, IMAGES, LABELS, MANIFEST, RUN_JSON, SHARDS, X_0, X, home_folder, run_folder
 from .manifest import Shard, read_manifest
+from .places import read_step
 
 T = TypeVar("T")
 
@@ -94,30 +96,60 @@ class Run:
         Raises:
             NotStoredError: the run does not hold that site.
         """
+        return (block.astype(np.float32, copy=False) for block in self._stored_blocks(site, step))
+
+    def _stored_blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
+        """``blocks`` in the dtype that is stored."""
         self._check_step(step)
         names = (X,) if site == X else self.anatomy.members(site)
-        if site != X and self.policy(site) == NONE:
-            raise NotStoredError(
-                f"run {self.name} does not store {site}; extract again with --store {site}=full or =pooled"
-            )
+        if site != X:
+            self._check_stored(site)
         width = self.width(site)
 
-        def read(file: h5py.File) -> np.ndarray:
-            parts = [file[name][step] for name in names]
-            flat = [part.reshape(len(part), -1) for part in parts]
-            found = np.concatenate(flat, 1, dtype=np.float32)
-            if found.shape[1] != width:
-                raise ValueError(f"{found.shape[1]} numbers a sample at {site}; run.json says {width}")
-            return found
+        def read(shard: Shard) -> np.ndarray:
+            with self._explained(shard) as path:
+                flat = [part.reshape(len(part), -1) for part in read_step(path, tuple(names), step)]
+                found = flat[0] if len(flat) == 1 else np.concatenate(flat, 1)
+                if found.shape[1] != width:
+                    raise ValueError(f"{found.shape[1]} numbers a sample at {site}; run.json says {width}")
+                return found
 
-        return (block for _, block in self._each(read))
+        return map(read, self.shards)
 
     def matrix(self, site: str, step: int) -> np.ndarray:
         """All samples at one step: float32 (n, d), the tensors of the site flattened and side by side.
 
-        Takes the memory of the result and of one block of it; see ``blocks``, also for the arguments.
+        Takes the memory of the result and of one block of it; see ``blocks``, also for the arguments. Numbers are
+        widened as they are put in their place.
         """
-        return self._stack(self.blocks(site, step), (self.width(site),), np.float32)
+        return self._stack(self._stored_blocks(site, step), (self.width(site),), np.float32)
+
+    def array(self, member: str) -> np.ndarray:
+        """One tensor of all samples at all steps as it is stored: (step, sample, c, h, w), or pooled (step, sample, c).
+
+        Takes its memory once, and opens each shard once; see ``blocks`` for what need not fit into memory.
+
+        Raises:
+            NotStoredError: the run does not hold it.
+        """
+        self.anatomy.shape(member)
+        self._check_stored(member)
+        result, row = None, 0
+        for shard in self.shards:
+            rows = np.s_[:, row : row + shard.stop - shard.start]
+            result = self._read_shard(shard, partial(self._read_array, member, result, rows))
+            row += shard.stop - shard.start
+        return np.zeros((self.spec.steps, 0), np.float32) if result is None else result
+
+    def _read_array(self, member: str, held: np.ndarray | None, rows: Any, file: h5py.File) -> np.ndarray:
+        """``held`` with a shard's rows filled in; made when the first is met, widened if one holds float32."""
+        stored = file[member]
+        if held is None:
+            held = np.empty((self.spec.steps, len(self), *stored.shape[2:]), stored.dtype)
+        if (widest := np.promote_types(stored.dtype, held.dtype)) != held.dtype:
+            held = held.astype(widest)
+        stored.read_direct(held, dest_sel=rows)
+        return held
 
     def features(self, sample: int, step: int) -> Features:
         """One sample's activations at one step, each (c, h, w) float32; groups not stored in full are None."""
@@ -243,10 +275,15 @@ class Run:
         return self._read_shard(self.shards[number], lambda file: read(file, row))
 
     def _read_shard(self, shard: Shard, read: Callable[[h5py.File], T]) -> T:
+        with self._explained(shard) as path, h5py.File(path, "r") as file:
+            return read(file)
+
+    @contextmanager
+    def _explained(self, shard: Shard) -> Iterator[Path]:
+        """The path of a shard; whatever goes wrong in reading it is raised in words."""
         path = self.folder / SHARDS / shard.file
         try:
-            with h5py.File(path, "r") as file:
-                return read(file)
+            yield path
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             raise CacheError(
                 f"the shard {path} cannot be read ({error}); run `hcache repair {self.name}` to replace it"
@@ -268,6 +305,12 @@ class Run:
             result[row : row + len(part)] = part
             row += len(part)
         return np.zeros((0, *shape), dtype) if result is None else result
+
+    def _check_stored(self, site: str) -> None:
+        if self.policy(site) == NONE:
+            raise NotStoredError(
+                f"run {self.name} does not store {site}; extract again with --store {site}=full or =pooled"
+            )
 
     def _check_step(self, step: int) -> None:
         if not 0 <= step < self.spec.steps:

@@ -1,9 +1,12 @@
 """Writes one shard, step by step, and commits it.
 
 The file grows under a temporary name, is flushed, renamed, and only then entered in the manifest: a reader
-never meets a file that is being written, and a crash loses at most the shard in work. Layout is contiguous: in an
-immutable file of fixed shape that serves both questions asked of it, all samples at one step (one read) and
-one sample at all steps (one read a step), with no chunk to decode.
+never meets a file that is being written, and a crash loses at most the shard in work. Writing up to the flush
+(``finish``) may happen in any process; the rename and the manifest (``commit_shard``) are done by the one process that
+holds the run's lock. So one that was left behind when its master died changes nothing but its own temporary file.
+
+Layout is contiguous: in an immutable file of fixed shape that serves both questions asked of it, all samples at one
+step (one read) and one sample at all steps (one read a step), with no chunk to decode.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +26,7 @@ import h5py
 import numpy as np
 
 from ..errors import CacheError, NoSpaceError
-from .files import commit_file, sha256_of
+from .files import flush_file, put_in_place, sha256_of
 from .layout import IMAGE, LABELS, PARTIAL, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
 from .manifest import Shard, append_to_manifest
 from .plan import format_bytes
@@ -32,6 +37,14 @@ _AXES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A shard that is whole and flushed, but still under its temporary name ``partial`` and in no manifest."""
+
+    shard: Shard
+    partial: str
+
+
 class ShardWriter:
     """Samples ``start`` to ``stop`` of a run over ``steps`` steps. Use as a context manager; then ``commit``."""
 
@@ -40,7 +53,8 @@ class ShardWriter:
         self.steps, self.store_dtype = len(timesteps), np.dtype(store_dtype)
         self.widened: set[str] = set()
         self._final = run / SHARDS / shard_name(start)
-        self._partial = self._final.with_name(self._final.name + PARTIAL)
+        self._partial = self._final.with_name(partial_name(start))
+        self._finished = False
         self._final.parent.mkdir(parents=True, exist_ok=True)
         self._file = h5py.File(self._partial, "w", libver="v110", track_order=True)
         self._file.attrs.update(schema=SCHEMA, start=self.start, stop=self.stop)
@@ -53,21 +67,32 @@ class ShardWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with contextlib.suppress(OSError):  # a full disk fails here too; what went wrong first is what counts
             self._close()
-        self._partial.unlink(missing_ok=True)
+        if not self._finished:
+            self._partial.unlink(missing_ok=True)
 
     def describe(self, provenance: Mapping[str, Any]) -> None:
         """Keeps what made the shard in the shard itself: it can be told what it is even when it lies alone."""
         self._file.attrs["provenance"] = json.dumps(provenance, default=str)
 
-    def write_activation(self, step: int, member: str, values: np.ndarray) -> None:
-        """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it fits."""
-        with np.errstate(over="ignore"):
-            narrow = values.astype(self.store_dtype, copy=False)
-        overflows = narrow.dtype != values.dtype and (np.isinf(narrow) & np.isfinite(values)).any()
-        if overflows or member in self.widened:
-            narrow = values
+    def write_activation(
+        self, step: int, member: str, values: np.ndarray, wide: Callable[[], np.ndarray] | None = None
+    ) -> None:
+        """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it fits.
+
+        Args:
+            step: Its index.
+            member: ``h``, ``skip.2.0``, ...
+            values: The tensor; or, with ``wide``, the tensor as it was narrowed to the storage dtype.
+            wide: Gives the tensor as it was before; asked for only where narrowing may have made it infinite.
+        """
+        if wide is None:
+            whole, wide = values, lambda: whole
+            with np.errstate(over="ignore"):
+                values = values.astype(self.store_dtype, copy=False)
+        if member in self.widened or _overflows(values, wide):
+            values = wide()
             self._widen(member, values.dtype)
-        self._dataset(member, (self.steps, *values.shape), narrow.dtype)[step] = narrow
+        self._dataset(member, (self.steps, *values.shape), values.dtype)[step] = values
 
     def write_x(self, index: int, values: np.ndarray) -> None:
         self._dataset(X, (self.steps + 1, *values.shape), np.float32)[index] = values
@@ -84,18 +109,22 @@ class ShardWriter:
         for name, values in labels.items():
             group.create_dataset(name, data=np.asarray(values, np.float32))
 
-    def commit(self) -> Shard:
-        """Makes the shard part of the run, durably. Nothing else may be written afterwards.
+    def finish(self) -> Finished:
+        """Closes the file and flushes it. Nothing else may be written afterwards.
 
         What did not fit the storage dtype, and so was kept wider, is named in its attribute ``widened``.
         """
         self._file.attrs["widened"] = sorted(self.widened)
         self._close()
         size, checksum = self._partial.stat().st_size, sha256_of(self._partial)
-        commit_file(self._partial, self._final)
+        flush_file(self._partial)
+        self._finished = True
         shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, sha256=checksum)
-        append_to_manifest(self.run, shard)
-        return shard
+        return Finished(shard=shard, partial=self._partial.name)
+
+    def commit(self) -> Shard:
+        """Makes the shard part of the run, durably: ``finish``, then ``commit_shard``."""
+        return commit_shard(self.run, self.finish())
 
     def _close(self) -> None:
         """h5py calls what the system refuses at the last moment a RuntimeError."""
@@ -120,6 +149,34 @@ class ShardWriter:
             so_far = self._file[member][:]
             del self._file[member]
             self._dataset(member, so_far.shape, dtype)[:] = so_far
+
+
+def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
+    """Whether something finite became infinite when it was narrowed."""
+    if narrow.dtype != np.float16:
+        return False
+    infinite = (narrow.view(np.uint16) & 0x7FFF) == 0x7C00  # as np.isinf, at an eighth of its cost on halves
+    return bool(infinite.any()) and bool((infinite & np.isfinite(wide())).any())
+
+
+def partial_name(start: int, pid: int | None = None) -> str:
+    """The temporary name of the shard that begins at a sample: each process has its own (``pid``; default: this)."""
+    return f"{shard_name(start)}.{os.getpid() if pid is None else pid}{PARTIAL}"
+
+
+def commit_shard(run: Path, finished: Finished) -> Shard:
+    """Makes a finished shard part of the run: its final name, then a line in the manifest.
+
+    For the holder of the run's lock only.
+    """
+    partial = run / SHARDS / finished.partial
+    try:
+        put_in_place(partial, run / SHARDS / finished.shard.file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    append_to_manifest(run, finished.shard)
+    return finished.shard
 
 
 def _axis_names(name: str, ndim: int) -> tuple[str, ...]:

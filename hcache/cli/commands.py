@@ -143,7 +143,7 @@ def plan_text(spec: RunSpec, plan: Plan) -> str:
 
 def extract(arguments: argparse.Namespace) -> Result:
     """Extracts a run in this process."""
-    return run_job(spec_of(arguments), writable_home(arguments.home), arguments.device)
+    return run_job(spec_of(arguments), writable_home(arguments.home), arguments.device, arguments.devices)
 
 
 def invert(arguments: argparse.Namespace) -> Result:
@@ -160,7 +160,7 @@ def invert(arguments: argparse.Namespace) -> Result:
     spec = spec_of(arguments, samples=len(digests), images=digests)
     for picture in prepared:
         picture.save(home / "runs" / spec.name / IMAGES)
-    result = run_job(spec, home, arguments.device)
+    result = run_job(spec, home, arguments.device, arguments.devices)
     errors = open_run(home / "runs" / spec.name).labels["inversion"]["reconstruction_error"]
     rows = [(Path(path).name, f"{error:.4f}") for path, error in zip(arguments.images, errors, strict=True)]
     text = f"{result.text}\n{table(rows, ('picture', 'reconstruction error (root mean square, of 1)'))}"
@@ -178,14 +178,21 @@ def convert_adm(arguments: argparse.Namespace) -> Result:
                   data={"folder": str(out), **asdict(found)})  # fmt: skip
 
 
-def run_job(spec: RunSpec, home: Path, device: str) -> Result:
-    """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step."""
+def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) -> Result:
+    """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step.
+
+    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one writes.
+    """
     folder = home / "runs" / spec.name
     with interruptible() as stopped:
+        from ..allocator import keep_freed_memory
         from ..extract import extract as run_extraction
+        from ..extract_workers import parse_devices
         from ..models.loading import load_model
 
-        model = load_model(spec.model, device=device, dtype=spec.dtype)
+        keep_freed_memory()
+        several = parse_devices(devices) if devices else [device]
+        model = load_model(spec.model, device=several[0] if len(several) == 1 else "cpu", dtype=spec.dtype)
         spec.check(model.anatomy)
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
         say_what_changed(folder)
@@ -199,7 +206,7 @@ def run_job(spec: RunSpec, home: Path, device: str) -> Result:
                 job.update(progress.done, progress.total, progress.work)
 
             try:
-                run = run_extraction(model, spec, home, report, stopped)
+                run = run_extraction(model, spec, home, report, stopped, several)
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise

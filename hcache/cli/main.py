@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, measure, compare, tasks, cancel."""
+repair, labels, export, direction, render, measure, compare, probe, bench, tasks, cancel."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
 from . import commands
+from .bench import add_bench
 from .directions import add_direction
 from .measures import add_measures
+from .probes import add_probes
 from .progress import reported
 from .render import add_render
 
@@ -63,15 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run_arguments(child)
     _add_conversion(command)
     command("runs", commands.runs, "List the runs of the home.")
-    for name, run, text in (
-        ("info", commands.info, "Describe one run."),
-        ("cancel", commands.cancel, "Stop a run's extraction, or a task on it, after its current step."),
-    ):
-        child = command(name, run, text)
-        child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them")
-    child = command("tasks", commands.list_tasks, "List the background tasks of a run, started from the dashboard.")
-    child.add_argument("run_name", metavar="RUN")
+    _add_watching(command)
     for name, run, text in (
         (
             "verify",
@@ -88,11 +82,26 @@ def build_parser() -> argparse.ArgumentParser:
     _add_exchange(command)
     add_render(command)
     add_measures(command)
+    add_probes(command)
+    add_bench(command)
     text = "Fit, list, show and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_direction(partial(command, under=under))
     return parser
+
+
+def _add_watching(command: Any) -> None:
+    """What is there, what is at work on it, and how to stop that."""
+    for name, run, text in (
+        ("info", commands.info, "Describe one run."),
+        ("cancel", commands.cancel, "Stop a run's extraction, or a task on it, after its current step."),
+    ):
+        child = command(name, run, text)
+        child.add_argument("run_name", metavar="RUN")
+    child.add_argument("--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them")
+    child = command("tasks", commands.list_tasks, "List the background tasks of a run, started from the dashboard.")
+    child.add_argument("run_name", metavar="RUN")
 
 
 def _add_exchange(command: Any) -> None:
@@ -138,6 +147,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
     child.add_argument("--batch", type=int, help="samples at once, and in a shard (default: 8)")
     child.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    child.add_argument("--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,12 +23,20 @@ from typing import Any
 import numpy as np
 
 from ..analysis.blocks import MEMORY
+from ..analysis.krylov import leading_vectors
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..progress import part
 from .direction import Direction, in_units
 from .fitting import Fit, Fitting, Method, Option
 
 JOINT, PER_STEP = "joint", "per step"
+
+GRAM = 512
+"""Samples up to which the joint components come from the Gram matrix itself, and not from its products with vectors."""
+
+HELD = 2**30
+"""Bytes of h, as stored, that are held in memory for all steps at once."""
 
 
 def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[float, None, tuple[Direction, ...]]:
@@ -43,31 +51,85 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
         raise AnalysisError(f"principal components need 3 samples or more; run {run.name} has {n}")
     if not 1 <= count < n:
         raise UsageError(f"the number of components must lie in 1 to {n - 1}, one less than samples; got {count}")
-    total, each, sigma = 0.0, [], []
-    for step in range(steps):
-        h = _centred(run, step)
-        sigma.append(h.std(0).reshape(run.anatomy.h))
-        gram = _gram(h)
-        if joint:  # one (n, n) at a time is held, never one a step
-            total = total + gram
-        else:
-            each.append(_leading(gram, count))
-        yield 0.5 * (step + 1) / steps
-    coordinates = [_leading(total, count)] * steps if joint else _aligned(each)
-    delta = np.empty((count, steps, *run.anatomy.h), np.float32)
+    h = _Centred(run)
+    found = None
+    if joint and n > GRAM:
+        found = yield from part(_by_products(h, count), 0.0, 0.6)
+    if found is not None:
+        coordinates = [found] * steps
+    else:
+        coordinates = yield from part(_by_grams(h, count, joint), 0.0, 0.6)
+    delta, sigma = np.empty((count, steps, *run.anatomy.h), np.float32), []
     for step, a in enumerate(coordinates):
-        moved = a.T.astype(np.float32) @ _centred(run, step) / np.sqrt(n - 1)
-        delta[:, step] = moved.reshape(count, *run.anatomy.h)
-        yield 0.5 + 0.5 * (step + 1) / steps
+        rows = h.matrix(step)
+        sigma.append(_spread(rows).reshape(run.anatomy.h))
+        delta[:, step] = (a.T.astype(np.float32) @ rows / np.sqrt(n - 1)).reshape(count, *run.anatomy.h)
+        yield 0.6 + 0.4 * (step + 1) / steps
     options = {"count": count, "over": JOINT if joint else PER_STEP}
     fits = [Fit(method="pca", run=run.name, options=options, component=k).to_json() for k in range(count)]
     spread = np.stack(sigma)
     return tuple(in_units(d, spread, fit, run.spec.model, run.timesteps) for d, fit in zip(delta, fits, strict=True))
 
 
-def _centred(run: Run, step: int) -> np.ndarray:
-    h = run.matrix("h", step)
-    return h - h.mean(0)
+class _Centred:
+    """h of a run, a step at a time as float32 (n, d), less its mean.
+
+    All steps are read at once, as they are stored, if they fit: a shard is then opened once, and not at every step.
+    """
+
+    def __init__(self, run: Run) -> None:
+        import torch
+
+        self.run = run
+        size = run.spec.steps * len(run) * run.width("h") * np.dtype(run.spec.store_dtype).itemsize
+        self._held = torch.from_numpy(run.array("h")) if size <= HELD else None
+
+    def matrix(self, step: int) -> np.ndarray:
+        import torch
+
+        if self._held is None:
+            rows = self.run.matrix("h", step)
+            rows -= rows.mean(0)
+            return rows
+        held = self._held[step].flatten(1)
+        rows = held.to(torch.float32, copy=True)  # PyTorch widens halves ten times faster than numpy
+        return rows.sub_(rows.mean(0)).numpy()
+
+
+def _spread(centred: np.ndarray) -> np.ndarray:
+    """The standard deviation of every column of centred rows."""
+    return np.sqrt(np.einsum("nd,nd->d", centred, centred) / len(centred))
+
+
+def _by_grams(h: _Centred, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
+    """The leading eigenvectors (n, count) of every step, or of the sum of all, from the Gram matrices themselves."""
+    total, each, steps = 0.0, [], h.run.spec.steps
+    for step in range(steps):
+        gram = _gram(h.matrix(step))
+        if joint:  # one (n, n) at a time is held, never one a step
+            total = total + gram
+        else:
+            each.append(_leading(gram, count))
+        yield (step + 1) / steps
+    return [_leading(total, count)] * steps if joint else _aligned(each)
+
+
+def _by_products(h: _Centred, count: int) -> Generator[float, None, np.ndarray | None]:
+    """The leading eigenvectors (n, count) of Σ_t X_t X_tᵀ, by its products with a few vectors at a time."""
+    n, steps, blocks = len(h.run), h.run.spec.steps, 8
+    search = leading_vectors(n, count, blocks=blocks)
+    block = next(search)
+    for number in range(blocks):
+        product, narrow = np.zeros(block.shape), block.astype(np.float32)
+        for step in range(steps):
+            rows = h.matrix(step)
+            product += rows @ (rows.T @ narrow)
+            yield (number + (step + 1) / steps) / blocks
+        try:
+            block = search.send(product)
+        except StopIteration as end:
+            return None if end.value is None else _signed(end.value)
+    return None
 
 
 def _gram(h: np.ndarray) -> np.ndarray:
@@ -84,7 +146,11 @@ def _gram(h: np.ndarray) -> np.ndarray:
 def _leading(gram: np.ndarray, count: int) -> np.ndarray:
     """Eigenvectors (n, count) of the largest eigenvalues; the sign makes the skewness of the coordinates positive."""
     _, vectors = np.linalg.eigh(gram)
-    found = vectors[:, ::-1][:, :count]
+    return _signed(vectors[:, ::-1][:, :count])
+
+
+def _signed(found: np.ndarray) -> np.ndarray:
+    """With the sign that makes the skewness of the coordinates positive."""
     return found * np.where((found**3).sum(0) < 0, -1, 1)
 
 

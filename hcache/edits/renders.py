@@ -56,11 +56,16 @@ def render_kept(
 
 def find_render(run: Run, recipe: Recipe) -> Rendered | None:
     """The cell as it was rendered before, if it is there and whole."""
-    path = run.folder / RENDERS / f"{recipe.digest}.png"
+    return kept_render(run, recipe.digest)
+
+
+def kept_render(run: Run, digest: str) -> Rendered | None:
+    """Likewise by its recipe's digest alone."""
+    path = run.folder / RENDERS / f"{digest}.png"
     try:
         data = path.read_bytes()
         picture, cells = read_picture(data), read_cells(read_recipe(data))
-        if len(cells) != 1 or cells[0].recipe.digest != recipe.digest or picture.shape != run.anatomy.image:
+        if len(cells) != 1 or cells[0].recipe.digest != digest or picture.shape != run.anatomy.image:
             return None
         if cells[0].recipe.pixels != pixels_digest(picture):
             return None

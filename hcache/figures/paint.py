@@ -39,7 +39,8 @@ def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
     figure.update_layout(
         dragmode="lasso", showlegend=False, width=SIZE, height=tall, margin={"l": 0, "r": 0, "t": 0, "b": 0},
         plot_bgcolor="rgba(0,0,0,0)", paper_bgcolor="rgba(0,0,0,0)",
-        xaxis={**axis, "range": [0, 1]}, yaxis={**axis, "range": [1, 0]},
+        xaxis={**axis, "range": [0, 1]},
+        yaxis={**axis, "range": [1, 0], "scaleanchor": "x", "scaleratio": height / width},  # however wide it is shown
         newselection={"line": {"color": "#ff7f0e", "width": 2}},
     )  # fmt: skip
     return figure

@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 import base64
+import io
+import math
 
 import numpy as np
+from PIL import Image
 
 from ..cache.pngs import png_bytes, read_recipe
 
-__all__ = ["contact_sheet", "data_uri", "png_bytes", "read_recipe"]
+__all__ = ["contact_sheet", "data_uri", "png_bytes", "read_recipe", "sprite", "thumbnail_uri"]
+
+
+THUMBNAIL, QUALITY = 128, 90
+
+
+def thumbnail_uri(picture: np.ndarray) -> str:
+    """A picture (height, width, 3) uint8 as a small ``data:`` address: no larger than 128 pixels, and lossy."""
+    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(_reduced(picture, THUMBNAIL))).decode()
+
+
+def sprite(pictures: np.ndarray, cell: int) -> bytes:
+    """Pictures (n, height, width, 3) uint8 in one JPEG, each ``cell`` pixels wide, row by row in a square."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    height = max(1, round(cell * pictures.shape[1] / pictures.shape[2]))
+    sheet = Image.new("RGB", (columns * cell, -(-len(pictures) // columns) * height))
+    for i, picture in enumerate(pictures):
+        small = Image.fromarray(picture)
+        small = small if small.size == (cell, height) else small.resize((cell, height), Image.Resampling.BILINEAR)
+        sheet.paste(small, (i % columns * cell, i // columns * height))
+    return _jpeg(sheet)
+
+
+def _reduced(picture: np.ndarray, most: int) -> Image.Image:
+    image = Image.fromarray(picture)
+    image.thumbnail((most, most))
+    return image
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=QUALITY, subsampling=0)
+    return out.getvalue()
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -20,7 +20,7 @@ from ..cache.measures import Record
 from ..cache.reading import Run
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
 from .label_values import current_records
-from .levels import MIDDLE, log_snr_of, middle_step
+from .noise import MIDDLE, log_snr_of, middle_step
 
 DECODABLE, IN_X, ALIGNED, CONTROLLABLE, LINEAR = "decodable", "in x_t", "aligned", "controllable", "linear"
 INTERACTION, DISENTANGLED, EFFECT = "interaction", "disentangled", "effect of"
@@ -98,7 +98,7 @@ def _nothing(record: Record, run: Run) -> tuple[Cell, ...]:
 def _decodable(record: Record, run: Run) -> list[Cell]:
     """How much of a label a linear probe reads off h, or off x_t."""
     site, rows = record.parameters["site"], record.result["steps"]
-    if site not in (H, X) or record.parameters["pooled"]:
+    if site not in (H, X) or record.parameters["pooled"] or record.parameters.get("kind"):
         return []
     found, (null,), used, where = at_middle(
         run, [row["step"] for row in rows], _estimates(rows, "score"), [row["control"] for row in rows]

@@ -1,25 +1,98 @@
-"""Decodability over a run: every label at every site and step, h beside x_t and the skips. Needs no model."""
+"""Decodability over a run: every label at every site and step, h beside x_t and the skips. Needs no model.
+
+A record is of one label at one site, and holds the steps that were asked for so far: what a command measured at some
+steps, a page that shows all of them need not measure again, and what was cancelled goes on where it stood.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..analysis.alignment import alignment
-from ..analysis.decoding import Decoding, decode_gram
-from ..analysis.probes import check_labels, gram_matrix
+from ..analysis.decoding import CONTROLS, Decoding, Probing
+from ..analysis.probes import LOGISTIC, R2, RIDGE, Space, check_labels
+from ..analysis.threads import side_by_side
 from ..cache.labels import find_label
 from ..cache.layout import X
 from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
-from ..progress import part
 from ..specs import NONE
 from .kinds import ALIGNMENT, DECODABILITY
 from .label_values import values_digest, values_of
 from .stored import Measuring, measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """What is asked of a probe besides its label and site; it is part of every result's parameters.
+
+    ``kind``: ``ridge`` or ``logistic``, by the label if None. ``pooled``: averaged over space first. ``folds`` of the
+    cross-validation, ``controls``: shuffled labels beside the true ones, ``repeats``: draws of the bootstrap, ``seed``
+    of folds, shuffling and draws.
+    """
+
+    kind: str | None = None
+    pooled: bool = False
+    folds: int = 5
+    controls: int = CONTROLS
+    repeats: int = 500
+    seed: int = 0
+
+    def check(self, name: str, values: np.ndarray) -> str:
+        """The metric that a label calls for.
+
+        Raises:
+            AnalysisError: naming the label, why no probe of it is defined.
+        """
+        try:
+            return check_labels(values, self.folds, self.kind)[1]
+        except AnalysisError as error:
+            raise AnalysisError(f"{name}: {error}") from error
+
+    def probing(self, values: np.ndarray) -> Probing:
+        """The folds, shuffled orders and draws for a label."""
+        return Probing.of(values, kind=self.kind, folds=self.folds, controls=self.controls, repeats=self.repeats,
+                          seed=self.seed)  # fmt: skip
+
+    def parameters(self, name: str, values: np.ndarray, site: str) -> dict[str, Any]:
+        """Of a record. A kind that is the label's own is none that was asked for."""
+        own = RIDGE if check_labels(values, self.folds)[1] == R2 else LOGISTIC
+        return {"label": name, "values": values_digest(values), "site": site,
+                "kind": None if self.kind == own else self.kind, "pooled": self.pooled,
+                "folds": self.folds, "controls": self.controls, "repeats": self.repeats, "seed": self.seed}  # fmt: skip
+
+
+USUAL = ProbeOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeMap:
+    """A label at some sites and all steps of a run: ``cells`` (site, step) -> row of a record, those that are known."""
+
+    label: str
+    metric: str
+    sites: tuple[str, ...]
+    steps: int
+    cells: Mapping[tuple[str, int], Mapping[str, Any]]
+
+    @property
+    def missing(self) -> int:
+        """How many cells are not known."""
+        return len(self.sites) * self.steps - len(self.cells)
+
+    def values(self, quantity: str) -> np.ndarray:
+        """``score``, ``selectivity``, ``control`` or ``p`` by site and step; NaN where it is not known."""
+        found = np.full((len(self.sites), self.steps), np.nan)
+        for (site, step), row in self.cells.items():
+            value = row[quantity]["value"] if isinstance(row[quantity], Mapping) else row[quantity]
+            found[self.sites.index(site), step] = np.nan if value is None else value
+        return found
 
 
 def decodability(
@@ -27,81 +100,82 @@ def decodability(
     labels: Sequence[str],
     sites: Sequence[str] | None = None,
     steps: Sequence[int] | None = None,
-    *,
-    pooled: bool = False,
-    folds: int = 5,
-    controls: int = 19,
-    repeats: int = 500,
-    seed: int = 0,
+    options: ProbeOptions = USUAL,
 ) -> Generator[float, None, dict[tuple[str, str], Record]]:
     """Probes labels at sites and steps; yields the share done, returns a record for every (label, site).
 
-    A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control", "selectivity", "p"}]}``. Each
-    is stored as soon as its site is done, so that what was cancelled goes on where it stood. One Gram matrix of a site
-    and step serves all labels.
+    A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control", "selectivity", "p"}]}``, of the
+    steps asked for and of those that were measured before. Each is stored as soon as it is known.
 
     Args:
         run: The run.
         labels: Names, or ``set/name``.
         sites: Of those stored, and ``x`` for x_t; all of them, and x_t, if None.
         steps: All if None.
-        pooled: Average over space first.
-        folds: Of the cross-validation.
-        controls: Shuffled labels beside the true ones.
-        repeats: Draws of the bootstrap.
-        seed: Of folds, shuffling and draws.
+        options: Of the probes.
 
     Raises:
         AnalysisError: before anything is computed: a label that is missing somewhere, constant, or too rare.
+        NotStoredError: before anything is computed: a site that the run does not hold.
     """
-    chosen = list(sites if sites is not None else default_sites(run))
+    chosen = list(default_sites(run) if sites is None else sites)
     steps = list(range(run.spec.steps) if steps is None else steps)
+    for site, step in ((site, step) for site in chosen for step in steps):
+        run.blocks(site, step)  # reads nothing yet, but knows what there is
     values = {name: find_label(run, name) for name in labels}
-    for name, column in values.items():
-        try:
-            check_labels(column, folds)
-        except AnalysisError as error:
-            raise AnalysisError(f"{name}: {error}") from error
-    options = {"folds": folds, "controls": controls, "repeats": repeats, "seed": seed}
-    asked = {
-        (name, site): {"label": name, "values": values_digest(values[name]), "site": site, "steps": steps,
-                       "pooled": pooled, **options}
-        for site in chosen for name in labels
-    }  # fmt: skip
-    records = {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
-    missing = {site: [name for name in labels if records[name, site] is None] for site in chosen}
-    total, done = max(1, sum(map(len, missing.values()))), 0
-    for site, names in missing.items():
-        wanted = {name: values[name] for name in names}
-        work = _probe_site(run.pooled if pooled else run.matrix, site, steps, wanted, options)
-        for name, result in (yield from part(work, done / total, len(names) / total)).items():
-            records[name, site] = save_record(run, DECODABILITY, asked[name, site], result)
-        done += len(names)
+    metrics = {name: options.check(name, column) for name, column in values.items()}
+    asked = {(name, site): options.parameters(name, values[name], site) for site in chosen for name in labels}
+    done = {key: _steps_of(load_record(run, DECODABILITY, parameters)) for key, parameters in asked.items()}
+    missing = {(site, step): [name for name in sorted(labels, key=metrics.get) if step not in done[name, site]]
+               for site in chosen for step in steps}  # fmt: skip
+    cells = [(site, step, tuple(names)) for (site, step), names in missing.items() if names]
+    wanted = {name for _, _, names in cells for name in names}
+    probings = {name: options.probing(values[name]) for name in wanted}
+    total, so_far = max(1, sum(len(names) for _, _, names in cells)), 0
+    for site, step, found in side_by_side(partial(_probe_cell, run, options.pooled, probings), cells):
+        for name, decoding in found.items():
+            _add(run, asked[name, site], decoding.metric, {"step": step, **_row(decoding)})
+        so_far += len(found)
+        yield so_far / total
     yield 1.0
-    return records
+    return {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
 
 
-def _probe_site(
-    matrix: Callable[[str, int], np.ndarray],
-    site: str,
-    steps: Sequence[int],
-    labels: Mapping[str, np.ndarray],
-    options: Mapping[str, int],
-) -> Generator[float, None, dict[str, Any]]:
-    """The results of some labels at one site, by label."""
-    found: dict[str, list[Decoding]] = {name: [] for name in labels}
-    for place, step in enumerate(steps if labels else ()):
-        gram = gram_matrix(matrix(site, step))
-        for number, (name, values) in enumerate(labels.items(), 1):
-            found[name].append(decode_gram(gram, values, **options))
-            yield (place + number / len(labels)) / len(steps)
-    return {
-        name: {
-            "metric": decodings[0].metric,
-            "steps": [{"step": step, **_row(each)} for step, each in zip(steps, decodings, strict=True)],
-        }
-        for name, decodings in found.items()
-    }
+def stored_decodability(run: Run, label: str, sites: Sequence[str], options: ProbeOptions = USUAL) -> ProbeMap:
+    """What is known of a label so far. Computes nothing.
+
+    Raises:
+        AnalysisError: a label that no probe is defined on.
+    """
+    values = find_label(run, label)
+    metric = options.check(label, values)
+    found = {site: load_record(run, DECODABILITY, options.parameters(label, values, site)) for site in sites}
+    cells = {(site, step): row for site, record in found.items() for step, row in _steps_of(record).items()}
+    return ProbeMap(label=label, metric=metric, sites=tuple(sites), steps=run.spec.steps, cells=cells)
+
+
+def data_of(run: Run, site: str, step: int, pooled: bool) -> Space:
+    """A site at a step as probes see it; what does not fit into memory is taken in blocks."""
+    return Space.of(run.pooled(site, step) if pooled else partial(run.blocks, site, step))
+
+
+def _probe_cell(
+    run: Run, pooled: bool, probings: Mapping[str, Probing], cell: tuple[str, int, tuple[str, ...]]
+) -> tuple[str, int, dict[str, Decoding]]:
+    """Some labels at one site and step."""
+    site, step, names = cell
+    space = data_of(run, site, step, pooled)
+    return site, step, {name: probings[name].decode(space) for name in names}
+
+
+def _add(run: Run, parameters: Mapping[str, Any], metric: str, row: Mapping[str, Any]) -> None:
+    """Enters a step into a label's record at a site, beside those that others may have entered meanwhile."""
+    rows = _steps_of(load_record(run, DECODABILITY, parameters)) | {row["step"]: row}
+    save_record(run, DECODABILITY, parameters, {"metric": metric, "steps": [rows[step] for step in sorted(rows)]})
+
+
+def _steps_of(record: Record | None) -> dict[int, Any]:
+    return {row["step"]: row for row in record.result["steps"]} if record else {}
 
 
 def default_sites(run: Run) -> tuple[str, ...]:

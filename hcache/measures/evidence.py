@@ -21,7 +21,7 @@ from ..edits.window import Window
 from .cells import is_whole
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, CONTROLLABILITY, COSINES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
 from .label_values import current_records
-from .levels import level_of, log_snr_of
+from .noise import level_of, log_snr_of
 
 TOLD = 0.1
 """R² from which a factor counts as told by some codes."""
@@ -60,7 +60,8 @@ class Evidence:
         found = {}
         for record in self.of_kind(DECODABILITY):
             given = record.parameters
-            if given["label"] == label and given["site"] in (H, X) and not given["pooled"]:
+            usual = not (given["pooled"] or given.get("kind"))
+            if given["label"] == label and given["site"] in (H, X) and usual:
                 points = [self._point(row, "score", row["control"], row["p"]) for row in record.result["steps"]]
                 if len(points) >= len(found.get(given["site"], ())):
                     found[given["site"]] = points

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 RESPONSES, DIRECTION, LEAKAGE, ADDITIVITY = "responses", "direction", "leakage", "additivity"
-CONTROLLABILITY, SWAP, LEVELS = "controllability", "swap", "levels"
+CONTROLLABILITY, SWAP = "controllability", "swap"
 DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", "cosines"

@@ -26,7 +26,7 @@ from ..progress import part
 from ..specs import FULL
 from .codes import KINDS, codes, direction_cosines
 from .decodability import alignment_of, decodability
-from .levels import COARSE_EDGES, EDGES, spread_steps, windows_of
+from .noise import COARSE_EDGES, EDGES, spread_steps, windows_of
 
 if TYPE_CHECKING:
     from ..directions.direction import Direction

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, VQModel
 from torch import nn
 
-from ..cards import find_card
+from ..cards import Card, find_card
 from ..errors import ModelError, UsageError
 from ..specs import Anatomy
 from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
@@ -79,7 +79,7 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     return Model(
         card=card,
         network=network,
-        scheduler=_load_scheduler(parts),
+        scheduler=load_scheduler(parts),
         anatomy=anatomy_of(network, parts.pixels, _latent_side(parts)),
         codec=codec,
         conditioner=_conditioner(parts, network, codec, device, dtype),
@@ -97,14 +97,23 @@ def best_device() -> str:
 def load_anatomy(name_or_folder: str) -> Anatomy:
     """The sites of a model from its configuration alone; no weights are read, and for a card no network is needed."""
     card = find_card(name_or_folder)
-    folder = configuration_of(card) if card.file else local_folder(card) or card.configs or folder_of(card)
-    parts = read_parts(folder, card.name)
+    parts = _configured_parts(card)
     try:
         return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts))
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"the network of {card.name} cannot be built: {_first_line(error)}") from error
+
+
+def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """The noise schedule of a model from its configuration alone, likewise."""
+    return _load_scheduler(_configured_parts(find_card(name_or_folder)))
+
+
+def _configured_parts(card: Card) -> Parts:
+    folder = configuration_of(card) if card.file else local_folder(card) or card.configs or folder_of(card)
+    return read_parts(folder, card.name)
 
 
 def read_parts(folder: Path, name: str) -> Parts:
@@ -216,7 +225,7 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     return text_conditioner(pipeline)
 
 
-def _load_scheduler(parts: Parts) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+def load_scheduler(parts: Parts) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
     """The model's own noise schedule, as DDIM or as a flow; diffusers' defaults where a network has none beside it."""
     for path in (parts.folder / "scheduler" / "scheduler_config.json", parts.folder / "scheduler_config.json"):
         if path.is_file():

@@ -76,10 +76,10 @@ class Model:
 
     def to_images(self, x_0: torch.Tensor) -> torch.Tensor:
         """Clean samples (n, c, h, w) -> pictures (n, height, width, 3) uint8 on the CPU."""
-        return _to_pixels(self.codec.decode(x_0))
+        return _to_pixels(self.codec.decode(x_0)).cpu()
 
     def to_previews(self, x_0: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Small pictures (n, height, width, 3) uint8 of predicted x_0; of latents their colours only."""
+        """Small pictures (n, height, width, 3) uint8 of predicted x_0, on its device; of latents their colours only."""
         pictures = self.codec.preview(x_0)
         if pictures.shape[-2:] != (height, width):
             pictures = torch.nn.functional.adaptive_avg_pool2d(pictures, (height, width))
@@ -92,4 +92,4 @@ class Model:
 
 def _to_pixels(pictures: torch.Tensor) -> torch.Tensor:
     pixels = (pictures.float() + 1).mul(127.5).round().clamp(0, 255)
-    return pixels.to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous()
+    return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -122,8 +123,12 @@ def schedule_of(model: Model, steps: int) -> Schedule:
     return make_schedule(model.scheduler, steps, tokens)
 
 
+@lru_cache(maxsize=32)
 def make_schedule(scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler, steps: int, tokens: int = 0) -> Schedule:
-    """The schedule of ``steps`` steps; some flows shift theirs by the number of image tokens."""
+    """The schedule of ``steps`` steps; some flows shift theirs by the number of image tokens.
+
+    The same again for the same scheduler, which nobody changes: a preview asks for it at every move of a slider.
+    """
     config = scheduler.config
     trained = config.num_train_timesteps
     if not 1 <= steps <= trained:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ from .train import HELD_OUT
 
 MODEL = "toyfaces-ddpm-64"
 ATTRIBUTES = ("yaw", "hair_colour", "smile", "glasses")
-STRENGTHS = (2.0, 3.0, 4.0)
+STRENGTHS = (1.2, 2.0, 3.0, 4.0)
 UNSEEN_SEED = 1_000_000
 
 
@@ -111,17 +110,22 @@ def direction_effects(model: Model, run: Run, unseen: int, positives: int, work:
 
     Every entry: the mean change of every reading, in its own spread over the run, with a 95 % bootstrap interval
     over samples. Beside the naive directions stand random directions of equal length and directions fitted in the
-    same way to randomly chosen positives.
+    same way to randomly chosen positives. What an earlier call with the same settings measured is not measured again.
     """
     seeds = [UNSEEN_SEED + i for i in range(unseen)]
     labels = run.labels["toyfaces"]
     spreads = {name: float(values.std()) for name, values in labels.items()}
     before = read(sample_images(model, seeds, run.spec.steps, text="unedited"))
-    effects: dict[str, Any] = {}
+    kept = work / "effects.json"
+    settings = {"run": run.name, "fit": len(run), "unseen": unseen, "positives": positives}
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    effects: dict[str, Any] = known["effects"] if known.get("settings") == settings else {}
 
     def measure(name: str, direction: Direction, strengths: Sequence[float]) -> None:
         """One direction at some strengths, into ``effects``; what is known so far is on disk after each."""
         for strength in strengths:
+            if f"{strength:g}" in effects.get(name, {}):
+                continue
             window = Window(first=0, last=run.spec.steps - 1)
             shift = Shift(direction, [strength], window, model)
             text = f"{name} {strength:+g}"
@@ -131,7 +135,7 @@ def direction_effects(model: Model, run: Run, unseen: int, positives: int, work:
             effects.setdefault(name, {})[f"{strength:g}"] = {
                 factor: _mean_change(before[factor], after[factor], spreads[factor]) for factor in NAMES
             }
-            (work / "effects.json").write_text(json.dumps(effects, indent=1))
+            kept.write_text(json.dumps({"settings": settings, "effects": effects}, indent=1))
 
     for attribute in ATTRIBUTES:
         measure(attribute, naive_direction(run, top_samples(run, labels[attribute], positives)), STRENGTHS)
@@ -158,19 +162,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--samples", type=int, default=512, help="samples to hold against the data")
     parser.add_argument("--steps", type=int, default=50, help="DDIM steps of these")
-    parser.add_argument("--fit", type=int, default=512, help="samples to fit directions on, at 20 steps")
-    parser.add_argument("--positives", type=int, default=64)
+    parser.add_argument("--fit", type=int, default=1024, help="samples to fit directions on, at 20 steps")
+    parser.add_argument("--positives", type=int, default=200)
     parser.add_argument("--unseen", type=int, default=64, help="samples to try the directions on")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
     model = load_model(args.model)
-    facts: dict[str, Any] = {"reader": reader_accuracy()}
-    images = sample_images(model, range(args.samples), args.steps)
-    side = [np.concatenate(list(images[i : i + 8]), 1) for i in range(0, min(64, len(images)), 8)]
-    Image.fromarray(np.concatenate(side)).save(args.work / "sheet.png")
-    facts["data"] = compare_with_data(images)
     spec = default_spec(args.model, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
+    facts = _known_facts(args.work / "facts.json", spec.weights, args)
+    if "data" not in facts:
+        facts["reader"] = reader_accuracy()
+        images = sample_images(model, range(args.samples), args.steps)
+        side = [np.concatenate(list(images[i : i + 8]), 1) for i in range(0, min(64, len(images)), 8)]
+        Image.fromarray(np.concatenate(side)).save(args.work / "sheet.png")
+        facts["data"] = compare_with_data(images)
+        (args.work / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     run = extract(model, spec, writable_home(args.work / "home"))
     facts["directions"] = direction_effects(model, run, args.unseen, args.positives, args.work)
     facts["network"] = {
@@ -178,11 +184,18 @@ def main(argv: list[str] | None = None) -> None:
         "h": model.anatomy.h,
         "skips": [len(group) for group in model.anatomy.skips],
     }
-    facts["settings"] = {key: str(value) for key, value in vars(args).items() if key != "work"}
     facts["factors"] = [factor.name for factor in FACTORS]
-    facts["seconds"] = time.monotonic() - began
     (args.work / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts, indent=1))
+
+
+def _known_facts(path: Path, weights: str, args: argparse.Namespace) -> dict[str, Any]:
+    """What an earlier call found of the samples, if they are the same ones of the same weights."""
+    settings = {key: str(value) for key, value in vars(args).items() if key != "work"} | {"weights": weights}
+    facts = json.loads(path.read_text()) if path.exists() else {}
+    same = all(facts.get("settings", {}).get(key) == settings[key] for key in ("model", "weights", "samples", "steps"))
+    kept = {key: facts[key] for key in ("reader", "data") if key in facts} if same else {}
+    return {**kept, "settings": settings}
 
 
 if __name__ == "__main__":

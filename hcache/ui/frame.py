@@ -30,6 +30,7 @@ PAGES = (
     ("pages/swap.py", "Swap", ":material/swap_horiz:"),
     ("pages/edit.py", "Edit", ":material/tune:"),
     ("pages/verdict.py", "Verdict", ":material/fact_check:"),
+    ("pages/compare.py", "Compare", ":material/compare:"),
 )
 
 

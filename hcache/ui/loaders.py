@@ -9,7 +9,8 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +20,25 @@ import streamlit as st
 
 from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
+from ..analysis.projections import Projections, project_steps
 from ..cache.labels import named_labels
 from ..cache.layout import MANIFEST, RUN_JSON
+from ..cache.measures import load_record, state_of
+from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
 from ..cards import check_weights
-from ..figures.pictures import data_uri
+from ..errors import HcacheError
+from ..figures.pictures import sprite, thumbnail_uri
+from ..progress import drive, part
 
 if TYPE_CHECKING:
     from ..models.model import Model
     from ..specs import Anatomy
 
 _loading = threading.Lock()
+
+OWN, JOINT, LEVELS = "own", "joint", "levels"
+"""Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds noise levels."""
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -41,7 +50,7 @@ def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
 
 
 class PictureURIs(Sequence[str]):
-    """Pictures as data addresses, each made when it is first shown: of thousands a page shows a hundred."""
+    """Pictures as small data addresses, each made when it is first shown: of thousands a page shows a hundred."""
 
     def __init__(self, pictures: np.ndarray) -> None:
         self._pictures, self._made = pictures, {}
@@ -53,7 +62,7 @@ class PictureURIs(Sequence[str]):
         if isinstance(row, slice):
             return [self[r] for r in range(*row.indices(len(self)))]
         if row not in self._made:
-            self._made[row] = data_uri(self._pictures[row])
+            self._made[row] = thumbnail_uri(self._pictures[row])
         return self._made[row]
 
 
@@ -99,6 +108,60 @@ def _first(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
         samples -= len(block)
 
 
+SPRITE_PIXELS, SPRITE_CELL, LEAST_CELL = 2**23, 64, 24
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
+    """The run's pictures in one JPEG, and the width of a cell in it; None where they would be too small to see."""
+    cell = min(SPRITE_CELL, int((SPRITE_PIXELS / max(1, samples)) ** 0.5))
+    return (sprite(shared_run(Path(folder)).images[:samples], cell), cell) if cell >= LEAST_CELL else None
+
+
+@st.cache_resource(max_entries=32, show_spinner="Projecting the samples …")
+def projection_at(folder: str, samples: int, site: str, step: int) -> Projections:
+    """One step's own components, for a page that does not have those of all steps yet: (1, n, k)."""
+    own, _ = drive(project_steps(lambda _: matrix(folder, samples, site, step), 1))
+    return own
+
+
+def projections_of(run: Run, site: str) -> dict[str, Projections] | None:
+    """The run's projections at a site by kind of axes, if they were made before and are still of its samples."""
+    try:
+        changed = projections_path(run, site).stat().st_mtime_ns
+    except OSError:
+        return None
+    return _projections(str(run.folder), state_of(run), site, changed)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, Projections] | None:
+    arrays = load_projections(shared_run(Path(folder)), site)
+    if arrays is None:
+        return None
+    kinds = {name.removesuffix("_scores") for name in arrays if name.endswith("_scores")}
+    return {k: Projections(scores=arrays[f"{k}_scores"], explained=arrays[f"{k}_explained"]) for k in kinds}
+
+
+def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Projections]]:
+    """Projects the samples at all steps and keeps that beside the run, with the noise level of every step."""
+    own, joint = yield from part(project_steps(lambda step: run.matrix(site, step), run.spec.steps), 0.0, 0.95)
+    found = {OWN: own, JOINT: joint}
+    save_projections(run, site, {f"{kind}_{name}": getattr(value, name) for kind, value in found.items()
+                                 for name in ("scores", "explained")})  # fmt: skip
+    with suppress(HcacheError):  # they are told where they are known, and are no reason to fail
+        from ..measures.levels import configured_levels
+
+        yield from part(configured_levels(run), 0.95, 0.05)
+    return found
+
+
+def log_snr_of(run: Run) -> list[float | None] | None:
+    """ln(signal / noise) of every step, as far as it was measured; see ``make_projections``."""
+    record = load_record(run, LEVELS, {"steps": run.spec.steps})
+    return None if record is None else record.result["log_snr"]
+
+
 def matrix_of(run: Run, site: str, step: int) -> np.ndarray:
     return matrix(str(run.folder), len(run), site, step)
 
@@ -126,8 +189,10 @@ def model_of(run: Run) -> Model:
 def _load(name: str, dtype: str) -> Model:
     import torch
 
+    from ..allocator import keep_freed_memory
     from ..models.loading import load_model
 
+    keep_freed_memory()
     # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     model = load_model(name, device="auto", dtype=dtype)

@@ -19,7 +19,7 @@ from ...directions.store import list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...edits.kinds import DirectionRef
 from ...errors import HcacheError, UsageError
-from .. import loaders, state
+from .. import loaders, selection, state
 from ..grid import picture_grid
 from ..tasks import task_list
 from .fits import FIT, fit_panel, fitted
@@ -30,12 +30,13 @@ RESAMPLED = ("shift", "block")
 """Kinds of moves that can be brought to other steps."""
 DROPPED = "direction of a recipe"
 """In the session: what a dropped recipe says of a direction that is not saved here."""
-FROM_LABEL, FROM_PICTURES = "a label", "pictures I pick"
+FROM_LABEL, FROM_PICTURES, FROM_SELECTION = "a label", "pictures I pick", "the selection"
 REGION = "region"
 """The option that is a part of the picture."""
 
 QUICK = ("naive", "supervised", "random", "arithmetic")
 """Methods that are done before one would look for a bar."""
+MOST_SHOWN = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,10 +278,12 @@ def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
 def _samples(run: Run, method: Method) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Positives, negatives if the method needs them, and the label they are from."""
     labels, both = loaders.labels_of(run), NEGATIVES in method.needs
-    sources = [FROM_LABEL, FROM_PICTURES] if labels else [FROM_PICTURES]
+    sources = [*([FROM_LABEL] if labels else []), FROM_PICTURES, FROM_SELECTION]
     first, *others = st.columns([3, 4, 3, 4])
     with first:
         source = state.select("Positives from", "source", sources)
+    if source == FROM_SELECTION:
+        return *_from_selection(run, both), ""
     if source == FROM_LABEL:
         return _from_label(run, labels, both, others)
     positives = _from_pictures(run, "positives")
@@ -311,10 +314,23 @@ def _from_label(
     return tuple(positives), tuple(negatives) if both else (), name
 
 
+def _from_selection(run: Run, both: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The selection of the Gallery and PCA; its others are the negatives."""
+    chosen = selection.mask(run)
+    selection.publish(run)
+    positives, others = (tuple(run.sample_ids[flags].tolist()) for flags in (chosen, ~chosen))
+    with st.expander(f"The {len(positives)} selected" + (f"; negatives are the {len(others)} others" if both else "")):
+        uris, shown = loaders.uris_of(run), np.flatnonzero(chosen)[:MOST_SHOWN]
+        picture_grid("selected", run.sample_ids[shown], [uris[r] for r in shown],
+                     [str(i) for i in run.sample_ids[shown]], size=64)  # fmt: skip
+        st.page_link("pages/gallery.py", label="Change the selection in the Gallery", icon=":material/grid_view:")
+    return positives, others if both else ()
+
+
 def _from_pictures(run: Run, what: str) -> list[int]:
     picked: set[int] = st.session_state.setdefault(f"{what}-{run.name}", set())
     st.caption(f"Click pictures to add them to the {what}, or remove them.")
-    ids = run.sample_ids[:256]
+    ids = run.sample_ids[:MOST_SHOWN]
     with st.container(height=300):
         clicked = picture_grid(
             f"pick-{what}",

@@ -22,6 +22,7 @@ from ..frame import errors_shown
 from ..work import run_button
 from .directions import Chosen, profile_caption
 from .edit_setup import DISTANCES, MOST_STRENGTH, Setup, apply_recipe, make_rows
+from .pins import pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
 
@@ -59,6 +60,7 @@ def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
     st.caption(f"{_UNITS[what]} {_READING.format(what=what)}")
     titles = [f"{name}, {what} {amount:+g}" for name in rows for amount in amounts]
     sheet_download("Download the strip", f"{run.name}-strip.png", cells, titles, n)
+    pin_cells(run, cells, titles)
 
 
 _UNITS = {

@@ -38,8 +38,8 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
         )  # fmt: skip
     st.caption(
         problem
-        or "It is fitted in the background: you may leave this page, or close it. The list above says how far "
-        "it is, and what is done stands among the directions."
+        or "It is fitted in the background: you may leave this page, or close it. How far it is stands "
+        "above, and what is done among the directions."
     )
 
 

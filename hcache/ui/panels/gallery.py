@@ -1,4 +1,4 @@
-"""Gallery: the finished pictures with their labels; one of them in full."""
+"""Gallery: the finished pictures with their labels, the selection among them, and one of them in full."""
 
 from __future__ import annotations
 
@@ -10,39 +10,63 @@ from ...cache.labels import save_labels
 from ...cache.reading import Run
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
-from .. import loaders, state
-from ..grid import picture_grid
+from .. import loaders, selection, state
+from ..grid import Click, picture_grid, selection_grid
+from .pins import pin_buttons
+from .selection import selection_bar
 
 PER_PAGE = 128
 HAND = "by hand"
-CLICKS = {"shows it": None, "marks it 1": 1.0, "marks it 0": 0.0}
+SELECTS, SHOWS = "selects it", "only shows it"
+CLICKS = {SELECTS: None, SHOWS: None, "marks it 1": 1.0, "marks it 0": 0.0}
 
 
 def gallery_panel(run: Run) -> None:
-    """Pictures sorted and filtered by a label, a page of them at a time; a click chooses one."""
+    """Pictures sorted and filtered by a label, a page of them at a time; a click shows one and selects it."""
     labels = loaders.labels_of(run)
     order, values = _sorted_rows(run, labels)
+    ids = run.sample_ids
+    selection_bar(run, ids[order].tolist())
     pages = max(1, -(-len(order) // PER_PAGE))
-    page = state.slider("Page", "page", 1, pages, 1) - 1
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    with left:
+        page = state.slider("Page", "page", 1, pages, 1) - 1
+    with right:
+        does, name, given = _marking_panel(run)
     rows = order[page * PER_PAGE : (page + 1) * PER_PAGE]
-    ids, uris = run.sample_ids, loaders.uris_of(run)
+    uris = loaders.uris_of(run)
     captions = [f"{ids[r]}" if values is None else f"{ids[r]} · {values[r]:.2f}" for r in rows]
     chosen = int(state.recall("sample", int(ids[0]), int))
-    mark, name, values_of_mine = _marking_panel(run)
     origin = "real pictures, inverted" if run.real else "samples"
-    st.caption(f"{len(order)} of {len(run)} {origin}. Click one for its trajectory and labels.")
-    picked = picture_grid("gallery", ids[rows], [uris[r] for r in rows], captions, chosen=chosen,
-                          marked=[s for s, value in values_of_mine.items() if value == 1])  # fmt: skip
-    if picked is not None and mark is not None:
-        _toggle(run, name, values_of_mine, picked, mark)
+    st.caption(f"{len(order)} of {len(run)} {origin}. Click one to select it and to see its trajectory and labels "
+               "below, once more to let it go; Shift takes all in between. Arrow keys walk, Enter clicks.")  # fmt: skip
+    pictures = ids[rows], [uris[r] for r in rows], captions, chosen
+    with st.container(height=560 if len(rows) > 40 else "content", border=False):
+        if does == SELECTS:
+            selection_grid("gallery", *pictures, selection.selected(run), lambda clicks: take_clicks(run, clicks))
+            return
+        picked = picture_grid("gallery-marks", *pictures, marked=[s for s, value in given.items() if value == 1])
+    if picked is not None and does != SHOWS:
+        _toggle(run, name, given, picked, CLICKS[does])
     elif picked is not None and picked != chosen:
         state.choose("sample", picked)
         st.rerun()
 
 
-def _marking_panel(run: Run) -> tuple[float | None, str, dict[int, float]]:
-    """What a click gives (None: it shows the sample), the label it gives it, and the values given so far."""
-    with st.expander("Label by hand"):
+def take_clicks(run: Run, clicks: list[Click]) -> None:
+    """What clicks in the gallery do: each shows its sample and takes it in or out; a range is taken in."""
+    for click in clicks:
+        if click.range:
+            selection.select(run, click.ids, selection.ADD)
+        else:
+            selection.toggle(run, click.sample)
+        if click.sample in run.sample_ids:
+            state.choose("sample", click.sample)
+
+
+def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
+    """What a click does (a key of ``CLICKS``), the label it may give, and the values given so far."""
+    with st.expander("What a click does: select, show, or label by hand"):
         left, right = st.columns(2)
         name = left.text_input("Label", "chosen", key="hand-label", help=f"Kept in the run's label set {HAND}.").strip()
         does = right.segmented_control("A click on a picture", [*CLICKS], default=next(iter(CLICKS)), key="hand-click")
@@ -50,7 +74,7 @@ def _marking_panel(run: Run) -> tuple[float | None, str, dict[int, float]]:
         values = {int(s): float(v) for s, v in zip(run.sample_ids, given, strict=True) if np.isfinite(v)}
         st.caption(f"{sum(v == 1 for v in values.values())} marked 1, {sum(v == 0 for v in values.values())} marked 0. "
                    "A second click takes the mark away. It can then be chosen wherever labels are.")  # fmt: skip
-    return CLICKS.get(does), name, values
+    return does or SELECTS, name, values
 
 
 def _toggle(run: Run, name: str, values: dict[int, float], sample: int, mark: float) -> None:
@@ -82,6 +106,7 @@ def sample_panel(run: Run) -> None:
             st.dataframe(_label_table(labels, row), hide_index=True, width="stretch")
         else:
             st.caption("This model has no attribute reader, so its samples have no labels.")
+        pin_buttons(run, sample)
     st.markdown("**Predicted x_0 over the steps**, from most noise to the finished picture")
     film = run.trajectory(sample)
     st.html(draw_film(film, [f"{i} · t={t}" for i, t in enumerate(run.timesteps)]))

@@ -1,74 +1,189 @@
-"""PCA: two components of a site at a step, and how much they explain."""
+"""PCA: samples on two components of a site, step by step, as one of the two faces of the selection."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
 import streamlit as st
 
+from ...analysis.projections import Projections
 from ...cache.reading import Run
-from ...figures.charts import scatter_of_components, variance_explained
+from ...figures.components import scatter_of_components, variance_explained
 from ...figures.pictures import png_bytes
-from .. import loaders, state
+from .. import loaders, selection, state
 from ..frame import errors_shown
+from ..hover import hover_pictures
+from ..work import run_button
+from .selection import selection_bar, selection_panel
 
 NO_COLOUR = "none"
+OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
+DRAGS = {"move": "pan", "box": "select", "lasso": "lasso"}
+MOST_SAMPLES = 4096
+"""Up to so many samples all steps are projected; with more, one step at a time, on its own components."""
+MOST_PATHS = 24
+POINTS = "pca-points"
+SHUFFLED_UP_TO = 1024
+"""Samples beyond which shuffling features takes seconds, and is done when asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the scatter shows: the site, whose axes, which two, and the label that colours the points."""
+
+    site: str
+    over: str
+    axes: tuple[int, int]
+    colour: str
+    values: np.ndarray | None
 
 
 def pca_panel(run: Run) -> None:
-    """The scatter with its controls, the clicked sample, and the variance explained."""
-    sites = run.stored_sites
+    """The controls, then the scatter and all that follows its step and selection, in one fragment."""
+    view = _controls(run)
+    every = _every_step(run, view.site)
+    hover = hover_pictures(run, "pca-scatter")
+    _follow(run, view, every, hover)
+
+
+def _controls(run: Run) -> View:
     labels = loaders.labels_of(run)
-    one, two, three, four = st.columns([2, 2, 1, 1])
+    one, two, three, four, five = st.columns([2, 2, 2, 1, 1])
     with one:
-        site = state.select("Site", "site", sites, help="h: the bottleneck. skip.g: a skip group, from h outward.")
+        site = state.select("Site", "site", run.stored_sites, help="h: the bottleneck. skip.g: a skip group, from h "
+                            "outward.")  # fmt: skip
     with two:
-        colour = state.select("Colour", "colour", [*labels, NO_COLOUR], help="A label of each sample.")
-    most = min(10, len(run) - 1)
+        over = state.select("Components", "over", [*OVER] if len(run) <= MOST_SAMPLES else [*OVER][:1], help=(
+            "Each step's own: the most variance at that step. Joint: PCA of all steps side by side (Haas et al. 2023, "
+            "Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models), whose axes belong "
+            "together from step to step; only on these does a sample have a path."))  # fmt: skip
     with three:
-        first = state.select("Horizontal", "pc1", list(range(1, most + 1)), default=1)
+        colour = state.select("Colour", "colour", [*labels, NO_COLOUR], help="A label of each sample.",
+                              format_func=lambda text: text.replace("_", " "))  # fmt: skip
+    most = min(10, len(run) - 1)
     with four:
+        first = state.select("Horizontal", "pc1", list(range(1, most + 1)), default=1)
+    with five:
         second = state.select("Vertical", "pc2", list(range(1, most + 1)), default=min(2, most))
-    step = state.slider("Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has most noise.")
-    st.caption(_what(run, site, step))
-    pca = loaders.components_of(run, site, step)
-    _scatter(run, pca, first, second, labels.get(colour), colour)
-    st.subheader("Variance explained")
-    st.plotly_chart(variance_explained(pca), key="pca-variance")
-    st.caption(
-        "The line is the same site with each feature shuffled over samples: what components explain when no "
-        "two features "
-        "have to do with each other (parallel analysis, Horn 1965). Components below it say nothing."
-    )
+    return View(site=site, over=OVER[over], axes=(first, second), colour=colour, values=labels.get(colour))
+
+
+def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
+    """The projections of all steps, made in the background the first time."""
+    if len(run) > MOST_SAMPLES:
+        return None
+    found = loaders.projections_of(run, site)
+    if found is None:
+        found = run_button("Project all steps", "projections", (run.name, len(run), site),
+                           lambda: loaders.make_projections(run, site), auto=True)  # fmt: skip
+    return found
 
 
 @st.fragment
-def _scatter(run: Run, pca: object, first: int, second: int, values: object, name: str) -> None:
-    """The scatter and the picture it drives, in one fragment: a click redraws no more than these."""
+def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover: bool) -> None:
     with errors_shown():  # a fragment's errors do not reach its page
-        _draw_scatter(run, pca, first, second, values, name)
+        step = state.slider("Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has most noise.")
+        projections, at = _projections(run, view, every, step)
+        if projections is None:
+            return
+        _scatter(run, view, projections, at, step, hover)
+        selection_bar(run)
+        _variance(run, view, projections.explained[at], step)
+        selection_panel(run)
 
 
-def _draw_scatter(run: Run, pca: object, first: int, second: int, values: object, name: str) -> None:
-    ids = run.sample_ids
-    chosen = int(state.recall("sample", int(ids[0]), int))
-    left, right = st.columns([4, 1])
-    figure = scatter_of_components(pca, first, second, ids, values, name, chosen)
-    with left:
-        event = st.plotly_chart(figure, key="pca-scatter", on_select="rerun", selection_mode="points")
-    points = event["selection"]["points"] if event else []
-    if points:
-        picked = int(
-            points[0]["customdata"][0] if isinstance(points[0]["customdata"], list) else points[0]["customdata"]
-        )
-        if picked != chosen and picked in ids:
-            state.keep("sample", picked)
-            st.rerun(scope="fragment")
-    row = run.position(chosen) if chosen in ids else 0
+def _projections(
+    run: Run, view: View, every: Mapping[str, Projections] | None, step: int
+) -> tuple[Projections | None, int]:
+    """The projections to show and the step's place in them; None as long as there are none."""
+    if every is not None:
+        return every[view.over], step
+    if view.over == loaders.JOINT:
+        st.caption("Joint components need all steps; they are being projected.")
+        return None, 0
+    return loaders.projection_at(str(run.folder), len(run), view.site, step), 0
+
+
+def _scatter(run: Run, view: View, projections: Projections, at: int, step: int, hover: bool) -> None:
+    """The chart, and the picture that was clicked last beside it."""
+    ids, chosen = run.sample_ids, int(state.recall("sample", int(run.sample_ids[0]), int))
+    flags = selection.mask(run)
+    left, right = st.columns([3, 1])
     with right:
-        caption = f"sample {ids[row]}" + ("" if values is None else f", {name.replace('_', ' ')} {values[row]:.2f}")
-        st.image(png_bytes(run.images[row]), caption=caption, width="stretch")
-        st.caption("Click a point to see its picture.")
+        row = run.position(chosen) if chosen in ids else 0
+        state.keep("sample", int(ids[row]))
+        label = "" if view.values is None else f", {view.colour.replace('_', ' ')} {view.values[row]:.2f}"
+        st.image(png_bytes(run.images[row]), caption=f"sample {ids[row]}{label}", width=150)
+        st.segmented_control("Dragging", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
+            "What is drawn around selects. To click single points, let dragging move."))  # fmt: skip
+        st.segmented_control("What is selected so", selection.HOW, default=selection.REPLACE, key="pca-how", help=(
+            "Whether it becomes the selection, joins it, or leaves it."))  # fmt: skip
+        with_paths = view.over == loaders.JOINT and state.flag("Paths of the selected", "paths", False, help=(
+            f"Over all steps, of {MOST_PATHS} at most."))  # fmt: skip
+        if hover:
+            st.caption("Hover over a point for its picture.")
+    columns = [axis - 1 for axis in view.axes]
+    paths = window = None
+    if view.over == loaders.JOINT:
+        every = projections.scores[:, :, columns]
+        window = _window(every)
+        paths = every[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
+    figure = scatter_of_components(
+        projections.scores[at], projections.explained[at], view.axes, ids, view.values, view.colour, chosen, flags,
+        paths, window, DRAGS.get(st.session_state.get("pca-drag"), "pan"),
+    )  # fmt: skip
+    with left:
+        st.caption(_what(run, view.site, step))
+        with st.container(key="pca-scatter"):
+            st.plotly_chart(figure, key=POINTS, on_select=lambda: take_points(run))
+
+
+def take_points(run: Run) -> None:
+    """What was selected in the chart becomes the selection; a click also shows its sample."""
+    points = st.session_state[POINTS]["selection"]["points"]
+    samples = [int(point["customdata"][0]) for point in points if point.get("customdata")]
+    selection.select(run, samples, st.session_state.get("pca-how") or selection.REPLACE)
+    if len(samples) == 1 and samples[0] in run.sample_ids:
+        state.choose("sample", samples[0])
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """At most ``MOST_PATHS`` of the rows, evenly picked."""
+    if len(rows) <= MOST_PATHS:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, MOST_PATHS).round().astype(int)]
+
+
+def _window(scores: np.ndarray) -> np.ndarray:
+    """The ends (2, 2) of two axes that hold the scores (steps, n, 2), with a margin."""
+    low, high = scores.min((0, 1)), scores.max((0, 1))
+    margin = 0.05 * (high - low)
+    return np.stack([low - margin, high + margin], 1)
+
+
+def _variance(run: Run, view: View, explained: np.ndarray, step: int) -> None:
+    st.subheader("Variance explained")
+    baseline = None
+    shuffled = view.over == loaders.OWN and state.flag(
+        "Beside shuffled features", "shuffled", len(run) <= SHUFFLED_UP_TO,
+        help="Parallel analysis (Horn 1965): the same site with each feature shuffled over samples.",
+    )  # fmt: skip
+    if shuffled:
+        with st.spinner("Shuffling …", show_time=True):
+            baseline = loaders.components_of(run, view.site, step).baseline
+    st.plotly_chart(variance_explained(explained, baseline), key="pca-variance")
+    if shuffled:
+        st.caption("Dotted: what components explain when no two features have to do with each other. Components below "
+                   "it say nothing.")  # fmt: skip
+    elif view.over == loaders.JOINT:
+        st.caption("Joint components are orthogonal over all steps together, not at each one: at a step their shares "
+                   "may overlap and need not descend.")  # fmt: skip
 
 
 def _what(run: Run, site: str, step: int) -> str:
     pooled = ", averaged over space" if run.policy(site) == "pooled" else ""
-    return f"{len(run)} samples of {site}{pooled} at step {step} (t = {run.timesteps[step]})."
+    levels = loaders.log_snr_of(run)
+    noise = "" if levels is None or levels[step] is None else f", log SNR {levels[step]:+.2f}"
+    return f"{len(run)} samples of {site}{pooled} at step {step} (t = {run.timesteps[step]:g}{noise})."

@@ -1,50 +1,207 @@
-"""Probes: how much of a label can be read off each site at each step, and how much by chance."""
+"""Probes: where and when a label can be read off, how much of that is chance, and how many labels that takes."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
-from ...analysis.probes import check_labels, probe_map
+from ...analysis.estimate import Estimate
+from ...analysis.probes import AUC, LOGISTIC, RIDGE
+from ...cache.layout import X
 from ...cache.reading import Run
 from ...errors import AnalysisError
-from ...figures.charts import probe_curves, probe_heatmaps
+from ...figures.probes import (
+    CONTROL,
+    SCORE,
+    SELECTIVITY,
+    learning_chart,
+    probe_curves,
+    probe_heatmap,
+    site_name,
+    step_in_words,
+)
+from ...measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
+from ...measures.learning import learning, stored_learning
+from ...measures.noise import log_snr_of, middle_step
+from ...specs import NONE, POOLED
 from .. import loaders, state
+from ..frame import errors_shown
 from ..work import run_button
 
-FOLDS = 5
+OWN = "own"
+KINDS = {OWN: "as the label is", RIDGE: "ridge: its values (R²)", LOGISTIC: "logistic: two classes (AUC)"}
+MOST_NAMED = 6
+QUIET = {"displayModeBar": False}
+MAP, FOLLOWED = "probe-map", "probe-map-followed"
+"""In the session: the map, whose value is what was clicked, and the click that was followed."""
+
+SHOWN = {SCORE: "score", SELECTIVITY: "selectivity: beyond shuffled labels", CONTROL: "shuffled labels alone"}
 
 
 def probes_panel(run: Run) -> None:
-    """The label, the Run button, the two heat maps."""
+    """What to probe, the button, the heat map, and the cell that was clicked."""
     labels = loaders.labels_of(run)
     if not labels:
-        raise AnalysisError("this run has no labels to probe for: its model has no attribute reader")
-    name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
-    _, metric = check_labels(labels[name], FOLDS)
-    sites = run.stored_sites
-    steps = list(range(run.spec.steps))
-    st.caption(
-        f"A linear probe for **{name.replace('_', ' ')}** at {len(sites)} sites × {len(steps)} steps, "
-        f"{len(run)} samples, "
-        f"{FOLDS} folds, beside the same with shuffled labels. Metric: cross-validated {metric}."
-    )
-    probes = run_button(
-        "Run the probes",
-        "probes",
-        (run.name, len(run), name),
-        lambda: probe_map(lambda site, step: partial(run.blocks, site, step), sites, steps, labels[name], FOLDS),
-    )
-    if probes is None:
+        raise AnalysisError(
+            "this run has no labels to probe for: its model has no attribute reader. Click some in the Gallery, or "
+            "import a CSV with `python -m hcache labels-import`"
+        )
+    label, sites, options = _question(run, list(labels))
+    if not sites:
+        st.info("Choose a site to probe.")
         return
-    st.plotly_chart(probe_heatmaps(probes, run.timesteps), key="probe-map")
-    st.plotly_chart(probe_curves(probes), key="probe-curves")
-    pooled = [site for site in sites if run.policy(site) == "pooled"]
-    note = f" Of {', '.join(pooled)} only the mean over space is stored, and probed." if pooled else ""
-    chance = "0.5 is chance" if metric == "AUC" else "0 is no better than the mean, less is worse"
-    st.caption(
-        f"{metric}: {chance}. The penalty is chosen inside each fold (Alain, Bengio 2016; shuffled labels "
-        "after Hewitt, "
-        f"Liang 2019).{note} Readable does not mean that moving it moves the picture: see Edit."
+    known = stored_decodability(run, label, sites, options)
+    st.caption(_what(run, known, options))
+    if known.missing:
+        cells = f"{known.missing} of {len(sites) * run.spec.steps}" if known.cells else str(known.missing)
+        run_button(
+            f"Probe {cells} cells",
+            "probes",
+            (run.name, len(run), label, tuple(sites), options),
+            lambda: decodability(run, [label], sites, None, options),
+            unit=("cells", known.missing),
+        )
+    if known.cells:
+        _map_and_cell(run, known, options)
+
+
+def _question(run: Run, labels: Sequence[str]) -> tuple[str, list[str], ProbeOptions]:
+    """The label, the sites and the kind of probe."""
+    one, two, three = st.columns([2, 2, 4])
+    with one:
+        label = state.select("Label", "label", labels, format_func=lambda text: text.replace("_", " "))
+    with two:
+        kind = state.select("Probe", "probe", list(KINDS), format_func=KINDS.get, help="Above the median is a class.")
+    with three:
+        sites = state.many("Sites", "probed", default_sites(run), default_sites(run), format_func=site_name,
+                           help="x_t is the noisy picture that the U-Net is given.")  # fmt: skip
+    return label, sites, ProbeOptions(kind=None if kind == OWN else kind)
+
+
+def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
+    """What is measured, and what is not stored."""
+    kind = "logistic" if known.metric == AUC else "ridge"
+    chance = "0.5 is chance" if known.metric == AUC else "0 is no better than the mean, less is worse"
+    text = (
+        f"A {kind} probe at {len(known.sites)} sites × {known.steps} steps of {len(run)} samples: {known.metric} on "
+        f"held-out samples ({options.folds} folds, the penalty chosen inside each); {chance}. Beside each, "
+        f"{options.controls} fits of shuffled labels (Hewitt, Liang 2019)."
     )
+    pooled = [site for site in known.sites if site != X and run.policy(site) == POOLED]
+    text += f" Of {', '.join(pooled)} the mean over space is stored, and probed." if pooled else ""
+    absent = [site for site in run.anatomy.sites if run.policy(site) == NONE]
+    if absent:
+        names = ", ".join(absent) if len(absent) <= MOST_NAMED else f"{len(absent)} sites"
+        text += f" Not stored, and so not probed: {names}; extract a run with `--store {absent[0]}=pooled`."
+    return text + ("" if known.missing else " Every cell is stored with the run.")
+
+
+@st.fragment
+def _map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
+    """The heat map and the cell it chooses, in one fragment: a click redraws no more than these."""
+    with errors_shown():  # a fragment's errors do not reach its page
+        _draw_map_and_cell(run, known, options)
+
+
+def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
+    snr = log_snr_of(run)
+    _follow(st.session_state.get(MAP), known)
+    one, two, three = st.columns([3, 1, 4])
+    with one:
+        shown = state.select("Show", "quantity", list(SHOWN), format_func=SHOWN.get)
+    with two:
+        site = state.select("Site", "probe-site", known.sites, format_func=site_name)
+    with three:
+        step = state.slider("Step", "step", 0, run.spec.steps - 1, middle_step(run, range(run.spec.steps)),
+                            help="0 has most noise. A click on a cell of the map chooses site and step.")  # fmt: skip
+    st.plotly_chart(probe_heatmap(known, shown, run.timesteps, snr, (site, step)), key=MAP, on_select="rerun",
+                    selection_mode="points", config=QUIET)  # fmt: skip
+    left, right = st.columns([2, 3])
+    with left:
+        st.markdown(f"**{site_name(site)}** at {step_in_words(step, run.timesteps, snr)}")
+        _numbers(known, site, step)
+    with right:
+        st.plotly_chart(probe_curves(known, (site, step), run.timesteps, snr), key="probe-curves",
+                        config=QUIET)  # fmt: skip
+    _closer(run, known, site, step, options)
+
+
+def _follow(event: Any, known: ProbeMap) -> None:
+    """Chooses the cell that was clicked, once and before the widgets are drawn: they may choose another afterwards."""
+    points = event["selection"]["points"] if event else []
+    clicked = next((tuple(point["customdata"]) for point in points if point.get("customdata")), None)
+    if clicked is None or clicked == st.session_state.get(FOLLOWED):
+        return
+    st.session_state[FOLLOWED] = clicked
+    if clicked[0] in known.sites:
+        state.choose("probe-site", clicked[0])
+        state.choose("step", int(clicked[1]))
+
+
+def _numbers(known: ProbeMap, site: str, step: int) -> None:
+    """A cell's figures, each with its interval."""
+    row = known.cells.get((site, step))
+    if row is None:
+        st.info("This cell is not probed yet.")
+        return
+    lines = ["| | | 95 % |", "|---|---|---|", _line(known.metric, row["score"])]
+    if row["accuracy"]:
+        lines.append(_line("balanced accuracy", row["accuracy"]))
+    lines += [
+        f"| shuffled labels, mean | {row['control']:.2f} | |",
+        _line("selectivity", row["selectivity"]),
+        f"| p, of shuffled labels | {row['p']:.2g} | |",
+    ]
+    st.markdown("\n".join(lines))
+    st.caption(
+        "95 %: the interval over the samples tested on (bootstrap). Cells with p above 0.05 are crossed out. Readable "
+        "does not mean that moving it moves the picture: see Edit."
+    )
+
+
+def _line(name: str, found: dict[str, Any]) -> str:
+    estimate = Estimate.from_json(found)
+    return f"| {name} | {estimate.value:.2f} | {estimate.low:.2f} to {estimate.high:.2f} |"
+
+
+def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptions) -> None:
+    """How many labelled samples are enough at this step, and what a site holds beyond x_t."""
+    st.subheader("How many labels are enough", anchor=False)
+    found = stored_learning(run, known.label, step, known.sites, options)
+    missing = [each for each in known.sites if each not in found]
+    if missing:
+        run_button(
+            f"Learning curves of {len(missing)} sites at step {step}",
+            "learning",
+            (run.name, len(run), known.label, tuple(missing), step, options),
+            lambda: learning(run, known.label, step, missing, options),
+            unit=("sites", len(missing)),
+        )
+    if not found:
+        st.caption("Probes of fewer and fewer samples, tested on the same ones; and each site's score less x_t's.")
+        return
+    left, right = st.columns([2, 3])
+    with left:
+        st.markdown(_enough(found))
+        st.caption(
+            "Enough: the fewest samples whose interval reaches the score of all. Beyond x_t: the site's score less "
+            "that of x_t at this step, paired by sample, with its 95 % interval; above 0 throughout, the U-Net has "
+            "made readable what the noisy picture alone does not show a linear probe."
+        )
+    with right:
+        chosen = site if site in found else next(iter(found))
+        st.plotly_chart(learning_chart(found, known.sites, chosen), key="probe-learning",
+                        config=QUIET)  # fmt: skip
+
+
+def _enough(found: dict[str, dict[str, Any]]) -> str:
+    """A table: site, samples that are enough, what is read beyond x_t."""
+    lines = ["| site | enough | beyond x_t |", "|---|---|---|"]
+    for site, result in found.items():
+        most = result["sizes"][-1]
+        beyond = Estimate.from_json(result["beyond_x"]) if result["beyond_x"] else None
+        more = "" if beyond is None else f"{beyond.value:+.2f} ({beyond.low:+.2f} to {beyond.high:+.2f})"
+        lines.append(f"| {site_name(site)} | {result['enough'] or f'more than {most}'} | {more} |")
+    return "\n".join(lines)

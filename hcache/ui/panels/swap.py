@@ -20,6 +20,7 @@ from ...progress import part
 from .. import loaders, state
 from ..grid import picture_grid
 from ..work import run_button
+from .pins import pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
 from .swap_setup import ALONE, SLERP, TOGETHER, apply_recipe, apply_recipes, make_recipes, setup_panel
@@ -62,6 +63,7 @@ def swap_panel(run: Run) -> None:
         "x_t. After the figure of Schaerf, Alfarano, Silvestri, Impett (2025)."
     )
     _downloads(run, cells)
+    pin_cells(run, list(cells.values()), list(cells))
 
 
 def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[np.ndarray, np.ndarray], names: tuple[str, str]) -> None:

@@ -1,0 +1,148 @@
+"""How many labelled samples are enough: the held-out score of a probe by how many samples it was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import AnalysisError
+from .bootstrap import REPEATS, Statistic, bootstrap_many, draw_counts
+from .decoding import fold_of
+from .estimate import Estimate
+from .linear_probes import logistic, ridge
+from .probes import AUC, Space, check_labels
+from .scoring import score_statistic
+from .threads import one_thread
+
+TRUE, SHUFFLED = slice(0, 1), slice(1, None)
+
+FEWEST = 6
+"""Samples that a probe can be fitted on: of classes, 3 of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningCurve:
+    """``scores[i]``: the held-out score of probes fitted on ``sizes[i]`` samples; ``controls[i]``: on their labels
+    shuffled, in the mean."""
+
+    metric: str
+    sizes: tuple[int, ...]
+    scores: tuple[Estimate, ...]
+    controls: tuple[float, ...]
+
+    @property
+    def enough(self) -> int | None:
+        """The fewest samples whose score cannot be told from that of the most; None if each size told on."""
+        last = self.scores[-1]
+        told = [size for size, score in zip(self.sizes, self.scores, strict=True) if score.high >= last.value]
+        return told[0] if told and told[0] < self.sizes[-1] else None
+
+
+def most_samples(samples: int, folds: int) -> int:
+    """The training samples of a fold, of the smallest if they differ."""
+    return samples - -(-samples // folds)
+
+
+def default_sizes(samples: int, folds: int = 5, count: int = 6) -> tuple[int, ...]:
+    """Up to so many sizes, each about twice the last, up to the training samples of a fold."""
+    most = most_samples(samples, folds)
+    return tuple(sorted({max(FEWEST, round(most / 2**i)) for i in range(count) if most >= FEWEST}))
+
+
+def learning_curve(
+    space: Space,
+    labels: np.ndarray,
+    sizes: Sequence[int],
+    *,
+    kind: str | None = None,
+    folds: int = 5,
+    draws: int = 5,
+    controls: int = 5,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Generator[float, None, LearningCurve]:
+    """How the score grows with the samples a probe is fitted on; yields the share done after each size.
+
+    At each size, ``draws`` subsets of every fold's training samples are fitted and their scores averaged; all sizes are
+    tested on the same samples. Of classes, a subset has both as the labels have them, 3 of each at least.
+
+    Args:
+        space: The data.
+        labels: (n,).
+        sizes: In samples.
+        kind: As :func:`~hcache.analysis.probes.check_labels` takes it.
+        folds: Of the cross-validation.
+        draws: Subsets at each size; one where all samples are taken.
+        controls: Fits of each subset with its labels shuffled.
+        repeats: Draws of the bootstrap.
+        seed: Of folds, subsets, shuffling and draws.
+
+    Raises:
+        AnalysisError: labels that no probe is defined on; a size that the folds do not have, or too small for a probe.
+    """
+    target, metric = check_labels(labels, folds, kind)
+    sizes, most = tuple(sorted({int(size) for size in sizes})), most_samples(len(target), folds)
+    if not sizes or sizes[0] < FEWEST or sizes[-1] > most:
+        raise AnalysisError(
+            f"learning curves take sizes from {FEWEST} to {most}, the training samples of a fold; got {sizes}"
+        )
+    fold, strata = fold_of(target, metric, folds, seed), target if metric == AUC else None
+    drawn = draw_counts(len(target), repeats, np.random.default_rng(seed), strata).astype(np.uint8)
+    scores, nulls = [], []
+    for done, size in enumerate(sizes, 1):
+        rng = np.random.default_rng([seed, size])
+        with one_thread():
+            parts = [
+                _predictions(space, target, fold, metric, size, controls, rng)
+                for _ in range(draws if size < most else 1)
+            ]
+        predicted, shuffled = (
+            np.concatenate(each, 1) for each in zip(*((p[:, :1], p[:, 1:]) for p in parts), strict=True)
+        )
+        score, null = _scored(target, predicted, shuffled, fold, metric, drawn)
+        scores.append(score)
+        nulls.append(null)
+        yield done / len(sizes)
+    return LearningCurve(metric=metric, sizes=sizes, scores=tuple(scores), controls=tuple(nulls))
+
+
+def _predictions(
+    space: Space, target: np.ndarray, fold: np.ndarray, metric: str, size: int, controls: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Held-out predictions (n, 1 + controls) by probes of so many samples: of the labels, and of these shuffled."""
+    fit = logistic if metric == AUC else ridge
+    predicted = np.empty((len(target), 1 + controls))
+    for number in np.unique(fold):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if size < len(train):
+            train = _some(train, target, metric, size, rng)
+        shuffled = [rng.permutation(target[train]) for _ in range(controls)]
+        predicted[test] = fit(*space.scores(train, test), np.stack([target[train], *shuffled], 1))
+    return predicted
+
+
+def _scored(
+    target: np.ndarray, predicted: np.ndarray, shuffled: np.ndarray, fold: np.ndarray, metric: str, drawn: np.ndarray
+) -> tuple[Estimate, float]:
+    """The mean score of predictions (n, draws) with its interval, and that of what shuffled labels predict."""
+
+    def statistic_of(guesses: np.ndarray) -> Statistic:
+        return score_statistic(np.repeat(target[:, None], guesses.shape[1], 1), guesses, fold, metric)
+
+    scores = statistic_of(predicted)
+    (score,) = bootstrap_many(lambda counts: scores(counts).mean(1, keepdims=True), len(target), drawn=drawn)
+    null = statistic_of(shuffled)(np.ones((1, len(target)))).mean() if shuffled.shape[1] else float("nan")
+    return score, float(null)
+
+
+def _some(train: np.ndarray, target: np.ndarray, metric: str, size: int, rng: np.random.Generator) -> np.ndarray:
+    """So many of the training samples; of classes, in their proportion and 3 of each at least."""
+    if metric != AUC:
+        return rng.choice(train, size, replace=False)
+    ones, zeros = train[target[train] == 1], train[target[train] == 0]
+    least = min(3, len(ones), len(zeros))
+    count = int(np.clip(round(size * len(ones) / len(train)), least, size - least))
+    count = int(np.clip(count, size - len(zeros), len(ones)))
+    return np.concatenate([rng.choice(ones, count, replace=False), rng.choice(zeros, size - count, replace=False)])

@@ -1,0 +1,113 @@
+r"""Every sample at every step on a few axes: principal components of each step, and of all steps together.
+
+With X_t (n, d) the centred activations at step t, and U (n, k) orthonormal coordinates of the samples,
+
+    per step   U_t holds the leading eigenvectors of X_t X_tᵀ; scores are U_t √λ_t, signs as at the step before
+    joint      U holds those of Σ_t X_t X_tᵀ, which is PCA of the steps side by side; scores at step t are X_t ŵ_t,
+               with ŵ_t = X_tᵀ u / ‖X_tᵀ u‖ the component's part at that step, of unit length
+
+Joint axes belong together over the steps, so that a sample's scores are a trajectory; they are orthogonal over all
+steps, not at each of them. Only n x n matrices are decomposed, one at a time.
+
+References:
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
+    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse.linalg import eigsh
+
+from ..errors import AnalysisError
+
+DENSE = 512
+"""Up to so many samples all eigenvectors are computed: that is faster then than finding the leading ones alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projections:
+    """``scores`` (steps, n, k) float32, in units of the data; ``explained`` (steps, k): shares of its variance."""
+
+    scores: np.ndarray
+    explained: np.ndarray
+
+
+Projecting = Generator[float, None, tuple[Projections, Projections]]
+
+
+def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) -> Projecting:
+    """The samples on the components of each step, and on the joint ones.
+
+    Args:
+        matrix: step -> (n, d) float32; asked twice for every step.
+        steps: How many.
+        k: How many components, at most.
+
+    Raises:
+        AnalysisError: fewer than 3 samples, a step without variance, or values that are not finite.
+    """
+    grams, own, own_explained, totals = None, [], [], []
+    for step in range(steps):
+        x = _centred(matrix(step), step)
+        gram = (x @ x.T).astype(np.float64)
+        values, vectors = leading(gram, min(k, len(x) - 1))
+        scores = vectors * np.sqrt(values)
+        own.append(_like(scores, own[-1]) if own else _skewed(scores))
+        totals.append(float(np.trace(gram)))
+        own_explained.append(values / totals[-1])
+        grams = gram if grams is None else grams + gram
+        yield 0.7 * (step + 1) / steps
+    _, u = leading(grams, min(k, len(grams) - 1))
+    u = _skewed(u).astype(np.float32)
+    joint, joint_explained = [], []
+    for step in range(steps):
+        x = _centred(matrix(step), step)
+        w = x.T @ u
+        length = np.linalg.norm(w, axis=0)
+        scores = (x @ w) / np.where(length > 0, length, 1)
+        joint.append(scores)
+        joint_explained.append(np.square(scores.astype(np.float64)).sum(0) / totals[step])
+        yield 0.7 + 0.3 * (step + 1) / steps
+    return _projections(own, own_explained), _projections(joint, joint_explained)
+
+
+def leading(gram: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest eigenvalues of a symmetric matrix (n, n), descending and not below 0, and their vectors (n, k)."""
+    n = len(gram)
+    if n <= DENSE or 3 * k > n:
+        values, vectors = scipy.linalg.eigh(gram, subset_by_index=[n - k, n - 1])
+    else:
+        values, vectors = eigsh(gram, k=k, v0=np.random.default_rng(0).normal(size=n))
+    order = np.argsort(values)[::-1]
+    return np.maximum(values[order], 0), vectors[:, order]
+
+
+def _projections(scores: list[np.ndarray], explained: list[np.ndarray]) -> Projections:
+    return Projections(scores=np.stack(scores).astype(np.float32), explained=np.stack(explained))
+
+
+def _centred(x: np.ndarray, step: int) -> np.ndarray:
+    if len(x) < 3:
+        raise AnalysisError(f"PCA needs 3 samples or more, got {len(x)}")
+    if not np.isfinite(x).all():
+        raise AnalysisError(f"at step {step} the data hold values that are not finite (overflow?); PCA is not defined")
+    largest = float(np.abs(x).max(initial=0))
+    x = x - x.mean(0)
+    if float(np.square(x).mean()) <= (1e-6 * largest) ** 2:  # less than rounding leaves of equal numbers
+        raise AnalysisError(f"all samples are the same at step {step}: there is no variance to explain")
+    return x
+
+
+def _skewed(columns: np.ndarray) -> np.ndarray:
+    """With the signs that make every column's skewness positive."""
+    return columns * np.where((columns**3).sum(0) < 0, -1, 1)
+
+
+def _like(columns: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """With the signs that make every column point as the other of its number."""
+    return columns * np.where((columns * others).sum(0) < 0, -1, 1)

@@ -1,0 +1,115 @@
+"""What a benchmark does in a process of its own: ``python -m hcache.bench.child TASK ARGUMENTS`` prints JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .timing import Clock, Spent
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def peak() -> float:
+    """The most memory that this process ever held, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
+    """hcache's joint PCA; the components go to ``out`` as (count, step * d)."""
+    import numpy as np
+
+    from ..cache.reading import open_run
+    from ..directions.pca import pca_directions
+    from ..progress import drive
+
+    clock = Clock()
+    found = drive(pca_directions(open_run(folder), count, joint=True))
+    spent, most = asdict(clock.read()), peak()
+    np.save(out, np.stack([direction.delta.ravel() for direction in found]))
+    return {"spent": spent, "peak": most}
+
+
+def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
+    """scikit-learn's randomised PCA of the same numbers, which are in memory when the clock starts."""
+    import numpy as np
+    from sklearn.decomposition import PCA
+
+    from ..cache.reading import open_run
+
+    run = open_run(folder)
+    d = run.width("h")
+    data = np.empty((len(run), run.spec.steps * d), np.float32)
+    for step in range(run.spec.steps):
+        data[:, step * d : (step + 1) * d] = run.matrix("h", step)
+    clock = Clock()
+    found = PCA(count, svd_solver="randomized", random_state=0).fit(data)
+    spent, most = asdict(clock.read()), peak()
+    np.save(out, found.components_)
+    return {"spent": spent, "peak": most}
+
+
+def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
+    from ..allocator import keep_freed_memory
+    from ..cards import default_spec
+    from ..extract import extract as run_extraction
+    from ..models.loading import load_model
+
+    keep_freed_memory()
+    spec = default_spec("toyfaces-ddpm-64", samples=samples, steps=steps, batch=batch, store={"h": "full"})
+    model = load_model(spec.model)
+    clock = Clock()
+    run_extraction(model, spec, Path(home))
+    return {"spent": asdict(clock.read()), "peak": peak()}
+
+
+def page(page: str, home: str) -> dict[str, Any]:
+    """A page's script run once, as by its first visitor; counted from the start of this process."""
+    os.environ["HCACHE_HOME"] = home
+    folder = Path(find_spec("streamlit").origin).parent
+    path = folder / "hello" / "hello.py" if page == "hello" else ROOT / page
+    testing = import_module("streamlit.testing.v1")  # what is measured here, as the visitor's browser would bring it in
+    run = testing.AppTest.from_file(str(path), default_timeout=120).run()
+    if run.exception:
+        raise RuntimeError(run.exception[0].value)
+    spent = Spent(time.time() - psutil.Process().create_time(), time.process_time())
+    return {"spent": asdict(spent), "peak": peak()}
+
+
+def network(calls: int, kept: bool) -> dict[str, Any]:
+    """The shipped network, called again and again."""
+    import torch
+
+    from ..allocator import keep_freed_memory
+    from ..models.loading import load_model
+
+    if kept:
+        keep_freed_memory()
+    model = load_model("toyfaces-ddpm-64")
+    x = torch.randn(8, *model.anatomy.x)
+    with torch.inference_mode():
+        model.network(x, 500)
+        clock = Clock()
+        for _ in range(calls):
+            model.network(x, 500)
+    return {"spent": asdict(clock.read()), "peak": peak()}
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {
+    task.__name__: task for task in (pca_cached, pca_sklearn, extract, page, network)
+}
+
+if __name__ == "__main__":
+    print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))

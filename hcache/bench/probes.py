@@ -1,0 +1,113 @@
+"""How long the probe heat map takes: a label at every site and step of a run, with its controls and intervals.
+
+The run is of toyfaces' shapes, h in full and the skips as one chooses, made of numbers: some factors that grow over the
+steps, in noise; the labels are one factor each. It is read from disk as any run is, and its results are stored.
+
+    python -m hcache.bench.probes --samples 512 --steps 20 --skips pooled
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..analysis.probes import KINDS, LOGISTIC, RIDGE
+from ..analysis.threads import workers
+from ..cache.files import write_json
+from ..cache.layout import RUN_JSON, SCHEMA
+from ..cache.reading import Run, open_run
+from ..cache.shards import ShardWriter
+from ..cards import default_spec
+from ..measures.decodability import ProbeOptions, decodability
+from ..models.loading import load_anatomy
+from ..progress import drive
+from ..specs import FULL, POOLED
+
+MODEL, BATCH, FACTORS = "toyfaces-ddpm-64", 16, 8
+LABELS = {RIDGE: "values", LOGISTIC: "classes"}
+
+
+def heat_map_seconds(
+    kind: str, samples: int = 512, steps: int = 20, skips: str = POOLED, controls: int = 19, home: Path | None = None
+) -> float:
+    """Seconds from asking for a heat map of h and four skip groups to having all of it stored.
+
+    Args:
+        kind: ``ridge``, of a continuous label, or ``logistic``, of two classes.
+        samples: Of the run.
+        steps: Of the run.
+        skips: Stored ``pooled`` or ``full``.
+        controls: Shuffled labels at every site and step.
+        home: Where the run is made, or was made before with the same numbers; a temporary folder if None.
+    """
+    if home is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return heat_map_seconds(kind, samples, steps, skips, controls, Path(folder))
+    run = made_up_run(home, samples, steps, skips)
+    sites = list(run.anatomy.sites)
+    begun = time.perf_counter()
+    drive(decodability(run, [LABELS[kind]], sites, options=ProbeOptions(controls=controls)))
+    return time.perf_counter() - begun
+
+
+def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0) -> Run:
+    """A run with toyfaces' sites and made-up numbers; the one that is there, if it was made before."""
+    anatomy = load_anatomy(MODEL)
+    store = {site: FULL if site == "h" else skips for site in anatomy.sites}
+    spec = default_spec(MODEL, samples=samples, steps=steps, store=store, batch=BATCH, seed=seed)
+    folder, timesteps = home / "runs" / spec.name, list(range(steps))[::-1]
+    if (folder / RUN_JSON).exists():
+        return open_run(folder)
+    folder.mkdir(parents=True)
+    write_json(folder / RUN_JSON, {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(),
+                                   "anatomy": anatomy.to_json(), "timesteps": timesteps, "provenance": {}})  # fmt: skip
+    members = [member for site in anatomy.sites for member in anatomy.members(site)]
+    shapes = {m: anatomy.shape(m) if store[_site_of(m)] == FULL else anatomy.shape(m)[:1] for m in members}
+    mixing = {m: np.random.default_rng([seed, i]).normal(size=(FACTORS, np.prod(shapes[m]))).astype(np.float32)
+              for i, m in enumerate(members)}  # fmt: skip
+    for start in range(0, samples, BATCH):
+        count = min(BATCH, samples - start)
+        rng = np.random.default_rng([seed, start, samples])
+        factors = rng.normal(size=(count, FACTORS)).astype(np.float32)
+        with ShardWriter(folder, start, np.arange(start, start + count), np.array(timesteps), "float16") as writer:
+            for step in range(steps):
+                for member, shape in shapes.items():
+                    noise = rng.normal(size=(count, *shape)).astype(np.float32)
+                    signal = (factors @ mixing[member]).reshape(count, *shape) * ((step + 1) / (4 * steps))
+                    writer.write_activation(step, member, noise + signal)
+            writer.write_labels("made up", {"values": factors[:, 0], "classes": (factors[:, 1] > 0).astype(np.float32)})
+            writer.commit()
+    return open_run(folder)
+
+
+def _site_of(member: str) -> str:
+    """``skip.2`` of ``skip.2.0``."""
+    return ".".join(member.split(".")[:2])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m hcache.bench.probes", description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--skips", choices=(POOLED, FULL), default=POOLED)
+    parser.add_argument("--controls", type=int, default=19)
+    parser.add_argument("--kind", choices=KINDS, action="append", help="repeat (default: both)")
+    asked = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as home:
+        of_kind = {
+            kind: heat_map_seconds(kind, asked.samples, asked.steps, asked.skips, asked.controls, Path(home))
+            for kind in asked.kind or KINDS
+        }
+    print(json.dumps({"seconds": {kind: round(found, 1) for kind, found in of_kind.items()}, "samples": asked.samples,
+                      "steps": asked.steps, "sites": 5, "skips": asked.skips, "controls": asked.controls,
+                      "workers": workers()}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

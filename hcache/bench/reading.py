@@ -1,0 +1,63 @@
+"""All samples at one step: from the cache, from one flat file of the same bytes, and from a ``.pt`` a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+
+from ..cache.reading import open_run
+from ..progress import part
+from .planted import planted_run
+from .setting import Row, Setting
+from .timing import Ratio, interleaved
+
+
+def reading(setting: Setting) -> Generator[float, None, list[Row]]:
+    """Warm: every file was read just before."""
+    import torch
+
+    samples, steps = setting.size(1000, 12), setting.size(20, 2)
+    shape = (128, 8, 8) if not setting.quick else (4, 2, 2)
+    run = planted_run(setting.work, samples, steps, shape, 8)
+    yield 0.2
+    flat, paths = setting.work / "flat.bin", [setting.work / f"{sample:05d}.pt" for sample in run.sample_ids]
+    held = np.memmap(flat, np.float16, "w+", shape=(steps, samples, run.width("h")))
+    for step in range(steps):
+        held[step] = run.matrix("h", step)
+    held.flush()
+    for sample, path in enumerate(paths):
+        torch.save({"h": torch.from_numpy(held[:, sample].astype(np.float32).reshape(steps, *shape))}, path)
+    shape_of_flat = held.shape
+    del held
+    yield 0.4
+    folder, step = str(run.folder), steps // 2
+
+    def cached() -> np.ndarray:
+        return open_run(folder).matrix("h", step)
+
+    def mapped() -> np.ndarray:
+        return np.memmap(flat, np.float16, "r", shape=shape_of_flat)[step].astype(np.float32)
+
+    def loaded() -> np.ndarray:
+        return np.stack([_h_of(path, step) for path in paths])
+
+    if not np.array_equal(cached(), mapped()) or not np.array_equal(cached(), loaded()):
+        raise ValueError("the ways to read do not read the same")
+    fast = yield from part(interleaved({"cached": cached, "mapped": mapped}, 3 * setting.rounds), 0.4, 0.2)
+    timed = yield from part(interleaved({"cached": cached, "loaded": loaded}, setting.rounds), 0.6, 0.4)
+    what = "all samples at one step, warm"
+    note = f"{samples} samples of {run.width('h')} numbers in {len(run.shards)} shards, opened anew; both give float32"
+    return [
+        Row(name="reading", what=what, against="np.memmap of the same bytes", aim=2.0,
+            ratio=Ratio.of(fast, "cached", "mapped"), note=note),
+        Row(name="reading, .pt", what=what, against="one .pt a sample (all its steps, float32)", aim=1 / 30,
+            ratio=Ratio.of(timed, "cached", "loaded")),
+    ]  # fmt: skip
+
+
+def _h_of(path: Path, step: int) -> np.ndarray:
+    import torch
+
+    return torch.load(path, weights_only=True)["h"][step].flatten().numpy()

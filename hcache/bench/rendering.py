@@ -1,0 +1,105 @@
+"""What a page asks a model for: the preview, an edit from its first step, and the U-figure in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+
+from ..cache.reading import Run
+from ..directions.direction import digest_of, random_direction, spread
+from ..edits.cached import cached_features, cached_x
+from ..edits.recipe import DonorRef, recipe_of
+from ..edits.render import render_recipes, shift_by
+from ..edits.shift import Shift
+from ..edits.swaps import home_of, swap_recipes
+from ..edits.window import Window
+from ..extract import extract
+from ..features import Features
+from ..models.model import Model
+from ..progress import drive, part
+from ..sampling.loop import denoise, predict
+from .baselines import full_call
+from .extraction import STORES
+from .setting import Row, Setting
+from .subjects import load_subject, subject_spec
+from .timing import Ratio, interleaved
+
+
+def preview(setting: Setting) -> Generator[float, None, list[Row]]:
+    """P_t from cached features, at one slider's move, against the network's whole evaluation."""
+    rows, (model, run) = [], _run_of(setting, samples=8, steps=4, store="all")
+    for count, batch in enumerate((1, 8)):
+        step, samples = run.spec.steps // 2, range(batch)
+        features = Features.join([cached_features(model, run, sample, step) for sample in samples], torch.cat)
+        features = features.map(lambda _, tensor: tensor.to(model.dtype))
+        x = torch.cat([cached_x(model, run, sample, step) for sample in samples])
+        text, t = model.condition(n=batch).branches["cond"].text, torch.tensor(run.timesteps[step])
+
+        def cached(f: Features = features, x: torch.Tensor = x, step: int = step) -> None:
+            _wait(model, predict(model, f, x, step, run.spec.steps))
+
+        def full(x: torch.Tensor = x, t: torch.Tensor = t, text: torch.Tensor | None = text) -> None:
+            with torch.inference_mode():
+                _wait(model, full_call(model, x, t, text))
+
+        timed = yield from part(interleaved({"cached": cached, "full": full}, 2 * setting.rounds), 0.5 * count, 0.5)
+        rows.append(Row(name=f"preview, {batch}", what=f"one-step preview from the cache, batch {batch}", aim=0.65,
+                        against="one full U-Net call, same batch", ratio=Ratio.of(timed, "cached", "full"),
+                        note="features read before, as on the Edit page"))  # fmt: skip
+    return rows
+
+
+def edit(setting: Setting) -> Generator[float, None, list[Row]]:
+    """A picture moved along a direction, taken up at the cached x_t of its first edited step."""
+    model, run = _run_of(setting, samples=2, steps=setting.size(20, 4), store="h")
+    steps = run.spec.steps
+    window = Window(first=steps // 2, last=steps - 1)
+    direction = random_direction(spread(run), 0, run.spec.model, run.timesteps)
+    recipe, moves = recipe_of(run, 0, [shift_by(direction, 1.0, window)]), {digest_of(direction): direction}
+
+    def cached() -> None:
+        drive(render_recipes(model, run, [recipe], home_of(run), moves))
+
+    def from_noise() -> None:
+        shift = Shift(direction, [1.0], window, model)
+        for step in denoise(model, [run.seed(0)], steps, 0.0, shift):
+            x = step.x_next
+        model.to_images(x)
+
+    timed = yield from interleaved({"cached": cached, "noise": from_noise}, setting.rounds)
+    left = (steps - window.first) / steps
+    return [Row(name="edit", what=f"full edit from t_edit, {left:.0%} of {steps} steps left",
+                against="the same edit from noise", aim=left + 0.05,
+                ratio=Ratio.of(timed, "cached", "noise"))]  # fmt: skip
+
+
+def figure(setting: Setting) -> Generator[float, None, list[Row]]:
+    """A donor's activations at h and at each skip group, each site alone."""
+    model, run = _run_of(setting, samples=2, steps=setting.size(8, 2), store="h")
+    donor, window = DonorRef(run=run.name, sample=1), Window(first=0, last=run.spec.steps - 1)
+    recipes = swap_recipes(run, 0, model.anatomy.sites, donor, 1.0, window)
+
+    def together() -> None:
+        drive(render_recipes(model, run, recipes, home_of(run)))
+
+    def one_by_one() -> None:
+        for recipe in recipes:
+            drive(render_recipes(model, run, [recipe], home_of(run)))
+
+    timed = yield from interleaved({"together": together, "alone": one_by_one}, setting.rounds)
+    aim = 0.8 if model.device.type == "cpu" else 0.4
+    return [Row(name="figure", what=f"the U-figure (h and {len(recipes) - 1} groups) as one batch", aim=aim,
+                against="one after the other", ratio=Ratio.of(timed, "together", "alone"))]  # fmt: skip
+
+
+def _run_of(setting: Setting, samples: int, steps: int, store: str) -> tuple[Model, Run]:
+    model = load_subject(setting.subject, setting.device, setting.dtype)
+    spec = subject_spec(model, samples, steps, samples, setting.dtype, STORES[store])
+    return model, extract(model, spec, setting.work)
+
+
+def _wait(model: Model, result: torch.Tensor) -> None:
+    """CUDA computes behind the caller's back."""
+    if result.is_cuda:
+        torch.cuda.synchronize(model.device)

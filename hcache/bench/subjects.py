@@ -1,0 +1,91 @@
+"""What is measured on: the model that ships with hcache, or full-size networks with random weights.
+
+The arithmetic of a network does not depend on its weights, so that of a model whose weights are not at hand can be
+measured all the same. Its pictures are noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..cards import default_spec, find_card
+from ..errors import UsageError
+from ..models.anatomy import NETWORKS, anatomy_of
+from ..models.codecs import Autoencoder, Codec, Identity
+from ..models.condition import Condition
+from ..models.conditioners import COND, Conditioner, Guided, Unconditional
+from ..models.loading import AUTOENCODERS, DTYPES, load_model, load_scheduler, read_parts
+from ..models.model import Model
+from ..specs import Conditioning, RunSpec
+
+SUBJECTS = {
+    "toyfaces": "toyfaces-ddpm-64",
+    "celebahq-256": "google/ddpm-ema-celebahq-256",
+    "sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+}
+TOKENS = 77
+
+
+@dataclass(frozen=True)
+class RandomText:
+    """In the place of a text encoder: the same random tokens (1, 77, width) for every sample."""
+
+    width: int
+    dtype: torch.dtype
+    kind = "text"
+
+    def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
+        rng = torch.Generator().manual_seed(0)
+        text = torch.randn(1, TOKENS, self.width, generator=rng).to(device, self.dtype)
+        return Guided(branches={COND: Condition(text=text.expand(n, -1, -1))})
+
+
+def load_subject(name: str, device: str, dtype: str) -> Model:
+    """A subject, ready to run.
+
+    Raises:
+        UsageError: no subject goes by that name.
+    """
+    if name not in SUBJECTS:
+        raise UsageError(f"a subject is one of {', '.join(SUBJECTS)}; got {name!r}")
+    if name == "toyfaces":
+        return load_model(SUBJECTS[name], device, dtype)
+    return random_model(SUBJECTS[name], device, dtype)
+
+
+def random_model(name: str, device: str, dtype: str) -> Model:
+    """A card's network at its full size, and its autoencoder if it has one, with random weights."""
+    card = find_card(name)
+    parts = read_parts(card.folder or card.configs, card.name)
+    kind = NETWORKS[parts.config["_class_name"]]
+    network = _random(kind, parts.config, device, dtype)
+    codec: Codec = Identity()
+    if parts.codec is not None:
+        config = parts.codec_config
+        codec = Autoencoder(_random(AUTOENCODERS[config["_class_name"]], config, device, dtype))
+    width = parts.config.get("cross_attention_dim")
+    conditioner: Conditioner = RandomText(width, DTYPES[dtype]) if width else Unconditional()
+    return Model(
+        card=replace(card, reader="", prompt="", classes=(), guidance=1.0),
+        network=network,
+        scheduler=load_scheduler(parts),
+        anatomy=anatomy_of(network, parts.pixels),
+        codec=codec,
+        conditioner=conditioner,
+    )
+
+
+def subject_spec(model: Model, samples: int, steps: int, batch: int, dtype: str, store: dict[str, str]) -> RunSpec:
+    """A run of a subject."""
+    if model.card.name == SUBJECTS["toyfaces"]:
+        return default_spec(model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store)
+    return RunSpec(model=model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store)
+
+
+def _random(kind: type, config: dict, device: str, dtype: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    with torch.device(device):
+        module = kind.from_config(config)
+    return torch.nn.Module.to(module, DTYPES[dtype]).eval().requires_grad_(False)

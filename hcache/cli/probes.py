@@ -1,0 +1,93 @@
+"""``python -m hcache probe``: what linear probes read off the sites of a run, and from how many labels."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from ..analysis.estimate import Estimate
+from ..analysis.probes import KINDS
+from ..cache.labels import named_labels
+from ..cache.layout import home_folder, run_folder
+from ..cache.reading import Run, open_run
+from ..errors import UsageError
+from .commands import Result, table
+from .progress import drive_with_bar
+
+
+def probe(arguments: argparse.Namespace) -> Result:
+    """Probes a run for a label; what is stored already is looked up."""
+    from ..measures.decodability import ProbeOptions, default_sites
+    from ..measures.noise import middle_step
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    if not arguments.label:
+        raise UsageError(f"name a label with --label; {run.name} has {', '.join(named_labels(run)) or 'none'}")
+    options = ProbeOptions(kind=arguments.kind, pooled=arguments.pooled, folds=arguments.folds, seed=arguments.seed,
+                           controls=arguments.controls, repeats=arguments.draws)  # fmt: skip
+    sites = arguments.site or list(default_sites(run))
+    if arguments.curve:
+        return _curves(run, arguments, sites, options, middle_step(run, range(run.spec.steps)))
+    return _scores(run, arguments, sites, options)
+
+
+def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: Any) -> Result:
+    from ..measures.decodability import decodability, stored_decodability
+    from ..measures.noise import log_snr_of
+
+    snr, rows, data = log_snr_of(run), [], []
+    steps = arguments.step or list(range(run.spec.steps))
+    drive_with_bar(decodability(run, arguments.label, sites, steps, options), "probes")
+    for label in arguments.label:
+        known = stored_decodability(run, label, sites, options)
+        for site in sites:
+            for row in (known.cells[site, step] for step in steps):
+                data.append({"label": label, "site": site, "metric": known.metric, **row})
+                noise = "" if math.isnan(snr[row["step"]]) else f"{snr[row['step']]:+.1f}"
+                figures = (_text(row["score"]), f"{row['control']:.2f}", _text(row["selectivity"]), f"{row['p']:.2g}")
+                rows.append((label, site, str(row["step"]), noise, known.metric, *figures))
+    head = ("label", "site", "step", "log SNR", "metric", "score (95 %)", "shuffled", "selectivity (95 %)", "p")
+    return Result(text=table(rows, head), data=data)
+
+
+def _curves(run: Run, arguments: argparse.Namespace, sites: list[str], options: Any, middle: int) -> Result:
+    from ..measures.learning import learning
+
+    rows, data = [], []
+    asked = [(label, step) for label in arguments.label for step in arguments.step or [middle]]
+    for number, (label, step) in enumerate(asked):
+        work = learning(run, label, step, sites, options)
+        found = drive_with_bar(work, f"learning curves of {label}, step {step}", (number, len(asked)))
+        for site, record in found.items():
+            result = record.result
+            data.append({"label": label, "site": site, "step": step, **result})
+            beyond = _text(result["beyond_x"]) if result["beyond_x"] else ""
+            for size, score, control in zip(result["sizes"], result["scores"], result["controls"], strict=True):
+                last = beyond if size == result["sizes"][-1] else ""
+                rows.append((label, site, str(step), str(size), result["metric"], _text(score), f"{control:.2f}", last))
+            enough = str(result["enough"] or f"more than {result['sizes'][-1]}")
+            rows.append((label, site, str(step), "enough:", enough, "", "", ""))
+    head = ("label", "site", "step", "samples", "metric", "score (95 %)", "shuffled", "beyond x_t (95 %)")
+    return Result(text=table(rows, head), data=data)
+
+
+def _text(found: dict[str, Any]) -> str:
+    return str(Estimate.from_json(found))
+
+
+def add_probes(command: Any) -> None:
+    """The parser."""
+    child = command("probe", probe, "Linear probes of a run: sites by steps, with interval, null and selectivity.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("--label", action="append", help="repeat for several")
+    child.add_argument("--site", action="append", help="h, skip.1, ..., x for x_t; repeat (default: all stored, and x)")
+    child.add_argument("--step", action="append", type=int,
+                       help="repeat (default: all; of learning curves that with log SNR nearest 0)")  # fmt: skip
+    child.add_argument("--curve", action="store_true", help="learning curves: the score by labelled samples")
+    child.add_argument("--kind", choices=KINDS, help="default: logistic of two classes, ridge of other values")
+    child.add_argument("--pooled", action="store_true", help="average over space first")
+    child.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: 5)")
+    child.add_argument("--controls", type=int, default=19, help="fits of shuffled labels (default: 19)")
+    child.add_argument("--draws", type=int, default=500, help="of the bootstrap (default: 500)")
+    child.add_argument("--seed", type=int, default=0, help="of folds, shuffling and draws (default: 0)")

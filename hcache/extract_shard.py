@@ -1,0 +1,224 @@
+"""Computes one shard: the steps of a batch go to its file in a thread, while the next step computes.
+
+What is kept is narrowed to the storage dtype where it was computed, and leaves a GPU through pinned memory without
+anybody waiting for it but the thread that writes. That thread is one step behind at most: no more than two steps'
+activations are held, however slow the disk is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from .cache.layout import IMAGES
+from .cache.plan import preview_shape
+from .cache.shards import Finished, ShardWriter
+from .models.model import Model
+from .pictures import load_prepared
+from .readers import find_reader
+from .sampling.inversion import invert
+from .sampling.loop import Step, denoise
+from .sampling.schedule import schedule_of
+from .specs import FULL, NONE, Conditioning, RunSpec
+
+STORING = {"float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far an extraction is: samples committed, of how many, and steps done of the shard in work
+    (or of all shards in work together, where there are several)."""
+
+    done: int
+    total: int
+    step: int = 0
+    steps: int = 0
+    shard: int = 0
+
+    @property
+    def work(self) -> float:
+        """Samples, counting the shard in work by its share of steps."""
+        return self.done + (self.shard * self.step / self.steps if self.steps else 0)
+
+
+class Behind:
+    """Does one thing at a time in a thread. What goes wrong there is raised at the next call, or by ``wait``."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hcache-writer")
+        self._last: Future | None = None
+
+    def __enter__(self) -> Behind:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Waits for what is being done; what goes wrong in it counts only if nothing has before."""
+        try:
+            self.wait() if error is None else self.settle()
+        finally:
+            self._thread.shutdown()
+
+    def __call__(self, work: Callable[[], Any]) -> None:
+        self.wait()
+        self._last = self._thread.submit(work)
+
+    def wait(self) -> None:
+        """Until everything is done."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def settle(self) -> None:
+        """Until everything is done, whatever comes of it."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.exception()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Samples ``start`` to ``stop`` of a run, to be computed into one shard."""
+
+    model: Model
+    spec: RunSpec
+    folder: Path
+    start: int
+    stop: int
+    provenance: dict[str, Any]
+
+    @property
+    def ticks(self) -> int:
+        """How many steps there are to be told of; an inversion takes each of them twice."""
+        return (2 if self.spec.images else 1) * self.spec.steps
+
+
+def compute_shard(
+    part: Part, tick: Callable[[int], None], behind: Behind, finished: Callable[[Finished], None]
+) -> None:
+    """Computes a shard.
+
+    Args:
+        part: What to compute.
+        tick: Called after every step with how many are done. It may raise to end the work.
+        behind: Writes; its last thing, the flush and ``finished``, may not be done yet when this returns.
+        finished: Called in that thread with the shard, whole and flushed.
+    """
+    spec = part.spec
+    samples = range(part.start, part.stop)
+    seeds = [spec.seed + i for i in samples]
+    timesteps = np.array(schedule_of(part.model, spec.steps).timesteps)
+    writer = ShardWriter(part.folder, part.start, np.array(seeds), timesteps, spec.store_dtype)
+    try:
+        conditioning = spec.conditioning.rows(samples)
+        writer.describe(part.provenance | {"run": spec.name, "conditioning": asdict(conditioning)})
+        originals, x_t = None, None
+        if spec.images:
+            originals = np.stack([load_prepared(part.folder / IMAGES, d) for d in spec.images[part.start : part.stop]])
+            x_t = _invert(part.model, spec, originals, conditioning, tick, behind)
+        for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
+            behind(_Kept(part.model, spec, step).to(writer))
+            tick(part.ticks - spec.steps + step.index + 1)
+        images = part.model.to_images(step.x_next).numpy()
+        labels = _labels(part.model, originals, images)
+        behind(partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, finished))
+    except BaseException:
+        with writer:  # which takes away what is not finished
+            behind.settle()
+        raise
+
+
+def _finish(
+    writer: ShardWriter,
+    x: np.ndarray,
+    images: np.ndarray,
+    labels: dict[str, dict[str, np.ndarray]],
+    finished: Callable[[Finished], None],
+) -> None:
+    with writer:
+        writer.write_x(writer.steps, x)
+        writer.write_images(images)
+        for label_set, values in labels.items():
+            writer.write_labels(label_set, values)
+        finished(writer.finish())
+
+
+def _labels(model: Model, originals: np.ndarray | None, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """What is read off the finished pictures: set -> name -> values (n,)."""
+    labels: dict[str, dict[str, np.ndarray]] = {}
+    if originals is not None:
+        labels["inversion"] = {"reconstruction_error": reconstruction_error(originals, images)}
+    if model.card.reader:
+        labels[model.card.reader] = dict(find_reader(model.card.reader)(images))
+    return labels
+
+
+def _invert(
+    model: Model,
+    spec: RunSpec,
+    pictures: np.ndarray,
+    conditioning: Conditioning,
+    tick: Callable[[int], None],
+    behind: Behind,
+) -> torch.Tensor:
+    """x_T of pictures (n, height, width, 3) uint8."""
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
+    x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
+    noise = x
+    for step, noise in enumerate(invert(model, x, spec.steps, conditioning), 1):  # noqa: B007 - the last is the result
+        behind.wait()  # for the shard before: what is told of is what is committed
+        tick(step)
+    return noise
+
+
+def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Root mean square difference of pictures (n, height, width, 3) uint8, as a share of the full range: (n,)."""
+    difference = (originals.astype(np.float32) - images.astype(np.float32)) / 255
+    return np.sqrt(np.square(difference).mean((1, 2, 3)))
+
+
+class _Kept:
+    """What is kept of a step, on its way from the device to a shard."""
+
+    def __init__(self, model: Model, spec: RunSpec, step: Step) -> None:
+        self.index, self._sources, self._narrow = step.index, {}, {}
+        cuda = model.device.type == "cuda"
+        with torch.inference_mode():
+            for site in model.anatomy.sites:
+                policy = spec.policy(site)
+                for member in model.anatomy.members(site) if policy != NONE else ():
+                    tensor = step.features[member]
+                    source = tensor if policy == FULL else tensor.float().mean((2, 3))
+                    self._sources[member] = source
+                    self._narrow[member] = _to_host(source.to(STORING[spec.store_dtype]))
+            height, width, _ = preview_shape(model.anatomy.image)
+            self._x_t, self._x_0 = _to_host(step.x_t), _to_host(model.to_previews(step.x_0, height, width))
+            self._arrived = torch.cuda.current_stream(model.device).record_event() if cuda else None
+
+    def to(self, writer: ShardWriter) -> Callable[[], None]:
+        """What writes it, in another thread."""
+
+        def write() -> None:
+            if self._arrived is not None:
+                self._arrived.synchronize()
+            for member, narrow in self._narrow.items():
+                source = self._sources[member]
+                writer.write_activation(self.index, member, narrow.numpy(), lambda s=source: s.float().cpu().numpy())
+            writer.write_x(self.index, self._x_t.numpy())
+            writer.write_x_0(self.index, self._x_0.numpy())
+
+        return write
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the CPU: itself, or from a CUDA device a pinned copy that is still being filled."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)

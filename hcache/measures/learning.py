@@ -1,0 +1,103 @@
+"""One label at one step, closer: how many labelled samples are enough, and how much more is read than from x_t."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..analysis.decoding import Decoding, difference
+from ..analysis.learning_curves import default_sizes, learning_curve
+from ..analysis.probes import Space
+from ..analysis.threads import one_thread
+from ..cache.labels import find_label
+from ..cache.layout import X
+from ..cache.measures import Record, load_record, save_record
+from ..cache.reading import Run
+from ..progress import part
+from .decodability import USUAL, ProbeOptions, data_of, default_sites
+
+LEARNING = "learning"
+DRAWS, CONTROLS = 5, 5
+"""Subsets at each size, and fits of each with its labels shuffled."""
+
+
+def learning(
+    run: Run,
+    label: str,
+    step: int,
+    sites: Sequence[str] | None = None,
+    options: ProbeOptions = USUAL,
+) -> Generator[float, None, dict[str, Record]]:
+    """The learning curve of a label at every site; yields the share done, returns a record a site.
+
+    A record's result is ``{"metric", "sizes", "scores", "controls", "enough", "beyond_x"}``. ``beyond_x`` is the score
+    with all samples less that of x_t's probe at the same step, paired by sample; null for x_t itself.
+
+    Args:
+        run: The run.
+        label: Its name, or ``set/name``.
+        step: 0 is the step with most noise.
+        sites: As in :func:`~hcache.measures.decodability.decodability`.
+        options: Of the probes; ``controls`` has no part in it.
+
+    Raises:
+        AnalysisError: before anything is computed: a label that no probe is defined on.
+        NotStoredError: likewise, a site that the run does not hold.
+    """
+    chosen = list(default_sites(run) if sites is None else sites)
+    for site in chosen:
+        run.blocks(site, step)  # reads nothing yet, but knows what there is
+    values = find_label(run, label)
+    options.check(label, values)
+    asked = {site: learning_parameters(label, values, site, step, options) for site in chosen}
+    records = {site: load_record(run, LEARNING, parameters) for site, parameters in asked.items()}
+    missing = [site for site, record in records.items() if record is None]
+    beside = _of_x(run, step, values, options) if missing else None
+    for done, site in enumerate(missing):
+        work = _closer(data_of(run, site, step, options.pooled), values, options, None if site == X else beside)
+        result = yield from part(work, done / len(missing), 1 / len(missing))
+        records[site] = save_record(run, LEARNING, asked[site], result)
+    yield 1.0
+    return records
+
+
+def stored_learning(
+    run: Run, label: str, step: int, sites: Sequence[str], options: ProbeOptions = USUAL
+) -> dict[str, dict[str, Any]]:
+    """The results that are known, by site. Computes nothing."""
+    values = find_label(run, label)
+    found = {
+        site: load_record(run, LEARNING, learning_parameters(label, values, site, step, options)) for site in sites
+    }
+    return {site: record.result for site, record in found.items() if record}
+
+
+def learning_parameters(label: str, values: np.ndarray, site: str, step: int, options: ProbeOptions) -> dict[str, Any]:
+    """Of a record."""
+    own = replace(options, controls=CONTROLS).parameters(label, values, site)
+    return own | {"step": step, "draws": DRAWS, "sizes": default_sizes(len(values), options.folds)}
+
+
+def _of_x(run: Run, step: int, values: np.ndarray, options: ProbeOptions) -> Decoding:
+    with one_thread():
+        return replace(options, controls=0).probing(values).decode(data_of(run, X, step, options.pooled))
+
+
+def _closer(
+    space: Space, values: np.ndarray, options: ProbeOptions, beside: Decoding | None
+) -> Generator[float, None, dict[str, Any]]:
+    """The result of one site; ``beside``: the probe of x_t."""
+    beyond = None
+    if beside is not None:
+        with one_thread():
+            here = replace(options, controls=0).probing(values).decode(space)
+        beyond = difference(here, beside, repeats=options.repeats, seed=options.seed)
+    curve = yield from learning_curve(
+        space, values, default_sizes(len(values), options.folds), kind=options.kind, folds=options.folds, draws=DRAWS,
+        controls=CONTROLS, repeats=options.repeats, seed=options.seed,
+    )  # fmt: skip
+    return {"metric": curve.metric, "sizes": curve.sizes, "scores": curve.scores, "controls": curve.controls,
+            "enough": curve.enough, "beyond_x": beyond}  # fmt: skip

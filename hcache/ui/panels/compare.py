@@ -1,0 +1,168 @@
+"""Compare: A and B, samples or rendered pictures, of one run or two: side by side, their difference, by turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from ...analysis.similarity import WINDOW, pixel_distance, ssim
+from ...cache.layout import run_folder, run_names
+from ...cache.pngs import pixels_digest
+from ...cache.reading import Run
+from ...cards import find_card
+from ...errors import HcacheError, UsageError
+from ...figures.differences import CHANNELS, draw_difference, signed_difference
+from ...figures.palette import DIVERGING
+from ...figures.pictures import data_uri
+from ...readers import find_reader
+from .. import loaders, state
+from ..viewer import FASTEST, SLOWEST, show_pictures
+from .pins import SIDES, Pinned, pinned
+
+BESIDE, ALONE, TURNS = "side by side", "difference", "by turns (blink)"
+LARGE, SMALL = 400, 340
+"""How wide pictures are, in pixels of the screen."""
+KEYS = "Wheel, or + and −, zoom all panes; drag, or arrow keys, move; 0 goes back."
+SCALES = {"the largest difference": 0.0, "±16": 16.0, "±32": 32.0, "±64": 64.0, "±128": 128.0, "±255": 255.0}
+
+
+def compare_panel(run: Run) -> None:
+    """The two sides, the pictures, the numbers."""
+    found = []
+    for number, (side, column) in enumerate(zip(SIDES, st.columns(2, gap="large"), strict=True)):
+        with column:
+            found.append(_side(side, run, number))
+    a, b = found
+    same_size = a.picture.shape == b.picture.shape
+    views = [BESIDE, ALONE, TURNS] if same_size else [BESIDE]
+    one, two, three = st.columns(3)
+    with one:
+        view = state.select("View", "view", views)
+    channel, scale, rate = next(iter(CHANNELS)), 0.0, 1.0
+    if view == TURNS:
+        with two:
+            rate = state.amount("Changes a second", "blink-rate", SLOWEST, FASTEST, 1.0, 0.5)
+    elif same_size:
+        with two:
+            channel = state.select("Difference in", "channel", list(CHANNELS))
+        with three:
+            scale = SCALES[state.select("Ends of its scale", "scale", list(SCALES))]
+    _pictures(a, b, view, channel, scale, rate)
+    if not same_size:
+        st.info(f"A has {_size(a)} pixels, B {_size(b)}: there is no difference pixel by pixel. Readings compare.")
+    _numbers(a, b, same_size)
+
+
+def _side(side: str, run: Run, number: int) -> Pinned:
+    """Which run and sample a side shows, and whether as it is or as it was rendered."""
+    home = run.folder.parent.parent
+    names = run_names(home)
+    left, middle = st.columns([3, 2])
+    with left:
+        name = state.select(f"{side}, of run", f"{side}-run", names, default=run.name)
+    own = loaders.shared_run(run_folder(home, name))
+    if not len(own):
+        raise UsageError(f"run {name} has no samples yet; choose another for {side}")
+    ids = own.sample_ids
+    with middle:
+        sample = state.sample("Sample", f"{side}-sample", ids, int(ids[min(number, len(ids) - 1)]))
+    found = pinned(side, own, sample)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if found.recipe is not None:
+            st.markdown(_recipe_in_words(found), width="content")
+            st.button("As it was sampled", key=f"{side}-unpin", type="tertiary", on_click=state.choose,
+                      args=(f"{side}-render", ""))  # fmt: skip
+        else:
+            gone = "The pinned picture is not kept any more. " if found.gone else ""
+            st.caption(f"{gone}As it was sampled, seed {own.seed(sample)}.")
+    return found
+
+
+def _recipe_in_words(found: Pinned) -> str:
+    parts = [found.title]
+    for edit in found.recipe.edits:
+        if strength := getattr(edit, "strength", None):
+            parts.append(f"strength {strength:+g}")
+        if sites := getattr(edit, "sites", ()):
+            parts.append(" + ".join(sites))
+        if donor := getattr(edit, "donor", None):
+            parts.append(f"from sample {donor.sample}")
+    return ", ".join(parts)
+
+
+def _pictures(a: Pinned, b: Pinned, view: str, channel: str, scale: float, rate: float) -> None:
+    pair = [{"uri": data_uri(side.picture), "title": f"{name}: {side.title}"}
+            for name, side in zip(SIDES, (a, b), strict=True)]  # fmt: skip
+    if view == TURNS:
+        show_pictures("compare-turns", pair, LARGE, rate)
+        st.caption(f"{KEYS} Space stops and goes on, A and B show one of the two.")
+        return
+    if a.picture.shape != b.picture.shape:
+        show_pictures("compare-pictures", pair, LARGE)
+        return
+    difference = signed_difference(a.picture, b.picture, channel)
+    largest = float(np.abs(difference).max())
+    scale = scale or max(1.0, float(np.ceil(largest)))
+    drawn = {"uri": data_uri(draw_difference(difference, scale)), "legend": True, "title": f"B − A in {channel}"}
+    legend = {"colours": [colour for _, colour in DIVERGING], "ends": [f"−{scale:g}", "0", f"+{scale:g} of 255"]}
+    show_pictures("compare-pictures", [drawn] if view == ALONE else [*pair, drawn], LARGE if view == ALONE else SMALL,
+                  legend=legend)  # fmt: skip
+    beyond = float((np.abs(difference) > scale).mean())
+    clipped = f"{beyond:.1%} of the pixels lie beyond the scale. " if beyond else ""
+    st.caption(f"Largest difference {largest:.0f} of 255. {clipped}{KEYS}")
+
+
+def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
+    left, right = st.columns([1, 2])
+    with left:
+        if same_size:
+            pair = a.picture[None], b.picture[None]
+            rmse = float(pixel_distance(*pair)[0])
+            st.metric("Pixel RMSE", f"{255 * rmse:.1f} of 255", help="Root mean square difference over pixels and "
+                      "colours.")  # fmt: skip
+            if min(a.picture.shape[:2]) >= WINDOW:
+                st.metric("SSIM", f"{float(ssim(*pair)[0]):.3f}", help="Structural similarity of the brightness, 1 for "
+                          "the same picture (Wang, Bovik, Sheikh, Simoncelli 2004).")  # fmt: skip
+    with right:
+        readings = [_readings(side) for side in (a, b)]
+        if not all(readings):
+            st.caption("There are readings where both models have an attribute reader.")
+            return
+        st.dataframe(_table(*readings, loaders.labels_of(a.run)), hide_index=True, width="stretch")
+        st.caption("What the attribute reader sees in either picture; spreads are standard deviations over A's run.")
+
+
+def _readings(side: Pinned) -> dict[str, float]:
+    """What the reader of a model sees; empty if it has none that reads this picture."""
+    try:
+        reader = find_card(side.run.spec.model).reader
+    except HcacheError:
+        return {}
+    if not reader:
+        return {}
+    stored = side.run.labels_in_shards.get(reader)
+    if side.recipe is None and stored:
+        row = side.run.position(side.sample)
+        return {name: float(values[row]) for name, values in stored.items()}
+    return _read(reader, pixels_digest(side.picture), side.picture)
+
+
+@st.cache_data(max_entries=256, show_spinner="Reading the picture …")
+def _read(reader: str, digest: str, _picture: np.ndarray) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in find_reader(reader)(_picture[None]).items()}
+
+
+def _table(a: Mapping[str, float], b: Mapping[str, float], labels: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    rows = []
+    for name in (name for name in a if name in b):
+        change, spread = b[name] - a[name], float(np.nanstd(labels[name])) if name in labels else 0.0
+        rows.append({"reading": name.replace("_", " "), "A": round(a[name], 3), "B": round(b[name], 3),
+                     "B − A": f"{change:+.3f}", "in spreads": f"{change / spread:+.2f}" if spread else ""})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _size(side: Pinned) -> str:
+    return f"{side.picture.shape[1]} × {side.picture.shape[0]}"

@@ -1,0 +1,81 @@
+"""Pins: two pictures, A and B, that any page can name and the Compare page shows.
+
+A pin is a sample of a run, or a picture that was rendered of it, by its recipe's digest. It stands in the address.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from ...cache.reading import Run
+from ...edits.renders import kept_render
+from .. import state
+
+if TYPE_CHECKING:
+    from ...edits.recipe import Recipe
+    from ...edits.rendered import Rendered
+
+SIDES = ("A", "B")
+_DIGEST = re.compile(r"[0-9a-f]{8,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """A pinned picture (h, w, 3) uint8; ``recipe``: None of a sample as it is. ``gone``: a rendered picture was meant
+    that is not kept any more."""
+
+    run: Run
+    sample: int
+    picture: np.ndarray
+    recipe: Recipe | None
+    gone: bool = False
+
+    @property
+    def title(self) -> str:
+        edits = ", ".join(dict.fromkeys(edit.kind for edit in self.recipe.edits)) if self.recipe else ""
+        return f"sample {self.sample}" + (f", {edits or 'rendered'}" if self.recipe else "")
+
+
+def pin(side: str, run: Run, sample: int, digest: str = "") -> None:
+    """Makes a picture A or B."""
+    state.choose(f"{side}-run", run.name)
+    state.choose(f"{side}-sample", int(sample))
+    state.choose(f"{side}-render", digest)
+
+
+def pin_buttons(run: Run, sample: int, digest: str = "", name: str = "") -> None:
+    """Pin as A, pin as B."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for side in SIDES:
+            if st.button(f"Pin as {side}", key=f"pin-{side}", icon=":material/push_pin:",
+                         help="For the Compare page."):  # fmt: skip
+                pin(side, run, sample, digest)
+                st.toast(f"{name or f'Sample {sample}'} is {side} on the Compare page.")
+        st.page_link("pages/compare.py", label="Compare", icon=":material/compare:")
+
+
+def pin_cells(run: Run, cells: Sequence[Rendered], titles: Sequence[str]) -> None:
+    """Likewise for one of several rendered pictures."""
+    by_title: Mapping[str, Rendered] = dict(zip(titles, cells, strict=True))
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    title = left.selectbox("Pin for the Compare page", list(by_title), key="pin-cell")
+    with right:
+        recipe = by_title[title].recipe
+        pin_buttons(run, recipe.sample, recipe.digest, title)
+
+
+def pinned(side: str, run: Run, sample: int) -> Pinned:
+    """The picture of a side: the pinned render if it is of this sample and still kept, else the sample itself."""
+    digest = state.recall(f"{side}-render", "")
+    cell = kept_render(run, digest) if _DIGEST.fullmatch(digest) else None
+    if cell is not None and cell.recipe.sample == sample:
+        state.keep(f"{side}-render", digest)
+        return Pinned(run=run, sample=sample, picture=cell.picture, recipe=cell.recipe)
+    picture = run.images[run.position(sample)]
+    return Pinned(run=run, sample=sample, picture=picture, recipe=None, gone=bool(digest) and cell is None)

@@ -1,0 +1,154 @@
+"""The selection on a page: its counts and buttons, what can be done with it, and how it differs from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from ...analysis.contrasts import LabelContrast, contrast_labels
+from ...cache.labels import save_labels
+from ...cache.reading import Run
+from ...directions.direction import check_full
+from ...errors import HcacheError, UsageError
+from ...figures.contrasts import contrast_chart
+from .. import loaders, selection, state
+from .directions import FROM_SELECTION, NEW
+
+NOTHING = (
+    "Nothing is selected. Click pictures in the Gallery, or points in PCA, or draw a box or lasso there: it is one "
+    "selection, on all pages."
+)
+EDITS = "Takes them as positives of a direction on the Edit page."
+NO_H = "This run does not hold h in full, which directions are fitted on."
+SHOWN = 8
+"""Labels drawn at a time."""
+
+
+def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
+    """How many are selected, and buttons that change it. ``shown``: the samples a page shows, to select all of them."""
+    count = len(selection.selected(run))
+    with st.container(horizontal=True, vertical_alignment="center", key="selection-bar"):
+        st.markdown(f"**{count} of {len(run)}** selected", width="content")
+        if shown is not None:
+            for label, how, help_text in (
+                (f"Select the {len(shown)} shown", selection.REPLACE, "In place of what is selected."),
+                ("Add them", selection.ADD, "To what is selected."),
+                ("Remove them", selection.REMOVE, "From what is selected."),
+            ):
+                st.button(label, key=f"selection-{how}", help=help_text, on_click=selection.select,
+                          args=(run, shown, how))  # fmt: skip
+        st.button("Invert", key="selection-invert", on_click=selection.invert, args=(run,))
+        st.button("Clear", key="selection-clear", on_click=selection.select, args=(run, ()), disabled=not count)
+        st.button("Undo", key="selection-undo", icon=":material/undo:", on_click=selection.undo, args=(run,),
+                  disabled=not selection.can_undo(run), help="What was selected before the last change.")  # fmt: skip
+    if not selection.publish(run):
+        st.caption("The selection is too scattered for the page's address; save it as a label set to keep it.")
+
+
+def selection_panel(run: Run) -> None:
+    """What to do with the selection, and its labels against those of the rest."""
+    st.subheader("The selection")
+    chosen = selection.mask(run)
+    if not chosen.any():
+        st.caption(NOTHING)
+        return
+    _actions(run)
+    contrasts = contrast_labels(loaders.labels_of(run), chosen)
+    if not contrasts:
+        st.caption("There is no label that both the selected and the others have, so they cannot be compared.")
+        return
+    if len(contrasts) > SHOWN:
+        names = [contrast.name for contrast in contrasts]
+        wanted = state.many("Labels", "contrast-labels", names, names[:SHOWN])
+        contrasts = tuple(contrast for contrast in contrasts if contrast.name in wanted) or contrasts[:SHOWN]
+    left, right = st.columns([5, 6])
+    with left:
+        st.plotly_chart(contrast_chart(contrasts), key="selection-contrast", config={"displayModeBar": False})
+    with right:
+        st.dataframe(_table(contrasts), hide_index=True, width="stretch")
+    st.caption(
+        f"Mean of the {int(chosen.sum())} selected minus mean of the {int((~chosen).sum())} others, with its 95 % "
+        "interval (Welch): how far it would move had other seeds been drawn. Filled points: zero lies outside. Of 20 "
+        "labels that the selection has nothing to do with, about one is filled all the same. A label by which the "
+        "selection was made, or what goes with it, differs because of that: it is no finding."
+    )
+
+
+def _actions(run: Run) -> None:
+    """Positives on the Edit page, a label set, files."""
+    samples, editable = selection.selected(run), _editable(run)
+    with st.container(horizontal=True, vertical_alignment="center", key="selection-actions"):
+        for method, label in (("naive", "Edit along them"), ("vae", "Edit along them, by VAE")):
+            if st.button(label, key=f"selection-{method}", icon=":material/tune:", disabled=not editable,
+                         help=EDITS if editable else NO_H):  # fmt: skip
+                edit_along(method)
+        with st.popover("Save as label", icon=":material/label:"):
+            name = st.text_input("Name", "selection", key="selection-name", help="1 for the selected, 0 for the rest.")
+            if st.button("Save", key="selection-save", type="primary"):
+                try:
+                    save_as_label(run, name.strip())
+                    st.toast(f"Saved the label {name.strip()}.")
+                except HcacheError as error:
+                    st.error(str(error))
+        st.download_button("Sample numbers", "\n".join(map(str, samples)) + "\n", f"{run.name}-selection.txt",
+                           "text/plain", key="selection-ids", icon=":material/download:")  # fmt: skip
+        st.download_button("CSV with labels", _csv(run), f"{run.name}-selection.csv", "text/csv",
+                           key="selection-csv", icon=":material/download:")  # fmt: skip
+
+
+def edit_along(method: str) -> None:
+    """Opens the Edit page with the selection as positives of a new direction."""
+    state.choose("direction", NEW)
+    state.choose("method", method)
+    state.choose("source", FROM_SELECTION)
+    st.switch_page("pages/edit.py")
+
+
+def save_as_label(run: Run, name: str) -> None:
+    """Keeps the selection as a label: 1 for the selected, 0 for the others.
+
+    Raises:
+        UsageError: there is such a label set already, or it cannot be called so.
+    """
+    if name in run.labels:
+        raise UsageError(f"there is a label set {name!r} already; choose another name")
+    chosen = selection.mask(run)
+    save_labels(run, name, {name: {int(s): float(c) for s, c in zip(run.sample_ids, chosen, strict=True)}})
+
+
+def _editable(run: Run) -> bool:
+    try:
+        check_full(run)
+    except HcacheError:
+        return False
+    return True
+
+
+def _csv(run: Run) -> str:
+    """The selected samples with seeds and all labels."""
+    chosen = selection.mask(run)
+    ids = run.sample_ids[chosen]
+    columns = {name: values[chosen] for name, values in loaders.labels_of(run).items()}
+    return pd.DataFrame({"sample": ids, "seed": [run.seed(int(i)) for i in ids], **columns}).to_csv(index=False)
+
+
+def _table(contrasts: Sequence[LabelContrast]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "label": contrast.name.replace("_", " "),
+                "selected": f"{contrast.selected:.3g}",
+                "others": f"{contrast.rest:.3g}",
+                "difference (95 % interval)": _interval(contrast),
+            }
+            for contrast in contrasts
+        ]
+    )
+
+
+def _interval(contrast: LabelContrast) -> str:
+    found = contrast.difference
+    interval = f"{found.low:+.2g} to {found.high:+.2g}" if found.low == found.low else "not defined"
+    return f"{found.value:+.2g} ({interval})"

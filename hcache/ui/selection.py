@@ -1,0 +1,93 @@
+"""The selected samples: one selection a run, the same on every page, and in the address as long as it is short.
+
+It is kept as sorted sample numbers. In the address it is written in ranges, ``0-3,7``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import streamlit as st
+
+from ..cache.reading import Run
+
+MOST_TEXT = 1000
+"""Characters of a selection in the address; a longer one stays with the session."""
+
+REPLACE, ADD, REMOVE = "set", "add", "remove"
+HOW = (REPLACE, ADD, REMOVE)
+_NAME, _KEPT, _BEFORE = "selection", "selections", "selections before"
+
+
+def selected(run: Run) -> tuple[int, ...]:
+    """The selected samples of a run, ascending: of this session, else from the address it was opened by."""
+    kept = st.session_state.get(_KEPT)
+    if kept is None:
+        kept = st.session_state[_KEPT] = {run.name: from_text(st.query_params.get(_NAME, ""), run.sample_ids)}
+    return kept.get(run.name, ())
+
+
+def select(run: Run, samples: Iterable[int], how: str = REPLACE) -> None:
+    """Changes the selection; what it was can be had back by :func:`undo`."""
+    before, chosen = selected(run), {int(sample) for sample in samples}
+    known = set(run.sample_ids.tolist())
+    after = {REPLACE: chosen, ADD: chosen | set(before), REMOVE: set(before) - chosen}[how] & known
+    if after != set(before):
+        st.session_state.setdefault(_BEFORE, {})[run.name] = before
+        st.session_state[_KEPT][run.name] = tuple(sorted(after))
+
+
+def toggle(run: Run, sample: int) -> None:
+    """Takes a sample in, or out."""
+    select(run, [sample], REMOVE if sample in selected(run) else ADD)
+
+
+def invert(run: Run) -> None:
+    """Selects the others."""
+    select(run, set(run.sample_ids.tolist()) - set(selected(run)))
+
+
+def undo(run: Run) -> None:
+    """What was selected before the last change; once more brings the change back."""
+    if can_undo(run):
+        select(run, st.session_state[_BEFORE][run.name])
+
+
+def can_undo(run: Run) -> bool:
+    return run.name in st.session_state.get(_BEFORE, {})
+
+
+def mask(run: Run) -> np.ndarray:
+    """Who is selected: (n,) bool, a flag a row of the run."""
+    return np.isin(run.sample_ids, np.array(selected(run), np.int64))
+
+
+def publish(run: Run) -> bool:
+    """Writes the selection into the address; False if it is too long for that."""
+    text = to_text(selected(run))
+    short = len(text) <= MOST_TEXT
+    if not text or not short:
+        if _NAME in st.query_params:
+            del st.query_params[_NAME]
+    elif st.query_params.get(_NAME) != text:
+        st.query_params[_NAME] = text
+    return short
+
+
+def to_text(samples: Iterable[int]) -> str:
+    """Ascending sample numbers as ranges: ``[0, 1, 2, 3, 7]`` -> ``0-3,7``."""
+    numbers = np.fromiter(samples, np.int64)
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1) if numbers.size else []
+    return ",".join(f"{part[0]}" if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in runs)
+
+
+def from_text(text: str, known: np.ndarray) -> tuple[int, ...]:
+    """Those of the known samples that ranges name. What is no range names none: the text may come from anywhere."""
+    found = np.zeros(len(known), bool)
+    for part in text[: 2 * MOST_TEXT].split(","):
+        first, dash, last = part.partition("-")
+        if first.isascii() and first.isdigit() and (not dash or last.isascii() and last.isdigit()):
+            low, high = int(first), int(last) if dash else int(first)
+            found |= (known >= min(low, 2**62)) & (known <= min(high, 2**62))
+    return tuple(known[found].tolist())

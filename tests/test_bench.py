@@ -1,0 +1,178 @@
+"""The benchmark measures what its table says, and says what it cannot; its figures themselves are nobody's to test."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import drain
+
+from hcache.analysis.krylov import leading_vectors
+from hcache.bench import suite
+from hcache.bench.baselines import full_call, hooked_loop, plain_loop
+from hcache.bench.machine import describe_machine
+from hcache.bench.planted import planted_run
+from hcache.bench.setting import Row, Setting
+from hcache.bench.subjects import RandomText, random_model
+from hcache.bench.timing import Ratio, Spent, in_child, interleaved
+from hcache.cli.main import main
+from hcache.errors import HcacheError, UsageError
+from hcache.sampling.loop import denoise
+
+FACTS = ("name", "what", "against", "aim", "ratio", "unit", "note", "on", "met")
+
+
+@pytest.mark.parametrize("name", ["extraction", "edit", "reading"])
+def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, capsys):
+    assert main(["bench", "--quick", "--json", "--only", name, "--work", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["quick"] and found["machine"]["cores"] >= 1 and found["machine"]["libraries"]["torch"]
+    measured = [row for row in found["rows"] if row["ratio"]]
+    assert len(measured) == {"extraction": 6, "edit": 1, "reading": 2}[name]
+    for row in measured:
+        assert tuple(row) == FACTS and row["ratio"]["ratio"] > 0 and row["ratio"]["rounds"] >= 1
+        assert row["met"] is (None if row["aim"] is None else row["ratio"]["ratio"] <= row["aim"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_says_what_was_not_measured_and_why(tmp_path, monkeypatch, capsys):
+    """Without a GPU: the comparisons of models on one are named."""
+    row = Row(name="edit", what="an edit", against="another", aim=0.5, note="a note",
+              ratio=Ratio(ours=1.0, theirs=4.0, ratio=0.25, least=0.2, largest=0.3, rounds=3))  # fmt: skip
+
+    def measured(_):
+        yield 1.0
+        return [row]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(suite.OF_MODELS, "edit", measured)
+    assert main(["bench", "--quick", "--only", "edit", "--work", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "0.25 (0.2 to 0.3)" in text and "0.5, met" in text and "edit: a note" in text
+    assert "not measured" in text and "there is no CUDA device here" in text and "float16 and bfloat16" in text
+    assert "mean nothing" in text, "it was quick"
+
+
+def test_where_there_is_a_gpu_all_subjects_are_measured_on_it(tmp_path):
+    work = list(suite._work(Setting(work=tmp_path), ["edit", "pca"], cuda=True))
+    assert [(name, at.subject, at.device, at.dtype) for name, at in work][:3] == [
+        ("edit", "toyfaces", "cpu", "float32"), ("pca", "toyfaces", "cpu", "float32"),
+        ("edit", "toyfaces", "cuda", "float16"),
+    ]  # fmt: skip
+    assert {(at.subject, at.dtype) for _, at in work if at.device == "cuda"} == {
+        (subject, dtype) for subject in ("toyfaces", "celebahq-256", "sd-1.5") for dtype in ("float16", "bfloat16")
+    }
+
+
+def test_unknown_comparisons_are_refused(capsys):
+    assert main(["bench", "--only", "speed"]) == 2
+    assert "extraction, preview" in capsys.readouterr().err
+
+
+def test_ways_are_timed_in_turn_and_once_before():
+    calls = []
+    ways = {name: lambda name=name: calls.append(name) for name in "ab"}
+    shares, timed = drain(interleaved(ways, 3))
+    assert calls == list("ababbaab") and shares[-1] == 1.0 and [len(times) for times in timed.values()] == [3, 3]
+
+
+def test_a_ratio_is_the_median_over_rounds():
+    times = {"a": [Spent(1.0, 2.0), Spent(4.0, 2.0), Spent(3.0, 1.0)], "b": [Spent(2.0, 1.0)] * 3}
+    ratio = Ratio.of(times, "a", "b")
+    assert ratio.processor == 2.0
+    assert (ratio.ours, ratio.theirs, ratio.ratio, ratio.least, ratio.largest) == (3.0, 2.0, 1.5, 0.5, 2.0)
+
+
+def test_a_child_that_fails_says_why():
+    with pytest.raises(HcacheError, match="pca_cached failed: .*no run"):
+        in_child("pca_cached", folder="nowhere", count=1, out="nothing.npy")
+
+
+def test_a_machine_is_described():
+    machine = describe_machine(kept=True)
+    assert machine["memory"] > 0 and machine["processor"] and "keeps" in machine["allocator"]
+
+
+def test_the_baselines_compute_what_hcache_does(tiny_model, tmp_path):
+    """diffusers' own loop ends where ours does, and its hooks see what is cached."""
+    steps = list(denoise(tiny_model, [3, 4], 4))
+    assert (plain_loop(tiny_model, [3, 4], 4).int() - tiny_model.to_images(steps[-1].x_next).int()).abs().max() <= 1
+    written = hooked_loop(tiny_model, [3, 4], 4, tmp_path, skips=True)
+    paths = sorted(tmp_path.iterdir())
+    assert written == sum(path.stat().st_size for path in paths) and len(paths) == 2
+    found = torch.load(paths[1], weights_only=True)
+    assert len(found["skips"]) == sum(len(group) for group in tiny_model.anatomy.skips)
+    for step in steps:
+        torch.testing.assert_close(found["h"][step.index], step.features.h[1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found["x"][step.index], step.x_t[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_full_size_subject_runs_without_its_weights(monkeypatch, tmp_path):
+    """Its configuration is the card's; here one of a tiny text-conditional network stands for it."""
+    import dataclasses
+
+    from hcache.bench import subjects
+
+    real = subjects.read_parts
+
+    def tiny_parts(folder, name):
+        parts = real(folder, name)
+        config = {**parts.config, "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4,
+                  "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "cross_attention_dim": 8,
+                  "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "attention_head_dim": 4,
+                  "sample_size": 8}  # fmt: skip
+        codec = {**parts.codec_config, "block_out_channels": [8, 8], "norm_num_groups": 4, "layers_per_block": 1,
+                 "down_block_types": ["DownEncoderBlock2D"] * 2,
+                 "up_block_types": ["UpDecoderBlock2D"] * 2}  # fmt: skip
+        return dataclasses.replace(parts, config=config, codec_config=codec)
+
+    monkeypatch.setattr(subjects, "read_parts", tiny_parts)
+    model = random_model(subjects.SUBJECTS["sd-1.5"], "cpu", "bfloat16")
+    assert model.dtype == torch.bfloat16 and isinstance(model.conditioner, RandomText)
+    x, text = torch.randn(2, *model.anatomy.x), model.condition(n=2).branches["cond"].text
+    assert full_call(model, x, torch.tensor(5), text).shape == x.shape
+    assert plain_loop(model, [0, 1], 2).shape == (2, *model.anatomy.image)
+    spec = subjects.subject_spec(model, 2, 2, 2, "bfloat16", {"h": "full"})
+    from hcache.extract import extract
+
+    assert len(extract(model, spec, tmp_path)) == 2
+    with pytest.raises(UsageError, match="celebahq-256"):
+        subjects.load_subject("faces", "cpu", "float32")
+
+
+def test_joint_components_of_many_samples_are_those_of_the_gram_matrix(tmp_path, monkeypatch):
+    """By products with vectors: the same subspace, in another order of magnitude of work."""
+    from hcache.directions import pca
+
+    run = planted_run(tmp_path, 60, 3, (8, 4, 4), 8)
+    (_, exact), found = drain(pca.pca_directions(run, 5)), {}
+    monkeypatch.setattr(pca, "GRAM", 10)
+    for held in (2**30, 0):
+        monkeypatch.setattr(pca, "HELD", held)
+        monkeypatch.setattr(pca, "_leading", None)  # not by the Gram matrix again
+        found[held] = drain(pca.pca_directions(run, 5))[1]
+    for by_products in found.values():
+        for a, b in zip(exact, by_products, strict=True):
+            assert a.cosine(b) > 1 - 1e-5
+            np.testing.assert_allclose(a.sigma, b.sigma, rtol=1e-4)
+
+
+def test_products_that_lead_nowhere_are_given_up():
+    """All eigenvalues alike: no subspace is the leading one. And vectors are orthonormal where there is one."""
+
+    def found_of(matrix, **options):
+        search = leading_vectors(len(matrix), 3, **options)
+        block = next(search)
+        while True:
+            try:
+                block = search.send(matrix @ block)
+            except StopIteration as end:
+                return end.value
+
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(400, 400)))[0]
+    flat = (basis * np.linspace(1, 1.01, 400)) @ basis.T
+    assert found_of(flat, blocks=3, tolerance=1e-5) is None
+    steep = (basis * 0.7 ** np.arange(400)) @ basis.T
+    vectors = found_of(steep, tolerance=1e-6)
+    np.testing.assert_allclose(np.abs(basis[:, :3].T @ vectors), np.eye(3), atol=1e-4)

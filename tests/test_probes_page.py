@@ -1,0 +1,115 @@
+"""The Probes page on a tiny run: nothing yet, a part, all, a failure; a click on a cell; learning curves."""
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+from test_pages import assert_fine, finish, open_page
+from tiny import drain
+
+from hcache.cache.labels import save_labels
+from hcache.cache.reading import open_run
+from hcache.edits.swaps import home_of
+from hcache.errors import AnalysisError
+from hcache.measures.decodability import decodability
+from hcache.ui.panels import probes as panel
+
+
+@pytest.fixture
+def run(copied_run):
+    rng = np.random.default_rng(0)
+    samples = [int(sample) for sample in copied_run.sample_ids]
+    columns = {
+        "level": {s: float(rng.normal()) for s in samples},
+        "some": {0: 1.0, 1: 0.0},
+        "flat": {s: 1.0 for s in samples},
+        "rare": {s: float(s == 5) for s in samples},
+    }
+    save_labels(copied_run, "own", columns)
+    return open_run(copied_run.folder)
+
+
+@pytest.fixture
+def page(copied_run, monkeypatch):
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
+    return lambda: open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "probes")
+
+
+def charts(app):
+    return len(app.get("plotly_chart"))
+
+
+def said(app):
+    return " ".join(element.value for kind in (app.caption, app.markdown, app.info) for element in kind)
+
+
+def test_without_labels_it_says_where_labels_come_from(page, copied_run):
+    app = page()
+    assert not app.exception and "labels-import" in app.error[0].value and not app.button
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [("some", "10 of 12 samples have no value"), ("flat", "same value"), ("rare", "smaller class has 1")],
+)
+def test_a_label_that_cannot_be_probed_is_refused_before_anything_is_computed(page, run, label, words):
+    app = page()
+    app.selectbox(key="choose-label").set_value(label).run()
+    assert not app.exception and words in app.error[0].value
+    assert not charts(app) and not any(button.key == "run-probes" for button in app.button)
+
+
+def test_nothing_runs_before_it_is_asked_for_and_all_is_found_again(page, run):
+    app = page()
+    assert_fine(app)
+    assert not charts(app) and app.button(key="run-probes").label == "Probe 20 cells"
+    app = finish(app, "run-probes")
+    assert_fine(app)
+    assert charts(app) == 2 and "Every cell is stored" in said(app) and "selectivity" in said(app)
+    again = page()
+    assert charts(again) == 2 and not any(button.key == "run-probes" for button in again.button)
+    again.selectbox(key="choose-probe").set_value("logistic").run()
+    assert_fine(again)
+    assert not charts(again) and "logistic probe" in said(again), "another question"
+
+
+def test_a_part_is_shown_and_the_rest_offered(page, run):
+    drain(decodability(run, ["level"], ["skip.2"]))
+    app = page()
+    assert_fine(app)
+    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells"
+    assert "not probed yet" in said(app)
+    app.multiselect(key="choose-probed").set_value(["skip.2"]).run()
+    assert "Every cell is stored" in said(app) and "not probed yet" not in said(app)
+    app.multiselect(key="choose-probed").set_value([]).run()
+    assert_fine(app)
+    assert "Choose a site" in said(app)
+
+
+def test_a_click_chooses_a_cell_once_and_its_learning_curve_is_stored(page, run):
+    drain(decodability(run, ["level"]))
+    app = page()
+    app.session_state["probe-map"] = {"selection": {"points": [{"customdata": ["skip.1", 1]}]}}
+    app.run()
+    assert (app.selectbox(key="choose-probe-site").value, app.slider(key="choose-step").value) == ("skip.1", 1)
+    app.slider(key="choose-step").set_value(3).run()
+    assert app.slider(key="choose-step").value == 3, "a click that was followed is not followed again"
+    assert app.button(key="run-learning").label == "Learning curves of 5 sites at step 3"
+    app = finish(app, "run-learning")
+    assert_fine(app)
+    assert charts(app) == 3 and "beyond x_t" in said(app)
+    assert not any(button.key == "run-learning" for button in app.button)
+
+
+def test_what_fails_is_said_and_what_was_done_is_kept(page, run, monkeypatch):
+    def fails(run, *question):
+        yield from drain(decodability(run, ["level"], ["h"]))[0]
+        raise AnalysisError("the activations hold values that are not finite")
+
+    monkeypatch.setattr(panel, "decodability", fails)
+    app = finish(page(), "run-probes")
+    assert not app.exception and "not finite" in app.error[0].value
+    app.run()
+    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells"

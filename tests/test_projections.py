@@ -1,0 +1,93 @@
+"""Projections are scikit-learn's components, step by step and joint; kept beside the run, and stale when it changes."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from tiny import drain
+
+from hcache.analysis.projections import DENSE, leading, project_steps
+from hcache.cache.projections import load_projections, projections_path, save_projections
+from hcache.cache.reading import open_run
+from hcache.errors import AnalysisError
+
+N, D, STEPS, K = 40, 60, 3, 4
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Strong components that turn slowly over the steps, in noise, away from the origin."""
+    rng = np.random.default_rng(0)
+    strong = rng.gamma(2, size=(N, K)) * np.arange(K, 0, -1)
+    base, turn = rng.normal(size=(2, K, D))
+    noise = rng.normal(size=(STEPS, N, D))
+    return np.stack([strong @ (base + 0.2 * t * turn) + 0.1 * noise[t] + 3 * t for t in range(STEPS)]).astype(
+        np.float32
+    )
+
+
+@pytest.fixture(scope="module")
+def found(data):
+    shares, (own, joint) = drain(project_steps(lambda step: data[step], STEPS, K))
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+    return own, joint
+
+
+def test_each_steps_own_components_are_scikit_learns(data, found):
+    own, _ = found
+    for step in range(STEPS):
+        reference = PCA(K, svd_solver="full").fit(data[step].astype(np.float64))
+        scores = reference.transform(data[step].astype(np.float64))
+        signs = np.sign((own.scores[step] * scores).sum(0))
+        np.testing.assert_allclose(own.scores[step], signs * scores, atol=1e-3 * np.abs(scores).max())
+        np.testing.assert_allclose(own.explained[step], reference.explained_variance_ratio_, rtol=1e-4)
+
+
+def test_signs_follow_the_step_before(found):
+    own, _ = found
+    assert ((own.scores[0] ** 3).sum(0) >= 0).all()
+    assert ((own.scores[1:] * own.scores[:-1]).sum(1) >= 0).all()
+
+
+def test_joint_components_are_those_of_the_steps_side_by_side(data, found):
+    _, joint = found
+    x = (data - data.mean(1, keepdims=True)).astype(np.float64)
+    whole = PCA(K, svd_solver="full").fit(np.concatenate(list(x), 1)).components_.reshape(K, STEPS, D)
+    for step in range(STEPS):
+        w = whole[:, step] / np.linalg.norm(whole[:, step], axis=1, keepdims=True)
+        scores = x[step] @ w.T
+        signs = np.sign((joint.scores[step] * scores).sum(0))
+        np.testing.assert_allclose(joint.scores[step], signs * scores, atol=1e-3 * np.abs(scores).max())
+        np.testing.assert_allclose(
+            joint.explained[step], np.square(scores).sum(0) / np.square(x[step]).sum(), rtol=1e-3
+        )
+    same = [np.sign((joint.scores[s] * (x[s] @ whole[:, s].T)).sum(0)) for s in range(STEPS)]
+    assert all((signs == same[0]).all() for signs in same), "one sign a component, over all steps"
+
+
+def test_many_samples_take_the_other_solver_to_the_same_end():
+    x = np.random.default_rng(0).normal(size=(DENSE + 20, 8)) * np.arange(8, 0, -1)
+    gram = x @ x.T
+    values, vectors = leading(gram, 5)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(gram)[::-1][:5], rtol=1e-6)
+    np.testing.assert_allclose(gram @ vectors, vectors * values, atol=1e-6 * values[0])
+
+
+@pytest.mark.parametrize("bad, message", [(np.ones((5, 4)), "no variance"), (np.ones((2, 4)), "3 samples"),
+                                          (np.full((5, 4), np.nan), "not finite")])  # fmt: skip
+def test_what_has_no_components_is_refused(bad, message):
+    with pytest.raises(AnalysisError, match=message):
+        drain(project_steps(lambda _: bad.astype(np.float32), 1))
+
+
+def test_they_are_kept_until_the_run_changes(copied_run):
+    arrays = {"own_scores": np.arange(6, dtype=np.float32).reshape(1, 2, 3)}
+    assert load_projections(copied_run, "h") is None
+    save_projections(copied_run, "h", arrays)
+    kept = load_projections(copied_run, "h")
+    assert kept.keys() == arrays.keys()
+    np.testing.assert_array_equal(kept["own_scores"], arrays["own_scores"])
+    manifest = copied_run.folder / "manifest.jsonl"
+    manifest.write_text("\n".join(manifest.read_text().splitlines()[:-1]) + "\n")
+    assert load_projections(open_run(copied_run.folder), "h") is None, "of other samples"
+    projections_path(copied_run, "h").write_bytes(b"PK\x03\x04 damaged")
+    assert load_projections(copied_run, "h") is None
