@@ -241,3 +241,26 @@ def parse_store(items: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--store names {site} twice; give each site once")
         store[site] = policy or FULL
     return store
+
+
+def parse_samples(text: str | None) -> tuple[int, ...]:
+    """``"1,4,10-12"`` as (1, 4, 10, 11, 12)."""
+    found: list[int] = []
+    for part in filter(None, (p.strip() for p in (text or "").split(","))):
+        low, dash, high = part.partition("-")
+        try:
+            found.extend(range(int(low), int(high) + 1) if dash else [int(low)])
+        except ValueError as error:
+            raise UsageError(f"samples are numbers and ranges with commas between, 1,4,10-12; got {part!r}") from error
+    return tuple(found)
+
+
+def parse_numbers(text: str | None) -> tuple[float, ...]:
+    """``"0, 0.5, 1"`` as (0.0, 0.5, 1.0)."""
+    try:
+        found = tuple(float(part) for part in (text or "").split(",") if part.strip())
+    except ValueError as error:
+        raise UsageError(f"numbers stand with commas between, 0, 0.5, 1; got {text!r}") from error
+    if not all(map(math.isfinite, found)):
+        raise UsageError(f"numbers have to be finite, got {text!r}")
+    return found

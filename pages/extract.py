@@ -1,15 +1,18 @@
 from hcache.ui import loaders
-from hcache.ui.frame import errors_shown, pick_run, start_page
+from hcache.ui.frame import errors_shown, home_page, pick_run
 from hcache.ui.panels import extract
+from hcache.ui.watching import job_panel
 
-home = start_page("Extract")
-with errors_shown():
-    pick_run(home)
-    model = extract.model_panel()
-    if model:
-        anatomy = loaders.anatomy(model)
-        spec, pictures = extract.spec_panel(model, anatomy)
-        plan = extract.plan_panel(spec, anatomy, home)
-        extract.start_panel(spec, plan, home, pictures)
-with errors_shown():
-    extract.jobs_panel(home)
+with home_page("Extract") as home:
+    with errors_shown():
+        pick_run(home)
+    with errors_shown():
+        model = extract.model_panel()
+        if model:
+            anatomy = loaders.anatomy(model)
+            spec, pictures = extract.spec_panel(model, anatomy)
+            plan = extract.plan_panel(spec, anatomy, home)
+            extract.start_panel(spec, plan, home, pictures)
+    extract.jobs_heading()
+    with errors_shown():
+        job_panel(home)

@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors", "allocator"),
-    ("specs", "cards", "features", "pictures", "fields", "masks", "progress"),
+    ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -41,6 +41,7 @@ TORCH_FREE = (
     "errors",
     "specs",
     "cards",
+    "anatomies",
     "features",
     "pictures",
     "fields",
@@ -179,7 +180,8 @@ def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
 def test_reading_a_cache_loads_no_torch():
     """In a process of its own: the import graph as Python walks it."""
     light = ["cache.reading", "cache.shards", "jobs", "analysis.probes", "analysis.pca", "cli.main", "readers",
-             "directions.naive", "figures.unet", "figures.strips"]  # fmt: skip
+             "directions.naive", "figures.unet", "figures.strips",
+             "figures.notebook", "figures.pdf"]  # fmt: skip
     code = f"""
 import importlib, sys
 import hcache

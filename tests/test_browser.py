@@ -123,11 +123,19 @@ def visit(page, name):
     settle(page)
 
 
-def test_an_empty_home_fills_with_the_demo(page, server):
+def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server):
+    """What happens is said, with the time it takes; what is there already can be clicked meanwhile."""
     page.goto(server)
     page.get_by_text("This home was empty").wait_for()
-    page.get_by_text("Anatomy of toyfaces-ddpm-64").wait_for()  # as soon as the first shard is there
-    page.get_by_text("64 of 64 samples").wait_for(timeout=420_000)
+    page.get_by_role("heading", name="Anatomy of toyfaces-ddpm-64").wait_for()  # from its configuration
+    main = page.locator("[data-testid=stMain]")
+    main.get_by_text(re.compile(r"of 64 samples, .* a second, .* left")).first.wait_for()
+    main.get_by_role("link", name="What does each skip group carry?").click()
+    page.get_by_role("heading", name="Swap", exact=True).wait_for()
+    page.get_by_text("A, the donor").wait_for()  # as soon as two samples are there
+    page.go_back()
+    page.get_by_role("heading", name="Overview", exact=True).wait_for()
+    page.get_by_text("64 of 64 samples").first.wait_for(timeout=420_000)
     settle(page)
     shoot(page, "1-overview")
 
@@ -143,6 +151,61 @@ def test_gallery_a_click_shows_the_sample_and_the_link_carries_it(page, server, 
     other = context.new_page()
     other.goto(page.url)
     other.get_by_text("sample 9, seed 9").wait_for()
+    context.close()
+
+
+def test_back_and_forward_go_through_pages_and_choices(page):
+    """On from the gallery's sample 9."""
+    page.get_by_role("img", name="sample 11", exact=True).click()
+    page.get_by_text("sample 11, seed 11").wait_for()
+    settle(page)
+    visit(page, "Overview")
+    page.go_back()
+    page.get_by_text("sample 11, seed 11").wait_for()
+    settle(page)
+    page.go_back()
+    page.get_by_text("sample 9, seed 9").wait_for()
+    settle(page)
+    page.go_forward()
+    page.get_by_text("sample 11, seed 11").wait_for()
+    settle(page)
+    page.go_forward()
+    page.get_by_role("heading", name="Overview", exact=True).wait_for()
+    settle(page)
+
+
+def test_two_tabs_on_the_same_run_do_not_disturb_each_other(page, server, browser):
+    visit(page, "Gallery")
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    other = context.new_page()
+    other.goto(page.url)
+    other.get_by_role("img", name="sample 5", exact=True).click()
+    other.get_by_text("sample 5, seed 5").wait_for()
+    settle(other)
+    page.get_by_role("img", name="sample 7", exact=True).click()
+    page.get_by_text("sample 7, seed 7").wait_for()
+    settle(page)
+    assert other.get_by_text("sample 5, seed 5").count() == 1
+    assert ("sample=7" in page.url, "sample=5" in other.url) == (True, True)
+    context.close()
+
+
+def test_a_run_removed_under_an_open_page_is_said_and_others_are_offered(page, server, home, browser):
+    (run,) = (home / "runs").iterdir()
+    copy = shutil.copytree(run, run.with_name("copy-of-it"))
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    other = context.new_page()
+    other.goto(f"{server}/gallery?run={copy.name}")
+    other.get_by_text("sample 0, seed 0").wait_for()
+    settle(other)
+    shutil.rmtree(copy)
+    other.get_by_role("img", name="sample 5", exact=True).click()
+    other.get_by_text("There is no run 'copy-of-it'").wait_for()
+    settle(other)
+    other.get_by_role("button", name=run.name).click()
+    other.get_by_role("img", name="sample 5", exact=True).wait_for()
+    settle(other)
+    assert f"run={run.name}" in other.url
     context.close()
 
 
@@ -255,6 +318,21 @@ def test_a_mask_is_painted_on_the_picture(page):
     shoot(page, "8-painted")
 
 
+def test_a_render_can_be_cancelled(page):
+    """Of more than is done in an instant; what became of it is said, with its log."""
+    slider = page.locator(".st-key-choose-samples input[type=range]")
+    slider.focus()
+    for _ in range(7):
+        slider.press("ArrowRight")
+    page.locator(".st-key-choose-samples").get_by_text("8", exact=True).first.wait_for()
+    settle(page)
+    page.get_by_role("button", name="Render the strip").click()
+    page.locator(".st-key-cancel-strip button").click()
+    page.get_by_text(re.compile(r"Cancelled at \d+%")).wait_for()
+    settle(page)
+    assert page.get_by_role("button", name="Render the strip").is_enabled()
+
+
 def test_extract_starts_a_job_that_survives_a_reload_and_can_be_cancelled(page, home):
     visit(page, "Extract")
     shoot(page, "2-extract")
@@ -263,10 +341,10 @@ def test_extract_starts_a_job_that_survives_a_reload_and_can_be_cancelled(page, 
     page.get_by_text("--samples 4000").wait_for()
     settle(page)
     page.get_by_role("button", name="Start extraction").click()
-    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").wait_for()
+    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").first.wait_for()
     page.reload()
-    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").wait_for()
+    page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").first.wait_for()
     page.locator("[data-testid=stMain]").get_by_role("button", name="Cancel").click()
-    page.locator("[data-testid=stMain]").get_by_text("cancelled").wait_for()
+    page.locator("[data-testid=stMain]").get_by_text("cancelled,").first.wait_for()
     (job,) = jobs.list_jobs(home)
     assert job.state == jobs.CANCELLED and job.done >= 64

@@ -7,12 +7,12 @@ import pytest
 from test_cli import failure, json_of, out_of
 
 from hcache.cards import default_spec
-from hcache.cli.directions import parse_samples
 from hcache.directions.direction import digest_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import load_move
 from hcache.errors import UsageError
 from hcache.extract import extract
+from hcache.specs import parse_samples
 
 
 @pytest.fixture

@@ -217,7 +217,7 @@ def test_any_csv_is_imported_whole_or_refused(copied_run, tmp_path, text, key, r
     assert list(found) == names and not any(np.isinf(column).any() for column in found.values())
 
 
-PAGES = ("dashboard", "extract", "gallery", "pca", "probes", "swap", "edit")
+PAGES = ("dashboard", "extract", "gallery", "pca", "probes", "swap", "edit", "figures")
 DAMAGES = {
     "truncated": (RUN_JSON, lambda text: text[: len(text) // 2]),
     "no provenance": (RUN_JSON, lambda text: json.dumps({**json.loads(text), "provenance": {}})),

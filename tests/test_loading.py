@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import make_unet, save_pipeline
 
+from hcache.anatomies import known_anatomy
 from hcache.cards import check_weights, default_spec, find_card, load_cards, weights_digest
 from hcache.errors import ModelError, UnknownModelError, UsageError
 from hcache.models.loading import load_anatomy, load_model
@@ -26,9 +27,9 @@ def spoilable(tiny_folder, tmp_path):
 def test_every_card_is_whole():
     for name, card in load_cards().items():
         assert card.name == name and card.title and card.summary and card.licence
-        assert card.kind and card.get and default_spec(name).check(load_anatomy(name)), (
-            "every card's run can be planned"
-        )
+        anatomy = load_anatomy(name)
+        assert card.kind and card.get and default_spec(name).check(anatomy), "every card's run can be planned"
+        assert known_anatomy(name) in (anatomy, None)
         assert card.steps > 0 and card.samples > 0 and card.store and set(card.store.values()) <= set(POLICIES)
         assert find_card(name) is card
 
@@ -178,3 +179,12 @@ def test_a_default_spec_is_the_cards_with_changes():
     spec = default_spec(card.name, samples=None, steps=7, seed=3)
     assert (spec.model, spec.samples, spec.steps, spec.seed) == (card.name, card.samples, 7, 3)
     assert spec.store == card.store and spec.weights == ""
+
+
+def test_a_known_anatomy_holds_for_the_configurations_that_it_was_read_from(spoilable, monkeypatch, tmp_path):
+    """A card of one's own of the same name, with another model, is read anew; so is what is no card."""
+    own = tmp_path / "cards.yaml"
+    own.write_text(f"toyfaces-ddpm-64: {{source: {json.dumps(str(spoilable))}, title: t, kind: k, summary: s}}")
+    assert known_anatomy("toyfaces-ddpm-64") and known_anatomy(str(spoilable)) is None
+    monkeypatch.setenv("HCACHE_CARDS", str(own))
+    assert known_anatomy("toyfaces-ddpm-64") is None

@@ -25,7 +25,7 @@ from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
 PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit",
-         "compare": "Compare"}  # fmt: skip
+         "compare": "Compare", "figures": "Figures"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -199,15 +199,15 @@ def test_overview_says_which_libraries_changed(copied_run, tmp_path, monkeypatch
 def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
     open_page(app, "extract")
     before = app.code[0].value
-    app.number_input(key="budget").set_value(0.12).run()
+    app.number_input(key="choose-budget").set_value(0.12).run()
     assert_fine(app)
     (chosen,) = [info.value for info in app.info if "of 120 MB" in info.value]
     assert "h full" in chosen and "h first" in chosen and "skip.4 pooled" in chosen
     assert app.code[0].value != before and "--store h=full" in app.code[0].value
     assert all(box.disabled for box in app.selectbox if box.label.startswith("skip."))
-    app.number_input(key="budget").set_value(0.001).run()
+    app.number_input(key="choose-budget").set_value(0.001).run()
     assert not app.exception and any("too little" in error.value for error in app.error)
-    app.number_input(key="budget").set_value(None).run()
+    app.number_input(key="choose-budget").set_value(None).run()
     assert_fine(app)
     assert app.code[0].value == before
 
@@ -216,7 +216,7 @@ def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
 def test_extract_asks_a_conditional_model_for_its_condition(app, model):
     open_page(app, "extract")
     app.selectbox(key="choose-model").set_value(model).run()
-    app.slider(key=f"guidance-{model}").set_value(3.0).run()
+    app.slider(key=f"choose-guidance-{model}").set_value(3.0).run()
     assert_fine(app)
     assert "--guidance 3.0" in app.code[0].value
     assert ("--prompt 'a portrait" in app.code[0].value) == ("diffusion" in model)
@@ -234,7 +234,7 @@ def dit_home(tmp_path_factory):
     return home
 
 
-@pytest.mark.parametrize("page", ["swap", "edit"])
+@pytest.mark.parametrize("page", ["swap", "edit", "figures"])
 def test_a_page_about_h_says_what_a_transformer_has_not(dit_home, monkeypatch, page):
     monkeypatch.setenv("HCACHE_HOME", str(dit_home))
     app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), page)
@@ -338,11 +338,14 @@ def test_a_link_opens_the_page_as_it_was(app):
     assert app.selectbox(key="choose-site").value == "skip.1"
 
 
-def test_a_run_that_is_gone_is_said_and_another_shown(app):
+def test_a_run_that_is_gone_is_said_and_the_others_are_offered(app, page_home):
     app.query_params["run"] = "../../etc"
     app.run()
     assert not app.exception
     assert any("no run '../../etc'" in w.value for w in app.warning)
+    assert [b.label for b in app.button if str(b.key).startswith("instead-")] == [
+        next((page_home / "runs").iterdir()).name
+    ]
 
 
 def test_an_empty_home_starts_the_demo_and_says_so(tmp_path, monkeypatch):

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from hcache.cache.pngs import read_recipe
 from hcache.cards import default_spec
 from hcache.cli.main import build_parser
+from hcache.edits.sheet import read_cells
 from hcache.extract import extract
 from hcache.models.loading import load_model
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODEL = "toyfaces-ddpm-64"
 
 
@@ -22,11 +25,20 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "runs").mkdir()
     extract(load_model(MODEL), spec, tmp_path)
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "('h', 'skip.1', 'skip.2', 'skip.3', 'skip.4')" in printed
     assert "(2, 8192) (128, 8, 8) (2, 64, 64, 3)" in printed
-    assert len(printed.splitlines()) == 6
+    assert "u-figure.pdf Swaps in toyfaces-ddpm-64" in printed and "steps 16 to 19 of 20" in printed
+    assert (tmp_path / "u-figure.pdf").read_bytes().startswith(b"%PDF")
+    assert len(printed.splitlines()) == 7
+
+
+def test_the_opening_picture_carries_its_recipes():
+    cells = read_cells(read_recipe((ROOT / "tests" / "pictures" / "u-figure.png").read_bytes()))
+    assert {cell.recipe.run for cell in cells} == {default_spec(MODEL).name}, "tests/pictures/u_figure.py makes it anew"
+    assert [cell.recipe.edits[0].sites[0] for cell in cells[:5]] == ["skip.4", "skip.3", "skip.2", "skip.1", "h"]
 
 
 def commands():

@@ -79,7 +79,7 @@ def test_a_pictures_name_in_a_run_is_a_digest_or_the_run_is_refused(copied_run, 
         open_run(copied_run.folder)
 
 
-@pytest.mark.parametrize("page", ["dashboard", "extract", "gallery", "pca", "probes", "swap", "edit"])
+@pytest.mark.parametrize("page", ["dashboard", "extract", "gallery", "pca", "probes", "swap", "edit", "figures"])
 @pytest.mark.parametrize("value", BAD, ids=lambda value: repr(value[:12]))
 def test_no_address_breaks_a_page_or_leads_out_of_the_home(copied_run, tmp_path, monkeypatch, page, value):
     st.cache_data.clear()
@@ -97,7 +97,8 @@ def test_no_address_breaks_a_page_or_leads_out_of_the_home(copied_run, tmp_path,
         ask()
         app.switch_page(f"pages/{page}.py").run()
     assert not app.exception, app.exception
-    assert app.selectbox(key="choose-run").value == copied_run.name
+    offered = [button.label for button in app.button if button.key == f"instead-{copied_run.name}"]
+    assert offered == [copied_run.name] or app.selectbox(key="choose-run").value == copied_run.name
 
 
 def claiming(width, height):

@@ -16,7 +16,7 @@ from ..models.anatomy import NETWORKS, anatomy_of
 from ..models.codecs import Autoencoder, Codec, Identity
 from ..models.condition import Condition
 from ..models.conditioners import COND, Conditioner, Guided, Unconditional
-from ..models.loading import AUTOENCODERS, DTYPES, load_model, load_scheduler, read_parts
+from ..models.loading import AUTOENCODERS, DTYPES, load_model, read_parts, scheduler_of
 from ..models.model import Model
 from ..specs import Conditioning, RunSpec
 
@@ -70,7 +70,7 @@ def random_model(name: str, device: str, dtype: str) -> Model:
     return Model(
         card=replace(card, reader="", prompt="", classes=(), guidance=1.0),
         network=network,
-        scheduler=load_scheduler(parts),
+        scheduler=scheduler_of(parts),
         anatomy=anatomy_of(network, parts.pixels),
         codec=codec,
         conditioner=conditioner,

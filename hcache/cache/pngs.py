@@ -17,8 +17,9 @@ MOST_TEXT = 8 * 2**20
 """Bytes of what a picture says of itself."""
 
 
-def png_bytes(picture: np.ndarray, recipe: str | None = None) -> bytes:
-    """A picture (height, width, 3) uint8 as a PNG file; with ``recipe``, a JSON text that it carries.
+def png_bytes(picture: np.ndarray, recipe: str | None = None, dpi: float | None = None) -> bytes:
+    """A picture (height, width, 3) uint8 as a PNG file; with ``recipe``, a JSON text that it carries; with ``dpi``,
+    how many of its pixels are an inch in print.
 
     Raises:
         UsageError: the text is longer than a picture may carry.
@@ -33,7 +34,7 @@ def png_bytes(picture: np.ndarray, recipe: str | None = None) -> bytes:
         info = PngInfo()
         info.add_itxt(CHUNK, recipe)
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=4, pnginfo=info)
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=4, pnginfo=info, **({"dpi": (dpi, dpi)} if dpi else {}))
     return buffer.getvalue()
 
 

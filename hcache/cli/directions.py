@@ -15,6 +15,7 @@ from ..cache.plan import format_bytes
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
 from ..masks import Mask
+from ..specs import parse_samples
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -91,18 +92,6 @@ def chosen_samples(run: Run, arguments: argparse.Namespace, both: bool) -> tuple
         raise UsageError(f"--top must lie in 1 to {len(run) // (2 if both else 1)}, got {count}")
     positives, negatives = both_ends(run, values, count, arguments.end == "highest")
     return tuple(positives), tuple(negatives) if both else ()
-
-
-def parse_samples(text: str | None) -> tuple[int, ...]:
-    """``"1,4,10-12"`` as (1, 4, 10, 11, 12)."""
-    found: list[int] = []
-    for part in filter(None, (p.strip() for p in (text or "").split(","))):
-        low, dash, high = part.partition("-")
-        try:
-            found.extend(range(int(low), int(high) + 1) if dash else [int(low)])
-        except ValueError as error:
-            raise UsageError(f"samples are numbers and ranges with commas between, 1,4,10-12; got {part!r}") from error
-    return tuple(found)
 
 
 def parse_options(items: list[str]) -> dict[str, str]:

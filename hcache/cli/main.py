@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, measure, compare, probe, bench, tasks, cancel."""
+repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..errors import HcacheError, UsageError
 from . import commands
 from .bench import add_bench
 from .directions import add_direction
+from .figure import add_figure
 from .measures import add_measures
 from .probes import add_probes
 from .progress import reported
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
             child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
     _add_exchange(command)
     add_render(command)
+    add_figure(command)
     add_measures(command)
     add_probes(command)
     add_bench(command)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..errors import HcacheError, Interrupted, UsageError
 from ..processes import CANCELLED, DONE, FAILED
-from ..progress import drive
+from ..progress import drive_under_bar
 from ..tasks import StatusFile
 
 _status: ContextVar[StatusFile | None] = ContextVar("status", default=None)
@@ -33,17 +30,13 @@ def drive_with_bar(
     """
     status, (k, n) = _status.get(), stage
     now = (lambda: text) if isinstance(text, str) else text
-    with tqdm(total=100, unit="%", desc=now(), file=sys.stderr, mininterval=0.5) as bar:
 
-        def show(share: float) -> None:
-            bar.n = round(100 * share)
-            bar.set_description(now(), refresh=False)
-            bar.refresh()
-            if status:
-                status.update((k + share) / n, now())
+    def tell(share: float) -> None:
+        if status:
+            status.update((k + share) / n, now())
 
-        show(0.0)
-        return drive(work, show)
+    tell(0.0)
+    return drive_under_bar(work, now, tell)
 
 
 @contextmanager

@@ -1,1 +1,32 @@
-"""Results in, figures out: plotly figures, SVG and HTML text. No files, no Streamlit, no torch."""
+"""Results in, figures out: plotly figures for the pages, and figures for print that agree as PNG, SVG and PDF.
+
+    from hcache import figures, open_run
+    figures.u_figure(open_run("..."), donor=1, recipient=0).save("u.pdf")
+
+Names are imported when first used; no Streamlit, and no torch before something has to be rendered.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .drawing import Figure
+    from .notebook import grid, strip, u_figure
+    from .plots import heat_map, response_curve, scatter
+
+_HOMES = {"Figure": "drawing", "grid": "notebook", "strip": "notebook", "u_figure": "notebook", "heat_map": "plots",
+          "response_curve": "plots", "scatter": "plots"}  # fmt: skip
+
+__all__ = ["Figure", "grid", "heat_map", "response_curve", "scatter", "strip", "u_figure"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hcache.figures' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

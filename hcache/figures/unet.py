@@ -1,22 +1,18 @@
 """The U, drawn as two trapezoids with the bottleneck between them and a bracket of lines for each skip group.
 
-One drawing serves two figures: the anatomy, with what each site is, and the U-figure, with what becomes of a
-picture when that site is swapped.
+With what each site is, for the pages; the U-figure, with what becomes of a picture when a site is swapped, is
+``ufigure.py``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-import numpy as np
-
 from ..cache.plan import format_bytes, site_bytes
 from ..specs import FULL, NONE, POOLED, Anatomy
 from .palette import BOTTLENECK, DECODER, ENCODER, FONT, INK, LINE, MUTED, PAPER
-from .pictures import data_uri
 
 STRAND = 5.0
 """Distance between the lines of one group."""
@@ -85,52 +81,6 @@ def draw_anatomy(anatomy: Anatomy, store: Mapping[str, str] | None = None) -> st
     return _svg(u.left * 2 + u.width, u.height + 8, parts, "The U-Net's sites, their shapes and sizes")
 
 
-def draw_swaps(
-    anatomy: Anatomy,
-    donor: np.ndarray,
-    recipient: np.ndarray,
-    images: Mapping[str, np.ndarray],
-    donor_name: str,
-    recipient_name: str,
-    smooth: bool = True,
-) -> str:
-    """The U-figure as SVG: A and B on the left, and at each site that has one B's picture with A's activations there.
-
-    Beside each result stands how far it went: its root mean square distance to B over that of A to B.
-    """
-    size = 92.0 if len(anatomy.skips) < 5 else 76.0
-    u = _U(members=tuple(map(len, anatomy.skips)), row=size + 18, left=250, width=800, top=8)
-    parts = [_frame(u)]
-    apart = _distance(donor, recipient)
-    for group in range(len(anatomy.skips), -1, -1):
-        site = f"skip.{group}" if group else "h"
-        if site not in images:
-            parts.append(_text(u.centre, u.y(group) + 5, f"{site}: not swapped", 13, MUTED, halo=True))
-            continue
-        share = _distance(images[site], recipient) / apart if apart else math.nan
-        parts.append(
-            _picture(u.centre - size / 2, u.y(group) - size / 2, size, images[site], f"swapped {site}", smooth)
-        )
-        parts.append(
-            _text(u.centre + size / 2 + 12, u.y(group) - 8, site, 15, INK, anchor="start", weight=600, halo=True)
-        )
-        moved = f"moves B by {share:.2f}" if math.isfinite(share) else ""
-        parts.append(_text(u.centre + size / 2 + 12, u.y(group) + 14, moved, 12, MUTED, anchor="start", halo=True))
-    side = 168.0
-    middle = u.height / 2
-    for top, picture, letter, name, colour in (
-        (middle - side - 34, donor, "A", f"donor {donor_name}", BOTTLENECK),
-        (middle + 22, recipient, "B", f"recipient {recipient_name}", ENCODER),
-    ):
-        parts.append(_picture(30, top, side, picture, f"{letter}, {name}", smooth, colour))
-        parts.append(_text(30, top - 9, f"{letter}  {name}", 14, INK, anchor="start", weight=600))
-    return _svg(u.left + u.width + 40, u.height, parts, "The U-figure: B with A's activations at one site at a time")
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.sqrt(np.square(a.astype(np.float64) - b).mean()))
-
-
 def _shapes_text(shapes: list[tuple[int, ...]]) -> str:
     """``128×8×8 (2), 96×8×8``: equal neighbours counted."""
     counted: list[list] = []
@@ -183,23 +133,10 @@ def _label(u: _U, group: int, site: str, shapes: str, size: str, policy: str) ->
     )
 
 
-def _picture(x: float, y: float, size: float, picture: np.ndarray, title: str, smooth: bool, edge: str = LINE) -> str:
-    rendering = "auto" if smooth else "pixelated"
+def _text(x: float, y: float, text: str, size: int, colour: str, weight: int = 400) -> str:
     return (
-        f"<g><title>{escape(title)}</title>"
-        f'<rect x="{x - 3:.1f}" y="{y - 3:.1f}" width="{size + 6}" height="{size + 6}" rx="6" fill="{PAPER}" '
-        f'stroke="{edge}" stroke-width="2"/><image x="{x:.1f}" y="{y:.1f}" width="{size}" height="{size}" '
-        f'style="image-rendering:{rendering}" href="{data_uri(picture)}"/></g>'
-    )
-
-
-def _text(
-    x: float, y: float, text: str, size: int, colour: str, anchor: str = "middle", weight: int = 400, halo: bool = False
-) -> str:
-    stroke = f' stroke="{PAPER}" stroke-width="5" paint-order="stroke" stroke-linejoin="round"' if halo else ""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" '
-        f'font-weight="{weight}"{stroke}>{escape(text)}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="middle" '
+        f'font-weight="{weight}">{escape(text)}</text>'
     )
 
 

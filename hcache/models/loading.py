@@ -79,7 +79,7 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     return Model(
         card=card,
         network=network,
-        scheduler=load_scheduler(parts),
+        scheduler=scheduler_of(parts),
         anatomy=anatomy_of(network, parts.pixels, _latent_side(parts)),
         codec=codec,
         conditioner=_conditioner(parts, network, codec, device, dtype),
@@ -108,7 +108,7 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
 
 def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
     """The noise schedule of a model from its configuration alone, likewise."""
-    return _load_scheduler(_configured_parts(find_card(name_or_folder)))
+    return scheduler_of(_configured_parts(find_card(name_or_folder)))
 
 
 def _configured_parts(card: Card) -> Parts:
@@ -225,7 +225,7 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     return text_conditioner(pipeline)
 
 
-def load_scheduler(parts: Parts) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+def scheduler_of(parts: Parts) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
     """The model's own noise schedule, as DDIM or as a flow; diffusers' defaults where a network has none beside it."""
     for path in (parts.folder / "scheduler" / "scheduler_config.json", parts.folder / "scheduler_config.json"):
         if path.is_file():

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.scriptrunner_utils.exceptions import RerunException
 
 from .. import jobs
-from ..cache.layout import run_folder, run_names, writable_home
+from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
 from ..cache.reading import Run
 from ..cards import default_spec
 from ..errors import HcacheError, RunBusyError
-from . import loaders, state
+from . import address, loaders, state
+from .watching import job_monitor, job_panel
 
 PENDING = "pending run"
 """In the session: a run that was started here and is to be shown once there is anything of it."""
 
+_GONE = "run is gone"
+"""In the session: whether the page already says so."""
+
+MOST_OFFERED = 20
 DEMO_MODEL = "toyfaces-ddpm-64"
 
 PAGES = (
@@ -31,19 +39,25 @@ PAGES = (
     ("pages/edit.py", "Edit", ":material/tune:"),
     ("pages/verdict.py", "Verdict", ":material/fact_check:"),
     ("pages/compare.py", "Compare", ":material/compare:"),
+    ("pages/figures.py", "Figures", ":material/image:"),
 )
 
 
-def start_page(title: str) -> Path:
-    """Sets up a page up to its title and the sidebar's navigation; returns the home, started with a demo if empty."""
+@contextmanager
+def home_page(title: str) -> Iterator[Path]:
+    """A page from its navigation to its address; yields the home, started with a demo if it is empty.
+
+    The links to the other pages carry all choices, and are drawn again at the end, when choices have been made.
+    """
     loaders.freeze_modules()
     st.set_page_config(page_title=f"{title} · hcache", page_icon=":material/schema:", layout="wide")
-    st.html(_STYLE)
+    address.read(title)
+    st.html(STYLE)
     with st.sidebar:
         st.markdown("### hcache")
         st.caption("h-space and skips of diffusion U-Nets")
-        for path, label, icon in PAGES:
-            st.page_link(path, label=label, icon=icon)
+        links = [st.empty() for _ in PAGES]
+    drawn = _draw_links(links, None)
     st.title(title)
     try:
         home = writable_home()
@@ -52,7 +66,21 @@ def start_page(title: str) -> Path:
         st.stop()
     if loaders.home_is_empty(home):
         _start_demo(home)
-    return home
+    try:
+        yield home
+    finally:
+        if not isinstance(sys.exception(), RerunException):
+            _draw_links(links, drawn)
+            address.end()
+
+
+def _draw_links(places: Sequence[DeltaGenerator], drawn: dict[str, str] | None) -> dict[str, str]:
+    """The links to all pages with the choices as they are, unless they are drawn so already."""
+    now = address.current()
+    if now != drawn:
+        for place, (path, label, icon) in zip(places, PAGES, strict=True):
+            place.page_link(path, label=label, icon=icon, query_params=now)
+    return now
 
 
 @contextmanager
@@ -61,42 +89,73 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
 
     Errors that hcache raises on purpose are shown as they are, in one line.
     """
-    home, found = start_page(title), []
-    with errors_shown():
-        run = pick_run(home)
-        if run is None or len(run) < needs:
-            wait_for(run, needs)
-        found.append(run)
-    if not found:
-        st.stop()  # the error stands there; another run can be chosen
-    with errors_shown():
-        yield found[0]
+    with home_page(title) as home:
+        found = []
+        with errors_shown():
+            run = pick_run(home, needed=True)
+            if run is None or len(run) < needs:
+                wait_for(home, run, needs)
+            found.append(run)
+        if not found:
+            st.stop()  # the error stands there; another run can be chosen
+        with errors_shown():
+            yield found[0]
 
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
+    """Shows what hcache says is wrong. Where the run itself has been removed meanwhile, the page says that instead."""
     try:
         yield
-    except HcacheError as error:
+    except (HcacheError, FileNotFoundError) as error:
+        wanted = state.recall(address.RUN, "")
+        if wanted and wanted not in run_names(home_folder()) and not st.session_state.get(_GONE):
+            st.session_state[_GONE] = True
+            st.rerun()  # of all of the page, also where only a part of it was drawn anew
         st.error(str(error), icon=":material/error:")
 
 
-def pick_run(home: Path) -> Run | None:
-    """The sidebar's choice of a run, with the jobs under it; None as long as there is none."""
+def pick_run(home: Path, needed: bool = False) -> Run | None:
+    """The sidebar's choice of a run, with the jobs under it; None as long as there is none.
+
+    A page whose run is not there offers the runs there are, and stops if it is about a run.
+    """
     names = run_names(home)
     if st.session_state.get(PENDING) in names:
-        state.choose("run", st.session_state.pop(PENDING))
-    wanted = state.recall("run", "")
-    if wanted and wanted not in names and names:
-        st.warning(f"There is no run {wanted!r} here (any more). Showing {names[0]}.")
+        state.choose(address.RUN, st.session_state.pop(PENDING))
+    begun = [job.run for job in jobs.list_jobs(home) if job.live]
+    if not names and begun and not state.recall(address.RUN, ""):
+        state.choose(address.RUN, begun[0])  # the address has it from the first, and need not change when it is there
+    wanted = state.recall(address.RUN, "")
+    gone = bool(wanted) and wanted not in names and wanted not in begun
+    st.session_state[_GONE] = gone
     run = None
     with st.sidebar:
-        if names:
-            name = state.select("Run", "run", names, default=_first_readable(home, names))
+        if names and not gone and wanted not in set(begun) - set(names):
+            name = state.select("Run", address.RUN, names, default=_first_readable(home, names), help=RUN_HELP)
             run = loaders.shared_run(run_folder(home, name))
             st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
         job_monitor(home, len(run) if run else 0, run.name if run else "")
+    if gone:
+        _offer_others(wanted, names)
+        if needed:
+            welcome(home, None)
+            st.stop()
     return run
+
+
+def _offer_others(wanted: str, names: list[str]) -> None:
+    """Says that a run is not there, and what is."""
+    st.warning(f"There is no run {wanted!r} here (any more).", icon=":material/folder_off:")
+    if names:
+        st.markdown("These are here:")
+        for name in names[:MOST_OFFERED]:
+            if st.button(name, key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
+                state.choose(address.RUN, name)
+                st.rerun()
+    elif st.button("There is no other: start afresh", key="instead-none"):
+        state.choose(address.RUN, "")
+        st.rerun()
 
 
 def _first_readable(home: Path, names: list[str]) -> str:
@@ -108,44 +167,6 @@ def _first_readable(home: Path, names: list[str]) -> str:
             continue
         return name
     return names[0]
-
-
-def job_monitor(home: Path, known: int, run_name: str) -> None:
-    """The jobs at work, live; the page is drawn anew when the shown run has grown."""
-    live = any(job.live for job in jobs.list_jobs(home))
-    st.fragment(_show_jobs, run_every=1.0 if live else None)(home, known, run_name, live)
-
-
-def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
-    found = jobs.list_jobs(home)
-    for job in found:
-        if job.live:
-            st.progress(min(1.0, job.work / max(1, job.total)), text=describe_job(job))
-        elif job.state in (jobs.FAILED, jobs.DIED) and job is found[0]:
-            st.error(f"{job.run}: {job.message}")
-    grown = any(job.run == run_name and job.done > known for job in found)
-    started = not run_name and any(job.done for job in found)
-    if was_live and (grown or started or not any(job.live for job in found)):
-        st.rerun(scope="app")
-
-
-def describe_job(job: jobs.Job) -> str:
-    """``extracting toyfaces-…: 24 of 64, 1.9 samples/s, 21 s left``."""
-    if job.state == jobs.STARTING or not job.total:
-        return f"{job.run}: starting"
-    text = f"{job.run}: {job.done} of {job.total} samples"
-    if job.remaining is not None:
-        text += f", {job.rate:.2g} a second, {format_seconds(job.remaining)} left"
-    return text
-
-
-def format_seconds(seconds: float) -> str:
-    """``95`` -> ``1 min 35 s``."""
-    seconds = int(round(seconds))
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _start_demo(home: Path) -> None:
@@ -160,24 +181,46 @@ def _start_demo(home: Path) -> None:
     st.session_state["demo"] = True
 
 
-def wait_for(run: Run | None, needs: int) -> None:
-    """What is missing before this page can show anything."""
+def welcome(home: Path, run: Run | None) -> None:
+    """What happens on a home that was empty, as long as it does, with its progress."""
+    live = [job for job in jobs.list_jobs(home) if job.live]
+    if not st.session_state.get("demo") or not (live or run is None):
+        return
+    spec = default_spec(DEMO_MODEL)
+    st.info(
+        f"Welcome. This home was empty, so a demo run has been started in the background: {DEMO_MODEL}, a small "
+        f"diffusion model of drawn faces that ships with hcache, draws {spec.samples} faces in {spec.steps} steps "
+        "each, and its h and skips are written to disk at every step. Pages fill as samples arrive, a few at a "
+        "time; what is there can be clicked already.",
+        icon=":material/rocket_launch:",
+    )
+    if live:
+        job_panel(home, live[0].run)
+
+
+def wait_for(home: Path, run: Run | None, needs: int) -> None:
+    """What is missing before this page can show anything; does not return."""
     have = len(run) if run else 0
-    if st.session_state.get("demo"):
-        st.info(
-            f"Welcome. This home was empty, so a demo run of {DEMO_MODEL} has been started in the background: a small "
-            "diffusion model of drawn faces that ships with hcache. Pages fill as samples arrive, in a few seconds.",
-            icon=":material/rocket_launch:",
-        )
-    elif run is None:
+    live = [job for job in jobs.list_jobs(home) if job.live]
+    if st.session_state.get("demo") and (live or run is None):
+        welcome(home, run)
+    elif run is None and not live:
         st.info("There is no run yet. Start one on the Extract page.")
     else:
-        st.info(f"This page needs {needs} samples; the run has {have} so far.")
+        st.info(f"This page needs {needs} sample{'s' if needs > 1 else ''}; the run has {have} so far.")
+        for job in live[:1]:
+            job_panel(home, job.run)
     st.stop()
 
 
-_STYLE = """<style>
-.block-container {padding-top: 2.2rem; padding-bottom: 3rem}
-h1 {font-size: 1.9rem !important; padding-bottom: .2rem !important}
+RUN_HELP = "One extraction: a model, its samples and steps, and what is stored of them. All pages show the same run."
+
+STYLE = """<style>
+.block-container {padding: 2.2rem 3rem 3rem}
+h1 {font-size: 1.9rem !important; padding-bottom: .7rem !important}
+[data-testid=stMain] [data-testid=stPageLink] p {white-space: normal; text-align: left}
+[data-testid=stMain] [data-testid=stMarkdownContainer] p {max-width: 100ch}
+:is(a, button, summary, input[type=range], [role=tab], [role=button]):focus-visible {
+  outline: 3px solid var(--st-primary-color, #2A85C7) !important; outline-offset: 2px}
 </style>
 """

@@ -21,8 +21,9 @@ import streamlit as st
 from ..analysis.blocks import MEMORY
 from ..analysis.pca import PCA, principal_components
 from ..analysis.projections import Projections, project_steps
+from ..anatomies import known_anatomy
 from ..cache.labels import named_labels
-from ..cache.layout import MANIFEST, RUN_JSON
+from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.measures import load_record, state_of
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
@@ -216,9 +217,13 @@ def freeze_modules() -> None:
         _frozen_modules = len(sys.modules)
 
 
-@st.cache_data(show_spinner="Reading the model's configuration …")
 def anatomy(name: str) -> Anatomy:
     """A model's sites, from its configuration alone."""
+    return known_anatomy(name) or _read_anatomy(name)
+
+
+@st.cache_data(show_spinner="Reading the model's configuration …", show_time=True)
+def _read_anatomy(name: str) -> Anatomy:
     from ..models.loading import load_anatomy
 
     return load_anatomy(name)
@@ -235,8 +240,13 @@ def home_is_empty(home: Path) -> bool:
     return not any(path.is_dir() for path in runs.iterdir()) if runs.is_dir() else True
 
 
+def donors_of(run: Run) -> list[str]:
+    """The runs of the home that can give to a run, itself first."""
+    return _donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
+def _donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
     """The runs beside a run that can give to it, itself first; ``names``: the runs there are."""
     from ..edits.donor_runs import donor_runs
 

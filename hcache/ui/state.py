@@ -1,8 +1,4 @@
-"""What the user has chosen: kept across pages, and in the address, so that a link opens what it was copied from.
-
-Streamlit forgets a widget's value when another page is shown. So every shared choice lives under its own name,
-is offered to the widget when it appears, and is written back to the session and the address afterwards.
-"""
+"""Widgets whose choices are kept across pages and stand in the address: see address.py."""
 
 from __future__ import annotations
 
@@ -11,44 +7,24 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from .address import choose, keep, recall, restore, snapshot, widget_key
+
+__all__ = [
+    "amount", "choose", "flag", "keep", "many", "number", "optional", "recall", "restore", "sample", "select",
+    "slider", "snapshot", "span", "text", "whole", "window",
+]  # fmt: skip
+
 T = TypeVar("T")
-_KEPT = "kept"
-
-
-def recall(name: str, default: T, convert: Callable[[str], T] = str) -> T:
-    """The choice of that name: of this session, else from the address, else ``default``."""
-    kept = st.session_state.setdefault(_KEPT, {})
-    if name in kept:
-        return kept[name]
-    if name in st.query_params:
-        try:
-            return convert(st.query_params[name])
-        except ValueError:
-            pass
-    return default
-
-
-def keep(name: str, value: Any) -> None:
-    """Remembers a choice, and puts it into the address."""
-    st.session_state.setdefault(_KEPT, {})[name] = value
-    if st.query_params.get(name) != str(value):
-        st.query_params[name] = str(value)
-
-
-def choose(name: str, value: Any) -> None:
-    """Makes a choice for the user, as a click on a picture does; its widget shows it from the next run on."""
-    st.session_state.setdefault(_KEPT, {})[name] = value
-    st.session_state.pop(_key(name), None)
 
 
 def slider(label: str, name: str, low: int, high: int, default: int, **options: Any) -> int:
     """A slider over whole numbers, or their only value in words."""
     if low >= high:
-        keep(name, low)
+        keep(name, low, default)
         return low
     _offer(name, min(max(int(recall(name, default, int)), low), high), lambda value: low <= value <= high)
-    value = st.slider(label, low, high, key=_key(name), **options)
-    keep(name, value)
+    value = st.slider(label, low, high, key=widget_key(name), **options)
+    keep(name, value, default)
     return value
 
 
@@ -63,18 +39,18 @@ def window(label: str, name: str, steps: int, **options: Any) -> tuple[int, int]
     found = convert(found) if isinstance(found, str) else found
     first, last = sorted(min(max(int(v), 0), steps - 1) for v in found)
     _offer(name, (first, last), lambda value: 0 <= value[0] <= value[1] < steps)
-    value = st.slider(label, 0, steps - 1, key=_key(name), **options)
-    keep(name, f"{value[0]}-{value[1]}")
+    value = st.slider(label, 0, steps - 1, key=widget_key(name), **options)
+    keep(name, f"{value[0]}-{value[1]}", f"0-{steps - 1}")
     return value
 
 
 def select(label: str, name: str, options: Sequence[T], default: T | None = None, **more: Any) -> T:
     """One of several; options are compared by their text, as they stand in the address."""
+    default = options[0] if default is None else default
     by_text = {str(option): option for option in options}
-    wanted = str(recall(name, str(default if default is not None else options[0])))
-    _offer(name, by_text.get(wanted, default if default is not None else options[0]), lambda value: value in options)
-    value = st.selectbox(label, options, key=_key(name), **more)
-    keep(name, value)
+    _offer(name, by_text.get(str(recall(name, str(default))), default), lambda value: value in options)
+    value = st.selectbox(label, options, key=widget_key(name), **more)
+    keep(name, value, default)
     return value
 
 
@@ -83,8 +59,8 @@ def sample(label: str, name: str, samples: Sequence[int], default: int, **option
     low, high = int(min(samples)), int(max(samples))
     found = int(recall(name, default, int))
     _offer(name, found if low <= found <= high else default, lambda value: low <= value <= high)
-    value = int(st.number_input(label, low, high, step=1, key=_key(name), **options))
-    keep(name, value)
+    value = int(st.number_input(label, low, high, step=1, key=widget_key(name), **options))
+    keep(name, value, default)
     return value
 
 
@@ -92,55 +68,85 @@ def many(label: str, name: str, options: Sequence[str], default: Sequence[str], 
     """Any number of several texts without commas."""
     wanted = [part for part in recall(name, ",".join(default)).split(",") if part in options]
     _offer(name, wanted or list(default), lambda values: all(value in options for value in values))
-    found = st.multiselect(label, options, key=_key(name), **more)
-    keep(name, ",".join(found))
+    found = st.multiselect(label, options, key=widget_key(name), **more)
+    keep(name, ",".join(found), ",".join(default))
     return found
 
 
 def flag(label: str, name: str, default: bool, **options: Any) -> bool:
     """Yes or no."""
     _offer(name, recall(name, str(default)) == "True", lambda value: isinstance(value, bool))
-    found = st.checkbox(label, key=_key(name), **options)
-    keep(name, str(found))
+    found = st.checkbox(label, key=widget_key(name), **options)
+    keep(name, str(found), default)
     return found
 
 
 def number(label: str, name: str, low: float, high: float, default: float, **options: Any) -> float:
     """A number, typed."""
     _offer(name, min(max(float(recall(name, default, float)), low), high), lambda value: low <= value <= high)
-    found = float(st.number_input(label, low, high, key=_key(name), **options))
-    keep(name, found)
+    found = float(st.number_input(label, low, high, key=widget_key(name), **options))
+    keep(name, found, default)
     return found
 
 
 def amount(label: str, name: str, low: float, high: float, default: float, step: float, **options: Any) -> float:
     """A slider over numbers."""
     _offer(name, min(max(float(recall(name, default, float)), low), high), lambda value: low <= value <= high)
-    found = st.slider(label, low, high, step=step, key=_key(name), **options)
-    keep(name, found)
+    found = st.slider(label, low, high, step=step, key=widget_key(name), **options)
+    keep(name, found, default)
     return found
 
 
-def snapshot() -> dict[str, Any]:
-    """All choices as they are."""
-    return dict(st.session_state.setdefault(_KEPT, {}))
+def whole(label: str, name: str, low: int, high: int, default: int, **options: Any) -> int:
+    """A whole number, typed."""
+    _offer(name, min(max(int(recall(name, default, int)), low), high), lambda value: low <= value <= high)
+    found = int(st.number_input(label, low, high, step=1, key=widget_key(name), **options))
+    keep(name, found, default)
+    return found
 
 
-def restore(choices: dict[str, Any]) -> None:
-    """Makes the choices of a snapshot again; every widget shows them from the next run on."""
-    st.session_state[_KEPT] = dict(choices)
-    for key in [key for key in st.session_state if str(key).startswith(_key(""))]:
-        del st.session_state[key]
-    for name in [name for name in st.query_params if name not in choices]:
-        del st.query_params[name]
+def optional(label: str, name: str, low: float, **options: Any) -> float | None:
+    """A number, typed, or none at all."""
+
+    def convert(text: str) -> float | None:
+        return float(text) if text and float(text) >= low else None
+
+    found = recall(name, None, convert)
+    _offer(name, convert(found) if isinstance(found, str) else found, lambda value: value is None or value >= low)
+    value = st.number_input(label, low, value=None, key=widget_key(name), **options)
+    keep(name, "" if value is None else value, "")
+    return value
 
 
-def _key(name: str) -> str:
-    return f"choose-{name}"
+def text(label: str, name: str, default: str = "", lines: bool = False, **options: Any) -> str:
+    """A text of one line, or of several."""
+    _offer(name, str(recall(name, default)), lambda value: isinstance(value, str))
+    widget = st.text_area if lines else st.text_input
+    found = widget(label, key=widget_key(name), **options)
+    keep(name, found, default)
+    return found
+
+
+def span(label: str, name: str, low: float, high: float, **options: Any) -> tuple[float, float]:
+    """A range of numbers, both ends included; all of it by default."""
+
+    def convert(text: str) -> tuple[float, float]:
+        first, last = (float(part) for part in text.split("~"))
+        if not first <= last:
+            raise ValueError(text)  # not a number, perhaps
+        return (first, last)
+
+    found = recall(name, (low, high), convert)
+    found = convert(found) if isinstance(found, str) else found
+    first, last = sorted(min(max(value, low), high) for value in found)
+    _offer(name, (first, last), lambda value: low <= value[0] <= value[1] <= high)
+    value = st.slider(label, low, high, key=widget_key(name), **options)
+    keep(name, f"{value[0]:g}~{value[1]:g}", f"{low:g}~{high:g}")
+    return value
 
 
 def _offer(name: str, value: Any, valid: Callable[[Any], bool]) -> None:
     """Puts a value under the widget's key unless a valid one is there."""
-    key = _key(name)
+    key = widget_key(name)
     if key not in st.session_state or not valid(st.session_state[key]):
         st.session_state[key] = value

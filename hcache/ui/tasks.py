@@ -12,7 +12,8 @@ from ..cache.reading import Run
 from ..errors import HcacheError
 from ..processes import CANCELLED, DONE
 from ..tasks import Task
-from .frame import errors_shown, format_seconds
+from .frame import errors_shown
+from .watching import format_seconds
 
 MOST_ENDED = 4
 """Tasks that have ended and are still listed; their files stay until dismissed."""

@@ -1,4 +1,4 @@
-"""Work that takes seconds, off the script thread: a button, a bar, a cancel, a result that stays.
+"""Work that takes seconds, off the script thread: a button, a bar, a cancel, a log, a result that stays.
 
 A piece of work is a generator that yields the share done and returns its result. It runs in a thread of this
 process and is stopped between two yields. Results are kept for the session, by what was asked for.
@@ -15,6 +15,7 @@ from typing import Any
 import streamlit as st
 
 from ..errors import HcacheError
+from .watching import format_seconds
 
 KEPT_RESULTS = 8
 
@@ -25,7 +26,8 @@ class Work:
     def __init__(self, make: Callable[[], Generator[float, None, Any]], unit: tuple[str, int] | None = None) -> None:
         self.unit = unit
         self.share, self.result, self.error = 0.0, None, ""
-        self.begun = time.monotonic()
+        self.begun, self.log = time.monotonic(), [f"{time.strftime('%H:%M:%S')} begun"]
+        self._told, self._ended = 0.0, None
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._drive, args=(make,), daemon=True)
         self._thread.start()
@@ -38,32 +40,55 @@ class Work:
     def cancelled(self) -> bool:
         return self._cancelled.is_set()
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began; until it ended, if it has."""
+        return (self._ended or time.monotonic()) - self.begun
+
     def cancel(self) -> None:
         self._cancelled.set()
 
     def remaining(self) -> str:
+        """``43%, 8.6% a second, 7 s left``, or counted in units."""
+        if self.cancelled:
+            return "stopping after this step"
         if self.share <= 0:
-            return "starting"
-        taken = time.monotonic() - self.begun
-        left = taken * (1 - self.share) / self.share
-        if not self.unit:
-            return f"{self.share:.0%}, {left:.0f} s left"
+            return f"starting, {self.elapsed:.0f} s"
+        rate = self.share / max(self.elapsed, 1e-6)
+        left = f"{format_seconds((1 - self.share) / rate)} left"
+        if self.unit is None:
+            return f"{self.share:.0%}, {100 * rate:.2g}% a second, {left}"
         name, total = self.unit
-        done = self.share * total
-        return f"{done:.0f} of {total} {name}, {done / taken:.2g} a second, {left:.0f} s left"
+        return f"{self.share * total:.0f} of {total} {name}, {rate * total:.2g} a second, {left}"
 
     def _drive(self, make: Callable[[], Generator[float, None, Any]]) -> None:
         try:
             steps = make()
             while not self._cancelled.is_set():
                 self.share = next(steps)
+                self._tell()
+            self._say(f"cancelled at {self.share:.0%}")
         except StopIteration as end:
             self.result = end.value
+            self._say(f"done, {self.elapsed:.1f} s")
         except HcacheError as error:
             self.error = str(error)
+            self._say(f"failed: {error}")
         except Exception as error:  # a thread's exception would be lost: show it, and log where it came from
             traceback.print_exc()
-            self.error = f"{type(error).__name__}: {error}"
+            self.error = f"{type(error).__name__}: {error}. This was not foreseen: the log says where it happened"
+            self._say(traceback.format_exc())
+        finally:
+            self._ended = time.monotonic()
+
+    def _tell(self) -> None:
+        """A line in the log for every tenth that is done."""
+        if self.share >= self._told + 0.1:
+            self._told = self.share
+            self._say(f"{self.share:.0%}")
+
+    def _say(self, text: str) -> None:
+        self.log.append(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 def run_button(
@@ -95,8 +120,8 @@ def run_button(
             results[asked] = work.result
             while len(results) > KEPT_RESULTS:
                 del results[next(iter(results))]
-        elif work.error:
-            notes[name] = (asked, work.error)
+        else:
+            notes[name] = (asked, work)
 
     def begin() -> None:
         works[name] = (question, Work(make, unit))
@@ -113,8 +138,25 @@ def run_button(
     if busy:
         _watch(name, label if auto else "")
     elif name in notes and notes[name][0] == question:
-        st.error(notes[name][1])
+        _say_what_became(notes[name][1])
     return results.get(question)
+
+
+def _say_what_became(work: Work) -> None:
+    """Of work without a result: that it was cancelled, or what went wrong; with its log."""
+    if work.error:
+        st.error(
+            f"{work.error.rstrip('.')}. Put that right, or press the button to try again.", icon=":material/error:"
+        )
+    else:
+        st.info(f"Cancelled at {work.share:.0%}, after {format_seconds(work.elapsed)}. Press the button to start "
+                "again.", icon=":material/cancel:")  # fmt: skip
+    _log(work)
+
+
+def _log(work: Work) -> None:
+    with st.expander("Log", icon=":material/article:"):
+        st.code("\n".join(work.log), language=None, wrap_lines=True)
 
 
 @st.fragment(run_every=0.5)
@@ -124,5 +166,6 @@ def _watch(name: str, label: str) -> None:
         st.rerun(scope="app")
     bar, button = st.columns([5, 1], vertical_alignment="center")
     bar.progress(min(work.share, 1.0), text=f"{label}: {work.remaining()}" if label else work.remaining())
-    if button.button("Cancel", key=f"cancel-{name}", width="stretch"):
+    if button.button("Cancel", key=f"cancel-{name}", width="stretch", help="Stops after the step it is at."):
         work.cancel()
+    _log(work)

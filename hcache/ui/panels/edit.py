@@ -113,9 +113,10 @@ def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
         )
     with st.spinner("Loading the model …", show_time=True):
         before, after = _preview(run, sample, step, chosen, setup, amount)
-    middle.image(png_bytes(before), caption="predicted x_0", width="stretch")
+    middle.image(png_bytes(before), caption="predicted x_0", alt="predicted x_0", width="stretch")
     name = "γ" if setup.origin is None else "d"
-    right.image(png_bytes(after), caption=f"with {name} = {amount:+g}", width="stretch")
+    said = f"with {name} = {amount:+g}"
+    right.image(png_bytes(after), caption=said, alt=f"predicted x_0 {said}", width="stretch")
 
 
 def _preview(

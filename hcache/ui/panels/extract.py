@@ -19,7 +19,8 @@ from ...errors import HcacheError, UsageError
 from ...pictures import Picture, prepare_picture
 from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
-from ..frame import PENDING, describe_job, errors_shown, format_seconds
+from ..frame import PENDING
+from ..watching import format_seconds
 
 OTHER = "another folder or hub id …"
 
@@ -33,7 +34,7 @@ def model_panel() -> str | None:
     if choice != OTHER:
         st.caption(cards[choice].summary)
         return choice
-    typed = st.text_input("Folder or hub id", key="other-model", placeholder="/data/my-ddpm or owner/name").strip()
+    typed = state.text("Folder or hub id", "other-model", placeholder="/data/my-ddpm or owner/name").strip()
     return find_card(typed).name if typed else None
 
 
@@ -42,15 +43,18 @@ def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
     card = find_card(model)
     pictures = _pictures_panel(anatomy)
     left, middle, right = st.columns(3)
-    steps = middle.number_input("Steps", 1, 1000, card.steps, help="DDIM steps (Song, Meng, Ermon, 2020).")
+    with middle:
+        steps = state.whole("Steps", f"steps-{model}", 1, 1000, card.steps, help=(
+            "DDIM steps: Denoising Diffusion Implicit Models (Song, Meng, Ermon 2020)."))  # fmt: skip
     if pictures:
         left.metric("Pictures", len(pictures))
         seed, samples = 0, len(pictures)
     else:
-        samples = left.number_input(
-            "Samples", 1, 1_000_000, card.samples, help="More samples extend a run that is there."
-        )
-        seed = right.number_input("First seed", 0, 2**31, 0, help="Sample i starts from the noise of seed + i.")
+        with left:
+            samples = state.whole("Samples", f"samples-{model}", 1, 1_000_000, card.samples, help=(
+                "More samples extend a run that is there."))  # fmt: skip
+        with right:
+            seed = state.whole("First seed", "seed", 0, 2**31, 0, help="Sample i starts from the noise of seed + i.")
     conditioning = _conditioning_panel(card)
     budget, store = _store_panel(model, card, anatomy)
     spec = default_spec(
@@ -69,7 +73,8 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
     with st.expander("Real pictures instead of samples from noise"):
         files = st.file_uploader(
             "Pictures to invert", accept_multiple_files=True, key="pictures",
-            help="DDIM inversion finds the noise that denoises to a picture. The run is then like any other.",
+            help="DDIM inversion (Denoising Diffusion Implicit Models: Song, Meng, Ermon 2020) finds the noise that "
+                 "denoises to a picture. The run is then like any other.",
         )  # fmt: skip
         found = [prepare_picture(file.getvalue(), file.name, height, width) for file in files]
         for file, picture in zip(files, found, strict=True):
@@ -82,31 +87,33 @@ def _conditioning_panel(card: Card) -> Conditioning:
     given = card.conditioning
     if "text" in card.kind:
         left, right = st.columns(2)
-        text = left.text_area(
-            "Prompts, one a line", "\n".join(given.prompts), key=f"prompts-{card.name}",
-            help="One for all samples, or one a sample.",
-        )  # fmt: skip
-        negative = right.text_input("Negative prompt", given.negative_prompt, key=f"negative-{card.name}")
+        with left:
+            text = state.text(
+                "Prompts, one a line", f"prompts-{card.name}", "\n".join(given.prompts), lines=True,
+                help="One for all samples, or one a sample.",
+            )  # fmt: skip
+        with right:
+            negative = state.text("Negative prompt", f"negative-{card.name}", given.negative_prompt)
         prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
         given = dataclasses.replace(given, prompts=prompts, negative_prompt=negative)
     if "classes" in card.kind:
-        typed = st.text_input("Class labels", ", ".join(map(str, given.classes)), key=f"classes-{card.name}")
+        typed = state.text("Class labels", f"classes-{card.name}", ", ".join(map(str, given.classes)))
         try:
             given = dataclasses.replace(given, classes=tuple(int(c) for c in typed.split(",") if c.strip()))
         except ValueError as error:
             raise UsageError(f"class labels are whole numbers with commas between, got {typed!r}") from error
     if "text" in card.kind or "classes" in card.kind:
-        guidance = st.slider("Guidance", 1.0, 20.0, float(given.guidance), 0.5, key=f"guidance-{card.name}",
-                             help="Classifier-free guidance (Ho, Salimans, 2022); 1: none.")  # fmt: skip
+        guidance = state.amount("Guidance", f"guidance-{card.name}", 1.0, 20.0, float(given.guidance), 0.5, help=(
+            "Classifier-Free Diffusion Guidance (Ho, Salimans 2022); 1: none."))  # fmt: skip
         given = dataclasses.replace(given, guidance=guidance)
     return given
 
 
 def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:
     """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided on together."""
-    gigabytes = st.number_input(
-        "At most so many GB", min_value=0.001, value=None, step=1.0, format="%.3f", key="budget",
-        placeholder="no limit", help="As much as fits is stored: h first, then outward from it.",
+    gigabytes = state.optional(
+        "At most so many GB", "budget", 0.001, step=1.0, format="%.3f", placeholder="no limit",
+        help="As much as fits is stored: h first, then outward from it.",
     )  # fmt: skip
     st.markdown("**What to store of each site, at every step**")
     if anatomy.without:
@@ -115,7 +122,8 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
     usual = default_spec(model, store=card.store or None)
     store = {}
     for column, site in zip(st.columns(len(sites)), sites, strict=True):
-        store[site] = column.selectbox(site, POLICIES, POLICIES.index(usual.policy(site)), key=f"store-{model}-{site}",
+        with column:
+            store[site] = state.select(site, f"store-{model}-{site}", POLICIES, default=usual.policy(site),
                                        disabled=gigabytes is not None)  # fmt: skip
     st.caption("full: as computed. pooled: the mean over space. none: computed again from the stored x_t when needed.")
     return (None if gigabytes is None else int(gigabytes * 1e9)), store
@@ -179,28 +187,7 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
         st.error(f"The disk has not enough free space for {format_bytes(plan.total)}; store less or free some.")
 
 
-def jobs_panel(home: Path) -> None:
-    """Every job with its state; those at work live, with a Cancel."""
-    live = any(job.live for job in jobs.list_jobs(home))
+def jobs_heading() -> None:
+    """Above every job with its state."""
     st.subheader("Jobs")
-    st.fragment(_jobs_table, run_every=1.0 if live else None)(home)
-
-
-def _jobs_table(home: Path) -> None:
-    found = jobs.list_jobs(home)
-    if not found:
-        st.caption("Nothing has been extracted here yet.")
-    for job in found:
-        text, button = st.columns([6, 1], vertical_alignment="center")
-        if job.live:
-            text.progress(min(1.0, job.work / max(1, job.total)), text=describe_job(job))
-            if button.button("Cancel", key=f"cancel-{job.run}", width="stretch"):
-                with errors_shown():  # it may have ended meanwhile
-                    jobs.cancel(home / "runs" / job.run)
-        else:
-            message = f": {job.message}" if job.message else ""
-            text.markdown(f"`{job.run}` {job.state}{message}")
-            log = home / "runs" / job.run / "job.log"
-            if job.state in (jobs.FAILED, jobs.DIED) and log.is_file():
-                with st.expander("Log"):
-                    st.code(log.read_text(encoding="utf-8", errors="replace")[-4000:], language=None)
+    st.caption("Each is a process of its own: it goes on when this page is closed, or the dashboard is stopped.")

@@ -96,10 +96,12 @@ def sample_panel(run: Run) -> None:
     row = run.position(sample)
     left, right = st.columns([1, 3])
     if run.real:
-        left.image(png_bytes(run.original(sample)), caption=f"real picture {sample}", width="stretch")
-        left.image(png_bytes(run.images[row]), caption="its inversion, denoised again", width="stretch")
+        for picture, said in ((run.original(sample), f"real picture {sample}"),
+                              (run.images[row], "its inversion, denoised again")):  # fmt: skip
+            left.image(png_bytes(picture), caption=said, alt=said, width="stretch")
     else:
-        left.image(png_bytes(run.images[row]), caption=f"sample {sample}, seed {run.seed(sample)}", width="stretch")
+        said = f"sample {sample}, seed {run.seed(sample)}"
+        left.image(png_bytes(run.images[row]), caption=said, alt=said, width="stretch")
     with right:
         labels = loaders.labels_of(run)
         if labels:

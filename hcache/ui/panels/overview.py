@@ -15,21 +15,43 @@ from ...cache.reading import Run, open_run
 from ...cache.verify import last_report, set_aside, verify
 from ...cards import find_card, load_cards
 from ...errors import HcacheError
+from ...figures.palette import in_dark
 from ...figures.unet import draw_anatomy
 from ...specs import FULL, POOLED, Anatomy
 from .. import loaders, state
+from ..address import RUN
+from ..frame import DEMO_MODEL
+from ..questions import QUESTIONS
 from ..work import run_button
 
 INTRODUCTION = """
-A diffusion **U-Net** is cut in two at its bottleneck. What passes the cut is **h**, the bottleneck's activation, whose
-space is the *h-space* in which directions such as *smile* have been found, and the **skip groups**, which carry the
-encoder's activations past it. hcache has stored them for every sample and step of the runs below; the other pages show
-what is readable there, what moves the picture, and what does not.
+A diffusion **U-Net** is cut in two at its bottleneck: what passes the cut is **h**, the bottleneck's activation, whose
+space is the *h-space* in which directions such as *smile* have been found. Everything else the decoder knows of the
+picture comes past the cut, through the **skip groups**: the encoder's activations, a group for every resolution. hcache
+stores both for every sample and step of a run, and these pages show what is readable there, what moves the picture, and
+what does not.
 """
+
+SOURCE = (
+    "h-space: Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh 2022). Skips: Training-Free Style "
+    "and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion (Schaerf et al. 2025)."
+)
 
 
 def introduction_panel() -> None:
-    st.markdown(INTRODUCTION)
+    """What this is about, in three sentences."""
+    st.markdown(INTRODUCTION, help=SOURCE)
+
+
+def questions_panel(run: Run | None) -> None:
+    """The questions to begin with: each a link to the page that answers it, set up for the run."""
+    labels = list(loaders.labels_of(run)) if run else []
+    columns = st.columns(3)
+    for number, question in enumerate(QUESTIONS):
+        with columns[number % 3], st.container(border=True, height="stretch"):
+            choices = question.address(run.name if run else state.recall(RUN, ""), labels)
+            st.page_link(question.page, label=f"**{question.text}**", icon=question.icon, query_params=choices)
+            st.caption(question.look)
 
 
 def runs_panel(home: Path) -> None:
@@ -62,25 +84,46 @@ def runs_panel(home: Path) -> None:
     st.caption(f"Home: {home}")
 
 
-def anatomy_panel(run: Run) -> None:
+def anatomy_panel(run: Run | None) -> None:
     """The U of a model: of the run's, with what the run stores of each site, or of any card's."""
-    others = [name for name in load_cards() if name != run.spec.model]
-    name = state.select("Anatomy of", "anatomy", [run.spec.model, *others], help="From the configuration alone.")
-    st.subheader(f"Anatomy of {name}")
-    own = name == run.spec.model
+    first = run.spec.model if run else DEMO_MODEL
+    heading = st.empty()
+    with st.columns(3)[0]:
+        names = [first, *(name for name in load_cards() if name != first)]
+        name = state.select("Model", "anatomy", names, help="Drawn from the configuration alone: no weights needed.")
+    own = run is not None and name == run.spec.model
     anatomy = run.anatomy if own else loaders.anatomy(name)
+    heading.subheader(f"Anatomy of {name}")
     if anatomy.without:
         st.info(f"No h-space: {anatomy.without}.", icon=":material/block:")
         _blocks_table(anatomy)
         return
     store = {site: run.policy(site) for site in anatomy.sites} if own else None
-    st.image(draw_anatomy(anatomy, store), width="stretch")
-    total, steps = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites), run.spec.steps
+    drawing = draw_anatomy(anatomy, store)
+    if st.context.theme.type == "dark":
+        drawing = in_dark(drawing)
+    sites = ", ".join(_in_words(anatomy, site) for site in anatomy.sites)
+    st.image(drawing, width=DRAWING, alt=f"The U-Net of {name}: {sites}")
+    st.caption(_anatomy_caption(name, anatomy, run if own else None))
+
+
+DRAWING = 900
+"""The drawing's width in pixels: as it was drawn, so that its letters are as large as the page's."""
+
+
+def _in_words(anatomy: Anatomy, site: str) -> str:
+    """A site's shapes, for who does not see the drawing."""
+    return f"{site} of {' and '.join('×'.join(map(str, anatomy.shape(member))) for member in anatomy.members(site))}"
+
+
+def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
+    total = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites)
+    steps = run.spec.steps if run else find_card(name).steps
     colours = "Green: stored in full. Orange: its mean over space. Dashed: not stored, computed again when needed."
-    st.caption(
+    return (
         f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16; all sites in "
         f"full would be {format_bytes(total)}, or {format_bytes(total * steps)} a sample over {steps} steps. "
-        + (colours if own else f"To have it: {find_card(name).get}.")
+        + (colours if run else f"To have it: {find_card(name).get}.")
     )
 
 

@@ -59,7 +59,8 @@ def _take(
         st.error(str(error))
         return
     cell = _pick(cells, apply_sheet is not None)
-    chosen = list(cells) if cell is None else [cell]
+    edited = [other for other in cells if other.recipe.edits] or list(cells)  # a figure shows what it began with, too
+    chosen = edited if cell is None else [cell]
     st.caption(_in_words(chosen))
     taken = (file, cells.index(cell) if cell else -1)
     if st.session_state.get(_TAKEN) == taken:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from ...cache.layout import run_names
 from ...cache.reading import Run
-from ...edits.recipe import DonorRef, Recipe
+from ...edits.recipe import DonorRef, Recipe, recipe_of
+from ...edits.rendered import Rendered
 from ...edits.renders import render_kept
 from ...edits.window import Window
+from ...figures.drawing import Style
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
-from ...figures.unet import draw_swaps
+from ...figures.ufigure import Swapped, draw_u
 from ...progress import part
 from .. import loaders, state
 from ..grid import picture_grid
@@ -26,7 +27,6 @@ from .sheets import sheet_download
 from .swap_setup import ALONE, SLERP, TOGETHER, apply_recipe, apply_recipes, make_recipes, setup_panel
 
 if TYPE_CHECKING:
-    from ...edits.rendered import Rendered
     from ...edits.swaps import Identity
 
 KEPT_IDENTITIES = 256
@@ -54,29 +54,36 @@ def swap_panel(run: Run) -> None:
         return
     cells, identity = result
     names = (f"sample {donor}" + (f" of {donor_run.name}" if donor_run.name != run.name else ""), f"sample {recipient}")
-    pair = (donor_run.images[donor_run.position(donor)], run.images[run.position(recipient)])
+    pair = (_untouched(donor_run, donor), _untouched(run, recipient))
     _show(run, cells, pair, names)
     _badge(identity)
     st.caption(
-        f"Steps {setup.window.first} to {setup.window.last}. “moves B by” is the root mean square distance from B in "
-        "pixels, over that of A from B. Skips that the run does not hold in full were computed again from A's cached "
+        f"Steps {setup.window.first} to {setup.window.last}. Numbers: root mean square distance from B, over that of "
+        "A from B. Skips that the run does not hold in full were computed again from A's cached "
         "x_t. After the figure of Schaerf, Alfarano, Silvestri, Impett (2025)."
     )
     _downloads(run, cells)
     pin_cells(run, list(cells.values()), list(cells))
 
 
-def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[np.ndarray, np.ndarray], names: tuple[str, str]) -> None:
+def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[Rendered, Rendered], names: tuple[str, str]) -> None:
     """The U with what was swapped at whole sites, and in a row below it what has no place in the U."""
-    sites = {title: cell.picture for title, cell in cells.items() if title in run.anatomy.sites}
+    sites = [title for title in cells if title in run.anatomy.sites]
     others = {title: cell.picture for title, cell in cells.items() if title not in sites}
     if sites:
         with st.container(key="u-figure"):
-            st.image(draw_swaps(run.anatomy, *pair, sites, *names), width="stretch")
+            said = f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time: {', '.join(sites)}"
+            swapped = Swapped(anatomy=run.anatomy, donor=pair[0], recipient=pair[1], names=names, caption="",
+                              cells={site: cells[site] for site in sites})  # fmt: skip
+            st.image(draw_u(swapped, Style(captioned=False)).svg, width="stretch", alt=said)
     if others:
-        shown = {f"A, {names[0]}": pair[0], f"B, {names[1]}": pair[1]} if not sites else {}
+        shown = {f"A, {names[0]}": pair[0].picture, f"B, {names[1]}": pair[1].picture} if not sites else {}
         shown |= others
         st.html(draw_film(np.stack(list(shown.values())), list(shown)))
+
+
+def _untouched(run: Run, sample: int) -> Rendered:
+    return Rendered(picture=run.images[run.position(sample)], recipe=recipe_of(run, sample))
 
 
 def _badge(identity: Identity) -> None:
@@ -108,17 +115,17 @@ def _pair_panel(run: Run) -> tuple[Run, int, int]:
         with left:
             role = st.segmented_control("A click on a picture chooses", ["A", "B"], default="A", key="swap-role")
         with right:
-            names = loaders.donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+            names = loaders.donors_of(run)
             name = state.select("A is of run", "donor-run", names, default=run.name, help=(
                 "Runs of the same model and steps, of real pictures as well."))  # fmt: skip
     donor_run = run if name == run.name else loaders.shared_run(run.folder.parent / name)
     ids, theirs = run.sample_ids, donor_run.sample_ids
     with a_side:
         donor = state.sample("A, the donor", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
-        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150)
+        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150, alt=f"A, sample {donor}")
     with b_side:
         recipient = state.sample("B, the recipient", "recipient", ids, int(ids[0]))
-        st.image(png_bytes(run.images[run.position(recipient)]), width=150)
+        st.image(png_bytes(run.images[run.position(recipient)]), width=150, alt=f"B, sample {recipient}")
     chosen, shown_run = (donor, donor_run) if role == "A" else (recipient, run)
     with grid_side, st.container(height=190):
         shown = shown_run.sample_ids[:256]

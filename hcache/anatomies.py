@@ -1,0 +1,47 @@
+"""The anatomies of the cards that ship with hcache, as they were read from their configurations once.
+
+Reading one takes torch and diffusers, which take seconds to import, and the first page that anybody sees shows one. An
+entry holds only for the very configurations that it was read from, by their digest; without one they are read. To write
+them anew, after a card was added or changed:
+
+    python -c "from hcache.models.anatomies import write_anatomies; write_anatomies()"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from .cards import PACKAGE, find_card
+from .specs import Anatomy
+
+ANATOMIES = PACKAGE / "anatomies.json"
+
+
+def known_anatomy(model: str) -> Anatomy | None:
+    """The anatomy of a model known by name; None if it has to be read from its configurations."""
+    entry = _entries().get(model)
+    if entry is None or entry["configurations"] != configurations_digest(model):
+        return None
+    return Anatomy.from_json(entry["anatomy"])
+
+
+def configurations_digest(model: str) -> str:
+    """SHA-256 over the configurations of a model's network and autoencoder, with their relative names; "" of none."""
+    card = find_card(model)
+    folder = card.folder or card.configs
+    if folder is None or not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.json")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _entries() -> dict[str, dict]:
+    path = Path(ANATOMIES)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,0 +1,311 @@
+"""How fast the dashboard follows the hand: page to page, a step slider, a one-step preview, in a real browser.
+
+Two runs are laid out in a home of their own, through the cache's own writers: a large one of drawn faces with made-up
+activations, and a small extraction of the shipped model for the preview. Streamlit serves them as it does a user, and
+Chromium clicks and presses keys. A time is from the key or the click to the first moment at which the page shows what
+was asked for and is idle.
+
+    python -m hcache.bench.hand --samples 2000 --repeats 5
+
+Needs playwright and a Chromium (or Google Chrome) on the PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..cache.files import write_json
+from ..cache.layout import RUN_JSON, SCHEMA
+from ..cache.provenance import environment
+from ..cache.reading import Run, open_run
+from ..cache.shards import ShardWriter
+from ..cards import default_spec
+from ..errors import HcacheError, UsageError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+MODEL = "toyfaces-ddpm-64"
+STEPS, BATCH, PREVIEWED = 20, 50, 16
+STORE = {"h": "full", "skip.1": "pooled", "skip.2": "pooled", "skip.3": "pooled", "skip.4": "pooled"}
+MADE_UP = 2**31
+"""The large run's first seed, which no run begins with by chance."""
+
+WITH_MODEL = ("Swap", "Edit")
+"""Pages that take up trajectories with the model, which made-up activations do not have."""
+
+SETTLE = 1000
+"""Milliseconds for what a page does after it is drawn, before the first time is taken."""
+
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+_WATCH = """
+([expected, before]) => new Promise((done) => {
+  let since = null;
+  const read = () => eval(window.hcacheRead) ?? '';
+  const look = () => {
+    const app = document.querySelector('[data-testid=stApp]');
+    const idle = app?.dataset.testScriptState === 'notRunning'
+      && !document.querySelector(
+        '[data-testid=stSpinner], [data-testid=stSkeleton], [data-testid=stProgress], [data-stale=true]');
+    const now = read();
+    const there = expected === null ? now !== before : now === expected;
+    since = window.hcacheBegun && idle && there ? since ?? performance.now() : null;
+    if (since !== null && performance.now() - since > 200) done(since - window.hcacheBegun);
+    else setTimeout(look, 8);
+  };
+  look();
+})
+"""
+"""Resolves to the milliseconds from the last click or key to the first moment of an idle page that shows what it must;
+idle for 200 ms, which do not count."""
+
+_LISTEN = """
+for (const kind of ['pointerdown', 'keydown'])
+  document.addEventListener(kind, () => { window.hcacheBegun ??= performance.now(); }, true);
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, measures, prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m hcache.bench.hand", description=__doc__.split("\n")[0])
+    parser.add_argument("--samples", type=int, default=2000, help="of the large run")
+    parser.add_argument("--repeats", type=int, default=5, help="how often every page is visited")
+    parser.add_argument("--home", type=Path, help="a folder to lay the runs out in, kept; else a temporary one")
+    parser.add_argument("--json", action="store_true", help="every time in milliseconds, as JSON")
+    given = parser.parse_args(arguments)
+    try:
+        with contextlib.ExitStack() as stack:
+            home = given.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hcache-hand-")))
+            small = small_run(home)
+            large = large_run(home, given.samples, small.timesteps)
+            times = measure(home, large.name, small.name, given.repeats)
+    except HcacheError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(times) if given.json else in_words(times, len(large)))
+    return 0
+
+
+def in_words(times: dict[str, list[float]], samples: int) -> str:
+    """A line a kind of move: the median, the slowest, how many."""
+    lines = [f"{samples} samples, {os.cpu_count()} cores; milliseconds from the key or click to an idle page"]
+    width = max(map(len, times))
+    for name, found in times.items():
+        lines.append(f"{name:<{width}}  median {statistics.median(found):6.0f}  slowest {max(found):6.0f}  "
+                     f"n {len(found)}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def small_run(home: Path) -> Run:
+    """A small extraction of the shipped model, made unless it is there."""
+    from ..extract import extract
+    from ..models.loading import load_model
+
+    (home / "runs").mkdir(parents=True, exist_ok=True)
+    return extract(load_model(MODEL), default_spec(MODEL, samples=PREVIEWED, steps=STEPS), home)
+
+
+def large_run(home: Path, samples: int, timesteps: Sequence[float]) -> Run:
+    """A run of so many drawn faces with made-up activations, written unless it is there."""
+    from ..models.loading import load_anatomy
+
+    spec = default_spec(MODEL, samples=samples, steps=len(timesteps), seed=MADE_UP, store=STORE, batch=BATCH)
+    folder = home / "runs" / spec.name
+    if not (folder / RUN_JSON).is_file():
+        anatomy = load_anatomy(MODEL)
+        folder.mkdir(parents=True)
+        for start in range(0, samples, BATCH):
+            _write_shard(folder, start, min(start + BATCH, samples), anatomy, timesteps)
+        description = {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(), "anatomy": anatomy.to_json(),
+                       "timesteps": list(timesteps), "provenance": environment()}  # fmt: skip
+        write_json(folder / RUN_JSON, description)
+    return open_run(spec.name, home)
+
+
+def _write_shard(folder: Path, start: int, stop: int, anatomy: Any, timesteps: Sequence[float]) -> None:
+    """Drawn faces with their factors as labels; activations that follow the factors, and noise."""
+    from ..toyfaces.drawing import draw_face
+    from ..toyfaces.factors import NAMES, sample_face
+
+    faces = [sample_face(seed) for seed in range(start, stop)]
+    factors = np.stack([face.as_array() for face in faces])
+    pictures = np.stack([np.asarray(draw_face(face)) for face in faces])
+    rng = np.random.default_rng([start, 7])
+    mixing = np.random.default_rng(7).normal(size=(len(NAMES), int(np.prod(anatomy.h)))).astype(np.float32)
+    with ShardWriter(folder, start, np.arange(start, stop), np.asarray(timesteps), "float16") as writer:
+        for step in range(len(timesteps)):
+            noise = rng.normal(size=(stop - start, mixing.shape[1])).astype(np.float32)
+            h = (factors @ mixing * (step + 1) / len(timesteps) + noise).reshape(-1, *anatomy.h)
+            writer.write_activation(step, "h", h)
+            for site in anatomy.sites[1:]:
+                for member in anatomy.members(site):
+                    channels = anatomy.shape(member)[0]
+                    writer.write_activation(step, member, noise[:, :channels])
+            writer.write_x_0(step, pictures)
+        writer.write_images(pictures)
+        writer.write_labels("toyfaces", dict(zip(NAMES, factors.T, strict=True)))
+        writer.commit()
+
+
+@contextlib.contextmanager
+def serve(home: Path) -> Iterator[str]:
+    """The dashboard over a home, on a free port of this machine; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port),
+         "--server.fileWatcherType", "none"],
+        cwd=root, env={**os.environ, "HCACHE_HOME": str(home.resolve())},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not _healthy(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise UsageError(f"the dashboard did not start from {root}; try `streamlit run dashboard.py` there")
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _healthy(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read() == b"ok"
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def browse(width: int = 1366, height: int = 768) -> Iterator[Page]:
+    """A page of a real browser.
+
+    Raises:
+        UsageError: playwright or a browser is missing; the message says what to install.
+    """
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise UsageError("this benchmark drives a browser: pip install playwright") from error
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        raise UsageError("no browser on the PATH: apt-get install chromium, or install Google Chrome")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        page = chromium.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(120_000)
+        page.add_init_script(_LISTEN)
+        yield page
+        chromium.close()
+
+
+class Watch:
+    """Times what one click or key brings about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def click(self, link: str) -> float:
+        """From a click on a link of the sidebar to that page, in milliseconds."""
+        self._begin("document.querySelector('h1')?.textContent")
+        self.page.locator("[data-testid=stSidebar]").get_by_role("link", name=link, exact=True).click()
+        return self.page.evaluate(_WATCH, [link, None])
+
+    def links(self) -> list[str]:
+        """The pages that the sidebar leads to."""
+        found = self.page.locator("[data-testid=stSidebar] [data-testid=stPageLink] a").all_inner_texts()
+        return [text.strip().split("\n")[-1] for text in found]
+
+    def press(self, key: str, shows: str) -> float:
+        """From a key to a change of what the JavaScript expression ``shows`` gives, in milliseconds."""
+        before = self._begin(shows)
+        self.page.keyboard.press(key)
+        return self.page.evaluate(_WATCH, [None, before])
+
+    def _begin(self, shows: str) -> str:
+        return self.page.evaluate(
+            "(shows) => { window.hcacheBegun = null; window.hcacheRead = shows; return eval(shows) ?? ''; }", shows
+        )
+
+    def open(self, address: str, heading: str) -> None:
+        """Opens a page and waits until it is drawn."""
+        self.page.goto(address)
+        self._begin("document.querySelector('h1')?.textContent")
+        self.page.evaluate("window.hcacheBegun = performance.now()")
+        self.page.evaluate(_WATCH, [heading, None])
+
+    def focus_slider(self, name: str) -> None:
+        """Puts the focus on a slider, by the name of its choice."""
+        self.page.locator(f".st-key-choose-{name} input[type=range]").first.focus()
+
+
+def measure(home: Path, large: str, small: str, repeats: int) -> dict[str, list[float]]:
+    """All times in milliseconds, by what was done."""
+    times: dict[str, list[float]] = {}
+    with serve(home) as address, browse() as page:
+        watch = Watch(page)
+        watch.open(f"{address}/?run={large}", "Overview")
+        pages = [name for name in watch.links() if name not in WITH_MODEL]
+        for name in pages:  # what is read once is read now
+            watch.click(name)
+        page.wait_for_timeout(SETTLE)
+        for _ in range(repeats):
+            for name in pages:
+                times.setdefault(f"to {name}", []).append(watch.click(name))
+        every = [t for found in times.values() for t in found]
+        times = {"page to page": every, **times}
+        times |= _step_slider(watch, address, large)
+        times |= _preview(watch, address, small)
+    return times
+
+
+def _step_slider(watch: Watch, address: str, run: str) -> dict[str, list[float]]:
+    """The PCA page's step slider: to steps that were not shown before, and back over those that were."""
+    watch.open(f"{address}/pca?run={run}&step=4", "PCA")
+    shows = "[...document.querySelectorAll('[data-testid=stCaptionContainer]')].map((c) => c.textContent).join()"
+    watch.focus_slider("step")
+    watch.press("ArrowRight", shows)
+    watch.focus_slider("step")
+    first = [watch.press("ArrowRight", shows) for _ in range(4)]
+    again = [watch.press("ArrowLeft", shows) for _ in range(4)]
+    return {"PCA step slider, a step not seen yet": first, "PCA step slider, a step seen before": again}
+
+
+def _preview(watch: Watch, address: str, run: str) -> dict[str, list[float]]:
+    """The Edit page's one-step preview: along γ at one step, and over steps."""
+    watch.open(f"{address}/edit?run={run}", "Edit")
+    images = "[...document.querySelectorAll('[data-testid=stImage] img')].slice(-1)[0]?.src"
+    watch.focus_slider("strength")
+    watch.press("ArrowRight", images)
+    strength = [watch.press("ArrowRight", images) for _ in range(6)]
+    watch.focus_slider("step")
+    steps = [watch.press("ArrowRight", images) for _ in range(6)]
+    return {"one-step preview, along the strength": strength, "one-step preview, to another step": steps}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What stands below a figure if one says nothing else: model, run, samples, steps, methods, strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..cache.reading import Run
+from ..edits.window import CONSTANT, Window
+from .choices import BOTH_ENDS, FROM_LABEL, SAVED, Grid, Strip, Swaps, chosen_for, name_of
+
+UNIT = "At strength 1 the root mean square of Δh/σ is 1."
+
+
+def swap_caption(run: Run, choice: Swaps) -> str:
+    other = f" of run {choice.donor_run}" if choice.donor_run not in ("", run.name) else ""
+    blend = f", blended in by {choice.alpha:.0%}" if choice.alpha < 1 else ""
+    return (
+        f"Swaps in {_source(run)}: recipient B (sample {choice.recipient}) with the activations of donor A (sample "
+        f"{choice.donor}{other}) at h or one skip group{blend}, {_steps(run, choice.window)}. Numbers: root mean "
+        "square distance from B, over that of A from B."
+    )
+
+
+def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
+    label = name_of(choice.label)
+    ways = _ways(choice.ways, choice.top, [choice.label])
+    along = f" along {label}" if label and any(way in FROM_LABEL for way in choice.ways) else ""
+    strengths = ", ".join(f"{strength:g}" for strength in choice.strengths)
+    read = f" Below each picture: {label} as the attribute reader sees it." if with_readings else ""
+    labels = [choice.label] if choice.label else []
+    return (
+        f"Sample {choice.sample} of {_source(run)}, edited{along} in {_steps(run, choice.window)}, "
+        f"{_symmetry(choice)}, at strengths {strengths}. {ways}"
+        f"{_part(run, [choice.sample], labels, choice.top, choice.ways)} {UNIT}{read}"
+    )
+
+
+def grid_caption(run: Run, choice: Grid) -> str:
+    saved = choice.attributes[0].startswith(SAVED)
+    ways = "Columns: saved directions." if saved else _ways(choice.ways, choice.top, choice.attributes)
+    samples = ", ".join(map(str, choice.samples))
+    labels = [] if saved else list(choice.attributes)
+    return (
+        f"Samples {samples} of {_source(run)}, edited in {_steps(run, choice.window)}, {_symmetry(choice)}, at "
+        f"strength {choice.strength:g}. {ways}"
+        f"{_part(run, choice.samples, labels, choice.top, choice.ways)} {UNIT}"
+    )
+
+
+def _source(run: Run) -> str:
+    model = run.spec.model.rstrip("/").rsplit("/", 1)[-1]
+    return f"{model} (run {run.name})"
+
+
+def _steps(run: Run, window: Window) -> str:
+    t, shape = run.timesteps, "" if window.shape == CONSTANT else f", {window.shape}"
+    if (window.first, window.last) == (0, run.spec.steps - 1):
+        return f"all {run.spec.steps} steps{shape}"
+    between = f"t = {t[window.first]:g} to {t[window.last]:g}"
+    return f"steps {window.first} to {window.last} of {run.spec.steps} ({between}{shape})"
+
+
+def _symmetry(choice: Strip | Grid) -> str:
+    return "asymmetric (P_t only)" if choice.asymmetric else "symmetric (P_t and D_t)"
+
+
+def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
+    """How each way was fitted."""
+    fitted = [name_of(way) for way in ways if way in FROM_LABEL]
+    if not fitted:
+        return ""
+    of = f"most {name_of(labels[0])}" if len(labels) == 1 else "highest value of the label"
+    least = " and as many with the least" if any(way in BOTH_ENDS for way in ways) else ""
+    return f"Fitted ({', '.join(fitted)}) on the {top} samples with the {of}{least}."
+
+
+def _part(run: Run, samples: Sequence[int], labels: Sequence[str], top: int, ways: Sequence[str]) -> str:
+    """Whether the samples that are shown had part in the fits."""
+    if not labels or not any(way in FROM_LABEL for way in ways):
+        return ""
+    inside = sorted(chosen_for(run, labels, top) & set(samples))
+    if not inside:
+        return " None of them is among these." if len(samples) > 1 else " It is not among these."
+    return f" Of the samples shown, {', '.join(map(str, inside))} may be among these."

@@ -1,0 +1,196 @@
+"""What a figure for print is to show, as data, and choices that work for any run with what it has.
+
+A way to edit is named in one word: a method that is fitted from the samples at the ends of a label (``naive``), one
+that needs no samples (``pca``, ``random``), or ``saved:NAME``, a direction that is saved with the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..cache.labels import find_label, named_labels
+from ..cache.reading import Run
+from ..directions.fitting import Fit
+from ..directions.store import list_moves
+from ..directions.supervised import both_ends
+from ..edits.window import Window
+from ..errors import UsageError, did_you_mean
+from ..specs import FULL
+
+SAVED = "saved:"
+FROM_LABEL = {"naive": "naive", "vae": "VAE", "supervised": "supervised", "boundary": "boundary"}
+FROM_NOTHING = {"pca": "PCA, first", "random": "random"}
+"""Methods -> what they are called in a figure."""
+
+BOTH_ENDS = ("supervised", "boundary")
+"""Of these, the methods that take negatives too."""
+
+STRENGTHS = (0.0, 0.5, 1.0, 2.0, 3.0)
+STRENGTH = 2.0
+SAMPLES, ATTRIBUTES = 4, 5
+"""Of the grid, as in the write-ups of the field: four people, five attributes."""
+
+MOST_COLUMNS, MOST_ROWS = 12, 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swaps:
+    """The U-figure: A is sample ``donor`` of run ``donor_run`` (empty: the recipient's), B sample ``recipient``."""
+
+    donor: int
+    recipient: int
+    window: Window
+    donor_run: str = ""
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """A row a way, a column a strength. ``label``: what the fitted ones are fitted to, on the ``top`` samples with the
+    most of it (and as many with the least)."""
+
+    sample: int
+    ways: tuple[str, ...]
+    window: Window
+    label: str = ""
+    top: int = 0
+    strengths: tuple[float, ...] = STRENGTHS
+    asymmetric: bool = True
+
+    def __post_init__(self) -> None:
+        _check_size("strengths", self.strengths, MOST_COLUMNS)
+        _check_size("ways to edit", self.ways, MOST_ROWS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A row a sample and way, a column an attribute: labels, which every way is fitted to, or saved directions."""
+
+    samples: tuple[int, ...]
+    attributes: tuple[str, ...]
+    ways: tuple[str, ...]
+    window: Window
+    top: int = 0
+    strength: float = STRENGTH
+    asymmetric: bool = True
+
+    def __post_init__(self) -> None:
+        _check_size("attributes", self.attributes, MOST_COLUMNS - 1)
+        _check_size("rows", [0] * len(self.samples) * max(1, len(self.ways)), MOST_ROWS)
+        saved = [attribute.startswith(SAVED) for attribute in self.attributes]
+        if any(saved) and not all(saved):
+            raise UsageError("the columns of a grid are labels or saved directions, not both")
+        if not any(saved) and not self.ways:
+            raise UsageError("choose one way to edit or more; each is a row of every sample")
+
+
+Choice = Swaps | Strip | Grid
+
+
+def default_swaps(run: Run) -> Swaps:
+    """The first two samples, all sites, all steps."""
+    if len(run) < 2:
+        raise UsageError(f"the U-figure needs 2 samples; run {run.name} has {len(run)}")
+    return Swaps(donor=int(run.sample_ids[1]), recipient=int(run.sample_ids[0]), window=all_steps(run))
+
+
+def default_strip(run: Run) -> Strip:
+    """The naive direction and the VAE of the first label; without labels saved directions, or what needs neither."""
+    label = next(iter(usable_labels(run)), "")
+    ways = default_ways(run, label)
+    top = default_top(run)
+    (sample,) = bystanders(run, [label] if label else [], top, 1)
+    return Strip(sample=sample, ways=ways, window=all_steps(run), label=label, top=top)
+
+
+def default_grid(run: Run) -> Grid:
+    """Four samples, the first five labels by the naive direction and the VAE; without labels the saved directions."""
+    labels, top = usable_labels(run)[:ATTRIBUTES], default_top(run)
+    saved = tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:ATTRIBUTES]
+    if not labels and not saved:
+        raise UsageError(
+            f"the grid needs labels or saved directions; run {run.name} has neither: "
+            "import labels, or save directions on the Edit page"
+        )
+    samples = bystanders(run, labels, top, min(SAMPLES, len(run)))
+    ways = default_ways(run, labels[0]) if labels else ()
+    return Grid(samples=samples, attributes=tuple(labels) or saved, ways=ways, window=all_steps(run), top=top)
+
+
+def default_ways(run: Run, label: str) -> tuple[str, ...]:
+    if label:
+        return ("naive", "vae") if default_top(run) >= 5 else ("naive",)
+    return tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:4] or ("pca", "random")
+
+
+def default_top(run: Run) -> int:
+    """How many positives: an eighth of the samples, 5 or more if half of them are as many."""
+    return min(max(5, len(run) // 8), len(run) // 2)
+
+
+def usable_labels(run: Run) -> list[str]:
+    """The labels with two values or more, if the run holds h in full so that directions can be fitted."""
+    if run.policy("h") != FULL:
+        return []
+    finite = {name: values[np.isfinite(values)] for name, values in named_labels(run).items()}
+    return [name for name, values in finite.items() if len(values) >= 4 and np.ptp(values) > 0]
+
+
+def all_ways(run: Run) -> dict[str, str]:
+    """Every way to edit that a run offers -> what it is called in a figure."""
+    fitted = {**(FROM_LABEL if usable_labels(run) else {}), **(FROM_NOTHING if run.policy("h") == FULL else {})}
+    return fitted | {f"{SAVED}{entry.name}": entry.name for entry in list_moves(run)}
+
+
+def name_of(way: str) -> str:
+    """What a way or an attribute is called in a figure."""
+    plain = {**FROM_LABEL, **FROM_NOTHING}.get(way, way.removeprefix(SAVED))
+    return plain.rpartition("/")[2].replace("_", " ")
+
+
+def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
+    """What a way has to be fitted by.
+
+    Raises:
+        UsageError: it is no way to fit a direction, or it needs a label or positives.
+    """
+    if way in FROM_NOTHING:
+        return Fit(method=way, run=run.name)
+    if way not in FROM_LABEL:
+        known = [*FROM_LABEL, *FROM_NOTHING]
+        raise UsageError(
+            f"no way to edit {way!r}{did_you_mean(way, known)}; there are {', '.join(known)} and {SAVED}NAME"
+        )
+    if not label:
+        raise UsageError(
+            f"{way} is fitted to a label; choose one of {', '.join(usable_labels(run)) or 'none there are'}"
+        )
+    if not 2 <= top <= len(run) // 2:
+        raise UsageError(f"positives are 2 to {len(run) // 2} samples, half of the run; got {top}")
+    positives, negatives = both_ends(run, find_label(run, label), top)
+    return Fit(method=way, run=run.name, positives=tuple(positives), label=label,
+               negatives=tuple(negatives) if way in BOTH_ENDS else ())  # fmt: skip
+
+
+def chosen_for(run: Run, labels: Sequence[str], top: int) -> set[int]:
+    """The samples at either end of any of the labels."""
+    return {s for label in labels for end in both_ends(run, find_label(run, label), top) for s in end}
+
+
+def bystanders(run: Run, labels: Sequence[str], top: int, count: int) -> tuple[int, ...]:
+    """The first samples that lie at no end of the labels; others only if there are too few of them."""
+    part = chosen_for(run, labels, top)
+    ordered = sorted((int(sample) for sample in run.sample_ids), key=lambda sample: (sample in part, sample))
+    return tuple(sorted(ordered[:count]))
+
+
+def all_steps(run: Run) -> Window:
+    return Window(first=0, last=run.spec.steps - 1)
+
+
+def _check_size(what: str, chosen: Sequence[object], most: int) -> None:
+    if not 1 <= len(chosen) <= most:
+        raise UsageError(f"a figure has 1 to {most} {what}, got {len(chosen)}")

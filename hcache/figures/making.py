@@ -1,0 +1,162 @@
+"""From what a figure is to show to its pictures: directions are fitted, cells rendered, what was rendered before taken
+from there. Generators that yield the share done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cache.layout import run_folder
+from ..cache.reading import Run, open_run
+from ..cards import find_card
+from ..directions.direction import Move, digest_of
+from ..directions.fitting import MODEL, fit
+from ..directions.fitting import find_method as method_of
+from ..directions.store import list_moves, load_move
+from ..edits.donor_runs import check_donor
+from ..edits.kinds import DirectionRef, DonorRef, ShiftEdit, SwapEdit
+from ..edits.recipe import Recipe, recipe_of
+from ..edits.rendered import Rendered
+from ..edits.renders import render_kept
+from ..errors import AnalysisError
+from ..progress import part
+from ..readers import find_reader
+from .captions import grid_caption, strip_caption, swap_caption
+from .choices import SAVED, Choice, Grid, Strip, Swaps, fit_of, name_of
+from .table import Row, Table
+from .ufigure import Swapped
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+
+QUICK = ("naive", "supervised", "random")
+"""Methods that take no time to speak of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """A run, how its model is had when it is needed, and the directions fitted so far, by way and label."""
+
+    run: Run
+    load: Callable[[], Model]
+    fitted: dict[tuple[str, str, int], Move] = field(default_factory=dict)
+
+    def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
+        """The pictures of any of the three figures, and their caption."""
+        self.run.anatomy.need_unet("a figure of swaps or edits")
+        kinds = {Swaps: self._swaps, Strip: self._strip, Grid: self._grid}
+        return (yield from kinds[type(choice)](choice))
+
+    def _swaps(self, choice: Swaps) -> Generator[float, None, Swapped]:
+        run, sites = self.run, self.run.anatomy.sites
+        owner = run
+        if choice.donor_run not in ("", run.name):
+            owner = open_run(run_folder(run.folder.parent.parent, choice.donor_run))
+            check_donor(owner, run)
+        donor = DonorRef(run=owner.name, sample=choice.donor)
+        edits = [SwapEdit(sites=(site,), donor=donor, alpha=choice.alpha, window=choice.window) for site in sites]
+        recipes = [recipe_of(run, choice.recipient)] + [recipe_of(run, choice.recipient, [edit]) for edit in edits]
+        (a,) = yield from part(self._rendered([recipe_of(owner, choice.donor)], {}, owner), 0.0, 0.05)
+        b, *cells = yield from part(self._rendered(recipes, {}), 0.05, 0.95)
+        names = (f"sample {choice.donor}", f"sample {choice.recipient}")
+        return Swapped(anatomy=run.anatomy, donor=a, recipient=b, cells=dict(zip(sites, cells, strict=True)),
+                       names=names, caption=swap_caption(run, choice))  # fmt: skip
+
+    def _strip(self, choice: Strip) -> Generator[float, None, Table]:
+        moves = yield from self._moves([(way, choice.label, choice.top) for way in choice.ways])
+        recipes = [
+            self._recipe(choice.sample, way, moves[way, choice.label, choice.top], strength, choice)
+            for way in choice.ways
+            for strength in choice.strengths
+        ]
+        cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
+        read, n = self._readings(cells, choice.label), len(choice.strengths)
+        rows = [
+            Row(label=name_of(way), cells=tuple(cells[i * n : (i + 1) * n]), notes=tuple(read[i * n : (i + 1) * n]))
+            for i, way in enumerate(choice.ways)
+        ]
+        return Table(
+            title=f"Sample {choice.sample} edited along {name_of(choice.label) or 'directions'}", rows=tuple(rows),
+            columns=tuple(f"{strength:g}" for strength in choice.strengths), corner="strength γ",
+            caption=strip_caption(self.run, choice, bool(read)),
+        )  # fmt: skip
+
+    def _grid(self, choice: Grid) -> Generator[float, None, Table]:
+        saved = choice.attributes[0].startswith(SAVED)
+        ways = ("",) if saved else choice.ways
+        wanted = {(w, a): (a, "", 0) if saved else (w, a, choice.top) for w in ways for a in choice.attributes}
+        moves = yield from self._moves(list(wanted.values()))
+        recipes = []
+        for sample in choice.samples:
+            for way in ways:
+                recipes.append(recipe_of(self.run, sample))
+                for attribute in choice.attributes:
+                    key = wanted[way, attribute]
+                    recipes.append(self._recipe(sample, key[0], moves[key], choice.strength, choice, key[1]))
+        cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
+        n = 1 + len(choice.attributes)
+        rows = [
+            Row(group=f"sample {sample}", label=name_of(way),
+                cells=tuple(cells[(i * len(ways) + k) * n : (i * len(ways) + k + 1) * n]))
+            for i, sample in enumerate(choice.samples) for k, way in enumerate(ways)
+        ]  # fmt: skip
+        columns = ("untouched", *map(name_of, choice.attributes))
+        return Table(title="Samples edited along several attributes", rows=tuple(rows), columns=columns,
+                     caption=grid_caption(self.run, choice))  # fmt: skip
+
+    def _recipe(
+        self, sample: int, way: str, move: Move, strength: float, choice: Strip | Grid, label: str = ""
+    ) -> Recipe:
+        """Strength 0 is the sample as it is."""
+        if not strength:
+            return recipe_of(self.run, sample)
+        label = label or getattr(choice, "label", "")
+        name = way.removeprefix(SAVED) if way.startswith(SAVED) else " ".join(filter(None, (label, way)))
+        ref = DirectionRef(digest=digest_of(move), name=name, made_by=move.made_by)
+        other = bool(move.timesteps) and tuple(move.timesteps) != tuple(map(float, self.run.timesteps))
+        shift = ShiftEdit(direction=ref, strength=strength, window=choice.window, resample=other)
+        return recipe_of(self.run, sample, [shift], asymmetric=choice.asymmetric)
+
+    def _rendered(
+        self, recipes: Sequence[Recipe], moves: Mapping[object, Move], run: Run | None = None
+    ) -> Generator[float, None, list[Rendered]]:
+        run = run or self.run
+        known = {digest_of(move): move for move in moves.values()}
+        return (yield from render_kept(self.load, run, recipes, run.folder.parent.parent, known))
+
+    def _moves(self, keys: Sequence[tuple[str, str, int]]) -> Generator[float, None, dict[tuple[str, str, int], Move]]:
+        """The directions by way, label and number of positives: as saved, as fitted before, or fitted now. The shares
+        go to a half; quick fits hardly count."""
+        keys = list(dict.fromkeys(keys))
+        todo = [key for key in keys if key not in self.fitted]
+        slow = sum(key[0] not in QUICK and not key[0].startswith(SAVED) for key in todo)
+        done = 0.0
+        for key in todo:
+            quick = key[0] in QUICK or key[0].startswith(SAVED)
+            length = 0.01 / len(todo) if quick else 0.48 / slow
+            self.fitted[key] = yield from part(self._move(*key), done, length)
+            done += length
+        return {key: self.fitted[key] for key in keys}
+
+    def _move(self, way: str, label: str, top: int) -> Generator[float, None, Move]:
+        if way.startswith(SAVED):
+            yield 0.0
+            return load_move(self.run, way.removeprefix(SAVED))
+        what = fit_of(self.run, way, label, top)
+        for entry in list_moves(self.run):
+            if entry.made_by == what.to_json():
+                return load_move(self.run, entry.name)
+        try:
+            found = yield from fit(what, self.run, self.load() if MODEL in method_of(way).needs else None)
+        except AnalysisError as error:
+            raise AnalysisError(f"{name_of(way)}{f' for {label}' if label else ''}: {error}") from error
+        return found[0]
+
+    def _readings(self, cells: Iterable[Rendered], label: str) -> list[str]:
+        """What the model's reader sees of a label in each cell; nothing if it has no reader, or one of other labels."""
+        reader = find_card(self.run.spec.model).reader
+        read = find_reader(reader)(np.stack([cell.picture for cell in cells])) if reader and label else {}
+        return [f"{value:.2f}".replace("-", "−") for value in read.get(label.rpartition("/")[2], [])]

@@ -1,0 +1,135 @@
+"""The figures for print in one call each, from a run: in a notebook they show themselves, ``save`` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..cache.reading import Run
+from ..edits.window import Window
+from ..errors import UsageError
+from ..progress import drive_under_bar
+from .choices import Choice, default_grid, default_strip, default_swaps, default_ways
+from .drawing import WIDTHS, Figure, Style
+from .making import Maker
+from .table import Table, draw_table
+from .ufigure import Swapped, draw_u
+
+
+def u_figure(
+    run: Run,
+    donor: int | None = None,
+    recipient: int | None = None,
+    *,
+    donor_run: str = "",
+    steps: tuple[int, int] | None = None,
+    alpha: float = 1.0,
+    **style: Any,
+) -> Figure:
+    """Donor, recipient, the U, and beside h and every skip group what the swap there gives.
+
+    Args:
+        run: The recipient's, and the donor's unless ``donor_run`` names another of the same home.
+        donor: A's sample number (default: the second there is).
+        recipient: B's (default: the first).
+        donor_run: The name of the donor's run.
+        steps: First and last step of the swap (default: all).
+        alpha: Share of the donor that is blended in.
+        style: ``width`` ("single", "double" or inches), ``size`` of the type in points, ``caption`` (a text, or "" for
+            none).
+    """
+    given = {"donor": donor, "recipient": recipient, "window": _window(steps)}
+    return figure_of(run, changed(default_swaps(run), **given, donor_run=donor_run, alpha=alpha), **style)
+
+
+def strip(
+    run: Run,
+    label: str | None = None,
+    *,
+    sample: int | None = None,
+    ways: Sequence[str] | None = None,
+    strengths: Sequence[float] | None = None,
+    top: int | None = None,
+    steps: tuple[int, int] | None = None,
+    asymmetric: bool = True,
+    **style: Any,
+) -> Figure:
+    """One sample edited: a row a way to find the direction, a column a strength.
+
+    Args:
+        run: Holds h in full.
+        label: What is fitted to (default: the first there is).
+        sample: Its number (default: the first that is at no end of the label).
+        ways: ``naive``, ``vae``, ``supervised``, ``boundary``, ``pca``, ``random``, or ``saved:NAME``.
+        strengths: Of the columns.
+        top: How many positives.
+        steps: First and last step of the edit (default: all).
+        asymmetric: Into P_t only.
+        style: As in ``u_figure``.
+    """
+    start = default_strip(run)
+    if label is not None and ways is None:
+        ways = default_ways(run, label)
+    given = {"label": label, "sample": sample, "ways": _tuple(ways), "strengths": _tuple(strengths), "top": top,
+             "window": _window(steps)}  # fmt: skip
+    return figure_of(run, changed(start, **given, asymmetric=asymmetric), **style)
+
+
+def grid(
+    run: Run,
+    attributes: Sequence[str] | None = None,
+    *,
+    samples: Sequence[int] | None = None,
+    ways: Sequence[str] | None = None,
+    strength: float | None = None,
+    top: int | None = None,
+    steps: tuple[int, int] | None = None,
+    asymmetric: bool = True,
+    **style: Any,
+) -> Figure:
+    """Samples edited: a row a sample and way, a column an attribute: labels, or ``saved:NAME`` directions.
+
+    The arguments are those of ``strip``.
+    """
+    given = {"attributes": _tuple(attributes), "samples": _tuple(samples), "ways": _tuple(ways), "strength": strength,
+             "top": top, "window": _window(steps)}  # fmt: skip
+    return figure_of(run, changed(default_grid(run), **given, asymmetric=asymmetric), **style)
+
+
+def changed(choice: Any, **given: Any) -> Any:
+    """A choice with what was given in place of what it has; None keeps that."""
+    return replace(choice, **{name: value for name, value in given.items() if value is not None})
+
+
+def figure_of(run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any) -> Figure:
+    """Renders what is not there yet and draws it; ``drive(work, text)`` runs the work to its end."""
+    from ..extract import load_model_of
+
+    style, caption = style_of(**style)
+    made = drive(Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower())
+    return draw(made, style, caption)
+
+
+def draw(made: Swapped | Table, style: Style, caption: str | None = None) -> Figure:
+    """Any of the three figures from its pictures; ``caption``: None for the one it comes with."""
+    return draw_u(made, style, caption) if isinstance(made, Swapped) else draw_table(made, style, caption)
+
+
+def style_of(
+    width: str | float = "double", size: float | None = None, caption: str | None = None
+) -> tuple[Style, str | None]:
+    """The style, and the caption in place of the usual one; the type of a single column is smaller if not said."""
+    if isinstance(width, str) and width not in WIDTHS:
+        raise UsageError(f"the width of a figure is {', '.join(WIDTHS)} or a number of inches, got {width!r}")
+    inches = WIDTHS[width] if isinstance(width, str) else float(width)
+    size = size if size is not None else (8.0 if inches > WIDTHS["single"] else 7.0)
+    return Style(width=inches, size=size, captioned=caption != ""), caption or None
+
+
+def _window(steps: tuple[int, int] | None) -> Window | None:
+    return None if steps is None else Window(first=steps[0], last=steps[1])
+
+
+def _tuple(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)

@@ -1,0 +1,72 @@
+"""A figure as SVG. It states its size in points, so that it is as large in a paper as it was meant to be.
+
+Texts stay texts. Their font is inside for browsers; programs that look for fonts on the machine take Arial or what has
+its widths, and where there is none, ``textLength`` keeps every text as wide as the layout has it.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from html import escape
+
+from .fonts import FAMILY, font_path, width_of
+from .marks import Picture, Shape, Sheet, Text
+from .palette import PAPER
+from .pictures import data_uri
+
+
+def svg_of(figure: Sheet) -> str:
+    """The SVG text."""
+    parts = [_shape(mark) for mark in figure.shapes]
+    parts += [_picture(mark) for mark in figure.pictures]
+    parts += [_text(mark) for mark in figure.texts]
+    w, h = f"{figure.width:.2f}", f"{figure.height:.2f}"
+    about = f"<title>{escape(figure.title)}</title><desc>{escape(figure.caption)}</desc>"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}pt" height="{h}pt" '
+        f'font-family="{FAMILY}" style="font-kerning:none" role="img">{about}'
+        f'{_fonts(figure)}<rect width="{w}" height="{h}" fill="{PAPER}"/>{"".join(parts)}</svg>'
+    )
+
+
+def _fonts(figure: Sheet) -> str:
+    """The fonts of the figure's texts, for browsers."""
+    faces = "".join(_face(bold) for bold in sorted({text.bold for text in figure.texts}))
+    return f"<style>{faces}</style>"
+
+
+@cache
+def _face(bold: bool) -> str:
+    data = base64.b64encode(font_path(bold).read_bytes()).decode()
+    weight = 700 if bold else 400
+    return f"@font-face{{font-family:Arimo;font-weight:{weight};src:url(data:font/ttf;base64,{data})}}"
+
+
+def _shape(shape: Shape) -> str:
+    steps = []
+    for i, move in enumerate(shape.moves):
+        letter = "M" if i == 0 else ("L" if len(move) == 2 else "C")
+        steps.append(letter + " ".join(f"{number:.2f}" for number in move))
+    steps += ["Z"] if shape.closed else []
+    stroke = f' stroke="{shape.stroke}" stroke-width="{shape.width:.2f}"' if shape.stroke else ""
+    dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in shape.dash)}"' if shape.dash else ""
+    return f'<path d="{"".join(steps)}" fill="{shape.fill or "none"}"{stroke}{dash}/>'
+
+
+def _picture(picture: Picture) -> str:
+    return (
+        f'<image x="{picture.x:.2f}" y="{picture.y:.2f}" width="{picture.width:.2f}" height="{picture.height:.2f}" '
+        f'preserveAspectRatio="none" href="{data_uri(picture.pixels)}"><title>{escape(picture.title)}</title></image>'
+    )
+
+
+def _text(text: Text) -> str:
+    anchor = "" if text.anchor == "start" else f' text-anchor="{text.anchor}"'
+    weight = ' font-weight="700"' if text.bold else ""
+    turn = f' transform="rotate(-90 {text.x:.2f} {text.y:.2f})"' if text.upward else ""
+    return (
+        f'<text x="{text.x:.2f}" y="{text.y:.2f}" font-size="{text.size:g}" fill="{text.colour}"{anchor}{weight}{turn} '
+        f'textLength="{width_of(text.text, text.size, text.bold):.2f}" lengthAdjust="spacingAndGlyphs">'
+        f"{escape(text.text)}</text>"
+    )

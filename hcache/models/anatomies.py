@@ -1,0 +1,19 @@
+"""Writes down the anatomies of all cards: see hcache/anatomies.py."""
+
+from __future__ import annotations
+
+import json
+
+from ..anatomies import ANATOMIES, configurations_digest
+from ..cards import load_cards
+from .loading import load_anatomy
+
+
+def write_anatomies() -> None:
+    """Reads every card's anatomy from its configurations, and keeps it beside their digest."""
+    entries = {
+        name: {"configurations": configurations_digest(name), "anatomy": load_anatomy(name).to_json()}
+        for name in load_cards()
+    }
+    lines = [f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items()]
+    ANATOMIES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -1,0 +1,180 @@
+"""What the user has chosen, and the address that says it: a link opens what it was copied from, and Back goes back.
+
+Choices are kept in the session under their own names, since Streamlit forgets a widget's value when another page is
+shown. The address holds every choice that is not at its default, of all pages, so that going to another page changes
+the path alone. It is written once a run of a page: every write is an entry in the browser's history.
+
+When a page begins, its address is either the one that this session left there, or another: a link was opened, or the
+browser went back or forward. Then the address decides, and what it does not name goes back to its default.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import streamlit as st
+
+T = TypeVar("T")
+_KEPT, _MEMORY = "kept", "address"
+_WIDGET = "choose-"
+RUN = "run"
+"""The choice that every address of ours has; one without it is somebody's beginning of one."""
+
+STALE = 0.3
+"""Seconds in which a browser may still tell the address as it was before the last write."""
+
+
+@dataclass
+class _Memory:
+    """What a session knows of its address."""
+
+    page: str = ""
+    left: dict[str, str] | None = None
+    """The address as the session left it; None before the first page."""
+    before: dict[str, str] = field(default_factory=dict)
+    written: float = 0.0
+    offered: dict[str, str] = field(default_factory=dict)
+    """What the address says of choices that no widget has asked for yet."""
+    defaults: dict[str, str] = field(default_factory=dict)
+    widgets: dict[str, Any] = field(default_factory=dict)
+    since_links: set[str] = field(default_factory=set)
+    """Choices made by parts of a page since its links were drawn; the links do not know of them."""
+    gathering: bool = False
+    """Whether a page is being run from its top, which ends with one write."""
+
+
+def recall(name: str, default: T, convert: Callable[[str], T] = str) -> T:
+    """The choice of that name: of this session, else from the address, else ``default``."""
+    if name in _kept():
+        return _kept()[name]
+    if name in _memory().offered:
+        try:
+            return convert(_memory().offered[name])
+        except ValueError:
+            pass
+    return default
+
+
+def keep(name: str, value: Any, default: Any = None) -> None:
+    """Remembers a choice, for the address too unless it is at its ``default``."""
+    memory = _memory()
+    _kept()[name] = value
+    memory.offered.pop(name, None)
+    if default is not None:
+        memory.defaults[name] = str(default)
+    _write_alone(name)
+
+
+def choose(name: str, value: Any) -> None:
+    """Makes a choice for the user, as a click on a picture does; its widget shows it from the next run on."""
+    _kept()[name] = value
+    _memory().offered.pop(name, None)
+    st.session_state.pop(widget_key(name), None)
+    _write_alone(name)
+
+
+def _write_alone(name: str) -> None:
+    """Writes a choice that was made outside a run from the page's top: by a part of it, or in answer to a click."""
+    memory = _memory()
+    if not memory.gathering and memory.left is not None:
+        memory.since_links.add(name)
+        write()
+
+
+def widget_key(name: str) -> str:
+    """The key of the widget that makes a choice."""
+    return f"{_WIDGET}{name}"
+
+
+def snapshot() -> dict[str, Any]:
+    """All choices as they are."""
+    return dict(_kept())
+
+
+def restore(choices: dict[str, Any]) -> None:
+    """Makes the choices of a snapshot again; every widget shows them from the next run on."""
+    st.session_state[_KEPT] = dict(choices)
+    _memory().offered = {}
+    for key in [key for key in st.session_state if str(key).startswith(_WIDGET)]:
+        del st.session_state[key]
+
+
+def read(page: str) -> None:
+    """At the top of a page: takes over what the address says, if the user went there and did not come from here."""
+    memory, address = _memory(), st.query_params.to_dict()
+    if memory.left is None or _went(memory, page, address):
+        spared = memory.since_links if page != memory.page else set()
+        _adopt(memory, address, spared)
+    memory.page, memory.left, memory.gathering = page, address, True
+
+
+def write() -> None:
+    """At the end of a page, or of a part of it that made a choice: one entry in the browser's history, if any."""
+    memory, there, address = _memory(), st.query_params.to_dict(), current()
+    said = {name: value for name, value in there.items() if name == RUN or memory.defaults.get(name) != value}
+    if said != address:  # an address may name defaults too
+        memory.before, memory.written = there, time.monotonic()
+        st.query_params.from_dict(address)
+    memory.left = st.query_params.to_dict()
+    memory.widgets = _widgets()
+
+
+def end() -> None:
+    """At the end of a page, after its links were drawn."""
+    write()
+    memory = _memory()
+    memory.gathering = False
+    memory.since_links = set()
+
+
+def current() -> dict[str, str]:
+    """The address of the choices as they are, for links to other pages."""
+    memory = _memory()
+    made = {
+        name: str(value)
+        for name, value in _kept().items()
+        if str(value) != ("" if name == RUN else memory.defaults.get(name))
+    }
+    return {**memory.offered, **made}
+
+
+def _went(memory: _Memory, page: str, address: dict[str, str]) -> bool:
+    """Whether the user went to this address, rather than doing something on the page that is shown.
+
+    Whatever is done with a widget comes with the address of a moment before: that is no way back.
+    """
+    if page != memory.page:
+        return bool(address)
+    if address == memory.left or (address == memory.before and time.monotonic() - memory.written < STALE):
+        return False
+    now = _widgets()
+    return all(now[key] == value for key, value in memory.widgets.items() if key in now)
+
+
+def _adopt(memory: _Memory, address: dict[str, str], spared: set[str]) -> None:
+    kept = _kept()
+    names = set(address) | (set(kept) | set(memory.offered) if RUN in address else set())
+    for name in names - spared:
+        memory.offered.pop(name, None)
+        default = memory.defaults.get(name)
+        if name in kept and str(kept[name]) == address.get(name, default):
+            continue
+        kept.pop(name, None)
+        st.session_state.pop(widget_key(name), None)
+        if name in address:
+            memory.offered[name] = address[name]
+
+
+def _widgets() -> dict[str, Any]:
+    return {str(key): st.session_state[key] for key in st.session_state if str(key).startswith(_WIDGET)}
+
+
+def _kept() -> dict[str, Any]:
+    return st.session_state.setdefault(_KEPT, {})
+
+
+def _memory() -> _Memory:
+    return st.session_state.setdefault(_MEMORY, _Memory())

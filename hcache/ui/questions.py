@@ -1,0 +1,68 @@
+"""The questions that hcache was made for, each with the page that answers it and the choices it is to open with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+LABEL = "{label}"
+"""In a choice: a label that the run has."""
+
+SMILE = "smile"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """``page`` is the script's path; ``choices`` are as they stand in an address."""
+
+    text: str
+    look: str
+    page: str
+    icon: str
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+    def address(self, run: str, labels: Sequence[str]) -> dict[str, str]:
+        """The address's part after the question mark, for a run with these labels."""
+        label = SMILE if SMILE in labels or not labels else labels[0]
+        found = {"run": run} if run else {}
+        for name, value in self.choices.items():
+            if LABEL not in value or labels:
+                found[name] = value.replace(LABEL, label)
+        return found
+
+
+QUESTIONS = (
+    Question(
+        text="Does this model have a smile direction?",
+        look="Move h along the difference of the most and the least smiling samples, and see at which strength what "
+             "else changes.",
+        page="pages/edit.py", icon=":material/sentiment_satisfied:",
+        choices={"direction": "a new one", "method": "supervised", "source": "a label", "label": LABEL},
+    ),
+    Question(
+        text="Do positive samples alone suffice?",
+        look="The naive direction: mean h of some positives against that of all samples; no negatives, no prompts.",
+        page="pages/edit.py", icon=":material/thumb_up:",
+        choices={"direction": "a new one", "method": "naive", "source": "a label", "label": LABEL},
+    ),
+    Question(
+        text="What does each skip group carry?",
+        look="Give one picture another's activations, at one site at a time, and see how far each moves it.",
+        page="pages/swap.py", icon=":material/swap_horiz:", choices={"inject": "each site alone"},
+    ),
+    Question(
+        text="Where and when is an attribute readable?",
+        look="A linear probe at every site and step, beside what shuffled labels would give.",
+        page="pages/probes.py", icon=":material/query_stats:", choices={"label": LABEL},
+    ),
+    Question(
+        text="What varies most in h, and is it more than chance?",
+        look="Principal components at any step, with each sample's picture, beside shuffled data.",
+        page="pages/pca.py", icon=":material/scatter_plot:", choices={"site": "h", "colour": LABEL},
+    ),
+    Question(
+        text="Why has FLUX no h-space?",
+        look="A transformer is as wide at every depth: no bottleneck to cut at. What its blocks offer instead.",
+        page="pages/extract.py", icon=":material/block:", choices={"model": "black-forest-labs/FLUX.1-dev"},
+    ),
+)  # fmt: skip

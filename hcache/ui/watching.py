@@ -1,0 +1,109 @@
+"""The extractions at work and what came of them: bar, rate, time left, Cancel, log, and what to do when one failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from .. import jobs
+from ..cache.layout import JOB_LOG
+from ..cache.reading import open_run
+from ..errors import HcacheError
+
+LOG_LINES = 60
+"""How much of the end of a log is shown."""
+
+
+def job_monitor(home: Path, known: int, run_name: str) -> None:
+    """The jobs at work, live, in little; the page is drawn anew when the shown run has grown."""
+    st.fragment(_show_jobs, run_every=_pulse(home))(home, known, run_name, _pulse(home) is not None)
+
+
+def job_panel(home: Path, run_name: str = "") -> None:
+    """Jobs with all there is to know and do, live: of one run, or of all."""
+    st.fragment(_show_panel, run_every=_pulse(home))(home, run_name)
+
+
+def describe_job(job: jobs.Job) -> str:
+    """``toyfaces-…: 24 of 64 samples, 1.9 a second, 21 s left``."""
+    if job.state == jobs.STARTING or not job.total:
+        return f"{job.run}: starting, the model is being loaded"
+    text = f"{job.run}: {job.done} of {job.total} samples"
+    if job.remaining is not None:
+        text += f", {job.rate:.2g} a second, {format_seconds(job.remaining)} left"
+    return text
+
+
+def format_seconds(seconds: float) -> str:
+    """``95`` -> ``1 min 35 s``."""
+    seconds = int(round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _pulse(home: Path) -> float | None:
+    """Seconds between two looks: none as long as nothing is at work."""
+    return 1.0 if any(job.live for job in jobs.list_jobs(home)) else None
+
+
+def _bar(job: jobs.Job) -> float:
+    return min(1.0, job.work / max(1, job.total))
+
+
+def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
+    found = jobs.list_jobs(home)
+    for job in found:
+        if job.live:
+            st.progress(_bar(job), text=describe_job(job))
+        elif job.state in (jobs.FAILED, jobs.DIED) and job is found[0]:
+            st.error(f"{job.run}: {job.message}. Its log and a Resume are on the Extract page.")
+    grown = any(job.run == run_name and job.done > known for job in found)
+    started = not run_name and any(job.done for job in found)
+    if was_live and (grown or started or not any(job.live for job in found)):
+        st.rerun(scope="app")
+
+
+def _show_panel(home: Path, run_name: str) -> None:
+    found = [job for job in jobs.list_jobs(home) if not run_name or job.run == run_name]
+    if not found:
+        st.caption("Nothing has been extracted here yet.")
+    for job in found:
+        text, button = st.columns([6, 1], vertical_alignment="center")
+        if job.live:
+            text.progress(_bar(job), text=describe_job(job))
+            if button.button("Cancel", key=f"cancel-{job.run}", width="stretch", help=_CANCEL):
+                _try(lambda job=job: jobs.cancel(home / "runs" / job.run))
+        else:
+            message = f": {job.message}" if job.message else ""
+            text.markdown(f"`{job.run}` {job.state}, {job.done} of {job.total} samples{message}")
+            if job.state != jobs.DONE and button.button(
+                "Resume", key=f"resume-{job.run}", width="stretch", help=_RESUME
+            ):
+                _try(lambda job=job: jobs.start(open_run(home / "runs" / job.run).spec, home))
+                st.rerun()
+        _log(home / "runs" / job.run / JOB_LOG)
+
+
+_CANCEL = "Stops after the step it is at. Samples that are finished are kept."
+_RESUME = "Goes on where it stopped; what is committed is not computed again."
+
+
+def _try(action: object) -> None:
+    """What may fail for what happened meanwhile: it may have ended, or be at work again."""
+    try:
+        action()
+    except (HcacheError, OSError) as error:
+        st.error(str(error))
+
+
+def _log(path: Path) -> None:
+    """The end of a job's log, to be opened. A bar that was drawn over itself counts as its last state."""
+    if not path.is_file():
+        return
+    with st.expander("Log", icon=":material/article:"):
+        lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[-LOG_LINES:]
+        text = "\n".join(line.rsplit("\r", 1)[-1] for line in lines)
+        st.code(text.strip() or "Nothing yet.", language=None, wrap_lines=True)
