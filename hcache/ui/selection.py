@@ -11,20 +11,22 @@ import numpy as np
 import streamlit as st
 
 from ..cache.reading import Run
+from . import address
 
 MOST_TEXT = 1000
 """Characters of a selection in the address; a longer one stays with the session."""
 
 REPLACE, ADD, REMOVE = "set", "add", "remove"
 HOW = (REPLACE, ADD, REMOVE)
-_NAME, _KEPT, _BEFORE = "selection", "selections", "selections before"
+_NAME, _KEPT, _BEFORE, _SAID = "selection", "selections", "selections before", "selection said"
 
 
 def selected(run: Run) -> tuple[int, ...]:
     """The selected samples of a run, ascending: of this session, else from the address it was opened by."""
-    kept = st.session_state.get(_KEPT)
-    if kept is None:
-        kept = st.session_state[_KEPT] = {run.name: from_text(st.query_params.get(_NAME, ""), run.sample_ids)}
+    kept, said = st.session_state.setdefault(_KEPT, {}), address.recall(_NAME, "")
+    if said != st.session_state.get(_SAID):  # a link was opened, or the browser went back
+        st.session_state[_SAID] = said
+        kept[run.name] = from_text(said, run.sample_ids)
     return kept.get(run.name, ())
 
 
@@ -67,11 +69,8 @@ def publish(run: Run) -> bool:
     """Writes the selection into the address; False if it is too long for that."""
     text = to_text(selected(run))
     short = len(text) <= MOST_TEXT
-    if not text or not short:
-        if _NAME in st.query_params:
-            del st.query_params[_NAME]
-    elif st.query_params.get(_NAME) != text:
-        st.query_params[_NAME] = text
+    st.session_state[_SAID] = text if short else ""
+    address.keep(_NAME, st.session_state[_SAID], "")
     return short
 
 

@@ -31,7 +31,7 @@ def start_button(label: str, run: Run, kind: str, title: str, arguments: Sequenc
         options: Of ``st.button``.
     """
     task = tasks.read_task(run.folder, tasks.task_id(kind, arguments))
-    busy = bool(task and task.live) or bool(options.pop("disabled", False))
+    busy = bool(options.pop("disabled", False)) or bool(task and task.live)
     if st.button(label, key=f"start-{kind}", type="primary", disabled=busy, **options):
         start(run.folder, kind, title, arguments)
 
