@@ -55,7 +55,7 @@ def task_list(run: Run, kind: str) -> None:
     if not found:
         return
     live = frozenset(task.id for task in found if task.live)
-    with st.container(border=True, key=f"tasks-{kind}"):
+    with st.container(border=True, key=f"tasks-{kind}-{run.name}"):
         st.fragment(_rows, run_every=1.0 if live else None)(run.folder, kind, live)
 
 
