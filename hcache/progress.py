@@ -34,12 +34,21 @@ def part(work: Generator[float, None, T], done: float, length: float) -> Generat
         yield done + length * share
 
 
-def drive_under_bar(work: Generator[float, None, T], text: str, report: Callable[[float], None] = lambda _: None) -> T:
-    """Runs a piece of work to its end under a bar on the standard error, telling every share that it yields."""
-    with tqdm(total=100, unit="%", desc=text, file=sys.stderr, mininterval=0.5) as bar:
+def drive_under_bar(
+    work: Generator[float, None, T],
+    text: str | Callable[[], str],
+    report: Callable[[float], None] = lambda _: None,
+) -> T:
+    """Runs a piece of work to its end under a bar on the standard error, telling every share that it yields.
+
+    ``text``: what it is; a function, if that changes on the way.
+    """
+    now = (lambda: text) if isinstance(text, str) else text
+    with tqdm(total=100, unit="%", desc=now(), file=sys.stderr, mininterval=0.5) as bar:
 
         def show(share: float) -> None:
             bar.n = round(100 * share)
+            bar.set_description(now(), refresh=False)
             bar.refresh()
             report(share)
 

@@ -30,6 +30,7 @@ LAYERS = (
     ("processes", "jobs", "tasks"),
     ("toyfaces",),  # training and measuring
     ("figures",),
+    ("report",),
     ("bench",),
     ("cli", "__main__"),
     ("ui",),

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcache.analysis.alignment import alignment, alignment_of_gram, scatter
-from hcache.analysis.disentanglement import completeness_of, cosines, dci, disentanglement_of, sap
+from hcache.analysis.direction_cosines import cosines
+from hcache.analysis.disentanglement import completeness_of, dci, disentanglement_of, sap
 from hcache.errors import AnalysisError
 
 LOG2_3 = np.log2(3)
@@ -126,15 +127,37 @@ def test_sap_knows_no_units_and_no_order(seed, unit, origin):
     np.testing.assert_allclose(other.scores, plain.scores, atol=1e-6)
 
 
-def test_cosines_stand_beside_those_of_random_directions():
+def test_cosines_are_found_without_their_samples_chance():
+    """Two labels whose directions have a known angle, and a third that means nothing."""
+    rng = np.random.default_rng(3)
+    n, d = 200, 400
+    u, v, nothing = rng.normal(size=(3, n))
+    a, b = np.zeros(d), np.zeros(d)
+    a[:40], b[20:60] = 0.5, 0.5  # half of either is the other's: a cosine of 1/2
+    data = u[:, None] * a + v[:, None] * b + rng.normal(size=(n, d))
+
+    def ends(label):
+        return np.where(label > 0.6, 1, np.where(label < -0.6, -1, 0))
+
+    found = cosines(data @ data.T, {"u": ends(u), "v": ends(v), "nothing": ends(nothing)}, repeats=200)
+    meant, *chance = found
+    assert meant.cosine.covers(0.5) and meant.p < 0.01 and meant.null < meant.fitted < meant.cosine.value
+    assert all(each.p > 0.05 for each in chance) and {each.second for each in chance} == {"nothing"}
+    with pytest.raises(AnalysisError, match="2 positives and 2 negatives"):
+        cosines(data @ data.T, {"u": ends(u), "v": np.ones(n)})
+    with pytest.raises(AnalysisError, match="2 directions or more"):
+        cosines(data @ data.T, {"u": ends(u)})
+
+
+def test_codes_beyond_their_rotations():
+    """The factors themselves are more disentangled than any rotation of them; a rotation is not."""
     rng = np.random.default_rng(0)
-    found, chance = cosines(np.array([[1.0, 0], [3, 3], [0, -2]]))
-    np.testing.assert_allclose(found, [[1, 0.5**0.5, 0], [0.5**0.5, 1, -(0.5**0.5)], [0, -(0.5**0.5), 1]], atol=1e-12)
-    found, chance = cosines(rng.normal(size=(60, 5, 10, 10)))
-    off = found[np.triu_indices(60, 1)]
-    assert np.mean(np.abs(off) < chance) == pytest.approx(0.95, abs=0.02)
-    with pytest.raises(AnalysisError, match="have a length"):
-        cosines(np.zeros((2, 3)))
+    y = factors_of(rng)
+    turned = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    for codes, meant in ((y, True), ((y - y.mean(0)) / y.std(0) @ turned, False)):
+        found, gap = dci(codes, y, repeats=10), sap(codes, y, repeats=10)
+        assert (found.p == 0.05) == meant and (gap.p == 0.05) == meant
+        assert found.rotated.shape == (19, 2) and gap.rotated.shape == (19,)
 
 
 def positives_of(rng, shift, n=120, d=200, count=20):
@@ -236,3 +259,24 @@ def test_alignment_knows_no_order_of_samples_and_no_units(seed):
 def test_what_has_no_measure_is_refused_in_words(call, words):
     with pytest.raises(AnalysisError, match=words):
         call()
+
+
+def test_intervals_of_dci_lie_about_the_value_and_cover_that_of_more_data():
+    """The truth is what far more samples give; draws of the same sample twice would lie beside it."""
+
+    def planted(seed, n):
+        rng = np.random.default_rng([seed, 23])
+        y = rng.normal(size=(n, 2))
+        return y @ np.array([[1.0, 0.4, 0], [0, 1, 1]]) + 0.5 * rng.normal(size=(n, 3)), y
+
+    truth = dci(*planted(0, 4000), repeats=2).disentanglement.value
+    found = [dci(*planted(seed, 150), repeats=20).disentanglement for seed in range(1, 11)]
+    assert all(each.low <= each.value <= each.high for each in found)
+    assert sum(each.covers(truth) for each in found) >= 8
+
+
+def test_what_is_mostly_chance_has_no_cosine():
+    rng = np.random.default_rng(0)
+    data, ends = rng.normal(size=(80, 300)), np.repeat([1, 0, -1, 0], 20)
+    (found,) = cosines(data @ data.T, {"a": ends, "b": np.roll(ends, 10)}, repeats=20)
+    assert found.cosine is None and -1 <= found.fitted <= 1

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hcache.analysis.controllability import controllability, controllability_by_step, p_of_size
 from hcache.analysis.leakage import leakage
 from hcache.analysis.linearity import (
+    BY_CHANCE,
     LINEAR,
-    NO_EFFECT,
     NOT_LINEAR,
     UNDECIDED,
     additivity,
@@ -74,7 +74,8 @@ def test_directions_in_a_linear_model_add_up_exactly():
     a, b = model.direction(), 3 * model.direction()
     for read in (model.read, model.images):
         exactly(additivity(read(0), read(a), read(b), read(a + b)), 0)
-    found = additivity_contrast(*[[model.read(x) for x in (0, p, q, p + q)] for p, q in ((a, b), (b, a))])
+    one, other = ([model.read(x) for x in (0, p, q, p + q)] for p, q in ((a, b), (b, a)))
+    found = additivity_contrast([one], [other, other])
     exactly(found.excess, 0)
 
 
@@ -140,7 +141,7 @@ def test_what_random_directions_do_as_well_is_no_effect():
     strong = linearity(responses(rng, np.asarray), STRENGTHS, nulls_of(rng))
     assert strong.verdict == LINEAR and strong.moved.p < 0.05 and len(strong.nulls) == 6
     weak = linearity(responses(rng, np.asarray, slope=0.2), STRENGTHS, nulls_of(rng))
-    assert weak.verdict == NO_EFFECT and weak.r2.value > 0.5, "linear, but so is everything"
+    assert weak.verdict == BY_CHANCE and weak.r2.value > 0.5, "linear, but so is everything"
 
 
 def test_a_random_direction_is_seldom_said_to_have_an_effect():
@@ -149,7 +150,7 @@ def test_a_random_direction_is_seldom_said_to_have_an_effect():
     for seed in range(200):
         rng = np.random.default_rng([seed, 5])
         every = nulls_of(rng, m=7, n=16)
-        sizes += linearity(every[0], STRENGTHS, every[1:], repeats=50).verdict != NO_EFFECT
+        sizes += linearity(every[0], STRENGTHS, every[1:], repeats=50).verdict != BY_CHANCE
         change = every[:, :, 3] - every[:, :, 2]
         means += controllability(change[0], change[1:], repeats=50).p <= 0.05
     assert sizes <= 14 and means <= 14, (sizes, means)
@@ -196,7 +197,7 @@ def test_additivity_finds_interaction():
     exactly(additivity(f0, f0 + a, f0 + a, f0 + a), 0.5)  # the second does nothing that the first has not done
     assert additivity(f0, f0 + a, f0 + b, f0).value > 0.5  # both together undo each other
     exactly(additivity(f0, f0 + a, f0 + a, f0), 1)
-    null = additivity_contrast((f0, f0 + a, f0 + b, f0), (f0, f0 + a, f0 + b, f0 + a + b))
+    null = additivity_contrast([(f0, f0 + a, f0 + b, f0)], [(f0, f0 + a, f0 + b, f0 + a + b)])
     assert null.above_null and null.null.value == pytest.approx(0, abs=1e-9)
 
 
@@ -304,6 +305,17 @@ def test_nothing_leaks_where_nothing_does_and_intervals_cover():
         covered_cell += found.matrix[0][1].covers(0.4)
     assert false <= 14, false
     assert 180 <= covered_share <= 196 and 180 <= covered_cell <= 196, (covered_share, covered_cell)
+
+
+def test_a_share_by_chance_is_called_so():
+    """With 4 edits of 4 attributes the true dealing is one of 24; edits that mean nothing get p at its rate."""
+    found = leakage(changes_of(np.random.default_rng(0), np.eye(4)), np.ones(4), list("abcd"), list("abcd"), repeats=5)
+    assert found.p_of_share == pytest.approx(1 / 24)
+    few = [
+        leakage(changes_of(rng, rng.normal(size=(4, 4))), np.ones(4), list("abcd"), list("abcd"), repeats=2).p_of_share
+        for rng in map(np.random.default_rng, range(60))
+    ]
+    assert np.mean(np.array(few) <= 0.05) <= 0.1 and 0.3 < np.median(few) < 0.7
 
 
 def test_edits_of_nothing_have_the_share_of_chance_on_average():

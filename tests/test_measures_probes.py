@@ -13,9 +13,9 @@ from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import AnalysisError, NotStoredError, UsageError
 from hcache.measures import decodability as module
+from hcache.measures.cells import cells_of
 from hcache.measures.decodability import ProbeOptions, decodability, default_sites, stored_decodability
 from hcache.measures.learning import learning, stored_learning
-from hcache.measures.verdict import verdict
 
 QUICK = ProbeOptions(folds=3, controls=2, repeats=50)
 SITES = ("h", "skip.1", "skip.2", "skip.3", "x")
@@ -108,7 +108,7 @@ def test_results_are_of_their_options(run):
     logistic = dataclasses.replace(QUICK, kind="logistic")
     drain(decodability(run, ["level"], ["h"], [2], logistic))
     assert stored_decodability(run, "level", ["h"], logistic).metric == "AUC"
-    assert "R²" in verdict(run)["decodable", "level"].note
+    assert cells_of(run)["decodable", "level"].unit == "R²"
 
 
 def test_bad_questions_are_refused_before_anything_is_read(run, unread):

@@ -9,25 +9,27 @@ from tiny import drain
 from hcache.analysis.estimate import Contrast, Estimate
 from hcache.analysis.swaps import PIXELS
 from hcache.cache.layout import MEASURES
-from hcache.cache.measures import delete_stale, list_records, load_record, plain, record_path, save_record
+from hcache.cache.measures import (
+    delete_stale,
+    list_records,
+    load_record,
+    load_sheet,
+    plain,
+    record_path,
+    save_record,
+)
 from hcache.directions.direction import random_direction, spread
 from hcache.edits.shift import Shift
 from hcache.edits.window import Window
 from hcache.errors import UnknownSiteError, UsageError
 from hcache.extract import extract
 from hcache.measures.decodability import alignment_of
-from hcache.measures.levels import noise_levels
-from hcache.measures.responses import (
-    Driver,
-    Grid,
-    additivity_of,
-    controllability_over,
-    direction,
-    leakage_of,
-    responses,
-)
-from hcache.measures.stored import measured
-from hcache.measures.swapping import Pairs, PairSwap, carriers, swaps
+from hcache.measures.driver import Change, Driver, Grid
+from hcache.measures.edits import additivity_of, controllability_over, leakage_of
+from hcache.measures.evidence import Evidence
+from hcache.measures.responses import direction, responses
+from hcache.measures.stored import Pictured, measured
+from hcache.measures.swapping import COLUMNS, Pairs, PairSwap, swaps
 
 ALL = Window(first=0, last=3)
 QUICK = {"repeats": 50}
@@ -106,6 +108,23 @@ def test_what_is_stored_is_not_computed_again(copied_run):
     assert calls == [1]
 
 
+def test_pictures_lie_beside_a_result_and_go_with_it(copied_run):
+    sheet = np.random.default_rng(0).integers(0, 256, (2, 3, *copied_run.anatomy.image), dtype=np.uint8)
+
+    def compute():
+        yield 0.5
+        return Pictured(result={"x": 1}, pictures=sheet)
+
+    drain(measured(copied_run, "thing", {}, compute))
+    np.testing.assert_array_equal(load_sheet(copied_run, "thing", {}), sheet)
+    assert load_sheet(copied_run, "other", {}) is None
+    path = record_path(copied_run, "thing", {}).with_suffix(".png")
+    path.write_bytes(path.read_bytes()[:100])
+    assert load_sheet(copied_run, "thing", {}) is None, "what cannot be read is as good as not there"
+    object.__setattr__(copied_run, "shards", copied_run.shards[:1])
+    assert delete_stale(copied_run) == 1 and not path.exists()
+
+
 def test_alignment_is_stored_by_step(copied_run):
     shares, record = drain(alignment_of(copied_run, [4, 0, 7, 4], [0, 2], **QUICK))
     assert [row["step"] for row in record.result] == [0, 2] and record.parameters["positives"] == [0, 4, 7]
@@ -122,7 +141,7 @@ def test_responses_at_strength_0_are_the_runs_own(driver, move, grid):
         assert np.shape(values) == (4, 3)
         np.testing.assert_array_equal(np.array(values)[:, 1], own[name])
     none = Shift(move, [0.0] * 4, ALL, driver.model)
-    _, again = drain(driver.images((0, 1, 2, 3), lambda rows: none, 0, asymmetric=True))
+    _, again = drain(driver.images((0, 1, 2, 3), lambda rows: Change(edit=none), 0, asymmetric=True))
     assert np.abs(again.astype(int) - driver.unedited((0, 1, 2, 3))).max() <= 1, "rendered anew it would be the same"
     pixels = np.array(record.result["pixels"])
     assert (pixels[:, 1] == 0).all() and (pixels[:, [0, 2]] > 0).all()
@@ -130,10 +149,11 @@ def test_responses_at_strength_0_are_the_runs_own(driver, move, grid):
 
 def test_a_directions_measures_share_their_pictures_and_are_looked_up(driver, move, grid):
     _, record = drain(direction(driver, move, grid, nulls=2, **QUICK))
-    assert set(record.result) == {"light", "warm"}
-    found = record.result["light"]
+    assert set(record.result["readings"]) == {"light", "warm"}
+    found = record.result["readings"]["light"]
+    assert found["curve"][1]["value"] == 0 and found["curve"][0]["low"] <= found["curve"][0]["value"]
     assert Estimate.from_json(found["linearity"]["slope"]).n == 4 and len(found["linearity"]["nulls"]) == 2
-    assert found["verdict"] in ("linear", "not linear", "undecided", "no effect")
+    assert found["verdict"] in ("linear", "not linear", "undecided", "no further than random")
     assert found["controllability"]["directions"] == 2 and np.shape(found["null_curves"]) == (2, 3)
     assert len(list_records(driver.run, "responses")) == 3
     other = random_direction(spread(driver.run), 4, driver.run.spec.model, driver.run.timesteps)
@@ -160,6 +180,35 @@ def test_random_directions_are_of_unit_length_and_of_two_kinds(driver):
         driver.randoms(2, "none")
 
 
+def test_a_pullback_is_driven_by_moving_x_once(driver):
+    """A direction in x_t: the driver's pictures are those that its recipe renders; random ones are as long."""
+    from hcache.directions.fitting import Fit, fit
+    from hcache.edits.recipe import recipe_of
+    from hcache.edits.render import render_recipes, shift_by
+
+    run, window = driver.run, Window(first=1, last=3)
+    wanted = Fit(method="pullback", run=run.name, options={"step": 1, "count": 1, "iterations": 3})
+    _, (move,) = drain(fit(wanted, run, driver.model))
+    grid = Grid(samples=(0, 1, 2), window=window, strengths=(0.0, 4.0))
+    _, record = drain(direction(driver, move, grid, nulls=2, null="samples", **QUICK))
+    assert record.result["readings"]["light"]["controllability"]["directions"] == 2
+    sheet = load_sheet(run, "responses", {"move": record.parameters["move"], "grid": record.parameters["grid"],
+                                          "reader": driver.reader_name})  # fmt: skip
+    recipes = [recipe_of(run, sample, [shift_by(move, 4.0, window)], asymmetric=True) for sample in grid.samples]
+    _, cells = drain(render_recipes(driver.model, run, recipes, run.folder.parent.parent, {record.parameters["move"]:
+                                                                                         move}))  # fmt: skip
+    assert np.abs(sheet[:, 1].astype(int) - np.stack([cell.picture for cell in cells])).max() <= 1
+    assert np.abs(sheet[:, 1].astype(int) - sheet[:, 0]).max() > 1, "it does something"
+    for kind in ("noise", "samples"):
+        for other in driver.randoms(2, kind, move):
+            assert np.linalg.norm(other.delta) == pytest.approx(np.linalg.norm(move.delta), rel=1e-5)
+            assert other.index == 1 and not np.allclose(other.delta, move.delta)
+    with pytest.raises(UsageError, match="before step 1, which is not among the steps 2 to 3"):
+        driver.moved(move, [1.0], Window(first=2, last=3))
+    with pytest.raises(UsageError, match="moves x_t"):
+        drain(additivity_of(driver, {"a": move, "b": driver.randoms(1)[0]}, grid, nulls=1, **QUICK))
+
+
 def test_controllability_comes_by_window(driver, move):
     windows = [Window(first=0, last=1), Window(first=2, last=3)]
     shares, record = drain(
@@ -171,9 +220,10 @@ def test_controllability_comes_by_window(driver, move):
 
 def test_additivity_stands_beside_that_of_random_directions(driver, move, grid):
     other = random_direction(spread(driver.run), 4, driver.run.spec.model, driver.run.timesteps)
-    shares, record = drain(additivity_of(driver, move, other, grid, **QUICK))
+    shares, record = drain(additivity_of(driver, {"a": move, "b": other}, grid, nulls=1, **QUICK))
     for name in ("readings", "pixels"):
-        found = Contrast.from_json(record.result[name])
+        (found,) = map(Contrast.from_json, record.result[name])
+        assert found == Contrast.from_json(record.result["all"][name]), "of one pair it is the same"
         assert 0 <= found.measured.value <= 1 and 0 <= found.null.value <= 1
     assert shares == sorted(shares)
 
@@ -187,19 +237,15 @@ def test_swaps_come_with_their_controls_and_go_on_where_they_stood(driver):
     for record in found.values():
         assert record.result["own"] <= 2, "a sample's own activations change nothing but the last digit"
         assert record.result["pairs"] == 4 and set(record.result["kept"]) == {"light", "warm"}
-    assert {row.quantity for row in carriers(found)} == {PIXELS, "structure", "colour", "light", "warm"}
+    evidence = Evidence(driver.run)
+    assert {row.quantity for row in evidence.carriers()} == {PIXELS, "structure", "colour", "light", "warm"}
+    strip = evidence.swapped("skip.3")
+    assert strip.pictures.shape[:2] == (4, len(COLUMNS)) == (4, len(strip.columns))
+    np.testing.assert_array_equal(strip.pictures[:, 1], driver.unedited(pairs.donors))
     driver.model = Unrunnable()
     assert drain(swaps(driver, pairs, ALL, ["h", "skip.3"], **QUICK))[1] == found
     with pytest.raises(UnknownSiteError):
         next(swaps(driver, pairs, ALL, ["skip.9"]))
-
-
-def test_noise_levels_rise_with_the_steps(driver):
-    _, record = drain(noise_levels(driver.model, driver.run))
-    levels = record.result["log_snr"]
-    assert len(levels) == 4 and levels == sorted(levels) and levels[0] < -2 and levels[-1] > 2
-    assert record.result["timesteps"] == list(driver.run.timesteps)
-    assert drain(noise_levels(Unrunnable(), driver.run))[1] == record
 
 
 def test_noise_has_the_norm_of_what_it_stands_for(driver):

@@ -53,7 +53,8 @@ def test_every_command_of_the_readme_is_one(command):
         names = {"fit": "fit", "list": "list_directions", "show": "show", "import": "import_blocks"}
         assert build_parser().parse_args(arguments).run.__name__ == names[arguments[1]]
         return
-    assert build_parser().parse_args(arguments).run.__name__ == arguments[0].replace("-", "_")
+    name = {"tasks": "list_tasks"}.get(arguments[0], arguments[0].replace("-", "_"))
+    assert build_parser().parse_args(arguments).run.__name__ == name
 
 
 def test_every_command_is_in_the_readme():

@@ -12,20 +12,11 @@ from hcache.cache.files import write_json
 from hcache.cache.layout import LABELS, RUN_JSON
 from hcache.cache.measures import Record, save_record
 from hcache.cache.reading import open_run
-from hcache.measures.decodability import DECODABILITY
-from hcache.measures.responses import DIRECTION
-from hcache.measures.verdict import (
-    CONTROLLABLE,
-    DECODABLE,
-    IN_X,
-    LINEAR,
-    Cell,
-    compare,
-    log_snr_of,
-    middle_step,
-    ranking,
-    verdict,
-)
+from hcache.edits.window import Window
+from hcache.measures.cells import CONTROLLABLE, DECODABLE, IN_X, LINEAR, Cell, cells_of
+from hcache.measures.kinds import DECODABILITY, DIRECTION
+from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
+from hcache.measures.verdict import compare, measured_by, ranking
 from hcache.specs import RunSpec
 
 STEPS, SAMPLES = 4, 60
@@ -67,55 +58,76 @@ def test_a_run_that_does_not_say_its_noise_takes_the_middle_step(tmp_path):
     assert np.isnan(log_snr_of(run)).all() and middle_step(run, [0, 1, 3]) == 1
 
 
+def test_windows_are_cut_at_noise_levels(run, tmp_path):
+    """log SNRs of -2.9, -0.8, -0.2 and 2.2."""
+    assert windows_of(run, (-2.0, 0.0)) == [Window(first=0, last=0), Window(first=1, last=2), Window(first=3, last=3)]
+    assert windows_of(run, (5.0,)) == [Window(first=0, last=3)], "a window without a step is left out"
+    assert spread_steps(run, 2) == [0, 2, 3], "and those on either side of log SNR 0"
+    unsaid = planted(tmp_path / "other", 0)
+    assert windows_of(unsaid, (0.0,)) == [Window(first=0, last=1), Window(first=2, last=3)]
+
+
 def test_what_is_decodable_is_said_with_its_step_and_null(run, capsys):
     out = out_of(capsys, "measure", run.name, "--what", "decodability", "--home", str(run.folder.parent.parent))
     assert "decodable age" in out
-    cells = verdict(run)
+    cells = cells_of(run)
     assert set(cells) == {(DECODABLE, "age"), (IN_X, "age")}
     cell = cells[DECODABLE, "age"]
-    assert cell.estimate.value > 0.8 and cell.note.startswith("R² at step 2, log SNR -0.2") and cell.p == 0.05
+    assert cell.estimate.value > 0.8 and cell.note == "at log SNR 0, between steps 2 and 3" and cell.p == 0.05
+    assert cell.unit == "R²" and cell.null < 0.2
+    rows = {row["step"]: row["score"]["value"] for row in cell.evidence.result["steps"]}
+    assert min(rows[2], rows[3]) <= cell.estimate.value <= max(rows[2], rows[3])
     assert cells[IN_X, "age"].p > 0.05, "there is only noise"
 
 
 def test_nothing_is_said_of_what_was_not_measured(run):
-    assert verdict(run) == {}
-    save_record(run, "leakage", {"moves": {}}, {"leakage": None})
-    assert verdict(run) == {}, "kinds that answer none of the questions are passed over"
+    assert cells_of(run) == {}
+    save_record(run, "responses", {"move": ""}, {"readings": {}})
+    assert cells_of(run) == {}, "kinds that answer none of the questions are passed over"
 
 
 def test_a_direction_answers_for_what_it_is_named_after(run):
     found = {
         "controllability": {"change": estimate(0.7), "effect": estimate(5), "p": 0.01, "random": 0.1, "directions": 8},
-        "linearity": {"r2": estimate(0.95)},
+        "linearity": {"r2": estimate(0.95), "nulls": [{"r2": estimate(0.4)}, {"r2": None}]},
         "verdict": "linear",
     }
-    save_record(run, DIRECTION, {"name": "smile"}, {"smile": found, "yaw": found})
-    save_record(run, DIRECTION, {"name": "other"}, {"smile": found})
-    cells = verdict(run)
+    save_record(run, DIRECTION, {"name": "smile"}, {"readings": {"smile": found, "yaw": found}})
+    save_record(run, DIRECTION, {"name": "other"}, {"readings": {"smile": found}})
+    cells = cells_of(run)
     assert set(cells) == {(CONTROLLABLE, "smile"), (LINEAR, "smile")}
     assert "5.0 times a random direction" in str(cells[CONTROLLABLE, "smile"])
-    assert "linear" in str(cells[LINEAR, "smile"])
+    assert "linear" in str(cells[LINEAR, "smile"]) and cells[LINEAR, "smile"].null == pytest.approx(0.4)
 
 
 def test_what_was_measured_before_the_run_grew_is_not_said(run):
     save_record(run, DECODABILITY, {"label": "age", "site": "h", "pooled": False},
-                {"metric": "R²", "steps": [{"step": 2, "score": estimate(0.5), "p": 0.05}]})  # fmt: skip
-    assert len(verdict(run)) == 1
+                {"metric": "R²", "steps": [{"step": 2, "score": estimate(0.5), "control": 0, "p": 0.05}]})  # fmt: skip
+    assert len(cells_of(run)) == 1
     manifest = run.folder / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"bytes": ', '"bytes":  '))
-    assert len(verdict(open_run(run.folder))) == 1, "the same shards"
+    assert len(cells_of(open_run(run.folder))) == 1, "the same shards"
     shorter = open_run(run.folder)
     object.__setattr__(shorter, "shards", ())
-    assert verdict(shorter) == {}
+    assert cells_of(shorter) == {}
+
+
+def test_what_was_measured_of_other_values_is_not_said(run, capsys):
+    out_of(capsys, "measure", run.name, "--what", "decodability", "--home", str(run.folder.parent.parent))
+    assert (DECODABLE, "age") in cells_of(run)
+    (run.folder / LABELS / "mine.csv").write_text("sample,age\n" + "".join(f"{i},{i}\n" for i in range(SAMPLES)))
+    assert cells_of(open_run(run.folder)) == {}
 
 
 def test_runs_are_ranked_only_where_intervals_do_not_overlap():
-    def cell(value):
+    def cell(value, unit="R²"):
         record = Record(kind="direction", parameters={}, result=None, samples=9, state="")
-        return Cell(question="q", subject="s", estimate=Estimate(**estimate(value)), p=None, note="", evidence=record)
+        return Cell(question="q", subject="s", estimate=Estimate(**estimate(value)), null=0.0, p=None, note="",
+                    unit=unit, evidence=record)  # fmt: skip
 
     assert ranking({"a": cell(0.1), "b": cell(0.9)}) == (("b",), ("a",))
     assert ranking({"a": cell(0.1), "b": cell(0.2)}) == (("b", "a"),)
+    assert ranking({"a": cell(0.1), "b": cell(0.9, "AUC")}) == (("a", "b"),), "different units are not compared"
 
 
 def test_compare_puts_runs_side_by_side(tmp_path, capsys):
@@ -129,8 +141,11 @@ def test_compare_puts_runs_side_by_side(tmp_path, capsys):
     assert f"A: {strong.name}" in text and "A > B" in text
     row = next(row for row in json_of(capsys, "compare", strong.name, none.name, *home) if row["question"] == DECODABLE)
     assert row["ranking"] == [[strong.name], [none.name]] and set(row["cells"]) == {strong.name, none.name}
-    found = compare([strong, none])[DECODABLE, "age"]
+    rows = {row.key: row for row in compare([strong, none])}
+    found = rows[DECODABLE, "age"].cells
     assert found[none.name].p > 0.05 >= found[strong.name].p
+    missing = rows[CONTROLLABLE, "age"]
+    assert missing.cells == {} and missing.groups == () and measured_by(*missing.key) == "directions"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ more than 5 % of cases.
 
 **Diagonal share**: Σ_i M_ii² / Σ_ij M_ij², the share of all movement that is where it was meant to be; of one edit, its
 row's. Squares of means are too large by their variance, the more so the fewer samples; here each is the mean product of
-two different samples, which is right on average. Where edits have nothing to do with their attributes the share
-is 1 / attributes.
+two different samples, which is right on average. Where edits have nothing to do with their attributes the share is
+1 / attributes on average. The null deals the edits out to different attributes anew, each dealing as likely as the one
+that was meant: p is the share of dealings that put as much of the movement on their diagonal.
 
 References:
     Interpreting the Latent Space of GANs for Semantic Face Editing (Shen, Gu, Tang, Zhou, 2019),
@@ -17,8 +18,10 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -27,6 +30,9 @@ from .bootstrap import REPEATS, Statistic, bootstrap_many
 from .estimate import LEVEL, Estimate
 from .permutation import sign_flip_test
 
+DEALINGS = 5000
+"""Beyond so many ways to deal edits out to attributes, as many are drawn at random."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
@@ -34,6 +40,7 @@ class Leakage:
 
     ``meant[i]``: the column that edit i is meant for. ``p`` (edits, attributes): that a cell is 0, among all
     off-diagonal ones; NaN on the diagonal. ``share``: the diagonal share of all, ``shares`` of each edit.
+    ``p_of_share``: that edits dealt to attributes at random have as large a share.
     """
 
     edits: tuple[str, ...]
@@ -43,6 +50,7 @@ class Leakage:
     p: np.ndarray
     share: Estimate
     shares: tuple[Estimate, ...]
+    p_of_share: float
 
     @property
     def chance(self) -> float:
@@ -113,25 +121,47 @@ def leakage(
         p=_p_off_diagonal(scaled, meant, seed),
         share=shares[0],
         shares=shares[1:],
+        p_of_share=_p_of_share(_products(scaled, np.ones((1, len(scaled))))[0], meant, seed),
     )
+
+
+def _products(scaled: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The square of every mean change: counts (r, n) -> (r, edits, attributes), of products of different samples only,
+    so that it is right on average."""
+    flat = scaled.reshape(len(scaled), -1)
+    total, again = counts.sum(1)[:, None], np.square(counts)
+    found = np.square(counts @ flat) - again @ np.square(flat)
+    pairs = total**2 - again.sum(1)[:, None]  # none in a draw of one sample only
+    found = np.divide(found, pairs, out=np.zeros_like(found), where=pairs > 0)
+    return found.reshape(-1, *scaled.shape[1:])
 
 
 def _shares(scaled: np.ndarray, meant: tuple[int, ...]) -> Statistic:
     """The diagonal share of all and of each edit: counts (r, n) -> (r, 1 + edits), within 0 to 1."""
-    n, edits, width = scaled.shape
-    flat = scaled.reshape(n, -1)
-    squares = np.square(flat)
+    edits = np.arange(scaled.shape[1])
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        total, again = counts.sum(1)[:, None], np.square(counts)
-        products = np.square(counts @ flat) - again @ squares  # of different samples only
-        products = (products / (total**2 - again.sum(1)[:, None])).reshape(-1, edits, width)
-        diagonal, row = products[:, np.arange(edits), meant], products.sum(2)
+        products = _products(scaled, counts)
+        diagonal, row = products[:, edits, meant], products.sum(2)
         above = np.concatenate([diagonal.sum(1)[:, None], diagonal], 1)
         below = np.concatenate([row.sum(1)[:, None], row], 1)
         return np.clip(np.divide(above, below, out=np.zeros_like(above), where=below > 0), 0, 1)
 
     return statistic
+
+
+def _p_of_share(products: np.ndarray, meant: tuple[int, ...], seed: int) -> float:
+    """The share of dealings of edits to different attributes whose diagonal of ``products`` is as large as meant."""
+    edits, width = products.shape
+    if math.perm(width, edits) <= DEALINGS:
+        dealings = np.array(list(permutations(range(width), edits)))
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = [rng.permutation(width)[:edits] for _ in range(DEALINGS - 1)]
+        dealings = np.array([meant, *drawn])  # the one that was meant is one of them
+    diagonal = products[np.arange(edits), dealings].sum(1)
+    observed = float(products[np.arange(edits), list(meant)].sum())
+    return float((diagonal >= observed - 1e-12 * abs(observed)).mean())
 
 
 def _p_off_diagonal(scaled: np.ndarray, meant: tuple[int, ...], seed: int) -> np.ndarray:

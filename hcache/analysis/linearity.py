@@ -39,7 +39,7 @@ from .permutation import sign_flip_test
 LINEAR_R2, LINEAR_ASYMMETRY = 0.9, 0.2
 """A response is called linear from this R² up and this asymmetry down, with the whole of both intervals."""
 
-LINEAR, NOT_LINEAR, UNDECIDED, NO_EFFECT = "linear", "not linear", "undecided", "no effect"
+LINEAR, NOT_LINEAR, UNDECIDED, BY_CHANCE = "linear", "not linear", "undecided", "no further than random"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,10 @@ class Linearity:
 
     @property
     def verdict(self) -> str:
-        """``linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no effect`` beyond the null's."""
+        """``linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no further than
+        random``: random directions of the same length move the readout as much."""
         if self.moved is not None and self.moved.p > 1 - LEVEL:
-            return NO_EFFECT
+            return BY_CHANCE
         known = [
             *([(self.r2.low >= LINEAR_R2, self.r2.high < LINEAR_R2)] if self.r2 else []),
             *(
@@ -149,24 +150,26 @@ def additivity(
     parts = [_rows(part) for part in (none, first, second, both)]
     if len({part.shape for part in parts}) != 1:
         raise AnalysisError(f"f(0), f(a), f(b) and f(a+b) have one shape, got {[part.shape for part in parts]}")
-    f0, fa, fb, fab = parts
-    missed = np.linalg.norm(fab - fa - fb + f0, axis=1)
-    moved = np.linalg.norm(fa - f0, axis=1) + np.linalg.norm(fb - f0, axis=1)
+    missed, moved = _missed_and_moved(parts)
     if not moved.any():
         raise AnalysisError("neither direction changes the readout: there is nothing to add up")
-    (found,) = bootstrap_many(_column(ratio_of(missed, moved)), len(f0), repeats=repeats, seed=seed)
+    (found,) = bootstrap_many(_column(ratio_of(missed, moved)), len(missed), repeats=repeats, seed=seed)
     return found
 
 
 def additivity_contrast(
-    measured: Sequence[np.ndarray], null: Sequence[np.ndarray], *, repeats: int = REPEATS, seed: int = 0
+    measured: Sequence[Sequence[np.ndarray]],
+    nulls: Sequence[Sequence[np.ndarray]],
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
 ) -> Contrast:
-    """Additivity of a pair, ``(f(0), f(a), f(b), f(a+b))``, against that of a random pair on the same samples."""
-    pairs = []
-    for f0, fa, fb, fab in (tuple(map(_rows, measured)), tuple(map(_rows, null))):
-        missed = np.linalg.norm(fab - fa - fb + f0, axis=1)
-        pairs.append((missed, np.linalg.norm(fa - f0, axis=1) + np.linalg.norm(fb - f0, axis=1)))
-    (above, below), (null_above, null_below) = pairs
+    """Additivity of pairs, each ``(f(0), f(a), f(b), f(a+b))``, against that of random pairs on the same samples.
+
+    What several pairs miss and move is summed over them: they count as one.
+    """
+    above, below = np.sum([_missed_and_moved(pair) for pair in measured], 0)
+    null_above, null_below = np.sum([_missed_and_moved(null) for null in nulls], 0)
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         one, other = ratio_of(above, below)(counts), ratio_of(null_above, null_below)(counts)
@@ -174,6 +177,13 @@ def additivity_contrast(
 
     found = bootstrap_many(statistic, len(above), repeats=repeats, seed=seed)
     return Contrast(measured=found[0], null=found[1], excess=found[2])
+
+
+def _missed_and_moved(four: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """‖f(a+b) - f(a) - f(b) + f(0)‖ and ‖f(a) - f(0)‖ + ‖f(b) - f(0)‖ (n,) each."""
+    f0, fa, fb, fab = map(_rows, four)
+    missed = np.linalg.norm(fab - fa - fb + f0, axis=1)
+    return missed, np.linalg.norm(fa - f0, axis=1) + np.linalg.norm(fb - f0, axis=1)
 
 
 def homogeneity_statistic(changes: np.ndarray) -> Statistic:

@@ -13,7 +13,7 @@
       directions/<name>.h5    directions saved by name
       renders/<digest>.png    rendered cells, each with its recipe inside; the least recently used go first
       tasks/<id>.json, .log   background tasks: how far each is or what it came to, and what it said
-      measures/*.json         results of measures, with their parameters and the samples that they are of
+      measures/*.json, *.png  results of measures, with their parameters and the samples that they are of; pictures
       projections/<site>.npz  every sample at every step on a few axes
       holder.json             who holds the lock, to be named to others
 

@@ -3,6 +3,9 @@
 A result names the parameters that made it and the state of the run that it is of: which samples were committed, by
 their shards' checksums. When the run grows, or a shard is replaced, its results are stale, and as good as not there.
 Asking again for what was measured is a lookup, and a page or a comparison of runs needs nothing but these files.
+
+A result may have pictures beside it, ``<kind>-<digest>.png``: rows and columns of the size that the run's pictures
+have, without gaps. They are evidence to look at; nothing is computed from them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +25,11 @@ import numpy as np
 
 from ..errors import UsageError
 from .files import write_json
-from .layout import MEASURES
+from .layout import MEASURES, PARTIAL
+from .pngs import png_bytes, read_picture
 from .reading import Run
 
-SCHEMA = 1
+SCHEMA = 2
 
 _KIND = re.compile(r"[a-z][a-z_]*")
 
@@ -78,6 +83,30 @@ def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any)
     return _record(data)
 
 
+def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.ndarray) -> None:
+    """Keeps pictures (rows, columns, height, width, 3) uint8 beside the result of these parameters."""
+    rows, columns, height, width, _ = pictures.shape
+    flat = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    path = record_path(run, kind, parameters).with_suffix(".png")
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(path.name + PARTIAL)
+    partial.write_bytes(png_bytes(flat))
+    os.replace(partial, path)
+
+
+def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray | None:
+    """The pictures beside a result (rows, columns, height, width, 3) uint8; None if there are none of this size."""
+    try:
+        flat = read_picture(record_path(run, kind, parameters).with_suffix(".png").read_bytes())
+    except (OSError, UsageError):
+        return None
+    height, width, _ = run.anatomy.image
+    rows, columns = flat.shape[0] // height, flat.shape[1] // width
+    if flat.shape != (rows * height, columns * width, 3):
+        return None
+    return flat.reshape(rows, height, columns, width, 3).transpose(0, 2, 1, 3, 4)
+
+
 def list_records(run: Run, kind: str = "*") -> list[Record]:
     """All results that are of the run as it was opened, by file name; stale and unreadable ones are passed over."""
     state = state_of(run)
@@ -90,7 +119,8 @@ def delete_stale(run: Run) -> int:
     state, gone = state_of(run), 0
     for path in (run.folder / MEASURES).glob("*.json"):
         if _read(path, state) is None:
-            path.unlink(missing_ok=True)
+            for each in (path, path.with_suffix(".png")):
+                each.unlink(missing_ok=True)
             gone += 1
     return gone
 

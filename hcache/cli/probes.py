@@ -19,7 +19,7 @@ from .progress import drive_with_bar
 def probe(arguments: argparse.Namespace) -> Result:
     """Probes a run for a label; what is stored already is looked up."""
     from ..measures.decodability import ProbeOptions, default_sites
-    from ..measures.verdict import middle_step
+    from ..measures.noise import middle_step
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     if not arguments.label:
@@ -34,7 +34,7 @@ def probe(arguments: argparse.Namespace) -> Result:
 
 def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: Any) -> Result:
     from ..measures.decodability import decodability, stored_decodability
-    from ..measures.verdict import log_snr_of
+    from ..measures.noise import log_snr_of
 
     snr, rows, data = log_snr_of(run), [], []
     steps = arguments.step or list(range(run.spec.steps))

@@ -17,23 +17,26 @@ from ..tasks import StatusFile
 _status: ContextVar[StatusFile | None] = ContextVar("status", default=None)
 
 
-def drive_with_bar(work: Generator[float, None, Any], text: str, stage: tuple[int, int] = (0, 1)) -> Any:
+def drive_with_bar(
+    work: Generator[float, None, Any], text: str | Callable[[], str], stage: tuple[int, int] = (0, 1)
+) -> Any:
     """Runs a piece of work to its end under a bar.
 
     Args:
         work: Yields the share done.
-        text: What it is.
+        text: What it is; a function, if that changes on the way.
         stage: Of a command that does several pieces, which this is, from 0, and of how many: the status file counts
             them as equal shares of the whole.
     """
     status, (k, n) = _status.get(), stage
+    now = (lambda: text) if isinstance(text, str) else text
 
     def tell(share: float) -> None:
         if status:
-            status.update((k + share) / n, text)
+            status.update((k + share) / n, now())
 
     tell(0.0)
-    return drive_under_bar(work, text, tell)
+    return drive_under_bar(work, now, tell)
 
 
 @contextmanager

@@ -45,6 +45,17 @@ def draw_strip(
     return f"{_STYLE}<table class='strip'>{header}<tbody>{''.join(body)}</tbody></table>"
 
 
+def draw_sheet(pictures: np.ndarray, columns: Sequence[str]) -> str:
+    """Pictures (rows, columns, height, width, 3) uint8 under the words of their columns."""
+    head = "".join(f"<th scope='col'>{escape(words)}</th>" for words in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td><img src='{data_uri(p)}' alt='{escape(c)}'></td>" for p, c in
+                         zip(row, columns, strict=True)) + "</tr>"
+        for row in pictures
+    )  # fmt: skip
+    return f"{_STYLE}<table class='sheet'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
 def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
     """Pictures (n, height, width, 3) in a row that wraps, each with its caption."""
     cells = "".join(
@@ -76,6 +87,9 @@ table.strip tr.target th, table.strip tr.target td {font-weight: 700}
 table.strip tr.pictures th {font-weight: 600; white-space: normal}
 table.strip tr.pictures td {padding: 6px 0 2px}
 table.strip img {width: 100%; max-width: 128px; border-radius: 6px; display: block; margin: auto}
+table.sheet {border-collapse: separate; border-spacing: 4px; font-size: .8rem}
+table.sheet th, table.sheet td {border: none; padding: 0; text-align: center; font-weight: 400}
+table.sheet img {width: 96px; border-radius: 6px; display: block}
 div.film {display: flex; flex-wrap: wrap; gap: 6px}
 div.film figure {margin: 0; width: 76px; text-align: center}
 div.film img {width: 76px; border-radius: 5px; display: block}

@@ -6,7 +6,6 @@ steps, a page that shows all of them need not measure again, and what was cancel
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +23,9 @@ from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
+from .kinds import ALIGNMENT, DECODABILITY
+from .label_values import values_digest, values_of
 from .stored import Measuring, measured
-
-DECODABILITY, ALIGNMENT = "decodability", "alignment"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +63,9 @@ class ProbeOptions:
     def parameters(self, name: str, values: np.ndarray, site: str) -> dict[str, Any]:
         """Of a record. A kind that is the label's own is none that was asked for."""
         own = RIDGE if check_labels(values, self.folds)[1] == R2 else LOGISTIC
-        return {"label": name, "values": digest(values), "site": site, "kind": None if self.kind == own else self.kind,
-                "pooled": self.pooled, "folds": self.folds, "controls": self.controls, "repeats": self.repeats,
-                "seed": self.seed}  # fmt: skip
+        return {"label": name, "values": values_digest(values), "site": site,
+                "kind": None if self.kind == own else self.kind, "pooled": self.pooled,
+                "folds": self.folds, "controls": self.controls, "repeats": self.repeats, "seed": self.seed}  # fmt: skip
 
 
 USUAL = ProbeOptions()
@@ -189,6 +188,7 @@ def alignment_of(
     positives: Sequence[int],
     steps: Sequence[int] | None = None,
     *,
+    name: str = "",
     site: str = "h",
     repeats: int = 500,
     seed: int = 0,
@@ -209,15 +209,10 @@ def alignment_of(
             yield len(rows) / len(steps)
         return rows
 
-    parameters = {"positives": sorted(int(s) for s in set(positives)), "site": site, "steps": steps, "repeats": repeats,
-                  "seed": seed}  # fmt: skip
+    parameters = {"name": name, "positives": sorted(int(s) for s in set(positives)), "site": site, "steps": steps,
+                  "repeats": repeats, "seed": seed, "values": values_of(run, [name])}  # fmt: skip
     return (yield from measured(run, ALIGNMENT, parameters, compute))
 
 
 def _row(found: Decoding) -> dict[str, Any]:
     return {name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")}
-
-
-def digest(values: np.ndarray) -> str:
-    """Of a label's values: other values under the same name are another label."""
-    return hashlib.sha256(np.ascontiguousarray(values, np.float64).tobytes()).hexdigest()[:12]

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ..cache.measures import Record, load_record, save_record
+import numpy as np
+
+from ..cache.measures import Record, load_record, save_record, save_sheet
 from ..cache.reading import Run
 
 Measuring = Generator[float, None, Record]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """A result with pictures (rows, columns, height, width, 3) uint8 that show it."""
+
+    result: Any
+    pictures: np.ndarray
+
+
 def measured(
     run: Run, kind: str, parameters: Mapping[str, Any], compute: Callable[[], Generator[float, None, Any]]
 ) -> Measuring:
-    """The stored result of these parameters, or what ``compute`` comes to, stored."""
+    """The stored result of these parameters, or what ``compute`` comes to, stored; pictures before the result."""
     found = load_record(run, kind, parameters)
     if found is None:
-        found = save_record(run, kind, parameters, (yield from compute()))
+        result = yield from compute()
+        if isinstance(result, Pictured):
+            save_sheet(run, kind, parameters, result.pictures)
+            result = result.result
+        found = save_record(run, kind, parameters, result)
     yield 1.0
     return found

@@ -7,13 +7,13 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
-from ..analysis.swaps import Carriers, Pictures, SwapEffect, swap_effect, which_carries
+from ..analysis.swaps import Pictures, swap_effect
 from ..cache.measures import Record
 from ..edits.cached import cached_x
 from ..edits.window import Window
@@ -21,11 +21,16 @@ from ..errors import UsageError
 from ..features import Features
 from ..progress import part
 from ..sampling.loop import Moment
-from .responses import Driver
-from .stored import measured
+from .driver import Change, Driver
+from .kinds import SWAP
+from .stored import Pictured, measured
 
-SWAP = "swap"
 DONOR, OTHER, NOISE, OWN = "donor", "other", "noise", "own"
+SHOWN = 6
+"""Pairs whose pictures are kept, to be looked at."""
+
+COLUMNS = ("recipient", "donor", "swapped", "another donor", "noise of the same norm")
+"""Of the pictures beside a result; a row a pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,38 +61,37 @@ def swaps(
     window: Window,
     sites: Sequence[str] | None = None,
     *,
+    own: bool = True,
     repeats: int = 2000,
     seed: int = 0,
 ) -> Generator[float, None, dict[str, Record]]:
     """The effect of swapping each site in a window of steps; yields the share done, returns a record for every site.
 
-    A record's result is a :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that
-    what was cancelled goes on where it stood. :func:`carriers` makes the table of them.
+    ``own``: swap recipients with themselves as well, which must change nothing. A record's result is a
+    :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that what was cancelled goes
+    on where it stood. :mod:`.evidence` makes the table of them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:
         driver.run.anatomy.members(site)
-    common = {"pairs": asdict(pairs), "window": asdict(window), "reader": driver.reader_name, "repeats": repeats,
-              "seed": seed}  # fmt: skip
+    common = {"pairs": asdict(pairs), "window": asdict(window), "reader": driver.reader_name, "own": own,
+              "repeats": repeats, "seed": seed}  # fmt: skip
     records: dict[str, Record] = {}
     for done, site in enumerate(chosen):
 
-        def compute(site: str = site) -> Generator[float, None, SwapEffect]:
-            made = yield from _pictures(driver, pairs, window, site, seed)
+        def compute(site: str = site) -> Generator[float, None, Pictured]:
+            made = yield from _pictures(driver, pairs, window, site, seed, own)
             donors, recipients = (_stored(driver, chosen) for chosen in (pairs.donors, pairs.recipients))
-            return swap_effect(
-                donors, recipients, made[DONOR], other=made[OTHER], noise=made[NOISE], own=made[OWN], repeats=repeats,
-                seed=seed,
+            effect = swap_effect(
+                donors, recipients, made[DONOR], other=made[OTHER], noise=made[NOISE], own=made.get(OWN),
+                repeats=repeats, seed=seed,
             )  # fmt: skip
+            shown = (recipients, donors, made[DONOR], made[OTHER], made[NOISE])
+            return Pictured(result=effect, pictures=np.stack([each.images[:SHOWN] for each in shown], 1))
 
         work = measured(driver.run, SWAP, {"site": site, **common}, compute)
         records[site] = yield from part(work, done / len(chosen), 1 / len(chosen))
     return records
-
-
-def carriers(records: Mapping[str, Record]) -> tuple[Carriers, ...]:
-    """Which site carries what, from the stored effects of all."""
-    return which_carries({site: SwapEffect.from_json(record.result) for site, record in records.items()})
 
 
 class PairSwap:
@@ -127,22 +131,18 @@ class PairSwap:
 
 
 def _pictures(
-    driver: Driver, pairs: Pairs, window: Window, site: str, seed: int
+    driver: Driver, pairs: Pairs, window: Window, site: str, seed: int, own: bool
 ) -> Generator[float, None, dict[str, Pictures]]:
-    """The recipients with each of the four replacements at a site."""
-    plans = {
-        DONOR: (pairs.donors, None),
-        OTHER: (pairs.others, None),
-        NOISE: (pairs.donors, seed),
-        OWN: (pairs.recipients, None),
-    }
+    """The recipients with each of the replacements at a site."""
+    plans = {DONOR: (pairs.donors, None), OTHER: (pairs.others, None), NOISE: (pairs.donors, seed)}
+    plans |= {OWN: (pairs.recipients, None)} if own else {}
     made = {}
     for done, (name, (donors, noise)) in enumerate(plans.items()):
 
-        def edit(rows: slice, donors: tuple[int, ...] = donors, noise: int | None = noise) -> PairSwap:
-            return PairSwap(driver, site, donors[rows], window, noise)
+        def change(rows: slice, donors: tuple[int, ...] = donors, noise: int | None = noise) -> Change:
+            return Change(edit=PairSwap(driver, site, donors[rows], window, noise))
 
-        work = driver.images(pairs.recipients, edit, window.first, asymmetric=False)
+        work = driver.images(pairs.recipients, change, window.first, asymmetric=False)
         images = yield from part(work, done / len(plans), 1 / len(plans))
         made[name] = Pictures(images=images, readings=driver.reader(images))
     return made

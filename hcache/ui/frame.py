@@ -37,6 +37,7 @@ PAGES = (
     ("pages/probes.py", "Probes", ":material/query_stats:"),
     ("pages/swap.py", "Swap", ":material/swap_horiz:"),
     ("pages/edit.py", "Edit", ":material/tune:"),
+    ("pages/verdict.py", "Verdict", ":material/fact_check:"),
     ("pages/compare.py", "Compare", ":material/compare:"),
     ("pages/figures.py", "Figures", ":material/image:"),
 )

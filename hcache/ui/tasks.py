@@ -31,7 +31,7 @@ def start_button(label: str, run: Run, kind: str, title: str, arguments: Sequenc
         options: Of ``st.button``.
     """
     task = tasks.read_task(run.folder, tasks.task_id(kind, arguments))
-    busy = bool(task and task.live) or bool(options.pop("disabled", False))
+    busy = bool(options.pop("disabled", False)) or bool(task and task.live)
     if st.button(label, key=f"start-{kind}", type="primary", disabled=busy, **options):
         start(run.folder, kind, title, arguments)
 
@@ -55,7 +55,7 @@ def task_list(run: Run, kind: str) -> None:
     if not found:
         return
     live = frozenset(task.id for task in found if task.live)
-    with st.container(border=True, key=f"tasks-{kind}"):
+    with st.container(border=True, key=f"tasks-{kind}-{run.name}"):
         st.fragment(_rows, run_every=1.0 if live else None)(run.folder, kind, live)
 
 

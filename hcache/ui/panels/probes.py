@@ -24,7 +24,7 @@ from ...figures.probes import (
 )
 from ...measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
 from ...measures.learning import learning, stored_learning
-from ...measures.verdict import log_snr_of, middle_step
+from ...measures.noise import log_snr_of, middle_step
 from ...specs import NONE, POOLED
 from .. import loaders, state
 from ..frame import errors_shown

@@ -1,0 +1,237 @@
+"""The table of a verdict as HTML: a question a row, a run a column; in every cell a figure, its interval and its null.
+
+The intervals of a row are drawn on one scale, so that one sees whether they overlap. Colours come from CSS variables,
+with which a page or a report says what is light and what is dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from ..analysis.swaps import Carriers
+from ..measures.cells import (
+    ALIGNED,
+    COMPONENTS_DCI,
+    COMPONENTS_SAP,
+    CONTROLLABLE,
+    DECODABLE,
+    DISENTANGLED,
+    EDITS,
+    EFFECT,
+    IN_X,
+    INTERACTION,
+    LINEAR,
+    Cell,
+)
+from ..measures.verdict import Row, measured_by
+
+SECTIONS = (
+    ("Readable in h", (DECODABLE, IN_X, ALIGNED)),
+    ("Movable by h", (CONTROLLABLE, LINEAR, INTERACTION)),
+    ("Disentangled", (DISENTANGLED,)),
+    ("Carried over by a swap", (EFFECT,)),
+)
+WORDS = {
+    DECODABLE: "read off h",
+    IN_X: "read off x_t",
+    ALIGNED: "positives agree",
+    CONTROLLABLE: "direction moves it",
+    LINEAR: "response is a line",
+    INTERACTION: "two directions interact",
+    (DISENTANGLED, EDITS): "edits move only what they mean",
+    (DISENTANGLED, COMPONENTS_DCI): "components of h, D of DCI",
+    (DISENTANGLED, COMPONENTS_SAP): "components of h, SAP",
+}
+_WIDTH, _HEIGHT = 132, 14
+
+
+def key_of(row: Row, run: str) -> str:
+    """What a cell is called when it is chosen."""
+    return f"{row.question}|{row.subject}|{run}"
+
+
+def anchor_of(row: Row) -> str:
+    """The place of a row's evidence in a report."""
+    return "evidence-" + "".join(letter if letter.isalnum() else "-" for letter in f"{row.question} {row.subject}")
+
+
+def row_title(row: Row) -> str:
+    """``smile: read off h``."""
+    if row.question.startswith(EFFECT):
+        return row.question.removeprefix(EFFECT).strip()
+    words = WORDS.get(row.key, WORDS.get(row.question, row.question))
+    if row.question in (DISENTANGLED, INTERACTION):
+        return words
+    return f"{row.subject.replace('_', ' ')}: {words}"
+
+
+def verdict_table(rows: Sequence[Row], runs: Sequence[str], *, chosen: str = "", clickable: bool = False) -> str:
+    """The table.
+
+    Args:
+        rows: Of ``compare``.
+        runs: The columns.
+        chosen: The key of the cell whose evidence is shown.
+        clickable: Cells are buttons with ``data-key``, and what was not measured one with ``data-measure``
+            (``run|part``), for a page to listen to. Else they are links into the report.
+    """
+    head = "".join(f"<th scope='col'>{_letter(runs, run)}<span class='run'>{escape(run)}</span></th>" for run in runs)
+    order = "<th scope='col' class='order'>larger</th>" if len(runs) > 1 else ""
+    body = []
+    for title, questions in SECTIONS:
+        inside = [row for row in rows if row.question.startswith(questions)]
+        if not inside:
+            continue
+        span = len(runs) + 1 + bool(order)
+        body.append(f"<tr class='section'><th colspan='{span}' scope='rowgroup'>{title}</th></tr>")
+        body += [_row(row, runs, chosen, clickable) for row in inside]
+    return (f"<table class='verdict'><thead><tr><th scope='col'>question</th>{head}{order}</tr></thead>"
+            f"<tbody>{''.join(body)}</tbody></table>")  # fmt: skip
+
+
+def carriers_table(table: Sequence[Carriers]) -> str:
+    """Which site carries what: quantities in rows, sites in columns; bold where it is proven, grey where it is not."""
+    if not table:
+        return ""
+    sites = list(table[0].sites)
+    head = "".join(f"<th scope='col'>{escape(site)}</th>" for site in sites)
+    body = []
+    for row in table:
+        cells = []
+        for site in sites:
+            found = row.sites[site]
+            proven = site not in row.nothing
+            words = f"{found.excess}, p {found.p:.2g}" if found.p is not None else str(found.excess)
+            cells.append(f"<td class='{'proven' if proven else 'unproven'}' title='{escape(words)}'>"
+                         f"{found.excess.value:+.2f}<small>{found.excess.low:+.2f} to {found.excess.high:+.2f}</small>"
+                         "</td>")  # fmt: skip
+        most = " = ".join(row.groups[0]) if row.groups else "none proven"
+        body.append(f"<tr><th scope='row'>{escape(row.quantity.replace('_', ' '))}</th>{''.join(cells)}"
+                    f"<td class='most'>{escape(most)}</td></tr>")  # fmt: skip
+    return (f"<table class='verdict carriers'><thead><tr><th scope='col'>carried</th>{head}"
+            f"<th scope='col'>most</th></tr></thead><tbody>{''.join(body)}</tbody></table>")  # fmt: skip
+
+
+def _row(row: Row, runs: Sequence[str], chosen: str, clickable: bool) -> str:
+    scale = _scale(row.cells)
+    cells = []
+    for run in runs:
+        cell = row.cells.get(run)
+        if cell is None:
+            cells.append(f"<td>{_missing(row, run, clickable)}</td>")
+            continue
+        inside = _cell(cell, scale)
+        if clickable:
+            pressed = "true" if key_of(row, run) == chosen else "false"
+            cells.append(f"<td><button type='button' data-key='{escape(key_of(row, run), quote=True)}' "
+                         f"aria-pressed='{pressed}'>{inside}</button></td>")  # fmt: skip
+        else:
+            cells.append(f"<td><a href='#{anchor_of(row)}'>{inside}</a></td>")
+    order = f"<td class='order'>{_order(row, runs)}</td>" if len(runs) > 1 else ""
+    return f"<tr><th scope='row'>{escape(row_title(row))}</th>{''.join(cells)}{order}</tr>"
+
+
+def _cell(cell: Cell, scale: tuple[float, float]) -> str:
+    """The figure, the interval drawn and in numbers, null and p."""
+    e = cell.estimate
+    p = "" if cell.p is None else f" · p {_p(cell.p)}"
+    null = "" if cell.null is None else f"null {cell.null:.2f}{p}"
+    return (f"<span class='figure'>{e.value:.2f}</span>{_interval(cell, scale)}"
+            f"<span class='detail'>{e.low:.2f} to {e.high:.2f} · {null or 'no null'}</span>"
+            f"<span class='unit'>{escape(cell.unit)}</span>"
+            + (f"<span class='note'>{escape(cell.note)}</span>" if cell.note else "")
+            + (f"<span class='warning' title='{escape(cell.warning)}'>means little: see why</span>" if cell.warning
+               else ""))  # fmt: skip
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def _missing(row: Row, run: str, clickable: bool) -> str:
+    part = measured_by(row.question, row.subject)
+    if clickable:
+        key = escape(f"{run}|{part}", quote=True)
+        return (f"<span class='missing'>not measured yet</span><button type='button' class='measure' "
+                f"data-measure='{key}'>measure {part}</button>")  # fmt: skip
+    return "<span class='missing'>not measured</span>"
+
+
+def _order(row: Row, runs: Sequence[str]) -> str:
+    """``B > A``, or why nothing is ranked."""
+    if len(row.cells) < 2:
+        return ""
+    if len(row.groups) < 2:
+        same = len({cell.unit for cell in row.cells.values()}) == 1
+        return f"<small>{'intervals overlap' if same else 'different units'}</small>"
+    return escape(" > ".join(" = ".join(_letter(runs, run) for run in group) for group in row.groups))
+
+
+def _letter(runs: Sequence[str], run: str) -> str:
+    return chr(65 + list(runs).index(run)) if len(runs) > 1 else ""
+
+
+def _scale(cells: Mapping[str, Cell]) -> tuple[float, float]:
+    """What the intervals of a row are drawn between: all of them, the nulls and 0."""
+    numbers = [0.0]
+    for cell in cells.values():
+        numbers += [cell.estimate.low, cell.estimate.high, cell.estimate.value]
+        numbers += [] if cell.null is None else [cell.null]
+    low, high = min(numbers), max(numbers)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _interval(cell: Cell, scale: tuple[float, float]) -> str:
+    """A line from end to end, a dot at the value, a dashed mark at the null, a thin one at 0."""
+    low, high = scale
+
+    def x(value: float) -> str:
+        return f"{4 + (_WIDTH - 8) * (value - low) / (high - low):.1f}"
+
+    e, middle = cell.estimate, _HEIGHT / 2
+    marks = f"<line class='zero' x1='{x(0)}' x2='{x(0)}' y1='1' y2='{_HEIGHT - 1}'/>"
+    if cell.null is not None:
+        marks += f"<line class='null' x1='{x(cell.null)}' x2='{x(cell.null)}' y1='0' y2='{_HEIGHT}'/>"
+    return (f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='interval and null'>{marks}"
+            f"<line class='interval' x1='{x(e.low)}' x2='{x(e.high)}' y1='{middle}' y2='{middle}'/>"
+            f"<circle cx='{x(e.value)}' cy='{middle}' r='3.5'/></svg>")  # fmt: skip
+
+
+STYLE = """
+table.verdict {border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; color: var(--ink);
+  font-family: var(--font, inherit); width: 100%}
+table.verdict th, table.verdict td {padding: 2px 10px 2px 0; text-align: left; vertical-align: middle; font-weight: 400;
+  border: none; border-bottom: 1px solid var(--line)}
+table.verdict thead th {font-weight: 600; vertical-align: bottom; padding-bottom: 6px}
+table.verdict tbody th[scope=row] {width: 13rem}
+table.verdict tr.section th {padding-top: 16px; font-weight: 600; font-size: .95rem}
+table.verdict .run {display: block; font-weight: 400; font-size: .76rem; color: var(--muted); overflow-wrap: anywhere}
+table.verdict button, table.verdict a {display: flex; flex-wrap: wrap; gap: 0 10px; align-items: center; font: inherit;
+  color: inherit; background: none; cursor: pointer; border: 1px solid transparent; border-radius: 6px;
+  padding: 3px 8px; text-align: left; text-decoration: none; width: 100%}
+table.verdict button:hover, table.verdict a:hover {border-color: var(--accent)}
+table.verdict button:focus-visible, table.verdict a:focus-visible {outline: 2px solid var(--accent)}
+table.verdict button[aria-pressed=true] {border-color: var(--accent); background: var(--chosen)}
+table.verdict .figure {font-size: 1.05rem; font-weight: 600; min-width: 2.6rem; text-align: right}
+table.verdict .unit, table.verdict .detail, table.verdict .note, table.verdict .missing {color: var(--muted);
+  font-size: .76rem}
+table.verdict .detail {min-width: 13rem}
+table.verdict .warning {font-size: .76rem; color: var(--warn)}
+table.verdict .missing {padding-left: 9px}
+table.verdict svg {display: block; width: 132px; height: 14px; flex: none}
+table.verdict svg .interval {stroke: var(--accent); stroke-width: 2.5}
+table.verdict svg circle {fill: var(--accent)}
+table.verdict svg .zero {stroke: var(--line); stroke-width: 1}
+table.verdict svg .null {stroke: var(--muted); stroke-width: 1.5; stroke-dasharray: 2 2}
+table.verdict button.measure {display: inline; width: auto; border-color: var(--line); font-size: .76rem;
+  padding: 0 8px; margin-left: 10px}
+table.verdict td.order {white-space: nowrap}
+table.verdict td.order small {color: var(--muted)}
+table.carriers {width: auto}
+table.carriers td {text-align: right; padding-left: 10px}
+table.carriers td small {display: block; font-size: .7rem; color: var(--muted); white-space: nowrap}
+table.carriers td.proven {font-weight: 600}
+table.carriers td.unproven {color: var(--muted)}
+table.carriers td.most {text-align: left; white-space: nowrap}
+"""

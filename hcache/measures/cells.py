@@ -1,0 +1,199 @@
+"""What stored results say, as the cells of a verdict: one figure a question, with its interval, its null and p.
+
+Nothing is computed here but a value between two steps, and no model is loaded: what was not measured is missing. What
+is measured step by step is told at log SNR 0, where signal and noise are equal: chosen beforehand, not for its score,
+and of the same noise for every model, in proportion between the two steps on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..analysis.estimate import Contrast, Estimate
+from ..analysis.noise_level import estimates_at
+from ..cache.layout import H, X
+from ..cache.measures import Record
+from ..cache.reading import Run
+from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
+from .label_values import current_records
+from .noise import MIDDLE, log_snr_of, middle_step
+
+DECODABLE, IN_X, ALIGNED, CONTROLLABLE, LINEAR = "decodable", "in x_t", "aligned", "controllable", "linear"
+INTERACTION, DISENTANGLED, EFFECT = "interaction", "disentangled", "effect of"
+EDITS, COMPONENTS_DCI, COMPONENTS_SAP, PAIRS, PIXELS = "edits", "components, DCI", "components, SAP", "pairs", "pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """An answer.
+
+    ``estimate`` is in ``unit``; ``null``: what chance gives on the same scale; ``p``: of the null, if that was tested.
+    ``note``: what else is to be told; ``warning``: why not to rely on it. ``evidence``: the record that it is from.
+    """
+
+    question: str
+    subject: str
+    estimate: Estimate
+    null: float | None
+    p: float | None
+    unit: str
+    note: str
+    evidence: Record
+    warning: str = ""
+
+    def __str__(self) -> str:
+        null = "" if self.null is None else f", null {self.null:.2f}"
+        p = "" if self.p is None else f", p {self.p:.2g}"
+        return "; ".join(filter(None, [f"{self.estimate}{null}{p}", self.unit, self.note, self.warning]))
+
+
+def cells_of(run: Run) -> dict[tuple[str, str], Cell]:
+    """Every question that was measured on a run, by (question, subject): (``decodable``, ``smile``), say.
+
+    Of several results that answer one question that of most samples is taken, and of these that with most of a null.
+    """
+    found: dict[tuple[str, str], Cell] = {}
+    for record in current_records(run):
+        for cell in _READERS.get(record.kind, _nothing)(record, run):
+            key = (cell.question, cell.subject)
+            if key not in found or _effort(cell) > _effort(found[key]):
+                found[key] = cell
+    return found
+
+
+def _effort(cell: Cell) -> tuple[int, int, int]:
+    parameters = cell.evidence.parameters
+    return (cell.estimate.n, int(parameters.get("nulls") or parameters.get("controls") or 0),
+            len(parameters.get("steps") or parameters.get("moves") or ()))  # fmt: skip
+
+
+def at_middle(
+    run: Run, steps: Sequence[int], estimates: Sequence[Estimate], *others: Sequence[float]
+) -> tuple[Estimate, tuple[float, ...], tuple[int, ...], str]:
+    """A measure over steps at log SNR 0: the estimate, other numbers there, the rows that it is from, and where it is.
+
+    Where no steps lie on both sides, or the run does not say its noise, it is that of the middle step.
+    """
+    steps, level = list(steps), log_snr_of(run)[list(steps)]
+    below, above = np.flatnonzero(level <= MIDDLE), np.flatnonzero(level > MIDDLE)
+    if not (len(below) and len(above)):
+        row = steps.index(middle_step(run, steps))
+        where = f"at step {steps[row]}" + (f", log SNR {level[row]:+.1f}" if np.isfinite(level[row]) else "")
+        return estimates[row], tuple(other[row] for other in others), (row,), where
+    rows = (int(below[np.argmax(level[below])]), int(above[np.argmin(level[above])]))
+    (found,) = estimates_at([estimates[row] for row in rows], level[list(rows)], np.array([MIDDLE]))
+    mixed = tuple(float(np.interp(MIDDLE, level[list(rows)], [other[row] for row in rows])) for other in others)
+    return found, mixed, rows, f"at log SNR 0, between steps {steps[rows[0]]} and {steps[rows[1]]}"
+
+
+def _nothing(record: Record, run: Run) -> tuple[Cell, ...]:
+    """Kinds of records that answer none of the questions."""
+    return ()
+
+
+def _decodable(record: Record, run: Run) -> list[Cell]:
+    """How much of a label a linear probe reads off h, or off x_t."""
+    site, rows = record.parameters["site"], record.result["steps"]
+    if site not in (H, X) or record.parameters["pooled"] or record.parameters.get("kind"):
+        return []
+    found, (null,), used, where = at_middle(
+        run, [row["step"] for row in rows], _estimates(rows, "score"), [row["control"] for row in rows]
+    )
+    return [Cell(question=DECODABLE if site == H else IN_X, subject=record.parameters["label"], estimate=found,
+                 null=null, p=max(rows[i]["p"] for i in used), unit=record.result["metric"], note=where,
+                 evidence=record)]  # fmt: skip
+
+
+def _aligned(record: Record, run: Run) -> list[Cell]:
+    """How much of the mean over a label's positives others of the kind would give again."""
+    if not record.parameters.get("name"):
+        return []
+    rows = record.result
+    found, _, used, where = at_middle(run, [row["step"] for row in rows], _estimates(rows, "reliability"))
+    warning = next((rows[i]["warning"] for i in used if rows[i]["warning"]), "")
+    return [Cell(question=ALIGNED, subject=record.parameters["name"], estimate=found, null=0.0,
+                 p=max(rows[i]["p"] for i in used), unit="reliability of the mean",
+                 note=where, warning=warning, evidence=record)]  # fmt: skip
+
+
+def _direction(record: Record, _: Run) -> list[Cell]:
+    """How far a direction moves what it is named after, and how straight."""
+    name = record.parameters["name"]
+    if name not in record.result["readings"]:
+        return []
+    found = record.result["readings"][name]
+    control, straight = found["controllability"], found["linearity"]
+    times = f"{control['effect']['value']:.1f} times a random direction"
+    cells = [Cell(question=CONTROLLABLE, subject=name, estimate=Estimate.from_json(control["change"]),
+                  null=control["random"], p=control["p"], unit="spreads a unit of strength", note=times,
+                  evidence=record)]  # fmt: skip
+    if straight["r2"]:
+        nulls = [null["r2"]["value"] for null in straight["nulls"] if null["r2"]]
+        cells.append(Cell(question=LINEAR, subject=name, estimate=Estimate.from_json(straight["r2"]),
+                          null=float(np.mean(nulls)) if nulls else None, p=None, unit="R² of a line",
+                          note=found["verdict"], evidence=record))  # fmt: skip
+    return cells
+
+
+def _interaction(record: Record, _: Run) -> list[Cell]:
+    """How far the changes of two directions fail to add up."""
+    found = Contrast.from_json(record.result["all"]["readings"])
+    count = len(record.result["pairs"])
+    return [Cell(question=INTERACTION, subject=PAIRS, estimate=found.measured, null=found.null.value, p=None,
+                 unit="of the change, 0 if it adds up", note=f"{count} pairs of directions",
+                 evidence=record)]  # fmt: skip
+
+
+def _edits(record: Record, _: Run) -> list[Cell]:
+    """How much of all that edits move is what they were meant to move."""
+    found, leaks = record.result["leakage"], record.result["leaks"]
+    note = f"{len(found['edits'])} edits, {len(found['attributes'])} readings, {len(leaks)} leaks"
+    return [Cell(question=DISENTANGLED, subject=EDITS, estimate=Estimate.from_json(found["share"]),
+                 null=record.result["chance"], p=record.result["p"], unit="share on the diagonal", note=note,
+                 evidence=record)]  # fmt: skip
+
+
+def _codes(record: Record, run: Run) -> list[Cell]:
+    """DCI and SAP of h's principal components; other codes are evidence beside."""
+    if (record.parameters["codes"], record.parameters["site"]) != ("components", H):
+        return []
+    rows, cells = record.result["steps"], []
+    told = [float(np.mean([each["value"] for each in row["informativeness"].values()])) for row in rows]
+    for subject, name in ((COMPONENTS_DCI, "disentanglement"), (COMPONENTS_SAP, "sap")):
+        nulls = [row["rotated"][name] for row in rows]
+        found, (null, r2), used, where = at_middle(
+            run, [row["step"] for row in rows], _estimates(rows, name), nulls, told
+        )
+        cells.append(Cell(question=DISENTANGLED, subject=subject, estimate=found, null=null,
+                          p=max(rows[i]["p"][name] for i in used), unit="D" if name != "sap" else "SAP",
+                          note=f"factors' mean R² {r2:.2f}, {where}", evidence=record))  # fmt: skip
+    return cells
+
+
+def _swap(record: Record, run: Run) -> list[Cell]:
+    """How much of the donor a site carries into the picture, in pixels, beyond what another donor does."""
+    if not is_whole(record.parameters["window"], run):
+        return []
+    found: Any = Contrast.from_json(record.result["carried"]["pixels"])
+    return [Cell(question=f"{EFFECT} {record.parameters['site']}", subject=PIXELS, estimate=found.excess, null=0.0,
+                 p=found.p, unit="of the way to the donor", note="beyond another donor's",
+                 evidence=record)]  # fmt: skip
+
+
+def is_whole(window: Mapping[str, Any], run: Run) -> bool:
+    """Whether a window, as it is stored, is all of a run's steps."""
+    return window["first"] == 0 and window["last"] == run.spec.steps - 1
+
+
+def _estimates(rows: Sequence[Mapping[str, Any]], name: str) -> list[Estimate]:
+    return [Estimate.from_json(row[name]) for row in rows]
+
+
+_READERS: dict[str, Callable[[Record, Run], Sequence[Cell]]] = {
+    DECODABILITY: _decodable, ALIGNMENT: _aligned, DIRECTION: _direction, ADDITIVITY: _interaction, LEAKAGE: _edits,
+    CODES: _codes, SWAP: _swap,
+}  # fmt: skip

@@ -1,0 +1,117 @@
+"""Disentanglement of what a run holds, step by step: DCI and SAP of h and of x_t, and cosines between directions.
+
+Needs no model. Codes are of three kinds: the leading principal components of h, the same of x_t beside them, and h's
+channels, each averaged over space. Factors are the run's labels: read off the pictures, or known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..analysis.direction_cosines import cosines
+from ..analysis.disentanglement import dci, sap
+from ..analysis.probes import check_labels, gram_matrix
+from ..cache.labels import find_label
+from ..cache.layout import H, X
+from ..cache.reading import Run
+from ..errors import AnalysisError, UsageError
+from .kinds import CODES, COSINES
+from .label_values import values_of
+from .stored import Measuring, measured
+
+COMPONENTS, CHANNELS = "components", "channels"
+KINDS = ((COMPONENTS, H), (COMPONENTS, X), (CHANNELS, H))
+COUNT = 32
+"""Principal components that serve as codes."""
+
+
+def codes_of(run: Run, kind: str, site: str, step: int, count: int = COUNT) -> np.ndarray:
+    """Codes (n, d) of all samples: principal scores of standardised activations, or channels averaged over space."""
+    if kind == CHANNELS:
+        return run.pooled(site, step)
+    values, vectors = np.linalg.eigh(gram_matrix(run.matrix(site, step)))
+    leading = slice(None, -1 - min(count, len(run) - 1), -1)
+    return vectors[:, leading] * np.sqrt(np.maximum(values[leading], 0))
+
+
+def codes(
+    run: Run,
+    factors: Sequence[str],
+    kind: str,
+    site: str,
+    steps: Sequence[int],
+    *,
+    repeats: int = 100,
+    seed: int = 0,
+) -> Measuring:
+    """DCI and SAP at some steps.
+
+    ``{"codes": how many, "steps": [{"step", "disentanglement", "completeness", "sap", "informativeness": {factor:
+    Estimate}, "rotated": {"disentanglement", "sap"}, "p": {"disentanglement", "sap"}}]}``. ``rotated``: the mean over
+    random rotations of the codes.
+    """
+    if len(factors) < 2:
+        raise UsageError(f"disentanglement is among 2 factors or more, got {len(factors)}")
+    known = np.stack([_factor(run, name) for name in factors], 1)
+    steps = list(steps)
+
+    def compute() -> Generator[float, None, dict[str, Any]]:
+        rows, width = [], 0
+        for step in steps:
+            found = codes_of(run, kind, site, step)
+            width = found.shape[1]
+            d = dci(found, known, repeats=repeats, seed=seed)
+            yield (len(rows) + 0.7) / len(steps)
+            s = sap(found, known, repeats=repeats, seed=seed)
+            rows.append({
+                "step": step, "disentanglement": d.disentanglement, "completeness": d.completeness, "sap": s.score,
+                "informativeness": dict(zip(factors, d.informativeness, strict=True)),
+                "rotated": {"disentanglement": d.rotated[:, 0].mean(), "sap": s.rotated.mean()},
+                "p": {"disentanglement": d.p, "sap": s.p},
+            })  # fmt: skip
+            yield len(rows) / len(steps)
+        return {"codes": width, "steps": rows}
+
+    parameters = {"factors": list(factors), "codes": kind, "site": site, "steps": steps, "repeats": repeats,
+                  "count": COUNT, "seed": seed, "values": values_of(run, factors)}  # fmt: skip
+    return (yield from measured(run, CODES, parameters, compute))
+
+
+def _factor(run: Run, name: str) -> np.ndarray:
+    values = find_label(run, name)
+    try:
+        check_labels(values, 5)
+    except AnalysisError as error:
+        raise AnalysisError(f"{name}: {error}") from error
+    return values
+
+
+def direction_cosines(
+    run: Run, ends: Mapping[str, tuple[Sequence[int], Sequence[int]]], steps: Sequence[int], *, repeats: int = 500,
+    seed: int = 0,
+) -> Measuring:  # fmt: skip
+    """Cosines between the directions of some labels, ``name -> (positives, negatives)``, at some steps.
+
+    ``[{"step", "pairs": [Cosine, ...]}]``.
+    """
+    marks = {name: np.zeros(len(run)) for name in ends}
+    for name, (positives, negatives) in ends.items():
+        marks[name][[run.position(int(sample)) for sample in positives]] = 1
+        marks[name][[run.position(int(sample)) for sample in negatives]] = -1
+    steps = list(steps)
+
+    def compute() -> Generator[float, None, list[dict[str, Any]]]:
+        rows = []
+        for step in steps:
+            rows.append({"step": step, "pairs": cosines(gram_matrix(run.matrix(H, step)), marks, repeats=repeats,
+                                                        seed=seed)})  # fmt: skip
+            yield len(rows) / len(steps)
+        return rows
+
+    of = {name: [sorted(map(int, positives)), sorted(map(int, negatives))]
+          for name, (positives, negatives) in ends.items()}  # fmt: skip
+    parameters = {"ends": of, "steps": steps, "repeats": repeats, "seed": seed, "values": values_of(run, ends)}
+    return (yield from measured(run, COSINES, parameters, compute))

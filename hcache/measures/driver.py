@@ -1,0 +1,162 @@
+"""What all measures of edits drive: a model, a run, the reader of its pictures; and the random moves of the null."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..cache.reading import Run
+from ..directions.direction import Move, random_direction, spread
+from ..directions.pullback import PixelMove
+from ..directions.supervised import difference_direction
+from ..edits.cached import cached_x
+from ..edits.shift import Shift
+from ..edits.window import Window
+from ..errors import AnalysisError, UsageError
+from ..models.model import Model
+from ..readers import Reader
+from ..sampling.loop import Edit, Nudge, denoise
+
+NULLS = NOISE, SAMPLES = "noise", "samples"
+BATCH = 32
+NULL_SEED = 1_000_000
+"""Random directions of the null begin here, far from the seeds that one chooses by hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What a direction is tried on: samples of the run, strengths with 0 among them, a window of steps."""
+
+    samples: tuple[int, ...]
+    window: Window
+    strengths: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0, 2.0)
+    asymmetric: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.samples) < 2 or len(set(self.samples)) != len(self.samples):
+            raise UsageError(f"a direction is tried on 2 different samples or more, got {self.samples}")
+        if 0 not in self.strengths or len(set(self.strengths)) != len(self.strengths) or len(self.strengths) < 2:
+            raise UsageError(f"strengths are all different, with 0 among them, got {self.strengths}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is done to a batch: an edit of its features, a nudge of its x_t, or either."""
+
+    edit: Edit | None = None
+    nudge: Nudge | None = None
+
+
+class Driver:
+    """Renders samples of a run under an edit and reads the pictures.
+
+    Args:
+        model: The run's model.
+        run: The run.
+        reader: From pictures to readings.
+        reader_name: Its name, which goes into the parameters of every result.
+        batch: Samples at once.
+    """
+
+    def __init__(self, model: Model, run: Run, reader: Reader, reader_name: str, batch: int = BATCH) -> None:
+        self.model, self.run, self.reader, self.reader_name, self.batch = model, run, reader, reader_name, batch
+        self._randoms: dict[tuple[str, int], Move] = {}
+
+    def images(
+        self, samples: Sequence[int], change: Callable[[slice], Change], first: int, asymmetric: bool
+    ) -> Generator[float, None, np.ndarray]:
+        """Samples (repeats allowed) taken up at step ``first`` under ``change(rows)``: (n, height, width, 3) uint8."""
+        spec, parts = self.run.spec, []
+        for start in range(0, len(samples), self.batch):
+            rows = slice(start, min(start + self.batch, len(samples)))
+            chosen, done = list(samples[rows]), change(rows)
+            x = torch.cat([cached_x(self.model, self.run, sample, first) for sample in chosen])
+            seeds = [self.run.seed(sample) for sample in chosen]
+            for step in denoise(
+                self.model, seeds, spec.steps, spec.eta, done.edit, nudge=done.nudge,
+                conditioning=spec.conditioning.rows(chosen), asymmetric=asymmetric, x_t=x, start=first,
+            ):  # fmt: skip
+                x = step.x_next
+                yield (start + len(chosen) * (step.index + 1 - first) / (spec.steps - first)) / len(samples)
+            parts.append(self.model.to_images(x).numpy())
+        return np.concatenate(parts)
+
+    def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
+        """A batch moved along a direction in h, or in x_t, row i with ``strengths[i]``.
+
+        Raises:
+            UsageError: a direction in x_t whose step lies outside the window.
+        """
+        if not isinstance(move, PixelMove):
+            return Change(edit=Shift(move, strengths, window, self.model))
+        if move.index not in window:
+            raise UsageError(
+                f"this direction moves x_t before step {move.index}, which is not among the steps {window.first} to "
+                f"{window.last}; choose a window with it"
+            )
+        weights = window.weight(move.index) * torch.tensor(list(strengths), dtype=torch.float32)
+
+        def nudge(x: torch.Tensor, index: int) -> torch.Tensor:
+            return move.moved(x, weights) if index == move.index else x
+
+        return Change(nudge=nudge)
+
+    def unedited(self, samples: Sequence[int]) -> np.ndarray:
+        """The run's own pictures of some samples (n, height, width, 3) uint8: what strength 0 gives."""
+        return self.run.images[[self.run.position(sample) for sample in samples]]
+
+    @cached_property
+    def spreads(self) -> dict[str, float]:
+        """The standard deviation of every reading over the run's own pictures."""
+        return {name: float(np.std(values)) for name, values in self.reader(self.run.images).items()}
+
+    def randoms(self, count: int, kind: str = NOISE, like: Move | None = None) -> list[Move]:
+        """The null: as many random directions, of unit length; or of the norm of ``like``, where that moves x_t.
+
+        Args:
+            count: How many.
+            kind: ``noise``, independent at every coordinate; or ``samples``, the difference between the means of two
+                sets of samples chosen at random, a quarter of the run each. The latter lie where h varies, as any
+                fitted direction does, and are the harder to beat.
+            like: What they are the null of; a direction in h, if None.
+        """
+        if kind not in NULLS:
+            raise UsageError(f"random directions are of {' or '.join(NULLS)}, got {kind!r}")
+        seeds = range(NULL_SEED, NULL_SEED + count)
+        if isinstance(like, PixelMove):
+            return [self._random_in_x(seed, kind, like) for seed in seeds]
+        for seed in seeds:  # made once: each takes a pass over all of h
+            if (kind, seed) not in self._randoms:
+                self._randoms[kind, seed] = self._random_in_h(seed, kind)
+        return [self._randoms[kind, seed] for seed in seeds]
+
+    def _random_in_h(self, seed: int, kind: str) -> Move:
+        if kind == NOISE:
+            return random_direction(spread(self.run), seed, self.run.spec.model, self.run.timesteps)
+        return difference_direction(self.run, *self._two_sets(seed))
+
+    def _two_sets(self, seed: int) -> tuple[list[int], list[int]]:
+        size = max(1, len(self.run) // 4)
+        chosen = np.random.default_rng(seed).permutation(self.run.sample_ids)[: 2 * size].tolist()
+        return chosen[:size], chosen[size:]
+
+    def _random_in_x(self, seed: int, kind: str, like: PixelMove) -> PixelMove:
+        """A direction in x_t, at the step and of the norm of another."""
+        if kind == NOISE:
+            delta = np.random.default_rng(seed).standard_normal(like.delta.shape)
+        else:
+            sets = ([self.run.x(sample, like.index) for sample in chosen] for chosen in self._two_sets(seed))
+            delta = np.subtract(*(np.mean(x, 0, dtype=np.float64) for x in sets))
+        norm = float(np.linalg.norm(delta))
+        if not norm > 0:
+            raise AnalysisError("all samples have the same x_t here: there is no random direction among them")
+        scaled = (delta * (np.linalg.norm(like.delta) / norm)).astype(np.float32)
+        return replace(like, delta=scaled, made_by={"method": "random", "seed": seed, "kind": kind})

@@ -1,0 +1,152 @@
+"""What several directions, or one in several windows of steps, do: controllability over steps, leakage, additivity."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..analysis.controllability import controllability
+from ..analysis.estimate import Contrast
+from ..analysis.leakage import leakage
+from ..analysis.linearity import additivity_contrast
+from ..directions.direction import Move, digest_of
+from ..edits.compose import Chain
+from ..edits.window import Window
+from ..errors import UsageError
+from ..progress import part
+from .driver import NOISE, Change, Driver, Grid
+from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE
+from .responses import tables_of
+from .stored import Measuring, measured
+
+
+def controllability_over(
+    driver: Driver,
+    move: Move,
+    windows: Sequence[Window],
+    samples: Sequence[int],
+    *,
+    name: str = "",
+    strength: float = 2.0,
+    nulls: int = 6,
+    null: str = NOISE,
+    asymmetric: bool = True,
+    repeats: int = 2000,
+) -> Measuring:
+    """Controllability by window of steps: ``[{"window", "readings": {name: Controllability}}]``.
+
+    The change per unit of strength is half the difference of both signs, over the strength.
+    """
+    grids = [
+        Grid(samples=tuple(samples), window=window, strengths=(-strength, 0.0, strength), asymmetric=asymmetric)
+        for window in windows
+    ]
+    parameters = {"name": name, "move": digest_of(move), "grids": [grid.to_json() for grid in grids],
+                  "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
+
+    def compute() -> Generator[float, None, list[dict[str, Any]]]:
+        moves, rows = [move, *driver.randoms(nulls, null, move)], []
+        for done, grid in enumerate(grids):
+            tables = yield from part(tables_of(driver, moves, grid), done / len(grids), 1 / len(grids))
+            found = {}
+            for reading, values in tables.items():
+                change = (values[:, :, 2] - values[:, :, 0]) / (2 * strength)
+                found[reading] = controllability(change[0], change[1:], driver.spreads[reading], repeats=repeats)
+            rows.append({"window": asdict(grid.window), "readings": found})
+        return rows
+
+    return (yield from measured(driver.run, CONTROLLABILITY, parameters, compute))
+
+
+def leakage_of(driver: Driver, moves: Mapping[str, Move], grid: Grid, *, repeats: int = 2000) -> Measuring:
+    """The leakage matrix of directions, each meant for the reading that it is named after, at the largest strength.
+
+    ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the movement would be where
+    it was meant to be, were edits dealt to attributes at random.
+    """
+    parameters = {"moves": {name: digest_of(move) for name, move in moves.items()}, "grid": grid.to_json(),
+                  "reader": driver.reader_name, "repeats": repeats}  # fmt: skip
+
+    def compute() -> Generator[float, None, Any]:
+        tables = yield from tables_of(driver, list(moves.values()), grid)
+        most, zero = int(np.argmax(grid.strengths)), grid.strengths.index(0)
+        changes = np.stack([values[:, :, most] - values[:, :, zero] for values in tables.values()], 2)
+        spreads = [driver.spreads[name] for name in tables]
+        found = leakage(changes, spreads, list(moves), list(tables), repeats=repeats)
+        return {"leakage": found, "leaks": found.leaks, "chance": found.chance, "p": found.p_of_share}
+
+    return (yield from measured(driver.run, LEAKAGE, parameters, compute))
+
+
+def additivity_of(
+    driver: Driver, moves: Mapping[str, Move], grid: Grid, *, nulls: int = 3, null: str = NOISE, repeats: int = 2000
+) -> Measuring:
+    """Additivity of every pair of directions at the largest strength, against that of pairs of random ones.
+
+    ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings", "pixels"}}``: for every
+    pair, and for all pairs as one, that of all readings together, each in its spread, and of the picture. ``nulls``:
+    how many pairs of random directions, which count as one: their failures and their changes are summed.
+    """
+    if len(moves) < 2:
+        raise UsageError(f"additivity is of 2 directions or more, got {len(moves)}")
+    pairs = list(combinations(moves, 2))
+    parameters = {"moves": {name: digest_of(move) for name, move in moves.items()}, "grid": grid.to_json(),
+                  "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
+
+    def compute() -> Generator[float, None, dict[str, Any]]:
+        randoms = driver.randoms(2 * nulls, null)
+        todo = [(moves[a], moves[b]) for a, b in pairs] + list(zip(randoms[::2], randoms[1::2], strict=True))
+        four = yield from _fours(driver, todo, grid)
+        parts = {"readings": [_scaled(driver, images) for images in four], "pixels": [_flat(images) for images in four]}
+
+        def contrast(name: str, chosen: slice) -> Contrast:
+            return additivity_contrast(parts[name][chosen], parts[name][len(pairs) :], repeats=repeats)
+
+        return {
+            "pairs": pairs,
+            **{name: [contrast(name, slice(i, i + 1)) for i in range(len(pairs))] for name in parts},
+            "all": {name: contrast(name, slice(len(pairs))) for name in parts},
+        }
+
+    return (yield from measured(driver.run, ADDITIVITY, parameters, compute))
+
+
+def _scaled(driver: Driver, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """All readings of some pictures, each in its spread: (n, readings)."""
+    read = [driver.reader(each) for each in images]
+    return [np.stack([part[name] / spread for name, spread in driver.spreads.items()], 1) for part in read]
+
+
+def _flat(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [each.reshape(len(each), -1).astype(np.float32) / 255 for each in images]
+
+
+def _fours(
+    driver: Driver, pairs: Sequence[tuple[Move, Move]], grid: Grid
+) -> Generator[float, None, list[list[np.ndarray]]]:
+    """Pictures of f(0), f(a), f(b) and f(a + b) of every pair; a direction of several pairs is rendered once."""
+    alone = {id(move): move for pair in pairs for move in pair}
+    todo = [(move,) for move in alone.values()] + list(pairs)
+    made = []
+    for done, moves in enumerate(todo):
+        made.append((yield from part(_together(driver, moves, grid), done / len(todo), 1 / len(todo))))
+    singles, both = dict(zip(alone, made, strict=False)), made[len(alone) :]
+    before = driver.unedited(grid.samples)
+    return [[before, singles[id(a)], singles[id(b)], sums] for (a, b), sums in zip(pairs, both, strict=True)]
+
+
+def _together(driver: Driver, moves: Sequence[Move], grid: Grid) -> Generator[float, None, np.ndarray]:
+    """Samples moved along one direction or several, each at the largest strength."""
+
+    def change(rows: slice) -> Change:
+        strengths = [max(grid.strengths)] * len(grid.samples[rows])
+        changes = [driver.moved(move, strengths, grid.window) for move in moves]
+        if any(each.edit is None for each in changes):
+            raise UsageError("additivity is of directions in h; one of these moves x_t")
+        return Change(edit=Chain([each.edit for each in changes]))
+
+    return (yield from driver.images(grid.samples, change, grid.window.first, grid.asymmetric))

@@ -1,0 +1,7 @@
+"""The kinds of stored results by name: what a page or a comparison looks for, without loading what measures them."""
+
+from __future__ import annotations
+
+RESPONSES, DIRECTION, LEAKAGE, ADDITIVITY = "responses", "direction", "leakage", "additivity"
+CONTROLLABILITY, SWAP = "controllability", "swap"
+DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", "cosines"

@@ -1,0 +1,1 @@
+"""Verdicts as documents: what stands behind a cell, and all of it in one file."""

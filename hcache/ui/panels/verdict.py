@@ -1,0 +1,225 @@
+"""Verdict: what was measured on one run or several, side by side, and what stands behind every figure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import streamlit as st
+
+from ...cache.labels import named_labels
+from ...cache.layout import run_names
+from ...cache.reading import Run
+from ...errors import HcacheError, UsageError
+from ...figures.verdict import STYLE, carriers_table, key_of, row_title, verdict_table
+from ...measures.evidence import Evidence
+from ...measures.suite import NEED_MODEL, WHAT
+from ...measures.verdict import Row, compare, labels_to_ask
+from ...report.document import verdict_report
+from ...report.exhibits import exhibits
+from ...report.guide import page, pages_of
+from .. import loaders, state
+from ..table import clickable_table
+from ..tasks import start, task_list
+
+KIND = "measure"
+"""Of background tasks."""
+
+USUAL = "usual"
+SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
+"""Samples that edits are tried on, and random directions beside each."""
+
+MOST_RUNS = 6
+
+
+def verdict_panel(run: Run) -> None:
+    """The choice of runs, the table, the evidence behind the chosen cell, what to measure, the report."""
+    left, right = st.columns(2)
+    with left:
+        runs = _runs_panel(run)
+    with right:
+        labels = _labels_panel(runs)
+    evidence = {each.name: Evidence(each) for each in runs}
+    rows = compare(runs, labels)
+    names = [each.name for each in runs]
+    _said(rows, names)
+    for each in runs:
+        task_list(each, KIND)
+    _table_panel(runs, labels, rows)
+    _evidence_panel(rows, str(state.recall("cell", "")), evidence)
+    _carriers_panel(evidence)
+    _measure_panel(runs, labels)
+    _report_panel(runs, labels)
+
+
+def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
+    """The table; a press on a figure shows what stands behind it, one on what was not measured measures it."""
+    names = [run.name for run in runs]
+    row, name = _chosen(rows, str(state.recall("cell", "")), names)
+    chosen = key_of(row, name) if row else ""
+    with st.container(height=430, key="verdict-scroll"):
+        picked, asked = clickable_table("verdict-table", verdict_table(rows, names, chosen=chosen, clickable=True))
+    st.caption(
+        "A figure, its 95 % interval as a line and in numbers, the null as a dashed mark, a thin mark at 0. Press a "
+        "figure to see below what stands behind it. What is measured step by step is told at log SNR 0, where signal "
+        "and noise are equal. Runs are ranked only where intervals do not overlap."
+    )
+    if asked:
+        _start_asked(runs, labels, asked)
+    if picked and picked != chosen:
+        state.keep("cell", picked)
+        st.rerun()
+
+
+def _runs_panel(run: Run) -> list[Run]:
+    """The runs to compare, that of the sidebar at first."""
+    home = run.folder.parent.parent
+    names = state.many("Runs", "verdict-runs", run_names(home), [run.name], max_selections=MOST_RUNS) or [run.name]
+    found = []
+    for name in names:
+        try:
+            found.append(run if name == run.name else loaders.shared_run(run.folder.parent / name))
+        except HcacheError as error:
+            st.error(f"{name} is left out: {error}")
+    if not found:
+        raise UsageError("none of these runs can be read; choose others")
+    return found
+
+
+def _labels_panel(runs: Sequence[Run]) -> list[str]:
+    known = list(dict.fromkeys(name for run in runs for name in named_labels(run)))
+    if not known:
+        st.info("These runs have no labels, so that there is nothing to read off or to move. Import some with "
+                "`python -m hcache labels-import`, or mark samples by hand on the Gallery page.")  # fmt: skip
+        return []
+    return state.many("Labels", "verdict-labels", known, labels_to_ask(runs), format_func=_words)
+
+
+def _said(rows: Sequence[Row], names: Sequence[str]) -> None:
+    """How much of the table there is, in words."""
+    total, there = len(rows) * len(names), sum(len(row.cells) for row in rows)
+    if there == 0:
+        st.info(
+            "Nothing was measured on these runs yet. Press one of the buttons in the table, or choose below what to "
+            "measure; it runs in the background, and what is done stays.",
+            icon=":material/hourglass_empty:",
+        )
+    elif there < total:
+        st.caption(f"{there} of {total} answers were measured so far.")
+
+
+def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None:
+    """Starts what a button in the table asked for: ``run|part``."""
+    name, _, part = asked.partition("|")
+    run = next((run for run in runs if run.name == name), None)
+    if run is not None and part in WHAT:
+        start(run.folder, KIND, f"{part} of {run.name}", _arguments(run, labels, [part], _size()))
+
+
+def _size() -> tuple[int, int]:
+    return SIZES.get(str(state.recall("verdict-size", USUAL)), SIZES[USUAL])
+
+
+def _arguments(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int]) -> list[str]:
+    """What to type after ``python -m hcache``, without the home."""
+    found = ["measure", run.name]
+    for part in what:
+        found += ["--what", part]
+    known = named_labels(run)
+    for label in labels:
+        found += ["--label", label] if label in known else []
+    samples, nulls = size
+    return [*found, "--samples", str(min(samples, len(run) // 2)), "--nulls", str(nulls)]
+
+
+def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Evidence]) -> None:
+    """Curves of all runs, pictures of the chosen one, and what the figure says and does not."""
+    row, name = _chosen(rows, chosen, list(evidence))
+    if row is None:
+        return
+    st.subheader(row_title(row)[:1].upper() + row_title(row)[1:])
+    for run, cell in row.cells.items():
+        st.markdown(f"**{run}**: {cell}")
+    shown = exhibits(row.question, row.subject, evidence)
+    if not shown:
+        st.info("No curves or pictures were kept of this; measure it again to have them.")
+    for number, each in enumerate(shown):
+        if each.run and each.run != name:
+            continue
+        st.markdown(f"**{each.title}**")
+        if each.figure is None:
+            st.html(each.html)
+        else:
+            st.plotly_chart(each.figure, key=f"evidence-{row.question}-{row.subject}-{number}")
+    for part in pages_of(row.question, row.subject):
+        with st.expander(f"What {part} says, and what it does not say"):
+            st.markdown(page(part).split("\n", 1)[1])
+
+
+def _chosen(rows: Sequence[Row], chosen: str, names: Sequence[str]) -> tuple[Row | None, str]:
+    """The chosen cell's row and run; the first that there is, at first."""
+    cells = [(row, name) for row in rows for name in names if name in row.cells]
+    for row, name in cells:
+        if key_of(row, name) == chosen:
+            return row, name
+    return cells[0] if cells else (None, "")
+
+
+def _carriers_panel(evidence: dict[str, Evidence]) -> None:
+    """Which group carries what, by model."""
+    tables = {name: table for name, found in evidence.items() if (table := carriers_table(found.carriers()))}
+    if not tables:
+        return
+    st.subheader("Which group carries what")
+    for name, table in tables.items():
+        if len(tables) > 1:
+            st.markdown(f"**{name}**")
+        st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
+    st.caption(
+        "What a swap in all steps carries over from the donor, beyond another donor's. Bold: proven, with p times "
+        "the number of sites at 0.05 or below. The last column names the largest; “=” where intervals overlap."
+    )
+
+
+def _measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
+    """What to measure, of which run, at which size; as a task, and as a command."""
+    with st.expander("Measure", icon=":material/play_circle:"):
+        names = [run.name for run in runs]
+        run = runs[names.index(state.select("Run", "verdict-run", names))] if len(runs) > 1 else runs[0]
+        what = state.many(
+            "What", "verdict-what", list(WHAT), list(WHAT), format_func=lambda name: f"{name}: {WHAT[name]}"
+        )
+        size = SIZES[state.select("Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words)]
+        needing = [part for part in what if part in NEED_MODEL]
+        st.caption(
+            (f"{', '.join(needing)} render pictures, which takes minutes. " if needing else "Needs no model. ")
+            + "It goes on when this page is closed; what was measured is looked up, and not measured again."
+        )
+        arguments = _arguments(run, labels, what, size)
+        if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
+            start(run.folder, KIND, f"{', '.join(what)} of {run.name}", arguments)
+        st.code("python -m hcache " + shlex.join(arguments), language="bash", wrap_lines=True)
+
+
+def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
+    """The same as one file."""
+    st.download_button(
+        "Download the report", lambda: verdict_report(runs, labels).encode(), "verdict.html", "text/html",
+        key="verdict-report", icon=":material/download:",
+        help="One HTML file with the table, all curves and pictures; needs no server and no network.",
+    )  # fmt: skip
+
+
+def _size_words(name: str) -> str:
+    samples, nulls = SIZES[name]
+    return f"{name}: {samples} samples, {nulls} random directions"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+_COLOURS = """
+table.verdict {--ink: var(--st-text-color, inherit); --line: rgba(127, 127, 127, .3); --accent: #0072B2;
+  --muted: rgba(127, 127, 127, .95); --warn: #B54708}
+"""

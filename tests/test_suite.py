@@ -1,0 +1,228 @@
+"""All measures of a tiny run, in one go: what is stored, what the verdict says, the report and the page."""
+
+import json
+import re
+import shutil
+import time
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+from test_cli import out_of
+
+from hcache import tasks
+from hcache.cache.files import write_json
+from hcache.cache.labels import save_labels
+from hcache.cache.measures import list_records
+from hcache.cache.reading import open_run
+from hcache.cards import Card
+from hcache.cli import measures as commands
+from hcache.cli.main import main
+from hcache.cli.measures import WHAT as OFFERED
+from hcache.errors import UsageError
+from hcache.figures.verdict import key_of
+from hcache.measures import suite as suite_module
+from hcache.measures.cells import DISENTANGLED, EDITS, EFFECT, cells_of
+from hcache.measures.driver import Driver
+from hcache.measures.evidence import Evidence
+from hcache.measures.suite import NEED_MODEL, WHAT, Sizes, Suite, labels_of
+from hcache.measures.verdict import compare
+from hcache.report.document import verdict_report
+from hcache.report.exhibits import exhibits
+from hcache.report.guide import FOLDER, page, page_html, pages_of
+
+LABELS = ("light", "warm")
+
+
+def read(images):
+    """Two readings that any picture has."""
+    pixels = images.astype(np.float64)
+    return {"light": pixels.mean((1, 2, 3)), "warm": (pixels[..., 0] - pixels[..., 2]).mean((1, 2))}
+
+
+@pytest.fixture(scope="module")
+def suite_home(tmp_path_factory, tiny_run, tiny_model):
+    """A copy of the tiny run, measured by the command with all there is, its reader and labels the two above."""
+    home = tmp_path_factory.mktemp("measured home")
+    shutil.copytree(tiny_run.folder, home / "runs" / tiny_run.name)
+    run = open_run(home / "runs" / tiny_run.name)
+    own = read(run.images)
+    columns = {name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True)) for name, values in own.items()}
+    save_labels(run, "own", columns)
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        patch.setattr(commands, "_driver", lambda run, _: Driver(tiny_model, run, read, "own"))
+        status = home / "status.json"
+        assert main(["measure", run.name, "--samples", "4", "--nulls", "2", "--home", str(home), "--status",
+                     str(status)]) == 0  # fmt: skip
+    told = json.loads(status.read_text())
+    assert told["state"] == "done" and told["share"] == 1
+    return home
+
+
+def make_small(patch):
+    """The tiny model has a reader, and is measured at few steps and in two windows."""
+    patch.setattr(suite_module, "find_card", lambda model: Card(name=model, source=model, reader="own"))
+    patch.setattr(suite_module, "STEPS", 1)
+    patch.setattr(suite_module, "EDGES", (0.0,))
+    patch.setattr(suite_module, "COARSE_EDGES", (0.0,))
+
+
+@pytest.fixture(autouse=True)
+def small_suite(monkeypatch):
+    make_small(monkeypatch)
+
+
+@pytest.fixture
+def measured_run(suite_home):
+    (folder,) = (suite_home / "runs").iterdir()
+    return open_run(folder)
+
+
+def page_of(home, monkeypatch, **kept):
+    """The Verdict page of a home, with some choices made."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("HCACHE_HOME", str(home))
+    app = AppTest.from_file("../dashboard.py", default_timeout=60)
+    app.session_state["kept"] = kept
+    return app.run().switch_page("pages/verdict.py").run()
+
+
+def shown(app):
+    return " ".join(element.value for element in (*app.markdown, *app.caption, *app.info, *app.subheader))
+
+
+def test_every_question_has_an_answer_with_an_interval_and_a_null(measured_run):
+    rows = compare([measured_run])
+    assert rows and all(row.cells for row in rows), [row.key for row in rows if not row.cells]
+    cells = cells_of(measured_run)
+    assert {key for key in cells} == {row.key for row in rows}
+    for cell in cells.values():
+        assert cell.null is not None and cell.estimate.low <= cell.estimate.high and cell.unit, cell
+    assert cells[DISENTANGLED, EDITS].null == pytest.approx(1 / 2)
+    assert {subject for _, subject in cells if subject in LABELS} == set(LABELS)
+
+
+def test_measuring_again_is_a_lookup(measured_run):
+    driver = Driver(None, measured_run, read, "own")  # whose model cannot run
+    suite = Suite(measured_run, labels_of(measured_run), lambda: driver, Sizes(samples=4, nulls=2))
+    before, titles = len(list_records(measured_run)), []
+    shares = list(suite.run_all(WHAT, titles.append))
+    assert shares == sorted(shares) and shares[-1] == 1 and titles[0] == "decodability"
+    assert len(list_records(measured_run)) == before
+
+
+def test_what_needs_no_model_asks_for_none(measured_run):
+    def no_model():
+        raise AssertionError("the model was asked for")
+
+    light = Suite(measured_run, LABELS, no_model, Sizes(samples=4, nulls=2))
+    list(light.run_all([part for part in WHAT if part not in NEED_MODEL]))
+    with pytest.raises(AssertionError, match="asked for"):
+        list(light.run_all(["swaps"]))
+
+
+def test_labels_that_are_not_there_are_named(measured_run):
+    with pytest.raises(UsageError, match="no label 'ligth'.*did you mean light"):
+        labels_of(measured_run, ["ligth"])
+
+
+def test_what_the_command_offers_is_what_there_is():
+    assert tuple(WHAT) == OFFERED
+
+
+def test_what_is_tried_has_no_part_in_the_fit(measured_run):
+    suite = Suite(measured_run, LABELS, lambda: None, Sizes(samples=4))
+    positives, negatives = suite.ends("light")
+    assert not set(suite.tried) & {*positives, *negatives} and len(positives) == len(negatives) == 2
+
+
+def test_every_cell_has_its_evidence(measured_run):
+    """Curves for all, and pictures for what was rendered."""
+    evidence = {measured_run.name: Evidence(measured_run)}
+    for row in compare([measured_run]):
+        found = exhibits(row.question, row.subject, evidence)
+        assert any(each.figure is not None and len(each.figure.data) for each in found), row.key
+        if row.question.startswith(EFFECT) or row.question in ("controllable", "linear"):
+            assert any("data:image/png" in each.html for each in found), row.key
+    points = evidence[measured_run.name].controllability("light")
+    assert len(points) > 1 and all(np.isfinite(point.at) for point in points)
+
+
+def test_every_measure_has_a_page_that_says_what_it_does_not_say(measured_run):
+    pages = {name for row in compare([measured_run]) for name in pages_of(*row.key)}
+    assert pages == {path.stem for path in FOLDER.glob("*.md")}
+    for name in pages:
+        for part in ("What it says.", "Null.", "Interval.", "What it does not say.", "Source."):
+            assert f"**{part}**" in page(name), (name, part)
+        assert page_html(name).startswith("<h3>")
+
+
+def test_the_report_is_one_file_that_asks_nobody(measured_run, suite_home, capsys, tmp_path):
+    out = tmp_path / "verdict.html"
+    text = out_of(capsys, "compare", measured_run.name, "--html", str(out), "--home", str(suite_home))
+    assert f"report: {out}" in text
+    html = out.read_text()
+    assert html.count("plotly.js v") == 1
+    own = html[: html.index("<script>")] + html[html.index("</script>") :]
+    assert not re.search(r"(src|href)=['\"](?!data:|#|https://(arxiv|doi|openreview|jmlr|www.jmlr))", own)
+    for row in compare([measured_run]):
+        for cell in row.cells.values():
+            assert f"{cell.estimate.low:.2f} to {cell.estimate.high:.2f}" in own
+    assert own.count("json' data-chart='") == own.count("class='chart'") > len(LABELS)
+    assert "Which group carries what" in own and "measure-leakage" in own
+
+
+def test_a_report_of_nothing_says_so(tiny_run):
+    html = verdict_report([tiny_run])
+    assert "Nothing was measured" in html and "Swaps were not measured" in html
+
+
+def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(measured_run, suite_home, monkeypatch):
+    row = next(row for row in compare([measured_run]) if row.key == (DISENTANGLED, EDITS))
+    app = page_of(suite_home, monkeypatch, cell=key_of(row, measured_run.name))
+    assert not app.exception and not app.error
+    assert "were measured so far" not in shown(app), "all of it was"
+    assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(app)
+    assert {each.label for each in app.expander} >= {"What leakage says, and what it does not say"}
+
+
+def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tmp_path, monkeypatch):
+    """A press in the table is injected: the harness knows no component."""
+    from hcache.ui.panels import verdict
+
+    save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
+    started, presses = [], iter([(None, f"{copied_run.name}|decodability")])
+    monkeypatch.setattr(verdict, "clickable_table", lambda *_: next(presses, (None, None)))
+    monkeypatch.setattr(verdict, "start", lambda folder, kind, title, arguments: started.append((kind, arguments)))
+    app = page_of(tmp_path / "copy", monkeypatch)
+    assert not app.exception and "Nothing was measured" in shown(app)
+    ((kind, arguments),) = started
+    assert kind == "measure" and arguments[:6] == [
+        "measure", copied_run.name, "--what", "decodability", "--label", "level",
+    ]  # fmt: skip
+
+
+def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_run, tmp_path, monkeypatch):
+    home = tmp_path / "partial"
+    shutil.copytree(suite_home, home)
+    run = open_run(home / "runs" / measured_run.name)
+    for path in (run.folder / "measures").glob("swap-*.json"):
+        path.unlink()
+    task = tasks.Task(id="measure-0123456789ab", run=run.name, kind="measure", title="swaps of it", arguments=("x",),
+                      state="failed", pid=0, process_started=0.0, begun=time.time(), updated=time.time(),
+                      message="the disk is full")  # fmt: skip
+    (run.folder / "tasks").mkdir()
+    write_json(run.folder / "tasks" / f"{task.id}.json", asdict(task))
+    app = page_of(home, monkeypatch)
+    assert not app.exception and "were measured so far" in shown(app)
+    assert any("the disk is full" in each.value for each in app.error)
+    assert "Which group carries what" not in shown(app)
+
+
+def test_a_run_without_labels_is_told_where_to_get_some(copied_run, tmp_path, monkeypatch):
+    app = page_of(tmp_path / "copy", monkeypatch)
+    assert not app.exception and "have no labels" in shown(app)
