@@ -71,3 +71,9 @@ def test_every_page_is_in_the_readme():
 def test_no_placeholder_is_left():
     known = {"HCACHE_HOME", "HCACHE_CARDS", "HF_HOME", "HF_HUB_OFFLINE"}
     assert not set(re.findall(r"\b[A-Z]+_[A-Z]+(?:_[A-Z]+)*\b", README)) - known
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "hcache" / "guide").rglob("*.md")), ids=lambda page: page.stem)
+def test_every_link_of_the_guide_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert all(link.startswith("https://") or (page.parent / link).exists() for link in links)
