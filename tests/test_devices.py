@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import signal
+import sys
+from types import ModuleType
 
 import pytest
 from tiny import assert_same_contents
@@ -20,6 +22,12 @@ from hcache.jobs import extract_arguments
 from hcache.progress import drive
 
 TWO = ["cpu", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def plain_main(monkeypatch):
+    """A new process runs its parent's main module again, which tests of pages leave as a script that is gone."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
 @pytest.fixture

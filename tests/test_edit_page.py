@@ -89,6 +89,7 @@ def test_what_the_page_cannot_show_is_refused_and_nothing_is_lost(page, copied_r
 def test_a_distance_and_a_mask_travel_with_the_picture_and_back(page, copied_run, tiny_model, naive):
     save_move(copied_run, "mine", naive)
     mask = Mask.painted([[(0, 0), (0.5, 0), (0.5, 1), (0, 1)]])
+    page.run()
     page.selectbox(key="choose-direction").set_value("mine").run()
     page.selectbox(key="choose-how").set_value(DISTANCE).run()
     page.slider(key="choose-distance-step").set_value(2).run()

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hcache import figures
 from hcache.analysis.pca import PCA
-from hcache.analysis.probes import AUC, R2, ProbeMap
+from hcache.analysis.probes import AUC, R2
 from hcache.cache.pngs import read_picture, read_recipe
 from hcache.edits.recipe import Recipe
 from hcache.edits.rendered import Rendered
@@ -27,6 +27,7 @@ from hcache.figures.marks import POINTS
 from hcache.figures.png import DPI
 from hcache.figures.table import Row, Table, draw_table
 from hcache.figures.ufigure import Swapped, draw_u
+from hcache.measures.decodability import ProbeMap
 from hcache.specs import Anatomy
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -89,8 +90,10 @@ def test_no_table_has_texts_on_each_other_or_beyond_the_page(rows, columns, grou
 
 def probes(sites=3, steps=20, metric=R2):
     scores = np.random.default_rng(0).random((sites, steps))
-    return ProbeMap(sites=tuple(f"skip.{i}" for i in range(sites)), metric=metric, scores=scores, shuffled=scores / 9,
-                    samples=64, folds=5)  # fmt: skip
+    cells = {(f"skip.{row}", step): {"score": {"value": score, "n": 64}, "control": score / 9}
+             for (row, step), score in np.ndenumerate(scores)}  # fmt: skip
+    return ProbeMap(label="hair_colour", metric=metric, sites=tuple(f"skip.{i}" for i in range(sites)), steps=steps,
+                    cells=cells)  # fmt: skip
 
 
 @settings(max_examples=20, deadline=None)
@@ -107,8 +110,8 @@ def test_no_plot_has_texts_on_each_other_or_beyond_the_page(sites, steps, scale,
 def test_plots_show_every_number():
     shown = figures.heat_map(probes(2, 4), [9, 5, 2, 1])
     fills = [shape.fill for shape in shown.shapes if shape.fill]
-    assert len(fills) == 2 * 2 * 4 + 32 and "t = 9 to 1" in shown.caption
-    order = np.argsort(probes(2, 4).scores.ravel())
+    assert len(fills) == 2 * 2 * 4 + 32 and "t = 9 to 1" in shown.caption and "hair colour, 64 samples" in shown.caption
+    order = np.argsort(probes(2, 4).values("score").ravel())
     assert [int(fill[3:5], 16) for fill in np.array(fills[:8])[order]] == sorted(int(f[3:5], 16) for f in fills[:8])
     assert "Colours begin at chance (0.5)" in figures.heat_map(probes(1, 2, AUC), [2, 1]).caption
     readings = np.array([[0.0, 1.0], [0.0, 3.0]])

@@ -183,14 +183,14 @@ class TestCommand:
         (tmp_path / "bare.png").write_bytes(png_bytes(np.zeros((4, 4, 3), np.uint8)))
         (tmp_path / "bad.json").write_text("{}")
         (tmp_path / "good.json").write_text(cells["all"].recipe.to_text())
-        gone = ["--home", str(tmp_path), "--device", "cpu"]
+        gone, n = ["--home", str(tmp_path), "--device", "cpu"], len(cells)
         for message, *argv in (
             ("cannot be read", "missing.png", *home),
             ("cannot be read", str(tmp_path), *home),
             ("carries no recipe", str(tmp_path / "bare.png"), *home),
             ("this is not a recipe", str(tmp_path / "bad.json"), *home),
-            ("--cell must lie in 0 to 11", str(sheet), "--cell", "12", *home),
-            ("takes a folder for 12 cells", str(sheet), "--out", str(tmp_path / "x.png"), *home),
+            (f"--cell must lie in 0 to {n - 1}", str(sheet), "--cell", str(n), *home),
+            (f"takes a folder for {n} cells", str(sheet), "--out", str(tmp_path / "x.png"), *home),
             ("give the --home it is in", str(tmp_path / "good.json"), *gone),
         ):
             assert message in failure(capsys, 2, "render", *argv)

@@ -1,4 +1,4 @@
-"""Plots for print of results of ``hcache.analysis``: heat map of probes, scatter of components, response curve."""
+"""Plots for print of what was measured: heat map of probes, scatter of components, response curve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from plotly.colors import sample_colorscale
 
 from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
-from ..analysis.probes import AUC, ProbeMap
+from ..analysis.probes import AUC
+from ..measures.decodability import ProbeMap
 from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, width_of
 from .marks import Mark, Text, area, disc, line
@@ -73,12 +74,12 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **style: Any) -> Figu
     """How well a label is read off every site at every step, beside the same with shuffled labels.
 
     Args:
-        probes: Of ``hcache.analysis.probes.probe_map``.
+        probes: Of ``hcache.measures.decodability.stored_decodability``; cells that are not known stay grey.
         timesteps: t of each step.
         style: As in ``u_figure``.
     """
     style, caption = style_of(**style)
-    steps, rows = probes.scores.shape[1], len(probes.sites)
+    steps, rows = probes.steps, len(probes.sites)
     left = max(width_of(site, style.small) for site in probes.sites) + TICK + 3
     gap, bar = 8.0, 0.02 * style.points + width_of("0.00", style.small) + 12
     width, top = (style.points - left - gap - bar) / 2, 1.5 * style.size
@@ -87,18 +88,21 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **style: Any) -> Figu
     marks: list[Mark] = []
     ticks = {float(step) + 0.5: str(step) for step in range(0, steps, max(1, -(-steps // 8)))}
     heads = ("labels as they are", "labels shuffled")
-    for number, (scores, head) in enumerate(zip((probes.scores, probes.shuffled), heads, strict=True)):
+    for number, (quantity, head) in enumerate(zip(("score", "control"), heads, strict=True)):
         axes = _Axes(left=left + number * (width + gap), top=top, width=width, height=tall, x=(0, steps), y=(rows, 0),
                      style=style)  # fmt: skip
-        for (row, step), score in np.ndenumerate(scores):
-            marks.append(_tile(axes, step, row, _colour((score - chance) / (1 - chance))))
+        for (row, step), score in np.ndenumerate(probes.values(quantity)):
+            colour = _colour((score - chance) / (1 - chance)) if math.isfinite(score) else LINE
+            marks.append(_tile(axes, step, row, colour))
         sites = {row + 0.5: site for row, site in enumerate(probes.sites)} if number == 0 else {}
         marks += axes.marks("step (0: most noise)", "", ticks, sites)
         marks.append(Text(x=axes.left, y=top - 0.4 * style.size, text=head, size=style.size))
     place = _Axes(left=style.points - bar + 8, top=top, width=0.02 * style.points, height=tall, x=(0, 1),
                   y=(chance, 1), style=style)  # fmt: skip
     marks += _colour_bar(place, f"{probes.metric}")
-    told = f"Cross-validated {probes.metric} of linear probes, {probes.samples} samples, {probes.folds} folds; "
+    counts = sorted({row["score"]["n"] for row in probes.cells.values()})
+    told = f"Cross-validated {probes.metric} of linear probes of {probes.label.replace('_', ' ')}"
+    told += f", {' and '.join(map(str, counts))} samples; " if counts else "; "
     told += f"steps from t = {timesteps[0]:g} to {timesteps[-1]:g}. Colours begin at chance ({chance:g})."
     return finished(marks, top + tall + _below(style), style, "Linear probes by site and step", caption or told)
 
