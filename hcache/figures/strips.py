@@ -29,12 +29,12 @@ def draw_strip(
         target: The attribute the edit is meant to change, put first.
         axis: What ``strengths`` are.
     """
-    name, _, _ = axis.partition(" ")
+    amount, _, _ = axis.partition(" ")
     head = "".join(f"<th scope='col'>{s:+g}</th>" for s in strengths)
     body = []
     for method, pictures in rows.items():
         cells = "".join(
-            f"<td><img src='{data_uri(p)}' alt='{escape(method)}, {escape(name)} {s:+g}'></td>"
+            f"<td><img src='{data_uri(p)}' alt='{escape(method)}, {escape(amount)} {s:+g}'></td>"
             for p, s in zip(pictures, strengths, strict=True)
         )
         body.append(f"<tr class='pictures'><th scope='row'>{escape(method)}</th>{cells}</tr>")
