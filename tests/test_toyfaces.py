@@ -16,7 +16,7 @@ from hcache.toyfaces import train as training
 from hcache.toyfaces.drawing import draw_dataset, draw_face
 from hcache.toyfaces.factors import BINARY, FACTORS, NAMES, Face, sample_face
 from hcache.toyfaces.measure import frechet_distance, reader_accuracy
-from hcache.toyfaces.reader import WEIGHTS, read
+from hcache.toyfaces.reader import WEIGHTS, read, to_tensor
 
 MODEL = "toyfaces-ddpm-64"
 
@@ -77,6 +77,20 @@ def test_the_shipped_model_is_what_it_should_be(shipped):
     assert [len(group) for group in shipped.anatomy.skips] == [3, 3, 3, 3]
     config = shipped.scheduler.config
     assert (config.num_train_timesteps, config.beta_schedule, config.prediction_type) == (1000, "linear", "epsilon")
+
+
+def test_the_shipped_latent_model_is_what_it_should_be():
+    latent = load_model("toyfaces-ldm-64")
+    folder = find_card("toyfaces-ldm-64").folder
+    assert sum(path.stat().st_size for path in folder.rglob("*")) <= 16_000_000
+    assert (latent.anatomy.x, latent.anatomy.h) == ((3, 16, 16), (128, 2, 2))
+    images, _ = draw_dataset(range(training.HELD_OUT, training.HELD_OUT + 32))
+    before = to_tensor(images)
+    after = latent.codec.decode(latent.codec.encode(before))
+    assert (after - before).abs().mean() < 0.06, "the autoencoder gives faces back"
+    *_, last = denoise(latent, range(16), 20)
+    drawn, made = read(images), read(latent.to_images(last.x_next).numpy())
+    assert made["hair_colour"].std() > 0.5 * drawn["hair_colour"].std()
 
 
 def test_samples_have_factors_that_vary_as_in_the_data(run):
