@@ -11,7 +11,8 @@ browser went back or forward. Then the address decides, and what it does not nam
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -74,6 +75,21 @@ def choose(name: str, value: Any) -> None:
     _memory().offered.pop(name, None)
     st.session_state.pop(widget_key(name), None)
     _write_alone(name)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Choices that are made in one answer to the user are one entry in the browser's history, not one each."""
+    memory = _memory()
+    before, memory.gathering = memory.gathering, True
+    kept = dict(_kept())
+    try:
+        yield
+    finally:
+        memory.gathering = before
+        if not before and memory.left is not None and _kept() != kept:
+            memory.since_links |= {name for name, value in _kept().items() if kept.get(name) != value}
+            write()
 
 
 def _write_alone(name: str) -> None:

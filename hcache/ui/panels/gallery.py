@@ -10,7 +10,7 @@ from ...cache.labels import save_labels
 from ...cache.reading import Run
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
-from .. import loaders, selection, state
+from .. import address, loaders, selection, state
 from ..grid import Click, picture_grid, selection_grid
 from .pins import pin_buttons
 from .selection import selection_bar
@@ -55,13 +55,15 @@ def gallery_panel(run: Run) -> None:
 
 def take_clicks(run: Run, clicks: list[Click]) -> None:
     """What clicks in the gallery do: each shows its sample and takes it in or out; a range is taken in."""
-    for click in clicks:
-        if click.range:
-            selection.select(run, click.ids, selection.ADD)
-        else:
-            selection.toggle(run, click.sample)
-        if click.sample in run.sample_ids:
-            state.choose("sample", click.sample)
+    with address.together():  # the sample and the selection: Back undoes both
+        for click in clicks:
+            if click.range:
+                selection.select(run, click.ids, selection.ADD)
+            else:
+                selection.toggle(run, click.sample)
+            if click.sample in run.sample_ids:
+                state.choose("sample", click.sample)
+        selection.publish(run)
 
 
 def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
