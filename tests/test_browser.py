@@ -316,7 +316,7 @@ def test_a_mask_is_painted_on_the_picture(page):
         if number == 0:
             page.mouse.down()
     page.mouse.up()
-    told = page.get_by_text(re.compile(r"^\d+% of the picture; at h"))
+    told = page.get_by_text(re.compile(r"^\d+% of the picture; of the \d+ x \d+ places of h"))
     told.wait_for()
     assert 30 <= int(told.inner_text().split("%")[0]) <= 42, "0.8 x 0.45 of it"
     settle(page)
