@@ -12,8 +12,6 @@ from asyrp_blocks import (
     moved,
     published,
     random_state,
-    save_adm,
-    save_plain,
     time_embedding,
 )
 from kinds import save_kind
@@ -28,21 +26,6 @@ from hcache.directions.store import list_moves, load_move, save_move
 from hcache.edits.shift import Shift
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
-
-
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory):
-    return tmp_path_factory.mktemp("homes")
-
-
-@pytest.fixture(scope="module")
-def plain(homes):
-    return save_plain(homes)
-
-
-@pytest.fixture(scope="module")
-def adm(homes):
-    return save_adm(homes)
 
 
 @pytest.mark.parametrize("kind", [PLAIN, ADM])

@@ -5,28 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from asyrp_blocks import C, D, published, random_state, save_adm, save_plain
+from asyrp_blocks import C, D, published, random_state
 from safetensors.torch import save_file
 
 from hcache.directions.asyrp_block import ADM, PLAIN, Block, BlockMove
 from hcache.directions.asyrp_files import import_blocks, read_block
 from hcache.errors import AnalysisError, ModelError, UsageError
-
-
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory):
-    return tmp_path_factory.mktemp("homes")
-
-
-@pytest.fixture(scope="module")
-def plain(homes):
-    return save_plain(homes)
-
-
-@pytest.fixture(scope="module")
-def adm(homes):
-    return save_adm(homes)
-
 
 LAYOUTS = {
     "as published": lambda state: {"0": state, "optimizer": {"state": {}}, "scheduler": {"last_epoch": 1}},

@@ -164,6 +164,7 @@ class BlockMove:
         return delta
 
     def resampled(self, timesteps: tuple[float, ...]) -> BlockMove:
+        """The move that ``arrays`` gave these data: tensors as ``0.conv1.weight``, ``gains`` and ``groups`` (k,)."""
         """The same on other steps: as long at every t as before, and so of another published strength."""
         made_by = {**self.made_by, "resampled_from": len(self.timesteps)}
         if "published_strength" in made_by:

@@ -59,6 +59,7 @@ def codes(
     steps = list(steps)
 
     def compute() -> Generator[float, None, dict[str, Any]]:
+        """DCI and SAP of the codes at each step."""
         rows, width = [], 0
         for step in steps:
             found = codes_of(run, kind, site, step)
@@ -104,6 +105,7 @@ def direction_cosines(
     steps = list(steps)
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
+        """The cosines of all pairs at each step."""
         rows = []
         for step in steps:
             rows.append({"step": step, "pairs": cosines(gram_matrix(run.matrix(H, step)), marks, repeats=repeats,

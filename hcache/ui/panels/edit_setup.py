@@ -120,6 +120,7 @@ def apply_recipe(run: Run) -> Callable[[Recipe], None]:
     """
 
     def apply(recipe: Recipe) -> None:
+        """Makes a recipe's choices."""
         moved = [edit for edit in recipe.edits if isinstance(edit, ShiftEdit | DistanceEdit)]
         if not moved:
             raise UsageError("this picture was not moved along a direction: drop it on the Swap page")
