@@ -1,6 +1,7 @@
 """Asyrp's attribute files, which cannot be trusted: found however they lie, refused in words, never run."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,9 @@ def test_a_block_for_another_model_is_refused_and_says_for_which(plain, adm, tmp
     dog = published(tmp_path, ADM, "dog_happy_LC_dog_t999_ninv40_ngen40_0.pth")
     with pytest.raises(AnalysisError, match="afhq_dog_4m.*another kind of U-Net"):
         import_blocks([dog], run, model)
+    church = replace(model, card=replace(model.card, name="google/ddpm-ema-church-256"))
+    with pytest.raises(AnalysisError, match="is for google/ddpm-ema-celebahq-256, and this run is of .*church"):
+        import_blocks([published(tmp_path, PLAIN)], run, church)
     move = import_blocks([dog], adm[1], adm[0])
     assert "AFHQ-Dog" in move.made_by["trained_on"]
     with pytest.raises(AnalysisError, match="trained on"):
