@@ -132,7 +132,7 @@ def test_published_blocks_are_imported_from_the_page(page, copied_run, monkeypat
     ((folder, kind, _, arguments),) = started
     assert (folder, kind, arguments[:3]) == (copied_run.folder, "import", ["direction", "import", copied_run.name])
     assert Path(arguments[3]).name == name and Path(arguments[3]).read_bytes() == b"tensors"
-    assert arguments[4:] == ["--name", Path(name).stem]
+    assert arguments[4:] == ["--name", "smiling"]
     assert build_parser().parse_args(arguments).run.__name__ == "import_blocks"
 
 

@@ -63,7 +63,7 @@ def import_panel(run: Run) -> None:
             return
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         with left:
-            name, problem = _name(run, Path(files[0].name).stem[:70])
+            name, problem = _name(run, Path(files[0].name).stem.split("_LC_")[0][:70])  # published names go on
         data = {Path(file.name).name: file.getvalue() for file in files}
         paths = [_block_folder(run, data) / file for file in data]
         with right:
