@@ -164,7 +164,6 @@ class BlockMove:
         return delta
 
     def resampled(self, timesteps: tuple[float, ...]) -> BlockMove:
-        """The move that ``arrays`` gave these data: tensors as ``0.conv1.weight``, ``gains`` and ``groups`` (k,)."""
         """The same on other steps: as long at every t as before, and so of another published strength."""
         made_by = {**self.made_by, "resampled_from": len(self.timesteps)}
         if "published_strength" in made_by:
@@ -179,6 +178,7 @@ class BlockMove:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
     ) -> BlockMove:
+        """The move that ``arrays`` gave these data: tensors as ``0.conv1.weight``, ``gains`` and ``groups`` (k,)."""
         blocks = []
         for i, groups in enumerate(arrays["groups"]):
             start = f"{i}."
