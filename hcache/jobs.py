@@ -5,7 +5,6 @@ What a job says of itself lies in ``job.json`` beside the run.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from .processes import (
     launch,
     of_the_dead,
     this_process,
+    write_status,
 )
 from .specs import RunSpec
 
@@ -101,8 +101,7 @@ class JobFile:
         self.job = Job(**{**asdict(self.job), **changes})
 
     def _write(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk ends the work where its data are written, and is told there
-            write_json(self.path, asdict(self.job), durable=False)
+        write_status(self.path, asdict(self.job))
         self._written = time.time()
 
 
@@ -191,7 +190,5 @@ def cancel(folder: Path) -> Job:
     job = read_job(folder)
     if not job or not job.live:
         raise UsageError(f"{folder.name} is not being extracted; there is nothing to cancel")
-    ask_to_stop(job.pid, folder.name)
-    if job.state == STARTING:  # not yet listening: it ends at once, and cannot say so itself
-        write_json(folder / JOB_JSON, {**asdict(job), "message": CANCELLED}, durable=False)
+    ask_to_stop(folder / JOB_JSON, asdict(job), folder.name)
     return job

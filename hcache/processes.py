@@ -6,16 +6,18 @@ time, because ids are used again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from .cache.files import write_json
 from .errors import UsageError
 
 STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = "starting", "running", "done", "failed", "cancelled", "died"
@@ -56,16 +58,30 @@ def launch(arguments: Sequence[str], log: Path, append: bool = False) -> dict[st
     return _of(psutil.Process(process.pid))
 
 
-def ask_to_stop(pid: int, what: str) -> None:
+def ask_to_stop(status: Path, said: Mapping[str, Any], what: str) -> None:
     """Sends SIGTERM, on which the commands stop after their current step.
+
+    Args:
+        status: The file in which the process says how far it is.
+        said: What stands in it: ``pid`` and ``state`` among others.
+        what: It is at, for people.
 
     Raises:
         UsageError: there is no such process any more.
     """
     try:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(said["pid"], signal.SIGTERM)
     except ProcessLookupError as error:
         raise UsageError(f"{what} has just ended; there is nothing to cancel") from error
+    if said["state"] == STARTING:  # not yet listening: it ends at once, and cannot say so itself
+        write_status(status, {**said, "message": CANCELLED})
+
+
+def write_status(status: Path, said: Mapping[str, Any]) -> None:
+    """What a process says of itself. On a full disk nothing: the work ends where its data are written, and is told
+    there."""
+    with contextlib.suppress(OSError):
+        write_json(status, dict(said), durable=False)
 
 
 def last_words(log: Path) -> str:

@@ -12,7 +12,6 @@ place of the earlier one. Knows files and processes only; no torch.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -37,6 +36,7 @@ from .processes import (
     launch,
     of_the_dead,
     this_process,
+    write_status,
 )
 
 _KIND = re.compile(r"[a-z][a-z-]{0,39}")
@@ -115,8 +115,7 @@ class StatusFile:
         self._write()
 
     def _write(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk ends the work where its data are written, and is told there
-            write_json(self.path, asdict(self.task), durable=False)
+        write_status(self.path, asdict(self.task))
         self._written = time.time()
 
 
@@ -186,9 +185,7 @@ def cancel(folder: Path, id: str) -> Task:
     task = read_task(folder, id)
     if task is None or not task.live:
         raise UsageError(f"no task {id!r} of {folder.name} is at work; there is nothing to cancel")
-    ask_to_stop(task.pid, task.title)
-    if task.state == STARTING:  # not yet listening: it ends at once, and cannot say so itself
-        write_json(_path(folder, id), {**asdict(task), "message": CANCELLED}, durable=False)
+    ask_to_stop(_path(folder, id), asdict(task), task.title)
     return task
 
 

@@ -101,3 +101,25 @@ def cells(tiny_model, tiny_run, recipes, direction):
     from recipe_kinds import cells_of
 
     return cells_of(tiny_model, tiny_run, recipes, direction)
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory):
+    """A folder for what the tests of Asyrp's blocks share."""
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="module")
+def plain(homes):
+    """A model that Asyrp's plain blocks fit, and a run of it: (model, run)."""
+    from asyrp_blocks import save_plain
+
+    return save_plain(homes)
+
+
+@pytest.fixture(scope="module")
+def adm(homes):
+    """Likewise of guided diffusion's kind."""
+    from asyrp_blocks import save_adm
+
+    return save_adm(homes)

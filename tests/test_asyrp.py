@@ -7,20 +7,20 @@ from asyrp_blocks import (
     SAMPLES,
     STEPS,
     WINDOW,
+    C,
+    D,
     extracted,
     formula,
     moved,
     published,
     random_state,
-    save_adm,
-    save_plain,
     time_embedding,
 )
 from kinds import save_kind
 from tiny import last_x
 
 from hcache.directions import asyrp_block
-from hcache.directions.asyrp_block import ADM, PLAIN, Block, BlockMove
+from hcache.directions.asyrp_block import ADM, PLAIN, Block, BlockMove, delta_h
 from hcache.directions.asyrp_files import IMPORTED, import_blocks
 from hcache.directions.asyrp_training import first_weights
 from hcache.directions.direction import digest_of, spread
@@ -28,21 +28,6 @@ from hcache.directions.store import list_moves, load_move, save_move
 from hcache.edits.shift import Shift
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
-
-
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory):
-    return tmp_path_factory.mktemp("homes")
-
-
-@pytest.fixture(scope="module")
-def plain(homes):
-    return save_plain(homes)
-
-
-@pytest.fixture(scope="module")
-def adm(homes):
-    return save_adm(homes)
 
 
 @pytest.mark.parametrize("kind", [PLAIN, ADM])
@@ -56,6 +41,16 @@ def test_an_imported_block_is_the_published_formula(kind, plain, adm, tmp_path):
             f = formula(kind, random_state(kind), h, time_embedding(model.network, run.timesteps[step]))
         expected = h + 40 / STEPS * torch.tensor([1, -0.5, 2]).view(-1, 1, 1, 1) * f
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [PLAIN, ADM])
+def test_where_h_hardly_varies_the_norms_are_the_published_ones_too(kind):
+    """What they add to the variance differs between the kinds, and shows only there."""
+    small = {name: tensor * (1e-3 if "norm" not in name else 1) for name, tensor in random_state(kind).items()}
+    h, temb = (torch.randn(shape, generator=torch.Generator().manual_seed(1)) for shape in ((2, C, 4, 4), (1, D)))
+    found, expected = (f(*arguments) for f, arguments in (
+        (delta_h, (small, 32, 1e-3 * h, temb)), (formula, (kind, small, 1e-3 * h, temb))))  # fmt: skip
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("steps", [10, 40])

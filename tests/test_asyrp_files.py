@@ -1,32 +1,17 @@
 """Asyrp's attribute files, which cannot be trusted: found however they lie, refused in words, never run."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from asyrp_blocks import C, D, published, random_state, save_adm, save_plain
+from asyrp_blocks import C, D, published, random_state
 from safetensors.torch import save_file
 
 from hcache.directions.asyrp_block import ADM, PLAIN, Block, BlockMove
 from hcache.directions.asyrp_files import import_blocks, read_block
 from hcache.errors import AnalysisError, ModelError, UsageError
-
-
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory):
-    return tmp_path_factory.mktemp("homes")
-
-
-@pytest.fixture(scope="module")
-def plain(homes):
-    return save_plain(homes)
-
-
-@pytest.fixture(scope="module")
-def adm(homes):
-    return save_adm(homes)
-
 
 LAYOUTS = {
     "as published": lambda state: {"0": state, "optimizer": {"state": {}}, "scheduler": {"last_epoch": 1}},
@@ -138,6 +123,9 @@ def test_a_block_for_another_model_is_refused_and_says_for_which(plain, adm, tmp
     dog = published(tmp_path, ADM, "dog_happy_LC_dog_t999_ninv40_ngen40_0.pth")
     with pytest.raises(AnalysisError, match="afhq_dog_4m.*another kind of U-Net"):
         import_blocks([dog], run, model)
+    church = replace(model, card=replace(model.card, name="google/ddpm-ema-church-256"))
+    with pytest.raises(AnalysisError, match="is for google/ddpm-ema-celebahq-256, and this run is of .*church"):
+        import_blocks([published(tmp_path, PLAIN)], run, church)
     move = import_blocks([dog], adm[1], adm[0])
     assert "AFHQ-Dog" in move.made_by["trained_on"]
     with pytest.raises(AnalysisError, match="trained on"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from asyrp_blocks import SAMPLES, STEPS, WINDOW, C, D, extracted, save_plain
+from asyrp_blocks import SAMPLES, STEPS, WINDOW, C, D, extracted
 from kinds import TOKENS, clip_tokenizer, save_kind
 from safetensors.torch import save_file
 from tiny import drain, last_x
@@ -20,16 +20,6 @@ from hcache.edits.shift import Shift
 from hcache.errors import HcacheError, ModelError, UsageError
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
-
-
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory):
-    return tmp_path_factory.mktemp("homes")
-
-
-@pytest.fixture(scope="module")
-def plain(homes):
-    return save_plain(homes)
 
 
 @pytest.fixture(scope="module")

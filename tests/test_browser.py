@@ -123,7 +123,7 @@ def visit(page, name):
     settle(page)
 
 
-def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server):
+def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server, home):
     """What happens is said, with the time it takes; what is there already can be clicked meanwhile."""
     page.goto(server)
     page.get_by_text("This home was empty").wait_for()
@@ -137,6 +137,7 @@ def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server):
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
     page.get_by_text("64 of 64 samples").first.wait_for(timeout=420_000)
     settle(page)
+    assert len(list((home / "runs").iterdir())) == 1
     shoot(page, "1-overview")
 
 
@@ -160,18 +161,15 @@ def test_back_and_forward_go_through_pages_and_choices(page):
     page.get_by_text("sample 11, seed 11").wait_for()
     settle(page)
     visit(page, "Overview")
-    page.go_back()
-    page.get_by_text("sample 11, seed 11").wait_for()
-    settle(page)
-    page.go_back()
-    page.get_by_text("sample 9, seed 9").wait_for()
-    settle(page)
-    page.go_forward()
-    page.get_by_text("sample 11, seed 11").wait_for()
-    settle(page)
+    for go, sample in ((page.go_back, 11), (page.go_back, 9), (page.go_forward, 11)):
+        go()
+        page.get_by_text(f"sample {sample}, seed {sample}").wait_for()
+        settle(page)
+        assert f"sample={sample}" in page.url
     page.go_forward()
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
     settle(page)
+    assert page.get_by_text("sample 11, seed 11").count() == 0
 
 
 def test_two_tabs_on_the_same_run_do_not_disturb_each_other(page, server, browser):
@@ -278,6 +276,8 @@ def test_probes(page):
     page.get_by_role("button", name=re.compile(r"^Probe \d+ cells$")).click()
     page.locator(".st-key-probe-map .plot-container").wait_for(timeout=240_000)
     settle(page)
+    drawn = page.evaluate("document.querySelector('.st-key-probe-map .js-plotly-plot')._fullData.map((t) => t.type)")
+    assert "heatmap" in drawn
     shoot(page, "5-probes")
 
 
@@ -286,6 +286,8 @@ def test_swap_with_its_badge(page):
     page.get_by_role("button", name="Swap each site alone").click()
     page.get_by_text("bit for bit").wait_for(timeout=240_000)
     settle(page)
+    assert page.get_by_text("reproduced B bit for bit").count() == 1
+    assert page.locator(".st-key-u-figure img").count() == 1
     shoot(page, "6-swap")
     page.locator(".st-key-u-figure img").screenshot(path=SCREENSHOTS / "u-figure.png")
 

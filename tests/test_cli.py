@@ -141,7 +141,8 @@ def test_an_unknown_model_suggests_the_nearest(capsys, command):
 @pytest.mark.parametrize("model", ["/no/such/folder", "~nosuchuser/model", "x" * 300, "a\0b", "", "."])
 def test_a_model_that_cannot_be_is_refused(capsys, tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
-    failure(capsys, 2, "anatomy", model)
+    line = failure(capsys, 2, "anatomy", model)
+    assert "neither a card nor a folder" in line or "holds no model: expected model_index.json" in line
 
 
 def test_a_model_on_the_hub_needs_a_network_and_says_so(capsys):
@@ -199,7 +200,8 @@ def test_a_home_that_cannot_be_written_is_refused(capsys, folder, tmp_path):
 
 @pytest.mark.parametrize("home", ["~nosuchuser/home", "x" * 300])
 def test_a_home_that_cannot_be_is_refused(capsys, folder, home):
-    failure(capsys, 2, "extract", folder, "--samples", "1", "--steps", "1", "--home", home)
+    line = failure(capsys, 2, "extract", folder, "--samples", "1", "--steps", "1", "--home", home)
+    assert home[:20] in line and "--home or HCACHE_HOME" in line
 
 
 def test_a_disk_that_is_too_small_is_exit_code_5(capsys, folder, tmp_path, monkeypatch):

@@ -1,5 +1,9 @@
 """The Edit page on a tiny run: recipes of its cells, and a dropped picture that sets it up."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -7,9 +11,12 @@ from test_pages import assert_fine, finish, open_page
 from test_swap_page import drop, kept
 from tiny import drain
 
-from hcache.directions.direction import digest_of
+from hcache import tasks
+from hcache.cache.reading import open_run
+from hcache.cli.main import build_parser
+from hcache.directions.direction import digest_of, random_direction
 from hcache.directions.fitting import Fit, fit
-from hcache.directions.store import save_move
+from hcache.directions.store import delete_move, load_move, save_move
 from hcache.edits.recipe import DonorRef, SwapEdit, recipe_of
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.rendered import Rendered
@@ -17,7 +24,7 @@ from hcache.edits.swaps import home_of
 from hcache.edits.window import Window
 from hcache.masks import Mask
 from hcache.progress import drive
-from hcache.ui.panels.edit_setup import DISTANCE, DISTANCES, SHIFT
+from hcache.ui.panels.edit_setup import DISTANCE, DISTANCES, NOTHING, SHIFT
 from hcache.ui.panels.mask import PAINTED
 
 
@@ -75,6 +82,58 @@ def test_a_saved_direction_is_chosen_by_its_digest(page, copied_run, tiny_model,
     drop(page, picture(tiny_model, copied_run, naive, shift_by(naive, 1.0, Window(first=0, last=3))).png)
     assert_fine(page)
     assert kept(page)["direction"] == "mine"
+
+
+def test_two_directions_travel_with_the_picture_and_back(page, copied_run, tiny_model, naive):
+    save_move(copied_run, "mine", naive)
+    save_move(copied_run, "other", random_direction(naive.sigma, 1, naive.model, naive.timesteps))
+    page.run()
+    page.selectbox(key="choose-direction").set_value("mine").run()
+    page.selectbox(key="choose-also").set_value("other").run()
+    page.number_input(key="choose-also-strength").set_value(-2.5).run()
+    finish(page, "run-strip")
+    assert_fine(page)
+    cells, _ = list(page.session_state["results-strip"].values())[-1]
+    assert [edit.direction.name for edit in cells[0].recipe.edits] == ["mine", "other"]
+
+    page.selectbox(key="choose-also").set_value(NOTHING).run()
+    page.selectbox(key="choose-direction").set_value("other").run()
+    drop(page, cells[0].png)
+    assert_fine(page)
+    now = kept(page)
+    assert (now["direction"], now["also"], now["also-strength"], now["strength"]) == ("mine", "other", -2.5, -4.0)
+    assert page.button(key="run-strip").disabled, "it is the strip that is there"
+    delete_move(copied_run, "other")
+    drop(page, cells[1].png, "b.png")
+    assert [error.value for error in page.error if "second direction" in error.value and "other" in error.value]
+
+
+def test_a_direction_of_another_run_travels_with_the_picture_and_back(page, copied_run, tiny_model, naive):
+    folder = copied_run.folder.with_name("another")
+    shutil.copytree(copied_run.folder, folder)
+    other = open_run(folder)
+    save_move(other, "theirs", replace(naive, made_by={"method": "asyrp-import", "run": "another"}))
+    edit = shift_by(load_move(other, "theirs"), 2.0, Window(first=0, last=3))
+    drop(page, picture(tiny_model, copied_run, load_move(other, "theirs"), edit).png)
+    assert_fine(page)
+    assert kept(page)["direction"] == "another/theirs"
+
+
+def test_published_blocks_are_imported_from_the_page(page, copied_run, monkeypatch):
+    """The command that is started names the very files, by their own names: how they were trained stands in these."""
+    started = []
+    monkeypatch.setattr(tasks, "start", lambda *arguments: started.append(arguments))
+    page.selectbox(key="choose-method").set_value("asyrp").run()
+    name = "smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth"
+    page.file_uploader(key="block-files").set_value([(name, b"tensors", "application/octet-stream")]).run()
+    assert_fine(page)
+    page.button(key="start-import").click().run()
+    assert_fine(page)
+    ((folder, kind, _, arguments),) = started
+    assert (folder, kind, arguments[:3]) == (copied_run.folder, "import", ["direction", "import", copied_run.name])
+    assert Path(arguments[3]).name == name and Path(arguments[3]).read_bytes() == b"tensors"
+    assert arguments[4:] == ["--name", "smiling"]
+    assert build_parser().parse_args(arguments).run.__name__ == "import_blocks"
 
 
 def test_what_the_page_cannot_show_is_refused_and_nothing_is_lost(page, copied_run, tiny_model, naive):

@@ -90,6 +90,11 @@ class TestWindows:
             for name in MEMBERS:
                 torch.testing.assert_close(swapped[name], (1 - alpha) * features[name] + alpha * donor[name])
 
+    def test_asyrp_edits_down_to_t_edit_itself(self):
+        assert Window.down_to([980, 600, 513, 500, 0], 513, "falling") == Window(first=0, last=2, shape="falling")
+        with pytest.raises(UsageError, match="no step has t >= 990; the first is at 980"):
+            Window.down_to([980, 600], 990)
+
     def test_skip_inject_acts_from_1000_to_200(self):
         timesteps = [980, 780, 580, 380, 200, 180, 0]
         assert Window.between(timesteps, 1000, 200) == Window(first=0, last=4)

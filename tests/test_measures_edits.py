@@ -47,7 +47,7 @@ class LinearModel:
         return np.stack([(read or self.read)(gamma * delta) for gamma in STRENGTHS], 1)
 
 
-def exactly(found, value):
+def assert_exactly(found, value):
     """An estimate of a number that no sample differs in."""
     np.testing.assert_allclose((found.value, found.low, found.high), value, atol=1e-9)
 
@@ -57,26 +57,26 @@ def test_a_direction_in_a_linear_model_is_exactly_linear(vector):
     model = LinearModel()
     delta = model.direction()
     found = linearity(model.responses(delta, model.images if vector else None), STRENGTHS)
-    exactly(found.r2, 1)
-    exactly(found.asymmetry, 0)
-    exactly(found.homogeneity, 1)
+    assert_exactly(found.r2, 1)
+    assert_exactly(found.asymmetry, 0)
+    assert_exactly(found.homogeneity, 1)
     assert found.verdict == LINEAR
     if vector:
         assert found.slope is None
-        exactly(found.size, np.linalg.norm(delta @ model.w))
+        assert_exactly(found.size, np.linalg.norm(delta @ model.w))
     else:
-        exactly(found.slope, delta @ model.w @ model.readout)
-        exactly(found.size, abs(delta @ model.w @ model.readout))
+        assert_exactly(found.slope, delta @ model.w @ model.readout)
+        assert_exactly(found.size, abs(delta @ model.w @ model.readout))
 
 
-def test_directions_in_a_linear_model_add_up_exactly():
+def test_directions_in_a_linear_model_add_up_assert_exactly():
     model = LinearModel()
     a, b = model.direction(), 3 * model.direction()
     for read in (model.read, model.images):
-        exactly(additivity(read(0), read(a), read(b), read(a + b)), 0)
+        assert_exactly(additivity(read(0), read(a), read(b), read(a + b)), 0)
     one, other = ([model.read(x) for x in (0, p, q, p + q)] for p, q in ((a, b), (b, a)))
     found = additivity_contrast([one], [other, other])
-    exactly(found.excess, 0)
+    assert_exactly(found.excess, 0)
 
 
 def test_controllability_in_a_linear_model_is_the_readouts_own_gradient():
@@ -87,7 +87,7 @@ def test_controllability_in_a_linear_model_is_the_readouts_own_gradient():
     randoms = [model.direction() for _ in range(8)]
     nulls = np.stack([model.read(delta) - model.read(0) for delta in randoms])
     found = controllability(model.read(best) - model.read(0), nulls, spread=2.0)
-    exactly(found.change, np.linalg.norm(gradient) / 2)
+    assert_exactly(found.change, np.linalg.norm(gradient) / 2)
     scale = np.sqrt(np.mean([(delta @ gradient) ** 2 for delta in randoms])) / 2
     assert found.random == pytest.approx(scale) and found.effect.value == pytest.approx(found.change.value / scale)
     assert found.p < 0.01 and found.effect.low > 1 and found.directions == 8
@@ -193,10 +193,10 @@ def test_additivity_finds_interaction():
     rng = np.random.default_rng(0)
     f0 = rng.normal(size=(30, 5))
     a, b = rng.normal(size=(2, 30, 5))
-    exactly(additivity(f0, f0 + a, f0 - a, f0), 0)
-    exactly(additivity(f0, f0 + a, f0 + a, f0 + a), 0.5)  # the second does nothing that the first has not done
+    assert_exactly(additivity(f0, f0 + a, f0 - a, f0), 0)
+    assert_exactly(additivity(f0, f0 + a, f0 + a, f0 + a), 0.5)  # the second does nothing that the first has not done
     assert additivity(f0, f0 + a, f0 + b, f0).value > 0.5  # both together undo each other
-    exactly(additivity(f0, f0 + a, f0 + a, f0), 1)
+    assert_exactly(additivity(f0, f0 + a, f0 + a, f0), 1)
     null = additivity_contrast([(f0, f0 + a, f0 + b, f0)], [(f0, f0 + a, f0 + b, f0 + a + b)])
     assert null.above_null and null.null.value == pytest.approx(0, abs=1e-9)
 
@@ -266,9 +266,9 @@ def test_leakage_is_in_each_attributes_own_spread_and_exact_in_a_linear_model():
     truth = np.stack(edits) @ model.w @ readouts / [1, 2, 4]
     for i in range(3):
         for j in range(3):
-            exactly(found.matrix[i][j], truth[i, j])
-        exactly(found.shares[i], truth[i, i] ** 2 / np.square(truth[i]).sum())
-    exactly(found.share, np.square(np.diag(truth)).sum() / np.square(truth).sum())
+            assert_exactly(found.matrix[i][j], truth[i, j])
+        assert_exactly(found.shares[i], truth[i, i] ** 2 / np.square(truth[i]).sum())
+    assert_exactly(found.share, np.square(np.diag(truth)).sum() / np.square(truth).sum())
     assert len(found.leaks) == 6 and found.chance == 1 / 3
 
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
-from tiny import drain
+from tiny import drain, synthetic_run
 
 from hcache.analysis.projections import DENSE, leading, project_steps
 from hcache.cache.projections import load_projections, projections_path, save_projections
 from hcache.cache.reading import open_run
 from hcache.errors import AnalysisError
+from hcache.measures.codes import COMPONENTS, codes_of
+from hcache.specs import RunSpec
 
 N, D, STEPS, K = 40, 60, 3, 4
 
@@ -91,3 +93,14 @@ def test_they_are_kept_until_the_run_changes(copied_run):
     assert load_projections(open_run(copied_run.folder), "h") is None, "of other samples"
     projections_path(copied_run, "h").write_bytes(b"PK\x03\x04 damaged")
     assert load_projections(copied_run, "h") is None
+
+
+def test_codes_are_the_leading_scores_of_standardised_activations(tmp_path):
+    h = np.random.default_rng(0).normal(size=(1, 20, 3, 4, 4)) * np.linspace(0.1, 9, 48).reshape(3, 4, 4) + 5
+    spec = RunSpec(model="m", samples=20, steps=1, store_dtype="float32")
+    run = synthetic_run(tmp_path, spec, h.astype(np.float32))
+    data = run.matrix("h", 0)
+    z = (data - data.mean(0)) / data.std(0) / np.sqrt(data.shape[1])
+    theirs = PCA(5, svd_solver="full").fit_transform(z)
+    np.testing.assert_allclose(np.abs(codes_of(run, COMPONENTS, "h", 0, 5)), np.abs(theirs), atol=1e-5)
+    assert codes_of(run, COMPONENTS, "h", 0).shape == (20, 19)

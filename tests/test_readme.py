@@ -46,6 +46,18 @@ def commands():
     return [line for line in lines if line.startswith("python -m hcache")]
 
 
+def commands_in_the_text():
+    return re.findall(r"`(python -m hcache [^`]*)`", README)
+
+
+def parsers():
+    """The parser of every command, those of ``direction`` as well, by what is typed after ``python -m hcache``."""
+    (top,) = build_parser()._subparsers._group_actions
+    found = dict(top.choices)
+    (under,) = found.pop("direction")._subparsers._group_actions
+    return {**found, **{f"direction {name}": parser for name, parser in under.choices.items()}}
+
+
 @pytest.mark.parametrize("command", commands())
 def test_every_command_of_the_readme_is_one(command):
     arguments = shlex.split(command)[3:]
@@ -55,6 +67,31 @@ def test_every_command_of_the_readme_is_one(command):
         return
     name = {"tasks": "list_tasks"}.get(arguments[0], arguments[0].replace("-", "_"))
     assert build_parser().parse_args(arguments).run.__name__ == name
+
+
+@pytest.mark.parametrize("command", commands_in_the_text())
+def test_every_command_in_the_text_is_one(command):
+    assert "\n" not in command and "#" not in command, "two lines have run together"
+    assert callable(build_parser().parse_args(shlex.split(command)[3:]).run)
+
+
+def test_every_option_that_the_readme_names_is_one():
+    """Of a command; or of a module that is run by itself, in whose file it stands."""
+    known = {option for parser in parsers().values() for option in parser._option_string_actions}
+    modules = re.findall(r"python -m (hcache\.[a-z_.]+[a-z])", README)
+    sources = [ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8") for module in modules]
+    known |= {option for source in sources for option in re.findall(r'add_argument\("(--[a-z-]+)"', source)}
+    others = {"--check"}  # ruff's
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
+    assert len(named) > 30 and named - known == others
+
+
+def test_every_command_takes_what_all_are_said_to_take():
+    assert "All take `--json`, `--help` and `--status FILE`" in README
+    for name, parser in parsers().items():
+        assert {"--json", "--help", "--status"} <= parser._option_string_actions.keys(), name
+        touches_runs = any(action.dest == "run_name" for action in parser._actions)
+        assert not touches_runs or "--home" in parser._option_string_actions, name
 
 
 def test_every_command_is_in_the_readme():

@@ -14,10 +14,11 @@ from hcache.cache.pngs import read_picture, read_recipe
 from hcache.directions.direction import digest_of
 from hcache.directions.store import save_move
 from hcache.edits.recall import reference_to
-from hcache.edits.recipe import DonorRef, FreeUEdit, Place, Recipe, recipe_of
+from hcache.edits.recipe import DonorRef, FreeUEdit, Place, Recipe, SwapEdit, recipe_of
 from hcache.edits.render import ROWS, render_again, render_recipes
 from hcache.edits.sheet import read_cells
 from hcache.edits.swaps import home_of
+from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
 from hcache.masks import Mask
 
@@ -73,6 +74,12 @@ def test_a_noise_boost_is_eta_1_below_t_boost(tiny_model, tiny_run):
     _, (cell,) = drain(render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=t)], home_of(tiny_run)))
     assert cell.recipe.place.first == 3, "nothing is another before"
     assert np.abs(cell.picture.astype(int) - tiny_model.to_images(late.x_next).numpy()[0]).max() <= 1
+    nothing = SwapEdit(sites=("h",), donor=DonorRef(run=tiny_run.name, sample=1), alpha=0.0,
+                       window=Window(first=0, last=3))  # fmt: skip
+    recipe = recipe_of(tiny_run, 4, [nothing], t_boost=t)
+    _, (cell,) = drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
+    assert cell.recipe.place.first == 0
+    np.testing.assert_array_equal(cell.picture, tiny_model.to_images(late.x_next).numpy()[0], "t_boost itself has none")
 
 
 def test_one_eta_a_step_is_checked(tiny_model):

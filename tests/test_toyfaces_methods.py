@@ -32,11 +32,14 @@ def test_the_table_has_a_line_a_cell_with_its_worst_side_effect():
         changes = {name: [moved.get(name, 0.0), -0.1, 0.1, abs(moved.get(name, 0.0))] for name in NAMES}
         return {"method": method, "attribute": attribute, "seconds": 1.0, "changes": changes}
 
-    facts = {"cells": [cell("naive", "smile", smile=0.5, yaw=-0.3, skin=0.1), cell("PCA", "", glasses=-2.0, yaw=1.0)]}
-    head, _, first, second = methods.as_table(facts).splitlines()
+    facts = {"cells": [cell("naive", "smile", smile=0.5, yaw=-0.3, skin=0.1), cell("PCA", "", glasses=-2.0, yaw=1.0),
+                       cell("random", "", skin=0.2, yaw=-0.1)]}  # fmt: skip
+    head, _, first, second, *random = methods.as_table(facts).splitlines()
     assert head.startswith("| attribute | method")
     assert first.startswith("| smile | naive | +0.50 (-0.10 to +0.10) | yaw -0.30 | 0.06 | 1.0 |")
     assert second.startswith("| glasses (moved most) | PCA | -2.00") and "yaw +1.00" in second
+    assert [line.split(" | ")[0][2:] for line in random] == [name.replace("_", " ") for name in ATTRIBUTES]
+    assert any(line.startswith("| yaw | random | -0.10") and "skin +0.20" in line for line in random)
 
 
 def test_few_positives_are_chosen_as_their_names_say():

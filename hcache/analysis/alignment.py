@@ -143,6 +143,7 @@ def _alignment_statistic(gram: np.ndarray, positive: np.ndarray) -> Statistic:
     own = np.diag(gram).copy()
 
     def statistic(counts: np.ndarray) -> np.ndarray:
+        """a of each draw: counts (r, n) -> (r,); not finite where a draw has one positive only."""
         ins, outs = counts * positive, counts * (1 - positive)
         into, out_of = ins @ gram, outs @ gram
         a, b = ins.sum(1), outs.sum(1)
@@ -165,6 +166,7 @@ def _scatter_statistic(gram: np.ndarray, member: np.ndarray) -> Statistic:
     own = np.diag(gram).copy()
 
     def statistic(counts: np.ndarray) -> np.ndarray:
+        """The share of the variance between classes in each draw: counts (r, n) -> (r,)."""
         inside = counts[:, None, :] * member.T
         squares = np.square(inside)
         sizes, twice = inside.sum(2), squares.sum(2)

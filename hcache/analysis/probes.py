@@ -19,15 +19,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import AnalysisError
-from .blocks import MEMORY, Blocks, Rows
+from .blocks import MEMORY, MOST_PAIRED, Blocks, Rows
 
 R2, AUC = "R²", "AUC"
 
 RIDGE, LOGISTIC = "ridge", "logistic"
 KINDS = (RIDGE, LOGISTIC)
-
-MOST_SAMPLES = 20_000
-"""A Gram matrix of more takes over 3 GB, and each fold's principal scores hours."""
 
 Scores = tuple[np.ndarray, np.ndarray]
 """Principal scores of training samples (n, r), centred on them, largest first, and of test samples (m, r)."""
@@ -131,9 +128,9 @@ def gram_matrix(data: np.ndarray | Rows, block: int = 8192, memory: int = MEMORY
 
 
 def _gram_of(blocks: Blocks, block: int = 8192) -> np.ndarray:
-    if blocks.n > MOST_SAMPLES:
+    if blocks.n > MOST_PAIRED:
         raise AnalysisError(
-            f"{blocks.n} samples of {blocks.d} numbers are too many to probe at once (at most {MOST_SAMPLES}, unless "
+            f"{blocks.n} samples of {blocks.d} numbers are too many to probe at once (at most {MOST_PAIRED}, unless "
             "there are half as many numbers and they fit into memory); extract a run that stores the site pooled"
         )
     gram, used = np.zeros((blocks.n, blocks.n)), 0

@@ -24,6 +24,7 @@ import scipy.linalg
 from scipy.sparse.linalg import eigsh
 
 from ..errors import AnalysisError
+from .blocks import inner_products
 
 DENSE = 512
 """Up to so many samples all eigenvectors are computed: that is faster then than finding the leading ones alone."""
@@ -49,18 +50,21 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
         k: How many components, at most.
 
     Raises:
-        AnalysisError: fewer than 3 samples, a step without variance, or values that are not finite.
+        AnalysisError: fewer than 3 samples, too many, a step without variance, or values that are not finite.
     """
     grams, own, own_explained, totals = None, [], [], []
     for step in range(steps):
         x = _centred(matrix(step), step)
-        gram = (x @ x.T).astype(np.float64)
+        gram = inner_products(x)
         values, vectors = leading(gram, min(k, len(x) - 1))
         scores = vectors * np.sqrt(values)
         own.append(_like(scores, own[-1]) if own else _skewed(scores))
         totals.append(float(np.trace(gram)))
         own_explained.append(values / totals[-1])
-        grams = gram if grams is None else grams + gram
+        if grams is None:
+            grams = gram
+        else:
+            grams += gram
         yield 0.7 * (step + 1) / steps
     _, u = leading(grams, min(k, len(grams) - 1))
     u = _skewed(u).astype(np.float32)

@@ -43,6 +43,7 @@ def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statist
     orders = [[_orders(targets[:, k], predicted[:, k], fold == number) for number in np.unique(fold)] for k in columns]
 
     def statistic(counts: np.ndarray) -> np.ndarray:
+        """The share of pairs in the right order: counts (r, n) -> (r, k); NaN where a draw lacks a class."""
         often = np.ascontiguousarray(counts.T, np.float32)  # whole and half numbers: exact up to 2²³
         right, pairs = np.zeros((2, len(orders), len(counts)))
         for k, folds in enumerate(orders):

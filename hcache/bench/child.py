@@ -62,6 +62,7 @@ def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
 
 
 def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
+    """An extraction of the shipped model with h in full; the clock starts when the model is loaded."""
     from ..allocator import keep_freed_memory
     from ..cards import default_spec
     from ..extract import extract as run_extraction

@@ -92,6 +92,7 @@ def _site_of(member: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """The command: prints the seconds that a heat map of each kind of probe takes, as JSON."""
     parser = argparse.ArgumentParser(prog="python -m hcache.bench.probes", description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--steps", type=int, default=20)

@@ -178,6 +178,7 @@ class BlockMove:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
     ) -> BlockMove:
+        """The move that ``arrays`` gave these data: tensors as ``0.conv1.weight``, ``gains`` and ``groups`` (k,)."""
         blocks = []
         for i, groups in enumerate(arrays["groups"]):
             start = f"{i}."

@@ -18,7 +18,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,14 +34,23 @@ IMPORTED = "asyrp-import"
 
 TRAINED_STEPS = 40
 
+
+class Trained(NamedTuple):
+    """What a published block is for: the model's card, the kind of its blocks, the model in words."""
+
+    card: str
+    kind: str
+    told: str
+
+
 TRAINED_ON = {
-    "CelebA_HQ": ("google/ddpm-ema-celebahq-256", PLAIN),
-    "church_outdoor": ("google/ddpm-ema-church-256", PLAIN),
-    "bedroom": ("google/ddpm-ema-bedroom-256", PLAIN),
-    "metfaces": ("the ADM model of MetFaces, metface_p2.pt", ADM),
-    "dog": ("the ADM model of AFHQ-Dog, afhq_dog_4m.pt", ADM),
+    "CelebA_HQ": Trained("google/ddpm-ema-celebahq-256", PLAIN, "google/ddpm-ema-celebahq-256"),
+    "church_outdoor": Trained("google/ddpm-ema-church-256", PLAIN, "google/ddpm-ema-church-256"),
+    "bedroom": Trained("google/ddpm-ema-bedroom-256", PLAIN, "google/ddpm-ema-bedroom-256"),
+    "metfaces": Trained("adm-metfaces", ADM, "the ADM model of MetFaces, metface_p2.pt"),
+    "dog": Trained("adm-afhq-dog", ADM, "the ADM model of AFHQ-Dog, afhq_dog_4m.pt"),
 }
-"""What stands for the data in a published file's name -> the model it is for, and the kind of its blocks."""
+"""By what stands for the data in a published file's name."""
 
 
 def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
@@ -64,7 +73,7 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
         _check_family(path, model)
     blocks = [read_block(path) for path in paths]
     trained = [trained_steps(path) for path in paths]
-    models = dict.fromkeys(name for name, _ in map(_trained_on, paths) if name)
+    models = dict.fromkeys(found.told for found in map(_trained_on, paths) if found)
     made_by = {
         "method": IMPORTED,
         "run": run.name,
@@ -137,16 +146,21 @@ def _misfit(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
     )
 
 
-def _trained_on(path: Path) -> tuple[str, str]:
-    """The model that a published file's name tells of, and its kind; empty if it tells none."""
-    return next((found for data, found in TRAINED_ON.items() if f"_LC_{data}_" in path.name), ("", ""))
+def _trained_on(path: Path) -> Trained | None:
+    """What a published file's name says that its block is for; None if it does not say."""
+    return next((found for data, found in TRAINED_ON.items() if f"_LC_{data}_" in path.name), None)
 
 
 def _check_family(path: Path, model: Model) -> None:
     """All published blocks have the same widths, so that one of another model would go in without a word."""
-    name, kind = _trained_on(path)
+    found = _trained_on(path)
     ours = ADM if model.network.config.get("resnet_time_scale_shift") == "scale_shift" else PLAIN
-    if name and kind != ours:
+    if found and found.kind != ours:
         raise AnalysisError(
-            f"{path.name} is for {name}, and {model.card.name} is another kind of U-Net; import it into a run of that"
+            f"{path.name} is for {found.told}, and {model.card.name} is another kind of U-Net; import it into a run of "
+            "that"
+        )
+    if found and model.card.name != found.card and model.card.name in {other.card for other in TRAINED_ON.values()}:
+        raise AnalysisError(
+            f"{path.name} is for {found.told}, and this run is of {model.card.name}; import it into a run of that"
         )

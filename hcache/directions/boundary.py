@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.blocks import inner_products
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from .direction import Direction, in_sigmas, in_units
@@ -36,6 +37,11 @@ def boundary_direction(
         negatives: See above.
         step: The only step to move at; all by default.
         c: The machine's C: how much a sample on the wrong side counts. h in units of σ is divided by √d first.
+
+    Raises:
+        UsageError: a step that is not there, or C is not above 0.
+        AnalysisError: positives and negatives have the same h, or are too many: the inner products of all pairs of
+            them are held in memory.
     """
     from sklearn.svm import SVC
 
@@ -52,7 +58,7 @@ def boundary_direction(
         sigma[t] = spread.reshape(run.anatomy.h)
         if step in (ALL_STEPS, t):
             z = in_sigmas(h[rows] - h.mean(0), np.broadcast_to(spread, (len(rows), len(spread)))) / np.sqrt(h.shape[1])
-            machine = SVC(kernel="precomputed", C=c).fit((z @ z.T).astype(np.float64), y)
+            machine = SVC(kernel="precomputed", C=c).fit(inner_products(z), y)
             normal = machine.dual_coef_[0] @ z[machine.support_]
             length = np.linalg.norm(normal)
             if length == 0:

@@ -120,6 +120,11 @@ class Direction:
         return in_units(mix(self.delta), mix(self.sigma), made_by, self.model, tuple(timesteps))
 
     def bind(self, model: Model) -> Mover:
+        """Adds γ Δh_t, on the model's device.
+
+        Raises:
+            AnalysisError: the model's h has another shape.
+        """
         import torch
 
         check_shape(self.delta.shape[1:], model)

@@ -85,6 +85,7 @@ class _Centred:
         self._held = torch.from_numpy(run.array("h")) if size <= HELD else None
 
     def matrix(self, step: int) -> np.ndarray:
+        """X_t (n, d) float32 of a step, less its mean; the caller's to write to."""
         import torch
 
         if self._held is None:

@@ -52,6 +52,11 @@ class VaeMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
+        """Follows the reconstruction loss down, on the model's device; every row by its own gradient.
+
+        Raises:
+            AnalysisError: the model's h has another shape.
+        """
         import torch
 
         check_shape(self.mean.shape[1:], model)

@@ -27,6 +27,7 @@ from ..cache.reading import Run
 from ..directions.direction import Direction, Move, digest_of
 from ..errors import UsageError
 from ..models.model import Model
+from ..progress import part
 from ..sampling.loop import denoise
 from .bind import Binder
 from .cached import cached_x
@@ -64,15 +65,10 @@ def render_recipes(
     work = max(1, sum(len(batch) * (run.spec.steps - first) for batch, first in zip(batches, firsts, strict=True)))
     bind, found, done = Binder(model, run, home, moves or {}), {}, 0
     for batch, first in zip(batches, firsts, strict=True):
+        length = len(batch) * (run.spec.steps - first)
         steps = _render_batch(bind, [recipes[i] for i in batch], first)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                pictures = end.value
-                break
-            done += len(batch)
-            yield done / work
+        pictures = yield from part(steps, done / work, length / work)
+        done += length
         for row, i in enumerate(batch):
             place = Place(row=row, rows=len(batch), first=first)
             found[i] = filled_in(pictures[row], recipes[i], place, model)
@@ -98,15 +94,9 @@ def render_again(
     for batch in batches:
         some = next(iter(batch.values()))
         rows = [recipes[batch.get(row, some)] for row in range(places[some].rows)]
-        steps = _render_batch(bind, rows, places[some].first)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                pictures = end.value
-                break
-            done += 1
-            yield done / work
+        length = run.spec.steps - places[some].first
+        pictures = yield from part(_render_batch(bind, rows, places[some].first), done / work, length / work)
+        done += length
         for row, i in batch.items():
             found[i] = filled_in(pictures[row], recipes[i], places[i], model)
     return [found[i] for i in range(len(recipes))]
@@ -170,8 +160,11 @@ def _of_batch(recipe: Recipe) -> tuple:
     return (recipe.asymmetric, recipe.t_boost, recipe.freeu)
 
 
-def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Generator[None, None, np.ndarray]:
-    """Recipes that agree in all that is the batch's, one a row, from step ``first`` on: (n, height, width, 3) uint8."""
+def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Generator[float, None, np.ndarray]:
+    """Recipes that agree in all that is the batch's, one a row, from step ``first`` on: (n, height, width, 3) uint8.
+
+    Yields the share done after every step.
+    """
     run, spec, head = bind.run, bind.run.spec, recipes[0]
     samples = [recipe.sample for recipe in recipes]
     edit = PerRow([bind(recipe.edits) for recipe in recipes])
@@ -184,5 +177,5 @@ def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Genera
     )  # fmt: skip
     for step in steps:
         x = step.x_next
-        yield
+        yield (step.index + 1 - first) / (spec.steps - first)
     return bind.model.to_images(x).numpy()

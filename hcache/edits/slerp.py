@@ -5,6 +5,9 @@ r"""Injects a donor's h along the sphere: its direction mixed in, the recipient'
 with θ the angle between h and the donor's h_c, both as vectors over (c, h, w). A plain blend of two h of nearly
 independent directions is shorter than either, which the decoder has not seen.
 
+Inside a mask all of h is turned, and the places inside are taken from that. The code published for it
+(https://github.com/kwonminki/Asyrp_official) turns the places inside by their own angle, without matching their norm.
+
 References:
     Training-free Content Injection using h-space in Diffusion Models (Jeong, Kwon, Uh, 2023),
     https://arxiv.org/abs/2303.15403

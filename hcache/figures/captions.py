@@ -12,6 +12,7 @@ UNIT = "At strength 1 the root mean square of Δh/σ is 1."
 
 
 def swap_caption(run: Run, choice: Swaps) -> str:
+    """What stands below a U-figure."""
     other = f" of run {choice.donor_run}" if choice.donor_run not in ("", run.name) else ""
     blend = f", blended in by {choice.alpha:.0%}" if choice.alpha < 1 else ""
     return (
@@ -22,6 +23,7 @@ def swap_caption(run: Run, choice: Swaps) -> str:
 
 
 def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
+    """What stands below a strip; ``with_readings``: the label's reading stands below each picture."""
     label = name_of(choice.label)
     ways = _ways(choice.ways, choice.top, [choice.label])
     along = f" along {label}" if label and any(way in FROM_LABEL for way in choice.ways) else ""
@@ -36,6 +38,7 @@ def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
 
 
 def grid_caption(run: Run, choice: Grid) -> str:
+    """What stands below a grid of samples and methods by attributes."""
     saved = choice.attributes[0].startswith(SAVED)
     ways = "Columns: saved directions." if saved else _ways(choice.ways, choice.top, choice.attributes)
     samples = ", ".join(map(str, choice.samples))

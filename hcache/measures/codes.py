@@ -14,6 +14,7 @@ import numpy as np
 from ..analysis.direction_cosines import cosines
 from ..analysis.disentanglement import dci, sap
 from ..analysis.probes import check_labels, gram_matrix
+from ..analysis.projections import leading
 from ..cache.labels import find_label
 from ..cache.layout import H, X
 from ..cache.reading import Run
@@ -32,9 +33,8 @@ def codes_of(run: Run, kind: str, site: str, step: int, count: int = COUNT) -> n
     """Codes (n, d) of all samples: principal scores of standardised activations, or channels averaged over space."""
     if kind == CHANNELS:
         return run.pooled(site, step)
-    values, vectors = np.linalg.eigh(gram_matrix(run.matrix(site, step)))
-    leading = slice(None, -1 - min(count, len(run) - 1), -1)
-    return vectors[:, leading] * np.sqrt(np.maximum(values[leading], 0))
+    values, vectors = leading(gram_matrix(run.matrix(site, step)), min(count, len(run) - 1))
+    return vectors * np.sqrt(values)
 
 
 def codes(
@@ -59,6 +59,7 @@ def codes(
     steps = list(steps)
 
     def compute() -> Generator[float, None, dict[str, Any]]:
+        """DCI and SAP of the codes at each step."""
         rows, width = [], 0
         for step in steps:
             found = codes_of(run, kind, site, step)
@@ -104,6 +105,7 @@ def direction_cosines(
     steps = list(steps)
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
+        """The cosines of all pairs at each step."""
         rows = []
         for step in steps:
             rows.append({"step": step, "pairs": cosines(gram_matrix(run.matrix(H, step)), marks, repeats=repeats,

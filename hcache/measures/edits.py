@@ -49,6 +49,7 @@ def controllability_over(
                   "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
+        """Controllability in each window, of the direction against random ones."""
         moves, rows = [move, *driver.randoms(nulls, null, move)], []
         for done, grid in enumerate(grids):
             tables = yield from part(tables_of(driver, moves, grid), done / len(grids), 1 / len(grids))
@@ -72,6 +73,7 @@ def leakage_of(driver: Driver, moves: Mapping[str, Move], grid: Grid, *, repeats
                   "reader": driver.reader_name, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, Any]:
+        """The matrix of all readings' changes under all moves, and how far it is from chance."""
         tables = yield from tables_of(driver, list(moves.values()), grid)
         most, zero = int(np.argmax(grid.strengths)), grid.strengths.index(0)
         changes = np.stack([values[:, :, most] - values[:, :, zero] for values in tables.values()], 2)
@@ -98,6 +100,7 @@ def additivity_of(
                   "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, dict[str, Any]]:
+        """Four pictures of every sample and pair, and what does not add up in them."""
         randoms = driver.randoms(2 * nulls, null)
         todo = [(moves[a], moves[b]) for a, b in pairs] + list(zip(randoms[::2], randoms[1::2], strict=True))
         four = yield from _fours(driver, todo, grid)

@@ -37,6 +37,7 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
     moving = [strength for strength in grid.strengths if strength]
 
     def compute() -> Generator[float, None, Pictured]:
+        """The pictures at every strength but 0, read and held against the run's own."""
         samples, strengths = np.repeat(grid.samples, len(moving)).tolist(), moving * n
 
         def change(rows: slice) -> Change:
@@ -76,6 +77,7 @@ def direction(
                   "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, dict[str, Any]]:
+        """Every reading's response to the direction, against those to random ones as long."""
         randoms = driver.randoms(nulls, null, move)
         tables = yield from tables_of(driver, [move, *randoms], grid)
         gamma, zero = np.array(grid.strengths), grid.strengths.index(0)

@@ -80,6 +80,7 @@ def swaps(
     for done, site in enumerate(chosen):
 
         def compute(site: str = site) -> Generator[float, None, Pictured]:
+            """The effect of swapping one site, with the pictures it was told from."""
             made = yield from _pictures(driver, pairs, window, site, seed, own)
             donors, recipients = (_stored(driver, chosen) for chosen in (pairs.donors, pairs.recipients))
             effect = swap_effect(

@@ -99,6 +99,7 @@ def _network(structure: str, facts: dict[str, Any]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """The command: writes a model's card from what was measured of it."""
     parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.card", description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--out", type=Path, help="default: the model's folder")

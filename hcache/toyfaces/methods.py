@@ -39,6 +39,7 @@ from .reader import read
 POSITIVES = 64
 FEW = (5, 20, 100)
 ALIGNED = 20
+RANDOM = "random"
 Cells = Iterator[tuple[str, str, Callable[[], Move]]]
 """Method, attribute that is meant ("" for those that mean none), and what makes the move."""
 
@@ -57,7 +58,7 @@ def cells(run: Run, model: Model) -> Cells:
         yield "supervised", attribute, made("supervised", positives=tuple(top), negatives=tuple(bottom))
         yield "conditional", attribute, lambda attribute=attribute: _conditional(run, attribute)
         yield "boundary", attribute, made("boundary", positives=tuple(top), negatives=tuple(bottom))
-    yield "random", "", made("random")
+    yield RANDOM, "", made("random")
     for name, positives in few_positives(run).items():
         yield f"naive, {name}", "glasses", made("naive", positives=positives)
         yield f"VAE, {name}", "glasses", made("vae", positives=positives)
@@ -121,21 +122,31 @@ def changes(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """The cells with a target, a line each, as Markdown; methods without one by the factor that they move most."""
+    """The cells with a target, a line each, as Markdown; the random direction has one for every attribute, other
+    methods without a target one for the factor that they move most."""
     columns = ("attribute", "method", "target moves", "most unwanted", "others, absolute", "fit (s)")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for cell in facts["cells"]:
-        target = cell["attribute"] or max(NAMES, key=lambda name: abs(cell["changes"][name][0]))
-        mean, low, high, _ = cell["changes"][target]
-        others = {name: values for name, values in cell["changes"].items() if name != target}
-        worst = max(others, key=lambda name: abs(others[name][0]))
-        kept = np.mean([values[3] for values in others.values()])
-        told = target.replace("_", " ") + ("" if cell["attribute"] else " (moved most)")
-        lines.append(
-            f"| {told} | {cell['method']} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) | "
-            f"{worst.replace('_', ' ')} {others[worst][0]:+.2f} | {kept:.2f} | {cell['seconds']:.1f} |"
-        )
+        most = max(NAMES, key=lambda name: abs(cell["changes"][name][0]))
+        if cell["attribute"]:
+            lines.append(_line(cell, cell["attribute"], ""))
+        elif cell["method"] == RANDOM:
+            lines += [_line(cell, attribute, "") for attribute in ATTRIBUTES]
+        else:
+            lines.append(_line(cell, most, " (moved most)"))
     return "\n".join(lines) + "\n"
+
+
+def _line(cell: Mapping[str, Any], target: str, told: str) -> str:
+    """A cell as a row of the table, for one of the factors."""
+    mean, low, high, _ = cell["changes"][target]
+    others = {name: values for name, values in cell["changes"].items() if name != target}
+    worst = max(others, key=lambda name: abs(others[name][0]))
+    kept = np.mean([values[3] for values in others.values()])
+    return (
+        f"| {target.replace('_', ' ')}{told} | {cell['method']} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) | "
+        f"{worst.replace('_', ' ')} {others[worst][0]:+.2f} | {kept:.2f} | {cell['seconds']:.1f} |"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from ...errors import HcacheError, UsageError
 from .. import loaders, selection, state
 from ..grid import picture_grid
 from ..tasks import task_list
-from .fits import FIT, fit_panel, fitted
+from .fits import FIT, fit_panel, fitted, import_panel
 from .mask import mask_panel
 
 NEW, FROM_RECIPE = "a new one", "the recipe's"
@@ -67,7 +67,7 @@ class Chosen:
 def direction_panel(run: Run) -> Chosen | None:
     """The direction to edit along, once there is one."""
     check_full(run)
-    saved = [entry.name for entry in list_moves(run)] + _elsewhere(run)
+    saved = [entry.name for entry in list_moves(run)] + list(_elsewhere(run))
     options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
     if state.recall("direction", NEW) not in options:
         state.choose("direction", NEW)
@@ -92,9 +92,9 @@ def direction_panel(run: Run) -> Chosen | None:
     return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)
 
 
-def _elsewhere(run: Run) -> list[str]:
-    """The directions saved with other runs of the same model and weights, as ``run/name``."""
-    found = []
+def _elsewhere(run: Run) -> dict[str, str]:
+    """The directions saved with other runs of the same model and weights: ``run/name`` -> digest."""
+    found: dict[str, str] = {}
     for name in run_names(run.folder.parent.parent):
         if name == run.name or not (run.folder.parent / name / DIRECTIONS).is_dir():
             continue
@@ -103,7 +103,7 @@ def _elsewhere(run: Run) -> list[str]:
         except HcacheError:
             continue  # the Overview says what is wrong with it
         if (other.spec.model, other.spec.weights) == (run.spec.model, run.spec.weights):
-            found += [f"{name}/{entry.name}" for entry in list_moves(other) if entry.kind in RESAMPLED]
+            found |= {f"{name}/{entry.name}": entry.digest for entry in list_moves(other) if entry.kind in RESAMPLED}
     return found
 
 
@@ -117,6 +117,8 @@ def _new(run: Run, method: Method) -> Chosen | None:
     """What a method needs, and what it found."""
     name = method.name
     st.caption(method.text + (f" {method.source}." if method.source else ""))
+    if name == "asyrp":
+        import_panel(run)
     positives, negatives, label = _samples(run, method) if POSITIVES in method.needs else ((), (), "")
     if POSITIVES in method.needs and len(positives) < max(method.least, 1):
         st.info(f"Pick {method.least} or more positives; {len(positives)} so far.")
@@ -141,10 +143,10 @@ def _new(run: Run, method: Method) -> Chosen | None:
 
 def use_direction(run: Run, ref: DirectionRef) -> None:
     """Chooses a recipe's direction: the saved one of that digest, else one to be fitted again from what made it."""
-    for entry in list_moves(run):
-        if entry.digest == ref.digest:
-            state.choose("direction", entry.name)
-            return
+    saved = {entry.name: entry.digest for entry in list_moves(run)} | _elsewhere(run)
+    if (name := next((name for name, digest in saved.items() if digest == ref.digest), None)) is not None:
+        state.choose("direction", name)
+        return
     st.session_state[DROPPED] = ref
     state.choose("direction", FROM_RECIPE)
 

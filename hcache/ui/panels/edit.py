@@ -106,7 +106,7 @@ def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
             amount = state.amount("Strength γ", "strength", -MOST_STRENGTH, MOST_STRENGTH, 2.0, 0.5)
         else:
             step = setup.window.first
-            amount = state.amount("Distance d", "distance", DISTANCES[0], DISTANCES[-1], 4.0, 0.5)
+            amount = state.amount("Distance d", "distance", DISTANCES[0], DISTANCES[-1], 1.0, 0.5)
         st.caption(
             f"Sample {sample}, t = {run.timesteps[step]}. Cached h, moved, and cached skips through the decoder half; "
             f"skips that are not stored are computed once a step. {profile_caption(chosen.move)}"

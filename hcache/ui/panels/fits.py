@@ -1,19 +1,26 @@
-"""Long fits on the Edit page: started as background tasks, found again among the saved directions by what made them."""
+"""Long fits on the Edit page: started as background tasks, found again among the saved directions by what made them.
+
+So are imports of attribute blocks that others have trained.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import streamlit as st
 
+from ...cache.layout import TASKS
 from ...cache.reading import Run
 from ...directions.fitting import Fit
 from ...directions.store import Entry, check_name, list_moves
 from ...errors import HcacheError, UsageError
-from ..tasks import start_button
+from ..tasks import start_button, task_list
 
-FIT = "fit"
-"""The kind of the background tasks."""
+FIT, IMPORT = "fit", "import"
+"""The kinds of the background tasks."""
 
 
 def fitted(run: Run, what: Fit) -> list[Entry]:
@@ -27,10 +34,8 @@ def fitted(run: Run, what: Fit) -> list[Entry]:
 def fit_panel(run: Run, what: Fit, proposed: str) -> None:
     """The name to save a fit under, and the button that starts it."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    taken = {entry.name for entry in list_moves(run)}
-    free = _free(proposed, taken)
-    name = left.text_input("Name to save it under", free, key=f"fit-name-{free}")
-    problem = _problem(name, taken)
+    with left:
+        name, problem = _name(run, proposed)
     with right:
         start_button(
             f"Fit by {what.method}", run, FIT, f"{name} by {what.method}", fit_arguments(what, name),
@@ -41,6 +46,62 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
         or "It is fitted in the background: you may leave this page, or close it. How far it is stands "
         "above, and what is done among the directions."
     )
+
+
+def import_panel(run: Run) -> None:
+    """Files of Asyrp's attribute blocks, as published, that become a saved direction of the run.
+
+    They are kept with the task that imports them: how a block was trained stands in its file's name.
+    """
+    with st.expander("Or import blocks that were trained already", icon=":material/upload_file:"):
+        task_list(run, IMPORT)
+        files = st.file_uploader(
+            "Attribute files of Asyrp (.pth)", ["pth", "pt", "safetensors"], accept_multiple_files=True,
+            key="block-files", help="As published, of this model; several act together, as one direction.",
+        )  # fmt: skip
+        if not files:
+            return
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        with left:
+            name, problem = _name(run, Path(files[0].name).stem.split("_LC_")[0][:70])  # published names go on
+        data = {Path(file.name).name: file.getvalue() for file in files}
+        paths = [_block_folder(run, data) / file for file in data]
+        with right:
+            if not problem:
+                _keep(data, paths)
+            start_button(
+                "Import", run, IMPORT, f"import of {name}", import_arguments(run, paths, name),
+                disabled=bool(problem), width="stretch",
+            )  # fmt: skip
+        st.caption(problem or "What is imported stands among the directions.")
+
+
+def import_arguments(run: Run, paths: Sequence[Path], name: str) -> list[str]:
+    """What to type after ``python -m hcache`` for this import."""
+    return ["direction", "import", run.name, *map(str, paths), "--name", name]
+
+
+def _block_folder(run: Run, data: dict[str, bytes]) -> Path:
+    """A folder of its own for the same files."""
+    found = hashlib.sha256()
+    for name, content in data.items():
+        found.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return run.folder / TASKS / f"blocks-{found.hexdigest()[:12]}"
+
+
+def _keep(data: dict[str, bytes], paths: Sequence[Path]) -> None:
+    for path, content in zip(paths, data.values(), strict=True):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def _name(run: Run, proposed: str) -> tuple[str, str]:
+    """The name to save a direction under, and what is wrong with it, if anything."""
+    taken = {entry.name for entry in list_moves(run)}
+    free = _free(proposed, taken)
+    name = st.text_input("Name to save it under", free, key=f"fit-name-{free}")
+    return name, _problem(name, taken)
 
 
 def fit_arguments(what: Fit, name: str) -> list[str]:
