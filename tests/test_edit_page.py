@@ -116,20 +116,20 @@ def test_a_distance_and_a_mask_travel_with_the_picture_and_back(page, copied_run
 
 
 def test_a_methods_options_stand_in_the_address_both_ways(page):
-    page.selectbox(key="choose-method").set_value("vae").run()
-    page.number_input(key="choose-option-vae-latent").set_value(4).run()
-    page.number_input(key="choose-option-vae-rate").set_value(0.002).run()
+    page.selectbox(key="choose-method").set_value("jacobian").run()
+    page.number_input(key="choose-option-jacobian-count").set_value(2).run()
+    page.number_input(key="choose-option-jacobian-tolerance").set_value(0.002).run()
     assert_fine(page)
     said = {name: value for name, value in page.query_params.items() if name.startswith("option-")}
-    assert said == {"option-vae-latent": "4", "option-vae-rate": "0.002"}
-    other = AppTest.from_file("../dashboard.py", default_timeout=60)
-    other.switch_page("pages/edit.py")
-    other.query_params.update({"run": page.query_params["run"], "method": "vae"} | said)
-    other.query_params["option-vae-beta"] = "nan"
-    other.run()
-    assert_fine(other)
-    found = [other.number_input(key=f"choose-option-vae-{name}").value for name in ("latent", "rate", "beta")]
-    assert found == [4, 0.002, 1.0]
+    assert said == {"option-jacobian-count": "2", "option-jacobian-tolerance": "0.002"}
+    for tolerance, shown in (("0.002", 0.002), ("nan", 0.01)):
+        other = AppTest.from_file("../dashboard.py", default_timeout=60)
+        other.switch_page("pages/edit.py")
+        other.query_params.update({"method": "jacobian", **said, "option-jacobian-tolerance": tolerance})
+        other.run()
+        assert_fine(other)
+        found = [other.number_input(key=f"choose-option-jacobian-{name}").value for name in ("count", "tolerance")]
+        assert found == [2, shown]
 
 
 def test_picked_positives_stand_in_the_address_both_ways(page, copied_run, monkeypatch):
