@@ -1,6 +1,7 @@
 """The address: what is chosen stands in it, what it says is chosen, and Back is not undone by what was chosen since."""
 
 import pytest
+from streamlit.runtime.state import QueryParamsProxy
 from streamlit.testing.v1 import AppTest
 
 
@@ -17,6 +18,17 @@ def page():
         state.choose("sample", 3)
         st.rerun()
     state.sample("Sample", "sample", range(8), 0)
+
+    def two(sample, step):
+        state.choose("sample", sample)
+        state.choose("step", step)
+
+    def two_together(sample, step):
+        with address.together():
+            two(sample, step)
+
+    st.button("two", on_click=two, args=(4, 6))
+    st.button("two together", on_click=two_together, args=(3, 7))
     address.end()
 
 
@@ -69,6 +81,31 @@ def test_back_and_forward_go_through_what_was_chosen(app):
     assert address_of(app) == {"run": "first", "step": "7", "sample": "3"}
 
 
+@pytest.fixture
+def entries(monkeypatch):
+    """Every address that is written: the browser makes an entry of each."""
+    found, write = [], QueryParamsProxy.from_dict
+    monkeypatch.setattr(
+        QueryParamsProxy, "from_dict", lambda self, address: (found.append(dict(address)), write(self, address))
+    )
+    return found
+
+
+def test_choices_made_together_are_one_entry_in_the_history(app, entries):
+    app.run()
+    entries.clear()
+    app.button[2].click().run()
+    assert (app.slider[0].value, app.number_input[0].value) == (7, 3)
+    assert entries == [{"run": "first", "sample": "3", "step": "7"}]
+    app.button[2].click().run()
+    assert len(entries) == 1, "what is chosen already is no entry"
+    go(app, run="first")
+    assert (app.slider[0].value, app.number_input[0].value) == (5, 0), "Back undoes both"
+    entries.clear()
+    app.button[1].click().run()
+    assert len(entries) == 2, "otherwise each is one of its own"
+
+
 def test_an_address_that_comes_late_does_not_undo_a_choice(app):
     """A browser tells the address of a moment before when two things are done in quick succession."""
     app.run()
@@ -105,3 +142,43 @@ def test_an_address_that_names_defaults_is_left_as_it_is(app):
 def test_what_no_widget_has_asked_for_yet_stays_in_the_address(app):
     go(app, run="first", label="smile")
     assert address_of(app) == {"run": "first", "label": "smile"}
+
+
+def ranges():
+    """A range whose ends are those of what there is, which may grow."""
+    import streamlit as st
+
+    from hcache.ui import address, state
+
+    address.read("one")
+    state.keep("run", "first")
+    st.text(str(state.span("Range", "range", 0.0, st.session_state.get("high", 1.0))))
+    address.end()
+
+
+def test_a_range_is_chosen_both_ways_and_all_of_it_grows_with_what_there_is():
+    app = go(AppTest.from_function(ranges), run="first", range="0.25~0.5")
+    assert app.text[0].value == "(0.25, 0.5)" and address_of(app) == {"run": "first", "range": "0.25~0.5"}
+    app.slider[0].set_value((0.5, 0.75)).run()
+    assert address_of(app)["range"] == "0.5~0.75"
+    app.session_state["high"] = 2.0
+    app.run()
+    assert app.text[0].value == "(0.5, 0.75)" and address_of(app)["range"] == "0.5~0.75"
+    app.slider[0].set_value((0.0, 2.0)).run()
+    assert address_of(app) == {"run": "first"}
+    app.session_state["high"] = 3.0
+    app.run()
+    assert app.text[0].value == "(0.0, 3.0)" and address_of(app) == {"run": "first"}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("nonsense", (0, 1)), ("nan~nan", (0, 1)), ("0.8~0.2", (0, 1)), ("0.1~0.2~0.3", (0, 1)), ("~", (0, 1)),
+     ("", (0, 1)), ("-inf~inf", (0, 1)), ("7~9", (1, 1)), ("-3~0.5", (0, 0.5)), ("9" * 5000 + "~1", (0, 1))],
+)  # fmt: skip
+def test_a_strange_range_is_all_of_it_or_what_there_is_of_it(said, shown):
+    app = go(AppTest.from_function(ranges), run="first", range=said)
+    assert not app.exception and app.text[0].value == str(tuple(map(float, shown)))
+    app.session_state["high"] = 2.0
+    assert not app.run().exception
+    assert not go(app, run="first", range=said).exception

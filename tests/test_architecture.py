@@ -160,6 +160,17 @@ def test_pages_only_put_panels_together():
             assert name.startswith("hcache.ui") or name == "streamlit", (path.name, name)
 
 
+def test_every_chart_and_picture_on_a_page_has_an_alternative_text():
+    found = []
+    for path in [*(PACKAGE / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "dashboard.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                shows = node.func.attr in ("plotly_chart", "image")
+                found += [(path.name, node.lineno, {word.arg for word in node.keywords})] if shows else []
+    assert len(found) > 15
+    assert [place for *place, words in found if "alt" not in words] == []
+
+
 @pytest.mark.parametrize("entry", TORCH_FREE)
 def test_what_must_be_light_names_no_torch_at_its_top(entry):
     for module, path in MODULES.items():

@@ -24,6 +24,7 @@ from hcache.edits.swaps import home_of
 from hcache.edits.window import Window
 from hcache.masks import Mask
 from hcache.progress import drive
+from hcache.ui.panels import directions
 from hcache.ui.panels.edit_setup import DISTANCE, DISTANCES, NOTHING, SHIFT
 from hcache.ui.panels.mask import PAINTED
 
@@ -171,3 +172,35 @@ def test_a_distance_and_a_mask_travel_with_the_picture_and_back(page, copied_run
         DISTANCE, 2, DISTANCES[1], PAINTED, mask.png,
     )  # fmt: skip
     assert page.button(key="run-strip").disabled, "it is the strip that is there"
+
+
+def test_a_methods_options_stand_in_the_address_both_ways(page):
+    page.selectbox(key="choose-method").set_value("jacobian").run()
+    page.number_input(key="choose-option-jacobian-count").set_value(2).run()
+    page.number_input(key="choose-option-jacobian-tolerance").set_value(0.002).run()
+    assert_fine(page)
+    said = {name: value for name, value in page.query_params.items() if name.startswith("option-")}
+    assert said == {"option-jacobian-count": "2", "option-jacobian-tolerance": "0.002"}
+    for tolerance, shown in (("0.002", 0.002), ("nan", 0.01)):
+        other = AppTest.from_file("../dashboard.py", default_timeout=60)
+        other.switch_page("pages/edit.py")
+        other.query_params.update({"method": "jacobian", **said, "option-jacobian-tolerance": tolerance})
+        other.run()
+        assert_fine(other)
+        found = [other.number_input(key=f"choose-option-jacobian-{name}").value for name in ("count", "tolerance")]
+        assert found == [2, shown]
+
+
+def test_picked_positives_stand_in_the_address_both_ways(page, copied_run, monkeypatch):
+    """A click is injected: the harness knows no component."""
+    name = f"picked-positives-{copied_run.name}"
+    page.selectbox(key="choose-method").set_value("naive").run()
+    page.query_params.update({"source": "pictures I pick", name: "1-2,99,x"})
+    page.session_state["address"].written = -1.0  # the user takes longer than a message
+    page.run()
+    assert_fine(page)
+    assert page.query_params[name] == "1-2" and page.text_input(key="save-name-naive").value == "naive"
+    clicks = iter([4, None])
+    monkeypatch.setattr(directions, "picture_grid", lambda *_, **__: next(clicks, None))
+    page.run()
+    assert page.query_params[name] == "1-2,4"

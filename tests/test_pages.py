@@ -102,7 +102,7 @@ def test_gallery_sorts_and_filters(app, page_home):
     open_page(app, "gallery")
     app.selectbox(key="choose-sort").set_value("smile").run()
     assert_fine(app)
-    app.slider(key="filter-smile").set_value((0.0, app.slider(key="filter-smile").max)).run()
+    app.slider(key="choose-filter-smile").set_value((0.0, app.slider(key="choose-filter-smile").max)).run()
     assert_fine(app)
     shown = next(c.value for c in app.caption if "Click one" in c.value)
     assert 0 < int(shown.split()[0]) < 24

@@ -24,7 +24,7 @@ from hcache.pictures import MOST_PIXELS, load_prepared, prepare_picture
 ROOT = Path(hcache.__file__).parent.parent
 BAD = ["..", "/etc/passwd", "../../etc", "a\0b", "x" * 5000, "-1", "9" * 25, "9" * 5000, "nan", "1-2-3", "", "%2e%2e"]
 PARAMETERS = ("run", "sample", "donor", "recipient", "step", "site", "label", "colour", "pc1", "page", "sort", "order",
-              "window", "positives", "method", "model", "anatomy")  # fmt: skip
+              "window", "positives", "method", "model", "anatomy", "strength", "edit-boost", "swap-boost")  # fmt: skip
 
 
 @pytest.fixture

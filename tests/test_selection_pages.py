@@ -5,7 +5,7 @@ import time
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from tiny import make_unet, save_pipeline
+from tiny import make_unet, report_picked, save_pipeline
 
 from hcache.cache.projections import projections_path
 from hcache.cache.reading import open_run
@@ -60,7 +60,7 @@ def press(app, name):
 
 def test_the_gallery_selects_what_is_shown_inverts_clears_and_undoes(app):
     open_page(app, "gallery", sort="fifths")
-    app.slider(key="filter-fifths").set_value((0.5, 1.0)).run()
+    app.slider(key="choose-filter-fifths").set_value((0.5, 1.0)).run()
     assert press(app, "set") == "6 of 12 selected"
     assert app.query_params["selection"] == "2-4,7-9"
     assert press(app, "invert") == "6 of 12 selected" and app.query_params["selection"] == "0-1,5-6,10-11"
@@ -102,12 +102,89 @@ def test_the_selection_goes_with_the_user_and_with_the_link(app):
     assert any("Mean of the 4 selected minus mean of the 8 others" in caption.value for caption in app.caption)
 
 
-def test_pca_shows_every_step_own_and_joint(app, run):
-    open_page(app, "pca", selection="1-3")
+def finish_projections(app):
     while any(work.running for _, work in app.session_state["works"].values()):
         time.sleep(0.1)
     app.run()
     fine(app)
+
+
+def report(app, chart, samples):
+    """What the page then has: how many are selected, and the sample that is shown."""
+    fine(report_picked(app, chart, *([sample, 0] for sample in samples)))
+    return counted(app), app.number_input(key="choose-sample").value
+
+
+def test_pca_takes_what_its_chart_reports_also_when_that_was_replaced_meanwhile(app):
+    open_page(app, "pca")
+    finish_projections(app)
+    first = app.get("plotly_chart")[0].proto.id
+    assert report(app, first, [5]) == ("1 of 12 selected", 5)
+    second = app.get("plotly_chart")[0].proto.id
+    assert second != first and app.query_params["selection"] == "5"
+    assert report(app, first, [7]) == ("1 of 12 selected", 7), "a click that was faster than the answer"
+    assert app.query_params["selection"] == "7"
+    for chart in (first, app.get("plotly_chart")[0].proto.id):
+        assert report(app, chart, []) == ("1 of 12 selected", 7), "nobody took the selection off"
+    app.segmented_control(key="pca-how").set_value("add").run()
+    assert report(app, app.get("plotly_chart")[0].proto.id, [1, 2]) == ("3 of 12 selected", 7)
+    alternative = app.get("plotly_chart")[0].proto.alt
+    assert "coloured by fifths" in alternative and alternative.endswith("sample 7 in a ring; 3 selected: 1-2,7")
+
+
+@pytest.mark.parametrize(("how", "twice", "left"), [("set", True, ()), ("set", False, ()), ("add", True, ()),
+                                                    ("add", False, (3, 4)), ("remove", False, ())])  # fmt: skip
+def test_a_double_click_takes_the_selection_off_and_so_does_a_click_on_its_only_point(run, how, twice, left):
+    def script(folder, how, twice):
+        from pathlib import Path
+
+        import streamlit as st
+
+        from hcache.cache.reading import open_run
+        from hcache.ui import selection
+        from hcache.ui.panels.pca import clear_points
+
+        run = open_run(Path(folder))
+        selection.select(run, (3, 4))
+        st.session_state["pca-how"] = how
+        clear_points(run, twice)
+        st.text(str(selection.selected(run)))
+
+    app = AppTest.from_function(script, args=(str(run.folder), how, twice)).run()
+    assert not app.exception and app.text[0].value == str(left)
+
+
+def test_sample_numbers_can_be_typed(app):
+    open_page(app, "pca", selection="1-3")
+    app.text_input(key="selection-typed").set_value(" 2 - 4, 9,99 ").run()
+    fine(app)
+    assert app.query_params["selection"] == "2-4,9" and app.text_input(key="selection-typed").value == ""
+    app.text_input(key="selection-typed").set_value("all").run()
+    assert "names no sample" in app.toast[0].value and counted(app) == "4 of 12 selected"
+
+
+def test_the_gallerys_filter_stands_in_the_address_both_ways(app):
+    open_page(app, "gallery", sort="fifths", **{"filter-fifths": "0.5~1"})
+    fine(app)
+    assert app.slider(key="choose-filter-fifths").value == (0.5, 1.0)
+    assert any(caption.value.startswith("6 of 12 samples") for caption in app.caption)
+    app.slider(key="choose-filter-fifths").set_value((0.0, 0.25)).run()
+    assert app.query_params["filter-fifths"] == "0~0.25"
+    assert any(caption.value.startswith("6 of 12 samples") for caption in app.caption)
+    app.slider(key="choose-filter-fifths").set_value((0.0, 1.0)).run()
+    assert "filter-fifths" not in app.query_params
+
+
+@pytest.mark.parametrize("said", ["nonsense", "nan~1", "1~0", "~", "5~9", "0~0.2~0.4", "9" * 5000])
+def test_a_strange_filter_does_not_break_the_gallery(app, said):
+    open_page(app, "gallery", sort="fifths", **{"filter-fifths": said})
+    fine(app)
+    assert any(caption.value.endswith("Enter clicks.") for caption in app.caption)
+
+
+def test_pca_shows_every_step_own_and_joint(app, run):
+    open_page(app, "pca", selection="1-3")
+    finish_projections(app)
     assert projections_path(run, "h").is_file()
     assert any("at step 2 (t = " in caption.value and "log SNR" in caption.value for caption in app.caption)
     app.selectbox(key="choose-over").set_value("joint over all steps").run()

@@ -147,3 +147,16 @@ def put_task(folder, **fields):
     task = Task(**given)
     (folder / TASKS / f"{task.id}.json").write_text(json.dumps(dataclasses.asdict(task)))
     return task
+
+
+def report_picked(app, chart, *points):
+    """Draws a page anew as when the browser tells what was picked in a chart: Streamlit's harness knows no charts.
+
+    ``chart``: its id. ``points``: the ``customdata`` of each.
+    """
+    from streamlit.proto.WidgetStates_pb2 import WidgetState
+
+    found = {"points": [{"customdata": point} for point in points], "point_indices": [], "box": [], "lasso": []}
+    states = app._tree.get_widget_states()
+    states.widgets.append(WidgetState(id=chart, string_value=json.dumps({"selection": found})))
+    return app._run(states)

@@ -77,6 +77,11 @@ def choose(name: str, value: Any) -> None:
     _write_alone(name)
 
 
+def last_default(name: str) -> str | None:
+    """What the address leaves out of a choice, as its widget said it last; None before it was shown."""
+    return _memory().defaults.get(name)
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Choices that are made in one answer to the user are one entry in the browser's history, not one each."""

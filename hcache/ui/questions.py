@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 LABEL = "{label}"
 """In a choice: a label that the run has."""
 
+RUN, RUNS = "{run}", "{runs}"
+"""In a choice: the run, and one run of each model, that run first."""
+
 SMILE = "smile"
+MOST_RUNS = 6
+"""That Verdict compares at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +26,14 @@ class Question:
     icon: str
     choices: Mapping[str, str] = field(default_factory=dict)
 
-    def address(self, run: str, labels: Sequence[str]) -> dict[str, str]:
-        """The address's part after the question mark, for a run with these labels."""
-        label = SMILE if SMILE in labels or not labels else labels[0]
+    def address(self, run: str, labels: Sequence[str], others: Sequence[str] = ()) -> dict[str, str]:
+        """The address's part after the question mark, for a run with these labels; ``others``: of other models."""
+        known = {LABEL: SMILE if SMILE in labels else next(iter(labels), ""), RUN: run,
+                 RUNS: ",".join([run, *others]) if run else ""}  # fmt: skip
         found = {"run": run} if run else {}
         for name, value in self.choices.items():
-            if LABEL not in value or labels:
-                found[name] = value.replace(LABEL, label)
+            if known.get(value, value):
+                found[name] = known.get(value, value)
         return found
 
 
@@ -59,6 +65,24 @@ QUESTIONS = (
         text="What varies most in h, and is it more than chance?",
         look="Principal components at any step, with each sample's picture, beside shuffled data.",
         page="pages/pca.py", icon=":material/scatter_plot:", choices={"site": "h", "colour": LABEL},
+    ),
+    Question(
+        text="Which model is linear and disentangled?",
+        look="One run of each model side by side: what can be read, moved and told apart, with intervals, and what was "
+             "not measured yet to be started.",
+        page="pages/verdict.py", icon=":material/fact_check:", choices={"verdict-runs": RUNS},
+    ),
+    Question(
+        text="Is a change to be seen at all?",
+        look="Two pictures under one zoom with their signed difference, in pixels and in readings. Swap and Edit pin "
+             "theirs there.",
+        page="pages/compare.py", icon=":material/compare:",
+        choices={"A-run": RUN, "B-run": RUN, "A-sample": "0", "B-sample": "1", "view": "side by side"},
+    ),
+    Question(
+        text="A U-figure for my paper",
+        look="One picture with another's activations at h and at each skip group, drawn on the U: PDF, SVG, PNG.",
+        page="pages/figures.py", icon=":material/image:", choices={"figure": "U-figure"},
     ),
     Question(
         text="Why has FLUX no h-space?",

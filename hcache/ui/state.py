@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from .address import choose, keep, recall, restore, snapshot, widget_key
+from .address import choose, keep, last_default, recall, restore, snapshot, widget_key
 
 __all__ = [
     "amount", "choose", "flag", "keep", "many", "number", "optional", "recall", "restore", "sample", "select",
@@ -83,7 +83,7 @@ def flag(label: str, name: str, default: bool, **options: Any) -> bool:
 
 def number(label: str, name: str, low: float, high: float, default: float, **options: Any) -> float:
     """A number, typed."""
-    _offer(name, min(max(float(recall(name, default, float)), low), high), lambda value: low <= value <= high)
+    _offer(name, min(max(float(recall(name, default, _real)), low), high), lambda value: low <= value <= high)
     found = float(st.number_input(label, low, high, key=widget_key(name), **options))
     keep(name, found, default)
     return found
@@ -91,7 +91,7 @@ def number(label: str, name: str, low: float, high: float, default: float, **opt
 
 def amount(label: str, name: str, low: float, high: float, default: float, step: float, **options: Any) -> float:
     """A slider over numbers."""
-    _offer(name, min(max(float(recall(name, default, float)), low), high), lambda value: low <= value <= high)
+    _offer(name, min(max(float(recall(name, default, _real)), low), high), lambda value: low <= value <= high)
     found = st.slider(label, low, high, step=step, key=widget_key(name), **options)
     keep(name, found, default)
     return found
@@ -128,7 +128,7 @@ def text(label: str, name: str, default: str = "", lines: bool = False, **option
 
 
 def span(label: str, name: str, low: float, high: float, **options: Any) -> tuple[float, float]:
-    """A range of numbers, both ends included; all of it by default."""
+    """A range of numbers, both ends included; all of it by default, also when it has grown since."""
 
     def convert(text: str) -> tuple[float, float]:
         first, last = (float(part) for part in text.split("~"))
@@ -136,12 +136,29 @@ def span(label: str, name: str, low: float, high: float, **options: Any) -> tupl
             raise ValueError(text)  # not a number, perhaps
         return (first, last)
 
-    found = recall(name, (low, high), convert)
-    found = convert(found) if isinstance(found, str) else found
-    first, last = sorted(min(max(value, low), high) for value in found)
+    def found() -> tuple[float, float]:
+        said = recall(name, (low, high), convert)
+        return convert(said) if isinstance(said, str) else said
+
+    every, before = _span(low, high), last_default(name)
+    if before not in (None, every):  # the widget of another range is another
+        choose(name, every if _span(*found()) == before else _span(*found()))
+    first, last = sorted(min(max(value, low), high) for value in found())
     _offer(name, (first, last), lambda value: low <= value[0] <= value[1] <= high)
     value = st.slider(label, low, high, key=widget_key(name), **options)
-    keep(name, f"{value[0]:g}~{value[1]:g}", f"{low:g}~{high:g}")
+    keep(name, _span(*value), every)
+    return value
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}~{high:g}"
+
+
+def _real(text: str) -> float:
+    """Raises ValueError for what is no number, NaN included."""
+    value = float(text)
+    if value != value:
+        raise ValueError(text)
     return value
 
 

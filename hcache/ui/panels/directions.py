@@ -37,6 +37,8 @@ REGION = "region"
 QUICK = ("naive", "supervised", "random", "arithmetic")
 """Methods that are done before one would look for a bar."""
 MOST_SHOWN = 256
+MOST_OPTION = 10**9
+"""Either way: beyond it no number is an option of a method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,16 +267,16 @@ def _region(run: Run, sample: int) -> str:
 def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
     key, text = f"option-{method.name}-{name}", f"{name}: {option.text}"
     if method.name == "arithmetic" and name == "of":
-        return ",".join(st.multiselect("of: saved directions, in this order", saved, key=key))
+        return ",".join(state.many("of: saved directions, in this order", key, saved, []))
     if option.choices:
-        return st.selectbox(text, option.choices, key=key)
+        return state.select(text, key, option.choices)
     if isinstance(option.default, bool):
-        return st.checkbox(text, option.default, key=key)
+        return state.flag(text, key, option.default)
     if isinstance(option.default, int):
-        return int(st.number_input(text, value=option.default, step=1, key=key))
+        return state.whole(text, key, -MOST_OPTION, MOST_OPTION, option.default)
     if isinstance(option.default, float):
-        return float(st.number_input(text, value=option.default, format="%g", key=key))
-    return st.text_input(text, option.default, key=key)
+        return state.number(text, key, float(-MOST_OPTION), float(MOST_OPTION), option.default, format="%g")
+    return state.text(text, key, option.default)
 
 
 def _samples(run: Run, method: Method) -> tuple[tuple[int, ...], tuple[int, ...], str]:
@@ -330,7 +332,8 @@ def _from_selection(run: Run, both: bool) -> tuple[tuple[int, ...], tuple[int, .
 
 
 def _from_pictures(run: Run, what: str) -> list[int]:
-    picked: set[int] = st.session_state.setdefault(f"{what}-{run.name}", set())
+    name = f"picked-{what}-{run.name}"
+    picked = set(selection.from_text(state.recall(name, ""), run.sample_ids))
     st.caption(f"Click pictures to add them to the {what}, or remove them.")
     ids = run.sample_ids[:MOST_SHOWN]
     with st.container(height=300):
@@ -344,7 +347,9 @@ def _from_pictures(run: Run, what: str) -> list[int]:
         )
     if clicked is not None:
         picked.symmetric_difference_update({clicked})
+        state.choose(name, selection.to_text(sorted(picked)))
         st.rerun()
+    state.keep(name, selection.to_text(sorted(picked)), "")
     return sorted(picked)
 
 

@@ -69,7 +69,7 @@ def figures_panel(run: Run) -> None:
     if style.captioned:
         caption = st.text_area("Caption", made.caption, key=f"caption-{hash(question)}", height=90)
     figure = draw(made, style, caption)
-    place.image(figure.svg, width=round(figure.width / 72 * 96 * SHOWN))
+    place.image(figure.svg, width=round(figure.width / 72 * 96 * SHOWN), alt=caption or made.caption)
     with files:
         _downloads(run, figure, kind.lower())
 

@@ -134,7 +134,7 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
     if low >= high:
         return np.flatnonzero(np.isfinite(values)), values
     with low_high:
-        chosen = st.slider(f"Show {name.replace('_', ' ')} from, to", low, high, (low, high), key=f"filter-{name}")
+        chosen = state.span(f"Show {name.replace('_', ' ')} from, to", f"filter-{name}", low, high)
     rows = np.flatnonzero((values >= chosen[0]) & (values <= chosen[1]))
     order = np.argsort(values[rows], kind="stable")
     return rows[order[::-1] if descending else order], values

@@ -90,6 +90,7 @@ def _paint(name: str, picture: np.ndarray) -> Mask | None:
     st.plotly_chart(
         draw_paintable(picture, values), key=key, on_select=take, selection_mode=("lasso", "box"), width="content",
         config={"displaylogo": False, "displayModeBar": False, "doubleClick": False},
+        alt=f"The picture to paint on; {0 if mask is None else mask.share:.0%} of it is painted",
     )  # fmt: skip
     if mask is None:
         st.caption("Draw around an area of the picture with the mouse; as long as there is none it is everywhere.")

@@ -21,7 +21,7 @@ from ...specs import FULL, POOLED, Anatomy
 from .. import loaders, state
 from ..address import RUN
 from ..frame import DEMO_MODEL
-from ..questions import QUESTIONS
+from ..questions import MOST_RUNS, QUESTIONS
 from ..work import run_button
 
 INTRODUCTION = """
@@ -46,12 +46,26 @@ def introduction_panel() -> None:
 def questions_panel(run: Run | None) -> None:
     """The questions to begin with: each a link to the page that answers it, set up for the run."""
     labels = list(loaders.labels_of(run)) if run else []
+    others = of_other_models(run) if run else []
     columns = st.columns(3)
     for number, question in enumerate(QUESTIONS):
         with columns[number % 3], st.container(border=True, height="stretch"):
-            choices = question.address(run.name if run else state.recall(RUN, ""), labels)
+            choices = question.address(run.name if run else state.recall(RUN, ""), labels, others)
             st.page_link(question.page, label=f"**{question.text}**", icon=question.icon, query_params=choices)
             st.caption(question.look)
+
+
+def of_other_models(run: Run) -> list[str]:
+    """The newest readable run of each other model, as many as can be compared with this one."""
+    found: dict[str, str] = {}
+    for name in run_names(run.folder.parent.parent):
+        try:
+            other = open_run(run.folder.parent / name)
+        except HcacheError:
+            continue  # the table of runs says what is wrong with it
+        if other.spec.model != run.spec.model and len(other):
+            found.setdefault(other.spec.model, name)
+    return list(found.values())[: MOST_RUNS - 1]
 
 
 def runs_panel(home: Path) -> None:

@@ -12,7 +12,8 @@ from ...analysis.projections import Projections
 from ...cache.reading import Run
 from ...figures.components import scatter_of_components, variance_explained
 from ...figures.pictures import png_bytes
-from .. import loaders, selection, state
+from .. import address, loaders, selection, state
+from ..deselect import on_deselect
 from ..frame import errors_shown
 from ..hover import hover_pictures
 from ..work import run_button
@@ -23,7 +24,7 @@ OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
 DRAGS = {"move": "pan", "box": "select", "lasso": "lasso"}
 MOST_SAMPLES = 4096
 """Up to so many samples all steps are projected; with more, one step at a time, on its own components."""
-MOST_PATHS = 24
+MOST_PATHS, MOST_NAMED = 24, 20
 POINTS = "pca-points"
 SHUFFLED_UP_TO = 1024
 """Samples beyond which shuffling features takes seconds, and is done when asked for."""
@@ -61,7 +62,7 @@ def _controls(run: Run) -> View:
             "together from step to step; only on these does a sample have a path."))  # fmt: skip
     with three:
         colour = state.select("Colour", "colour", [*labels, NO_COLOUR], help="A label of each sample.",
-                              format_func=lambda text: text.replace("_", " "))  # fmt: skip
+                              format_func=_words)  # fmt: skip
     most = min(10, len(run) - 1)
     with four:
         first = state.select("Horizontal", "pc1", list(range(1, most + 1)), default=1)
@@ -108,16 +109,17 @@ def _projections(
 
 def _scatter(run: Run, view: View, projections: Projections, at: int, step: int, hover: bool) -> None:
     """The chart, and the picture that was clicked last beside it."""
-    ids, chosen = run.sample_ids, int(state.recall("sample", int(run.sample_ids[0]), int))
-    flags = selection.mask(run)
+    ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
     with right:
-        row = run.position(chosen) if chosen in ids else 0
-        state.keep("sample", int(ids[row]))
-        label = "" if view.values is None else f", {view.colour.replace('_', ' ')} {view.values[row]:.2f}"
-        st.image(png_bytes(run.images[row]), caption=f"sample {ids[row]}{label}", width=150)
+        chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="The one in the ring.")
+        row = run.position(chosen)
+        label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
+        said = f"sample {chosen}{label}"
+        st.image(png_bytes(run.images[row]), caption=said, alt=said, width=150)
         st.segmented_control("Dragging", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
-            "What is drawn around selects. To click single points, let dragging move."))  # fmt: skip
+            "What is drawn around selects. To click single points, let dragging move. A double click selects "
+            "nothing."))  # fmt: skip
         st.segmented_control("What is selected so", selection.HOW, default=selection.REPLACE, key="pca-how", help=(
             "Whether it becomes the selection, joins it, or leaves it."))  # fmt: skip
         with_paths = view.over == loaders.JOINT and state.flag("Paths of the selected", "paths", False, help=(
@@ -130,23 +132,64 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
         every = projections.scores[:, :, columns]
         window = _window(every)
         paths = every[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
+    drag = DRAGS.get(st.session_state.get("pca-drag"), "pan")
     figure = scatter_of_components(
         projections.scores[at], projections.explained[at], view.axes, ids, view.values, view.colour, chosen, flags,
-        paths, window, DRAGS.get(st.session_state.get("pca-drag"), "pan"),
+        paths, window, drag,
     )  # fmt: skip
+    drawn = (run.name, len(run), view.site, view.over, view.axes, view.colour, step, chosen, flags.tobytes(),
+             with_paths, drag)  # fmt: skip
+    chart = f"{POINTS}-{hash(drawn)}"
     with left:
         st.caption(_what(run, view.site, step))
         with st.container(key="pca-scatter"):
-            st.plotly_chart(figure, key=POINTS, on_select=lambda: take_points(run))
+            st.plotly_chart(figure, key=chart, on_select=lambda: take_points(run, chart),
+                            alt=_in_words(run, view, step, chosen, flags))  # fmt: skip
+        on_deselect("pca-scatter", lambda twice: clear_points(run, twice))
 
 
-def take_points(run: Run) -> None:
-    """What was selected in the chart becomes the selection; a click also shows its sample."""
-    points = st.session_state[POINTS]["selection"]["points"]
+def take_points(run: Run, chart: str) -> None:
+    """What was picked in a chart becomes the selection; a click also shows its sample.
+
+    Every change draws another chart. One that was replaced may still report, of a click that was faster than the
+    answer to the one before; so each has a key of its own, and is read by that. A report of no points is none of the
+    user's: what takes a selection off is told by ``on_deselect``.
+    """
+    points = st.session_state[chart]["selection"]["points"]
     samples = [int(point["customdata"][0]) for point in points if point.get("customdata")]
-    selection.select(run, samples, st.session_state.get("pca-how") or selection.REPLACE)
-    if len(samples) == 1 and samples[0] in run.sample_ids:
-        state.choose("sample", samples[0])
+    if not samples:
+        return
+    with address.together():  # the selection and the sample: Back undoes both
+        selection.select(run, samples, st.session_state.get("pca-how") or selection.REPLACE)
+        if len(samples) == 1 and samples[0] in run.sample_ids:
+            state.choose("sample", samples[0])
+        selection.publish(run)
+
+
+def clear_points(run: Run, twice: bool) -> None:
+    """The user took the selection off by a double click, or clicked its only point once more: which takes that off too,
+    unless what is clicked joins the selection."""
+    if twice or st.session_state.get("pca-how") != selection.ADD:
+        selection.select(run, ())
+        selection.publish(run)
+
+
+def _in_words(run: Run, view: View, step: int, chosen: int, flags: np.ndarray) -> str:
+    """The scatter, for who does not see it."""
+    colour = "" if view.values is None else f", coloured by {_words(view.colour)}"
+    few = selection.to_text(run.sample_ids[flags][:MOST_NAMED]) + (" and others" if flags.sum() > MOST_NAMED else "")
+    marked = f"; {flags.sum()} selected: {few}" if flags.any() else "; none selected"
+    first, second = view.axes
+    return (f"{len(run)} samples on components {first} and {second} of {view.site} at step {step}{colour}; sample "
+            f"{chosen} in a ring{marked}")  # fmt: skip
+
+
+def _shares(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.1%}" for value in values[:MOST_NAMED])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _some(rows: np.ndarray) -> np.ndarray:
@@ -173,7 +216,9 @@ def _variance(run: Run, view: View, explained: np.ndarray, step: int) -> None:
     if shuffled:
         with st.spinner("Shuffling …", show_time=True):
             baseline = loaders.components_of(run, view.site, step).baseline
-    st.plotly_chart(variance_explained(explained, baseline), key="pca-variance")
+    beside = "" if baseline is None else f"; of shuffled features {_shares(baseline)}"
+    said = f"Share of this step's variance by component, from the first: {_shares(explained)}{beside}"
+    st.plotly_chart(variance_explained(explained, baseline), key="pca-variance", alt=said)
     if shuffled:
         st.caption("Dotted: what components explain when no two features have to do with each other. Components below "
                    "it say nothing.")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from ...analysis.estimate import Estimate
@@ -26,7 +27,7 @@ from ...measures.decodability import ProbeMap, ProbeOptions, decodability, defau
 from ...measures.learning import learning, stored_learning
 from ...measures.noise import log_snr_of, middle_step
 from ...specs import NONE, POOLED
-from .. import loaders, state
+from .. import address, loaders, state
 from ..frame import errors_shown
 from ..work import run_button
 
@@ -34,8 +35,7 @@ OWN = "own"
 KINDS = {OWN: "as the label is", RIDGE: "ridge: its values (R²)", LOGISTIC: "logistic: two classes (AUC)"}
 MOST_NAMED = 6
 QUIET = {"displayModeBar": False}
-MAP, FOLLOWED = "probe-map", "probe-map-followed"
-"""In the session: the map, whose value is what was clicked, and the click that was followed."""
+MAP = "probe-map"
 
 SHOWN = {SCORE: "score", SELECTIVITY: "selectivity: beyond shuffled labels", CONTROL: "shuffled labels alone"}
 
@@ -107,7 +107,6 @@ def _map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
 
 def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
     snr = log_snr_of(run)
-    _follow(st.session_state.get(MAP), known)
     one, two, three = st.columns([3, 1, 4])
     with one:
         shown = state.select("Show", "quantity", list(SHOWN), format_func=SHOWN.get)
@@ -116,28 +115,42 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
     with three:
         step = state.slider("Step", "step", 0, run.spec.steps - 1, middle_step(run, range(run.spec.steps)),
                             help="0 has most noise. A click on a cell of the map chooses site and step.")  # fmt: skip
-    st.plotly_chart(probe_heatmap(known, shown, run.timesteps, snr, (site, step)), key=MAP, on_select="rerun",
-                    selection_mode="points", config=QUIET)  # fmt: skip
+    st.plotly_chart(probe_heatmap(known, shown, run.timesteps, snr, (site, step)), key=MAP,
+                    on_select=lambda: take_cell(known), selection_mode="points", config=QUIET,
+                    alt=_map_in_words(known, shown))  # fmt: skip
     left, right = st.columns([2, 3])
     with left:
         st.markdown(f"**{site_name(site)}** at {step_in_words(step, run.timesteps, snr)}")
         _numbers(known, site, step)
     with right:
-        st.plotly_chart(probe_curves(known, (site, step), run.timesteps, snr), key="probe-curves",
-                        config=QUIET)  # fmt: skip
+        st.plotly_chart(probe_curves(known, (site, step), run.timesteps, snr), key="probe-curves", config=QUIET,
+                        alt=f"{known.metric} of {known.label} over the steps, a line a site; at step {step} "
+                        f"{_at(known, step)}")  # fmt: skip
     _closer(run, known, site, step, options)
 
 
-def _follow(event: Any, known: ProbeMap) -> None:
-    """Chooses the cell that was clicked, once and before the widgets are drawn: they may choose another afterwards."""
-    points = event["selection"]["points"] if event else []
-    clicked = next((tuple(point["customdata"]) for point in points if point.get("customdata")), None)
-    if clicked is None or clicked == st.session_state.get(FOLLOWED):
-        return
-    st.session_state[FOLLOWED] = clicked
-    if clicked[0] in known.sites:
-        state.choose("probe-site", clicked[0])
-        state.choose("step", int(clicked[1]))
+def take_cell(known: ProbeMap) -> None:
+    """Chooses the cell that was clicked in the map."""
+    points = st.session_state[MAP]["selection"]["points"]
+    site, step = next((point["customdata"] for point in points if point.get("customdata")), (None, 0))
+    if site in known.sites:
+        with address.together():
+            state.choose("probe-site", site)
+            state.choose("step", int(step))
+
+
+def _map_in_words(known: ProbeMap, shown: str) -> str:
+    """The map, for who does not see it."""
+    rows = zip(known.sites, known.values(shown), strict=True)
+    best = [f"{site_name(site)} at most {np.nanmax(row):.2f}, at step {np.nanargmax(row)}"
+            for site, row in rows if np.isfinite(row).any()]  # fmt: skip
+    return f"{known.label} by site and step, {SHOWN[shown]}: {'; '.join(best)}"
+
+
+def _at(known: ProbeMap, step: int) -> str:
+    """The scores at a step, by site."""
+    found = {site: known.cells[site, step]["score"]["value"] for site in known.sites if (site, step) in known.cells}
+    return ", ".join(f"{site_name(site)} {value:.2f}" for site, value in found.items()) or "nothing is probed yet"
 
 
 def _numbers(known: ProbeMap, site: str, step: int) -> None:
@@ -192,8 +205,9 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
         )
     with right:
         chosen = site if site in found else next(iter(found))
-        st.plotly_chart(learning_chart(found, known.sites, chosen), key="probe-learning",
-                        config=QUIET)  # fmt: skip
+        st.plotly_chart(learning_chart(found, known.sites, chosen), key="probe-learning", config=QUIET,
+                        alt=f"{known.metric} of {known.label} at step {step} by the samples that a probe is fitted on, "
+                        "a line a site; the table beside says how many are enough")  # fmt: skip
 
 
 def _enough(found: dict[str, dict[str, Any]]) -> str:

@@ -13,15 +13,16 @@ from ...cache.reading import Run
 from ...directions.direction import check_full
 from ...errors import HcacheError, UsageError
 from ...figures.contrasts import contrast_chart
-from .. import loaders, selection, state
+from .. import address, loaders, selection, state
 from .directions import FROM_SELECTION, NEW
 
 NOTHING = (
-    "Nothing is selected. Click pictures in the Gallery, or points in PCA, or draw a box or lasso there: it is one "
-    "selection, on all pages."
+    "Nothing is selected. Click pictures in the Gallery, or points in PCA, draw a box or lasso there, or type sample "
+    "numbers above: it is one selection, on all pages."
 )
 EDITS = "Takes them as positives of a direction on the Edit page."
 NO_H = "This run does not hold h in full, which directions are fitted on."
+TYPED = "selection-typed"
 SHOWN = 8
 """Labels drawn at a time."""
 
@@ -43,8 +44,23 @@ def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
         st.button("Clear", key="selection-clear", on_click=selection.select, args=(run, ()), disabled=not count)
         st.button("Undo", key="selection-undo", icon=":material/undo:", on_click=selection.undo, args=(run,),
                   disabled=not selection.can_undo(run), help="What was selected before the last change.")  # fmt: skip
+        st.text_input("Select by number", key=TYPED, placeholder="or type 0-3, 7", label_visibility="collapsed",
+                      width=140, on_change=take_typed, args=(run,),
+                      help="Sample numbers and ranges, in place of what is selected.")  # fmt: skip
     if not selection.publish(run):
         st.caption("The selection is too scattered for the page's address; save it as a label set to keep it.")
+
+
+def take_typed(run: Run) -> None:
+    """The sample numbers that were typed become the selection."""
+    typed = st.session_state[TYPED]
+    samples = selection.from_text(typed.replace(" ", ""), run.sample_ids)
+    if samples:
+        selection.select(run, samples)
+        st.session_state[TYPED] = ""
+    elif typed.strip():
+        st.toast(f"{typed!r} names no sample of this run. Write numbers and ranges with commas between: 0-3, 7.",
+                 icon=":material/error:")  # fmt: skip
 
 
 def selection_panel(run: Run) -> None:
@@ -65,7 +81,9 @@ def selection_panel(run: Run) -> None:
         contrasts = tuple(contrast for contrast in contrasts if contrast.name in wanted) or contrasts[:SHOWN]
     left, right = st.columns([5, 6])
     with left:
-        st.plotly_chart(contrast_chart(contrasts), key="selection-contrast", config={"displayModeBar": False})
+        differences = "; ".join(f"{contrast.name.replace('_', ' ')} {_interval(contrast)}" for contrast in contrasts)
+        st.plotly_chart(contrast_chart(contrasts), key="selection-contrast", config={"displayModeBar": False},
+                        alt=f"Mean of the selected less mean of the others, by label: {differences}")  # fmt: skip
     with right:
         st.dataframe(_table(contrasts), hide_index=True, width="stretch")
     st.caption(
@@ -100,9 +118,10 @@ def _actions(run: Run) -> None:
 
 def edit_along(method: str) -> None:
     """Opens the Edit page with the selection as positives of a new direction."""
-    state.choose("direction", NEW)
-    state.choose("method", method)
-    state.choose("source", FROM_SELECTION)
+    with address.together():
+        state.choose("direction", NEW)
+        state.choose("method", method)
+        state.choose("source", FROM_SELECTION)
     st.switch_page("pages/edit.py")
 
 

@@ -19,6 +19,7 @@ from ...report.document import verdict_report
 from ...report.exhibits import exhibits
 from ...report.guide import page, pages_of
 from .. import loaders, state
+from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
 
@@ -28,8 +29,6 @@ KIND = "measure"
 USUAL = "usual"
 SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
 """Samples that edits are tried on, and random directions beside each."""
-
-MOST_RUNS = 6
 
 
 def verdict_panel(run: Run) -> None:
@@ -150,7 +149,9 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
         if each.figure is None:
             st.html(each.html)
         else:
-            st.plotly_chart(each.figure, key=f"evidence-{row.question}-{row.subject}-{number}")
+            runs = ", ".join(evidence)
+            st.plotly_chart(each.figure, key=f"evidence-{row.question}-{row.subject}-{number}",
+                            alt=f"{each.title}; of {runs}")  # fmt: skip
     for part in pages_of(row.question, row.subject):
         with st.expander(f"What {part} says, and what it does not say"):
             st.markdown(page(part).split("\n", 1)[1])
