@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from browsing import settle
 
 from hcache import jobs
 
@@ -86,24 +87,6 @@ def page(browser):
     page.set_default_timeout(120_000)
     yield page
     context.close()
-
-
-def settle(page):
-    """Waits until the script has ended and nothing is being drawn, for a quarter of a second."""
-    page.wait_for_function(
-        """() => {
-          const app = document.querySelector('[data-testid=stApp]');
-          const idle = app && app.dataset.testScriptState === 'notRunning'
-            && app.dataset.testConnectionState === 'CONNECTED'
-            && !document.querySelector('[data-testid=stSpinner], [data-testid=stSkeleton]');
-          if (!idle) { window.idleSince = null; return false; }
-          window.idleSince ??= Date.now();
-          return Date.now() - window.idleSince > 250;
-        }"""
-    )
-    assert page.locator("[data-testid=stException]").count() == 0, page.locator(
-        "[data-testid=stException]"
-    ).inner_text()
 
 
 def shoot(page, name):

@@ -58,7 +58,7 @@ def scatter_of_components(
         x=x, y=y, mode="markers", customdata=list(zip(*columns, strict=True)), showlegend=False, name="samples",
         marker={"size": 8 if len(x) <= 1000 else 6, **marker},
         selectedpoints=np.flatnonzero(selected).tolist() if has_some else None,
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.25}},
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.45}},
         hovertemplate=f"sample %{{customdata[0]}}{value}<extra></extra>",
     )  # fmt: skip
     if has_some and selected.sum() <= MOST_RINGS:

@@ -26,6 +26,7 @@ def tinted(colour: str, share: float = 0.16) -> str:
 _IN_DARK = {
     INK: "#EDEBE8", MUTED: "#B0ABA2", PAPER: "#1F1E1B", LINE: "#57544E",
     ENCODER: "#56B4E9", DECODER: "#2FC79A", BOTTLENECK: "#F28A4B",
+    tinted(ENCODER): "#28363D", tinted(DECODER): "#223A31",
 }  # fmt: skip
 
 

@@ -218,6 +218,7 @@ RUN_HELP = "One extraction: a model, its samples and steps, and what is stored o
 STYLE = """<style>
 .block-container {padding: 2.2rem 3rem 3rem}
 h1 {font-size: 1.9rem !important; padding-bottom: .7rem !important}
+.st-key-gallery-pictures {max-height: 580px; overflow-y: auto; flex-shrink: 0}
 [data-testid=stMain] [data-testid=stPageLink] p {white-space: normal; text-align: left}
 [data-testid=stMain] [data-testid=stMarkdownContainer] p {max-width: 100ch}
 :is(a, button, summary, input[type=range], [role=tab], [role=button]):focus-visible {

@@ -1,6 +1,6 @@
 """Makes the README's opening picture: the U-figure of the demo's first two samples, as the Figures page gives it.
 
-python tests/pictures/u_figure.py
+PYTHONPATH=. python tests/pictures/u_figure.py
 """
 
 import tempfile

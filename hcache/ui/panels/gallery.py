@@ -28,7 +28,7 @@ def gallery_panel(run: Run) -> None:
     ids = run.sample_ids
     selection_bar(run, ids[order].tolist())
     pages = max(1, -(-len(order) // PER_PAGE))
-    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    left, right = st.columns([1, 2], vertical_alignment="bottom") if pages > 1 else 2 * [st.container()]
     with left:
         page = state.slider("Page", "page", 1, pages, 1) - 1
     with right:
@@ -41,7 +41,7 @@ def gallery_panel(run: Run) -> None:
     st.caption(f"{len(order)} of {len(run)} {origin}. Click one to select it and to see its trajectory and labels "
                "below, once more to let it go; Shift takes all in between. Arrow keys walk, Enter clicks.")  # fmt: skip
     pictures = ids[rows], [uris[r] for r in rows], captions, chosen
-    with st.container(height=560 if len(rows) > 40 else "content", border=False):
+    with st.container(key="gallery-pictures"):
         if does == SELECTS:
             selection_grid("gallery", *pictures, selection.selected(run), lambda clicks: take_clicks(run, clicks))
             return

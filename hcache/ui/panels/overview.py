@@ -38,6 +38,10 @@ SOURCE = (
 )
 
 
+A_ROW = 3
+"""Questions beside each other."""
+
+
 def introduction_panel() -> None:
     """What this is about, in three sentences."""
     st.markdown(INTRODUCTION, help=SOURCE)
@@ -47,9 +51,9 @@ def questions_panel(run: Run | None) -> None:
     """The questions to begin with: each a link to the page that answers it, set up for the run."""
     labels = list(loaders.labels_of(run)) if run else []
     others = of_other_models(run) if run else []
-    columns = st.columns(3)
-    for number, question in enumerate(QUESTIONS):
-        with columns[number % 3], st.container(border=True, height="stretch"):
+    columns = [column for _ in range(0, len(QUESTIONS), A_ROW) for column in st.columns(A_ROW)]
+    for column, question in zip(columns, QUESTIONS, strict=False):
+        with column, st.container(border=True, height="stretch"):
             choices = question.address(run.name if run else state.recall(RUN, ""), labels, others)
             st.page_link(question.page, label=f"**{question.text}**", icon=question.icon, query_params=choices)
             st.caption(question.look)

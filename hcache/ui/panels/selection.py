@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -158,8 +159,8 @@ def _table(contrasts: Sequence[LabelContrast]) -> pd.DataFrame:
         [
             {
                 "label": contrast.name.replace("_", " "),
-                "selected": f"{contrast.selected:.3g}",
-                "others": f"{contrast.rest:.3g}",
+                "selected": _rounded(contrast.selected, contrast.spread),
+                "others": _rounded(contrast.rest, contrast.spread),
                 "difference (95 % interval)": _interval(contrast),
             }
             for contrast in contrasts
@@ -168,6 +169,13 @@ def _table(contrasts: Sequence[LabelContrast]) -> pd.DataFrame:
 
 
 def _interval(contrast: LabelContrast) -> str:
-    found = contrast.difference
-    interval = f"{found.low:+.2g} to {found.high:+.2g}" if found.low == found.low else "not defined"
-    return f"{found.value:+.2g} ({interval})"
+    found, spread = contrast.difference, contrast.spread
+    ends = [_rounded(value, spread, "+") for value in (found.low, found.high)]
+    interval = " to ".join(ends) if found.low == found.low else "not defined"
+    return f"{_rounded(found.value, spread, '+')} ({interval})"
+
+
+def _rounded(value: float, spread: float, sign: str = "") -> str:
+    """A number to the second digit of its label's spread: finer says nothing, and columns stay comparable."""
+    decimals = max(0, 1 - math.floor(math.log10(spread))) if spread > 0 else 2
+    return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # + 0.0: no -0.00

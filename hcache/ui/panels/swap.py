@@ -14,6 +14,7 @@ from ...edits.rendered import Rendered
 from ...edits.renders import render_kept
 from ...edits.window import Window
 from ...figures.drawing import Style
+from ...figures.palette import in_dark
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from ...figures.ufigure import Swapped, draw_u
@@ -28,6 +29,9 @@ from .swap_setup import ALONE, SLERP, TOGETHER, apply_recipe, apply_recipes, mak
 
 if TYPE_CHECKING:
     from ...edits.swaps import Identity
+
+WIDE = 1000
+"""The U's width in pixels, where there is room: all of it is on a screen at once."""
 
 KEPT_IDENTITIES = 256
 _identities: dict[tuple[str, str, int, int, int], Identity] = {}
@@ -75,7 +79,9 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[Rendered, Rendere
             said = f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time: {', '.join(sites)}"
             swapped = Swapped(anatomy=run.anatomy, donor=pair[0], recipient=pair[1], names=names, caption="",
                               cells={site: cells[site] for site in sites})  # fmt: skip
-            st.image(draw_u(swapped, Style(captioned=False)).svg, width="stretch", alt=said)
+            drawing = draw_u(swapped, Style(captioned=False)).svg
+            dark = st.context.theme.type == "dark"
+            st.image(in_dark(drawing) if dark else drawing, width=WIDE, alt=said)
     if others:
         shown = {f"A, {names[0]}": pair[0].picture, f"B, {names[1]}": pair[1].picture} if not sites else {}
         shown |= others
