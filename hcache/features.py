@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import UsageError, did_you_mean
+
 Array = Any  # a torch tensor or a numpy array, (n, c, h, w) or, of a single sample, (c, h, w)
 
 
@@ -44,9 +46,17 @@ class Features:
                 yield f"block.{k}", tensor
 
     def replace(self, changes: dict[str, Array]) -> Features:
-        """The same features but for the named tensors."""
+        """The same features but for the named tensors.
+
+        Raises:
+            UsageError: a name that is not a tensor here, a group's (``skip.2``) among them: a group has members.
+        """
         if not changes:
             return self
+        known = [name for name, _ in self.items()]
+        for name in changes:
+            if name not in known:
+                raise UsageError(f"no tensor {name!r} to replace{did_you_mean(name, known)}")
         return self.map(lambda name, tensor: changes.get(name, tensor))
 
     def map(self, change: Callable[[str, Array], Array]) -> Features:

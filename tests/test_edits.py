@@ -243,3 +243,10 @@ def test_stochastic_runs_are_taken_up_with_their_own_noise(tiny_model, tiny_spec
     np.testing.assert_array_equal(pictures, run.images)
     _, result = drain(render_swaps(tiny_model, run, 0, 2, Window(first=1, last=2), alpha=0.0))
     assert result.identical and max(np.abs(p.astype(int) - run.images[2]).max() for p in result.images.values()) <= 1
+
+
+def test_replacing_what_is_not_there_is_said_and_not_passed_over():
+    features = Features(h=torch.ones(1, 2, 3, 3), skips=((torch.ones(1, 2, 3, 3),) * 2,))
+    assert features.replace({"skip.1.1": torch.zeros(1, 2, 3, 3)})["skip.1.1"].sum() == 0
+    with pytest.raises(UsageError, match=r"'skip.1' .*skip.1.0"):
+        features.replace({"skip.1": torch.zeros(1, 2, 3, 3)})
