@@ -71,7 +71,7 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
         along = torch.from_numpy(a.T.astype(np.float32) / np.sqrt(n - 1, dtype=np.float32))
         for at, columns in h.tiles(step):
             delta[:, step, at] = along @ columns
-            sigma[step, at] = torch.linalg.vector_norm(columns, dim=0) / np.sqrt(n)
+            sigma[step, at] = columns.square_().mean(0).sqrt_()
         yield 0.6 + 0.4 * (step + 1) / steps
     options = {"count": count, "over": JOINT if joint else PER_STEP}
     fits = [Fit(method="pca", run=run.name, options=options, component=k).to_json() for k in range(count)]
