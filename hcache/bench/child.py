@@ -30,6 +30,7 @@ def peak() -> float:
 def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
     """hcache's joint PCA; the components go to ``out`` as (count, step * d)."""
     import numpy as np
+    import torch  # noqa: F401 - which pca_directions imports when it is called; scikit-learn is there too by then
 
     from ..cache.reading import open_run
     from ..directions.pca import pca_directions
