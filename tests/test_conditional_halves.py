@@ -7,7 +7,7 @@ from kinds import text_unet
 from hcache.errors import ModelError
 from hcache.models.anatomy import anatomy_of
 from hcache.models.condition import Condition
-from hcache.models.halves import decode, encode
+from hcache.models.halves import decode, embed, encode
 
 TEXT_TIME = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4,
              "projection_class_embeddings_input_dim": 16 + 6 * 4}  # fmt: skip
@@ -65,6 +65,8 @@ def test_the_halves_make_the_whole_bit_for_bit(case, size):
     whole = unet(x, t, condition.text, class_labels=condition.class_labels, added_cond_kwargs=condition.added).sample
     assert torch.isfinite(whole).all() and whole.std() > 1e-4
     assert torch.equal(decode(unet, encode(unet, x, t, condition), t, condition), whole)
+    shared = embed(unet, 2, t, condition, x.device)
+    assert torch.equal(decode(unet, encode(unet, x, t, condition, shared), t, condition, shared), whole)
 
 
 @pytest.mark.parametrize("case", sorted({*CASES} - {"classes projected"}))  # vectors for labels, which no card has

@@ -7,7 +7,7 @@ from tiny import THREE_LEVELS, TWO_LEVELS, make_unet
 from hcache.errors import ModelError
 from hcache.models.anatomy import anatomy_of, anatomy_of_config
 from hcache.models.condition import Condition
-from hcache.models.halves import decode, encode
+from hcache.models.halves import decode, embed, encode
 
 PAIRS = {
     "DownBlock2D": "UpBlock2D",
@@ -80,6 +80,10 @@ def both_ways(unet, x, t, labels):
     with torch.no_grad():
         whole = unet(x, t, class_labels=labels).sample
         halves = decode(unet, encode(unet, x, t, of(labels)), t, of(labels))
+        shared = embed(unet, len(x), t, of(labels), x.device)
+        kept = shared.time.clone()
+        once = decode(unet, encode(unet, x, t, of(labels), shared), t, of(labels), shared)
+    assert torch.equal(once, halves) and torch.equal(shared.time, kept)
     assert torch.isfinite(whole).all() and whole.std() > 1e-4, "the test would pass on a constant"
     return whole, halves
 

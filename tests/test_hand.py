@@ -4,6 +4,7 @@ import builtins
 
 import numpy as np
 import pytest
+from playwright.sync_api import Error
 
 from hcache.bench import hand
 from hcache.cache.labels import named_labels
@@ -52,3 +53,35 @@ def test_without_playwright_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(UsageError, match="pip install playwright"), hand.browse():
         pass
+
+
+class FakeWatch:
+    """Pages of which one is never drawn, and one fails when it is visited again."""
+
+    def __init__(self):
+        self.page, self.visits, self.opened = self, [], 0
+
+    def wait_for_timeout(self, milliseconds):
+        assert milliseconds == hand.SETTLE
+
+    def links(self):
+        return ["Overview", "Gallery", "Swap", "PCA", "Probes"]
+
+    def open(self, address, heading):
+        self.opened += 1
+
+    def click(self, link, patience=1):
+        self.visits.append((link, patience))
+        if link == "PCA" or (link == "Probes" and patience == 1):
+            raise Error(f"{link} is not idle\nmore")
+        return 100.0 * len(link)
+
+
+def test_what_fails_is_told_and_left_out_and_the_rest_is_measured(capsys):
+    found, watch = hand.Found(), FakeWatch()
+    hand._pages(found, watch, "http://there", 2)
+    assert [link for link, patience in watch.visits if patience == 1] == ["Overview", "Gallery", "Probes"] * 2
+    assert found.times == {"page to page": [800, 800, 700, 700], "to Overview": [800, 800], "to Gallery": [700, 700]}
+    assert found.failed == ["first visit to PCA: PCA is not idle", *["to Probes: Probes is not idle"] * 2]
+    assert watch.opened == 1 and "failed: to Probes" in capsys.readouterr().err
+    assert "n 4" in hand.in_words(found.times, 10)

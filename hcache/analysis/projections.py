@@ -54,23 +54,21 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
     """
     grams, own, own_explained, totals = None, [], [], []
     for step in range(steps):
-        x = _centred(matrix(step), step)
+        x = _checked(matrix(step), step)
         gram = inner_products(x)
         values, vectors = leading(gram, min(k, len(x) - 1))
         scores = vectors * np.sqrt(values)
         own.append(_like(scores, own[-1]) if own else _skewed(scores))
         totals.append(float(np.trace(gram)))
         own_explained.append(values / totals[-1])
-        if grams is None:
-            grams = gram
-        else:
-            grams += gram
+        grams = gram if grams is None else np.add(grams, gram, out=grams)
         yield 0.7 * (step + 1) / steps
     _, u = leading(grams, min(k, len(grams) - 1))
     u = _skewed(u).astype(np.float32)
     joint, joint_explained = [], []
     for step in range(steps):
-        x = _centred(matrix(step), step)
+        x = matrix(step)
+        x = x - x.mean(0)
         w = x.T @ u
         length = np.linalg.norm(w, axis=0)
         scores = (x @ w) / np.where(length > 0, length, 1)
@@ -95,14 +93,15 @@ def _projections(scores: list[np.ndarray], explained: list[np.ndarray]) -> Proje
     return Projections(scores=np.stack(scores).astype(np.float32), explained=np.stack(explained))
 
 
-def _centred(x: np.ndarray, step: int) -> np.ndarray:
+def _checked(x: np.ndarray, step: int) -> np.ndarray:
+    """Centred, once it is sure that there is something to decompose. One array of its size is made, and no other."""
     if len(x) < 3:
         raise AnalysisError(f"PCA needs 3 samples or more, got {len(x)}")
-    if not np.isfinite(x).all():
+    low, high = float(x.min(initial=0)), float(x.max(initial=0))
+    if not np.isfinite([low, high]).all():
         raise AnalysisError(f"at step {step} the data hold values that are not finite (overflow?); PCA is not defined")
-    largest = float(np.abs(x).max(initial=0))
     x = x - x.mean(0)
-    if float(np.square(x).mean()) <= (1e-6 * largest) ** 2:  # less than rounding leaves of equal numbers
+    if np.vdot(x, x) <= (1e-6 * max(-low, high)) ** 2 * x.size:  # less than rounding leaves of equal numbers
         raise AnalysisError(f"all samples are the same at step {step}: there is no variance to explain")
     return x
 

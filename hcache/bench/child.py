@@ -30,6 +30,7 @@ def peak() -> float:
 def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
     """hcache's joint PCA; the components go to ``out`` as (count, step * d)."""
     import numpy as np
+    import torch  # noqa: F401 - imported before the clock starts, as scikit-learn is on the other side
 
     from ..cache.reading import open_run
     from ..directions.pca import pca_directions

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,9 @@ MADE_UP = 2**31
 WITH_MODEL = ("Swap", "Edit")
 """Pages that take up trajectories with the model, which made-up activations do not have."""
 
+FIRST = 4
+"""How many times the limit a page is given that is opened or seen for the first time."""
+
 SETTLE = 1000
 """Milliseconds for what a page does after it is drawn, before the first time is taken."""
 
@@ -59,8 +62,10 @@ CHROMIUM_ARGUMENTS = (
 ).split()
 
 _WATCH = """
-([expected, before]) => new Promise((done) => {
+([expected, before, limit]) => new Promise((done, fail) => {
   let since = null;
+  const end = performance.now() + limit;
+  let there = false;
   const read = () => eval(window.hcacheRead) ?? '';
   const look = () => {
     const app = document.querySelector('[data-testid=stApp]');
@@ -68,16 +73,21 @@ _WATCH = """
       && !document.querySelector(
         '[data-testid=stSpinner], [data-testid=stSkeleton], [data-testid=stProgress], [data-stale=true]');
     const now = read();
-    const there = expected === null ? now !== before : now === expected;
+    there = expected === null ? now !== before : now === expected;
     since = window.hcacheBegun && idle && there ? since ?? performance.now() : null;
     if (since !== null && performance.now() - since > 200) done(since - window.hcacheBegun);
-    else setTimeout(look, 8);
+    else if (performance.now() > end) {
+      const why = !window.hcacheBegun ? 'no click or key has come'
+        : !there ? 'it does not show what it must' : 'it is not idle';
+      fail(new Error(`${why} after ${limit / 1000} s; ${document.querySelector('h1')?.textContent}: `
+        + (document.querySelector('[data-testid=stException], [data-testid=stAlert]')?.textContent ?? 'no message')));
+    } else setTimeout(look, 8);
   };
   look();
 })
 """
 """Resolves to the milliseconds from the last click or key to the first moment of an idle page that shows what it must;
-idle for 200 ms, which do not count."""
+idle for 200 ms, which do not count. Fails after ``limit`` milliseconds, saying what was waited for."""
 
 _LISTEN = """
 for (const kind of ['pointerdown', 'keydown'])
@@ -91,25 +101,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=2000, help="of the large run")
     parser.add_argument("--repeats", type=int, default=5, help="how often every page is visited")
     parser.add_argument("--home", type=Path, help="a folder to lay the runs out in, kept; else a temporary one")
+    parser.add_argument("--limit", type=float, default=30, help="seconds after which a move has failed (default: 30)")
     parser.add_argument("--json", action="store_true", help="every time in milliseconds, as JSON")
     given = parser.parse_args(arguments)
+    found = Found()
     try:
         with contextlib.ExitStack() as stack:
             home = given.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hcache-hand-")))
+            tell(f"extracting {PREVIEWED} samples of {MODEL}")
             small = small_run(home)
+            tell(f"writing a run of {given.samples} drawn faces")
             large = large_run(home, given.samples, small.timesteps)
-            times = measure(home, large.name, small.name, given.repeats)
+            measure(found, home, large.name, small.name, given.repeats, given.limit)
     except HcacheError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(json.dumps(times) if given.json else in_words(times, len(large)))
-    return 0
+    print(json.dumps({"milliseconds": found.times, "failed": found.failed}) if given.json
+          else in_words(found.times, len(large)))  # fmt: skip
+    for line in found.failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if found.failed else 0
+
+
+def tell(what: str) -> None:
+    """What is being done, to whoever waits."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
+class Found:
+    """``times`` in milliseconds by what was done, and in words what ``failed``."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = {}
+        self.failed: list[str] = []
+
+    def take(self, name: str, move: Callable[[], float | None], kept: bool = True) -> bool:
+        """Does something in the browser and keeps the time it took; False if it failed."""
+        from playwright.sync_api import Error
+
+        try:
+            took = move()
+        except Error as error:
+            self.failed.append(f"{name}: {error.message.splitlines()[0]}")
+            tell(f"failed: {self.failed[-1]}")
+            return False
+        if took is not None:
+            tell(f"{name}: {took:.0f} ms")
+            if kept:
+                self.times.setdefault(name, []).append(took)
+        return True
 
 
 def in_words(times: dict[str, list[float]], samples: int) -> str:
     """A line a kind of move: the median, the slowest, how many."""
     lines = [f"{samples} samples, {os.cpu_count()} cores; milliseconds from the key or click to an idle page"]
-    width = max(map(len, times))
+    width = max(map(len, times), default=0)
     for name, found in times.items():
         lines.append(f"{name:<{width}}  median {statistics.median(found):6.0f}  slowest {max(found):6.0f}  "
                      f"n {len(found)}")  # fmt: skip
@@ -182,7 +228,7 @@ def serve(home: Path) -> Iterator[str]:
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not _healthy(address):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UsageError(f"the dashboard did not start from {root}; try `streamlit run dashboard.py` there")
@@ -190,7 +236,11 @@ def serve(home: Path) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _healthy(address: str) -> bool:
@@ -217,23 +267,22 @@ def browse(width: int = 1366, height: int = 768) -> Iterator[Page]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
         page = chromium.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(120_000)
         page.add_init_script(_LISTEN)
         yield page
         chromium.close()
 
 
 class Watch:
-    """Times what one click or key brings about."""
+    """Times what one click or key brings about. ``limit``: seconds after which it has failed."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    def __init__(self, page: Page, limit: float) -> None:
+        self.page, self.limit = page, limit
 
-    def click(self, link: str) -> float:
-        """From a click on a link of the sidebar to that page, in milliseconds."""
+    def click(self, link: str, patience: float = 1) -> float:
+        """From a click on a link of the sidebar to that page, in milliseconds; ``patience``: times the limit."""
         self._begin("document.querySelector('h1')?.textContent")
         self.page.locator("[data-testid=stSidebar]").get_by_role("link", name=link, exact=True).click()
-        return self.page.evaluate(_WATCH, [link, None])
+        return self._watch(link, None, patience)
 
     def links(self) -> list[str]:
         """The pages that the sidebar leads to."""
@@ -244,67 +293,87 @@ class Watch:
         """From a key to a change of what the JavaScript expression ``shows`` gives, in milliseconds."""
         before = self._begin(shows)
         self.page.keyboard.press(key)
-        return self.page.evaluate(_WATCH, [None, before])
-
-    def _begin(self, shows: str) -> str:
-        return self.page.evaluate(
-            "(shows) => { window.hcacheBegun = null; window.hcacheRead = shows; return eval(shows) ?? ''; }", shows
-        )
+        return self._watch(None, before)
 
     def open(self, address: str, heading: str) -> None:
         """Opens a page and waits until it is drawn."""
         self.page.goto(address)
         self._begin("document.querySelector('h1')?.textContent")
         self.page.evaluate("window.hcacheBegun = performance.now()")
-        self.page.evaluate(_WATCH, [heading, None])
+        self._watch(heading, None, FIRST)
 
     def focus_slider(self, name: str) -> None:
         """Puts the focus on a slider, by the name of its choice."""
         self.page.locator(f".st-key-choose-{name} input[type=range]").first.focus()
 
+    def _begin(self, shows: str) -> str:
+        return self.page.evaluate(
+            "(shows) => { window.hcacheBegun = null; window.hcacheRead = shows; return eval(shows) ?? ''; }", shows
+        )
 
-def measure(home: Path, large: str, small: str, repeats: int) -> dict[str, list[float]]:
-    """All times in milliseconds, by what was done."""
-    times: dict[str, list[float]] = {}
+    def _watch(self, expected: str | None, before: str | None, patience: float = 1) -> float:
+        return self.page.evaluate(_WATCH, [expected, before, 1000 * self.limit * patience])
+
+
+def measure(found: Found, home: Path, large: str, small: str, repeats: int, limit: float) -> None:
+    """All times, into ``found``. What fails is left out of what follows."""
     with serve(home) as address, browse() as page:
-        watch = Watch(page)
-        watch.open(f"{address}/?run={large}", "Overview")
-        pages = [name for name in watch.links() if name not in WITH_MODEL]
-        for name in pages:  # what is read once is read now
-            watch.click(name)
-        page.wait_for_timeout(SETTLE)
-        for _ in range(repeats):
-            for name in pages:
-                times.setdefault(f"to {name}", []).append(watch.click(name))
-        every = [t for found in times.values() for t in found]
-        times = {"page to page": every, **times}
-        times |= _step_slider(watch, address, large)
-        times |= _preview(watch, address, small)
-    return times
+        page.set_default_timeout(1000 * limit * FIRST)
+        watch = Watch(page, limit)
+        if not found.take("Overview, opened", lambda: watch.open(f"{address}/?run={large}", "Overview")):
+            return
+        _pages(found, watch, f"{address}/?run={large}", repeats)
+        _step_slider(found, watch, address, large)
+        _preview(found, watch, address, small)
 
 
-def _step_slider(watch: Watch, address: str, run: str) -> dict[str, list[float]]:
+def _pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
+    """From page to page: what is read or computed once, at the first visit, is not counted."""
+    fine = []
+    for name in (name for name in watch.links() if name not in WITH_MODEL):
+        if found.take(f"first visit to {name}", lambda name=name: watch.click(name, FIRST), kept=False):
+            fine.append(name)
+        else:
+            found.take("Overview, opened again", lambda: watch.open(overview, "Overview"))
+    watch.page.wait_for_timeout(SETTLE)
+    for _ in range(repeats):
+        for name in fine:
+            found.take(f"to {name}", lambda name=name: watch.click(name))
+    every = [t for name in fine for t in found.times.get(f"to {name}", [])]
+    found.times = {**({"page to page": every} if every else {}), **found.times}
+
+
+def _step_slider(found: Found, watch: Watch, address: str, run: str) -> None:
     """The PCA page's step slider: to steps that were not shown before, and back over those that were."""
-    watch.open(f"{address}/pca?run={run}&step=4", "PCA")
     shows = "[...document.querySelectorAll('[data-testid=stCaptionContainer]')].map((c) => c.textContent).join()"
-    watch.focus_slider("step")
-    watch.press("ArrowRight", shows)
-    watch.focus_slider("step")
-    first = [watch.press("ArrowRight", shows) for _ in range(4)]
-    again = [watch.press("ArrowLeft", shows) for _ in range(4)]
-    return {"PCA step slider, a step not seen yet": first, "PCA step slider, a step seen before": again}
+    moves = [("PCA step slider, a step not seen yet", "ArrowRight", 4),
+             ("PCA step slider, a step seen before", "ArrowLeft", 4)]  # fmt: skip
+    if found.take("PCA, opened", lambda: watch.open(f"{address}/pca?run={run}&step=4", "PCA")):
+        _along(found, watch, "step", shows, moves)
 
 
-def _preview(watch: Watch, address: str, run: str) -> dict[str, list[float]]:
+def _preview(found: Found, watch: Watch, address: str, run: str) -> None:
     """The Edit page's one-step preview: along γ at one step, and over steps."""
-    watch.open(f"{address}/edit?run={run}", "Edit")
     images = "[...document.querySelectorAll('[data-testid=stImage] img')].slice(-1)[0]?.src"
-    watch.focus_slider("strength")
-    watch.press("ArrowRight", images)
-    strength = [watch.press("ArrowRight", images) for _ in range(6)]
-    watch.focus_slider("step")
-    steps = [watch.press("ArrowRight", images) for _ in range(6)]
-    return {"one-step preview, along the strength": strength, "one-step preview, to another step": steps}
+    if found.take("Edit, opened", lambda: watch.open(f"{address}/edit?run={run}", "Edit")):
+        _along(found, watch, "strength", images, [("one-step preview, along the strength", "ArrowRight", 6)])
+        _along(found, watch, "step", images, [("one-step preview, to another step", "ArrowRight", 6)])
+
+
+def _along(found: Found, watch: Watch, slider: str, shows: str, moves: Sequence[tuple[str, str, int]]) -> None:
+    """Keys on a slider, (name, key, how often) each, after one key that is not counted."""
+
+    def first() -> float:
+        watch.focus_slider(slider)
+        took = watch.press("ArrowRight", shows)
+        watch.focus_slider(slider)
+        return took
+
+    if found.take(f"{moves[0][0]}, the first", first, kept=False):
+        for name, key, times in moves:
+            for _ in range(times):
+                if not found.take(name, lambda key=key: watch.press(key, shows)):
+                    return
 
 
 if __name__ == "__main__":

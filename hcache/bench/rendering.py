@@ -46,7 +46,8 @@ def preview(setting: Setting) -> Generator[float, None, list[Row]]:
         timed = yield from part(interleaved({"cached": cached, "full": full}, 2 * setting.rounds), 0.5 * count, 0.5)
         rows.append(Row(name=f"preview, {batch}", what=f"one-step preview from the cache, batch {batch}", aim=0.65,
                         against="one full U-Net call, same batch", ratio=Ratio.of(timed, "cached", "full"),
-                        note="features read before, as on the Edit page"))  # fmt: skip
+                        note="features read and widened before, as on the Edit page; ours is the embedding of t, the "
+                             "decoder half and x_0, theirs the network alone"))  # fmt: skip
     return rows
 
 

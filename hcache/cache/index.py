@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from ..errors import CacheError
-from .files import commit_file
+from .files import commit_file, flush_file, sync_folder
 from .layout import INDEX, PARTIAL, SEED, SHARDS, TIMESTEP
 from .manifest import Shard
 from .reading import Run
@@ -52,11 +52,13 @@ class IndexWriter:
         self._columns: dict[str, _Column] = {}
         self._references: dict[str, h5py.h5p.PropDCID] = {}
         self._timesteps = np.zeros(0)
+        self._written = False
         for shard in shards:
             self.add(shard)
 
     def add(self, shard: Shard) -> None:
         """Takes a shard up; it alone is opened."""
+        self._written = False
         path = self.folder / SHARDS / shard.file
         try:
             with h5py.File(path, "r") as file:
@@ -94,9 +96,14 @@ class IndexWriter:
         final = self.folder / INDEX
         partial = final.with_name(final.name + PARTIAL)
         try:
+            if durable and self._written and final.is_file():
+                flush_file(final)
+                sync_folder(final.parent)
+                return
             with h5py.File(partial, "w", libver="v110", track_order=True) as index:
                 self._fill(index)
             commit_file(partial, final) if durable else os.replace(partial, final)
+            self._written = True
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             raise error if isinstance(error, OSError) else OSError(f"{partial}: {error}") from error

@@ -8,6 +8,8 @@ size, time of change) is asked again.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,10 +35,30 @@ def read_step(path: Path, names: tuple[str, ...], step: int) -> list[np.ndarray]
     Raises:
         OSError, KeyError, ValueError, IndexError: the file is not there, not whole, or holds no such tensor or step.
     """
-    with path.open("rb", buffering=0) as file:
-        found = os.fstat(file.fileno())
-        places = [_place_of(str(path), name, found.st_ino, found.st_size, found.st_mtime_ns) for name in names]
-        return [_read(file.fileno(), path, name, step, place) for name, place in zip(names, places, strict=True)]
+    with _opened(path) as file:
+        return [_read(file, path, name, step, _place(file, path, name)) for name in names]
+
+
+def read_steps(path: Path, name: str, steps: int) -> Iterator[np.ndarray]:
+    """``read_step`` of one tensor for every step in turn, of a file that is opened once."""
+    with _opened(path) as file:
+        place = _place(file, path, name)
+        for step in range(steps):
+            yield _read(file, path, name, step, place)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _place(file: int, path: Path, name: str) -> Place:
+    found = os.fstat(file)
+    return _place_of(str(path), name, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _read(file: int, path: Path, name: str, step: int, place: Place) -> np.ndarray:

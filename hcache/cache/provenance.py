@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,13 +29,17 @@ def environment() -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """The installed versions of what an activation may depend on."""
-    found = {}
+    return dict(_versions())
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Looked up once a process, which goes on with what it has imported whatever is installed meanwhile."""
+    found = []
     for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            found.append((name, version(name)))
+    return tuple(found)
 
 
 def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,8 @@ from .description import read_description
 from .label_files import read_label_sets
 from .layout import IMAGE, IMAGES, LABELS, MANIFEST, RUN_JSON, SHARDS, X_0, X, home_folder, run_folder
 from .manifest import Shard, read_manifest
-from .places import read_step
+from .places import read_step, read_steps
+from .widening import widen_into, widened
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class Run:
         Raises:
             NotStoredError: the run does not hold that site.
         """
-        return (block.astype(np.float32, copy=False) for block in self._stored_blocks(site, step))
+        return map(widened, self._stored_blocks(site, step))
 
     def _stored_blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
         """``blocks`` in the dtype that is stored."""
@@ -134,22 +135,23 @@ class Run:
         """
         self.anatomy.shape(member)
         self._check_stored(member)
-        result, row = None, 0
+        held, row = None, 0
         for shard in self.shards:
-            rows = np.s_[:, row : row + shard.stop - shard.start]
-            result = self._read_shard(shard, partial(self._read_array, member, result, rows))
-            row += shard.stop - shard.start
-        return np.zeros((self.spec.steps, 0), np.float32) if result is None else result
+            rows = slice(row, row + shard.stop - shard.start)
+            with self._explained(shard) as path:
+                for step, part in enumerate(read_steps(path, member, self.spec.steps)):
+                    held = self._wide_enough(held, part)
+                    if len(part) != rows.stop - rows.start:
+                        raise ValueError(f"{member} is of {len(part)} samples, not of {rows.stop - rows.start}")
+                    held[step, rows] = part
+            row = rows.stop
+        return np.zeros((self.spec.steps, 0), np.float32) if held is None else held
 
-    def _read_array(self, member: str, held: np.ndarray | None, rows: Any, file: h5py.File) -> np.ndarray:
-        """``held`` with a shard's rows filled in; made when the first is met, widened if one holds float32."""
-        stored = file[member]
+    def _wide_enough(self, held: np.ndarray | None, part: np.ndarray) -> np.ndarray:
+        """``held``, which takes ``part`` as all others; made for the first, widened for the first that is wider."""
         if held is None:
-            held = np.empty((self.spec.steps, len(self), *stored.shape[2:]), stored.dtype)
-        if (widest := np.promote_types(stored.dtype, held.dtype)) != held.dtype:
-            held = held.astype(widest)
-        stored.read_direct(held, dest_sel=rows)
-        return held
+            return np.empty((self.spec.steps, len(self), *part.shape[1:]), part.dtype)
+        return held.astype(np.promote_types(part.dtype, held.dtype), copy=False)
 
     def features(self, sample: int, step: int) -> Features:
         """One sample's activations at one step, each (c, h, w) float32; groups not stored in full are None."""
@@ -158,7 +160,7 @@ class Run:
         def load(file: h5py.File, row: int, site: str) -> tuple[np.ndarray, ...] | None:
             if self.policy(site) != FULL:
                 return None
-            return tuple(file[name][step, row].astype(np.float32) for name in self.anatomy.members(site))
+            return tuple(widened(file[name][step, row]) for name in self.anatomy.members(site))
 
         sites = self._read(sample, lambda file, row: {site: load(file, row, site) for site in self.anatomy.sites})
         h = sites.pop("h", None)
@@ -183,7 +185,7 @@ class Run:
     def row(self, member: str, sample: int, step: int) -> np.ndarray:
         """One sample's tensor at one step as it is stored, float32: (c, h, w), or of a pooled site (c,)."""
         self._check_step(step)
-        return self._read(sample, lambda file, row: file[member][step, row].astype(np.float32))
+        return self._read(sample, lambda file, row: widened(file[member][step, row]))
 
     def x(self, sample: int, index: int) -> np.ndarray:
         """A sample's x before step ``index`` (c, h, w) float32; ``index = steps`` is the result."""
@@ -302,7 +304,7 @@ class Run:
                 result is None
             ):  # not before: what run.json says may be damaged, and a shape that was read is one that fits
                 result = np.empty((len(self), *shape), dtype)
-            result[row : row + len(part)] = part
+            widen_into(result[row : row + len(part)], part)
             row += len(part)
         return np.zeros((0, *shape), dtype) if result is None else result
 

@@ -30,6 +30,7 @@ from .files import flush_file, put_in_place, sha256_of
 from .layout import IMAGE, LABELS, PARTIAL, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
 from .manifest import Shard, append_to_manifest
 from .plan import format_bytes
+from .widening import has_infinite
 
 _AXES = {
     3: ("step", "sample", "channel"),
@@ -155,8 +156,9 @@ def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
     """Whether something finite became infinite when it was narrowed."""
     if narrow.dtype != np.float16:
         return False
-    infinite = (narrow.view(np.uint16) & 0x7FFF) == 0x7C00  # as np.isinf, at an eighth of its cost on halves
-    return bool(infinite.any()) and bool((infinite & np.isfinite(wide())).any())
+    if not has_infinite(narrow):
+        return False
+    return bool((np.isinf(narrow) & np.isfinite(wide())).any())
 
 
 def partial_name(start: int, pid: int | None = None) -> str:

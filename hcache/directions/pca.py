@@ -16,19 +16,21 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analysis.blocks import MEMORY
 from ..analysis.krylov import leading_vectors
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..progress import part
 from .direction import Direction, in_units
 from .fitting import Fit, Fitting, Method, Option
+
+if TYPE_CHECKING:
+    import torch
 
 JOINT, PER_STEP = "joint", "per step"
 
@@ -38,6 +40,9 @@ GRAM = 512
 HELD = 2**30
 """Bytes of h, as stored, that are held in memory for all steps at once."""
 
+TILE = 256
+"""Columns that are worked on at a time."""
+
 
 def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[float, None, tuple[Direction, ...]]:
     """The first ``count`` components of a run that holds h in full, largest first.
@@ -46,12 +51,14 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
         AnalysisError: fewer than 3 samples.
         UsageError: more components than the samples have.
     """
+    import torch
+
     n, steps = len(run), run.spec.steps
     if n < 3:
         raise AnalysisError(f"principal components need 3 samples or more; run {run.name} has {n}")
     if not 1 <= count < n:
         raise UsageError(f"the number of components must lie in 1 to {n - 1}, one less than samples; got {count}")
-    h = _Centred(run)
+    h = _Columns(run)
     found = None
     if joint and n > GRAM:
         found = yield from part(_by_products(h, count), 0.0, 0.6)
@@ -59,54 +66,49 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
         coordinates = [found] * steps
     else:
         coordinates = yield from part(_by_grams(h, count, joint), 0.0, 0.6)
-    delta, sigma = np.empty((count, steps, *run.anatomy.h), np.float32), []
+    delta, sigma = np.empty((count, steps, run.width("h")), np.float32), np.empty((steps, run.width("h")), np.float32)
     for step, a in enumerate(coordinates):
-        rows = h.matrix(step)
-        sigma.append(_spread(rows).reshape(run.anatomy.h))
-        delta[:, step] = (a.T.astype(np.float32) @ rows / np.sqrt(n - 1)).reshape(count, *run.anatomy.h)
+        along = torch.from_numpy(a.T.astype(np.float32) / np.sqrt(n - 1, dtype=np.float32))
+        for at, columns in h.tiles(step):
+            delta[:, step, at] = along @ columns
+            sigma[step, at] = columns.square_().mean(0).sqrt_()
         yield 0.6 + 0.4 * (step + 1) / steps
     options = {"count": count, "over": JOINT if joint else PER_STEP}
     fits = [Fit(method="pca", run=run.name, options=options, component=k).to_json() for k in range(count)]
-    spread = np.stack(sigma)
+    shape = (steps, *run.anatomy.h)
+    delta, spread = delta.reshape(count, *shape), sigma.reshape(shape)
     return tuple(in_units(d, spread, fit, run.spec.model, run.timesteps) for d, fit in zip(delta, fits, strict=True))
 
 
-class _Centred:
-    """h of a run, a step at a time as float32 (n, d), less its mean.
+class _Columns:
+    """h of a run as float32, a few columns of a step at a time; as a rule less their mean over samples.
 
     All steps are read at once, as they are stored, if they fit: a shard is then opened once, and not at every step.
     """
 
     def __init__(self, run: Run) -> None:
-        import torch
-
         self.run = run
         size = run.spec.steps * len(run) * run.width("h") * np.dtype(run.spec.store_dtype).itemsize
-        self._held = torch.from_numpy(run.array("h")) if size <= HELD else None
+        self._held = run.array("h") if size <= HELD else None
 
-    def matrix(self, step: int) -> np.ndarray:
-        """X_t (n, d) float32 of a step, less its mean; the caller's to write to."""
+    def tiles(self, step: int, centred: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
+        """(place, columns (n, up to TILE)) of a step. All tiles are one buffer, written anew for each: what is small
+        enough to stay in the processor's cache is widened, centred and multiplied there."""
         import torch
 
-        if self._held is None:
-            rows = self.run.matrix("h", step)
-            rows -= rows.mean(0)
-            return rows
-        held = self._held[step].flatten(1)
-        rows = held.to(torch.float32, copy=True)  # PyTorch widens halves ten times faster than numpy
-        return rows.sub_(rows.mean(0)).numpy()
+        rows = torch.from_numpy(self.run.matrix("h", step) if self._held is None else self._held[step]).flatten(1)
+        buffer = torch.empty(len(rows) * TILE)
+        for start in range(0, rows.shape[1], TILE):
+            stored = rows[:, start : start + TILE]
+            columns = buffer[: stored.numel()].view(stored.shape).copy_(stored)
+            yield slice(start, start + TILE), columns.sub_(columns.mean(0)) if centred else columns
 
 
-def _spread(centred: np.ndarray) -> np.ndarray:
-    """The standard deviation of every column of centred rows."""
-    return np.sqrt(np.einsum("nd,nd->d", centred, centred) / len(centred))
-
-
-def _by_grams(h: _Centred, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
+def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
     """The leading eigenvectors (n, count) of every step, or of the sum of all, from the Gram matrices themselves."""
     total, each, steps = 0.0, [], h.run.spec.steps
     for step in range(steps):
-        gram = _gram(h.matrix(step))
+        gram = _gram(h, step)
         if joint:  # one (n, n) at a time is held, never one a step
             total = total + gram
         else:
@@ -115,31 +117,34 @@ def _by_grams(h: _Centred, count: int, joint: bool) -> Generator[float, None, li
     return [_leading(total, count)] * steps if joint else _aligned(each)
 
 
-def _by_products(h: _Centred, count: int) -> Generator[float, None, np.ndarray | None]:
-    """The leading eigenvectors (n, count) of Σ_t X_t X_tᵀ, by its products with a few vectors at a time."""
+def _by_products(h: _Columns, count: int) -> Generator[float, None, np.ndarray | None]:
+    """The leading eigenvectors (n, count) of Σ_t X_t X_tᵀ, by its products with a few vectors at a time.
+
+    With H_t not centred and C = 1 - 11ᵀ/n, X_t X_tᵀ V = C H_t H_tᵀ C V: the few vectors are centred, not h.
+    """
+    import torch
+
     n, steps, blocks = len(h.run), h.run.spec.steps, 8
     search = leading_vectors(n, count, blocks=blocks)
     block = next(search)
     for number in range(blocks):
-        product, narrow = np.zeros(block.shape), block.astype(np.float32)
+        product, few = np.zeros(block.shape[::-1]), torch.from_numpy((block - block.mean(0)).T.astype(np.float32))
         for step in range(steps):
-            rows = h.matrix(step)
-            product += rows @ (rows.T @ narrow)
+            for _, columns in h.tiles(step, centred=False):
+                product += ((few @ columns) @ columns.T).numpy()  # as rows they are multiplied faster than as columns
             yield (number + (step + 1) / steps) / blocks
         try:
-            block = search.send(product)
+            block = search.send((product - product.mean(1, keepdims=True)).T)
         except StopIteration as end:
             return None if end.value is None else _signed(end.value)
     return None
 
 
-def _gram(h: np.ndarray) -> np.ndarray:
-    """H Hᵀ (n, n) float64 of h (n, d), from as many columns at a time as are small beside h in float64."""
-    n, d = h.shape
-    width = max(1, MEMORY // (8 * n))
-    gram = np.zeros((n, n))
-    for start in range(0, d, width):
-        part = h[:, start : start + width].astype(np.float64)
+def _gram(h: _Columns, step: int) -> np.ndarray:
+    """H Hᵀ (n, n) float64 of a step."""
+    gram = np.zeros((len(h.run), len(h.run)))
+    for _, columns in h.tiles(step):
+        part = columns.numpy().astype(np.float64)
         gram += part @ part.T
     return gram
 

@@ -53,9 +53,8 @@ def scatter_of_components(
     marker, legend = _colours(colour, name)
     has_some = selected is not None and selected.any()
     value = "" if colour is None else f"<br>{name.replace('_', ' ')} %{{customdata[2]:.2f}}"
-    columns = [samples.tolist(), range(len(samples)), *([] if colour is None else [colour.tolist()])]
     figure.add_scattergl(
-        x=x, y=y, mode="markers", customdata=list(zip(*columns, strict=True)), showlegend=False, name="samples",
+        x=x, y=y, mode="markers", customdata=_about(samples, colour), showlegend=False, name="samples",
         marker={"size": 8 if len(x) <= 1000 else 6, **marker},
         selectedpoints=np.flatnonzero(selected).tolist() if has_some else None,
         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.45}},
@@ -97,6 +96,16 @@ def variance_explained(explained: np.ndarray, baseline: np.ndarray | None = None
     figure.update_yaxes(title="variance of this step (%)", rangemode="tozero")
     legend = {"orientation": "h", "y": 1.12, "x": 0}
     return figure.update_layout(height=300, margin=_MARGIN, legend=legend)
+
+
+def _about(samples: np.ndarray, colour: np.ndarray | None) -> np.ndarray:
+    """Number, row and label of every point. As an array plotly takes it as it is, where it looks at every entry of a
+    list; of objects, because a browser is to be sent lists and not bytes."""
+    columns = [samples.tolist(), range(len(samples)), *([] if colour is None else [colour.tolist()])]
+    found = np.empty((len(samples), len(columns)), object)
+    for column, values in enumerate(columns):
+        found[:, column] = values
+    return found
 
 
 def _ring(figure: go.Figure, x: np.ndarray, y: np.ndarray, style: dict) -> None:

@@ -13,7 +13,7 @@ Models already have a Semantic Latent Space" (Kwon, Jeong, Uh, 2022, https://arx
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
@@ -25,18 +25,32 @@ from .condition import NOTHING, Condition
 UNet = UNet2DModel | UNet2DConditionModel
 
 
-def encode(unet: UNet, x_t: torch.Tensor, t: torch.Tensor | float, condition: Condition = NOTHING) -> Features:
+class Embedding(NamedTuple):
+    """What every block of either half is given: ``time`` (n, d) of time, classes and what is added; and the text."""
+
+    time: torch.Tensor
+    text: torch.Tensor | None = None
+
+
+def encode(
+    unet: UNet,
+    x_t: torch.Tensor,
+    t: torch.Tensor | float,
+    condition: Condition = NOTHING,
+    embedding: Embedding | None = None,
+) -> Features:
     """The encoder half, mid block included.
 
     Args:
         x_t: Noisy samples (n, c, h, w) in the U-Net's dtype.
         t: Training timestep, one for all or one a sample (n,).
         condition: Class labels, text, added conditions, as far as the model takes them.
+        embedding: That of the same n, t and condition (``embed``), where it is at hand; else it is computed.
 
     Raises:
         ModelError: the model needs a condition that was not given, or the other way round.
     """
-    emb, context = _embed(unet, len(x_t), t, condition, x_t.device)
+    emb, context = embedding or embed(unet, len(x_t), t, condition, x_t.device)
     image = 2 * x_t - 1.0 if unet.config.center_input_sample else x_t
     x = unet.conv_in(image)
     skips = (x,)
@@ -50,11 +64,17 @@ def encode(unet: UNet, x_t: torch.Tensor, t: torch.Tensor | float, condition: Co
     return Features(h=h, skips=_group(skips, [len(block.resnets) for block in unet.up_blocks]))
 
 
-def decode(unet: UNet, features: Features, t: torch.Tensor | float, condition: Condition = NOTHING) -> torch.Tensor:
+def decode(
+    unet: UNet,
+    features: Features,
+    t: torch.Tensor | float,
+    condition: Condition = NOTHING,
+    embedding: Embedding | None = None,
+) -> torch.Tensor:
     """The decoder half: features -> the U-Net's prediction (n, c, h, w), be it noise, v or x_0."""
     # diffusers' FreeU scales what it is given in place, which would spoil the features
     x = features.h.clone() if getattr(unet.up_blocks[0], "s1", None) else features.h
-    emb, context = _embed(unet, len(x), t, condition, x.device)
+    emb, context = embedding or embed(unet, len(x), t, condition, x.device)
     image = None
     sizes = _upsample_sizes(unet, features)
     for block, group, size in zip(unet.up_blocks, features.skips, sizes, strict=True):
@@ -72,38 +92,42 @@ def decode(unet: UNet, features: Features, t: torch.Tensor | float, condition: C
     return x
 
 
+def dtype_of(network: torch.nn.Module) -> torch.dtype:
+    """A network's dtype. diffusers' own property walks through all modules at every call, which takes a millisecond."""
+    return next(network.parameters()).dtype
+
+
 def time_embedding(unet: UNet, n: int, t: torch.Tensor | float, device: torch.device) -> torch.Tensor:
     """The U-Net's own embedding of time alone (n, d), before classes or anything else is added to it."""
     if isinstance(unet, UNet2DModel):
-        return unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(unet.dtype))
-    like = torch.empty((n, 0), device=device, dtype=unet.dtype)
+        return unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(dtype_of(unet)))
+    like = torch.empty((n, 0), device=device, dtype=dtype_of(unet))
     return unet.time_embedding(unet.get_time_embed(sample=like, timestep=t))
 
 
-def _embed(
-    unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """What every block of either half is given: the embedding (n, d) of time and classes, and the text."""
+def embed(unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device) -> Embedding:
+    """The :class:`Embedding` of n samples, the same for both halves; raises what ``encode`` raises."""
     wants_classes = unet.class_embedding is not None
     if condition.class_labels is None and wants_classes:
         raise ModelError("this model is class-conditional: give class labels, one a sample")
     if condition.class_labels is not None and not wants_classes:
         raise ModelError("class labels were given, but this model has no class embedding; leave them out")
     if isinstance(unet, UNet2DModel):
-        return _embed_plain(unet, n, t, condition, device), None
+        return Embedding(_embed_plain(unet, n, t, condition, device))
     if condition.text is None:
         raise ModelError("this model is text-conditional: give prompts")
-    like = torch.empty((n, 0), device=device, dtype=unet.dtype)
+    like = torch.empty((n, 0), device=device, dtype=dtype_of(unet))
     emb = time_embedding(unet, n, t, device)
     classes = unet.get_class_embed(sample=like, class_labels=condition.class_labels)
     if classes is not None:
         emb = torch.cat([emb, classes], dim=-1) if unet.config.class_embeddings_concat else emb + classes
-    text = condition.text.to(unet.dtype)
+    text = condition.text.to(dtype_of(unet))
     added = unet.get_aug_embed(emb=emb, encoder_hidden_states=text, added_cond_kwargs=condition.added)
     emb = emb if added is None else emb + added
     if unet.time_embed_act is not None:
         emb = unet.time_embed_act(emb)
-    return emb, unet.process_encoder_hidden_states(encoder_hidden_states=text, added_cond_kwargs=condition.added)
+    text = unet.process_encoder_hidden_states(encoder_hidden_states=text, added_cond_kwargs=condition.added)
+    return Embedding(emb, text)
 
 
 def _embed_plain(
@@ -115,7 +139,7 @@ def _embed_plain(
     labels = condition.class_labels
     if unet.config.class_embed_type == "timestep":
         labels = unet.time_proj(labels)
-    return emb + unet.class_embedding(labels).to(unet.dtype)
+    return emb + unet.class_embedding(labels).to(dtype_of(unet))
 
 
 def _timesteps(t: torch.Tensor | float, n: int, device: torch.device) -> torch.Tensor:

@@ -15,6 +15,7 @@ from . import blocks, halves
 from .codecs import Codec, Identity
 from .condition import NOTHING, Condition
 from .conditioners import Conditioner, Guided, Unconditional
+from .halves import Embedding
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,35 +35,53 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return self.network.device
+        return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.network.dtype
+        return halves.dtype_of(self.network)
 
-    def encode(self, x_t: torch.Tensor, t: torch.Tensor | float, condition: Condition = NOTHING) -> Features:
+    def encode(
+        self,
+        x_t: torch.Tensor,
+        t: torch.Tensor | float,
+        condition: Condition = NOTHING,
+        embedding: Embedding | None = None,
+    ) -> Features:
         """The encoder half: x_t (n, c, h, w) at training timestep ``t`` -> :class:`Features`.
 
         Raises:
             NoUNetError: the model is a transformer.
         """
         self.anatomy.need_unet("encoding to h and skips")
-        return halves.encode(self.network, x_t.to(self.dtype), t, condition)
+        return halves.encode(self.network, x_t.to(self.dtype), t, condition, embedding)
 
-    def decode(self, features: Features, t: torch.Tensor | float, condition: Condition = NOTHING) -> torch.Tensor:
+    def decode(
+        self,
+        features: Features,
+        t: torch.Tensor | float,
+        condition: Condition = NOTHING,
+        embedding: Embedding | None = None,
+    ) -> torch.Tensor:
         """The decoder half: features -> what the U-Net predicts (n, c, h, w), without a learned variance.
 
         Raises:
             NoUNetError: the model is a transformer.
         """
         self.anatomy.need_unet("decoding from h and skips")
-        return self._mean(halves.decode(self.network, features, t, condition))
+        return self._mean(halves.decode(self.network, features, t, condition, embedding))
+
+    def embed(self, n: int, t: torch.Tensor | float, condition: Condition = NOTHING) -> Embedding:
+        """What both halves take of ``t`` and ``condition``, for who calls both and would have it computed once."""
+        self.anatomy.need_unet("embedding time for its halves")
+        return halves.embed(self.network, n, t, condition, self.device)
 
     def trace(self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING) -> tuple[Features, torch.Tensor]:
         """One whole evaluation: what it passed through, and what ``decode`` would have given."""
         if not self.anatomy.without:
-            features = self.encode(x_t, t, condition)
-            return features, self.decode(features, t, condition)
+            embedding = self.embed(len(x_t), t, condition)
+            features = self.encode(x_t, t, condition, embedding)
+            return features, self.decode(features, t, condition, embedding)
         features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
         return features, self._mean(output)
 

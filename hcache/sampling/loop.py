@@ -158,15 +158,16 @@ def _predict(
     if edit is None:
         features, output = model.trace(batch, t, condition)
         return features.rows(0, n) if len(names) > 1 else features, *split(output)
-    features = model.encode(batch, t, condition)
+    embedding = model.embed(len(batch), t, condition)
+    features = model.encode(batch, t, condition, embedding)
     parts = [features] if len(names) == 1 else [features.rows(i * n, (i + 1) * n) for i in range(len(names))]
     moments = [Moment(index=index, t=t, branch=name) for name in names]
     edited = [edit(part, moment) for part, moment in zip(parts, moments, strict=True)]
     changed = any(after is not before for after, before in zip(edited, parts, strict=True))
     joined = (edited[0] if len(edited) == 1 else Features.join(edited, torch.cat)) if changed else features
-    eps, x_0 = split(model.decode(joined, t, condition))
+    eps, x_0 = split(model.decode(joined, t, condition, embedding))
     if asymmetric and changed:
-        eps, _ = split(model.decode(features, t, condition))
+        eps, _ = split(model.decode(features, t, condition, embedding))
     return parts[0], eps, x_0
 
 
