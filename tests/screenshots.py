@@ -32,9 +32,8 @@ LABEL, OTHERS = "hair_length", ("smile", "glasses")
 PREPARED = (
     ["extract", MODEL],
     ["probe", RUN, "--label", LABEL],
-    ["measure", RUN, "--what", "decodability", *(part for label in OTHERS for part in ("--label", label))],
-    ["measure", RUN, "--what", "decodability", "--what", "directions", "--what", "swaps", "--label", LABEL,
-     "--samples", "8", "--nulls", "4"],
+    ["measure", RUN, "--what", "decodability", "--what", "alignment",
+     *(part for label in (LABEL, *OTHERS) for part in ("--label", label))],
 )  # fmt: skip
 """What the pages show, as one would type it; each is done again in an instant once it is there."""
 
@@ -78,8 +77,8 @@ SHOTS = (
          top="table.strip"),
     Shot(page="Verdict", choices={"verdict-labels": ",".join((LABEL, *OTHERS))}, until="table.verdict"),
     Shot(page="Compare", until="text=from sample 9"),
-    Shot(page="Figures", choices={"figure": "strip", "figure-sample": RECIPIENT}, press="Make the figure",
-         until="[data-testid=stImage] img"),
+    Shot(page="Figures", choices={"figure": "strip", "figure-label": LABEL, "figure-sample": RECIPIENT},
+         press="Make the figure", until="[data-testid=stImage] img", top="[data-testid=stImage]"),
 )  # fmt: skip
 
 
@@ -123,7 +122,7 @@ def take(page, address: str, shot: Shot, home: Path) -> bytes:
     settle(page)
     if shot.top:
         page.locator(shot.top).first.evaluate("(there) => there.scrollIntoView({block: 'start'})")
-    left = 0 if shot.page == "Overview" else page.locator("[data-testid=stMain]").bounding_box()["x"]
+    left = 0 if shot.page == "Overview" else page.locator("[data-testid=stMain]").bounding_box()["x"] + 1
     clip = {"x": left, "y": 0, "width": WIDTH - left, "height": shot.height}
     out = io.BytesIO()
     Image.open(io.BytesIO(still(page, clip))).convert("RGB").save(out, "WEBP", quality=QUALITY, method=6)

@@ -160,7 +160,7 @@ def test_sample_numbers_can_be_typed(app):
     fine(app)
     assert app.query_params["selection"] == "2-4,9" and app.text_input(key="selection-typed").value == ""
     app.text_input(key="selection-typed").set_value("all").run()
-    assert "names no sample" in app.toast[0].value and counted(app) == "4 of 12 selected"
+    assert "names no sample" in app.error[0].value and counted(app) == "4 of 12 selected"
 
 
 def test_the_gallerys_filter_stands_in_the_address_both_ways(app):

@@ -1,6 +1,7 @@
 """The verdict reads what was measured, says nothing that was not, and ranks only what may be ranked."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from hcache.cache.layout import LABELS, RUN_JSON
 from hcache.cache.measures import Record, save_record
 from hcache.cache.reading import open_run
 from hcache.edits.window import Window
+from hcache.figures.verdict import verdict_table
 from hcache.measures.cells import CONTROLLABLE, DECODABLE, IN_X, LINEAR, Cell, cells_of
 from hcache.measures.kinds import DECODABILITY, DIRECTION
 from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
-from hcache.measures.verdict import compare, measured_by, ranking
+from hcache.measures.verdict import Row, compare, measured_by, ranking
 from hcache.specs import RunSpec
 
 STEPS, SAMPLES = 4, 60
@@ -119,12 +121,22 @@ def test_what_was_measured_of_other_values_is_not_said(run, capsys):
     assert cells_of(open_run(run.folder)) == {}
 
 
-def test_runs_are_ranked_only_where_intervals_do_not_overlap():
-    def cell(value, unit="R²"):
-        record = Record(kind="direction", parameters={}, result=None, samples=9, state="")
-        return Cell(question="q", subject="s", estimate=Estimate(**estimate(value)), null=0.0, p=None, note="",
-                    unit=unit, evidence=record)  # fmt: skip
+def cell(value, unit="R²"):
+    record = Record(kind="direction", parameters={}, result=None, samples=9, state="")
+    return Cell(question="q", subject="s", estimate=Estimate(**estimate(value)), null=0.0, p=None, note="",
+                unit=unit, evidence=record)  # fmt: skip
 
+
+def test_intervals_of_a_section_are_drawn_on_one_scale_for_each_unit():
+    """Each is 0.2 wide; beside a value of 9 that is a short line, in another unit it is not."""
+    rows = [Row(question=DECODABLE, subject=name, cells={"a": cell(value, unit)}, groups=())
+            for name, value, unit in (("p", 0.0, "R²"), ("q", 9.0, "R²"), ("r", 0.0, "AUC"))]  # fmt: skip
+    ends = re.findall(r"class='interval' x1='([\d.]+)' x2='([\d.]+)'", verdict_table(rows, ["a"]))
+    one, two, alone = (float(end) - float(start) for start, end in ends)
+    assert one == pytest.approx(two, abs=0.2) and alone > 20 * one
+
+
+def test_runs_are_ranked_only_where_intervals_do_not_overlap():
     assert ranking({"a": cell(0.1), "b": cell(0.9)}) == (("b",), ("a",))
     assert ranking({"a": cell(0.1), "b": cell(0.2)}) == (("b", "a"),)
     assert ranking({"a": cell(0.1), "b": cell(0.9, "AUC")}) == (("a", "b"),), "different units are not compared"

@@ -6,7 +6,7 @@ with which a page or a report says what is light and what is dark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from ..analysis.swaps import Carriers
@@ -85,7 +85,7 @@ def verdict_table(rows: Sequence[Row], runs: Sequence[str], *, chosen: str = "",
             continue
         span = len(runs) + 1 + bool(order)
         body.append(f"<tr class='section'><th colspan='{span}' scope='rowgroup'>{title}</th></tr>")
-        body += [_row(row, runs, chosen, clickable) for row in inside]
+        body += [_row(row, runs, _scale(row, inside), chosen, clickable) for row in inside]
     return (f"<table class='verdict'><thead><tr><th scope='col'>question</th>{head}{order}</tr></thead>"
             f"<tbody>{''.join(body)}</tbody></table>")  # fmt: skip
 
@@ -113,8 +113,7 @@ def carriers_table(table: Sequence[Carriers]) -> str:
             f"<th scope='col'>most</th></tr></thead><tbody>{''.join(body)}</tbody></table>")  # fmt: skip
 
 
-def _row(row: Row, runs: Sequence[str], chosen: str, clickable: bool) -> str:
-    scale = _scale(row.cells)
+def _row(row: Row, runs: Sequence[str], scale: tuple[float, float], chosen: str, clickable: bool) -> str:
     cells = []
     for run in runs:
         cell = row.cells.get(run)
@@ -172,10 +171,12 @@ def _letter(runs: Sequence[str], run: str) -> str:
     return chr(65 + list(runs).index(run)) if len(runs) > 1 else ""
 
 
-def _scale(cells: Mapping[str, Cell]) -> tuple[float, float]:
-    """What the intervals of a row are drawn between: all of them, the nulls and 0."""
+def _scale(row: Row, section: Sequence[Row]) -> tuple[float, float]:
+    """What a row's intervals are drawn between: all of its section in the same unit, so that lengths compare from row
+    to row, with their nulls and 0."""
+    units = {cell.unit for cell in row.cells.values()}
     numbers = [0.0]
-    for cell in cells.values():
+    for cell in (cell for each in section for cell in each.cells.values() if cell.unit in units):
         numbers += [cell.estimate.low, cell.estimate.high, cell.estimate.value]
         numbers += [] if cell.null is None else [cell.null]
     low, high = min(numbers), max(numbers)

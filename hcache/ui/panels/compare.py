@@ -23,7 +23,7 @@ from ..viewer import FASTEST, SLOWEST, show_pictures
 from .pins import SIDES, Pinned, pinned
 
 BESIDE, ALONE, TURNS = "side by side", "difference", "by turns (blink)"
-LARGE, SMALL = 400, 340
+LARGE, SMALL = 400, 480
 """How wide pictures are, in pixels of the screen."""
 KEYS = "Wheel, or + and −, zoom all panes; drag, or arrow keys, move; 0 goes back."
 SCALES = {"the largest difference": 0.0, "±16": 16.0, "±32": 32.0, "±64": 64.0, "±128": 128.0, "±255": 255.0}
@@ -159,9 +159,13 @@ def _table(a: Mapping[str, float], b: Mapping[str, float], labels: Mapping[str, 
     rows = []
     for name in (name for name in a if name in b):
         change, spread = b[name] - a[name], float(np.nanstd(labels[name])) if name in labels else 0.0
-        rows.append({"reading": name.replace("_", " "), "A": round(a[name], 3), "B": round(b[name], 3),
-                     "B − A": f"{change:+.3f}", "in spreads": f"{change / spread:+.2f}" if spread else ""})  # fmt: skip
+        rows.append({"reading": name.replace("_", " "), "A": f"{a[name]:.2f}", "B": f"{b[name]:.2f}",
+                     "B − A": _signed(change), "in spreads": _signed(change / spread) if spread else ""})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:+.2f}"  # + 0.0: no -0.00
 
 
 def _size(side: Pinned) -> str:

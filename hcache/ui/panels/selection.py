@@ -23,7 +23,7 @@ NOTHING = (
 )
 EDITS = "Takes them as positives of a direction on the Edit page."
 NO_H = "This run does not hold h in full, which directions are fitted on."
-TYPED = "selection-typed"
+TYPED, REFUSED = "selection-typed", "selection-refused"
 SHOWN = 8
 """Labels drawn at a time."""
 
@@ -48,6 +48,8 @@ def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
         st.text_input("Select by number", key=TYPED, placeholder="or type 0-3, 7", label_visibility="collapsed",
                       width=140, on_change=take_typed, args=(run,),
                       help="Sample numbers and ranges, in place of what is selected.")  # fmt: skip
+    if refused := st.session_state.pop(REFUSED, ""):
+        st.error(f"{refused!r} names no sample of this run. Write numbers and ranges with commas between: 0-3, 7.")
     if not selection.publish(run):
         st.caption("The selection is too scattered for the page's address; save it as a label set to keep it.")
 
@@ -59,9 +61,8 @@ def take_typed(run: Run) -> None:
     if samples:
         selection.select(run, samples)
         st.session_state[TYPED] = ""
-    elif typed.strip():
-        st.toast(f"{typed!r} names no sample of this run. Write numbers and ranges with commas between: 0-3, 7.",
-                 icon=":material/error:")  # fmt: skip
+    else:
+        st.session_state[REFUSED] = typed.strip()
 
 
 def selection_panel(run: Run) -> None:
@@ -108,7 +109,7 @@ def _actions(run: Run) -> None:
             if st.button("Save", key="selection-save", type="primary"):
                 try:
                     save_as_label(run, name.strip())
-                    st.toast(f"Saved the label {name.strip()}.")
+                    st.success(f"Saved the label {name.strip()}.")  # a toast of a fragment replaces the page's style
                 except HcacheError as error:
                     st.error(str(error))
         st.download_button("Sample numbers", "\n".join(map(str, samples)) + "\n", f"{run.name}-selection.txt",
