@@ -62,7 +62,7 @@ CELEBA = "google/ddpm-ema-celebahq-256"
 DONOR, RECIPIENT = 9, 4
 SWAPPED = {"donor": DONOR, "recipient": RECIPIENT}
 SHOTS = (
-    Shot(page="Overview", until="[data-testid=stDataFrame]", height=735),
+    Shot(page="Overview", until="[data-testid=stDataFrame]", height=698),
     Shot(page="Extract", choices={"model": CELEBA, f"samples-{CELEBA}": 1000}, until=".st-key-start-extraction",
          height=750),
     Shot(page="Gallery", choices={"sort": "smile", "sample": 9, "selection": "1-2,6,8-9,31"}, until=".st-key-pin-A"),
