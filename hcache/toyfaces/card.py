@@ -39,6 +39,7 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
             for name in NAMES
         ),
         share=data["share_with_glasses"],
+        data_share=next(factor.share for factor in FACTORS if factor.name == "glasses"),
         frechet=data["frechet"],
         frechet_data=data["frechet_of_data_halves"],
         positives=settings["positives"],

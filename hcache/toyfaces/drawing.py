@@ -25,6 +25,7 @@ HAIR = ((246, 216, 128), (206, 128, 56), (122, 66, 38), (34, 28, 34))
 INK = (44, 34, 40)
 LIPS = (150, 36, 48)
 WHITE = (255, 255, 255)
+LENS = (86, 190, 246)
 
 
 def ramp(colours: tuple[Colour, ...], u: float) -> Colour:
@@ -138,37 +139,37 @@ def _eyes(pen: _Pen, face: Face, hair: Colour, turn: float) -> None:
 
 
 def _cheeks(pen: _Pen, face: Face, skin: Colour, turn: float) -> None:
-    blush = mix(skin, (236, 84, 92), 0.5 * max(0.0, face.smile))
+    glow = mix(skin, (240, 70, 84), 0.56 * max(0.0, face.smile))
     for side in (-1, 1):
-        pen.ellipse(32 + side * 10.5 + 0.6 * turn, 42.5, 4.4, 3.6, blush)
+        pen.ellipse(32 + side * 11.6 + 0.6 * turn, 42.2, 5.4, 4.4, glow)
 
 
 def _nose(pen: _Pen, skin: Colour, turn: float) -> None:
-    pen.ellipse(32 + 1.35 * turn, 39.2, 2.6, 2.8, shade(skin, 0.82))
+    pen.ellipse(32 + 1.35 * turn, 37.6, 2.6, 2.6, shade(skin, 0.82))
 
 
 def _mouth(pen: _Pen, face: Face, turn: float) -> None:
-    x, y, half = 32 + turn, 47.6 - 0.8 * face.smile, 10.5
+    x, y, half = 32 + turn, 47.0 - 1.8 * face.smile, 11.2
     u = np.linspace(-1, 1, 24)
-    upper = y + 5.2 * face.smile * (0.35 - u * u)
-    opening = max(0.0, face.smile - 0.1) * 8.4 * (1 - u * u)
+    upper = y + 6.4 * face.smile * (0.35 - u * u)
+    opening = max(0.0, face.smile - 0.1) * 9.6 * (1 - u * u)
     if face.smile > 0.1:
         pen.polygon([*zip(x + half * u, upper, strict=True), *zip(x - half * u, upper + opening, strict=True)], LIPS)
-        teeth = upper + 0.68 * opening
+        teeth = upper + 0.66 * opening
         pen.polygon([*zip(x + half * u, upper, strict=True), *zip(x - 0.94 * half * u, teeth, strict=True)], WHITE)
-        pen.line(zip(x + half * u, upper + opening, strict=True), LIPS, 1.8)
-    pen.line(zip(x + half * u, upper, strict=True), LIPS, 2.6)
+        pen.line(zip(x + half * u, upper + opening, strict=True), LIPS, 2.0)
+    pen.line(zip(x + half * u, upper, strict=True), LIPS, 3.0)
 
 
 def _lenses(pen: _Pen, skin: Colour, turn: float) -> None:
     for side in (-1, 1):
-        pen.ellipse(32 + side * 9.4 + turn, 32, 8.8, 8.4, mix(skin, (120, 196, 240), 0.6))
+        pen.ellipse(32 + side * 9.4 + turn, 32, 9.2, 8.8, mix(skin, LENS, 0.85))
 
 
 def _frames(pen: _Pen, turn: float) -> None:
     for side in (-1, 1):
         x = 32 + side * 9.4 + turn
-        pen.ellipse(x, 32, 9.2, 8.8, outline=INK, width=3)
+        pen.ellipse(x, 32, 9.8, 9.4, outline=INK, width=3)
         pen.line([(x + side * 8.4, 30.5), (32 + side * 19.5 - 0.3 * turn, 29.5)], INK, 2.4)
 
 

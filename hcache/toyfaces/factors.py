@@ -14,7 +14,11 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """One factor: its range, whether it takes only the two ends, and the words for the two ends."""
+    """One factor: its range, whether it takes only the two ends, and the words for the two ends.
+
+    ``share`` is how many of the drawings have the high end of a binary factor. Not half of them: where a share p
+    has it, no edit can move the mean by more than √((1-p)/p) spreads, which for a half is one.
+    """
 
     name: str
     low: float
@@ -22,6 +26,7 @@ class Factor:
     low_means: str
     high_means: str
     binary: bool = False
+    share: float = 0.5
 
 
 FACTORS = (
@@ -32,7 +37,7 @@ FACTORS = (
     Factor(name="hair_colour", low=0.0, high=1.0, low_means="blond", high_means="black"),
     Factor(name="hair_length", low=0.0, high=1.0, low_means="short", high_means="long"),
     Factor(name="background", low=0.0, high=1.0, low_means="rose", high_means="violet"),
-    Factor(name="glasses", low=0.0, high=1.0, low_means="none", high_means="glasses", binary=True),
+    Factor(name="glasses", low=0.0, high=1.0, low_means="none", high_means="glasses", binary=True, share=0.25),
 )
 
 NAMES = tuple(f.name for f in FACTORS)
@@ -67,10 +72,10 @@ class Face:
 
 
 def sample_face(seed: int) -> Face:
-    """The face of a seed: every factor uniform on its range (glasses: a fair coin), independent of all others."""
+    """The face of a seed: every factor uniform on its range (glasses: on one in four), independent of all others."""
     rng = np.random.default_rng([seed, 0x7FACE5])
     values = {}
     for factor in FACTORS:
         u = rng.random()
-        values[factor.name] = float(u < 0.5) if factor.binary else factor.low + (factor.high - factor.low) * u
+        values[factor.name] = float(u < factor.share) if factor.binary else factor.low + (factor.high - factor.low) * u
     return Face(**values)

@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=512, help="samples to hold against the data")
     parser.add_argument("--steps", type=int, default=50, help="DDIM steps of these")
     parser.add_argument("--fit", type=int, default=1072, help="samples to fit directions on, at 20 steps")
-    parser.add_argument("--positives", type=int, default=300)
+    parser.add_argument("--positives", type=int, default=150)
     parser.add_argument("--unseen", type=int, default=64, help="samples to try the directions on")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)

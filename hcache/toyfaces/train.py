@@ -1,10 +1,11 @@
 """Trains what ships in ``weights/``: the diffusion models, the latent one's autoencoder, and the attribute reader.
 
-    python -m hcache.toyfaces.train ddpm|adm|ldm|reader --work DIR [--steps N] [--device cpu|cuda]
+    python -m hcache.toyfaces.train ddpm|adm|ldm|reader --work DIR [--steps N] [--start FOLDER] [--device cpu|cuda]
 
 Training is seeded and goes on from its last checkpoint in ``--work``: what step k sees follows from (seed, k)
 alone. The learning rate is constant but for a warm-up and a final linear decay, so a run can be shortened or
-lengthened by starting it again with another ``--steps``. ``ldm`` trains its autoencoder first.
+lengthened by starting it again with another ``--steps``. ``ldm`` trains its autoencoder first. With ``--start`` the
+weights begin as those of a folder, for a further leg of training.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import VQModel
+from diffusers import UNet2DModel, VQModel
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
@@ -113,34 +114,45 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
 
 
 def train_pixels(kind: str, data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path,
-                 device: str) -> None:  # fmt: skip
+                 device: str, start: Path | None = None) -> None:  # fmt: skip
     """Trains ``ddpm`` or ``adm`` on the drawings and writes its folder."""
     unet = networks.ddpm_unet() if kind == "ddpm" else networks.adm_unet()
+    if start is not None:
+        unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
     alpha_bar = networks.pixel_scheduler().alphas_cumprod
     unet.load_state_dict(train(unet, lambda m: diffusion_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device))
     networks.write_pixel_folder(unet.cpu(), out)
 
 
 def train_latent(data: tuple[torch.Tensor, torch.Tensor], plan: Training, first: Training, work: Path, out: Path,
-                 device: str) -> None:  # fmt: skip
+                 device: str, start: Path | None = None) -> None:  # fmt: skip
     """Trains the autoencoder by the plan ``first``, then a U-Net in its latents, and writes both into one folder."""
-    network = train_autoencoder(data, first, work, device)
+    network = train_autoencoder(data, first, work, device, start)
     with torch.inference_mode():
         latents = [network.encode(as_signed(part).to(device)).latents.cpu() for part in data[0].split(100)]
     unet, alpha_bar = networks.ldm_unet(), networks.latent_scheduler().alphas_cumprod
+    if start is not None:
+        unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
     average = train(unet, lambda m: diffusion_loss(m, alpha_bar, coarse=LATENT_COARSE), (torch.cat(latents), data[1]),
                     plan, work / "ldm.pt", device)  # fmt: skip
     unet.load_state_dict(average)
     networks.write_latent_folder(unet.cpu(), network.cpu(), out)
 
 
-def train_autoencoder(data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, device: str) -> VQModel:
+def train_autoencoder(data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, device: str,
+                      start: Path | None = None) -> VQModel:  # fmt: skip
     """For half of the steps without its codebook; then with one that starts as latents of drawings.
 
-    So every code is of use, where codes that start anywhere else are mostly never the nearest.
+    So every code is of use, where codes that start anywhere else are mostly never the nearest. Weights of ``start``
+    have their codebook already, and need the second half only.
     """
     network = networks.vq_autoencoder()
     half = replace(plan, steps=plan.steps // 2)
+    if start is not None:
+        network.load_state_dict(VQModel.from_pretrained(start, subfolder="vqvae").state_dict())
+        network.load_state_dict(train(network, lambda m: autoencoder_loss(m, quantised=True), data, half,
+                                      work / "vq.pt", device))  # fmt: skip
+        return network.to(device).eval()
     first = train(network, lambda m: autoencoder_loss(m, quantised=False), data, half, work / "autoencoder.pt", device)
     network.load_state_dict(first)
     network.to(device)
@@ -180,6 +192,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--autoencoder-steps", type=int, help="of the autoencoder that ldm trains first")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--start", type=Path, help="folder in diffusers' format whose weights to begin with")
+    parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--faces", type=int, default=20_000, help="drawings to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -188,7 +202,8 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     data = render(args.faces)
     plan = PLANS[args.what]
-    plan = replace(plan, steps=args.steps or plan.steps, batch=args.batch or plan.batch, seed=args.seed)
+    plan = replace(plan, steps=args.steps or plan.steps, batch=args.batch or plan.batch, seed=args.seed,
+                   learning_rate=args.rate or plan.learning_rate)  # fmt: skip
     if args.what == "reader":
         train_reader(data, plan, args.work, args.out or WEIGHTS, args.device)
         return
@@ -196,9 +211,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.what == "ldm":
         first = PLANS[AUTOENCODER]
         first = replace(first, steps=args.autoencoder_steps or first.steps, seed=args.seed)
-        train_latent(data, plan, first, args.work, out, args.device)
+        train_latent(data, plan, first, args.work, out, args.device, args.start)
     else:
-        train_pixels(args.what, data, plan, args.work, out, args.device)
+        train_pixels(args.what, data, plan, args.work, out, args.device, args.start)
 
 
 if __name__ == "__main__":
