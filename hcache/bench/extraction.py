@@ -16,7 +16,7 @@ from ..models.model import Model
 from ..progress import part
 from .baselines import hooked_loop, plain_loop
 from .setting import Row, Setting
-from .subjects import load_subject, subject_spec
+from .subjects import amount_of, load_subject, subject_spec
 from .timing import Ratio, interleaved
 
 STORES = {"h": {"h": "full"}, "all": {"h": "full", "skip.*": "full"}}
@@ -69,8 +69,9 @@ class _Ways:
 def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
     """Time and bytes of extraction."""
     model = load_subject(setting.subject, setting.device, setting.dtype)
-    ways = _Ways(model=model, setting=setting, samples=setting.size(16, 2), steps=setting.size(10, 2),
-                 batch=setting.size(8, 1))  # fmt: skip
+    full = amount_of(setting.subject, setting.device)
+    ways = _Ways(model=model, setting=setting, samples=setting.size(full.samples, 2),
+                 steps=setting.size(full.steps, 2), batch=setting.size(full.batch, 1))  # fmt: skip
     timed = yield from part(
         interleaved(
             {

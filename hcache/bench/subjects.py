@@ -28,6 +28,23 @@ SUBJECTS = {
 TOKENS = 77
 
 
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """What is extracted of a subject in a round."""
+
+    samples: int
+    steps: int
+    batch: int
+
+
+def amount_of(subject: str, device: str) -> Amount:
+    """As much as takes a few seconds; a GPU gets batches that it is not idle at. All skips of one sample at one step
+    are 72 MB of ddpm-celebahq-256 in half precision and 13 MB of SD 1.5."""
+    if subject != "toyfaces":
+        return Amount(samples=8, steps=5, batch=4)
+    return Amount(samples=16, steps=10, batch=8) if device == "cpu" else Amount(samples=128, steps=10, batch=64)
+
+
 @dataclass(frozen=True)
 class RandomText:
     """In the place of a text encoder: the same random tokens (1, 77, width) for every sample."""

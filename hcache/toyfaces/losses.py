@@ -1,7 +1,7 @@
 """What the shipped networks are trained to make small.
 
 Each function takes a network and returns a loss of (drawings (n, 3, h, w) uint8 or latents (n, c, h, w) float,
-factors (n, 8), generator).
+factors (n, 8), generator); all on one device, the generator too.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, f
         """At random timesteps."""
         x_0 = as_signed(images)
         n, device = len(x_0), x_0.device
-        u = (torch.arange(n) + torch.rand(n, generator=rng)) / n
+        u = (torch.arange(n, device=device) + torch.rand(n, generator=rng, device=device)) / n
         t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
-        noise = torch.randn(x_0.shape, generator=rng).to(device)
-        a = alpha_bar[t].view(n, 1, 1, 1).to(device)
+        noise = torch.randn(x_0.shape, generator=rng, device=device)
+        a = alpha_bar[t].view(n, 1, 1, 1)
         x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
-        out = unet(x_t, t.to(device), return_dict=False)[0]
+        out = unet(x_t, t, return_dict=False)[0]
         eps = out[:, : x_0.shape[1]]
         error = eps - noise
         total = error.square().mean((1, 2, 3))
         for side, share in coarse.items():
             total = total + share * side**2 * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
-        total = total * weight[t].to(device)
+        total = total * weight[t]
         if out.shape[1] == 2 * x_0.shape[1]:
             bound = variational_loss(eps.detach(), out[:, x_0.shape[1] :], x_0, x_t, t, alpha_bar)
             total = total + VARIATIONAL * len(alpha_bar) * bound
@@ -77,19 +77,19 @@ def variational_loss(eps: torch.Tensor, v: torch.Tensor, x_0: torch.Tensor, x_t:
         x_0: (n, c, h, w) in [-1, 1].
         x_t: (n, c, h, w).
         t: Timesteps (n,).
-        alpha_bar: (T,).
+        alpha_bar: (T,); like all of them on one device.
 
     References:
         Improved Denoising Diffusion Probabilistic Models (Nichol, Dhariwal, 2021), https://arxiv.org/abs/2102.09672
     """
-    before = torch.cat([torch.ones(1), alpha_bar[:-1]])
+    before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
     beta = 1 - alpha_bar / before
     posterior = beta * (1 - before) / (1 - alpha_bar)
     posterior[0] = posterior[1]
 
     def at(values: torch.Tensor) -> torch.Tensor:
         """Of the timesteps, (n, 1, 1, 1)."""
-        return values[t].view(-1, 1, 1, 1).to(x_0.device)
+        return values[t].view(-1, 1, 1, 1)
 
     low, high = at(posterior.log()), at(beta.log())
     log_variance = torch.lerp(low, high, (v + 1) / 2)
@@ -109,9 +109,11 @@ def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
         """Of drawings, at no random timestep."""
         pictures = as_signed(images)
         latents = network.encode(pictures).latents
-        found = network.decode(latents, force_not_quantize=not quantised)
-        error = (found.sample - pictures).abs().mean()
-        return error + (found.commit_loss if quantised else 1e-3 * latents.square().mean())
+        if not quantised:
+            made = network.decoder(network.post_quant_conv(latents))
+            return (made - pictures).abs().mean() + 1e-3 * latents.square().mean()
+        found = network.decode(latents)
+        return (found.sample - pictures).abs().mean() + found.commit_loss
 
     return loss
 
@@ -137,7 +139,7 @@ def reader_loss(reader: Reader) -> Loss:
 def degrade(image: torch.Tensor, rng: torch.Generator, blur: float = 1.0, noise: float = 0.1) -> torch.Tensor:
     """Each image (n, 3, h, w) mixed with its 3 x 3 mean by a random share, plus noise of a random level."""
     n = len(image)
-    share = blur * torch.rand(n, 1, 1, 1, generator=rng).to(image.device)
-    level = noise * torch.rand(n, 1, 1, 1, generator=rng).to(image.device)
+    share = blur * torch.rand(n, 1, 1, 1, generator=rng, device=image.device)
+    level = noise * torch.rand(n, 1, 1, 1, generator=rng, device=image.device)
     soft = nn.functional.avg_pool2d(nn.functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return torch.lerp(image, soft, share) + level * torch.randn(image.shape, generator=rng).to(image.device)
+    return torch.lerp(image, soft, share) + level * torch.randn(image.shape, generator=rng, device=image.device)

@@ -105,7 +105,9 @@ def compare_with_data(images: np.ndarray) -> dict[str, Any]:
     }
 
 
-def direction_effects(model: Model, run: Run, unseen: int, positives: int, work: Path) -> dict[str, Any]:
+def direction_effects(
+    model: Model, run: Run, unseen: int, positives: int, work: Path, batch: int = 16
+) -> dict[str, Any]:
     """What the naive directions do to the readings of samples that had no part in fitting them.
 
     Every entry: the mean change of every reading, in its own spread over the run, with a 95 % bootstrap interval
@@ -115,7 +117,7 @@ def direction_effects(model: Model, run: Run, unseen: int, positives: int, work:
     seeds = [UNSEEN_SEED + i for i in range(unseen)]
     labels = run.labels["toyfaces"]
     spreads = {name: float(values.std()) for name, values in labels.items()}
-    before = read(sample_images(model, seeds, run.spec.steps, text="unedited"))
+    before = read(sample_images(model, seeds, run.spec.steps, batch=batch, text="unedited"))
     kept = work / "effects.json"
     settings = {"run": run.name, "fit": len(run), "unseen": unseen, "positives": positives}
     known = json.loads(kept.read_text()) if kept.exists() else {}
@@ -129,7 +131,7 @@ def direction_effects(model: Model, run: Run, unseen: int, positives: int, work:
             window = Window(first=0, last=run.spec.steps - 1)
             shift = Shift(direction, [strength], window, model)
             text = f"{name} {strength:+g}"
-            images = sample_images(model, seeds, run.spec.steps, shift, text=text)
+            images = sample_images(model, seeds, run.spec.steps, shift, batch, text)
             Image.fromarray(np.concatenate(list(images[:16]), 1)).save(work / f"{text.replace(' ', '')}.png")
             after = read(images)
             effects.setdefault(name, {})[f"{strength:g}"] = {
@@ -165,20 +167,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fit", type=int, default=1072, help="samples to fit directions on, at 20 steps")
     parser.add_argument("--positives", type=int, default=150)
     parser.add_argument("--unseen", type=int, default=64, help="samples to try the directions on")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="auto", help="as PyTorch names it (default: the best there is)")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
-    model = load_model(args.model)
-    spec = default_spec(args.model, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
+    model = load_model(args.model, args.device)
+    spec = default_spec(args.model, samples=args.fit, steps=20, store={"h": "full"}, batch=args.batch)
     facts = _known_facts(args.work / "facts.json", spec.weights, args)
     if "data" not in facts:
         facts["reader"] = reader_accuracy()
-        images = sample_images(model, range(args.samples), args.steps)
+        images = sample_images(model, range(args.samples), args.steps, batch=args.batch)
         side = [np.concatenate(list(images[i : i + 8]), 1) for i in range(0, min(64, len(images)), 8)]
         Image.fromarray(np.concatenate(side)).save(args.work / "sheet.png")
         facts["data"] = compare_with_data(images)
         (args.work / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     run = extract(model, spec, writable_home(args.work / "home"))
-    facts["directions"] = direction_effects(model, run, args.unseen, args.positives, args.work)
+    facts["directions"] = direction_effects(model, run, args.unseen, args.positives, args.work, args.batch)
     facts["network"] = {
         "parameters": model.anatomy.parameters,
         "h": model.anatomy.h,

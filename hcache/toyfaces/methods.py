@@ -156,9 +156,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fit", type=int, default=512, help="samples to fit on, at 20 steps")
     parser.add_argument("--unseen", type=int, default=64, help="samples to try on")
     parser.add_argument("--strength", type=float, default=1.0)
+    parser.add_argument("--device", default="auto", help="as PyTorch names it (default: the best there is)")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
-    model = load_model(MODEL)
+    model = load_model(MODEL, args.device)
     spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
     run = extract(model, spec, writable_home(args.work / "home"))
     seeds = [UNSEEN_SEED + i for i in range(args.unseen)]

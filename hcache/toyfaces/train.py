@@ -3,9 +3,9 @@
     python -m hcache.toyfaces.train ddpm|adm|ldm|reader --work DIR [--steps N] [--start FOLDER] [--device cpu|cuda]
 
 Training is seeded and goes on from its last checkpoint in ``--work``: what step k sees follows from (seed, k)
-alone. The learning rate is constant but for a warm-up and a final linear decay, so a run can be shortened or
-lengthened by starting it again with another ``--steps``. ``ldm`` trains its autoencoder first. With ``--start`` the
-weights begin as those of a folder, for a further leg of training.
+alone, on one kind of device. The learning rate is constant but for a warm-up and a final linear decay, so a run can
+be shortened or lengthened by starting it again with another ``--steps``. ``ldm`` trains its autoencoder first. With
+``--start`` the weights begin as those of a folder, for a further leg of training.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from diffusers import UNet2DModel, VQModel
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from . import networks
@@ -32,6 +33,9 @@ from .reader import WEIGHTS, Reader
 
 HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
+
+SMOOTHING = 0.98
+"""Of the loss that the bar tells, from step to step."""
 
 LATENT_COARSE = {2: 0.05, 16: 0.02}
 """As ``losses.COARSE``, on latents of a quarter of the side."""
@@ -68,15 +72,30 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
     """Trains until ``plan.steps`` and returns the moving average of the weights. Ctrl-C saves and stops."""
     model.to(device).train()
     images, factors = (d.to(device) for d in data)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
-    average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
+    rate, cuda = torch.tensor(plan.learning_rate, device=device), torch.device(device).type == "cuda"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4, fused=True, capturable=cuda)
+    weights = model.state_dict()
+    average = {k: v.detach().clone() for k, v in weights.items()}
     step, seconds = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         average, step, seconds = saved["average"], saved["step"], saved["seconds"]
-    loss_of, smooth, started = make_loss(model), None, time.monotonic() - seconds
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    rng, smooth, began = torch.Generator(device), torch.zeros((), device=device), step
+    loss_of, started = make_loss(model), time.monotonic() - seconds
+
+    def descend() -> None:
+        """One step down the gradient; nothing in it waits for the device."""
+        rows = torch.randint(len(images), (plan.batch,), generator=rng, device=device)
+        loss = loss_of(images[rows], factors[rows], rng)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        smooth.lerp_(loss.detach(), 1 - SMOOTHING)
 
     def save() -> None:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
@@ -85,32 +104,60 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
         torch.save(state, partial)
         os.replace(partial, checkpoint)
 
+    replay = Recorded(descend, rng)
     bar = tqdm(total=plan.steps, initial=step, desc=checkpoint.stem, unit="step", mininterval=5)
     try:
         while step < plan.steps:
-            rng = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
-            rows = torch.randint(len(images), (plan.batch,), generator=rng).to(device)
-            for group in optimizer.param_groups:
-                group["lr"] = plan.rate(step)
-            loss = loss_of(images[rows], factors[rows], rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            decay = min(plan.ema, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for k, v in model.state_dict().items():
-                    average[k].lerp_(v.float(), 1 - decay)
+            rng.manual_seed(plan.seed * 1_000_003 + step)
+            rate.fill_(plan.rate(step))
+            replay()
+            average_in = get_ema_multi_avg_fn(min(plan.ema, (1 + step) / (10 + step)))
+            average_in(list(average.values()), list(weights.values()), None)
             step += 1
-            smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
             bar.update()
-            bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
             if step % plan.save_every == 0:
+                bar.set_postfix(loss=f"{smooth.item() / (1 - SMOOTHING ** (step - began)):.4f}", refresh=False)
                 save()
     finally:
         save()
         bar.close()
     return average
+
+
+class Recorded:
+    """A function without arguments that draws on a generator. On CUDA its kernels are recorded and then replayed.
+
+    These networks are small: a GPU computes a kernel in less time than it takes to launch it one by one.
+    """
+
+    WARM = 3
+    """Calls before it is recorded, in a stream of their own, in which libraries settle on their kernels."""
+
+    def __init__(self, call: Callable[[], None], rng: torch.Generator) -> None:
+        self._call, self._rng, self._calls = call, rng, 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self._rng.device.type != "cuda":
+            self._call()
+        elif self._graph is not None:
+            self._graph.replay()
+        elif self._calls < self.WARM:
+            self._aside()
+        else:
+            self._graph = torch.cuda.CUDAGraph()
+            self._graph.register_generator_state(self._rng)
+            with torch.cuda.graph(self._graph):
+                self._call()
+            self._graph.replay()
+        self._calls += 1
+
+    def _aside(self) -> None:
+        stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream):
+            self._call()
+        here.wait_stream(stream)
 
 
 def train_pixels(kind: str, data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path,
@@ -119,7 +166,7 @@ def train_pixels(kind: str, data: tuple[torch.Tensor, torch.Tensor], plan: Train
     unet = networks.ddpm_unet() if kind == "ddpm" else networks.adm_unet()
     if start is not None:
         unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
-    alpha_bar = networks.pixel_scheduler().alphas_cumprod
+    alpha_bar = networks.pixel_scheduler().alphas_cumprod.to(device)
     unet.load_state_dict(train(unet, lambda m: diffusion_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device))
     networks.write_pixel_folder(unet.cpu(), out)
 
@@ -130,7 +177,7 @@ def train_latent(data: tuple[torch.Tensor, torch.Tensor], plan: Training, first:
     network = train_autoencoder(data, first, work, device, start)
     with torch.inference_mode():
         latents = [network.encode(as_signed(part).to(device)).latents.cpu() for part in data[0].split(100)]
-    unet, alpha_bar = networks.ldm_unet(), networks.latent_scheduler().alphas_cumprod
+    unet, alpha_bar = networks.ldm_unet(), networks.latent_scheduler().alphas_cumprod.to(device)
     if start is not None:
         unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
     average = train(unet, lambda m: diffusion_loss(m, alpha_bar, coarse=LATENT_COARSE), (torch.cat(latents), data[1]),
@@ -200,6 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
+    torch.backends.cudnn.benchmark = True
     data = render(args.faces)
     plan = PLANS[args.what]
     plan = replace(plan, steps=args.steps or plan.steps, batch=args.batch or plan.batch, seed=args.seed,
