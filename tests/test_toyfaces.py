@@ -93,6 +93,19 @@ def test_the_shipped_latent_model_is_what_it_should_be():
     assert made["hair_colour"].std() > 0.5 * drawn["hair_colour"].std()
 
 
+def test_the_shipped_model_of_learned_variance_is_what_it_should_be():
+    model, folder = load_model("toyfaces-adm-64"), find_card("toyfaces-adm-64").folder
+    assert sum(path.stat().st_size for path in folder.rglob("*")) <= 16_000_000
+    config = model.network.config
+    assert (config.out_channels, config.resnet_time_scale_shift, config.downsample_type) == (6, "scale_shift", "resnet")
+    assert [len(group) for group in model.anatomy.skips] == [2, 2, 2, 2]
+    *_, last = denoise(model, range(16), 20)
+    drawn = read(draw_dataset(range(training.HELD_OUT, training.HELD_OUT + 100))[0])
+    made = read(model.to_images(last.x_next).numpy())
+    for name in ("smile", "yaw", "hair_colour"):
+        assert made[name].std() > 0.6 * drawn[name].std(), name
+
+
 def test_samples_have_factors_that_vary_as_in_the_data(run):
     labels = run.labels["toyfaces"]
     drawn = read(draw_dataset(range(training.HELD_OUT, training.HELD_OUT + 200))[0])

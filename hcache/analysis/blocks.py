@@ -34,15 +34,24 @@ def inner_products(z: np.ndarray) -> np.ndarray:
     Raises:
         AnalysisError: too many samples for such a matrix.
     """
-    if len(z) > MOST_PAIRED:
-        raise AnalysisError(
-            f"{len(z)} samples are too many to be held against one another, at most {MOST_PAIRED}: the matrix of all "
-            f"pairs would take {8 * len(z) ** 2 / 1e9:.1f} GB; choose fewer samples"
-        )
+    check_paired(len(z))
     found = np.empty((len(z), len(z)))
     for start in range(0, len(z), _PAIRED_AT_ONCE):
         found[start : start + _PAIRED_AT_ONCE] = z[start : start + _PAIRED_AT_ONCE] @ z.T
     return found
+
+
+def check_paired(n: int) -> None:
+    """That so many samples can be held against one another.
+
+    Raises:
+        AnalysisError: they are too many for a matrix of all pairs.
+    """
+    if n > MOST_PAIRED:
+        raise AnalysisError(
+            f"{n} samples are too many to be held against one another, at most {MOST_PAIRED}: the matrix of all "
+            f"pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..analysis.blocks import check_paired
 from ..analysis.krylov import leading_vectors
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
@@ -48,7 +49,7 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
     """The first ``count`` components of a run that holds h in full, largest first.
 
     Raises:
-        AnalysisError: fewer than 3 samples.
+        AnalysisError: fewer than 3 samples; per step, more than can be held against one another.
         UsageError: more components than the samples have.
     """
     import torch
@@ -106,6 +107,7 @@ class _Columns:
 
 def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
     """The leading eigenvectors (n, count) of every step, or of the sum of all, from the Gram matrices themselves."""
+    check_paired(len(h.run))
     total, each, steps = 0.0, [], h.run.spec.steps
     for step in range(steps):
         gram = _gram(h, step)

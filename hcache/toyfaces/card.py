@@ -61,7 +61,8 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
         rule="---|" * len(FACTORS),
         clean=" | ".join(f"{reader['clean'][name]:.3f}" for name in NAMES),
         degraded=" | ".join(f"{reader['degraded'][name]:.3f}" for name in NAMES),
-        **{key: training[key] for key in ("faces", "steps", "batch", "rate", "hours", "machine")},
+        duration=_duration(training["hours"]),
+        **{key: training[key] for key in ("faces", "steps", "batch", "rate", "machine")},
         tried="\n".join(f"- {line}" for line in training["tried"]),
     )
 
@@ -84,6 +85,10 @@ def _verdict(effects: dict[str, Any]) -> str:
     names = ", ".join(map(_words, moved)) or "none"
     text = f"By one spread or more (lower end of the interval, at 4 units or fewer): {names}."
     return text + (f" Not: {', '.join(map(_words, still))}." if still else "")
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} minutes"
 
 
 def _words(name: str) -> str:
