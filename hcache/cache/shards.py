@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +57,7 @@ class ShardWriter:
         self._final = run / SHARDS / shard_name(start)
         self._partial = self._final.with_name(partial_name(start))
         self._finished = False
+        self._datasets: dict[str, h5py.Dataset] = {}
         self._final.parent.mkdir(parents=True, exist_ok=True)
         self._file = h5py.File(self._partial, "w", libver="v110", track_order=True)
         self._file.attrs.update(schema=SCHEMA, start=self.start, stop=self.stop)
@@ -93,13 +95,13 @@ class ShardWriter:
         if member in self.widened or _overflows(values, wide):
             values = wide()
             self._widen(member, values.dtype)
-        self._dataset(member, (self.steps, *values.shape), values.dtype)[step] = values
+        _write_row(self._dataset(member, (self.steps, *values.shape), values.dtype), step, values)
 
     def write_x(self, index: int, values: np.ndarray) -> None:
-        self._dataset(X, (self.steps + 1, *values.shape), np.float32)[index] = values
+        _write_row(self._dataset(X, (self.steps + 1, *values.shape), np.float32), index, values)
 
     def write_x_0(self, step: int, pictures: np.ndarray) -> None:
-        self._dataset(X_0, (self.steps, *pictures.shape), np.uint8)[step] = pictures
+        _write_row(self._dataset(X_0, (self.steps, *pictures.shape), np.uint8), step, pictures)
 
     def write_images(self, pictures: np.ndarray) -> None:
         self._dataset(IMAGE, pictures.shape, np.uint8)[:] = pictures
@@ -111,14 +113,17 @@ class ShardWriter:
             group.create_dataset(name, data=np.asarray(values, np.float32))
 
     def finish(self) -> Finished:
-        """Closes the file and flushes it. Nothing else may be written afterwards.
+        """Closes the file, and flushes it while its checksum is taken. Nothing else may be written afterwards.
 
         What did not fit the storage dtype, and so was kept wider, is named in its attribute ``widened``.
         """
         self._file.attrs["widened"] = sorted(self.widened)
         self._close()
-        size, checksum = self._partial.stat().st_size, sha256_of(self._partial)
-        flush_file(self._partial)
+        size = self._partial.stat().st_size
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="hcache-flush") as aside:
+            flushed = aside.submit(flush_file, self._partial)
+            checksum = sha256_of(self._partial)
+        flushed.result()
         self._finished = True
         shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, sha256=checksum)
         return Finished(shard=shard, partial=self._partial.name)
@@ -135,21 +140,29 @@ class ShardWriter:
             raise OSError(f"{self._partial}: {error}") from error
 
     def _dataset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
-        if name not in self._file:
-            dataset = self._file.create_dataset(name, shape=shape, dtype=dtype)
+        """Made at the first call and kept: h5py takes longer to find one again than to write a small tensor."""
+        if name not in self._datasets:
+            dataset = self._datasets[name] = self._file.create_dataset(name, shape=shape, dtype=dtype)
             for axis, label in enumerate(_axis_names(name, len(shape))):
                 dataset.dims[axis].label = label
                 if label in ("step", "sample"):
                     dataset.dims[axis].attach_scale(self._file[TIMESTEP if label == "step" else SEED])
-        return self._file[name]
+        return self._datasets[name]
 
     def _widen(self, member: str, dtype: np.dtype) -> None:
         """Keeps a tensor in its own dtype from the first step that half precision cannot hold."""
         self.widened.add(member)
-        if member in self._file and self._file[member].dtype != dtype:
-            so_far = self._file[member][:]
+        if member in self._datasets and self._datasets[member].dtype != dtype:
+            so_far = self._datasets.pop(member)[:]
             del self._file[member]
             self._dataset(member, so_far.shape, dtype)[:] = so_far
+
+
+def _write_row(dataset: h5py.Dataset, row: int, values: np.ndarray) -> None:
+    """``dataset[row] = values`` at half the cost for small tensors: no index has to be understood."""
+    place = dataset.id.get_space()
+    place.select_hyperslab((row, *[0] * values.ndim), (1, *dataset.shape[1:]))
+    dataset.id.write(h5py.h5s.create_simple(values.shape), place, np.ascontiguousarray(values))
 
 
 def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
