@@ -86,7 +86,7 @@ def test_components_by_gram_are_those_of_scikit_learn(run, over):
             assert abs(component.delta[step].ravel() @ expected) / length == pytest.approx(1, abs=1e-5)
 
 
-def test_components_per_step_of_too_many_samples_are_refused_before_anything_is_read(run, monkeypatch):
+def test_components_per_step_of_too_many_samples_are_refused(run, monkeypatch):
     monkeypatch.setattr("hcache.analysis.blocks.MOST_PAIRED", SAMPLES - 1)
     with pytest.raises(AnalysisError, match=f"{SAMPLES} samples are too many to be held against one another"):
         next(pca_directions(run, 1, joint=False))

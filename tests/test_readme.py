@@ -35,7 +35,6 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     assert len(printed.splitlines()) == 7
 
 
-@pytest.mark.xfail(reason="of the weights before; tests/pictures/u_figure.py makes it anew", strict=True)
 def test_the_opening_picture_carries_its_recipes():
     cells = read_cells(read_recipe((ROOT / "tests" / "pictures" / "u-figure.png").read_bytes()))
     assert {cell.recipe.run for cell in cells} == {default_spec(MODEL).name}, "tests/pictures/u_figure.py makes it anew"
