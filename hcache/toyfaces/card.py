@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .factors import FACTORS, NAMES
-from .measure import ATTRIBUTES, MODEL
+from .measure import ATTRIBUTES, LOWEST, MODEL
 from .reader import WEIGHTS
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
@@ -47,13 +47,14 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
         unseen=settings["unseen"],
         strengths=" | ".join(f"strength {strength}" for strength in effects[ATTRIBUTES[0]]),
         strength_rule="---|" * len(effects[ATTRIBUTES[0]]),
-        direction_rows="\n".join(_direction_row(name, effects[name]) for name in ATTRIBUTES),
+        direction_rows="\n".join(_direction_row(name, effects[name]) for name in _meant(effects)),
         null_header=" | ".join(_words(name) for name in ATTRIBUTES),
         null_rule="---|" * len(ATTRIBUTES),
         null_rows="\n".join(
-            f"| {name} | " + " | ".join(_interval(effect["4"][a]) for a in ATTRIBUTES) + " |"
+            f"| {name} at {strength} | " + " | ".join(_interval(effect[strength][a]) for a in ATTRIBUTES) + " |"
             for name, effect in effects.items()
-            if name not in ATTRIBUTES
+            if name not in _meant(effects)
+            for strength in effect
         ),
         verdict=_verdict(effects),
         reader_bytes=WEIGHTS.stat().st_size,
@@ -67,9 +68,15 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
     )
 
 
+def _meant(effects: dict[str, Any]) -> list[str]:
+    """The directions that mean a factor, one of its ends after the other."""
+    return [name for a in ATTRIBUTES for name in (a, a + LOWEST) if name in effects]
+
+
 def _direction_row(name: str, effect: dict[str, dict[str, list[float]]]) -> str:
-    other = max((factor for factor in NAMES if factor != name), key=lambda factor: abs(effect["4"][factor][0]))
-    cells = " | ".join(_interval(effect[strength][name]) for strength in effect)
+    target = name.removesuffix(LOWEST)
+    other = max((factor for factor in NAMES if factor != target), key=lambda factor: abs(effect["4"][factor][0]))
+    cells = " | ".join(_interval(effect[strength][target]) for strength in effect)
     return f"| {_words(name)} | {cells} | {_words(other)} {effect['4'][other][0]:+.2f} |"
 
 
@@ -79,12 +86,19 @@ def _interval(triple: list[float]) -> str:
 
 
 def _verdict(effects: dict[str, Any]) -> str:
-    """Which of the four move by a spread or more, by the lower end of their interval, at 4 units or fewer."""
-    moved = [a for a in ATTRIBUTES if max(e[a][1] for e in effects[a].values()) >= 1]
-    still = [a for a in ATTRIBUTES if a not in moved]
-    names = ", ".join(map(_words, moved)) or "none"
-    text = f"By one spread or more (lower end of the interval, at 4 units or fewer): {names}."
-    return text + (f" Not: {', '.join(map(_words, still))}." if still else "")
+    """Which directions move their factor by a spread or more the way they should, by the end of the interval that is
+    nearer to 0, at 4 units or fewer."""
+    moved = [name for name in _meant(effects) if _least(name, effects[name]) >= 1]
+    still = [name for name in _meant(effects) if name not in moved]
+    names = "; ".join(map(_words, moved)) or "none"
+    text = f"By one spread or more (the end of the interval nearer to 0, at 4 units or fewer): {names}."
+    return text + (f" Not: {'; '.join(map(_words, still))}." if still else "")
+
+
+def _least(name: str, effect: dict[str, dict[str, list[float]]]) -> float:
+    """How far a direction moves its factor towards its end at least, at the strength where that is most."""
+    changes = [at[name.removesuffix(LOWEST)] for at in effect.values()]
+    return max(-high if name.endswith(LOWEST) else low for _, low, high in changes)
 
 
 def _duration(hours: float) -> str:

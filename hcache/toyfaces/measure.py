@@ -39,6 +39,8 @@ from .train import HELD_OUT
 
 MODEL = "toyfaces-ddpm-64"
 ATTRIBUTES = ("yaw", "hair_colour", "smile", "glasses")
+LOWEST = ", lowest"
+"""Ends the name of a direction whose positives are the samples with the lowest readings."""
 STRENGTHS = (1.2, 2.0, 3.0, 4.0)
 UNSEEN_SEED = 1_000_000
 
@@ -111,8 +113,10 @@ def direction_effects(
     """What the naive directions do to the readings of samples that had no part in fitting them.
 
     Every entry: the mean change of every reading, in its own spread over the run, with a 95 % bootstrap interval
-    over samples. Beside the naive directions stand random directions of equal length and directions fitted in the
-    same way to randomly chosen positives. What an earlier call with the same settings measured is not measured again.
+    over samples. A factor that is not yes or no has a direction to either end: towards the samples with the highest
+    readings, and towards those with the lowest. Beside the naive directions stand random directions of equal length
+    and directions fitted in the same way to randomly chosen positives. What an earlier call with the same settings
+    measured is not measured again.
     """
     seeds = [UNSEEN_SEED + i for i in range(unseen)]
     labels = run.labels["toyfaces"]
@@ -141,11 +145,14 @@ def direction_effects(
 
     for attribute in ATTRIBUTES:
         measure(attribute, naive_direction(run, top_samples(run, labels[attribute], positives)), STRENGTHS)
+        if attribute not in BINARY:
+            lowest = top_samples(run, labels[attribute], positives, highest=False)
+            measure(attribute + LOWEST, naive_direction(run, lowest), STRENGTHS)
     sigma = naive_direction(run, [int(i) for i in run.sample_ids[:2]]).sigma
     for seed in range(2):
         measure(f"random {seed}", random_direction(sigma, seed), STRENGTHS[-1:])
     chosen = np.random.default_rng(0).choice(run.sample_ids, positives, replace=False)
-    measure("random positives", naive_direction(run, [int(i) for i in chosen]), STRENGTHS[-1:])
+    measure("random positives", naive_direction(run, [int(i) for i in chosen]), STRENGTHS[1::2])
     return effects
 
 
