@@ -67,7 +67,7 @@ SHOTS = (
          height=750),
     Shot(page="Gallery", choices={"sort": "smile", "sample": 9, "selection": "1-2,6,8-9,31"}, until=".st-key-pin-A"),
     Shot(page="PCA", choices={"step": 12, "colour": "smile", "sample": 9, "selection": "1-2,6,8-9,31"},
-         until=".st-key-pca-scatter .plot-container"),
+         until=".st-key-pca-scatter .scatter"),
     Shot(page="Probes", choices={"label": LABEL, "probe-site": "h", "step": 12},
          until=".st-key-probe-curves .plot-container"),
     Shot(page="Swap", choices=SWAPPED, press="Swap each site alone", until=".st-key-u-figure img",

@@ -18,6 +18,7 @@ from hcache import jobs
 
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "artefacts"
+SCATTER = ".st-key-pca-scatter .scatter"
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -192,7 +193,7 @@ def test_a_run_removed_under_an_open_page_is_said_and_others_are_offered(page, s
 
 def test_pca_a_click_on_a_point_shows_its_picture(page):
     visit(page, "PCA")
-    page.locator(".st-key-pca-scatter .plot-container").wait_for()
+    page.locator(SCATTER).wait_for()
     settle(page)
     before = page.url
     for point in range(12):  # a click on the sample that is chosen already changes nothing: try others
@@ -204,6 +205,9 @@ def test_pca_a_click_on_a_point_shows_its_picture(page):
     assert page.url != before
     (sample,) = re.findall(r"selection=(\d+)", page.url)
     page.get_by_text(re.compile(rf"^sample {sample},")).wait_for()
+    tip = page.locator(f"{SCATTER} .tip")
+    tip.get_by_text(f"sample {sample} · ").wait_for()
+    assert "blob:" in tip.locator(".picture").evaluate("(picture) => picture.style.backgroundImage")
     shoot(page, "4-pca")
 
 
@@ -219,13 +223,10 @@ def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
     page.get_by_role("img", name="sample 5", exact=True).click()
     page.get_by_text("4 of 64 selected").wait_for()
     visit(page, "PCA")
-    page.locator(".st-key-pca-scatter .plot-container").wait_for()
+    page.locator(SCATTER).wait_for()
     page.get_by_text("4 of 64 selected").wait_for()
     settle(page)
-    marked = page.evaluate(
-        """() => { const [trace] = document.querySelector('.st-key-pca-scatter .js-plotly-plot')._fullData;
-                   return trace.selectedpoints.map((row) => trace.customdata[row][0]); }"""
-    )
+    marked = page.locator(SCATTER).evaluate("({chart: {data}}) => [...data.id].filter((_, row) => data.selected[row])")
     assert marked == [3, 4, 6, 7] and "selection=3-4%2C6-7" in page.url
     before = page.url
     _click_point(page, 20)
@@ -248,38 +249,60 @@ def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
 
 def test_pca_a_double_click_takes_the_selection_off_and_typed_numbers_select(page):
     visit(page, "PCA")
-    page.locator(".st-key-pca-scatter .plot-container").wait_for()
+    page.locator(SCATTER).wait_for()
     page.get_by_role("textbox", name="Select by number").fill("2-4, 9")
     page.keyboard.press("Enter")
     page.get_by_text("4 of 64 selected").wait_for()
     settle(page)
-    corner = page.evaluate(
-        """() => { const plot = document.querySelector('.st-key-pca-scatter .js-plotly-plot');
-                   const box = plot.getBoundingClientRect(), {xaxis, yaxis} = plot._fullLayout;
-                   return [box.x + xaxis._offset + 6, box.y + yaxis._offset + 6]; }"""
-    )
-    page.mouse.move(*corner)
-    page.wait_for_timeout(300)  # until what tells of double clicks knows this chart
-    page.mouse.dblclick(*corner)
+    page.locator(SCATTER).dblclick(position={"x": 70, "y": 40})
     page.get_by_text("0 of 64 selected").wait_for()
     settle(page)
     assert "selection=" not in page.url
 
 
-def _click_point(page, number):
-    """Clicks where plotly drew a point of the scatter."""
-    place = page.evaluate(
-        """(number) => {
-          const plot = document.querySelector('.st-key-pca-scatter .js-plotly-plot');
-          const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[0], box = plot.getBoundingClientRect();
-          const [x, y] = [xaxis.c2p(trace.x[number]), yaxis.c2p(trace.y[number])];
-          return [box.x + xaxis._offset + x, box.y + yaxis._offset + y];
-        }""",
-        number,
+def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
+    visit(page, "PCA")
+    chart = page.locator(SCATTER)
+    chart.wait_for()
+    settle(page)
+    page.get_by_role("button", name="All points (0)").click()
+    page.get_by_text("lasso", exact=True).click()
+    settle(page)
+    box = chart.bounding_box()
+    ends = chart.evaluate("({chart}) => chart.ends")
+    page.mouse.move(box["x"] + 63, box["y"] + 13)
+    page.mouse.down()
+    for x, y in ((box["width"] / 2, 13), (box["width"] / 2, 400), (63, 400)):
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
+    page.mouse.up()
+    left = chart.evaluate(
+        """({chart, clientWidth}) =>
+             [...chart.data.id].filter((_, k) => chart.place(chart.data.x[k], chart.data.y[k])[0] < clientWidth / 2)"""
     )
-    page.mouse.move(*place)
-    page.wait_for_timeout(200)
-    page.mouse.click(*place)
+    assert 0 < len(left) < 64
+    page.get_by_text(f"{len(left)} of 64 selected").wait_for()
+    settle(page)
+    assert chart.evaluate("({chart: {data}}) => [...data.id].filter((_, k) => data.selected[k])") == left
+    chart.locator("canvas").focus()
+    page.keyboard.press("+")
+    closer = chart.evaluate("({chart}) => chart.ends")
+    assert closer[0][1] - closer[0][0] == pytest.approx(0.8 * (ends[0][1] - ends[0][0]))
+    page.locator(".st-key-choose-step input[type=range]").focus()
+    before = chart.evaluate("({chart}) => chart.data.alt")
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert chart.evaluate("({chart}) => chart.data.alt") != before
+    assert chart.evaluate("({chart}) => chart.ends") == closer
+    page.get_by_text("move", exact=True).click()
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_text("0 of 64 selected").wait_for()
+
+
+def _click_point(page, number):
+    """Clicks where a point of the scatter was drawn."""
+    place = "({chart: {data, place}, chart}, k) => place.call(chart, data.x[k], data.y[k])"
+    x, y = page.locator(SCATTER).evaluate(place, number)
+    page.locator(SCATTER).click(position={"x": x, "y": y})
 
 
 def test_probes(page):

@@ -126,11 +126,11 @@ def test_gallery_labels_by_hand_are_kept_with_the_run(copied_run, tmp_path, monk
 
 def test_pca_of_another_site_and_step_changes_what_is_explained(app):
     open_page(app, "pca")
-    first = app.get("plotly_chart")[1].proto.spec
+    first = app.get("plotly_chart")[0].proto.spec
     app.selectbox(key="choose-site").set_value("skip.2").run()
     app.slider(key="choose-step").set_value(3).run()
     assert_fine(app)
-    assert app.get("plotly_chart")[1].proto.spec != first
+    assert app.get("plotly_chart")[0].proto.spec != first
     assert any("skip.2 at step 3" in c.value for c in app.caption)
 
 

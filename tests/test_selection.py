@@ -1,5 +1,7 @@
 """The selection: its text in the address, what it says of labels, and the figures that show it."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,11 +10,12 @@ from scipy.stats import ttest_ind
 
 from hcache.analysis.contrasts import contrast_labels
 from hcache.errors import AnalysisError, UsageError
-from hcache.figures.components import is_categorical, scatter_of_components, variance_explained
+from hcache.figures.components import is_categorical, variance_explained
 from hcache.figures.contrasts import contrast_chart
 from hcache.figures.differences import draw_difference, signed_difference
 from hcache.figures.palette import DIVERGING
 from hcache.figures.pictures import sprite
+from hcache.ui.scatter import Points, packed
 from hcache.ui.selection import from_text, to_text
 
 
@@ -85,19 +88,43 @@ def test_the_chart_fills_what_leaves_zero_out(labels):
     assert filled == {"moved": True, "still": False, "flat": False}
 
 
-def test_the_scatter_carries_numbers_rows_and_selection():
-    scores = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+def unpacked(points):
+    """What the browser gets: the line of JSON, the six columns, and the rest."""
+    head, _, body = packed(points, "in words").partition(b"\n")
+    about, n = json.loads(head), len(points.samples)
+    columns = [
+        np.frombuffer(body, kind, n, 4 * n * k) for k, kind in enumerate(("<f4", "<f4", "<f4", "<i4", "<u4", "<u4"))
+    ]
+    return about, columns, np.frombuffer(body, "<f4", offset=24 * n)
+
+
+def test_the_scatter_carries_numbers_colours_and_the_selection():
+    places = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
     ids, flags = np.array([3, 4, 5, 9, 10, 11]), np.array([0, 1, 0, 0, 1, 0], bool)
-    colour = np.array([0, 1, 2, 0, 1, np.nan])
-    figure = scatter_of_components(scores, np.array([0.5, 0.3, 0.1]), (3, 1), ids, colour, "kind", 9, flags)
-    points = figure.data[0]
-    assert [row[:2] for row in map(list, points.customdata)] == [[i, r] for r, i in enumerate(ids)]
-    assert list(points.selectedpoints) == [1, 4] and list(points.x) == list(scores[:, 2])
-    assert len(set(points.marker.color)) == 4, "three classes, and one that is unknown"
-    assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["0", "1", "2"]
-    assert "10.0%" in figure.layout.xaxis.title.text and "50.0%" in figure.layout.yaxis.title.text
-    paths = np.zeros((2, 7, 2), np.float32)
-    assert len(scatter_of_components(scores, np.ones(3), (1, 2), ids, paths=paths).data) == len(paths) + 2
+    paths = np.arange(28, dtype=np.float32).reshape(2, 7, 2)
+    kinds = np.array([0, 1, 2, 0, 1, np.nan])
+    points = Points(samples=ids, places=places, axes=("a", "b"), colour=kinds, name="a_kind", chosen=9, selected=flags,
+                    paths=paths)  # fmt: skip
+    about, (x, y, value, numbers, colours, selected), rest = unpacked(points)
+    np.testing.assert_array_equal(np.stack([x, y], 1), places)
+    np.testing.assert_array_equal(numbers, ids)
+    np.testing.assert_array_equal(selected, flags)
+    np.testing.assert_array_equal(value[:5], [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(rest, paths.ravel())
+    assert about["chosen"] == 3 and about["marked"] == 2 and about["alt"] == "in words" and about["paths"] == [2, 7]
+    assert colours[0] == colours[3] != colours[1] == colours[4] and len(set(colours.tolist())) == 4, "one is unknown"
+    assert [name for name, _ in about["classes"]] == ["0", "1", "2"] and about["bar"] is None
+    assert about["legend"] == "a kind"
+
+
+def test_the_scatters_bar_runs_from_the_least_to_the_greatest_value():
+    values = np.array([0.5, -1.5, np.nan, 2.5])
+    points = Points(samples=np.arange(4), places=np.zeros((4, 2)), axes=("a", "b"), colour=values, name="x")
+    about, (*_, colours, selected), rest = unpacked(points)
+    shades = [int(shade[1:], 16) for shade in about["bar"]["colours"]]
+    assert (about["bar"]["low"], about["bar"]["high"]) == (-1.5, 2.5)
+    assert (colours[1], colours[3]) == (shades[0], shades[-1]) and colours[2] not in shades
+    assert not selected.any() and not len(rest) and about["chosen"] == -1
 
 
 @pytest.mark.parametrize("values, expected", [([0, 1, 1], True), ([0, 0.5, 1], False), (range(9), False), ([], False)])

@@ -10,22 +10,22 @@ import streamlit as st
 
 from ...analysis.projections import Projections
 from ...cache.reading import Run
-from ...figures.components import scatter_of_components, variance_explained
+from ...figures.components import variance_explained
 from ...figures.pictures import png_bytes
 from .. import address, loaders, selection, state
-from ..deselect import on_deselect
 from ..frame import errors_shown
 from ..hover import hover_pictures
+from ..scatter import BOX, LASSO, PAN, Points, scatter
 from ..work import run_button
 from .selection import selection_bar, selection_panel
 
 NO_COLOUR = "none"
 OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
-DRAGS = {"move": "pan", "box": "select", "lasso": "lasso"}
+DRAGS = {"move": PAN, "box": BOX, "lasso": LASSO}
 MOST_SAMPLES = 4096
 """Up to so many samples all steps are projected; with more, one step at a time, on its own components."""
 MOST_PATHS, MOST_NAMED = 24, 20
-POINTS = "pca-points"
+POINTS, SCATTER = "pca-points", "pca-scatter"
 SHUFFLED_UP_TO = 1024
 """Samples beyond which shuffling features takes seconds, and is done when asked for."""
 
@@ -45,7 +45,7 @@ def pca_panel(run: Run) -> None:
     """The controls, then the scatter and all that follows its step and selection, in one fragment."""
     view = _controls(run)
     every = _every_step(run, view.site)
-    hover = hover_pictures(run, "pca-scatter")
+    hover = hover_pictures(run, SCATTER)
     _follow(run, view, every, hover)
 
 
@@ -132,33 +132,24 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
         every = projections.scores[:, :, columns]
         window = _window(every)
         paths = every[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
-    drag = DRAGS.get(st.session_state.get("pca-drag"), "pan")
-    figure = scatter_of_components(
-        projections.scores[at], projections.explained[at], view.axes, ids, view.values, view.colour, chosen, flags,
-        paths, window, drag,
+    shares = projections.explained[at]
+    first, second = (f"component {axis} ({shares[axis - 1]:.1%} of this step's variance)" for axis in view.axes)
+    points = Points(
+        samples=ids, places=projections.scores[at][:, columns], axes=(first, second), colour=view.values,
+        name=view.colour, chosen=chosen, selected=flags, paths=paths, window=window,
+        drag=DRAGS.get(st.session_state.get("pca-drag"), PAN),
+        view=f"{run.name} {view.site} {view.over} {view.axes}", sprite=SCATTER,
     )  # fmt: skip
-    drawn = (run.name, len(run), view.site, view.over, view.axes, view.colour, step, chosen, flags.tobytes(),
-             with_paths, drag)  # fmt: skip
-    chart = f"{POINTS}-{hash(drawn)}"
     with left:
         st.caption(_what(run, view.site, step))
-        with st.container(key="pca-scatter"):
-            st.plotly_chart(figure, key=chart, on_select=lambda: take_points(run, chart),
-                            alt=_in_words(run, view, step, chosen, flags))  # fmt: skip
-        on_deselect("pca-scatter", lambda twice: clear_points(run, twice))
+        with st.container(key=SCATTER):
+            scatter(POINTS, points, _in_words(run, view, step, chosen, flags),
+                    on_pick=lambda samples: take_points(run, samples),
+                    on_clear=lambda twice: clear_points(run, twice))  # fmt: skip
 
 
-def take_points(run: Run, chart: str) -> None:
-    """What was picked in a chart becomes the selection; a click also shows its sample.
-
-    Every change draws another chart. One that was replaced may still report, of a click that was faster than the
-    answer to the one before; so each has a key of its own, and is read by that. A report of no points is none of the
-    user's: what takes a selection off is told by ``on_deselect``.
-    """
-    points = st.session_state[chart]["selection"]["points"]
-    samples = [int(point["customdata"][0]) for point in points if point.get("customdata")]
-    if not samples:
-        return
+def take_points(run: Run, samples: list[int]) -> None:
+    """What was picked becomes the selection; a click also shows its sample."""
     with address.together():  # the selection and the sample: Back undoes both
         selection.select(run, samples, st.session_state.get("pca-how") or selection.REPLACE)
         if len(samples) == 1 and samples[0] in run.sample_ids:
