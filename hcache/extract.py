@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -119,17 +120,22 @@ def _extract_locked(
 
 
 class _Commit:
-    """Takes finished shards into the run: files, manifest, index. One process does that, the lock's holder."""
+    """Takes finished shards into the run: files, manifest, index. One process does that, the lock's holder.
+
+    Who holds ``whole`` is not met by half a commit.
+    """
 
     def __init__(self, folder: Path, spec: RunSpec, whole: Sequence[Shard]) -> None:
         self.folder, self.index = folder, IndexWriter(folder, spec.seed, whole)
+        self.whole = threading.Lock()
         self.done = spec.samples - sum(stop - start for start, stop in missing_ranges(whole, spec.samples, spec.batch))
 
     def __call__(self, finished: Finished) -> None:
-        shard = commit_shard(self.folder, finished)
-        self.index.add(shard)
-        self.index.write()
-        self.done += shard.stop - shard.start
+        with self.whole:
+            shard = commit_shard(self.folder, finished)
+            self.index.add(shard)
+            self.index.write()
+            self.done += shard.stop - shard.start
 
 
 def _extract_here(
@@ -142,18 +148,22 @@ def _extract_here(
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> None:
-    """Shard after shard in this process; one is committed while the first step of the next computes."""
-    with Behind() as behind:
+    """Shard after shard in this process; one is completed, flushed and committed while the next is computed."""
+    computed = commit.done
+    with Behind() as closing, Behind() as writing:
         for start, end in todo:
             part = Part(model=model, spec=spec, folder=folder, start=start, stop=end, provenance=provenance)
 
-            def tick(step: int, part: Part = part) -> None:
+            def tick(step: int, part: Part = part, computed: int = computed) -> None:
                 size = part.stop - part.start
-                report(Progress(done=commit.done, total=spec.samples, step=step, steps=part.ticks, shard=size))
+                with commit.whole:
+                    report(Progress(done=commit.done, total=spec.samples, step=step, steps=part.ticks, shard=size,
+                                    closing=computed - commit.done))  # fmt: skip
                 if stop():
                     raise Interrupted
 
-            compute_shard(part, tick, behind, commit)
+            compute_shard(part, tick, writing, closing, commit)
+            computed += end - start
 
 
 def load_model_of(run: Run, device: str = "auto") -> Model:

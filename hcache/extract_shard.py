@@ -2,7 +2,8 @@
 
 What is kept is narrowed to the storage dtype where it was computed, and leaves a GPU through pinned memory without
 anybody waiting for it but the thread that writes. That thread is one step behind at most: no more than two steps'
-activations are held, however slow the disk is.
+activations are held, however slow the disk is. What a finished shard still needs (labels, checksum, flush, commit) is
+done in another thread while the next is computed. That is one shard behind at most.
 """
 
 from __future__ import annotations
@@ -35,25 +36,27 @@ STORING = {"float16": torch.float16, "float32": torch.float32}
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far an extraction is: samples committed, of how many, and steps done of the shard in work
-    (or of all shards in work together, where there are several)."""
+    (or of all shards in work together, where there are several). ``closing``: samples of the shard before, which is
+    computed and not committed yet."""
 
     done: int
     total: int
     step: int = 0
     steps: int = 0
     shard: int = 0
+    closing: int = 0
 
     @property
     def work(self) -> float:
         """Samples, counting the shard in work by its share of steps."""
-        return self.done + (self.shard * self.step / self.steps if self.steps else 0)
+        return self.done + self.closing + (self.shard * self.step / self.steps if self.steps else 0)
 
 
 class Behind:
-    """Does one thing at a time in a thread. What goes wrong there is raised at the next call, or by ``wait``."""
+    """Does one thing at a time in its own thread. What goes wrong there is raised at the next call, or by ``wait``."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hcache-writer")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hcache-behind")
         self._last: Future | None = None
 
     def __enter__(self) -> Behind:
@@ -101,14 +104,20 @@ class Part:
 
 
 def compute_shard(
-    part: Part, tick: Callable[[int], None], behind: Behind, finished: Callable[[Finished], None]
+    part: Part,
+    tick: Callable[[int], None],
+    writing: Behind,
+    closing: Behind,
+    finished: Callable[[Finished], None],
 ) -> None:
     """Computes a shard.
 
     Args:
         part: What to compute.
         tick: Called after every step with how many are done. It may raise to end the work.
-        behind: Writes; its last thing, the flush and ``finished``, may not be done yet when this returns.
+        writing: Writes steps.
+        closing: Completes and flushes the shard, which may not be done yet when this returns. The shard before is
+            told of as ``finished`` before the last tick of this one.
         finished: Called in that thread with the shard, whole and flushed.
     """
     spec = part.spec
@@ -122,16 +131,19 @@ def compute_shard(
         originals, x_t = None, None
         if spec.images:
             originals = np.stack([load_prepared(part.folder / IMAGES, d) for d in spec.images[part.start : part.stop]])
-            x_t = _invert(part.model, spec, originals, conditioning, tick, behind)
+            x_t = _invert(part.model, spec, originals, conditioning, tick)
         for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
-            behind(_Kept(part.model, spec, step).to(writer))
+            writing(_Kept(part.model, spec, step).to(writer))
+            if step.index == spec.steps - 1:
+                closing.wait()
             tick(part.ticks - spec.steps + step.index + 1)
         images = part.model.to_images(step.x_next).numpy()
-        labels = _labels(part.model, originals, images)
-        behind(partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, finished))
+        x = step.x_next.cpu().numpy()
+        writing.wait()
+        closing(partial(_finish, writer, x, images, partial(_labels, part.model, originals, images), finished))
     except BaseException:
         with writer:  # which takes away what is not finished
-            behind.settle()
+            writing.settle()
         raise
 
 
@@ -139,13 +151,13 @@ def _finish(
     writer: ShardWriter,
     x: np.ndarray,
     images: np.ndarray,
-    labels: dict[str, dict[str, np.ndarray]],
+    labels: Callable[[], dict[str, dict[str, np.ndarray]]],
     finished: Callable[[Finished], None],
 ) -> None:
     with writer:
         writer.write_x(writer.steps, x)
         writer.write_images(images)
-        for label_set, values in labels.items():
+        for label_set, values in labels().items():
             writer.write_labels(label_set, values)
         finished(writer.finish())
 
@@ -166,14 +178,12 @@ def _invert(
     pictures: np.ndarray,
     conditioning: Conditioning,
     tick: Callable[[int], None],
-    behind: Behind,
 ) -> torch.Tensor:
     """x_T of pictures (n, height, width, 3) uint8."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
     x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
     noise = x
     for step, noise in enumerate(invert(model, x, spec.steps, conditioning), 1):  # noqa: B007 - the last is the result
-        behind.wait()  # for the shard before: what is told of is what is committed
         tick(step)
     return noise
 
@@ -200,7 +210,9 @@ class _Kept:
                     self._narrow[member] = _to_host(source.to(STORING[spec.store_dtype]))
             height, width, _ = preview_shape(model.anatomy.image)
             self._x_t, self._x_0 = _to_host(step.x_t), _to_host(model.to_previews(step.x_0, height, width))
-            self._arrived = torch.cuda.current_stream(model.device).record_event() if cuda else None
+            self._arrived = torch.cuda.Event(blocking=True) if cuda else None  # waited for by sleeping, not spinning
+            if self._arrived is not None:
+                self._arrived.record(torch.cuda.current_stream(model.device))
 
     def to(self, writer: ShardWriter) -> Callable[[], None]:
         """What writes it, in another thread."""

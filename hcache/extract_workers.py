@@ -212,12 +212,12 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
         if device == "cpu":
             torch.set_num_threads(threads)
         model = load_model(spec.model, device, spec.dtype)
-        with Behind() as behind:
+        with Behind() as closing, Behind() as writing:
             while (samples := pipe.recv()) is not None:
                 start, stop = samples
                 part = Part(model=model, spec=spec, folder=folder, start=start, stop=stop, provenance=provenance)
-                compute_shard(part, tick, behind, pipe.send)
-                behind.wait()
+                compute_shard(part, tick, writing, closing, pipe.send)
+                closing.wait()
     except (EOFError, BrokenPipeError, ConnectionResetError, Interrupted):
         return
     except (HcacheError, OSError) as error:
