@@ -2,8 +2,8 @@
 
 What is kept is narrowed to the storage dtype where it was computed, and leaves a GPU through pinned memory without
 anybody waiting for it but the thread that writes. That thread is one step behind at most: no more than two steps'
-activations are held, however slow the disk is. What a finished shard still needs (labels, checksum, flush, commit) is
-done in another thread while the next is computed. That is one shard behind at most.
+activations are held, however slow the disk is. What a finished shard still needs (checksum, flush, commit) is done in
+another thread while the next is computed. That is one shard behind at most.
 """
 
 from __future__ import annotations
@@ -115,9 +115,8 @@ def compute_shard(
     Args:
         part: What to compute.
         tick: Called after every step with how many are done. It may raise to end the work.
-        writing: Writes steps.
-        closing: Completes and flushes the shard, which may not be done yet when this returns. The shard before is
-            told of as ``finished`` before the last tick of this one.
+        writing: Writes steps and completes the shard, which may not be done yet when this returns.
+        closing: Then flushes it. The shard before is told of as ``finished`` before the last tick of this one.
         finished: Called in that thread with the shard, whole and flushed.
     """
     spec = part.spec
@@ -138,9 +137,8 @@ def compute_shard(
                 closing.wait()
             tick(part.ticks - spec.steps + step.index + 1)
         images = part.model.to_images(step.x_next).numpy()
-        x = step.x_next.cpu().numpy()
-        writing.wait()
-        closing(partial(_finish, writer, x, images, partial(_labels, part.model, originals, images), finished))
+        labels = partial(_labels, part.model, originals, images)
+        writing(partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, closing, finished))
     except BaseException:
         with writer:  # which takes away what is not finished
             writing.settle()
@@ -152,14 +150,19 @@ def _finish(
     x: np.ndarray,
     images: np.ndarray,
     labels: Callable[[], dict[str, dict[str, np.ndarray]]],
+    closing: Behind,
     finished: Callable[[Finished], None],
 ) -> None:
+    """Completes and closes a shard, and leaves the rest to ``closing``: two threads in HDF5 at once, of which one meets
+    a full disk, may end the process."""
     with writer:
         writer.write_x(writer.steps, x)
         writer.write_images(images)
         for label_set, values in labels().items():
             writer.write_labels(label_set, values)
-        finished(writer.finish())
+        closing.wait()
+        seal = writer.close()
+    closing(lambda: finished(seal()))
 
 
 def _labels(model: Model, originals: np.ndarray | None, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:

@@ -217,6 +217,7 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
                 start, stop = samples
                 part = Part(model=model, spec=spec, folder=folder, start=start, stop=stop, provenance=provenance)
                 compute_shard(part, tick, writing, closing, pipe.send)
+                writing.wait()
                 closing.wait()
     except (EOFError, BrokenPipeError, ConnectionResetError, Interrupted):
         return

@@ -112,25 +112,39 @@ class ShardWriter:
         for name, values in labels.items():
             group.create_dataset(name, data=np.asarray(values, np.float32))
 
-    def finish(self) -> Finished:
-        """Closes the file, and flushes it while its checksum is taken. Nothing else may be written afterwards.
+    def close(self) -> Callable[[], Finished]:
+        """Closes the file. Nothing else may be written afterwards.
 
         What did not fit the storage dtype, and so was kept wider, is named in its attribute ``widened``.
+
+        Returns:
+            Flushes the file while its checksum is taken. HDF5, which does one thing at a time, has no part in it.
         """
         self._file.attrs["widened"] = sorted(self.widened)
         self._close()
-        size = self._partial.stat().st_size
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="hcache-flush") as aside:
-            flushed = aside.submit(flush_file, self._partial)
-            checksum = sha256_of(self._partial)
-        flushed.result()
         self._finished = True
-        shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, sha256=checksum)
-        return Finished(shard=shard, partial=self._partial.name)
+        return self._seal
+
+    def finish(self) -> Finished:
+        """Closes the file and flushes it."""
+        return self.close()()
 
     def commit(self) -> Shard:
         """Makes the shard part of the run, durably: ``finish``, then ``commit_shard``."""
         return commit_shard(self.run, self.finish())
+
+    def _seal(self) -> Finished:
+        try:
+            size = self._partial.stat().st_size
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="hcache-flush") as aside:
+                flushed = aside.submit(flush_file, self._partial)
+                checksum = sha256_of(self._partial)
+            flushed.result()
+        except BaseException:
+            self._partial.unlink(missing_ok=True)
+            raise
+        shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, sha256=checksum)
+        return Finished(shard=shard, partial=self._partial.name)
 
     def _close(self) -> None:
         """h5py calls what the system refuses at the last moment a RuntimeError."""
