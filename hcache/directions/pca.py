@@ -52,28 +52,19 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
         AnalysisError: fewer than 3 samples; per step, more than can be held against one another.
         UsageError: more components than the samples have.
     """
-    import torch
-
     n, steps = len(run), run.spec.steps
     if n < 3:
         raise AnalysisError(f"principal components need 3 samples or more; run {run.name} has {n}")
     if not 1 <= count < n:
         raise UsageError(f"the number of components must lie in 1 to {n - 1}, one less than samples; got {count}")
     h = _Columns(run)
-    found = None
+    found, done = None, 0.0
     if joint and n > GRAM:
-        found = yield from part(_by_products(h, count), 0.0, 0.6)
-    if found is not None:
-        coordinates = [found] * steps
-    else:
-        coordinates = yield from part(_by_grams(h, count, joint), 0.0, 0.6)
-    delta, sigma = np.empty((count, steps, run.width("h")), np.float32), np.empty((steps, run.width("h")), np.float32)
-    for step, a in enumerate(coordinates):
-        along = torch.from_numpy(a.T.astype(np.float32) / np.sqrt(n - 1, dtype=np.float32))
-        for at, columns in h.tiles(step):
-            delta[:, step, at] = along @ columns
-            sigma[step, at] = columns.square_().mean(0).sqrt_()
-        yield 0.6 + 0.4 * (step + 1) / steps
+        done = 0.5
+        found = yield from part(_by_products(h, count), 0.0, done)
+    if found is None:
+        found = yield from part(_by_grams(h, count, joint), done, 1.0)
+    delta, sigma = found
     options = {"count": count, "over": JOINT if joint else PER_STEP}
     fits = [Fit(method="pca", run=run.name, options=options, component=k).to_json() for k in range(count)]
     shape = (steps, *run.anatomy.h)
@@ -82,7 +73,7 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
 
 
 class _Columns:
-    """h of a run as float32, a few columns of a step at a time; as a rule less their mean over samples.
+    """h of a run as float32, a few columns of a step at a time, less their mean over samples.
 
     All steps are read at once, as they are stored, if they fit: a shard is then opened once, and not at every step.
     """
@@ -92,7 +83,7 @@ class _Columns:
         size = run.spec.steps * len(run) * run.width("h") * np.dtype(run.spec.store_dtype).itemsize
         self._held = run.array("h") if size <= HELD else None
 
-    def tiles(self, step: int, centred: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
+    def tiles(self, step: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """(place, columns (n, up to TILE)) of a step. All tiles are one buffer, written anew for each: what is small
         enough to stay in the processor's cache is widened, centred and multiplied there."""
         import torch
@@ -102,11 +93,28 @@ class _Columns:
         for start in range(0, rows.shape[1], TILE):
             stored = rows[:, start : start + TILE]
             columns = buffer[: stored.numel()].view(stored.shape).copy_(stored)
-            yield slice(start, start + TILE), columns.sub_(columns.mean(0)) if centred else columns
+            yield slice(start, start + TILE), columns.sub_(columns.mean(0))
 
 
-def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
-    """The leading eigenvectors (n, count) of every step, or of the sum of all, from the Gram matrices themselves."""
+def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, tuple[np.ndarray, np.ndarray]]:
+    """Δh (count, steps, d) along the leading components of every step, or of all steps together, and σ (steps, d); from
+    the Gram matrices themselves."""
+    import torch
+
+    n, steps, d = len(h.run), h.run.spec.steps, h.run.width("h")
+    coordinates = yield from part(_leading_by_grams(h, count, joint), 0.0, 0.6)
+    delta, sigma = np.empty((count, steps, d), np.float32), np.empty((steps, d), np.float32)
+    for step, a in enumerate(coordinates):
+        along = torch.from_numpy(a.T.astype(np.float32) / np.sqrt(n - 1, dtype=np.float32))
+        for at, columns in h.tiles(step):
+            delta[:, step, at] = along @ columns
+            sigma[step, at] = columns.square_().mean(0).sqrt_()
+        yield 0.6 + 0.4 * (step + 1) / steps
+    return delta, sigma
+
+
+def _leading_by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
+    """The leading eigenvectors (n, count) of every step, or of the sum of all."""
     check_paired(len(h.run))
     total, each, steps = 0.0, [], h.run.spec.steps
     for step in range(steps):
@@ -119,26 +127,38 @@ def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, li
     return [_leading(total, count)] * steps if joint else _aligned(each)
 
 
-def _by_products(h: _Columns, count: int) -> Generator[float, None, np.ndarray | None]:
-    """The leading eigenvectors (n, count) of Σ_t X_t X_tᵀ, by its products with a few vectors at a time.
+def _by_products(h: _Columns, count: int) -> Generator[float, None, tuple[np.ndarray, np.ndarray] | None]:
+    """Δh (count, steps, d) along the leading joint components and σ (steps, d), by products of Σ_t X_t X_tᵀ with a few
+    vectors at a time; None if they do not settle.
 
-    With H_t not centred and C = 1 - 11ᵀ/n, X_t X_tᵀ V = C H_t H_tᵀ C V: the few vectors are centred, not h.
+    The products of every block of vectors with h are kept. The components lie in the span of the blocks, so that Δh
+    follows from these, and h is not gone through once more.
     """
     import torch
 
-    n, steps, blocks = len(h.run), h.run.spec.steps, 8
-    search = leading_vectors(n, count, blocks=blocks)
+    n, steps, d, blocks = len(h.run), h.run.spec.steps, h.run.width("h"), 8
+    search, used, along = leading_vectors(n, count, blocks=blocks), [], []
+    sigma = np.empty((steps, d), np.float32)
     block = next(search)
     for number in range(blocks):
-        product, few = np.zeros(block.shape[::-1]), torch.from_numpy((block - block.mean(0)).T.astype(np.float32))
+        product, few = np.zeros(block.shape[::-1]), torch.from_numpy(block.T.astype(np.float32))
+        used.append(block)
+        along.append(np.empty((block.shape[1], steps, d), np.float32))
         for step in range(steps):
-            for _, columns in h.tiles(step, centred=False):
-                product += ((few @ columns) @ columns.T).numpy()  # as rows they are multiplied faster than as columns
+            for at, columns in h.tiles(step):
+                found = few @ columns
+                along[-1][:, step, at] = found
+                product += (found @ columns.T).numpy()  # as rows they are multiplied faster than as columns
+                if number == 0:
+                    sigma[step, at] = columns.square_().mean(0).sqrt_()
             yield (number + (step + 1) / steps) / blocks
         try:
-            block = search.send((product - product.mean(1, keepdims=True)).T)
+            block = search.send(product.T)
         except StopIteration as end:
-            return None if end.value is None else _signed(end.value)
+            if end.value is None:
+                return None
+            shares = (np.hstack(used).T @ _signed(end.value)) / np.sqrt(n - 1)
+            return np.tensordot(shares.T.astype(np.float32), np.concatenate(along), 1), sigma
     return None
 
 
