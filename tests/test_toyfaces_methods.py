@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hcache.cards import default_spec
-from hcache.directions.fitting import METHODS
+from hcache.directions.fitting import METHODS, Fit
 from hcache.toyfaces import methods
 from hcache.toyfaces.factors import NAMES
-from hcache.toyfaces.measure import ATTRIBUTES, MODEL
+from hcache.toyfaces.measure import ATTRIBUTES, MODEL, UNSEEN_SEED
 from hcache.toyfaces.reader import WEIGHTS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -32,12 +33,14 @@ def test_the_table_has_a_line_a_cell_with_its_worst_side_effect():
         changes = {name: [moved.get(name, 0.0), -0.1, 0.1, abs(moved.get(name, 0.0))] for name in NAMES}
         return {"method": method, "attribute": attribute, "seconds": 1.0, "changes": changes}
 
-    facts = {"cells": [cell("naive", "smile", smile=0.5, yaw=-0.3, skin=0.1), cell("PCA", "", glasses=-2.0, yaw=1.0),
+    chosen = {"component": 3, "sign": -1}
+    facts = {"cells": [cell("naive", "smile", smile=0.5, yaw=-0.3, skin=0.1),
+                       {**cell("PCA", "hair_colour", hair_colour=0.4, yaw=1.0), **chosen},
                        cell("random", "", skin=0.2, yaw=-0.1)]}  # fmt: skip
     head, _, first, second, *random = methods.as_table(facts).splitlines()
     assert head.startswith("| attribute | method")
     assert first.startswith("| smile | naive | +0.50 (-0.10 to +0.10) | yaw -0.30 | 0.06 | 1.0 |")
-    assert second.startswith("| glasses (moved most) | PCA | -2.00") and "yaw +1.00" in second
+    assert second.startswith("| hair colour | PCA, -3 | +0.40") and "yaw +1.00" in second
     assert [line.split(" | ")[0][2:] for line in random] == [name.replace("_", " ") for name in ATTRIBUTES]
     assert any(line.startswith("| yaw | random | -0.10") and "skin +0.20" in line for line in random)
 
@@ -54,6 +57,84 @@ def test_few_positives_are_chosen_as_their_names_say():
     one, two = yaw[list(chosen["20 of one pose"])], yaw[list(chosen["20 of two poses"])]
     assert np.abs(one).max() < 0.2 and np.abs(two).min() > 0.7 and abs(two.mean()) < 0.2
     assert all((run.labels["toyfaces"]["glasses"][list(samples)] > 0.5).all() for samples in chosen.values())
+
+
+@pytest.mark.parametrize(("attribute", "planted"), [("smile", (1, -1)), ("yaw", (2, 1)), ("glasses", (0, 1))])
+def test_the_component_that_moves_an_attribute_most_stands_for_it_with_its_sign(monkeypatch, attribute, planted):
+    """Planted: component by component, what one unit adds to the readings. It is fitted and tried once for all."""
+    adds = [{"glasses": 0.3, "smile": 0.2}, {"smile": -0.9, "yaw": 0.1}, {"yaw": 0.6, "smile": 0.8}]
+    rng, tried = np.random.default_rng(0), []
+    start = {name: rng.normal(size=methods.CHOICE_SAMPLES) for name in NAMES}
+
+    class Labelled:
+        name, labels = "run", {"toyfaces": {name: np.array([-2.0, 2.0]) for name in NAMES}}
+        spec = SimpleNamespace(steps=20)
+
+    def moved(model, seeds, steps, move, strength, text):
+        tried.append(list(seeds))
+        return {name: values + strength * adds[move].get(name, 0.0) for name, values in start.items()}
+
+    monkeypatch.setattr(methods, "sample_images", lambda *_, **__: start)
+    monkeypatch.setattr(methods, "moved_images", moved)
+    monkeypatch.setattr(methods, "read", lambda readings: readings)
+    monkeypatch.setattr(methods, "_fitted", lambda *_: (0, 1, 2))
+    components = methods.Components(Labelled(), None, Fit(method="pca", run="run"), 0.5)
+    made = components.made(attribute)
+    assert (made.move, made.sign) == planted
+    assert made.told["component"] == planted[0] + 1 and made.told["sign"] == planted[1]
+    assert made.told["choice"] == pytest.approx([added.get(attribute, 0.0) / 2 for added in adds])
+    components.made("skin")
+    assert len(tried) == 3 and not set(sum(tried, [])) & set(range(UNSEEN_SEED, UNSEEN_SEED + 64))
+
+
+def test_what_is_known_is_not_measured_again_and_cells_stand_in_their_order(monkeypatch, tmp_path, capsys):
+    """A component that stands for two attributes is tried once; cells that are no longer asked for go."""
+    images, moved = np.zeros((2, 64, 64, 3), np.uint8), []
+    labels = {"toyfaces": {name: np.array([0.0, 2.0]) for name in NAMES}}
+    run, shared = SimpleNamespace(labels=labels), object()
+
+    def made(*_):
+        yield "naive", "yaw", lambda: methods.Made(move=object(), seconds=1.0)
+        yield "PCA", "yaw", lambda: methods.Made(move=shared, seconds=2.0, told={"component": 1, "sign": 1})
+        yield "PCA", "smile", lambda: methods.Made(move=shared, seconds=2.0, told={"component": 1, "sign": 1})
+        yield "PCA", "glasses", lambda: methods.Made(move=shared, sign=-1, seconds=2.0)
+
+    def move(model, seeds, steps, made, strength, text):
+        moved.append((text, strength))
+        return images
+
+    for name, value in (("load_model", None), ("extract", run), ("sample_images", images), ("clip_accuracy", {})):
+        monkeypatch.setattr(methods, name, lambda *_, value=value, **__: value)
+    monkeypatch.setattr(methods, "cells", made)
+    monkeypatch.setattr(methods, "moved_images", move)
+    known = json.loads(MEASURED.read_text())
+    kept = [cell for cell in known["cells"] if (cell["method"], cell["attribute"]) == ("naive", "yaw")]
+    given = {"settings": known["settings"], "cells": [{**kept[0], "method": "gone"}, *kept]}
+    (tmp_path / "methods.json").write_text(json.dumps(given))
+    methods.main(["--work", str(tmp_path), "--strength", "1"])
+    found = json.loads((tmp_path / "methods.json").read_text())["cells"]
+    assert [(cell["method"], cell["attribute"]) for cell in found] == [
+        ("naive", "yaw"), ("PCA", "yaw"), ("PCA", "smile"), ("PCA", "glasses")
+    ]  # fmt: skip
+    assert found[0] == kept[0] and found[1]["component"] == 1 and found[2]["changes"] == found[1]["changes"]
+    assert moved == [("PCA yaw", 1.0), ("PCA glasses", -1.0)]
+    assert methods.as_table({"cells": found}) in capsys.readouterr().out
+
+
+def test_asyrp_is_fitted_towards_the_high_end_on_all_steps(monkeypatch, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    asked = []
+
+    def fitted(chosen, *_):
+        asked.append(chosen)
+        return (SimpleNamespace(made_by={"loss": {"first": 1.0, "last": 0.5}}),)
+
+    monkeypatch.setattr(methods, "_fitted", fitted)
+    told = methods._asyrp(SimpleNamespace(name="run"), None, "glasses", tmp_path).told
+    assert asked[0].method == "asyrp" and asked[0].options["t_edit"] == 0 and asked[0].options["clip"] == str(tmp_path)
+    assert told["texts"] == [asked[0].options[name] for name in ("source", "target")]
+    assert told["texts"] == ["face without glasses", "face with glasses"] and told["loss"]["last"] == 0.5
+    assert told["clip"] == methods.clip_digest(tmp_path)
 
 
 def test_what_the_readme_says_of_the_methods_is_what_was_measured_on_these_weights():

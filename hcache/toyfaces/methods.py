@@ -1,8 +1,11 @@
 """Measures every way to find directions on toyfaces, side by side: the README's table comes out of this command.
 
-    python -m hcache.toyfaces.methods --work DIR [--unseen 64] [--strength 1]
+    python -m hcache.toyfaces.methods --work DIR [--unseen 64] [--strength 1] [--clip FOLDER]
 
-All are fitted on one run and tried on the same samples, which had no part in it, asymmetrically over all steps.
+All are fitted on one run and tried on the same samples, which had no part in it, asymmetrically over all steps. The
+methods that mean no attribute give ``COMPONENTS`` directions each; which of them, and which way along it, stands for
+an attribute is chosen on ``CHOICE_SAMPLES`` other samples, and then measured as all else. Asyrp trains with a CLIP of
+drawn faces (``hcache.toyfaces.clip``), on all the steps on which it is tried.
 Writes ``methods.json`` into ``--work`` after every cell, and goes on from it; ``as_table`` makes the table.
 """
 
@@ -12,14 +15,19 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..cache.files import sha256_of
 from ..cache.layout import writable_home
 from ..cache.reading import Run
 from ..cards import default_spec
+from ..directions.asyrp_clip import load_clip
 from ..directions.direction import Direction, Move
 from ..directions.fitting import Fit, fit
 from ..directions.naive import top_samples
@@ -30,8 +38,9 @@ from ..edits.window import Window
 from ..extract import extract
 from ..models.loading import load_model
 from ..models.model import Model
-from ..progress import drive
+from ..progress import drive_under_bar
 from ..sampling.loop import denoise
+from .clip import FOLDER, ends, held_out, told_apart
 from .factors import NAMES
 from .measure import ATTRIBUTES, MODEL, UNSEEN_SEED, sample_images
 from .reader import read
@@ -39,33 +48,147 @@ from .reader import read
 POSITIVES = 64
 FEW = (5, 20, 100)
 ALIGNED = 20
+COMPONENTS = 5
+CHOICE_SEED = 2_000_000
+CHOICE_SAMPLES = 16
 RANDOM = "random"
-Cells = Iterator[tuple[str, str, Callable[[], Move]]]
+ASYRP = {"iterations": 20, "batch": 2, "t_edit": 0.0}
+"""Fewer and smaller batches than the method's defaults, on all steps: some 400 steps of the optimiser."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A move as it is tried: ``sign`` times the strength; ``seconds`` to fit it; ``told`` is kept with its cell."""
+
+    move: Move
+    seconds: float
+    sign: int = 1
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+Cells = Iterator[tuple[str, str, Callable[[], Made]]]
 """Method, attribute that is meant ("" for those that mean none), and what makes the move."""
 
 
-def cells(run: Run, model: Model) -> Cells:
-    """Everything that is measured."""
+def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
+    """Everything that is measured; components are chosen at ``strength``, Asyrp trains with the CLIP of a folder."""
     labels = run.labels["toyfaces"]
 
-    def made(method: str, **more: Any) -> Callable[[], Move]:
-        return lambda: drive(fit(Fit(method=method, run=run.name, **more), run, model))[0]
+    def made(method: str, **more: Any) -> Callable[[], Made]:
+        return lambda: _timed(lambda: _fitted(Fit(method=method, run=run.name, **more), run, model)[0])
 
+    unnamed = {name: Components(run, model, made_by, strength) for name, made_by in component_fits(run).items()}
     for attribute in ATTRIBUTES:
         top, bottom = both_ends(run, labels[attribute], POSITIVES)
         yield "naive", attribute, made("naive", positives=tuple(top))
         yield "VAE", attribute, made("vae", positives=tuple(top))
         yield "supervised", attribute, made("supervised", positives=tuple(top), negatives=tuple(bottom))
-        yield "conditional", attribute, lambda attribute=attribute: _conditional(run, attribute)
+        yield "conditional", attribute, lambda attribute=attribute: _timed(lambda: _conditional(run, attribute))
         yield "boundary", attribute, made("boundary", positives=tuple(top), negatives=tuple(bottom))
+        for name, components in unnamed.items():
+            yield name, attribute, lambda components=components, attribute=attribute: components.made(attribute)
+        yield "Asyrp", attribute, lambda attribute=attribute: _asyrp(run, model, attribute, clip)
     yield RANDOM, "", made("random")
     for name, positives in few_positives(run).items():
         yield f"naive, {name}", "glasses", made("naive", positives=positives)
         yield f"VAE, {name}", "glasses", made("vae", positives=positives)
+
+
+def component_fits(run: Run) -> dict[str, Fit]:
+    """The methods that mean no attribute; those of one sample at the run's first."""
     first = int(run.sample_ids[0])
-    yield "PCA, first", "", made("pca")
-    yield "Jacobian, first", "", made("jacobian", options={"sample": first, "iterations": 20})
-    yield "pullback, first", "", made("pullback", options={"sample": first})
+    options = {
+        "PCA": {},
+        "Jacobian": {"sample": first, "iterations": 20},
+        "pullback": {"sample": first},
+    }
+    return {
+        name: Fit(method=name.lower(), run=run.name, options={"count": COMPONENTS, **more})
+        for name, more in options.items()
+    }
+
+
+class Components:
+    """The directions of a method that means no attribute: fitted once, and tried once on the samples of the choice."""
+
+    def __init__(self, run: Run, model: Model, fit: Fit, strength: float) -> None:
+        self.run, self.model, self.fit, self.strength = run, model, fit, strength
+
+    @cached_property
+    def fitted(self) -> tuple[tuple[Move, ...], float]:
+        """All of them, largest first, and the seconds that it took."""
+        began = time.monotonic()
+        return _fitted(self.fit, self.run, self.model), time.monotonic() - began
+
+    @cached_property
+    def tried(self) -> list[dict[str, float]]:
+        """Component by component: the mean change of every factor per unit of strength, in its spread."""
+        seeds, steps = [CHOICE_SEED + i for i in range(CHOICE_SAMPLES)], self.run.spec.steps
+        before = read(sample_images(self.model, seeds, steps, batch=len(seeds), text="choice, unedited"))
+        found = []
+        for k, move in enumerate(self.fitted[0], 1):
+            text = f"choice, {self.fit.method} {k}"
+            after = read(moved_images(self.model, seeds, steps, move, self.strength, text))
+            moved = changes(before, after, spreads_of(self.run), self.strength)
+            found.append({name: values[0] for name, values in moved.items()})
+        return found
+
+    def made(self, attribute: str) -> Made:
+        """The component that stands for an attribute, with what the others would have moved."""
+        component, sign = choose(self.tried, attribute)
+        moves, seconds = self.fitted
+        told = {
+            "component": component + 1,
+            "sign": sign,
+            "choice": [moved[attribute] for moved in self.tried],
+        }
+        return Made(move=moves[component], seconds=seconds, sign=sign, told=told)
+
+
+def _asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
+    """A block trained from the text of an attribute's low end to that of its high end."""
+    source, target = ends(attribute)
+    options = {**ASYRP, "clip": str(clip), "source": source, "target": target}
+    made = _timed(lambda: _fitted(Fit(method="asyrp", run=run.name, options=options), run, model)[0])
+    told = {"texts": [source, target], "clip": clip_digest(clip), "loss": made.move.made_by["loss"]}
+    return replace(made, told=told)
+
+
+def clip_digest(folder: Path) -> str:
+    """12 hex digits that name a CLIP by its weights."""
+    return sha256_of(folder / "model.safetensors")[:12]
+
+
+def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
+    """How well a CLIP tells the texts of every attribute apart: on drawings it did not see, and on a run's samples,
+    of which the reader says what they show."""
+    clip = load_clip(str(folder), torch.device("cpu"))
+    return {
+        "digest": clip_digest(folder),
+        "drawings": told_apart(clip, *held_out(), ATTRIBUTES),
+        "samples": told_apart(clip, run.images, run.labels["toyfaces"], ATTRIBUTES),
+    }
+
+
+def choose(tried: Sequence[Mapping[str, float]], attribute: str) -> tuple[int, int]:
+    """Which component, counted from 0, moves a factor most, and the sign ±1 with which it moves it up."""
+    best = max(range(len(tried)), key=lambda k: abs(tried[k][attribute]))
+    return best, 1 if tried[best][attribute] >= 0 else -1
+
+
+def _fitted(chosen: Fit, run: Run, model: Model) -> tuple[Move, ...]:
+    return drive_under_bar(fit(chosen, run, model), f"fitting, {chosen.method}")
+
+
+def _timed(make: Callable[[], Move]) -> Made:
+    began = time.monotonic()
+    move = make()
+    return Made(move=move, seconds=time.monotonic() - began)
+
+
+def spreads_of(run: Run) -> dict[str, float]:
+    """The standard deviation of every factor's reading over a run."""
+    return {name: float(values.std()) for name, values in run.labels["toyfaces"].items()}
 
 
 def few_positives(run: Run) -> dict[str, tuple[int, ...]]:
@@ -96,8 +219,6 @@ def moved_images(model: Model, seeds: Sequence[int], steps: int, move: Move, str
             for rows in (seeds[i : i + 32] for i in range(0, len(seeds), 32))
         ]
         return np.concatenate(parts)
-    import torch
-
     parts = []
     for rows in (seeds[i : i + 32] for i in range(0, len(seeds), 32)):
         before = next(step for step in denoise(model, rows, steps) if step.index == move.index)
@@ -122,29 +243,23 @@ def changes(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """The cells with a target, a line each, as Markdown; the random direction has one for every attribute, other
-    methods without a target one for the factor that they move most."""
+    """The cells, a line each, as Markdown; the random direction has one for every attribute."""
     columns = ("attribute", "method", "target moves", "most unwanted", "others, absolute", "fit (s)")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for cell in facts["cells"]:
-        most = max(NAMES, key=lambda name: abs(cell["changes"][name][0]))
-        if cell["attribute"]:
-            lines.append(_line(cell, cell["attribute"], ""))
-        elif cell["method"] == RANDOM:
-            lines += [_line(cell, attribute, "") for attribute in ATTRIBUTES]
-        else:
-            lines.append(_line(cell, most, " (moved most)"))
+        lines += [_line(cell, attribute) for attribute in ([cell["attribute"]] if cell["attribute"] else ATTRIBUTES)]
     return "\n".join(lines) + "\n"
 
 
-def _line(cell: Mapping[str, Any], target: str, told: str) -> str:
-    """A cell as a row of the table, for one of the factors."""
+def _line(cell: Mapping[str, Any], target: str) -> str:
+    """A cell as a row of the table, for one of the factors; a chosen component with its number, and its sign."""
     mean, low, high, _ = cell["changes"][target]
     others = {name: values for name, values in cell["changes"].items() if name != target}
     worst = max(others, key=lambda name: abs(others[name][0]))
     kept = np.mean([values[3] for values in others.values()])
+    chosen = f", {cell['sign'] * cell['component']:+d}" if "component" in cell else ""
     return (
-        f"| {target.replace('_', ' ')}{told} | {cell['method']} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) | "
+        f"| {target.replace('_', ' ')} | {cell['method']}{chosen} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) | "
         f"{worst.replace('_', ' ')} {others[worst][0]:+.2f} | {kept:.2f} | {cell['seconds']:.1f} |"
     )
 
@@ -156,6 +271,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--fit", type=int, default=512, help="samples to fit on, at 20 steps")
     parser.add_argument("--unseen", type=int, default=64, help="samples to try on")
     parser.add_argument("--strength", type=float, default=1.0)
+    parser.add_argument(
+        "--clip", type=Path, default=FOLDER, help="a CLIP of hcache.toyfaces.clip (default: as shipped)"
+    )
     parser.add_argument("--device", default="auto", help="as PyTorch names it (default: the best there is)")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
@@ -168,19 +286,23 @@ def main(argv: list[str] | None = None) -> None:
     facts = json.loads(path.read_text()) if path.exists() else {}
     if facts.get("settings") != settings:
         facts = {"settings": settings, "cells": []}
-    done = {(cell["method"], cell["attribute"]) for cell in facts["cells"]}
-    spreads = {name: float(values.std()) for name, values in run.labels["toyfaces"].items()}
+    known = {(cell["method"], cell["attribute"]): cell for cell in facts["cells"]}
+    spreads = spreads_of(run)
     before = read(sample_images(model, seeds, spec.steps, batch=32, text="unedited"))
-    for method, attribute, make in cells(run, model):
-        if (method, attribute) in done:
+    everything, tried = list(cells(run, model, args.strength, args.clip)), []
+    facts["clip"] = clip_accuracy(run, args.clip)
+    for method, attribute, make in everything:
+        if (method, attribute) in known:
             continue
-        began = time.monotonic()
-        move = make()
-        seconds = time.monotonic() - began
+        made = make()
         text = f"{method} {attribute}".strip()
-        after = read(moved_images(model, seeds, spec.steps, move, args.strength, text))
-        facts["cells"].append({"method": method, "attribute": attribute, "seconds": seconds,
-                               "changes": changes(before, after, spreads, args.strength)})  # fmt: skip
+        after = next((found for move, sign, found in tried if move is made.move and sign == made.sign), None)
+        if after is None:  # a component may stand for several attributes
+            after = read(moved_images(model, seeds, spec.steps, made.move, made.sign * args.strength, text))
+            tried.append((made.move, made.sign, after))
+        known[method, attribute] = {"method": method, "attribute": attribute, "seconds": made.seconds, **made.told,
+                                    "changes": changes(before, after, spreads, args.strength)}  # fmt: skip
+        facts["cells"] = [known[meant] for *key, _ in everything if (meant := tuple(key)) in known]
         path.write_text(json.dumps(facts, indent=1) + "\n")
     print(as_table(facts))
 
