@@ -6,10 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from hcache.cards import default_spec
+from hcache.directions.asyrp_clip import load_clip
 from hcache.directions.fitting import METHODS, Fit
 from hcache.toyfaces import methods
+from hcache.toyfaces.clip import FOLDER, held_out, told_apart
 from hcache.toyfaces.factors import NAMES
 from hcache.toyfaces.measure import ATTRIBUTES, MODEL, UNSEEN_SEED
 from hcache.toyfaces.reader import WEIGHTS
@@ -43,6 +46,12 @@ def test_the_table_has_a_line_a_cell_with_its_worst_side_effect():
     assert second.startswith("| hair colour | PCA, -3 | +0.40") and "yaw +1.00" in second
     assert [line.split(" | ")[0][2:] for line in random] == [name.replace("_", " ") for name in ATTRIBUTES]
     assert any(line.startswith("| yaw | random | -0.10") and "skin +0.20" in line for line in random)
+
+
+def test_the_clip_is_told_of_in_per_cent():
+    shares = {name: {"share": 0.994 - 0.1 * (name == "smile"), "count": 100} for name in ATTRIBUTES}
+    told = methods.clip_as_text({"drawings": shares, "samples": {**shares, "yaw": {"share": 0.5, "count": 9}}})
+    assert told.startswith("yaw 99 % of drawings and 50 % of samples, hair colour 99 %") and "smile 89 % of" in told
 
 
 def test_few_positives_are_chosen_as_their_names_say():
@@ -142,5 +151,18 @@ def test_what_the_readme_says_of_the_methods_is_what_was_measured_on_these_weigh
     assert facts["settings"]["weights"] == default_spec(MODEL).weights, "measure again: the weights have changed"
     assert methods.as_table(facts) in README
     measured = {cell["method"].split(",")[0].split()[0].lower() for cell in facts["cells"]}
-    assert set(METHODS) - {"asyrp", "arithmetic"} <= measured | {"conditional"}
+    assert set(METHODS) - {"arithmetic"} <= measured | {"conditional"}
     assert {cell["attribute"] for cell in facts["cells"] if cell["attribute"]} == set(ATTRIBUTES)
+
+
+def test_what_the_readme_says_of_the_clip_is_what_was_measured_of_the_one_that_ships():
+    facts = json.loads(MEASURED.read_text())
+    digests = {cell["clip"] for cell in facts["cells"] if cell["method"] == "Asyrp"}
+    assert digests == {facts["clip"]["digest"]} == {methods.clip_digest(FOLDER)}, "measure again: the CLIP has changed"
+    assert methods.clip_as_text(facts["clip"]) in README
+
+
+def test_the_clip_that_ships_tells_the_texts_of_every_attribute_apart():
+    clip = load_clip(str(FOLDER), torch.device("cpu"))
+    found = told_apart(clip, *held_out(100), ATTRIBUTES)
+    assert all(one["share"] > 0.9 and one["count"] > 50 for one in found.values())

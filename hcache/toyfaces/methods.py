@@ -251,6 +251,15 @@ def as_table(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def clip_as_text(told: Mapping[str, Any]) -> str:
+    """How often a CLIP tells the two texts of every attribute apart, by ``clip_accuracy``."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {told['drawings'][name]['share']:.0%} of drawings and "
+        f"{told['samples'][name]['share']:.0%} of samples"
+        for name in ATTRIBUTES
+    ).replace("%", " %")
+
+
 def _line(cell: Mapping[str, Any], target: str) -> str:
     """A cell as a row of the table, for one of the factors; a chosen component with its number, and its sign."""
     mean, low, high, _ = cell["changes"][target]
