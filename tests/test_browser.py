@@ -19,6 +19,7 @@ from hcache import jobs
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "artefacts"
 SCATTER = ".st-key-pca-scatter .scatter"
+PLACE = "({chart}, k) => chart.place(chart.data.x[k], chart.data.y[k])"
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -205,6 +206,8 @@ def test_pca_a_click_on_a_point_shows_its_picture(page):
     assert page.url != before
     (sample,) = re.findall(r"selection=(\d+)", page.url)
     page.get_by_text(re.compile(rf"^sample {sample},")).wait_for()
+    x, y = page.locator(SCATTER).evaluate(PLACE, point)
+    page.locator(SCATTER).hover(position={"x": x + 1, "y": y})
     tip = page.locator(f"{SCATTER} .tip")
     tip.get_by_text(f"sample {sample} · ").wait_for()
     assert "blob:" in tip.locator(".picture").evaluate("(picture) => picture.style.backgroundImage")
@@ -288,10 +291,9 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
     closer = chart.evaluate("({chart}) => chart.ends")
     assert closer[0][1] - closer[0][0] == pytest.approx(0.8 * (ends[0][1] - ends[0][0]))
     page.locator(".st-key-choose-step input[type=range]").focus()
-    before = chart.evaluate("({chart}) => chart.data.alt")
+    (step,) = re.findall(r" at step (\d+)", chart.evaluate("({chart}) => chart.data.alt"))
     page.keyboard.press("ArrowRight")
-    settle(page)
-    assert chart.evaluate("({chart}) => chart.data.alt") != before
+    page.get_by_role("img", name=f" at step {int(step) + 1}, ").wait_for()
     assert chart.evaluate("({chart}) => chart.ends") == closer
     page.get_by_text("move", exact=True).click()
     page.get_by_role("button", name="Clear", exact=True).click()
@@ -300,8 +302,7 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
 
 def _click_point(page, number):
     """Clicks where a point of the scatter was drawn."""
-    place = "({chart: {data, place}, chart}, k) => place.call(chart, data.x[k], data.y[k])"
-    x, y = page.locator(SCATTER).evaluate(place, number)
+    x, y = page.locator(SCATTER).evaluate(PLACE, number)
     page.locator(SCATTER).click(position={"x": x, "y": y})
 
 
