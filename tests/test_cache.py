@@ -135,7 +135,7 @@ def test_a_full_disk_is_told_from_other_failures_and_what_is_missing(tmp_path, m
 
 
 def shards(*ranges):
-    return [Shard(start=a, stop=b, file=f"{a:08d}.h5", bytes=1, sha256="0" * 64) for a, b in ranges]
+    return [Shard(start=a, stop=b, file=f"{a:08d}.h5", bytes=1, checksum="xxh3_128:" + "0" * 32) for a, b in ranges]
 
 
 def test_a_manifest_cut_anywhere_loses_its_last_line_at_most(tmp_path):
@@ -166,9 +166,11 @@ def test_a_line_after_a_torn_one_is_whole(tmp_path):
 @pytest.mark.parametrize(
     "line",
     [b"{}", b"[]", b"not json", b"\xff\xfe", b'{"start": "0"}']
-    + [json.dumps({"start": 0, "stop": 4, "bytes": 1, "sha256": "", **changes}).encode() for changes in (
+    + [json.dumps({"start": 0, "stop": 4, "bytes": 1, "checksum": "sha256:", **changes}).encode() for changes in (
         {"file": "../../elsewhere.h5"}, {"file": "/etc/passwd"}, {"file": ".hidden"}, {"file": "a.h5", "stop": 0},
-        {"file": "a.h5", "start": -1}, {"file": "a.h5", "start": "0"}, {"file": 3})],
+        {"file": "a.h5", "start": -1}, {"file": "a.h5", "start": "0"}, {"file": 3},
+        {"file": "00000000.h5", "checksum": "md5:0"}, {"file": "00000000.h5", "checksum": None},
+        {"file": "00000000.h5", "sha256": 5})],
 )  # fmt: skip
 def test_a_line_that_is_no_shard_is_an_error_with_its_number(tmp_path, line):
     append_to_manifest(tmp_path, *shards((0, 4)))

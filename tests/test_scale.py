@@ -24,7 +24,8 @@ def large(tmp_path):
     """The description and the manifest of such a run; its shards are not there, so nothing can open them."""
     spec = RunSpec(model="m", samples=SAMPLES, steps=4, batch=BATCH)
     run = synthetic_run(tmp_path, spec, np.zeros((4, 0, 1, 2, 2), np.float32), [])
-    entries = [Shard(start=i * BATCH, stop=(i + 1) * BATCH, file=f"{i * BATCH:08d}.h5", bytes=10, sha256="0" * 64)
+    zeros = "xxh3_128:" + "0" * 32
+    entries = [Shard(start=i * BATCH, stop=(i + 1) * BATCH, file=f"{i * BATCH:08d}.h5", bytes=10, checksum=zeros)
                for i in range(SHARDS)]  # fmt: skip
     lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
     (run.folder / MANIFEST).write_text(lines)

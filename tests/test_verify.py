@@ -1,5 +1,7 @@
 """Damage of every sort is found, and mended to the same arrays."""
 
+import dataclasses
+import hashlib
 import json
 import random
 import shutil
@@ -9,11 +11,14 @@ import numpy as np
 import pytest
 from tiny import assert_same_contents, drain, synthetic_run
 
+from hcache.cache.files import checksum_of
 from hcache.cache.layout import MANIFEST, SHARDS, VERIFY_JSON
+from hcache.cache.measures import state_of
 from hcache.cache.reading import open_run
 from hcache.cache.verify import SET_ASIDE, Report, last_report, verify
 from hcache.cli.main import main
 from hcache.errors import CacheError
+from hcache.extract import extract
 from hcache.rerun import rerun
 from hcache.specs import RunSpec
 
@@ -79,9 +84,7 @@ def test_other_damage_is_named(copied_run, capsys, tmp_path, harm):
             file["h"][0, 0] = np.inf
         lines = (copied_run.folder / MANIFEST).read_text().splitlines()
         entry = json.loads(lines[0])
-        import hashlib
-
-        entry.update(sha256=hashlib.sha256(first.read_bytes()).hexdigest(), bytes=first.stat().st_size)
+        entry.update(checksum=checksum_of(first), bytes=first.stat().st_size)
         (copied_run.folder / MANIFEST).write_text("\n".join([json.dumps(entry), *lines[1:]]) + "\n")
     report = report_of(copied_run)
     assert [fault.file for fault in report.faults][0] == first.name
@@ -91,6 +94,26 @@ def test_other_damage_is_named(copied_run, capsys, tmp_path, harm):
     assert report_of(copied_run).fine
     aside = list((copied_run.folder / SHARDS).glob(f"*{SET_ASIDE}"))
     assert bool(aside) == (harm != "gone"), "what was bad is kept aside"
+
+
+def test_a_run_of_schema_1_which_has_sha256_is_read_verified_and_gone_on_with(copied_run, tiny_model):
+    path = copied_run.folder / MANIFEST
+    sums = [hashlib.sha256((copied_run.folder / SHARDS / shard.file).read_bytes()) for shard in copied_run.shards]
+    entries = [dataclasses.asdict(shard) | {"sha256": found.hexdigest()}
+               for shard, found in zip(copied_run.shards, sums, strict=True)]  # fmt: skip
+    path.write_text("".join(json.dumps({k: v for k, v in e.items() if k != "checksum"}) + "\n" for e in entries))
+    old = open_run(copied_run.folder)
+    assert [shard.checksum for shard in old.shards] == [f"sha256:{found.hexdigest()}" for found in sums]
+    assert report_of(old).fine
+    state = "".join(
+        f"{shard.start} {shard.stop} {found.hexdigest()}\n" for shard, found in zip(old.shards, sums, strict=True)
+    )
+    assert state_of(old) == hashlib.sha256(state.encode()).hexdigest()[:16], "what was measured of it still counts"
+    grown = extract(tiny_model, dataclasses.replace(old.spec, samples=13), copied_run.folder.parents[1])
+    assert [shard.checksum.partition(":")[0] for shard in grown.shards] == ["sha256"] * 3 + ["xxh3_128"]
+    assert report_of(grown).fine
+    (copied_run.folder / SHARDS / old.shards[0].file).write_bytes(b"\0" * old.shards[0].bytes)
+    assert "checksum" in report_of(grown).faults[0].problem
 
 
 def test_a_broken_manifest_line_names_the_cure(copied_run):

@@ -39,7 +39,8 @@ import platformdirs
 
 from ..errors import HomeError, UnknownRunError, did_you_mean
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: shards were committed with their SHA-256."""
 
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"

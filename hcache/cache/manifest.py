@@ -12,9 +12,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import CacheError
-from .files import commit_file, sync_folder
+from .files import CHECKSUMS, commit_file, sync_folder
 from .layout import MANIFEST, PARTIAL, shard_name
 
 MOST, MOST_IN_SHARD = 10**9, 10**6
@@ -23,18 +24,20 @@ MOST, MOST_IN_SHARD = 10**9, 10**6
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Samples ``start`` to ``stop`` (excluded) of a run, in ``file``."""
+    """Samples ``start`` to ``stop`` (excluded) of a run, in ``file``; ``checksum``: ``kind:hexadecimal``."""
 
     start: int
     stop: int
     file: str
     bytes: int
-    sha256: str
+    checksum: str
 
     def __post_init__(self) -> None:
         counts = (self.start, self.stop, self.bytes)
-        if not all(type(count) is int for count in counts) or not isinstance(self.sha256, str):
-            raise ValueError(f"expected whole numbers and text, got {counts} and {self.sha256!r}")
+        if not all(type(count) is int for count in counts) or not isinstance(self.checksum, str):
+            raise ValueError(f"expected whole numbers and text, got {counts} and {self.checksum!r}")
+        if self.checksum.partition(":")[0] not in CHECKSUMS:
+            raise ValueError(f"expected a checksum of {', '.join(CHECKSUMS)}, got {self.checksum!r}")
         if not 0 <= self.start < self.stop <= MOST or self.stop - self.start > MOST_IN_SHARD or self.bytes < 0:
             raise ValueError(f"not a shard of a run: samples {self.start} to {self.stop}, {self.bytes} bytes")
         if self.file != shard_name(self.start):
@@ -60,7 +63,7 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
     shards: list[Shard] = []
     for number, line in enumerate(lines, 1):
         try:
-            shard = Shard(**json.loads(line))
+            shard = _parse(json.loads(line))
         except (ValueError, TypeError, RecursionError) as error:
             if broken is None:
                 raise CacheError(
@@ -70,6 +73,13 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
             continue
         shards.append(shard)
     return _latest(shards)
+
+
+def _parse(entry: Any) -> Shard:
+    """A shard of its entry. One of schema 1 has its checksum as ``sha256``."""
+    if isinstance(entry, dict) and isinstance(entry.get("sha256"), str):
+        entry["checksum"] = f"sha256:{entry.pop('sha256')}"
+    return Shard(**entry)
 
 
 def _latest(shards: list[Shard]) -> list[Shard]:

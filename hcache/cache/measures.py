@@ -49,7 +49,7 @@ def state_of(run: Run) -> str:
     """Hex digits that name the samples of a run as it was opened."""
     found = hashlib.sha256()
     for shard in run.shards:
-        found.update(f"{shard.start} {shard.stop} {shard.sha256}\n".encode())
+        found.update(f"{shard.start} {shard.stop} {shard.checksum.removeprefix('sha256:')}\n".encode())
     return found.hexdigest()[:16]
 
 

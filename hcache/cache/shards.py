@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 
 from ..errors import CacheError, NoSpaceError
-from .files import flush_file, put_in_place, sha256_of
+from .files import checksum_of, flush_file, put_in_place
 from .layout import IMAGE, LABELS, PARTIAL, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
 from .manifest import Shard, append_to_manifest
 from .plan import format_bytes
@@ -138,12 +138,12 @@ class ShardWriter:
             size = self._partial.stat().st_size
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="hcache-flush") as aside:
                 flushed = aside.submit(flush_file, self._partial)
-                checksum = sha256_of(self._partial)
+                checksum = checksum_of(self._partial)
             flushed.result()
         except BaseException:
             self._partial.unlink(missing_ok=True)
             raise
-        shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, sha256=checksum)
+        shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, checksum=checksum)
         return Finished(shard=shard, partial=self._partial.name)
 
     def _close(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..cache.files import sha256_of
+from ..cache.files import checksum_of
 from ..cache.layout import writable_home
 from ..cache.reading import Run
 from ..cards import default_spec
@@ -156,7 +156,7 @@ def _asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
 
 def clip_digest(folder: Path) -> str:
     """12 hex digits that name a CLIP by its weights."""
-    return sha256_of(folder / "model.safetensors")[:12]
+    return checksum_of(folder / "model.safetensors", "sha256").partition(":")[2][:12]
 
 
 def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
