@@ -27,13 +27,14 @@ from .cache.reading import Run, open_run
 from .cache.shards import Finished, commit_shard, explain_write_error
 from .cards import check_weights
 from .errors import HcacheError, Interrupted, ModelError, NoSpaceError, RunBusyError
-from .extract_shard import Behind, Part, Progress, compute_shard
+from .extract_batch import find_batch
+from .extract_shard import Behind, Part, Progress, compute_range
 from .extract_workers import extract_on
 from .models.conditioners import COND
 from .models.loading import load_model
 from .models.model import Model
 from .sampling.schedule import schedule_of
-from .specs import RunSpec
+from .specs import BATCH, RunSpec
 
 
 def extract(
@@ -61,6 +62,9 @@ def extract(
         NoSpaceError: the disk has not the space that is still needed.
     """
     folder = home / "runs" / spec.name
+    if not spec.batch:
+        known = (folder / RUN_JSON).exists() or len(devices) > 1  # then its own is taken, or the devices are others'
+        spec = dataclasses.replace(spec, batch=BATCH if known else find_batch(model, spec))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=0):  # the system gives it up when its holder dies, however it dies
@@ -149,21 +153,20 @@ def _extract_here(
     stop: Callable[[], bool],
 ) -> None:
     """Shard after shard in this process; one is completed, flushed and committed while the next is computed."""
-    computed = commit.done
+    computed, most = commit.done, spec.batch
     with Behind() as closing, Behind() as writing:
         for start, end in todo:
             part = Part(model=model, spec=spec, folder=folder, start=start, stop=end, provenance=provenance)
 
-            def tick(step: int, part: Part = part, computed: int = computed) -> None:
-                size = part.stop - part.start
+            def tick(piece: Part, step: int, before: int = computed - start) -> None:
                 with commit.whole:
-                    report(Progress(done=commit.done, total=spec.samples, step=step, steps=part.ticks, shard=size,
-                                    closing=computed - commit.done))  # fmt: skip
+                    report(Progress(done=commit.done, total=spec.samples, step=step, steps=piece.ticks,
+                                    shard=piece.size, closing=before + piece.start - commit.done))  # fmt: skip
                 if stop():
                     raise Interrupted
 
-            compute_shard(part, tick, writing, closing, commit)
-            computed += end - start
+            most = compute_range(part, tick, writing, closing, commit, most)
+            computed += part.size
 
 
 def load_model_of(run: Run, device: str = "auto") -> Model:

@@ -8,9 +8,10 @@ another thread while the next is computed. That is one shard behind at most.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ import torch
 from .cache.layout import IMAGES
 from .cache.plan import preview_shape
 from .cache.shards import Finished, ShardWriter
+from .errors import ModelError
 from .models.model import Model
 from .pictures import load_prepared
 from .readers import find_reader
@@ -98,9 +100,80 @@ class Part:
     provenance: dict[str, Any]
 
     @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
     def ticks(self) -> int:
         """How many steps there are to be told of; an inversion takes each of them twice."""
         return (2 if self.spec.images else 1) * self.spec.steps
+
+
+def compute_range(
+    part: Part,
+    tick: Callable[[Part, int], None],
+    writing: Behind,
+    closing: Behind,
+    finished: Callable[[Finished], None],
+    most: int,
+) -> int:
+    """Computes a part as one shard; as several, one after the other, where memory does not suffice for it at once.
+
+    Args:
+        part: What to compute.
+        tick: Called after every step with what is in work and how many of its steps are done. It may raise.
+        writing: See :func:`compute_shard`.
+        closing: Likewise.
+        finished: Likewise.
+        most: Samples that are tried at once.
+
+    Returns:
+        What ``most`` came to: it is halved until it fits.
+
+    Raises:
+        ModelError: memory does not suffice for one sample.
+    """
+    start = part.start
+    while start < part.stop:
+        piece = replace(part, start=start, stop=min(start + most, part.stop))
+        if _fits(piece, tick, writing, closing, finished):
+            start = piece.stop
+            continue
+        most = (piece.size + 1) // 2
+        logging.getLogger(__name__).warning(
+            "memory on %s does not suffice for %d samples at once; going on with %d",
+            part.model.device, piece.size, most,
+        )  # fmt: skip
+        if part.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+    return most
+
+
+def _fits(
+    piece: Part,
+    tick: Callable[[Part, int], None],
+    writing: Behind,
+    closing: Behind,
+    finished: Callable[[Finished], None],
+) -> bool:
+    """Computes a shard, unless memory ran out on the way. What had been computed then is let go with this frame."""
+    try:
+        compute_shard(piece, lambda step: tick(piece, step), writing, closing, finished)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if piece.size == 1:
+            raise ModelError(
+                f"memory on {piece.model.device} does not suffice for one sample of {piece.spec.model}: {error}. "
+                "Compute in half precision (--dtype float16), or on another device (--device)"
+            ) from error
+        return False
+    return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, be it a GPU's or this machine's."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def compute_shard(

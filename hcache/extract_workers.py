@@ -16,6 +16,7 @@ import contextlib
 import logging
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from .allocator import keep_freed_memory
 from .cache.layout import SHARDS
 from .cache.shards import Finished, partial_name
 from .errors import HcacheError, Interrupted, ModelError, UsageError
-from .extract_shard import Behind, Part, Progress, compute_shard
+from .extract_shard import Behind, Part, Progress, compute_range
 from .models.loading import load_model
 from .specs import RunSpec
 
@@ -149,7 +150,8 @@ def _hear(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path, commit
     if isinstance(message, BaseException):
         raise message
     if isinstance(message, Finished):
-        worker.range = None
+        _, stop = worker.range
+        worker.range, worker.step = (message.shard.stop, stop) if message.shard.stop < stop else None, 0
         commit(message)
     else:
         worker.step = message
@@ -202,11 +204,18 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
     for number in (signal.SIGINT, signal.SIGTERM):  # its master is told, and closes the pipe
         signal.signal(number, signal.SIG_IGN)
 
-    def tick(step: int) -> None:
+    sending = threading.Lock()
+
+    def send(message: Any) -> None:
+        with sending:  # a shard may be finished while the next one, made smaller for want of memory, is in work
+            pipe.send(message)
+
+    def tick(piece: Part, step: int) -> None:
         if pipe.poll():  # one at work is told nothing but to end; or the pipe was closed
             raise Interrupted
-        pipe.send(step)
+        send(step)
 
+    most = spec.batch
     try:
         keep_freed_memory()
         if device == "cpu":
@@ -216,7 +225,7 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
             while (samples := pipe.recv()) is not None:
                 start, stop = samples
                 part = Part(model=model, spec=spec, folder=folder, start=start, stop=stop, provenance=provenance)
-                compute_shard(part, tick, writing, closing, pipe.send)
+                most = compute_range(part, tick, writing, closing, send, most)
                 writing.wait()
                 closing.wait()
     except (EOFError, BrokenPipeError, ConnectionResetError, Interrupted):

@@ -144,7 +144,7 @@ def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
     else:
         arguments = ["extract", spec.model, "--samples", str(spec.samples), "--seed", str(spec.seed)]
         arguments += ["--eta", str(spec.eta)]
-    arguments += ["--steps", str(spec.steps), "--batch", str(spec.batch), "--dtype", spec.dtype]
+    arguments += ["--steps", str(spec.steps), "--batch", str(spec.batch or "auto"), "--dtype", spec.dtype]
     arguments += ["--store-dtype", spec.store_dtype, "--guidance", str(given.guidance)]
     if len(given.prompts) > 1:
         arguments += ["--prompts", str(folder / PROMPTS)]

@@ -146,6 +146,10 @@ class Conditioning:
 UNCONDITIONED = Conditioning()
 
 
+BATCH = 8
+"""Samples at once where nothing says how many."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One extraction, up to how many samples of it there are.
@@ -155,6 +159,7 @@ class RunSpec:
     stored. Under guidance, what is stored is the conditional branch's. ``images``: digests of real pictures, if the
     samples are not drawn from noise but are these, inverted. Two specs that differ in anything but ``samples`` and
     ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond rounding.
+    ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts.
     """
 
     model: str
@@ -165,15 +170,17 @@ class RunSpec:
     store: Mapping[str, str] = field(default_factory=lambda: {"h": FULL})
     store_dtype: str = "float16"
     dtype: str = "float32"
-    batch: int = 8
+    batch: int = 0
     weights: str = ""
     conditioning: Conditioning = UNCONDITIONED
     images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("samples", "steps", "batch"):
+        for name in ("samples", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.batch < 0:
+            raise UsageError(f"batch must be 1 or more, or 0 to have it chosen, got {self.batch}")
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, got {self.seed}")
         if not 0 <= self.eta <= 1:

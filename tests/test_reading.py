@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hcache.cache import widening
-from hcache.cache.layout import RUN_JSON, SHARDS, run_folder, run_names
+from hcache.cache.layout import RUN_JSON, SCHEMA, SHARDS, run_folder, run_names
 from hcache.cache.reading import open_run
 from hcache.errors import CacheError, NotStoredError, UnknownRunError, UnknownSiteError, UsageError
 from hcache.features import Features
@@ -168,7 +168,7 @@ def spoil(run, change):
 
 def test_a_run_of_a_newer_hcache_is_refused_in_words(copied_run):
     with pytest.raises(CacheError, match="newer hcache.*update"):
-        spoil(copied_run, lambda data: {**data, "schema": 2})
+        spoil(copied_run, lambda data: {**data, "schema": SCHEMA + 1})
 
 
 @pytest.mark.parametrize("value", [None, "text", [1], {"a": 1}, "missing"], ids=str)

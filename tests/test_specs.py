@@ -42,7 +42,7 @@ def test_a_name_is_one_that_a_folder_can_have_and_a_run_may_have(model):
 
 @pytest.mark.parametrize(
     "change",
-    [{"samples": 0}, {"samples": -1}, {"steps": 0}, {"batch": 0}, {"seed": -1}, {"eta": -0.1}, {"eta": 1.1},
+    [{"samples": 0}, {"samples": -1}, {"steps": 0}, {"batch": -1}, {"seed": -1}, {"eta": -0.1}, {"eta": 1.1},
      {"eta": float("nan")}, {"store_dtype": "int8"}, {"store": {"h": "half"}}],
     ids=str,
 )  # fmt: skip

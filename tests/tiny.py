@@ -19,7 +19,7 @@ from hcache.cards import Card
 from hcache.models.anatomy import anatomy_of
 from hcache.models.model import Model
 from hcache.processes import RUNNING
-from hcache.specs import Anatomy
+from hcache.specs import BATCH, Anatomy
 from hcache.tasks import Task
 
 PATIENCE = 120
@@ -112,6 +112,7 @@ def synthetic_run(home, spec, h, shards=None, x=None):
     nothing else, sample 0 at the first shard's start."""
     shards = [(0, h.shape[1])] if shards is None else shards
     anatomy = Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h.shape[2:])
+    spec = dataclasses.replace(spec, batch=spec.batch or BATCH)
     folder = home / "runs" / spec.name
     folder.mkdir(parents=True)
     description = {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(), "anatomy": anatomy.to_json(),

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
+from ..specs import BATCH, FULL, NONE, POOLED, Anatomy, RunSpec
 from .layout import PREVIEW_SIZE
 
 SHARD_OVERHEAD, DATASET_OVERHEAD = 7_300, 860
@@ -61,7 +61,10 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     parts["x"] = n * (steps + 1) * 4 * math.prod(anatomy.x)
     parts["x_0"] = n * steps * math.prod(preview_shape(anatomy.image))
     parts["image"] = n * math.prod(anatomy.image)
-    shards, tensors = math.ceil(n / spec.batch), sum(len(anatomy.members(s)) for s in parts if s in anatomy.sites)
+    shards, tensors = (
+        math.ceil(n / (spec.batch or BATCH)),
+        sum(len(anatomy.members(s)) for s in parts if s in anatomy.sites),
+    )
     parts["overhead"] = shards * (SHARD_OVERHEAD + tensors * DATASET_OVERHEAD)
     parts["overhead"] += INDEX_OVERHEAD + tensors * INDEX_DATASET + shards * (tensors + 3) * INDEX_REFERENCE
     return Plan(parts=parts, samples=n, steps=steps)

@@ -147,9 +147,21 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--budget", metavar="BYTES", help="20GB, say: store as much as fits, h first, and say what")
     child.add_argument("--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)")
     child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
-    child.add_argument("--batch", type=int, help="samples at once, and in a shard (default: 8)")
+    child.add_argument(
+        "--batch", type=_batch, metavar="N", default=0,
+        help="samples at once, and in a shard (default: auto; 8, or on one GPU as many as are fastest and fit)",
+    )  # fmt: skip
     child.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)")
     child.add_argument("--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run")
+
+
+def _batch(text: str) -> int:
+    """A number of samples; ``auto`` as 0."""
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected 1, 2, ... or auto, got {text!r}")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
