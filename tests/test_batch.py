@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from hcache.cli.main import main
 from hcache.errors import ModelError
 from hcache.extract import extract
 from hcache.extract_batch import find_batch, grow, most_at_once
+from hcache.extract_shard import Behind
 from hcache.models.model import Model
 from hcache.progress import drive
 from hcache.specs import BATCH
@@ -192,3 +194,23 @@ def test_on_a_cpu_it_is_the_same_everywhere(tiny_model, tiny_spec):
 def test_a_batch_that_cannot_be_is_refused_in_one_line(tiny_folder, tmp_path, capsys, text):
     assert main(["extract", str(tiny_folder), "--home", str(tmp_path), f"--batch={text}"]) == 2
     assert f"expected 1, 2, ... or auto, got {text!r}" in capsys.readouterr().err
+
+
+def test_what_writes_behind_the_network_takes_no_threads_from_it():
+    """By OpenMP's count as much as by the system's."""
+    convolution, x, seen = torch.nn.Conv2d(8, 8, 3), torch.zeros(8, 8, 64, 64), []
+
+    def work():
+        before = psutil.Process().num_threads()
+        convolution(x)
+        seen.append((torch.get_num_threads(), psutil.Process().num_threads() - before))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        convolution(x)
+        with Behind() as behind:
+            behind(work)
+        assert seen == [(1, 0)] and torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(threads)

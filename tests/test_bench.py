@@ -8,15 +8,16 @@ import torch
 from tiny import drain
 
 from hcache.analysis.krylov import leading_vectors
-from hcache.bench import suite
+from hcache.bench import extraction, suite
 from hcache.bench.baselines import full_call, hooked_loop, plain_loop
 from hcache.bench.machine import describe_machine
 from hcache.bench.planted import planted_run
 from hcache.bench.setting import Row, Setting
-from hcache.bench.subjects import RandomText, random_model
+from hcache.bench.subjects import Amount, RandomText, random_model
 from hcache.bench.timing import Ratio, Spent, in_child, interleaved
 from hcache.cli.main import main
 from hcache.errors import HcacheError, UsageError
+from hcache.progress import drive
 from hcache.sampling.loop import denoise
 
 FACTS = ("name", "what", "against", "aim", "ratio", "unit", "note", "on", "met")
@@ -28,7 +29,7 @@ def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, c
     found = json.loads(capsys.readouterr().out)
     assert found["quick"] and found["machine"]["cores"] >= 1 and found["machine"]["libraries"]["torch"]
     measured = [row for row in found["rows"] if row["ratio"]]
-    assert len(measured) == {"extraction": 6, "edit": 1, "reading": 2}[name]
+    assert len(measured) == {"extraction": 6, "edit": 1, "reading": 3}[name]
     for row in measured:
         assert tuple(row) == FACTS and row["ratio"]["ratio"] > 0 and row["ratio"]["rounds"] >= 1
         assert row["met"] is (None if row["aim"] is None else row["ratio"]["ratio"] <= row["aim"])
@@ -177,3 +178,14 @@ def test_products_that_lead_nowhere_are_given_up():
     steep = (basis * 0.7 ** np.arange(400)) @ basis.T
     vectors = found_of(steep, tolerance=1e-6)
     np.testing.assert_allclose(np.abs(basis[:, :3].T @ vectors), np.eye(3), atol=1e-4)
+
+
+def test_skips_are_compared_on_fewer_samples_where_there_are_many(tmp_path, monkeypatch):
+    """Each with the plain loop over just as many."""
+    seen, plain = [], extraction.plain_loop
+    monkeypatch.setattr(extraction, "amount_of", lambda *_: Amount(samples=3, of_skips=2, steps=1, batch=2))
+    monkeypatch.setattr(extraction, "plain_loop", lambda *given: seen.append(given[1]) or plain(*given))
+    rows = {row.name: row for row in drive(extraction.extraction(Setting(work=tmp_path, rounds=1)))}
+    assert seen.count(range(2, 3)) == len(seen) / 3 and set(seen) == {range(2), range(2, 3)}
+    assert rows["extraction"].note.startswith("3 samples") and rows["extraction, skips"].note.startswith("2 samples")
+    assert rows["extraction"].ratio.theirs != rows["extraction, skips"].ratio.theirs, "each has its own"
