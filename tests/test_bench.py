@@ -1,6 +1,8 @@
 """The benchmark measures what its table says, and says what it cannot; its figures themselves are nobody's to test."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from tiny import drain
 from hcache.analysis.krylov import leading_vectors
 from hcache.bench import extraction, suite
 from hcache.bench.baselines import full_call, hooked_loop, plain_loop
+from hcache.bench.child import ROOT
 from hcache.bench.machine import describe_machine
 from hcache.bench.planted import planted_run
 from hcache.bench.setting import Row, Setting
@@ -189,3 +192,11 @@ def test_skips_are_compared_on_fewer_samples_where_there_are_many(tmp_path, monk
     assert seen.count(range(2, 3)) == len(seen) / 3 and set(seen) == {range(2), range(2, 3)}
     assert rows["extraction"].note.startswith("3 samples") and rows["extraction, skips"].note.startswith("2 samples")
     assert rows["extraction"].ratio.theirs != rows["extraction, skips"].ratio.theirs, "each has its own"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system has one number only")
+def test_the_peak_of_a_child_is_its_own_whatever_its_parent_holds():
+    ask = "from hcache.bench.child import peak; print(peak())"
+    script = f"import subprocess, sys; held = b'x' * 700_000_000; subprocess.run([sys.executable, '-c', {ask!r}])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 5 < float(done.stdout) < 600
