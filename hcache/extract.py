@@ -108,6 +108,8 @@ def _extract_locked(
     whole = _whole_shards(folder)
     todo = missing_ranges(whole, spec.samples, spec.batch)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
+    if todo:
+        _raise_schema(folder / RUN_JSON)
     if todo or index_is_behind(folder, spec.seed, whole):
         commit = _Commit(folder, spec, whole)
         try:
@@ -215,6 +217,13 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[s
     }
     write_json(path, description)
     return spec
+
+
+def _raise_schema(path: Path) -> None:
+    """Marks an older run that is gone on with as one that an hcache of then cannot read any more."""
+    description = json.loads(path.read_text(encoding="utf-8"))
+    if description["schema"] < SCHEMA:
+        write_json(path, {**description, "schema": SCHEMA})
 
 
 def _provenance(model: Model, alpha_bar: list[float], devices: Sequence[str]) -> dict[str, Any]:

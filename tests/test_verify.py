@@ -12,10 +12,10 @@ import pytest
 from tiny import assert_same_contents, drain, synthetic_run
 
 from hcache.cache.files import checksum_of
-from hcache.cache.layout import MANIFEST, SHARDS, VERIFY_JSON
+from hcache.cache.layout import MANIFEST, RUN_JSON, SCHEMA, SHARDS, VERIFY_JSON
 from hcache.cache.measures import state_of
 from hcache.cache.reading import open_run
-from hcache.cache.verify import SET_ASIDE, Report, last_report, verify
+from hcache.cache.verify import SET_ASIDE, Report, last_report, set_aside, verify
 from hcache.cli.main import main
 from hcache.errors import CacheError
 from hcache.extract import extract
@@ -102,7 +102,13 @@ def test_a_run_of_schema_1_which_has_sha256_is_read_verified_and_gone_on_with(co
     entries = [dataclasses.asdict(shard) | {"sha256": found.hexdigest()}
                for shard, found in zip(copied_run.shards, sums, strict=True)]  # fmt: skip
     path.write_text("".join(json.dumps({k: v for k, v in e.items() if k != "checksum"}) + "\n" for e in entries))
+    description = copied_run.folder / RUN_JSON
+    description.write_text(json.dumps({**json.loads(description.read_text()), "schema": 1}))
+    before = path.read_text(), description.read_text()
     old = open_run(copied_run.folder)
+    set_aside(old.folder, report_of(old))
+    extract(tiny_model, old.spec, copied_run.folder.parents[1])
+    assert before == (path.read_text(), description.read_text()), "as long as nothing is new, an older hcache reads it"
     assert [shard.checksum for shard in old.shards] == [f"sha256:{found.hexdigest()}" for found in sums]
     assert report_of(old).fine
     state = "".join(
@@ -111,7 +117,7 @@ def test_a_run_of_schema_1_which_has_sha256_is_read_verified_and_gone_on_with(co
     assert state_of(old) == hashlib.sha256(state.encode()).hexdigest()[:16], "what was measured of it still counts"
     grown = extract(tiny_model, dataclasses.replace(old.spec, samples=13), copied_run.folder.parents[1])
     assert [shard.checksum.partition(":")[0] for shard in grown.shards] == ["sha256"] * 3 + ["xxh3_128"]
-    assert report_of(grown).fine
+    assert report_of(grown).fine and json.loads(description.read_text())["schema"] == SCHEMA
     (copied_run.folder / SHARDS / old.shards[0].file).write_bytes(b"\0" * old.shards[0].bytes)
     assert "checksum" in report_of(grown).faults[0].problem
 

@@ -82,6 +82,16 @@ def _parse(entry: Any) -> Shard:
     return Shard(**entry)
 
 
+def _entry(shard: Shard) -> dict[str, Any]:
+    """What :func:`_parse` makes the shard of; as its own schema had it."""
+    entry = asdict(shard)
+    kind, _, digits = shard.checksum.partition(":")
+    if kind == "sha256":
+        entry["sha256"] = digits
+        del entry["checksum"]
+    return entry
+
+
 def _latest(shards: list[Shard]) -> list[Shard]:
     """In order of samples, without those of which a later one holds some sample: they were replaced."""
     kept: list[Shard] = []
@@ -100,7 +110,7 @@ def append_to_manifest(run: Path, shard: Shard) -> None:
         file.seek(0)
         complete = file.read().rfind(b"\n") + 1
         file.truncate(complete)
-        file.write(json.dumps(asdict(shard)).encode() + b"\n")
+        file.write(json.dumps(_entry(shard)).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     if is_new:
@@ -110,7 +120,7 @@ def append_to_manifest(run: Path, shard: Shard) -> None:
 def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
     """Replaces the manifest by one of these shards alone, atomically."""
     partial = run / (MANIFEST + PARTIAL)
-    partial.write_bytes(b"".join(json.dumps(asdict(shard)).encode() + b"\n" for shard in shards))
+    partial.write_bytes(b"".join(json.dumps(_entry(shard)).encode() + b"\n" for shard in shards))
     commit_file(partial, run / MANIFEST)
 
 
