@@ -147,7 +147,17 @@ def compute_range(
     start = part.start
     while start < part.stop:
         piece = replace(part, start=start, stop=min(start + most, part.stop))
-        if _fits(piece, tick, writing, closing, finished):
+        try:
+            compute_shard(piece, partial(tick, piece), writing, closing, finished)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if piece.size == 1:
+                raise ModelError(
+                    f"memory on {part.model.device} does not suffice for one sample of {part.spec.model}: {error}. "
+                    "Compute in half precision (--dtype float16), or on another device (--device)"
+                ) from error
+        else:
             start = piece.stop
             continue
         most = (piece.size + 1) // 2
@@ -158,28 +168,6 @@ def compute_range(
         if part.model.device.type == "cuda":
             torch.cuda.empty_cache()
     return most
-
-
-def _fits(
-    piece: Part,
-    tick: Callable[[Part, int], None],
-    writing: Behind,
-    closing: Behind,
-    finished: Callable[[Finished], None],
-) -> bool:
-    """Computes a shard, unless memory ran out on the way. What had been computed then is let go with this frame."""
-    try:
-        compute_shard(piece, lambda step: tick(piece, step), writing, closing, finished)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if piece.size == 1:
-            raise ModelError(
-                f"memory on {piece.model.device} does not suffice for one sample of {piece.spec.model}: {error}. "
-                "Compute in half precision (--dtype float16), or on another device (--device)"
-            ) from error
-        return False
-    return True
 
 
 def is_out_of_memory(error: BaseException) -> bool:
