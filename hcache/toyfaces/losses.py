@@ -21,6 +21,9 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 COARSE = {8: 0.05, 64: 0.02}
 """Side of the squares over which the error is averaged -> how much that counts."""
 
+COARSE_VARIANCE = 0.15
+"""Of drawings averaged over such squares, on a scale of -1 to 1: what there is to be found out at high noise."""
+
 VARIATIONAL = 0.001
 """Weight of the variational bound beside the squared error (Nichol, Dhariwal 2021)."""
 
@@ -59,6 +62,41 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, f
         if out.shape[1] == 2 * x_0.shape[1]:
             bound = variational_loss(eps.detach(), out[:, x_0.shape[1] :], x_0, x_t, t, alpha_bar)
             total = total + VARIATIONAL * len(alpha_bar) * bound
+        return total.mean()
+
+    return loss
+
+
+def velocity_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE) -> Loss:
+    """Squared error of the predicted v, with the coarse part of it counted again; timesteps stratified over the batch.
+
+    A white error of a predicted ε becomes one of x_0 that is larger by √((1-ᾱ)/ᾱ), 158 at t = 999: samples of a
+    network that was trained briefly keep it as grain. A predicted v has no such factor: its error is that of x_0
+    divided by √(1-ᾱ).
+
+    The mean over a square of side k has k² times the signal-to-noise ratio of a pixel. It is therefore decided at
+    noise at which a pixel shows nothing, and sampling adds up its errors there: colours run away. In units of its own
+    deviation the velocity of that mean has an error of (k² ᾱ + (1-ᾱ)/variance) times the mean's error of v, squared.
+
+    References:
+        Progressive Distillation for Fast Sampling of Diffusion Models (Salimans, Ho, 2022),
+        https://arxiv.org/abs/2202.00512
+    """
+
+    def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """At random timesteps."""
+        x_0 = as_signed(images)
+        n, device = len(x_0), x_0.device
+        u = (torch.arange(n, device=device) + torch.rand(n, generator=rng, device=device)) / n
+        t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
+        noise = torch.randn(x_0.shape, generator=rng, device=device)
+        a = alpha_bar[t].view(n, 1, 1, 1)
+        x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
+        error = unet(x_t, t, return_dict=False)[0].float() - (a.sqrt() * noise - (1 - a).sqrt() * x_0)
+        total = error.square().mean((1, 2, 3))
+        for side, share in coarse.items():
+            weight = share * (side**2 * alpha_bar[t] + (1 - alpha_bar[t]) / COARSE_VARIANCE)
+            total = total + weight * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
         return total.mean()
 
     return loss

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from . import networks
 from .drawing import draw_dataset
-from .losses import as_signed, autoencoder_loss, diffusion_loss, reader_loss
+from .losses import as_signed, autoencoder_loss, diffusion_loss, reader_loss, velocity_loss
 from .reader import WEIGHTS, Reader
 
 HELD_OUT = 10_000_000
@@ -86,11 +86,14 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
             group["lr"] = rate
     rng, smooth, began = torch.Generator(device), torch.zeros((), device=device), step
     loss_of, started = make_loss(model), time.monotonic() - seconds
+    if not cuda:
+        model.to(memory_format=torch.channels_last)
 
     def descend() -> None:
         """One step down the gradient; nothing in it waits for the device."""
         rows = torch.randint(len(images), (plan.batch,), generator=rng, device=device)
-        loss = loss_of(images[rows], factors[rows], rng)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not cuda):
+            loss = loss_of(images[rows], factors[rows], rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -167,7 +170,8 @@ def train_pixels(kind: str, data: tuple[torch.Tensor, torch.Tensor], plan: Train
     if start is not None:
         unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
     alpha_bar = networks.pixel_scheduler().alphas_cumprod.to(device)
-    unet.load_state_dict(train(unet, lambda m: diffusion_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device))
+    make_loss = velocity_loss if kind == "ddpm" else diffusion_loss
+    unet.load_state_dict(train(unet, lambda m: make_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device))
     networks.write_pixel_folder(unet.cpu(), out)
 
 
