@@ -11,6 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 from test_cli import out_of
+from tiny import put_task
 
 from hcache import tasks
 from hcache.cache.files import write_json
@@ -32,6 +33,7 @@ from hcache.measures.verdict import compare
 from hcache.report.document import verdict_report
 from hcache.report.exhibits import exhibits
 from hcache.report.guide import FOLDER, page, page_html, pages_of
+from hcache.toyfaces.shipped import shipped_results
 
 LABELS = ("light", "warm")
 
@@ -190,20 +192,64 @@ def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(measured_run,
     assert {each.label for each in app.expander} >= {"What leakage says, and what it does not say"}
 
 
-def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tmp_path, monkeypatch):
-    """A press in the table is injected: the harness knows no component."""
-    from hcache.ui.panels import verdict
+@pytest.fixture
+def unmeasured(copied_run, monkeypatch):
+    """A run with a label and no measures, and the tasks that its page starts: (kind, arguments) each."""
+    from hcache.ui.panels import measuring, verdict
 
     save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
-    started, presses = [], iter([(None, f"{copied_run.name}|decodability")])
+    started = []
+    for module in (measuring, verdict):
+        monkeypatch.setattr(module, "start", lambda folder, kind, title, arguments: started.append((kind, arguments)))
+    return open_run(copied_run.folder), started
+
+
+def test_a_page_of_nothing_measured_offers_to_measure(unmeasured, tmp_path, monkeypatch):
+    """A press in the table is injected: the harness knows no component."""
+    from hcache.measures import costs
+    from hcache.ui.panels import verdict
+
+    run, started = unmeasured
+    presses = iter([(None, f"{run.name}|decodability")])
+    monkeypatch.setattr(costs, "CHEAP", 0.0)
     monkeypatch.setattr(verdict, "clickable_table", lambda *_: next(presses, (None, None)))
-    monkeypatch.setattr(verdict, "start", lambda folder, kind, title, arguments: started.append((kind, arguments)))
     app = page_of(tmp_path / "copy", monkeypatch)
-    assert not app.exception and "Nothing was measured" in shown(app)
+    assert not app.exception and "0 of " in shown(app)
     ((kind, arguments),) = started
-    assert kind == "measure" and arguments[:6] == [
-        "measure", copied_run.name, "--what", "decodability", "--label", "level",
+    assert kind == "measure" and arguments[:6] == ["measure", run.name, "--what", "decodability", "--label", "level"]
+
+
+def test_probes_start_by_themselves_once_and_the_rest_is_one_button(unmeasured, tmp_path, monkeypatch):
+    run, started = unmeasured
+    app = page_of(tmp_path / "copy", monkeypatch)
+    assert not app.exception and len(started) == 1 and started[0][1][:4] == [
+        "measure", run.name, "--what", "decodability",
     ]  # fmt: skip
+    app.run()
+    assert len(started) == 1, "once in a session"
+    button = app.button(key="measure-all")
+    assert re.fullmatch(r"Measure all, about \d+ (s|min)", button.label), (
+        "this model has no reader: nothing is rendered"
+    )
+    button.click().run()
+    assert [part for part in started[1][1] if part in WHAT] == ["decodability", "alignment", "codes"]
+
+
+@pytest.mark.parametrize("state", ["cancelled", "failed"])
+def test_probes_that_were_cancelled_or_failed_are_not_started_again(unmeasured, tmp_path, monkeypatch, state):
+    """Not in another session either: the task is still listed, with Try again."""
+    run, started = unmeasured
+    put_task(run.folder, id="measure-1", kind="measure", title="decodability of it", state=state)
+    app = page_of(tmp_path / "copy", monkeypatch)
+    assert not app.exception and not started
+
+
+def test_shipped_results_are_marked_and_name_their_weights(unmeasured, tmp_path, monkeypatch):
+    app = page_of(tmp_path / "copy", monkeypatch)
+    table = next(frame.value for frame in app.dataframe if "Naive direction of" in frame.value)
+    assert "Shipped results" in shown(app)
+    for each in shipped_results():
+        assert each.weights[:16] in table[each.model].tolist()
 
 
 def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_run, tmp_path, monkeypatch):

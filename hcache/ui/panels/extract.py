@@ -13,13 +13,13 @@ import streamlit as st
 from ... import jobs
 from ...cache.layout import IMAGES
 from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
-from ...cache.reading import open_run
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError
 from ...pictures import Picture, prepare_picture
 from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
 from ..frame import PENDING
+from ..pace import step_seconds
 from ..watching import format_seconds
 
 OTHER = "another folder or hub id …"
@@ -157,15 +157,9 @@ def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
 
 
 def _expected_seconds(spec: RunSpec, home: Path) -> float | None:
-    """How long it would take at the rate of the last job of this model; None if there was none."""
-    for job in jobs.list_jobs(home):
-        try:
-            earlier = open_run(home / "runs" / job.run).spec
-        except HcacheError:
-            continue
-        if earlier.model == spec.model and job.rate > 0:
-            return spec.samples * spec.steps / (job.rate * earlier.steps)
-    return None
+    """How long it would take at the rate of the last extraction of this model; None if there was none."""
+    step = step_seconds(home, spec.model)
+    return None if step is None else spec.samples * spec.steps * step
 
 
 def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) -> None:

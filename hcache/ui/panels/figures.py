@@ -27,15 +27,19 @@ from ...figures.choices import (
 from ...figures.drawing import WIDTHS, Figure, Style
 from ...figures.making import Maker
 from ...figures.notebook import draw
+from ...figures.palette import in_dark
+from ...figures.ufigure import Swapped, draw_u
+from ...measures.costs import about, render_seconds
 from ...specs import parse_numbers, parse_samples
 from .. import loaders, state
+from ..pace import starts_itself, step_seconds_of
 from ..work import run_button
+from .swap import untouched
 
 if TYPE_CHECKING:
     from ...directions.direction import Move
     from ...edits.window import Window
     from ...figures.table import Table
-    from ...figures.ufigure import Swapped
 
 U, STRIP, GRID = "U-figure", "strip", "grid"
 ABOUT = {
@@ -46,8 +50,8 @@ ABOUT = {
 SIZES = {"single": 7.0, "double": 8.0}
 """Of the type, in points, by the width of the figure."""
 
-SHOWN = 1.4
-"""How much larger than in print a figure is shown."""
+SHOWN, EMPTY = 1.4, 700
+"""How much larger than in print a figure is shown; and the width in pixels of one without results yet."""
 
 
 def figures_panel(run: Run) -> None:
@@ -58,10 +62,11 @@ def figures_panel(run: Run) -> None:
         kind = state.select("Figure", "figure", [U, STRIP, GRID])
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
-    question = (run.name, len(run), choice)
-    made = run_button("Make the figure", f"figure-{kind}", question, lambda: _make(run, choice))
+    question, seconds = (run.name, len(run), choice), _seconds(run, choice)
+    made = run_button("Make the figure", f"figure-{kind}", question, lambda: _make(run, choice),
+                      auto=starts_itself(run, seconds))  # fmt: skip
     if made is None:
-        st.caption("What was rendered before is not rendered again. The first time the model has to be loaded.")
+        _show_empty(run, choice, seconds)
         return
     place, files = st.container(), st.container()
     style = _style()
@@ -72,6 +77,33 @@ def figures_panel(run: Run) -> None:
     place.image(figure.svg, width=round(figure.width / 72 * 96 * SHOWN), alt=caption or made.caption)
     with files:
         _downloads(run, figure, kind.lower())
+
+
+def _seconds(run: Run, choice: Choice) -> float | None:
+    """What the figure takes, as far as that is known: methods are fitted for strips and grids."""
+    if not isinstance(choice, Swaps):
+        return None
+    return render_seconds(run, 1 + len(run.anatomy.sites), choice.window, step_seconds_of(run))
+
+
+def _show_empty(run: Run, choice: Choice, seconds: float | None) -> None:
+    """What the figure will hold: of the U, A and B in their places."""
+    if isinstance(choice, Swaps):
+        owner = loaders.shared_run(run.folder.parent / choice.donor_run) if choice.donor_run else run
+        pair = [untouched(owner, choice.donor), untouched(run, choice.recipient)]
+        drawing = draw_u(Swapped(anatomy=run.anatomy, donor=pair[0], recipient=pair[1], cells={}, caption="",
+                                 names=(f"sample {choice.donor}", f"sample {choice.recipient}")),
+                         Style(captioned=False)).svg  # fmt: skip
+        dark = st.context.theme.type == "dark"
+        st.image(in_dark(drawing) if dark else drawing, width=EMPTY, alt="The U with A and B, without results yet")
+    elif isinstance(choice, Strip):
+        st.markdown(f"The figure will show sample {choice.sample} in {len(choice.ways)} rows, one for each method, and "
+                    f"{len(choice.strengths)} columns, one for each strength.")  # fmt: skip
+    else:
+        st.markdown(f"The figure will show {len(choice.samples)} samples, each with a row for each method, and "
+                    f"{len(choice.attributes)} columns, one for each attribute.")  # fmt: skip
+    known = "" if seconds is None else f"Rendering takes {about(seconds)}. "
+    st.caption(f"{known}Pictures that were rendered before are used again. The first time, the model has to be loaded.")
 
 
 def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:

@@ -12,9 +12,11 @@ from ...analysis.projections import Projections
 from ...cache.reading import Run
 from ...figures.components import variance_explained
 from ...figures.pictures import png_bytes
+from ...measures.costs import about, projection_seconds
 from .. import address, loaders, selection, state
 from ..frame import errors_shown
 from ..hover import hover_pictures
+from ..pace import starts_itself
 from ..scatter import BOX, LASSO, PAN, Points, scatter
 from ..work import run_button
 from .selection import selection_bar, selection_panel
@@ -77,8 +79,9 @@ def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
         return None
     found = loaders.projections_of(run, site)
     if found is None:
-        found = run_button("Project all steps", "projections", (run.name, len(run), site),
-                           lambda: loaders.make_projections(run, site), auto=True)  # fmt: skip
+        seconds = projection_seconds(run, site)
+        found = run_button(f"Project all steps, {about(seconds)}", "projections", (run.name, len(run), site),
+                           lambda: loaders.make_projections(run, site), auto=starts_itself(run, seconds))  # fmt: skip
     return found
 
 

@@ -102,25 +102,26 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
 
 def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
     """The U with what was swapped at whole sites, and in a row below it what has no place in the U."""
-    names, untouched = pair.names(run), (_untouched(pair.donor_run, pair.donor), _untouched(run, pair.recipient))
+    names, two = pair.names(run), (untouched(pair.donor_run, pair.donor), untouched(run, pair.recipient))
     sites = [title for title in cells if title in run.anatomy.sites]
     others = {title: cell.picture for title, cell in cells.items() if title not in sites}
     if sites or not cells:
         with st.container(key="u-figure"):
             said = f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time: {', '.join(sites)}"
-            swapped = Swapped(anatomy=run.anatomy, donor=untouched[0], recipient=untouched[1], names=names, caption="",
+            swapped = Swapped(anatomy=run.anatomy, donor=two[0], recipient=two[1], names=names, caption="",
                               cells={site: cells[site] for site in sites})  # fmt: skip
             drawing = draw_u(swapped, Style(captioned=False, size=TYPE)).svg
             dark = st.context.theme.type == "dark"
             st.image(in_dark(drawing) if dark else drawing, width="stretch", alt=said)
     if others:
-        pictures = [found.picture for found in untouched]
+        pictures = [found.picture for found in two]
         shown = {f"A, {names[0]}": pictures[0], f"B, {names[1]}": pictures[1]} if not sites else {}
         shown |= others
         st.html(draw_film(np.stack(list(shown.values())), list(shown)))
 
 
-def _untouched(run: Run, sample: int) -> Rendered:
+def untouched(run: Run, sample: int) -> Rendered:
+    """A sample as it is, as figures take pictures."""
     return Rendered(picture=run.images[run.position(sample)], recipe=recipe_of(run, sample))
 
 
