@@ -187,7 +187,7 @@ def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(measured_run,
     row = next(row for row in compare([measured_run]) if row.key == (DISENTANGLED, EDITS))
     app = page_of(suite_home, monkeypatch, cell=key_of(row, measured_run.name))
     assert not app.exception and not app.error
-    assert "were measured so far" not in shown(app), "all of it was"
+    assert "answers are measured so far" not in shown(app), "all of it was"
     assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(app)
     assert {each.label for each in app.expander} >= {"What leakage says, and what it does not say"}
 
@@ -264,7 +264,7 @@ def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_r
     (run.folder / "tasks").mkdir()
     write_json(run.folder / "tasks" / f"{task.id}.json", asdict(task))
     app = page_of(home, monkeypatch)
-    assert not app.exception and "were measured so far" in shown(app)
+    assert not app.exception and "answers are measured so far" in shown(app)
     assert any("the disk is full" in each.value for each in app.error)
     assert "Which group carries what" not in shown(app)
 
