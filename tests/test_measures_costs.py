@@ -100,3 +100,12 @@ def test_all_parts_have_an_estimate(run):
 )  # fmt: skip
 def test_times_are_said_roughly(seconds, words):
     assert about(seconds) == words
+
+
+def test_the_benchmark_puts_measured_seconds_beside_every_estimate(tmp_path):
+    from hcache.bench.costs import STEPS, costs_of
+    from hcache.bench.probes import made_up_run
+
+    found = costs_of(made_up_run(tmp_path, 24, STEPS, "pooled"))
+    assert set(found) == {"ridge probes", "logistic probes", "projections", "alignment", "codes"}
+    assert all(pair["measured"] >= 0 and pair["estimated"] > 0 for pair in found.values())
