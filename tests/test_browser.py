@@ -328,7 +328,7 @@ def on_screen(page, *selectors):
 
 def test_swap_shows_the_pair_the_button_and_the_empty_figure_on_one_screen(page):
     visit(page, "Swap")
-    pair = [".st-key-choose-donor", ".st-key-choose-recipient", ".st-key-swap-grid"]
+    pair = [".st-key-choose-donor", ".st-key-choose-recipient", ".st-key-choose-inject"]
     *_, button, figure = on_screen(page, *pair, ".st-key-run-swap button", ".st-key-u-figure img")
     assert button < figure < 300
 

@@ -219,7 +219,7 @@ def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
     return controls, result.container(key="result")
 
 
-RUN_HELP = "One extraction: a model, its samples and steps, and what is stored of them. All pages show the same run."
+RUN_HELP = "One extraction: a model, its samples and steps, and what is stored. All pages show the same run."
 
 STYLE = """<style>
 .block-container {padding: 1.1rem 2rem 3rem}

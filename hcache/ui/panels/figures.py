@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 U, STRIP, GRID = "U-figure", "strip", "grid"
 ABOUT = {
-    U: "What becomes of B with A's activations at h and at each skip group (Schaerf et al. 2025).",
-    STRIP: "One sample edited: a row a method, a column a strength.",
-    GRID: "Samples edited by several methods: a column an attribute.",
+    U: "B with A's activations at h and at each skip group (Schaerf et al. 2025).",
+    STRIP: "One edited sample: one row per method, one column per strength.",
+    GRID: "Samples edited by several methods: one column per attribute.",
 }
 SIZES = {"single": 7.0, "double": 8.0}
 """Of the type, in points, by the width of the figure."""
@@ -59,7 +59,7 @@ def figures_panel(run: Run) -> None:
     run.anatomy.need_unet("a figure of swaps or edits")
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     with left:
-        kind = state.select("Figure", "figure", [U, STRIP, GRID])
+        kind = state.select("Figure", "figure", [U, STRIP, GRID], format_func=lambda name: name[:1].upper() + name[1:])
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
     question, seconds = (run.name, len(run), choice), _seconds(run, choice)
@@ -125,13 +125,13 @@ def _swaps(run: Run) -> Swaps:
     names = loaders.donors_of(run)
     a, b, owner, steps = st.columns([1, 1, 2, 3])
     with owner:
-        donor_run = state.select("A is of run", "donor-run", names, default=run.name)
+        donor_run = state.select("Donor's run", "donor-run", names, default=run.name)
     donors = run if donor_run == run.name else loaders.shared_run(run.folder.parent / donor_run)
     with a:
         second = int(donors.sample_ids[min(1, len(donors) - 1)])
-        donor = state.sample("A, the donor", "donor", donors.sample_ids, second)
+        donor = state.sample("Donor (A)", "donor", donors.sample_ids, second)
     with b:
-        recipient = state.sample("B, the recipient", "recipient", run.sample_ids, start.recipient)
+        recipient = state.sample("Recipient (B)", "recipient", run.sample_ids, start.recipient)
     with steps:
         window = _window(run, start.window)
     given = "" if donor_run == run.name else donor_run
@@ -144,7 +144,7 @@ def _strip(run: Run) -> Strip:
     left, middle, right = st.columns([1, 2, 1])
     with left:
         label = state.select("Attribute", "figure-label", labels, default=start.label, format_func=name_of, help=(
-            "The methods are fitted to the samples with the most of it.")) if labels else ""  # fmt: skip
+            "The methods are fitted to the samples with its highest values.")) if labels else ""  # fmt: skip
     with middle:
         ways = _ways(run, "strip-ways", default_ways(run, label))
     with right:
@@ -152,7 +152,7 @@ def _strip(run: Run) -> Strip:
     left, middle, right = st.columns([1, 1, 2])
     with left:
         sample = state.sample("Sample", "figure-sample", run.sample_ids, start.sample, help=(
-            "At first one that is at no end of the attribute, so that it was not fitted to."))  # fmt: skip
+            "By default a sample that the methods are not fitted to."))  # fmt: skip
     top, window, asymmetric = _more(run, start, middle, right)
     return Strip(sample=sample, ways=ways, window=window, label=label, top=top, strengths=parse_numbers(strengths),
                  asymmetric=asymmetric)  # fmt: skip
@@ -166,7 +166,7 @@ def _grid(run: Run) -> Grid:
     with left:
         options = [*labels, *saved]
         attributes = state.many("Attributes", "figure-attributes", options, start.attributes, format_func=name_of,
-                                help="Labels, which methods are fitted to, or saved directions.")  # fmt: skip
+                                help="Labels, to which the methods are fitted, or saved directions.")  # fmt: skip
     fitted = bool(attributes) and not attributes[0].startswith(SAVED)
     with middle:
         ways = _ways(run, "grid-ways", start.ways or default_ways(run, labels[0]), False) if fitted else ()
@@ -175,7 +175,7 @@ def _grid(run: Run) -> Grid:
     left, middle, right = st.columns([1, 1, 2])
     with left:
         samples = state.text("Samples", "figure-samples", ", ".join(map(str, start.samples)), help=(
-            "Numbers and ranges: 0, 3, 8-10. At first such as are at no end of the attributes."))  # fmt: skip
+            "Numbers and ranges: 0, 3, 8-10. By default samples that the methods are not fitted to."))  # fmt: skip
     top, window, asymmetric = _more(run, start, middle, right)
     return Grid(samples=parse_samples(samples), attributes=tuple(attributes), ways=ways, window=window, top=top,
                 strength=strength, asymmetric=asymmetric)  # fmt: skip
@@ -183,13 +183,13 @@ def _grid(run: Run) -> Grid:
 
 def _ways(run: Run, name: str, default: tuple[str, ...], with_saved: bool = True) -> tuple[str, ...]:
     ways = [way for way in all_ways(run) if with_saved or not way.startswith(SAVED)]
-    return tuple(state.many("Methods, a row each", name, ways, default, format_func=name_of))
+    return tuple(state.many("Methods, one row each", name, ways, default, format_func=name_of))
 
 
 def _more(run: Run, start: Strip | Grid, left: object, right: object) -> tuple[int, Window, bool]:
     """Positives, steps, symmetry: what strip and grid share."""
     with left:
-        top = state.slider("How many positives", "figure-top", 2, len(run) // 2, start.top) if start.top > 1 else 0
+        top = state.slider("Number of positives", "figure-top", 2, len(run) // 2, start.top) if start.top > 1 else 0
     with right:
         steps, symmetry = st.columns([2, 1], vertical_alignment="bottom")
         with steps:
@@ -201,7 +201,7 @@ def _more(run: Run, start: Strip | Grid, left: object, right: object) -> tuple[i
 
 
 def _window(run: Run, start: Window) -> Window:
-    first, last = state.window("Steps", "window", run.spec.steps, help="0 has most noise; both ends are included.")
+    first, last = state.window("Steps", "window", run.spec.steps, help="Step 0 has most noise. Both ends are included.")
     return replace(start, first=first, last=last)
 
 
@@ -212,23 +212,23 @@ def _style() -> Style:
         names = {name: f"{name} column, {inches:g} in" for name, inches in WIDTHS.items()}
         width = state.select("Width in print", "figure-width", list(names), default="double", format_func=names.get)
     with middle:
-        size = state.number("Type (points)", f"type-{width}", 4.0, 24.0, SIZES[width], step=0.5)
+        size = state.number("Font size (pt)", f"type-{width}", 4.0, 24.0, SIZES[width], step=0.5)
     with right:
         captioned = state.flag("Caption in the figure", "figure-caption", True, help=(
-            "Off, if your paper sets it. It stays the file's description."))  # fmt: skip
+            "Switch it off if your paper sets the caption. It stays in the file as its description."))  # fmt: skip
     return Style(width=WIDTHS[width], size=size, captioned=captioned)
 
 
 def _downloads(run: Run, figure: Figure, kind: str) -> None:
     """The three files; each is made when it is asked for."""
     files = (
-        ("PDF", lambda: figure.pdf, "pdf", "application/pdf", "Texts and lines as vectors, the font inside."),
-        ("SVG", lambda: figure.svg.encode(), "svg", "image/svg+xml", "Texts stay texts, to be edited further."),
-        ("PNG at 2x", figure.png, "png", "image/png", "300 pixels an inch; carries the recipe of every picture."),
+        ("PDF", lambda: figure.pdf, "pdf", "application/pdf", "Vector text and lines, with the font embedded."),
+        ("SVG", lambda: figure.svg.encode(), "svg", "image/svg+xml", "Text stays text and can be edited."),
+        ("PNG at 2x", figure.png, "png", "image/png", "300 pixels per inch. Contains the recipe of every picture."),
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, make, ending, mime, text in files:
             st.download_button(label, make, f"{run.name}-{kind}.{ending}", mime, key=f"download-{ending}",
                                icon=":material/download:", help=text)  # fmt: skip
         inches = f"{figure.width / 72:.1f} x {figure.height / 72:.1f} in"
-        st.caption(f"{inches} in print, shown {SHOWN:g} times as large. `python -m hcache render` takes the PNG.")
+        st.caption(f"{inches} in print, shown at {SHOWN:g} times that size. `python -m hcache render` repeats the PNG.")

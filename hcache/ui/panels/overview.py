@@ -25,11 +25,10 @@ from ..questions import MOST_RUNS, QUESTIONS
 from ..work import run_button
 
 INTRODUCTION = """
-A diffusion **U-Net** is cut in two at its bottleneck: what passes the cut is **h**, the bottleneck's activation, whose
-space is the *h-space* in which directions such as *smile* have been found. Everything else the decoder knows of the
-picture comes past the cut, through the **skip groups**: the encoder's activations, a group for every resolution. hcache
-stores both for every sample and step of a run, and these pages show what is readable there, what moves the picture, and
-what does not.
+hcache cuts a diffusion **U-Net** in two at its bottleneck. The activation there is **h**; its space is the *h-space*,
+in which directions such as *smile* have been found. All other information about the picture reaches the decoder through
+the **skip groups**: the encoder's activations, one group for each resolution. hcache stores both for every sample and
+step of a run. These pages show what can be decoded from them, what changes the picture, and what does not.
 """
 
 SOURCE = (
@@ -85,13 +84,13 @@ def runs_panel(home: Path) -> None:
             continue
         rows.append(
             {
-                "run": name,
-                "model": run.spec.model,
-                "samples": f"{len(run)} of {run.spec.samples}",
-                "steps": run.spec.steps,
-                "on disk": format_bytes(run.bytes),
-                "state": jobs.run_state(run.folder, run.complete),
-                "created": _date(str(run.provenance.get("created", ""))),
+                "Run": name,
+                "Model": run.spec.model,
+                "Samples": f"{len(run)} of {run.spec.samples}",
+                "Steps": run.spec.steps,
+                "On disk": format_bytes(run.bytes),
+                "State": jobs.run_state(run.folder, run.complete),
+                "Created": _date(str(run.provenance.get("created", ""))),
             }
         )
     st.subheader("Runs")
@@ -108,7 +107,7 @@ def anatomy_panel(run: Run | None) -> None:
     heading = st.empty()
     with st.columns(3)[0]:
         names = [first, *(name for name in load_cards() if name != first)]
-        name = state.select("Model", "anatomy", names, help="Drawn from the configuration alone: no weights needed.")
+        name = state.select("Model", "anatomy", names, help="Drawn from the configuration. No weights are needed.")
     own = run is not None and name == run.spec.model
     anatomy = run.anatomy if own else loaders.anatomy(name)
     heading.subheader(f"Anatomy of {name}")
@@ -137,10 +136,10 @@ def _in_words(anatomy: Anatomy, site: str) -> str:
 def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
     total = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites)
     steps = run.spec.steps if run else find_card(name).steps
-    colours = "Green: stored in full. Orange: its mean over space. Dashed: not stored, computed again when needed."
+    colours = "Green: stored in full. Orange: mean over space. Dashed: not stored, computed again when needed."
     return (
-        f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16; all sites in "
-        f"full would be {format_bytes(total)}, or {format_bytes(total * steps)} a sample over {steps} steps. "
+        f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in float16. All sites in "
+        f"full take {format_bytes(total)}, or {format_bytes(total * steps)} per sample over {steps} steps. "
         + (colours if run else f"To have it: {find_card(name).get}.")
     )
 
@@ -154,12 +153,12 @@ def _blocks_table(anatomy: Anatomy) -> None:
         for k, shape in enumerate(anatomy.blocks)
     ]  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=250)
-    st.caption(f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16.")
+    st.caption(f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in float16.")
 
 
 def verification_panel(run: Run, home: Path) -> None:
     """The verdict of the last verification with its date; buttons to verify, and to repair what is damaged."""
-    st.subheader("Is it whole?")
+    st.subheader("Integrity")
     report = last_report(run.folder)
     if report is None:
         st.caption("Not verified yet. Verifying reads every shard and compares it with its checksum.")
@@ -167,14 +166,14 @@ def verification_panel(run: Run, home: Path) -> None:
         st.success(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/verified:")
     else:
         st.error(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/error:")
-    run_button("Verify", "verify", (run.name, len(run), report and report.when), lambda: verify(run.folder))
+    run_button("Verify integrity", "verify", (run.name, len(run), report and report.when), lambda: verify(run.folder))
     if (
         report is not None
         and not report.fine
         and st.button(
             "Repair",
             key="repair",
-            help="Sets the bad shards aside and extracts their samples again, in the background.",
+            help="Moves the damaged shards aside and extracts their samples again in the background.",
         )
     ):
         set_aside(run.folder, report)
@@ -190,7 +189,7 @@ def _date(when: str) -> str:
 def provenance_panel(run: Run) -> None:
     """What made the run, and which libraries have changed since."""
     if changed := changes_in_words(run.provenance):
-        st.warning(f"Since this run was extracted, libraries have changed: {changed}. What is computed now may differ "
-                   "from what is stored; Verify with --rerun, in the shell, tells by how much.")  # fmt: skip
-    with st.expander("What made this run"):
+        st.warning(f"Libraries have changed since this run was extracted: {changed}. Values computed now may differ "
+                   "from the stored ones. `python -m hcache verify --rerun` measures by how much.")  # fmt: skip
+    with st.expander("Provenance"):
         st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)
