@@ -53,8 +53,8 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be run.
 
     Args:
-        name_or_folder: A card's name (``hcache models`` lists them), a folder with ``model_index.json`` or a bare
-            U-Net folder, a hub id ``owner/name``, or a ``.safetensors`` checkpoint of Stable Diffusion.
+        name_or_folder: A card's name (``python -m hcache models`` lists them), a folder with ``model_index.json`` or a
+            bare U-Net folder, a hub id ``owner/name``, or a ``.safetensors`` checkpoint of Stable Diffusion.
         device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; or ``auto``, the best there is.
         dtype: To compute in: ``float32``, ``float16`` or ``bfloat16``.
         revision: Of a hub id: a branch, tag or commit.
