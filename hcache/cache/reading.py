@@ -36,7 +36,7 @@ class Run:
     folder: Path
     spec: RunSpec
     anatomy: Anatomy
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     provenance: dict[str, Any] = field(repr=False)
     shards: tuple[Shard, ...] = field(repr=False)
 
