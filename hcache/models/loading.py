@@ -168,7 +168,7 @@ def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
     return folder if "unet" in names and (folder / "config.json").is_file() else None
 
 
-def _load_module(kind: type, folder: Path, dtype: str, name: str) -> nn.Module:
+def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
     """The weights: safetensors if there are any, else a checkpoint read without running any code in it."""
     try:
         module, report = kind.from_pretrained(
@@ -210,6 +210,8 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     for part in parts.listed:
         if part.startswith(("text_encoder", "tokenizer")) and not (parts.folder / part).is_dir():
             raise ModelError(f"{parts.folder} lacks {part}/, which its model_index.json names; complete it")
+    if not isinstance(codec, Autoencoder):
+        raise ModelError(f"{parts.folder} lacks vae/, through which its pipeline {parts.pipeline} draws; complete it")
     from diffusers import DiffusionPipeline  # brings transformers with it, which only text needs
 
     have = {"transformer" if config["_class_name"] in TRANSFORMERS else "unet": network, "vae": codec.network}
