@@ -87,7 +87,7 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
     rng, smooth, began = torch.Generator(device), torch.zeros((), device=device), step
     loss_of, started = make_loss(model), time.monotonic() - seconds
     if not cuda:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]  # torch does not declare it
 
     def descend() -> None:
         """One step down the gradient; nothing in it waits for the device."""
