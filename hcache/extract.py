@@ -77,7 +77,7 @@ def extract(
             return _extract_locked(model, spec, folder, report, stop, devices)
     except Timeout as error:
         raise RunBusyError(
-            f"{spec.name} is being extracted by {_holder(folder)}; watch it with `hcache runs`"
+            f"{spec.name} is being extracted by {_holder(folder)}; watch it with `python -m hcache runs`"
         ) from error
     except HcacheError:
         raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ class JobFile:
         self._write()
 
     def _change(self, **changes: Any) -> None:
-        self.job = Job(**{**asdict(self.job), **changes})
+        self.job = replace(self.job, **changes)
 
     def _write(self) -> None:
         write_status(self.path, asdict(self.job))
@@ -114,8 +114,8 @@ def read_job(folder: Path) -> Job | None:
         return None
     if job.live and not is_alive(job.pid, job.process_started):
         if job.state == STARTING and job.message == CANCELLED:
-            return Job(**{**asdict(job), "state": CANCELLED, "message": "cancelled before it began"})
-        return Job(**{**asdict(job), "state": DIED, "message": of_the_dead(folder / JOB_LOG)})
+            return replace(job, state=CANCELLED, message="cancelled before it began")
+        return replace(job, state=DIED, message=of_the_dead(folder / JOB_LOG))
     return job
 
 

@@ -222,7 +222,8 @@ def _log(path: Path) -> Path:
 def _load(path: Path) -> Task | None:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        task = Task(**{**data, "arguments": tuple(data["arguments"])})
+        data["arguments"] = tuple(data["arguments"])
+        task = Task(**data)
         task.check()
         return task
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

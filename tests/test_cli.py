@@ -18,7 +18,7 @@ from hcache.cli.main import build_parser, main
 
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
             "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure", "measure",
-            "compare", "probe", "bench", "direction")  # fmt: skip
+            "compare", "probe", "bench", "dashboard", "direction")  # fmt: skip
 OF_DIRECTION = ("fit", "list", "show", "import")
 
 

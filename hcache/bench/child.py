@@ -11,15 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from ..dashboard import dashboard_script
 from .timing import Clock, Spent
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def peak() -> float:
@@ -89,8 +88,7 @@ def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
 def page(page: str, home: str) -> dict[str, Any]:
     """A page's script run once, as by its first visitor; counted from the start of this process."""
     os.environ["HCACHE_HOME"] = home
-    folder = Path(find_spec("streamlit").origin).parent
-    path = folder / "hello" / "hello.py" if page == "hello" else ROOT / page
+    path = files("streamlit") / "hello" / "hello.py" if page == "hello" else dashboard_script()
     testing = import_module("streamlit.testing.v1")  # what is measured here, as the visitor's browser would bring it in
     run = testing.AppTest.from_file(str(path), default_timeout=120).run()
     if run.exception:

@@ -67,7 +67,8 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
         except (ValueError, TypeError, RecursionError) as error:
             if broken is None:
                 raise CacheError(
-                    f"{path}, line {number} is not a shard's entry: {error}; `hcache repair {run.name}` mends it"
+                    f"{path}, line {number} is not a shard's entry: {error}; "
+                    f"`python -m hcache repair {run.name}` mends it"
                 ) from error
             broken.append(f"line {number} is not a shard's entry: {error}")
             continue

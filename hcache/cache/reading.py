@@ -36,7 +36,7 @@ class Run:
     folder: Path
     spec: RunSpec
     anatomy: Anatomy
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     provenance: dict[str, Any] = field(repr=False)
     shards: tuple[Shard, ...] = field(repr=False)
 
@@ -288,7 +288,7 @@ class Run:
             yield path
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             raise CacheError(
-                f"the shard {path} cannot be read ({error}); run `hcache repair {self.name}` to replace it"
+                f"the shard {path} cannot be read ({error}); run `python -m hcache repair {self.name}` to replace it"
             ) from error
 
     def _stack(self, parts: Iterator[np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -298,7 +298,8 @@ class Run:
             if part.shape != (shard.stop - shard.start, *shape):
                 raise CacheError(
                     f"the shard {self.folder / SHARDS / shard.file} holds an array of shape {part.shape} where "
-                    f"{(shard.stop - shard.start, *shape)} was expected; run `hcache repair {self.name}` to replace it"
+                    f"{(shard.stop - shard.start, *shape)} was expected; "
+                    f"run `python -m hcache repair {self.name}` to replace it"
                 )
             if (
                 result is None

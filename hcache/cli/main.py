@@ -1,5 +1,8 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel."""
+repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel, dashboard.
+
+Installed, ``hcache`` is the same command.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import __version__
 from ..errors import HcacheError, UsageError
 from . import commands
 from .bench import add_bench
+from .dashboard import add_dashboard
 from .directions import add_direction
 from .figure import add_figure
 from .measures import add_measures
@@ -33,9 +39,8 @@ class _Parser(argparse.ArgumentParser):
 @cache
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands, built once; each sets ``run`` to its function in ``commands``."""
-    parser = _Parser(
-        prog="python -m hcache", description="Cache and inspect the h-space and skips of diffusion U-Nets."
-    )
+    parser = _Parser(prog=_typed(), description="Cache and inspect the h-space and skips of diffusion U-Nets.")
+    parser.add_argument("--version", action="version", version=f"hcache {__version__}")
     sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Any, text: str, home: bool = True, under: Any = sub) -> argparse.ArgumentParser:
@@ -86,11 +91,17 @@ def build_parser() -> argparse.ArgumentParser:
     add_measures(command)
     add_probes(command)
     add_bench(command)
+    add_dashboard(command)
     text = "Fit, list, show and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_direction(partial(command, under=under))
     return parser
+
+
+def _typed() -> str:
+    """What was typed to start this command: ``hcache`` where it is installed, else ``python -m hcache``."""
+    return "hcache" if Path(sys.argv[0]).stem == "hcache" else "python -m hcache"
 
 
 def _add_watching(command: Any) -> None:

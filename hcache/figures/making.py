@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,8 +47,11 @@ class Maker:
     def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
         """The pictures of any of the three figures, and their caption."""
         self.run.anatomy.need_unet("a figure of swaps or edits")
-        kinds = {Swaps: self._swaps, Strip: self._strip, Grid: self._grid}
-        return (yield from kinds[type(choice)](choice))
+        if isinstance(choice, Swaps):
+            return (yield from self._swaps(choice))
+        if isinstance(choice, Strip):
+            return (yield from self._strip(choice))
+        return (yield from self._grid(choice))
 
     def _swaps(self, choice: Swaps) -> Generator[float, None, Swapped]:
         run, sites = self.run, self.run.anatomy.sites
@@ -121,7 +124,7 @@ class Maker:
         return recipe_of(self.run, sample, [shift], asymmetric=choice.asymmetric)
 
     def _rendered(
-        self, recipes: Sequence[Recipe], moves: Mapping[object, Move], run: Run | None = None
+        self, recipes: Sequence[Recipe], moves: Mapping[Any, Move], run: Run | None = None
     ) -> Generator[float, None, list[Rendered]]:
         run = run or self.run
         known = {digest_of(move): move for move in moves.values()}

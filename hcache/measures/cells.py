@@ -18,6 +18,7 @@ from ..analysis.noise_level import estimates_at
 from ..cache.layout import H, X
 from ..cache.measures import Record
 from ..cache.reading import Run
+from ..errors import AnalysisError
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
 from .label_values import current_records
 from .noise import MIDDLE, log_snr_of, middle_step
@@ -86,6 +87,8 @@ def at_middle(
         return estimates[row], tuple(other[row] for other in others), (row,), where
     rows = (int(below[np.argmax(level[below])]), int(above[np.argmin(level[above])]))
     (found,) = estimates_at([estimates[row] for row in rows], level[list(rows)], np.array([MIDDLE]))
+    if found is None:
+        raise AnalysisError(f"steps {steps} do not lie on both sides of log SNR {MIDDLE:g}; measure more steps")
     mixed = tuple(float(np.interp(MIDDLE, level[list(rows)], [other[row] for row in rows])) for other in others)
     return found, mixed, rows, f"at log SNR 0, between steps {steps[rows[0]]} and {steps[rows[1]]}"
 

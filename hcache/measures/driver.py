@@ -154,7 +154,8 @@ class Driver:
             delta = np.random.default_rng(seed).standard_normal(like.delta.shape)
         else:
             sets = ([self.run.x(sample, like.index) for sample in chosen] for chosen in self._two_sets(seed))
-            delta = np.subtract(*(np.mean(x, 0, dtype=np.float64) for x in sets))
+            one, other = (np.mean(x, 0, dtype=np.float64) for x in sets)
+            delta = one - other
         norm = float(np.linalg.norm(delta))
         if not norm > 0:
             raise AnalysisError("all samples have the same x_t here: there is no random direction among them")

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
-from torch import nn
 
 from ..cards import Card
 from ..features import Features
 from ..specs import UNCONDITIONED, Anatomy, Conditioning
 from . import blocks, halves
+from .anatomy import Network
 from .codecs import Codec, Identity
 from .condition import NOTHING, Condition
 from .conditioners import Conditioner, Guided, Unconditional
@@ -26,7 +26,7 @@ class Model:
     """
 
     card: Card
-    network: nn.Module
+    network: Network
     scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler
     anatomy: Anatomy
     codec: Codec = field(default_factory=Identity)

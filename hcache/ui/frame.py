@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -90,16 +91,16 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
     Errors that hcache raises on purpose are shown as they are, in one line.
     """
     with home_page(title) as home:
-        found = []
+        found: Run | None = None
         with errors_shown():
             run = pick_run(home, needed=True)
             if run is None or len(run) < needs:
                 wait_for(home, run, needs)
-            found.append(run)
-        if not found:
+            found = run
+        if found is None:
             st.stop()  # the error stands there; another run can be chosen
         with errors_shown():
-            yield found[0]
+            yield found
 
 
 @contextmanager
@@ -198,7 +199,7 @@ def welcome(home: Path, run: Run | None) -> None:
         job_panel(home, live[0].run)
 
 
-def wait_for(home: Path, run: Run | None, needs: int) -> None:
+def wait_for(home: Path, run: Run | None, needs: int) -> NoReturn:
     """What is missing before this page can show anything; does not return."""
     have = len(run) if run else 0
     live = [job for job in jobs.list_jobs(home) if job.live]

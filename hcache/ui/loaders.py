@@ -171,7 +171,7 @@ def components_of(run: Run, site: str, step: int) -> PCA:
     return components(str(run.folder), len(run), site, step)
 
 
-def uris_of(run: Run) -> list[str]:
+def uris_of(run: Run) -> Sequence[str]:
     return picture_uris(str(run.folder), len(run))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -19,7 +20,7 @@ MOST_ENDED = 4
 """Tasks that have ended and are still listed; their files stay until dismissed."""
 
 
-def start_button(label: str, run: Run, kind: str, title: str, arguments: Sequence[str], **options: object) -> None:
+def start_button(label: str, run: Run, kind: str, title: str, arguments: Sequence[str], **options: Any) -> None:
     """A button that starts a command of hcache as a background task; it cannot be pressed while that is at work.
 
     Args:

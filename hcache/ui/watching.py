@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -91,7 +92,7 @@ _CANCEL = "Stops after the step it is at. Samples that are finished are kept."
 _RESUME = "Goes on where it stopped; what is committed is not computed again."
 
 
-def _try(action: object) -> None:
+def _try(action: Callable[[], object]) -> None:
     """What may fail for what happened meanwhile: it may have ended, or be at work again."""
     try:
         action()

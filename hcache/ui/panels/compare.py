@@ -83,7 +83,7 @@ def _side(side: str, run: Run, number: int) -> Pinned:
 
 def _recipe_in_words(found: Pinned) -> str:
     parts = [found.title]
-    for edit in found.recipe.edits:
+    for edit in found.recipe.edits if found.recipe else ():
         if strength := getattr(edit, "strength", None):
             parts.append(f"strength {strength:+g}")
         if sites := getattr(edit, "sites", ()):

@@ -13,7 +13,7 @@ import streamlit as st
 from ...cache.labels import find_label
 from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
-from ...directions.direction import Direction, Move, check_full, digest_of
+from ...directions.direction import Direction, Move, Resamplable, check_full, digest_of
 from ...directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
 from ...directions.store import list_moves, load_move, save_move
 from ...directions.supervised import both_ends
@@ -63,7 +63,7 @@ class Chosen:
 
     def on_steps_of(self, run: Run) -> Move:
         """The move itself, or resampled to the run's steps."""
-        return self.move.resampled(run.timesteps) if self.resample else self.move
+        return self.move.resampled(run.timesteps) if self.resample and isinstance(self.move, Resamplable) else self.move
 
 
 def direction_panel(run: Run) -> Chosen | None:
@@ -261,7 +261,7 @@ def _region(run: Run, sample: int) -> str:
     mask = mask_panel(REGION, run.images[run.position(known)], label="region: only what is inside counts")
     if mask is None:
         return ""
-    return mask.png or ",".join(f"{side:g}" for side in mask.rectangle)
+    return mask.png or ",".join(f"{side:g}" for side in mask.rectangle or ())
 
 
 def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:

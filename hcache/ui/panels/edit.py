@@ -108,8 +108,8 @@ def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
             step = setup.window.first
             amount = state.amount("Distance d", "distance", DISTANCES[0], DISTANCES[-1], 1.0, 0.5)
         st.caption(
-            f"Sample {sample}, t = {run.timesteps[step]}. Cached h, moved, and cached skips through the decoder half; "
-            f"skips that are not stored are computed once a step. {profile_caption(chosen.move)}"
+            f"Sample {sample}, t = {run.timesteps[step]:g}. Cached h, moved, and cached skips through the decoder "
+            f"half; skips that are not stored are computed once a step. {profile_caption(chosen.move)}"
         )
     with st.spinner("Loading the model …", show_time=True):
         before, after = _preview(run, sample, step, chosen, setup, amount)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ...cache.reading import Run
 from ...directions.direction import check_full
@@ -154,7 +155,7 @@ def _ways(run: Run, name: str, default: tuple[str, ...], with_saved: bool = True
     return tuple(state.many("Methods, a row each", name, ways, default, format_func=name_of))
 
 
-def _more(run: Run, start: Strip | Grid, left: object, right: object) -> tuple[int, Window, bool]:
+def _more(run: Run, start: Strip | Grid, left: DeltaGenerator, right: DeltaGenerator) -> tuple[int, Window, bool]:
     """Positives, steps, symmetry: what strip and grid share."""
     with left:
         top = state.slider("How many positives", "figure-top", 2, len(run) // 2, start.top) if start.top > 1 else 0

@@ -46,8 +46,9 @@ def gallery_panel(run: Run) -> None:
             selection_grid("gallery", *pictures, selection.selected(run), lambda clicks: take_clicks(run, clicks))
             return
         picked = picture_grid("gallery-marks", *pictures, marked=[s for s, value in given.items() if value == 1])
-    if picked is not None and does != SHOWS:
-        _toggle(run, name, given, picked, CLICKS[does])
+    mark = CLICKS[does]
+    if picked is not None and mark is not None:
+        _toggle(run, name, given, picked, mark)
     elif picked is not None and picked != chosen:
         state.choose("sample", picked)
         st.rerun()
@@ -100,7 +101,8 @@ def sample_panel(run: Run) -> None:
     if run.real:
         for picture, said in ((run.original(sample), f"real picture {sample}"),
                               (run.images[row], "its inversion, denoised again")):  # fmt: skip
-            left.image(png_bytes(picture), caption=said, alt=said, width="stretch")
+            if picture is not None:
+                left.image(png_bytes(picture), caption=said, alt=said, width="stretch")
     else:
         said = f"sample {sample}, seed {run.seed(sample)}"
         left.image(png_bytes(run.images[row]), caption=said, alt=said, width="stretch")

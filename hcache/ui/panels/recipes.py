@@ -72,10 +72,10 @@ def _take(
     st.session_state.pop(_REFUSED, None)
     try:
         _switch(run, {cell.recipe.run for cell in chosen})
-        if cell is None:
+        if cell is None and apply_sheet is not None:
             apply_sheet([cell.recipe for cell in chosen])
         else:
-            apply(cell.recipe)
+            apply(chosen[0].recipe)
         st.session_state[_UNDO] = before
     except HcacheError as error:
         state.restore(before)
