@@ -5,23 +5,9 @@ import json
 import torch
 
 NAMES = ("cat", "dog", "face")
-WORDS = [
-    "<pad>",
-    "<unk>",
-    "a",
-    "an",
-    "happy",
-    "sad",
-    "face",
-    "old",
-    "photo",
-    "of",
-    "cropped",
-    "close",
-    "up",
-    "-",
-    "dog",
-]
+WORDS = (
+    """<pad> <unk> a an happy sad face old photo of cropped close up - dog with its mouth open closed calm""".split()
+)
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
           "image_size": 16, "patch_size": 8}  # fmt: skip
 TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -396,8 +396,8 @@ class TestCommands:
         home = str(copied_run.folder.parent.parent)
         reader, own = f"texts:{folders['clip']}", tmp_path / "own.yaml"
         own.write_text("happy: [a happy dog with its mouth open, a calm dog with its mouth closed]\n")
-        assert main(["read", copied_run.name, "--home", home, "--reader", reader, "--name", "mine",
-                     "--attribute", "smile=a happy face|a sad face", "--attributes", str(own), "--json"]) == 0  # fmt: skip
+        described = ["--name", "mine", "--attribute", "smile=a happy face|a sad face", "--attributes", str(own)]
+        assert main(["read", copied_run.name, "--home", home, "--reader", reader, *described, "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
         assert said["samples"] == len(copied_run) and {"smile", "happy"} <= set(said["attributes"])
         assert set(open_run(copied_run.folder).labels["mine"]) == set(said["attributes"])
@@ -426,9 +426,14 @@ class TestCommands:
 
     @pytest.mark.parametrize(
         ("reader", "said"),
-        [("nonsense:x", "--reader takes texts:MODEL"), ("unheard", "no reader 'unheard'"), ("texts:", "--reader takes texts:MODEL"),
-         ("function:os", "package.module:function"), ("clicks:nothing", "no label 'nothing'")],
-    )  # fmt: skip
+        [
+            ("nonsense:x", "--reader takes texts:MODEL"),
+            ("unheard", "no reader 'unheard'"),
+            ("texts:", "--reader takes texts:MODEL"),
+            ("function:os", "package.module:function"),
+            ("clicks:nothing", "no label 'nothing'"),
+        ],
+    )
     def test_bad_readers_are_refused_in_one_line(self, copied_run, capsys, reader, said):
         home = str(copied_run.folder.parent.parent)
         arguments = ["read", copied_run.name, "--home", home, "--reader", reader]
