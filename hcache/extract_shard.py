@@ -27,7 +27,7 @@ from .cache.shards import Finished, ShardWriter
 from .errors import ModelError
 from .models.model import Model
 from .pictures import load_prepared
-from .readers import find_reader
+from .readers.registry import find_reader
 from .sampling.inversion import invert
 from .sampling.loop import Step, denoise
 from .sampling.schedule import schedule_of

@@ -23,7 +23,6 @@ LAYERS = (
     ("sampling",),
     ("directions",),
     ("edits",),
-    ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers.py finds by name
     ("readers",),
     ("measures",),
     ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
@@ -53,7 +52,14 @@ TORCH_FREE = (
     "jobs",
     "tasks",
     "figures",
-    "readers",
+    "readers.reader",
+    "readers.registry",
+    "readers.texts",
+    "readers.classifier",
+    "readers.clicks",
+    "readers.function",
+    "readers.saved",
+    "readers.reading",
     "cli",
 )
 """What may not import torch or diffusers when it is imported."""
@@ -134,7 +140,7 @@ def test_the_parser_sees_what_it_must():
     """The tests above cannot pass for not looking."""
     assert "hcache.cache.reading" in set(imports(MODULES["edits.render"], "edits.render"))
     assert "hcache.jobs" in set(imports(MODULES["cli.commands"], "cli.commands")), "from .. import jobs"
-    assert "hcache.toyfaces.reader" in set(imports(MODULES["readers"], "readers")), "inside a function"
+    assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), "inside a function"
     assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), "for type checkers"
     assert layer("toyfaces.reader") < layer("readers") < layer("toyfaces.train")
 

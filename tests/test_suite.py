@@ -17,12 +17,12 @@ from hcache.cache.files import write_json
 from hcache.cache.labels import save_labels
 from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
-from hcache.cards import Card
 from hcache.cli import measures as commands
 from hcache.cli.main import main
 from hcache.cli.measures import WHAT as OFFERED
 from hcache.errors import UsageError
 from hcache.figures.verdict import key_of
+from hcache.measures import cells as cells_module
 from hcache.measures import suite as suite_module
 from hcache.measures.cells import DISENTANGLED, EDITS, EFFECT, cells_of
 from hcache.measures.driver import Driver
@@ -53,7 +53,7 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
     save_labels(run, "own", columns)
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
-        patch.setattr(commands, "_driver", lambda run, _: Driver(tiny_model, run, read, "own"))
+        patch.setattr(commands, "_driver", lambda run, *_: Driver(tiny_model, run, read, "own"))
         status = home / "status.json"
         assert main(["measure", run.name, "--samples", "4", "--nulls", "2", "--home", str(home), "--status",
                      str(status)]) == 0  # fmt: skip
@@ -64,7 +64,8 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
 
 def make_small(patch):
     """The tiny model has a reader, and is measured at few steps and in two windows."""
-    patch.setattr(suite_module, "find_card", lambda model: Card(name=model, source=model, reader="own"))
+    for module in (suite_module, cells_module):
+        patch.setattr(module, "readers_of", lambda run: ["own"])
     patch.setattr(suite_module, "STEPS", 1)
     patch.setattr(suite_module, "EDGES", (0.0,))
     patch.setattr(suite_module, "COARSE_EDGES", (0.0,))

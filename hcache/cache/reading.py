@@ -212,6 +212,17 @@ class Run:
         parts = (pictures for _, pictures in self._each(lambda file: file[IMAGE][:]))
         return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
+    def image_blocks(self, wanted: Callable[[int, int], bool]) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Finished pictures a shard at a time: (its samples, pictures (m, height, width, 3) uint8).
+
+        Args:
+            wanted: Whether to read a shard, by its first sample and the one after its last.
+        """
+        for shard in self.shards:
+            if wanted(shard.start, shard.stop):
+                pictures = self._read_shard(shard, lambda file: file[IMAGE][:])
+                yield list(range(shard.start, shard.stop)), pictures
+
     @property
     def real(self) -> bool:
         """Whether the samples are real pictures, inverted, and not drawn from noise."""

@@ -1,5 +1,6 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel, dashboard.
+repair, labels, export, direction, render, figure, measure, compare, probe, read, reader, bench, tasks,
+cancel, dashboard.
 
 Installed, ``hcache`` is the same command.
 """
@@ -24,6 +25,7 @@ from .figure import add_figure
 from .measures import add_measures
 from .probes import add_probes
 from .progress import reported
+from .readers import add_read, add_reader
 from .render import add_render
 
 MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
@@ -90,6 +92,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_figure(command)
     add_measures(command)
     add_probes(command)
+    add_read(command)
+    text = "List and delete attribute readers."
+    of_reader = sub.add_parser("reader", help=text, description=text)
+    add_reader(partial(command, under=of_reader.add_subparsers(title="commands", metavar="COMMAND", required=True)))
     add_bench(command)
     add_dashboard(command)
     text = "Fit, list, show and import directions in h-space."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
-from ..cards import find_card
 from ..errors import UsageError
 from .commands import Result, table
 from .progress import drive_with_bar
@@ -30,9 +30,16 @@ def measure(arguments: argparse.Namespace) -> Result:
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     sizes = Sizes(samples=arguments.samples, nulls=arguments.nulls, null=arguments.null)
-    suite = Suite(run, labels_of(run, arguments.label or []), lambda: _driver(run, arguments.device), sizes)
+    labels = labels_of(run, arguments.label or [])
+    chosen = arguments.reader or ""
+    suite = Suite(run, labels, lambda: _driver(run, arguments.device, suite.chosen_reader), sizes, chosen)
+    what, refused = arguments.what or WHAT, suite.refused(arguments.what or WHAT)
+    if len(refused) == len(what):
+        raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    for name, why in refused.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
     doing = ["measuring"]
-    work = suite.run_all(arguments.what or WHAT, lambda title: doing.__setitem__(0, title))
+    work = suite.run_all([name for name in what if name not in refused], lambda title: doing.__setitem__(0, title))
     drive_with_bar(work, lambda: doing[0])
     cells = list(cells_of(run).values())
     rows = [(f"{cell.question} {cell.subject}", str(cell)) for cell in cells]
@@ -40,13 +47,16 @@ def measure(arguments: argparse.Namespace) -> Result:
     return Result(text=table(rows, ("question", "answer (95 % interval)")), data=data)
 
 
-def _driver(run: Run, device: str) -> Driver:
+def _driver(run: Run, device: str, name: str) -> Driver:
     from ..extract import load_model_of
-    from ..measures.driver import Driver
-    from ..readers import find_reader
+    from ..measures.driver import Driver, no_readings
+    from ..readers.reading import card_reader, reader_of
 
-    reader = find_card(run.spec.model).reader
-    return Driver(load_model_of(run, device), run, find_reader(reader), reader)
+    reader = reader_of(run, name, device) if name else None
+    if reader is None:
+        return Driver(load_model_of(run, device), run, no_readings, "")
+    key = name if name == card_reader(run) else reader.key  # results of the card's reader had its name always
+    return Driver(load_model_of(run, device), run, reader, key)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -106,6 +116,7 @@ def add_measures(command: Any) -> None:
     child.add_argument("--nulls", type=int, default=8, help="random directions beside each (default: 8)")
     child.add_argument("--null", choices=("noise", "samples"), default="samples",
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
+    child.add_argument("--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)")
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
     child = command("compare", compare, "Runs side by side: what was measured on them, ranked only where it may be.")
     child.add_argument("run_names", metavar="RUN", nargs="+")
