@@ -162,7 +162,7 @@ def _head(data: np.ndarray, labels: np.ndarray, binary: bool) -> tuple[np.ndarra
     else:
         model = RidgeCV(alphas=np.logspace(-2, 5, 15))
     model.fit(taken, labels > 0.5 if binary else labels)
-    weight = model.coef_.reshape(-1) / scale
+    weight = np.asarray(model.coef_).reshape(-1) / scale
     bias = np.atleast_1d(model.intercept_).reshape(-1)[:1] - weight @ mean
     return weight.astype(np.float32), bias.astype(np.float32)
 
