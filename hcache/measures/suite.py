@@ -89,7 +89,7 @@ class Suite:
 
     def refused(self, what: Sequence[str]) -> dict[str, str]:
         """The parts that this run has nothing for, each with the reason and what to do."""
-        read = f"add a reader: hcache read {self.run.name} --reader …"
+        read = f"add a reader: python -m hcache read {self.run.name} --reader …"
         found = {}
         for name in what:
             if not self.labels and name in (DECODABILITY, ALIGNMENT, CODES):
@@ -263,7 +263,7 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """
     known = list(named_labels(run))
     if wanted and not known:
-        raise UsageError(f"run {run.name} has no labels; read some with `hcache read`, or use labels-import")
+        raise UsageError(f"run {run.name} has no labels; read some with `python -m hcache read`, or use labels-import")
     for name in wanted:
         if name not in known:
             raise UsageError(f"no label {name!r} in {run.name}{did_you_mean(name, known)}; there are "

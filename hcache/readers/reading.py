@@ -88,7 +88,7 @@ def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
     known = readers_of(run)
     if name and name not in known:
         raise UsageError(f"{name!r} is no reader of {run.name}{did_you_mean(name, known)}; read the run with it first: "
-                         f"hcache read {run.name} --reader {name}")  # fmt: skip
+                         f"python -m hcache read {run.name} --reader {name}")  # fmt: skip
     chosen = name or (known[0] if known else "")
     return _opened(str(home_of(run)), chosen, _digest_noted(run, chosen), device) if chosen else None
 
