@@ -25,7 +25,7 @@ INTERVAL = 10
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    return as_the_readme_makes_it(tmp_path_factory.mktemp("first minute"))
+    return as_the_readme_makes_it(tmp_path_factory.mktemp("first-minute"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_an_open_page_costs_the_server_next_to_nothing(checkout, home, browser):
         watching = share(server)
         assert jobs.read_job(home / "runs" / job.run).live, "it was at work all the while"
         jobs.cancel(home / "runs" / job.run)
-        page.get_by_text("cancelled").first.wait_for()
+        page.get_by_text("cancelled").first.wait_for(state="attached")
         page.wait_for_timeout(2000)
         idle = share(server)
         page.context.close()

@@ -24,6 +24,7 @@ from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
+from ..starting import without_collection
 from .progress import drive_with_bar, interruptible
 
 
@@ -185,10 +186,11 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
     """
     folder = home / "runs" / spec.name
     with interruptible() as stopped:
-        from ..allocator import keep_freed_memory
-        from ..extract import extract as run_extraction
-        from ..extract_workers import parse_devices
-        from ..models.loading import load_model
+        with without_collection():
+            from ..allocator import keep_freed_memory
+            from ..extract import extract as run_extraction
+            from ..extract_workers import parse_devices
+            from ..models.loading import load_model
 
         keep_freed_memory()
         several = parse_devices(devices) if devices else [device]

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
+from ..starting import wait_asleep
 from . import commands
 from .bench import add_bench
 from .directions import add_direction
@@ -169,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 wrong usage, 3 damaged, 5 no space, 130 interrupted.
     """
+    wait_asleep()  # before a command imports torch
     try:
         arguments = build_parser().parse_args(argv)
         with reported(arguments.status):

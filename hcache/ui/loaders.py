@@ -29,6 +29,7 @@ from ..cards import check_weights
 from ..errors import HcacheError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
+from ..starting import without_collection
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -186,10 +187,11 @@ def model_of(run: Run) -> Model:
 
 @lru_cache(maxsize=2)
 def _load(name: str, dtype: str) -> Model:
-    import torch
+    with without_collection():
+        import torch
 
-    from ..allocator import keep_freed_memory
-    from ..models.loading import load_model
+        from ..allocator import keep_freed_memory
+        from ..models.loading import load_model
 
     keep_freed_memory()
     # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
