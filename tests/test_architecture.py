@@ -27,7 +27,7 @@ LAYERS = (
     ("readers",),
     ("measures",),
     ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
-    ("processes", "jobs", "tasks"),
+    ("processes", "jobs", "tasks", "in_work"),
     ("toyfaces",),  # training and measuring
     ("figures",),
     ("report",),
@@ -52,6 +52,7 @@ TORCH_FREE = (
     "processes",
     "jobs",
     "tasks",
+    "in_work",
     "figures",
     "readers",
     "cli",
