@@ -170,9 +170,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 wrong usage, 3 damaged, 5 no space, 130 interrupted.
     """
-    wait_asleep()  # before a command imports torch
     try:
         arguments = build_parser().parse_args(argv)
+        if not getattr(arguments, "spins", False):
+            wait_asleep()  # before the command imports torch
         with reported(arguments.status):
             result = arguments.run(arguments)
         print(json.dumps(result.data, indent=1) if arguments.json else result.text)
