@@ -15,7 +15,7 @@ from checkout import as_the_readme_makes_it
 from test_browser import browser  # noqa: F401 - a fixture
 
 from hcache import jobs
-from hcache.bench import serving
+from hcache.bench import first_minute, serving
 from hcache.bench.serving import ENVIRONMENT, ROOT, serve, typed_command
 from hcache.errors import UsageError
 
@@ -95,3 +95,44 @@ def test_a_server_that_does_not_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "typed_command", lambda _: ["sh", "-c", "echo begun; echo no such thing >&2; exit 3"])
     with pytest.raises(UsageError, match="no such thing"), serve(tmp_path):
         pass
+
+
+class FakePage:
+    """Shows one thing after the other; a look takes a tenth of a second."""
+
+    def __init__(self, clock, shows):
+        self.clock, self.shows = clock, list(shows)
+
+    def evaluate(self, _):
+        return self.shows.pop(0) if len(self.shows) > 1 else self.shows[0]
+
+    def wait_for_timeout(self, milliseconds):
+        self.clock[0] += milliseconds / 1000
+
+
+def looks(picture="", done=0, total=0):
+    return {"drawn": True, "picture": picture, "done": done, "total": total}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [50.0]
+    monkeypatch.setattr(first_minute.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_moments_are_told_in_seconds_since_the_command_was_typed(clock):
+    page = FakePage(clock, [looks(), looks(), looks("a"), looks("a"), looks("b", 2, 64)])
+    server = serving.Server(address="", process=None, began=49.0)
+    watch = first_minute.Moments(server, page, 60, None)
+    assert watch.until("a picture", lambda now: now["picture"])["picture"] == "a"
+    watch.until("another", lambda now: now["picture"] not in ("", "a"))
+    assert watch.seconds == pytest.approx({"a picture": 1.2, "another": 1.3})
+    with pytest.raises(UsageError, match="all did not come within 60 s"):
+        watch.until("all", lambda now: now["done"] == 64)
+
+
+def test_what_was_aimed_at_stands_beside_what_was_found():
+    seconds = {"the page": 2.0, "a picture that changes": 11.0, "all samples": 71.0}
+    text = first_minute.in_words({"seconds": seconds, "server": 0.02, "load": 0.1, "cores": 2})
+    assert "11.0  aim 12, met" in text and "71.0  aim 70, not met" in text and "2.0%" in text

@@ -96,7 +96,8 @@ def _show_in_work(folder: Path) -> None:
     """What an extraction is at, sample by sample."""
     if found := read_in_work(folder):
         said, picture = found
-        st.image(picture, caption=said.in_words(), alt=said.in_words(), width=IN_WORK_WIDTH * said.shown)
+        with st.container(key=f"in-work-{folder.name}"):
+            st.image(picture, caption=said.in_words(), alt=said.in_words(), width=IN_WORK_WIDTH * said.shown)
 
 
 _CANCEL = "Stops after the step it is at. Samples that are finished are kept."
