@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "dashboard"),
+    ("errors", "allocator", "dashboard", "starting"),
     ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
@@ -26,7 +26,7 @@ LAYERS = (
     ("readers",),
     ("measures",),
     ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
-    ("processes", "jobs", "tasks"),
+    ("processes", "jobs", "tasks", "in_work"),
     ("toyfaces",),  # training and measuring
     ("figures",),
     ("report",),
@@ -51,6 +51,7 @@ TORCH_FREE = (
     "processes",
     "jobs",
     "tasks",
+    "in_work",
     "figures",
     "readers.reader",
     "readers.registry",

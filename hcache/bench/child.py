@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from importlib.resources import files
@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from ..dashboard import dashboard_script
+from ..starting import wait_asleep
 from .timing import Clock, Spent
 
 
@@ -70,16 +71,38 @@ def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
     return {"spent": spent, "peak": most}
 
 
-def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
-    """An extraction of the shipped model with h in full; the clock starts when the model is loaded."""
+def extract(
+    home: str, samples: int, steps: int, batch: int, cores: Sequence[int] = (), threads: bool = False
+) -> dict[str, Any]:
+    """An extraction of the shipped model with h in full; the clock starts when the model is loaded and has been run.
+
+    Args:
+        home: Where to.
+        samples: How many.
+        steps: How many.
+        batch: Samples at once.
+        cores: To be held to; none: as the system has it.
+        threads: Leave it to PyTorch to divide every operation over threads, which spin while they wait.
+    """
+    if cores:
+        os.sched_setaffinity(0, cores)
+    if not threads:
+        wait_asleep()  # as a command of hcache does, before torch is imported
+    import torch
+
     from ..allocator import keep_freed_memory
     from ..cards import default_spec
     from ..extract import extract as run_extraction
+    from ..models import side_by_side
     from ..models.loading import load_model
 
+    if threads:
+        side_by_side.MOST_PARTS = 1
     keep_freed_memory()
     spec = default_spec("toyfaces-ddpm-64", samples=samples, steps=steps, batch=batch, store={"h": "full"})
     model = load_model(spec.model)
+    with torch.inference_mode():
+        model.trace(torch.zeros(batch, *model.anatomy.x), 500)
     clock = Clock()
     run_extraction(model, spec, Path(home))
     return {"spent": asdict(clock.read()), "peak": peak()}

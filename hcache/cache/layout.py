@@ -6,6 +6,7 @@
       manifest.jsonl          a line a committed shard
       index.h5                all shards as one, by reference, for other tools; replaced at every commit
       job.json, job.log       who is extracting, and what it said
+      in_work.png             while it is extracted: the samples in work, as they are at this step; not part of it
       verify.json             what the last verification found
       prompts.txt             a prompt a sample, as the job was given them
       images/                 of an inversion: the real pictures, as the model was given them
@@ -46,6 +47,7 @@ RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
 MEASURES, PROJECTIONS, TASKS = "measures", "projections", "tasks"
+IN_WORK = "in_work.png"
 INDEX = "index.h5"
 PARTIAL = ".partial"
 

@@ -23,7 +23,9 @@ from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
+from ..starting import without_collection
 from .progress import drive_with_bar, interruptible
 
 
@@ -185,10 +187,11 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
     """
     folder = home / "runs" / spec.name
     with interruptible() as stopped:
-        from ..allocator import keep_freed_memory
-        from ..extract import extract as run_extraction
-        from ..extract_workers import parse_devices
-        from ..models.loading import load_model
+        with without_collection():
+            from ..allocator import keep_freed_memory
+            from ..extract import extract as run_extraction
+            from ..extract_workers import parse_devices
+            from ..models.loading import load_model
 
         keep_freed_memory()
         several = parse_devices(devices) if devices else [device]
@@ -197,7 +200,7 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
         say_what_changed(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        job = jobs.JobFile(folder, spec.samples)
+        job, in_work = jobs.JobFile(folder, spec.samples), InWorkFile(folder, spec.steps)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
 
             def report(progress: Any) -> None:
@@ -206,7 +209,7 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
                 job.update(progress.done, progress.total, progress.work)
 
             try:
-                run = run_extraction(model, spec, home, report, stopped, several)
+                run = run_extraction(model, spec, home, report, stopped, several, in_work.show)
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise
@@ -215,6 +218,8 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
             except HcacheError as error:
                 job.finish(jobs.FAILED, str(error))
                 raise
+            finally:
+                in_work.remove()
         job.finish(jobs.DONE)
     if run.widened:
         print(f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr)

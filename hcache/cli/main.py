@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import HcacheError, UsageError
+from ..starting import wait_asleep
 from . import commands
 from .bench import add_bench
 from .dashboard import add_dashboard
@@ -188,6 +189,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = build_parser().parse_args(argv)
+        if not getattr(arguments, "spins", False):
+            wait_asleep()  # before the command imports torch
         with reported(arguments.status):
             result = arguments.run(arguments)
         print(json.dumps(result.data, indent=1) if arguments.json else result.text)

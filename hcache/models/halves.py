@@ -31,6 +31,10 @@ class Embedding(NamedTuple):
     time: torch.Tensor
     text: torch.Tensor | None = None
 
+    def rows(self, part: slice) -> Embedding:
+        """That of some samples of the batch."""
+        return Embedding(self.time[part], None if self.text is None else self.text[part])
+
 
 def encode(
     unet: UNet,

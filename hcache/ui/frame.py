@@ -50,7 +50,6 @@ def home_page(title: str) -> Iterator[Path]:
 
     The links to the other pages carry all choices, and are drawn again at the end, when choices have been made.
     """
-    loaders.freeze_modules()
     st.set_page_config(page_title=f"{title} · hcache", page_icon=":material/schema:", layout="wide")
     address.read(title)
     st.html(STYLE)

@@ -5,9 +5,7 @@ Everything is keyed by the run's folder and how many samples it held, so a growi
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
@@ -31,6 +29,7 @@ from ..cards import check_weights
 from ..errors import HcacheError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
+from ..starting import without_collection
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -188,33 +187,16 @@ def model_of(run: Run) -> Model:
 
 @lru_cache(maxsize=2)
 def _load(name: str, dtype: str) -> Model:
-    import torch
+    with without_collection():
+        import torch
 
-    from ..allocator import keep_freed_memory
-    from ..models.loading import load_model
+        from ..allocator import keep_freed_memory
+        from ..models.loading import load_model
 
     keep_freed_memory()
     # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    model = load_model(name, device="auto", dtype=dtype)
-    freeze_modules()
-    return model
-
-
-_frozen_modules = 0
-
-
-def freeze_modules() -> None:
-    """Takes what modules hold out of garbage collection, whenever many more have been imported.
-
-    Streamlit collects garbage after every run of a script or fragment, with the interpreter's lock held. With torch
-    and diffusers imported that is a quarter of a second each time, which a bar that polls makes of every second.
-    """
-    global _frozen_modules
-    if len(sys.modules) > _frozen_modules + 100:
-        gc.collect()
-        gc.freeze()
-        _frozen_modules = len(sys.modules)
+    return load_model(name, device="auto", dtype=dtype)
 
 
 def anatomy(name: str) -> Anatomy:

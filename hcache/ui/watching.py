@@ -11,6 +11,10 @@ from .. import jobs
 from ..cache.layout import JOB_LOG
 from ..cache.reading import open_run
 from ..errors import HcacheError
+from ..in_work import read_in_work
+
+IN_WORK_WIDTH = 96
+"""Pixels of a sample in work."""
 
 LOG_LINES = 60
 """How much of the end of a log is shown."""
@@ -77,6 +81,7 @@ def _show_panel(home: Path, run_name: str) -> None:
             text.progress(_bar(job), text=describe_job(job))
             if button.button("Cancel", key=f"cancel-{job.run}", width="stretch", help=_CANCEL):
                 _try(lambda job=job: jobs.cancel(home / "runs" / job.run))
+            _show_in_work(home / "runs" / job.run)
         else:
             message = f": {job.message}" if job.message else ""
             text.markdown(f"`{job.run}` {job.state}, {job.done} of {job.total} samples{message}")
@@ -86,6 +91,14 @@ def _show_panel(home: Path, run_name: str) -> None:
                 _try(lambda job=job: jobs.start(open_run(home / "runs" / job.run).spec, home))
                 st.rerun()
         _log(home / "runs" / job.run / JOB_LOG)
+
+
+def _show_in_work(folder: Path) -> None:
+    """What an extraction is at, sample by sample."""
+    if found := read_in_work(folder):
+        said, picture = found
+        with st.container(key=f"in-work-{folder.name}"):
+            st.image(picture, caption=said.in_words(), alt=said.in_words(), width=IN_WORK_WIDTH * said.shown)
 
 
 _CANCEL = "Stops after the step it is at. Samples that are finished are kept."

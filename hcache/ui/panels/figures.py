@@ -76,9 +76,6 @@ def figures_panel(run: Run) -> None:
 
 
 def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
-    import torch  # noqa: F401  a fit that needs no model would import it under the bar, which then polls slowly
-
-    loaders.freeze_modules()
     maker = Maker(run=run, load=lambda: loaders.model_of(run), fitted=_fitted(str(run.folder), len(run)))
     return (yield from maker.make(choice))
 
