@@ -14,7 +14,7 @@ import psutil
 import pytest
 from browsing import settle
 
-from hcache import jobs
+from hcache.background import extractions as jobs
 
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "artefacts"

@@ -10,7 +10,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from tiny import put_task, wait_for
 
-from hcache import jobs, tasks
+from hcache.background import extractions as jobs
+from hcache.background import tasks
+from hcache.background.processes import FAILED
 from hcache.cache.layout import TASKS
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
@@ -20,7 +22,6 @@ from hcache.directions.store import delete_move, list_moves, load_move, save_mov
 from hcache.extract import extract
 from hcache.models.loading import load_model
 from hcache.pictures import Picture
-from hcache.processes import FAILED
 from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"

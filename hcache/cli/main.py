@@ -1,5 +1,5 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel."""
+repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel, background."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
 from . import commands
+from .background import add_background
 from .bench import add_bench
 from .directions import add_direction
 from .figure import add_figure
@@ -27,7 +28,17 @@ class _Parser(argparse.ArgumentParser):
     """Wrong usage is reported in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("argument --") and message.endswith("expected one argument"):
+            option = message.removeprefix("argument ").split(":")[0].split("/")[0]
+            message += f" (a value that begins with a dash is given as {option}=VALUE)"
         raise UsageError(f"{message}; see `{self.prog} --help`")
+
+    def parse_args(self, *given: Any, **named: Any) -> argparse.Namespace:
+        """As argparse does; a value that is ``--`` alone, which it loses, is refused."""
+        found = super().parse_args(*given, **named)
+        for name in [name for name, value in vars(found).items() if value == []]:
+            self.error(f"--{name.replace('_', '-')} cannot be two dashes alone")
+        return found
 
 
 @cache
@@ -86,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_measures(command)
     add_probes(command)
     add_bench(command)
+    add_background(command)
     text = "Fit, list, show and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)

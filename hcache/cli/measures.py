@@ -25,14 +25,23 @@ WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivi
 
 def measure(arguments: argparse.Namespace) -> Result:
     """Measures a run; what is stored already is looked up."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    what, labels = arguments.what or WHAT, arguments.label or []
+    return measure_run(run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device)
+
+
+def measure_run(
+    run: Run, what: Sequence[str], labels: Sequence[str], samples: int, nulls: int, null: str = "samples",
+    device: str = "auto",
+) -> Result:  # fmt: skip
+    """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
     from ..measures.suite import Sizes, Suite, labels_of
 
-    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    sizes = Sizes(samples=arguments.samples, nulls=arguments.nulls, null=arguments.null)
-    suite = Suite(run, labels_of(run, arguments.label or []), lambda: _driver(run, arguments.device), sizes)
+    sizes = Sizes(samples=samples, nulls=nulls, null=null)
+    suite = Suite(run, labels_of(run, list(labels)), lambda: _driver(run, device), sizes)
     doing = ["measuring"]
-    work = suite.run_all(arguments.what or WHAT, lambda title: doing.__setitem__(0, title))
+    work = suite.run_all(what, lambda title: doing.__setitem__(0, title))
     drive_with_bar(work, lambda: doing[0])
     cells = list(cells_of(run).values())
     rows = [(f"{cell.question} {cell.subject}", str(cell)) for cell in cells]

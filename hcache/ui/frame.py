@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner_utils.exceptions import RerunException
 
-from .. import jobs
+from ..background import extractions as jobs
 from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
 from ..cache.reading import Run

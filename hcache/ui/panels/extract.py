@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from ... import jobs
+from ...background import extractions as jobs
 from ...cache.layout import IMAGES
 from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cache.reading import open_run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from ... import jobs
+from ...background import extractions as jobs
 from ...cache.layout import VERIFY_JSON, run_names
 from ...cache.plan import format_bytes, site_bytes
 from ...cache.provenance import changes_in_words
@@ -22,6 +22,7 @@ from .. import loaders, state
 from ..address import RUN
 from ..frame import DEMO_MODEL
 from ..questions import MOST_RUNS, QUESTIONS
+from ..watching import resumes
 from ..work import run_button
 
 INTRODUCTION = """
@@ -171,12 +172,11 @@ def verification_panel(run: Run, home: Path) -> None:
     if (
         report is not None
         and not report.fine
-        and st.button(
-            "Repair",
-            key="repair",
+        and resumes(
+            "Repair", "repair", home, run.name,
             help="Sets the bad shards aside and extracts their samples again, in the background.",
         )
-    ):
+    ):  # fmt: skip
         set_aside(run.folder, report)
         (run.folder / VERIFY_JSON).unlink(missing_ok=True)
         jobs.start(run.spec, home)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from ...background.kinds import MEASURE, Measuring
 from ...cache.labels import named_labels
 from ...cache.layout import run_names
 from ...cache.reading import Run
@@ -22,9 +23,6 @@ from .. import loaders, state
 from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
-
-KIND = "measure"
-"""Of background tasks."""
 
 USUAL = "usual"
 SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
@@ -43,7 +41,7 @@ def verdict_panel(run: Run) -> None:
     names = [each.name for each in runs]
     _said(rows, names)
     for each in runs:
-        task_list(each, KIND)
+        task_list(each, MEASURE)
     _table_panel(runs, labels, rows)
     _evidence_panel(rows, str(state.recall("cell", "")), evidence)
     _carriers_panel(evidence)
@@ -112,23 +110,20 @@ def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None
     name, _, part = asked.partition("|")
     run = next((run for run in runs if run.name == name), None)
     if run is not None and part in WHAT:
-        start(run.folder, KIND, f"{part} of {run.name}", _arguments(run, labels, [part], _size()))
+        start(run.folder, _measuring(run, labels, [part], _size()))
 
 
 def _size() -> tuple[int, int]:
     return SIZES.get(str(state.recall("verdict-size", USUAL)), SIZES[USUAL])
 
 
-def _arguments(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int]) -> list[str]:
-    """What to type after ``python -m hcache``, without the home."""
-    found = ["measure", run.name]
-    for part in what:
-        found += ["--what", part]
-    known = named_labels(run)
-    for label in labels:
-        found += ["--label", label] if label in known else []
-    samples, nulls = size
-    return [*found, "--samples", str(min(samples, len(run) // 2)), "--nulls", str(nulls)]
+def _measuring(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int]) -> Measuring:
+    """The measures to be taken, of those labels that the run has."""
+    known, (samples, nulls) = named_labels(run), size
+    return Measuring(
+        run=run.name, what=tuple(what), labels=tuple(label for label in labels if label in known),
+        samples=min(samples, len(run) // 2), nulls=nulls,
+    )  # fmt: skip
 
 
 def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Evidence]) -> None:
@@ -196,10 +191,10 @@ def _measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
             (f"{', '.join(needing)} render pictures, which takes minutes. " if needing else "Needs no model. ")
             + "It goes on when this page is closed; what was measured is looked up, and not measured again."
         )
-        arguments = _arguments(run, labels, what, size)
+        work = _measuring(run, labels, what, size)
         if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
-            start(run.folder, KIND, f"{', '.join(what)} of {run.name}", arguments)
-        st.code("python -m hcache " + shlex.join(arguments), language="bash", wrap_lines=True)
+            start(run.folder, work)
+        st.code("python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True)
 
 
 def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
