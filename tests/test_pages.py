@@ -182,6 +182,8 @@ def test_overview_verifies_and_repairs(copied_run, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(jobs, "start", lambda spec, home: started.append(spec))
     app.button(key="repair").click().run()
+    assert started == [] and shard.exists(), "the run came from elsewhere"
+    app.button(key="agree-repair").click().run()
     assert started == [copied_run.spec] and not shard.exists()
 
 
