@@ -29,6 +29,12 @@ _GONE = "run is gone"
 MOST_OFFERED = 20
 DEMO_MODEL = "toyfaces-ddpm-64"
 
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M5 3v10a7 7 0 0 0 14 0V3" fill="none" '
+    'stroke="#0072B2" stroke-width="4"/></svg>'
+)
+"""The tab's. Streamlit would fetch one of its own icons from another server."""
+
 PAGES = (
     ("dashboard.py", "Overview", ":material/schema:"),
     ("pages/extract.py", "Extract", ":material/download:"),
@@ -50,7 +56,7 @@ def home_page(title: str) -> Iterator[Path]:
     The links to the other pages carry all choices, and are drawn again at the end, when choices have been made.
     """
     loaders.freeze_modules()
-    st.set_page_config(page_title=f"{title} · hcache", page_icon=":material/schema:", layout="wide")
+    st.set_page_config(page_title=f"{title} · hcache", page_icon=ICON, layout="wide")
     address.read(title)
     st.html(STYLE)
     with st.sidebar:
