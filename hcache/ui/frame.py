@@ -18,6 +18,7 @@ from ..cache.reading import Run
 from ..cards import default_spec
 from ..errors import HcacheError, RunBusyError
 from . import address, loaders, state
+from .login import need_login
 from .watching import job_monitor, job_panel
 
 PENDING = "pending run"
@@ -57,6 +58,7 @@ def home_page(title: str) -> Iterator[Path]:
     """
     loaders.freeze_modules()
     st.set_page_config(page_title=f"{title} · hcache", page_icon=ICON, layout="wide")
+    need_login()
     address.read(title)
     st.html(STYLE)
     with st.sidebar:
