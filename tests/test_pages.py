@@ -206,7 +206,7 @@ def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
     assert_fine(app)
     (chosen,) = [info.value for info in app.info if "of 120 MB" in info.value]
     assert "h full" in chosen and "h first" in chosen and "skip.4 pooled" in chosen
-    assert app.code[0].value != before and "--store h=full" in app.code[0].value
+    assert app.code[0].value != before and "--store=h=full" in app.code[0].value
     assert all(box.disabled for box in app.selectbox if box.label.startswith("skip."))
     app.number_input(key="choose-budget").set_value(0.001).run()
     assert not app.exception and any("too little" in error.value for error in app.error)
@@ -221,9 +221,9 @@ def test_extract_asks_a_conditional_model_for_its_condition(app, model):
     app.selectbox(key="choose-model").set_value(model).run()
     app.slider(key=f"choose-guidance-{model}").set_value(3.0).run()
     assert_fine(app)
-    assert "--guidance 3.0" in app.code[0].value
-    assert ("--prompt 'a portrait" in app.code[0].value) == ("diffusion" in model)
-    assert ("'block.*=pooled'" in app.code[0].value) == ("DiT" in model)
+    assert "--guidance=3.0" in app.code[0].value
+    assert ("--prompt=a portrait" in app.code[0].value) == ("diffusion" in model)
+    assert ("--store=block.*=pooled" in app.code[0].value) == ("DiT" in model)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from ..cards import default_spec
 from ..errors import HcacheError, RunBusyError
 from . import address, loaders, state
 from .login import need_login
+from .text import literal
 from .watching import job_monitor, job_panel
 
 PENDING = "pending run"
@@ -70,7 +71,7 @@ def home_page(title: str) -> Iterator[Path]:
     try:
         home = writable_home()
     except HcacheError as error:
-        st.error(str(error))
+        st.error(literal(error))
         st.stop()
     if loaders.home_is_empty(home):
         _start_demo(home)
@@ -112,15 +113,19 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """Shows what hcache says is wrong. Where the run itself has been removed meanwhile, the page says that instead."""
+    """Shows what is wrong with a part of a page, and leaves the rest of it.
+
+    That is what hcache says, or what the system says of a file. Where the run itself has been removed meanwhile, the
+    page says that instead.
+    """
     try:
         yield
-    except (HcacheError, FileNotFoundError) as error:
+    except (HcacheError, OSError) as error:
         wanted = state.recall(address.RUN, "")
         if wanted and wanted not in run_names(home_folder()) and not st.session_state.get(_GONE):
             st.session_state[_GONE] = True
             st.rerun()  # of all of the page, also where only a part of it was drawn anew
-        st.error(str(error), icon=":material/error:")
+        st.error(literal(error), icon=":material/error:")
 
 
 def pick_run(home: Path, needed: bool = False) -> Run | None:
@@ -154,11 +159,11 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
 
 def _offer_others(wanted: str, names: list[str]) -> None:
     """Says that a run is not there, and what is."""
-    st.warning(f"There is no run {wanted!r} here (any more).", icon=":material/folder_off:")
+    st.warning(f"There is no run {literal(repr(wanted))} here (any more).", icon=":material/folder_off:")
     if names:
         st.markdown("These are here:")
         for name in names[:MOST_OFFERED]:
-            if st.button(name, key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
+            if st.button(literal(name), key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
                 state.choose(address.RUN, name)
                 st.rerun()
     elif st.button("There is no other: start afresh", key="instead-none"):
@@ -184,7 +189,7 @@ def _start_demo(home: Path) -> None:
     except RunBusyError:
         return  # another tab was first
     except (HcacheError, OSError) as error:
-        st.error(f"The demo run could not be started: {error}")
+        st.error(f"The demo run could not be started: {literal(error)}")
         return
     st.session_state["demo"] = True
 

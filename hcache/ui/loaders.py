@@ -27,8 +27,8 @@ from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.measures import load_record, state_of
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
-from ..cards import check_weights
-from ..errors import HcacheError
+from ..cards import check_weights, find_card
+from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
 
@@ -179,7 +179,13 @@ def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
     from ..extract import check_revision
+    from ..models.configurations import weights_are_here
 
+    if not weights_are_here(card := find_card(run.spec.model)):
+        raise ModelError(
+            f"the weights of {card.name} are not on this disk, and no page downloads them by itself; fetch them with "
+            f"`hf download {card.source}`, or start an extraction of that model on the Extract page"
+        )
     with _loading:
         model = _load(run.spec.model, run.spec.dtype)
     check_revision(model, run)

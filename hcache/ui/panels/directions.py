@@ -22,6 +22,7 @@ from ...errors import HcacheError, UsageError
 from .. import loaders, selection, state
 from ..grid import picture_grid
 from ..tasks import task_list
+from ..text import literal
 from .fits import FIT, fit_panel, fitted, import_panel
 from .mask import mask_panel
 
@@ -87,7 +88,7 @@ def direction_panel(run: Run) -> Chosen | None:
     move = saved_move(owner, name)
     made_by = dict(move.made_by)
     other_steps = bool(move.timesteps) and tuple(move.timesteps) != tuple(map(float, run.timesteps))
-    text = f"{_told(made_by)} Digest {digest_of(move)}."
+    text = f"{literal(_told(made_by))} Digest {digest_of(move)}."
     if other_steps:
         text += f" Fitted on {len(move.timesteps)} steps; brought to this run's {run.spec.steps}, linear in t."
     st.caption(text)
@@ -139,7 +140,7 @@ def _new(run: Run, method: Method) -> Chosen | None:
     k = 0
     if len(found) > 1:
         k = state.slider("Which of them", "component", 0, len(found) - 1, 0, help="The first is the strongest.")
-    st.caption(f"Fitted, and saved as {found[k].name}.")
+    st.caption(f"Fitted, and saved as {literal(found[k].name)}.")
     return Chosen(move=saved_move(run, found[k].name), name=found[k].name, target=label or None)
 
 
@@ -162,7 +163,7 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
             f"{ref.made_by.get('run', 'an unknown run')}; import or save it there"
         )
     what, name = replace(Fit.from_json(ref.made_by), component=0), ref.name or ref.digest
-    st.caption(_told(ref.made_by) + " Not saved here; it is fitted again.")
+    st.caption(literal(_told(ref.made_by)) + " Not saved here; it is fitted again.")
     if what.method in QUICK:
         moves = {digest_of(move): move for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))}
     elif found := fitted(run, what):
@@ -234,7 +235,7 @@ def _save_form(run: Run, move: Move, proposed: str) -> None:
     if right.button("Save", key="save-direction", width="stretch"):
         save_move(run, name, move)
         state.choose("direction", name)
-        st.toast(f"Saved {name}.")
+        st.toast(f"Saved {literal(name)}.")
         st.rerun()
 
 

@@ -19,6 +19,7 @@ from ...directions.fitting import Fit
 from ...directions.store import Entry, check_name, list_moves
 from ...errors import HcacheError, UsageError
 from ..tasks import start_button, task_list
+from ..text import literal
 
 __all__ = ["FIT", "fit_panel", "fitted", "import_panel"]
 
@@ -41,7 +42,7 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
             f"Fit by {what.method}", run, Fitting(what=what, name=name), disabled=bool(problem), width="stretch"
         )
     st.caption(
-        problem
+        literal(problem)
         or "It is fitted in the background: you may leave this page, or close it. How far it is stands "
         "above, and what is done among the directions."
     )
@@ -73,7 +74,7 @@ def import_panel(run: Run) -> None:
                                          files=tuple(path.name for path in paths), name=name),
                 disabled=bool(problem), width="stretch",
             )  # fmt: skip
-        st.caption(problem or "What is imported stands among the directions.")
+        st.caption(literal(problem) or "What is imported stands among the directions.")
 
 
 def _block_folder(run: Run, data: dict[str, bytes]) -> Path:

@@ -20,9 +20,11 @@ from ...report.document import verdict_report
 from ...report.exhibits import exhibits
 from ...report.guide import page, pages_of
 from .. import loaders, state
+from ..frame import errors_shown
 from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
+from ..text import literal
 
 USUAL = "usual"
 SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
@@ -42,11 +44,16 @@ def verdict_panel(run: Run) -> None:
     _said(rows, names)
     for each in runs:
         task_list(each, MEASURE)
-    _table_panel(runs, labels, rows)
-    _evidence_panel(rows, str(state.recall("cell", "")), evidence)
-    _carriers_panel(evidence)
-    _measure_panel(runs, labels)
-    _report_panel(runs, labels)
+    with errors_shown():
+        _table_panel(runs, labels, rows)
+    with errors_shown():
+        _evidence_panel(rows, str(state.recall("cell", "")), evidence)
+    with errors_shown():
+        _carriers_panel(evidence)
+    with errors_shown():
+        _measure_panel(runs, labels)
+    with errors_shown():
+        _report_panel(runs, labels)
 
 
 def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
@@ -77,7 +84,7 @@ def _runs_panel(run: Run) -> list[Run]:
         try:
             found.append(run if name == run.name else loaders.shared_run(run.folder.parent / name))
         except HcacheError as error:
-            st.error(f"{name} is left out: {error}")
+            st.error(f"{literal(name)} is left out: {literal(error)}")
     if not found:
         raise UsageError("none of these runs can be read; choose others")
     return found
@@ -131,16 +138,16 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
     row, name = _chosen(rows, chosen, list(evidence))
     if row is None:
         return
-    st.subheader(row_title(row)[:1].upper() + row_title(row)[1:])
+    st.subheader(literal(row_title(row)[:1].upper() + row_title(row)[1:]))
     for run, cell in row.cells.items():
-        st.markdown(f"**{run}**: {cell}")
+        st.markdown(f"**{literal(run)}**: {literal(cell)}")
     shown = exhibits(row.question, row.subject, evidence)
     if not shown:
         st.info("No curves or pictures were kept of this; measure it again to have them.")
     for number, each in enumerate(shown):
         if each.run and each.run != name:
             continue
-        st.markdown(f"**{each.title}**")
+        st.markdown(f"**{literal(each.title)}**")
         if each.figure is None:
             st.html(each.html)
         else:
@@ -169,7 +176,7 @@ def _carriers_panel(evidence: dict[str, Evidence]) -> None:
     st.subheader("Which group carries what")
     for name, table in tables.items():
         if len(tables) > 1:
-            st.markdown(f"**{name}**")
+            st.markdown(f"**{literal(name)}**")
         st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
     st.caption(
         "What a swap in all steps carries over from the donor, beyond another donor's. Bold: proven, with p times "
