@@ -17,9 +17,12 @@ from hcache.background.processes import FAILED
 from hcache.background.status import StatusFile
 from hcache.cache.labels import save_labels
 from hcache.cache.layout import RUN_JSON
+from hcache.cache.measures import save_record
+from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import save_move
+from hcache.measures.kinds import DECODABILITY
 from hcache.report.document import verdict_report
 from hcache.specs import Conditioning
 from hcache.ui import frame
@@ -29,16 +32,19 @@ EVIL = (
     "![p](http://evil.example/p.png) [l](http://evil.example) <img src='http://evil.example/q.png' onerror='alert(1)'>"
     "<script>alert(1)</script> :material/home: :red[x] $x$ `y` **b** _c_ https://evil.example &lt;img&gt; </td>'\">"
 )
+LABEL = "<img src='http://evil.example/q.png' onerror='alert(1)'>![p](http://evil.example/p.png)"
 PAGES = {label: path for path, label, _ in frame.PAGES}
-TEXTS = ("markdown", "caption", "error", "warning", "info", "success", "title", "header", "subheader", "button", "toast",
-         "checkbox", "slider", "selectbox", "multiselect", "number_input", "text_input", "metric", "expander", "progress",
-         "imgs", "tab", "toggle", "radio", "page_link", "download_button")  # fmt: skip
-NOT_MARKDOWN = ("options", "default", "value", "raw_values", "query_string", "url", "alt", "id", "page", "placeholder",
-                "form_id", "formatted_max", "formatted_min")  # fmt: skip
+TEXTS = ("markdown", "caption", "error", "warning", "info", "success", "title", "header", "subheader", "button",
+         "toast", "checkbox", "slider", "selectbox", "multiselect", "number_input", "text_input", "metric", "expander",
+         "progress", "imgs", "tab", "toggle", "radio", "page_link", "download_button")  # fmt: skip
+NOT_MARKDOWN = ("options", "default", "value", "raw_value", "raw_values", "query_string", "url", "alt", "id", "page",
+                "placeholder", "form_id", "formatted_max", "formatted_min")  # fmt: skip
 """Fields that the browser shows as they are, or not at all."""
 
 
-@pytest.mark.parametrize("text", [EVIL, "# a", "- a", "1. a", "===", "a\nb\n---", "| a |\n|-|", "\\![a](b)", "www.evil.example"])
+@pytest.mark.parametrize(
+    "text", [EVIL, LABEL, "# a", "- a", "1. a", "===", "a\nb\n---", "| a |\n|-|", "\\![a](b)", "www.evil.example"]
+)
 def test_a_literal_text_is_one_paragraph_of_its_own_letters(text):
     tokens = MarkdownIt("commonmark", {"linkify": True}).enable("table").parse(literal(text))
     assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
@@ -62,19 +68,24 @@ def home(tmp_path, monkeypatch):
     path = run.folder / RUN_JSON
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, "provenance": {"libraries": {"torch": EVIL, EVIL: "1"}, "created": EVIL}}))
-    save_labels(run, "evil", {EVIL: {int(s): float(s) for s in run.sample_ids}})
+    save_labels(run, "own", {"level": {int(s): float(s) for s in run.sample_ids}})
     direction = naive_direction(run, [0, 1])
     save_move(run, "bad", dataclasses.replace(direction, made_by={**direction.made_by, "method": EVIL, "label": EVIL}))
     for kind in ("fit", "measure", "import"):
         put_task(run.folder, id=f"{kind}-1", kind=kind, title=EVIL, state=FAILED, message=EVIL)
         put_task(run.folder, id=f"{kind}-2", kind=kind, title=EVIL, stage=EVIL, share=0.5)
     StatusFile.of_extraction(run.folder, spec).finish(extractions.FAILED, EVIL)
-    (run.folder / "labels" / "broken.csv").write_text("x") if False else None
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path))
     monkeypatch.setattr(extractions, "start", lambda *_: None)
     st.cache_data.clear()
     st.cache_resource.clear()
     return tmp_path
+
+
+def save_broken_labels(home):
+    """A set of labels that cannot be read, and whose error repeats what stands in it."""
+    run = open_run(next((home / "runs").iterdir()))
+    (run.folder / "labels" / "evil.csv").write_text(f"sample,{LABEL}\n0,1\n")
 
 
 def strings(message):
@@ -120,9 +131,14 @@ def tags_of(html):
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("address", [{}, {"run": EVIL}, {"cell": EVIL, "label": EVIL, "colour": EVIL, "sort": EVIL},
-                                     {"model": "another folder or hub id …", "other-model": EVIL}], ids=lambda a: str(list(a)))  # fmt: skip
+@pytest.mark.parametrize(
+    "address", [{}, {"run": EVIL}, {"cell": EVIL, "label": LABEL, "colour": LABEL, "sort": LABEL, "direction": "bad"},
+                {"broken": "labels"}, {"model": "another folder or hub id …", "other-model": EVIL}],
+    ids=["plain", "run", "choices", "broken", "model"],
+)  # fmt: skip
 def test_no_page_takes_a_text_for_markdown_or_html(page, address, home):
+    if "broken" in address:
+        save_broken_labels(home)
     app = AppTest.from_file("../dashboard.py", default_timeout=60)
     if page != "Overview":
         app.switch_page(PAGES[page])
@@ -146,9 +162,12 @@ def test_the_search_finds_what_it_is_for():
 
 
 def test_the_report_shows_texts_as_they_are(home):
-    from hcache.cache.reading import open_run
-
     run = open_run(next((home / "runs").iterdir()))
-    report = verdict_report([run])
+    found = {"value": 0.9, "low": 0.8, "high": 1.0, "level": 0.95}
+    step = {"step": 0, "score": found, "accuracy": found, "control": found, "selectivity": found, "p": 0.05}
+    for label in (LABEL, "level"):
+        save_record(run, DECODABILITY, {"label": label, "site": "h", "pooled": False},
+                    {"metric": LABEL, "steps": [step, {**step, "step": 1}]})  # fmt: skip
+    report = verdict_report([run], [LABEL, "level"])
     assert "evil.example" in report and tags_of(report) == []
     assert "<script>alert" not in report and "</script><script>alert" not in report
