@@ -19,7 +19,7 @@ from hcache.cli.main import build_parser, main
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
             "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure",
             "measure", "compare", "probe", "bench", "background", "direction")  # fmt: skip
-OF_DIRECTION = ("fit", "list", "show", "import")
+OF_DIRECTION = ("fit", "list", "show", "delete", "import")
 
 
 def out_of(capsys, *argv):

@@ -163,8 +163,8 @@ def test_the_search_finds_what_it_is_for():
 
 def test_the_report_shows_texts_as_they_are(home):
     run = open_run(next((home / "runs").iterdir()))
-    found = {"value": 0.9, "low": 0.8, "high": 1.0, "level": 0.95}
-    step = {"step": 0, "score": found, "accuracy": found, "control": found, "selectivity": found, "p": 0.05}
+    found = {"value": 0.9, "low": 0.8, "high": 1.0, "n": 12, "level": 0.95}
+    step = {"step": 0, "score": found, "accuracy": 0.9, "control": 0.1, "selectivity": 0.8, "p": 0.05}
     for label in (LABEL, "level"):
         save_record(run, DECODABILITY, {"label": label, "site": "h", "pooled": False},
                     {"metric": LABEL, "steps": [step, {**step, "step": 1}]})  # fmt: skip

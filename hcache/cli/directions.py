@@ -1,4 +1,4 @@
-"""``python -m hcache direction``: fit, list, show and import directions of a run."""
+"""``python -m hcache direction``: fit, list, show, delete and import directions of a run."""
 
 from __future__ import annotations
 
@@ -152,6 +152,18 @@ def show(arguments: argparse.Namespace) -> Result:
     return Result(text="\n".join(lines), data=data)
 
 
+def delete(arguments: argparse.Namespace) -> Result:
+    """Deletes a saved direction, and prints what made it."""
+    from ..directions.store import delete_move
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    entry = delete_move(run, arguments.direction)
+    made_by = json.dumps(entry.made_by) if entry else ""
+    text = f"deleted {arguments.direction}" + (f"; it was made by {_shortened(made_by)}" if made_by else "")
+    return Result(text=text, data={"run": run.name, "deleted": arguments.direction,
+                                   "made_by": entry.made_by if entry else None})  # fmt: skip
+
+
 def _cosines(run: Run, own: str, direction: Any, names: list[str]) -> Mapping[str, float]:
     from ..directions.store import load_move
 
@@ -195,7 +207,7 @@ def _model_of(run: Run, device: str) -> Any:
 
 
 def add_direction(command: Any) -> None:
-    """The parsers of ``direction`` and its four commands; ``command`` makes one."""
+    """The parsers of ``direction`` and its commands; ``command`` makes one."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--method", help="naive, supervised, vae, pca, boundary, jacobian, pullback, "
@@ -217,6 +229,9 @@ def add_direction(command: Any) -> None:
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
     command("list", list_directions, "List a run's saved directions.").add_argument("run_name", metavar="RUN")
     child = command("show", show, "What made a direction, its length at each step, its cosines with the others.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("direction", metavar="NAME")
+    child = command("delete", delete, "Delete a saved direction; what made it is printed, to make it again.")
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("direction", metavar="NAME")
     child = command("import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction.")

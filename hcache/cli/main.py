@@ -98,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_probes(command)
     add_bench(command)
     add_background(command)
-    text = "Fit, list, show and import directions in h-space."
+    text = "Fit, list, show, delete and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_direction(partial(command, under=under))

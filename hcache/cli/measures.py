@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.layout import home_folder, run_folder
+from ..cache.measures import delete_stale
 from ..cache.reading import Run, open_run
 from ..cards import find_card
 from ..errors import UsageError
@@ -26,6 +27,9 @@ WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivi
 def measure(arguments: argparse.Namespace) -> Result:
     """Measures a run; what is stored already is looked up."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    if arguments.forget_stale:
+        gone = delete_stale(run)
+        return Result(text=f"{run.name}: {gone} stale results taken away", data={"run": run.name, "gone": gone})
     what, labels = arguments.what or WHAT, arguments.label or []
     return measure_run(run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device)
 
@@ -116,6 +120,8 @@ def add_measures(command: Any) -> None:
     child.add_argument("--null", choices=("noise", "samples"), default="samples",
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+    child.add_argument("--forget-stale", action="store_true",
+                       help="measure nothing: take away results of other samples than the run has now")  # fmt: skip
     child = command("compare", compare, "Runs side by side: what was measured on them, ranked only where it may be.")
     child.add_argument("run_names", metavar="RUN", nargs="+")
     child.add_argument("--html", metavar="FILE", help="write a report with all evidence: one file, no server needed")

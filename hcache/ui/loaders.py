@@ -1,4 +1,5 @@
-"""Cached loading for pages. What is large is shared between sessions, read-only, and bounded in number.
+"""Cached loading for pages. What is large is shared between sessions and read-only; matrices are bounded in bytes,
+other things in number.
 
 Everything is keyed by the run's folder and how many samples it held, so a growing run is read anew.
 """
@@ -31,6 +32,7 @@ from ..cards import check_weights, find_card
 from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
+from .bounded import ArrayCache
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -42,12 +44,19 @@ OWN, JOINT, LEVELS = "own", "joint", "levels"
 """Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds noise levels."""
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+KEPT_BYTES = 2**29
+"""Of matrices that are kept between two looks at a page, for all sessions together."""
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _matrices() -> ArrayCache:
+    return ArrayCache(KEPT_BYTES)
+
+
 def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
     """All samples of a run at one step (n, d), read-only."""
-    found = open_run(folder).matrix(site, step)[:samples]
-    found.setflags(write=False)
-    return found
+    key = (folder, state_of(shared_run(Path(folder))), samples, site, step)
+    return _matrices().get(key, lambda: open_run(folder).matrix(site, step)[:samples])
 
 
 class PictureURIs(Sequence[str]):

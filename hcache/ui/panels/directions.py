@@ -15,7 +15,7 @@ from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
 from ...directions.direction import Direction, Move, check_full, digest_of
 from ...directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
-from ...directions.store import list_moves, load_move, save_move
+from ...directions.store import delete_move, list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...edits.kinds import DirectionRef
 from ...errors import HcacheError, UsageError
@@ -92,6 +92,8 @@ def direction_panel(run: Run) -> Chosen | None:
     if other_steps:
         text += f" Fitted on {len(move.timesteps)} steps; brought to this run's {run.spec.steps}, linear in t."
     st.caption(text)
+    if owner is run:
+        _delete_form(run, name)
     return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)
 
 
@@ -237,6 +239,17 @@ def _save_form(run: Run, move: Move, proposed: str) -> None:
         state.choose("direction", name)
         st.toast(f"Saved {literal(name)}.")
         st.rerun()
+
+
+def _delete_form(run: Run, name: str) -> None:
+    """Deletes a saved direction: one press asks, the other does it."""
+    with st.popover("Delete", icon=":material/delete:"):
+        st.markdown(f"Delete the direction **{literal(name)}**? Pictures that were made with it say what made it, so "
+                    "that it can be fitted again.")  # fmt: skip
+        if st.button("Delete it", key="delete-direction"):
+            delete_move(run, name)
+            state.choose("direction", NEW)
+            st.rerun()
 
 
 def _options(run: Run, method: Method) -> dict[str, Any]:
