@@ -96,7 +96,8 @@ def test_every_command_takes_what_all_are_said_to_take():
 
 def test_every_command_is_in_the_readme():
     (actions,) = (a for a in build_parser()._subparsers._group_actions)
-    assert {shlex.split(c)[3] for c in commands()} == set(actions.choices)
+    of_the_dashboard = {"background"}  # it types that itself
+    assert {shlex.split(c)[3] for c in commands()} == set(actions.choices) - of_the_dashboard
 
 
 def test_every_page_is_in_the_readme():
