@@ -225,7 +225,8 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "model"
+        last = self.model.rstrip("/").rsplit("/", 1)[-1]
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.").lstrip("_-.") or "model"
         return f"{stem}-{self.digest}"
 
     def to_json(self) -> dict[str, Any]:

@@ -26,7 +26,8 @@ LAYERS = (
     ("readers",),
     ("measures",),
     ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
-    ("processes", "jobs", "tasks", "in_work"),
+    ("background", "in_work"),
+    ("processes", "jobs", "tasks"),  # names that parts of background had before
     ("toyfaces",),  # training and measuring
     ("figures",),
     ("report",),
@@ -48,6 +49,7 @@ TORCH_FREE = (
     "progress",
     "cache",
     "analysis",
+    "background",
     "processes",
     "jobs",
     "tasks",
@@ -140,8 +142,8 @@ def test_no_two_modules_import_each_other():
 def test_the_parser_sees_what_it_must():
     """The tests above cannot pass for not looking."""
     assert "hcache.cache.reading" in set(imports(MODULES["edits.render"], "edits.render"))
-    assert "hcache.jobs" in set(imports(MODULES["cli.commands"], "cli.commands")), "from .. import jobs"
     assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), "inside a function"
+    assert "hcache.background.extractions" in set(imports(MODULES["cli.commands"], "cli.commands")), "as jobs"
     assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), "for type checkers"
     assert layer("toyfaces.reader") < layer("readers") < layer("toyfaces.train")
 
@@ -187,7 +189,7 @@ def test_what_must_be_light_names_no_torch_at_its_top(entry):
 
 
 @pytest.mark.parametrize(
-    "entry", ["errors", "specs", "cards", "features", "pictures", "cache", "analysis", "jobs", "tasks"]
+    "entry", ["errors", "specs", "cards", "features", "pictures", "cache", "analysis", "background"]
 )
 def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
     for module, path in MODULES.items():
@@ -197,9 +199,9 @@ def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
 
 def test_reading_a_cache_loads_no_torch():
     """In a process of its own: the import graph as Python walks it."""
-    light = ["cache.reading", "cache.shards", "jobs", "analysis.probes", "analysis.pca", "cli.main", "readers",
-             "directions.naive", "figures.unet", "figures.strips",
-             "figures.notebook", "figures.pdf"]  # fmt: skip
+    light = ["cache.reading", "cache.shards", "background.extractions", "jobs",
+             "analysis.probes", "analysis.pca", "cli.main", "readers", "directions.naive", "figures.unet",
+             "figures.strips", "figures.notebook", "figures.pdf"]  # fmt: skip
     code = f"""
 import importlib, sys
 import hcache

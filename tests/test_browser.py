@@ -9,7 +9,7 @@ import psutil
 import pytest
 from browsing import settle
 
-from hcache import jobs
+from hcache.background import extractions as jobs
 from hcache.bench.serving import serve
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from test_cli import out_of
 
-from hcache import tasks
+from hcache.background import tasks
 from hcache.cache.files import write_json
 from hcache.cache.labels import save_labels
 from hcache.cache.measures import list_records
@@ -198,13 +198,11 @@ def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tm
     save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
     started, presses = [], iter([(None, f"{copied_run.name}|decodability")])
     monkeypatch.setattr(verdict, "clickable_table", lambda *_: next(presses, (None, None)))
-    monkeypatch.setattr(verdict, "start", lambda folder, kind, title, arguments: started.append((kind, arguments)))
+    monkeypatch.setattr(verdict, "start", lambda folder, work: started.append(work))
     app = page_of(tmp_path / "copy", monkeypatch)
     assert not app.exception and "Nothing was measured" in shown(app)
-    ((kind, arguments),) = started
-    assert kind == "measure" and arguments[:6] == [
-        "measure", copied_run.name, "--what", "decodability", "--label", "level",
-    ]  # fmt: skip
+    (work,) = started
+    assert (work.kind, work.run, work.what, work.labels) == ("measure", copied_run.name, ("decodability",), ("level",))
 
 
 def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_run, tmp_path, monkeypatch):
@@ -213,7 +211,7 @@ def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_r
     run = open_run(home / "runs" / measured_run.name)
     for path in (run.folder / "measures").glob("swap-*.json"):
         path.unlink()
-    task = tasks.Task(id="measure-0123456789ab", run=run.name, kind="measure", title="swaps of it", arguments=("x",),
+    task = tasks.Task(id="measure-0123456789ab", run=run.name, kind="measure", title="swaps of it",
                       state="failed", pid=0, process_started=0.0, begun=time.time(), updated=time.time(),
                       message="the disk is full")  # fmt: skip
     (run.folder / "tasks").mkdir()

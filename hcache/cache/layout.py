@@ -116,6 +116,17 @@ def run_folder(home: Path, name: str) -> Path:
     return home / "runs" / name
 
 
+def new_run_folder(home: Path, name: str) -> Path:
+    """The folder that a run of that name has or would have. The name cannot lead out of the home.
+
+    Raises:
+        UnknownRunError: no run can have that name.
+    """
+    if not _is_inside(home, name):
+        raise UnknownRunError(f"no run can be named {name!r}: it is not that of a folder in {home / 'runs'}")
+    return home / "runs" / name
+
+
 def _is_inside(home: Path, name: str) -> bool:
     """Whether a name is that of a folder in the home, and not of a link to elsewhere; none is longer than 255."""
     if len(name) > 255 or not _NAME.fullmatch(name):

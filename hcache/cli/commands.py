@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .. import jobs, tasks
+from ..background import extractions as jobs
+from ..background import tasks
 from ..cache.export import export_run
 from ..cache.labels import export_labels, import_labels
 from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
@@ -26,7 +27,7 @@ from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, Usage
 from ..in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
-from .progress import drive_with_bar, interruptible
+from .progress import drive_with_bar, extraction_status, interruptible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,13 +201,13 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
         say_what_changed(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        job, in_work = jobs.JobFile(folder, spec.samples), InWorkFile(folder, spec.steps)
+        job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
 
             def report(progress: Any) -> None:
                 bar.n = round(progress.work, 2)
                 bar.refresh() if progress.done == progress.total else bar.update(0)
-                job.update(progress.done, progress.total, progress.work)
+                job.count(progress.done, progress.total, progress.work)
 
             try:
                 run = run_extraction(model, spec, home, report, stopped, several, in_work.show)

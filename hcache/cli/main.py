@@ -1,6 +1,6 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
 repair, labels, export, direction, render, figure, measure, compare, probe, read, reader, bench, tasks,
-cancel, dashboard.
+cancel, dashboard, background.
 
 Installed, ``hcache`` is the same command.
 """
@@ -19,6 +19,7 @@ from .. import __version__
 from ..errors import HcacheError, UsageError
 from ..starting import wait_asleep
 from . import commands
+from .background import add_background
 from .bench import add_bench
 from .dashboard import add_dashboard
 from .directions import add_direction
@@ -36,7 +37,17 @@ class _Parser(argparse.ArgumentParser):
     """Wrong usage is reported in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("argument --") and message.endswith("expected one argument"):
+            option = message.removeprefix("argument ").split(":")[0].split("/")[0]
+            message += f" (a value that begins with a dash is given as {option}=VALUE)"
         raise UsageError(f"{message}; see `{self.prog} --help`")
+
+    def parse_args(self, *given: Any, **named: Any) -> argparse.Namespace:
+        """As argparse does; a value that is ``--`` alone, which it loses, is refused."""
+        found = super().parse_args(*given, **named)
+        for name in [name for name, value in vars(found).items() if value == []]:
+            self.error(f"--{name.replace('_', '-')} cannot be two dashes alone")
+        return found
 
 
 @cache
@@ -99,7 +110,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_reader(partial(command, under=of_reader.add_subparsers(title="commands", metavar="COMMAND", required=True)))
     add_bench(command)
     add_dashboard(command)
-    text = "Fit, list, show and import directions in h-space."
+    add_background(command)
+    text = "Fit, list, show, delete and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_direction(partial(command, under=under))

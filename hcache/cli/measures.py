@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.layout import home_folder, run_folder
+from ..cache.measures import delete_stale
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
 from .commands import Result, table
@@ -25,15 +26,27 @@ WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivi
 
 def measure(arguments: argparse.Namespace) -> Result:
     """Measures a run; what is stored already is looked up."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    if arguments.forget_stale:
+        gone = delete_stale(run)
+        return Result(text=f"{run.name}: {gone} stale results taken away", data={"run": run.name, "gone": gone})
+    what, labels = arguments.what or WHAT, arguments.label or []
+    return measure_run(
+        run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device, arguments.reader or ""
+    )
+
+
+def measure_run(
+    run: Run, what: Sequence[str], labels: Sequence[str], samples: int, nulls: int, null: str = "samples",
+    device: str = "auto", reader: str = "",
+) -> Result:  # fmt: skip
+    """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
     from ..measures.suite import Sizes, Suite, labels_of
 
-    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    sizes = Sizes(samples=arguments.samples, nulls=arguments.nulls, null=arguments.null)
-    labels = labels_of(run, arguments.label or [])
-    chosen = arguments.reader or ""
-    suite = Suite(run, labels, lambda: _driver(run, arguments.device, suite.chosen_reader), sizes, chosen)
-    what, refused = arguments.what or WHAT, suite.refused(arguments.what or WHAT)
+    sizes = Sizes(samples=samples, nulls=nulls, null=null)
+    suite = Suite(run, labels_of(run, list(labels)), lambda: _driver(run, device, suite.chosen_reader), sizes, reader)
+    refused = suite.refused(what)
     if len(refused) == len(what):
         raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     for name, why in refused.items():
@@ -118,6 +131,8 @@ def add_measures(command: Any) -> None:
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
     child.add_argument("--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)")
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+    child.add_argument("--forget-stale", action="store_true",
+                       help="measure nothing: take away results of other samples than the run has now")  # fmt: skip
     child = command("compare", compare, "Runs side by side: what was measured on them, ranked only where it may be.")
     child.add_argument("run_names", metavar="RUN", nargs="+")
     child.add_argument("--html", metavar="FILE", help="write a report with all evidence: one file, no server needed")

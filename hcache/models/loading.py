@@ -19,7 +19,8 @@ from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
 from .checkpoint import configuration_of, load_checkpoint
 from .codecs import Autoencoder, Codec, Identity
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
-from .hub import folder_of, local_folder, resolved_revision
+from .configurations import configuration_folder
+from .hub import folder_of, resolved_revision
 from .model import Model
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -112,7 +113,7 @@ def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscret
 
 
 def _configured_parts(card: Card) -> Parts:
-    folder = configuration_of(card) if card.file else local_folder(card) or card.configs or folder_of(card)
+    folder = configuration_of(card) if card.file else configuration_folder(card)
     return read_parts(folder, card.name)
 
 

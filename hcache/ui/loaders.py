@@ -1,4 +1,5 @@
-"""Cached loading for pages. What is large is shared between sessions, read-only, and bounded in number.
+"""Cached loading for pages. What is large is shared between sessions and read-only; matrices are bounded in bytes,
+other things in number.
 
 Everything is keyed by the run's folder and how many samples it held, so a growing run is read anew.
 """
@@ -25,11 +26,12 @@ from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.measures import load_record, state_of
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
-from ..cards import check_weights
-from ..errors import HcacheError
+from ..cards import check_weights, find_card
+from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
 from ..starting import without_collection
+from .bounded import ArrayCache
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -41,12 +43,19 @@ OWN, JOINT, LEVELS = "own", "joint", "levels"
 """Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds noise levels."""
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+KEPT_BYTES = 2**29
+"""Of matrices that are kept between two looks at a page, for all sessions together."""
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _matrices() -> ArrayCache:
+    return ArrayCache(KEPT_BYTES)
+
+
 def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
     """All samples of a run at one step (n, d), read-only."""
-    found = open_run(folder).matrix(site, step)[:samples]
-    found.setflags(write=False)
-    return found
+    key = (folder, state_of(shared_run(Path(folder))), samples, site, step)
+    return _matrices().get(key, lambda: open_run(folder).matrix(site, step)[:samples])
 
 
 class PictureURIs(Sequence[str]):
@@ -178,7 +187,13 @@ def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
     from ..extract import check_revision
+    from ..models.configurations import weights_are_here
 
+    if not weights_are_here(card := find_card(run.spec.model)):
+        raise ModelError(
+            f"the weights of {card.name} are not on this disk, and no page downloads them by itself; fetch them with "
+            f"`hf download {card.source}`, or start an extraction of that model on the Extract page"
+        )
     with _loading:
         model = _load(run.spec.model, run.spec.dtype)
     check_revision(model, run)

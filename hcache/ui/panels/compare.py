@@ -19,6 +19,7 @@ from ...figures.palette import DIVERGING
 from ...figures.pictures import data_uri
 from ...readers.reading import reader_of, readers_of
 from .. import loaders, state
+from ..text import literal
 from ..viewer import FASTEST, SLOWEST, show_pictures
 from .pins import SIDES, Pinned, pinned
 
@@ -72,7 +73,7 @@ def _side(side: str, run: Run, number: int) -> Pinned:
     found = pinned(side, own, sample)
     with st.container(horizontal=True, vertical_alignment="center"):
         if found.recipe is not None:
-            st.markdown(_recipe_in_words(found), width="content")
+            st.markdown(literal(_recipe_in_words(found)), width="content")
             st.button("As it was sampled", key=f"{side}-unpin", type="tertiary", on_click=state.choose,
                       args=(f"{side}-render", ""))  # fmt: skip
         else:
