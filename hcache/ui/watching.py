@@ -14,15 +14,15 @@ from ..cache.layout import JOB_LOG, run_folder
 from ..cache.reading import open_run
 from ..errors import HcacheError
 from ..in_work import read_in_work
+from ..specs import RunSpec
+from .consent import agreed
+from .text import literal
 
 IN_WORK_WIDTH = 96
 """Pixels of a sample in work."""
 
 LOG_LINES = 60
 """How much of the end of a log is shown."""
-from ..specs import RunSpec
-from .consent import agreed
-from .text import literal
 
 
 def job_monitor(home: Path, known: int, run_name: str) -> None:
