@@ -8,9 +8,14 @@ Names are imported when first used: reading a cache loads no torch.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+"""HDF5 asks once, when h5py is first imported. Disks of clusters often cannot lock, and nothing here needs HDF5's
+locks: shards never change once they have their name, and a lock of hcache's own governs who writes."""
 
 if TYPE_CHECKING:
     from .cache.reading import Run, open_run

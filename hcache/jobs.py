@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .atomic import write_bytes
 from .cache.files import write_json
 from .cache.layout import IMAGES, JOB_JSON, JOB_LOG, PROMPTS
 from .errors import RunBusyError, UsageError
@@ -173,7 +174,7 @@ def start(spec: RunSpec, home: Path) -> Job:
     if job and job.live:
         raise RunBusyError(f"{spec.name} is being extracted already, by process {job.pid}")
     if len(spec.conditioning.prompts) > 1:
-        (folder / PROMPTS).write_text("".join(f"{prompt}\n" for prompt in spec.conditioning.prompts), encoding="utf-8")
+        write_bytes(folder / PROMPTS, "".join(f"{prompt}\n" for prompt in spec.conditioning.prompts).encode())
     process = launch(extract_arguments(spec, home), folder / JOB_LOG, append=True)
     now = time.time()
     job = Job(run=spec.name, state=STARTING, begun=now, updated=now, total=spec.samples, **process)

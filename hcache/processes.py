@@ -7,6 +7,7 @@ time, because ids are used again.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 
 from .cache.files import write_json
-from .errors import UsageError
+from .errors import FULL, UsageError
 
 STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = "starting", "running", "done", "failed", "cancelled", "died"
 LIVE = (STARTING, RUNNING)
@@ -78,10 +79,15 @@ def ask_to_stop(status: Path, said: Mapping[str, Any], what: str) -> None:
 
 
 def write_status(status: Path, said: Mapping[str, Any]) -> None:
-    """What a process says of itself. On a full disk nothing: the work ends where its data are written, and is told
-    there."""
-    with contextlib.suppress(OSError):
+    """What a process says of itself. Where there is no space for another file, into the one that is there: it has room
+    for as much. Where that fails too nothing: the work ends where its data are written, and is told there."""
+    try:
         write_json(status, dict(said), durable=False)
+    except OSError as error:
+        if error.errno in FULL:
+            with contextlib.suppress(OSError), status.open("rb+") as file:
+                file.write((json.dumps(dict(said)) + "\n").encode())
+                file.truncate()
 
 
 def last_words(log: Path) -> str:

@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator"),
+    ("errors", "allocator", "atomic"),
     ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),

@@ -51,15 +51,16 @@ def calls(monkeypatch):
 @pytest.fixture
 def opens(monkeypatch):
     """The shards that are opened to be read, by name."""
-    found, plain = [], h5py.File
+    found, plain = [], hdf5.h5py.File
 
     class Counted(plain):
-        def __init__(self, name, mode="r", **options):
-            if mode == "r" and SHARDS in str(name):
-                found.append(str(name))
-            super().__init__(name, mode, **options)
+        def __init__(self, source, mode="r", **options):
+            if mode == "r":
+                name = os.readlink(f"/proc/self/fd/{source.descriptor}")
+                found.extend([name] if SHARDS in name else [])
+            super().__init__(source, mode, **options)
 
-    monkeypatch.setattr(h5py, "File", Counted)
+    monkeypatch.setattr(hdf5.h5py, "File", Counted)
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from ..errors import HcacheError, UsageError
+from ..errors import HcacheError, UsageError, told_of
 from . import commands
 from .bench import add_bench
 from .directions import add_direction
@@ -173,12 +173,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(argv)
         with reported(arguments.status):
             result = arguments.run(arguments)
-        print(json.dumps(result.data, indent=1) if arguments.json else result.text)
+        print(json.dumps(result.data, indent=1) if arguments.json else result.text, flush=True)
         return result.exit_code
-    except HcacheError as error:
-        print(f"hcache: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:
         return 1
+    except (HcacheError, OSError, MemoryError) as error:
+        told = told_of(error)
+        print(f"hcache: {told}", file=sys.stderr)
+        return told.exit_code
     except KeyboardInterrupt:
         return 130

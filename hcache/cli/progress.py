@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from ..errors import HcacheError, Interrupted, UsageError
+from ..errors import HcacheError, Interrupted, UsageError, told_of
 from ..processes import CANCELLED, DONE, FAILED
 from ..progress import drive_under_bar
 from ..tasks import StatusFile
@@ -62,8 +62,8 @@ def reported(path: str | None) -> Iterator[None]:
     except (KeyboardInterrupt, Interrupted):
         status.finish(CANCELLED)
         raise
-    except HcacheError as error:
-        status.finish(FAILED, str(error))
+    except (HcacheError, OSError, MemoryError) as error:
+        status.finish(FAILED, str(told_of(error)))
         raise
     except BaseException as error:
         status.finish(FAILED, f"{type(error).__name__}: {error}; its log says where")

@@ -58,11 +58,22 @@ def cells_of(run: Run) -> dict[tuple[str, str], Cell]:
     """
     found: dict[tuple[str, str], Cell] = {}
     for record in current_records(run):
-        for cell in _READERS.get(record.kind, _nothing)(record, run):
+        for cell in _read(record, run):
             key = (cell.question, cell.subject)
             if key not in found or _effort(cell) > _effort(found[key]):
                 found[key] = cell
     return found
+
+
+def _read(record: Record, run: Run) -> Sequence[Cell]:
+    """The cells of a record; none of one that does not say what its kind says: it was changed, or is not hcache's."""
+    try:
+        cells = list(_READERS.get(record.kind, _nothing)(record, run))
+        for cell in cells:
+            _effort(cell), str(cell), hash((cell.question, cell.subject))
+        return cells
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return ()
 
 
 def _effort(cell: Cell) -> tuple[int, int, int]:
