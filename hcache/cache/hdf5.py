@@ -11,7 +11,8 @@ refuses to itself:
 
 A file that came from elsewhere may refer to other files, or claim more than it holds. Of a file only its structure is
 taken from HDF5, once it has been found to be what hcache writes: groups and arrays of numbers, by hard links, each
-contiguous and within the file. The numbers are then read as the plain bytes they are.
+contiguous and within the file. The numbers are then read as the plain bytes they are. Other tools write shards anew in
+chunks, which may be packed: these are read by HDF5, if they claim no more than ``PACKED`` times the file.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ import numpy as np
 from ..atomic import open_file, replacing_path
 
 MOST_OBJECTS, DEEPEST = 20_000, 4
+FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF)
+PACKED, UNPACKED = 100, 2**26
+"""An array in chunks may be so many times larger than its file, or take so many bytes."""
+
 MOST_ATTRIBUTE = 2**20
 """Bytes of an attribute."""
 
@@ -44,9 +49,10 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where an array lies in a file, and what it is of."""
+    """Where an array lies in a file, and what it is of. Without an ``offset`` it lies in chunks."""
 
-    offset: int
+    name: str
+    offset: int | None
     shape: tuple[int, ...]
     dtype: np.dtype
 
@@ -236,23 +242,40 @@ def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
 
 
 def place_of(item: h5py.Dataset, name: str, size: int) -> Place:
-    """Where an array lies in a file of ``size`` bytes; ``name``: for messages.
+    """Where an array of that name lies in a file of ``size`` bytes.
 
     Raises:
-        Malformed: it is no contiguous array of numbers within the file.
+        Malformed: it is no array of numbers that lies in the file, all of it.
     """
     plist = item.id.get_create_plist()
-    if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count():
-        raise Malformed(f"{name} is not stored as one piece in the file itself")
+    layout = plist.get_layout()
+    if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED) or plist.get_external_count():
+        raise Malformed(f"{name} is not stored in the file itself")
     if item.shape is None or item.dtype.kind not in "fiub" or item.dtype.hasobject:
         raise Malformed(f"{name} is no array of numbers")
     if not h5py.h5t.py_create(item.dtype, logical=True).equal(item.id.get_type()):
         raise Malformed(f"{name} is of a number format that hcache does not write")
     count = math.prod(item.shape) * item.dtype.itemsize
+    if layout == h5py.h5d.CHUNKED:
+        _check_chunks(item, plist, name, count, size)
+        return Place(name=name, offset=None, shape=tuple(item.shape), dtype=item.dtype)
     offset = item.id.get_offset() if count else 0
     if offset is None or offset < 0 or offset + count > size:
         raise Malformed(f"{name} claims {count} bytes, which are not in the file")
-    return Place(offset=offset, shape=tuple(item.shape), dtype=item.dtype)
+    return Place(name=name, offset=offset, shape=tuple(item.shape), dtype=item.dtype)
+
+
+def _check_chunks(item: h5py.Dataset, plist: h5py.h5p.PropDCID, name: str, count: int, size: int) -> None:
+    """Makes sure that an array in chunks is all there, packed by what h5py has itself, and of a size to be believed."""
+    filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+    if any(known not in FILTERS for known in filters):
+        raise Malformed(f"{name} is packed in a way that hcache does not read")
+    chunk = plist.get_chunk()
+    if max(count, math.prod(chunk) * item.dtype.itemsize) > max(UNPACKED, PACKED * size):
+        raise Malformed(f"{name} claims {count} bytes in a file of {size}")
+    wanted = math.prod(-(-length // part) for length, part in zip(item.shape, chunk, strict=True))
+    if item.id.get_num_chunks() != wanted or item.id.get_storage_size() > size:
+        raise Malformed(f"{name} claims {count} bytes, which are not in the file")
 
 
 def read_array(descriptor: int, place: Place, index: int | None = None) -> np.ndarray:
@@ -263,6 +286,8 @@ def read_array(descriptor: int, place: Place, index: int | None = None) -> np.nd
         Malformed: the file ends before.
         OSError: it cannot be read.
     """
+    if place.offset is None:
+        return _read_chunks(descriptor, place, () if index is None else index)
     if index is None:
         return _read_bytes(descriptor, place.offset, place.shape, place.dtype)
     if not place.shape or not 0 <= index < place.shape[0]:
@@ -275,9 +300,15 @@ def read_row(descriptor: int, place: Place, step: int, row: int) -> np.ndarray:
     """The part at [step, row] of an array of two axes or more; likewise."""
     if len(place.shape) < 2 or not (0 <= step < place.shape[0] and 0 <= row < place.shape[1]):
         raise IndexError(f"of shape {place.shape} part {step}, {row} was asked for")
+    if place.offset is None:
+        return _read_chunks(descriptor, place, (step, row))
     part = place.bytes // (place.shape[0] * place.shape[1])
     at = place.offset + (step * place.shape[1] + row) * part
     return _read_bytes(descriptor, at, place.shape[2:], place.dtype)
+
+
+def _read_chunks(descriptor: int, place: Place, at: Any) -> np.ndarray:
+    return np.asarray(look_into(descriptor, lambda file: file[place.name][at]))
 
 
 def _read_bytes(descriptor: int, at: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
