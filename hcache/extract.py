@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def extract(
     stop: Callable[[], bool] = lambda: False,
     devices: Sequence[str] = (),
     folder: Path | None = None,
+    locked: bool = False,
 ) -> Run:
     """Extracts what is missing of a run, shard by shard; what was committed before is kept as it is.
 
@@ -57,6 +58,7 @@ def extract(
         devices: Two or more: a process of its own on each, with the model loaded from where ``spec`` says. The arrays
             are those that one device gives. Else all is computed here, by ``model``.
         folder: The run's, if it is not where its name says, because somebody renamed it.
+        locked: Whether the caller holds the run's lock already.
 
     Raises:
         Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from there.
@@ -70,7 +72,7 @@ def extract(
         spec = dataclasses.replace(spec, batch=BATCH if known else find_batch(model, spec))
     try:
         make_folder(folder)
-        with run_lock(folder):
+        with nullcontext() if locked else run_lock(folder):
             return _extract_locked(model, spec, folder, report, stop, devices)
     except HcacheError:
         raise

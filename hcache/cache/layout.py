@@ -15,7 +15,8 @@
       tasks/<id>.json, .log   background tasks: how far each is or what it came to, and what it said
       measures/*.json, *.png  results of measures, with their parameters and the samples that they are of; pictures
       projections/<site>.npz  every sample at every step on a few axes
-      holder.json             who holds the lock, to be named to others
+      lock, holder.json       the lock of who extracts or repairs, and the lease that says who that is
+      lock.labels, ...        likewise of who changes a folder
 
 A shard holds samples ``start`` to ``stop`` of the run:
 

@@ -44,8 +44,8 @@ WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EI
 
 HOLDER = ".holder"
 
-_held: dict[tuple[str, int], Holder] = {}
-"""(lock, thread) -> the lease: who holds a lock may ask for it again."""
+_held: dict[str, Holder] = {}
+"""The leases of this process, by lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,8 @@ def part_lock(folder: Path, patience: float = 20.0) -> Iterator[None]:
         RunBusyError: another process holds it for longer than ``patience`` seconds.
         OSError: no lock can be made in the folder.
     """
-    with _held_lock(folder / LOCK, folder / (LOCK + HOLDER), patience, lambda who: (
+    path = folder.with_name(f"{LOCK}.{folder.name}")
+    with _held_lock(path, path.with_name(path.name + HOLDER), patience, lambda who: (
         f"{folder} is being written by {who}; try again when that is done")):  # fmt: skip
         yield
 
@@ -98,8 +99,7 @@ def check_run_lock(folder: Path) -> None:
         RunBusyError: another process has taken the run over meanwhile.
     """
     path, holder = os.path.realpath(folder / LOCK), holder_of(folder / HOLDER_JSON)
-    ours = {mine.token for (lock, _), mine in _held.items() if lock == path}
-    if holder is not None and holder.token not in ours:
+    if holder is not None and (path not in _held or holder.token != _held[path].token):
         raise RunBusyError(f"{folder.name} was taken over by {holder.in_words()}, as this process gave no sign of life")
 
 
@@ -178,10 +178,7 @@ def _age(path: Path) -> float:
 
 @contextmanager
 def _held_lock(path: Path, lease: Path, patience: float, busy: Callable[[str], str]) -> Iterator[None]:
-    key = (os.path.realpath(path), threading.get_ident())
-    if key in _held:
-        yield
-        return
+    key = os.path.realpath(path)
     deadline = time.monotonic() + patience
     with ExitStack() as stack:
         while (mine := _taken(stack, path, lease)) is None:
@@ -190,7 +187,7 @@ def _held_lock(path: Path, lease: Path, patience: float, busy: Callable[[str], s
                 raise RunBusyError(busy(holder.in_words() if holder else "another process"))
             time.sleep(0.02)
         _held[key] = mine
-        stack.callback(_held.pop, key)
+        stack.callback(_held.pop, key, None)
         yield
 
 

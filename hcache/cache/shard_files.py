@@ -90,7 +90,8 @@ def check_shapes(found: Structure, shard: Shard, spec: RunSpec, anatomy: Anatomy
     for name, place in found.places.items():
         if name in expected:
             shape, dtypes = expected[name]
-            fits, words = place.shape == shape and place.dtype.newbyteorder("=") in dtypes, f"{shape}, {' or '.join(map(str, dtypes))}"
+            fits = place.shape == shape and place.dtype.newbyteorder("=") in dtypes
+            words = f"{shape}, {' or '.join(map(str, dtypes))}"
         elif name == X_0:
             fits, words = _is_preview(place, spec.steps, n), f"({spec.steps}, {n}, up to {PREVIEW_SIZE}, ..., 3), uint8"
         else:

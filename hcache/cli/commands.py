@@ -192,11 +192,18 @@ def convert_adm(arguments: argparse.Namespace) -> Result:
                   data={"folder": str(out), **asdict(found)})  # fmt: skip
 
 
-def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None, folder: Path | None = None) -> Result:
+def run_job(
+    spec: RunSpec,
+    home: Path,
+    device: str,
+    devices: str | None = None,
+    folder: Path | None = None,
+    locked: bool = False,
+) -> Result:
     """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step.
 
     With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one writes. ``folder``:
-    the run's, if it bears another name than the run gives it.
+    the run's, if it bears another name than the run gives it; ``locked``: whether its lock is held already.
     """
     folder = folder or home / "runs" / spec.name
     refuse_link(folder)
@@ -222,7 +229,7 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None, 
                 job.update(progress.done, progress.total, progress.work)
 
             try:
-                run = run_extraction(model, spec, home, report, stopped, several, folder)
+                run = run_extraction(model, spec, home, report, stopped, several, folder, locked)
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise
@@ -320,7 +327,7 @@ def repair(arguments: argparse.Namespace) -> Result:
         run = open_run(folder)
         if not run.complete:
             check_weights(run.spec)
-            run_job(run.spec, home, arguments.device, folder=folder)
+            run_job(run.spec, home, arguments.device, folder=folder, locked=True)
         elif moved or report.faults:
             write_index(run)
         again = drive_with_bar(verify_run(folder), "verifying again")
