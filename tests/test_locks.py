@@ -95,7 +95,8 @@ def test_another_hosts_lease_holds_until_it_gives_no_sign_of_life(disk, changes)
 
 
 def test_a_lease_that_came_with_the_systems_lock_ends_with_it(tmp_path):
-    put_lease(tmp_path, host="elsewhere", locked=True)
+    """As of a run that was renamed while it was extracted: its lease went along."""
+    put_lease(tmp_path, locked=True)
     with run_lock(tmp_path):
         pass
 

@@ -5,9 +5,9 @@ none (ENOLCK, ENOSYS), and on others two hosts do not see each other's. So there
 lock: host, boot, process, when that process began, and a heartbeat. A lease counts for nothing once its holder is known
 to be dead:
 
-    it was of this boot of this host      that process does not run, or began at another time
-    it was of any other                   there was no heartbeat for ``STALE`` seconds, by the disk's own clock;
-                                          or it came with the system's lock, which this process has now
+    it was of this boot of this host      that process does not run, or began at another time; or the lease came with
+                                          the system's lock, which this process has now
+    it was of any other                   there was no heartbeat for ``STALE`` seconds, by the disk's own clock
 
 No clock of a host is asked: heartbeats are times of change that the file system gives, and they are compared with the
 time of change of a file that was made just now. When a process began is told in the system's ticks since its start.
@@ -157,9 +157,8 @@ def is_dead(holder: Holder | None, lease: Path, locked: bool) -> bool:
         locked: Whether this process holds the system's lock meanwhile.
     """
     if holder is not None and (holder.host, holder.boot) == (node(), boot_of_host()):
-        return started(holder.pid) != holder.started
-    if holder is not None and holder.locked and locked:
-        return True  # the system gave us what it had, which it does when its process has ended
+        # the system gave us what it had; or its process has ended
+        return (holder.locked and locked) or started(holder.pid) != holder.started
     return _age(lease) > STALE
 
 
