@@ -264,8 +264,10 @@ def _check_index(run: Run) -> None:
         Malformed: the index was not made by hcache.
         OSError: it cannot be read.
     """
-    if is_there(run.folder / INDEX) and (problem := index_problem(run.folder, run.shards)):
-        raise Malformed(problem)
+    if is_there(run.folder / INDEX):
+        if problem := index_problem(run.folder, run.shards):
+            raise Malformed(problem)
+        seeds_of_index(run.folder)
 
 
 def _check_plain(path: Path) -> None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..atomic import flush_file, is_there, make_folder, partial_path, put_in_place
 from ..cache.hdf5 import Malformed, Output, Structure, opened, read_array, structure_of
 from ..cache.layout import DIRECTIONS
@@ -198,12 +200,10 @@ def load_move(run: Run, name: str) -> Move:
 
 def _load(path: Path) -> tuple[Entry, Move]:
     """A direction's file, whole."""
-    entry, structure = _read(path)
+    entry, structure, arrays = _read(path, arrays=True)
     module, cls = KINDS[entry.kind]
     kind = getattr(importlib.import_module(f".{module}", __package__), cls)
     try:
-        with opened(path) as descriptor:
-            arrays = {key: read_array(descriptor, place) for key, place in structure.places.items()}
         timesteps = tuple(float(t) for t in structure.attributes["timesteps"])
         return entry, kind.from_arrays(arrays, entry.made_by, entry.model, timesteps)
     except _ODD as error:
@@ -211,8 +211,6 @@ def _load(path: Path) -> tuple[Entry, Move]:
             f"{path} is damaged: it does not hold what a direction does ({type(error).__name__}: {error}); fit or "
             "import it again"
         ) from error
-    except OSError as error:
-        raise unreadable(str(path), error) from error
 
 
 def find_move(run: Run, digest: str) -> Move | None:
@@ -243,10 +241,13 @@ _ODD = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, Recurs
 """What can go wrong with the contents of a file, where the system reads it without fail."""
 
 
-def _read(path: Path) -> tuple[Entry, Structure]:
+def _read(path: Path, arrays: bool = False) -> tuple[Entry, Structure, dict[str, np.ndarray]]:
+    """What a file says of itself, and what it holds; of the same file, though another may take its place meanwhile."""
     try:
         with opened(path) as descriptor:
             structure = structure_of(descriptor)
+            places = structure.places.items() if arrays else ()
+            held = {key: read_array(descriptor, place) for key, place in places}
             size = os.fstat(descriptor).st_size
         attrs = structure.attributes
         if int(attrs["schema"]) > SCHEMA:
@@ -274,4 +275,4 @@ def _read(path: Path) -> tuple[Entry, Structure]:
         raise unreadable(str(path), error) from error
     if entry.kind not in KINDS:
         raise CacheError(f"{path} holds a direction of kind {entry.kind[:100]!r}; known are {', '.join(KINDS)}")
-    return entry, structure
+    return entry, structure, held
