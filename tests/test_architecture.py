@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "dashboard", "starting"),
+    ("errors", "allocator", "dashboard", "starting", "atomic"),
     ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
     ("cache",),
     ("analysis",),
@@ -150,7 +150,7 @@ def test_the_parser_sees_what_it_must():
 
 def test_the_package_front_imports_nothing_when_it_is_imported():
     roots = {name.split(".")[0] for name in imports(PACKAGE / "__init__.py", top_only=True)}
-    assert roots <= {"__future__", "importlib", "sys", "typing"}
+    assert roots <= {"__future__", "importlib", "os", "sys", "typing"}
 
 
 def test_only_pages_and_ui_know_streamlit():

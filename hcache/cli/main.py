@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import HcacheError, UsageError
+from ..errors import HcacheError, UsageError, told_of
 from ..starting import wait_asleep
 from . import commands
 from .background import add_background
@@ -205,12 +205,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             wait_asleep()  # before the command imports torch
         with reported(arguments.status):
             result = arguments.run(arguments)
-        print(json.dumps(result.data, indent=1) if arguments.json else result.text)
+        print(json.dumps(result.data, indent=1) if arguments.json else result.text, flush=True)
         return result.exit_code
-    except HcacheError as error:
-        print(f"hcache: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:
         return 1
+    except (HcacheError, OSError, MemoryError) as error:
+        told = told_of(error)
+        print(f"hcache: {told}", file=sys.stderr)
+        return told.exit_code
     except KeyboardInterrupt:
         return 130

@@ -65,7 +65,7 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     """
     found: dict[tuple[str, str], Cell] = {}
     for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
-        for cell in _READERS.get(record.kind, _nothing)(record, run):
+        for cell in _read(record, run):
             key = (cell.question, cell.subject)
             if key not in found or _effort(cell) > _effort(found[key]):
                 found[key] = cell
@@ -82,6 +82,17 @@ def _of_one_reader(records: Sequence[Record], reader: str) -> list[Record]:
 def reader_name(record: Record) -> str:
     """The name of the reader that a result is by; empty if it is by none."""
     return str(record.parameters.get("reader", "")).partition("@")[0]
+
+
+def _read(record: Record, run: Run) -> Sequence[Cell]:
+    """The cells of a record; none of one that does not say what its kind says: it was changed, or is not hcache's."""
+    try:
+        cells = list(_READERS.get(record.kind, _nothing)(record, run))
+        for cell in cells:
+            _effort(cell), str(cell), hash((cell.question, cell.subject))
+        return cells
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return ()
 
 
 def _effort(cell: Cell) -> tuple[int, int, int]:

@@ -149,6 +149,8 @@ def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, 
     if arrays is None:
         return None
     kinds = {name.removesuffix("_scores") for name in arrays if name.endswith("_scores")}
+    if not {OWN, JOINT} <= kinds:
+        return None
     return {k: Projections(scores=arrays[f"{k}_scores"], explained=arrays[f"{k}_explained"]) for k in kinds}
 
 
