@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .errors import UsageError
+from .atomic import make_folder, read_file, reason, replacing
+from .errors import CacheError, UsageError
 
 MOST_PIXELS = 80_000_000
 """A file that claims more is refused before it is unpacked."""
@@ -28,12 +29,23 @@ class Picture:
         return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
     def save(self, folder: Path) -> Path:
-        """Keeps it as ``<digest>.png`` in a folder; once."""
+        """Keeps it as ``<digest>.png`` in a folder; again only where what is there is not this picture.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         path = folder / f"{self.digest}.png"
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            Image.fromarray(self.pixels).save(path)
+        make_folder(folder)
+        if not self._is_kept(path):
+            with replacing(path) as file:
+                Image.fromarray(self.pixels).save(file, "PNG")
         return path
+
+    def _is_kept(self, path: Path) -> bool:
+        try:
+            return Picture(pixels=_decoded(read_file(path)), notes=()).digest == self.digest
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return False
 
 
 def prepare_picture(source: Path | bytes, name: str, height: int, width: int) -> Picture:
@@ -71,7 +83,7 @@ def _fit(image: Image.Image, height: int, width: int) -> Picture:
         notes.append("turned upright by its EXIF")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         layer = upright.convert("RGBA")
-        if layer.getextrema()[3][0] < 255:
+        if np.asarray(layer.getchannel("A")).min() < 255:
             notes.append("put on white where it was transparent")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     elif upright.mode not in ("RGB", "P"):
@@ -89,9 +101,29 @@ def load_prepared(folder: Path, digest: str) -> np.ndarray:
     """A picture that was saved (height, width, 3) uint8.
 
     Raises:
-        UsageError: it is not there any more.
+        UsageError: it is not there any more, or is another by now.
+        CacheError: it could not be read.
     """
     path = folder / f"{digest}.png"
-    if not path.is_file():
-        raise UsageError(f"the picture {path} is gone; start the inversion again from the original pictures")
-    return np.asarray(Image.open(path).convert("RGB"))
+    again = "start the inversion again from the original pictures"
+    try:
+        data = read_file(path)
+    except FileNotFoundError as error:
+        raise UsageError(f"the picture {path} is gone; {again}") from error
+    except OSError as error:
+        raise CacheError(f"the picture {path} could not be read: {reason(error)}; try again later") from error
+    try:
+        found = Picture(pixels=_decoded(data), notes=())
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UsageError(f"the picture {path} is damaged ({reason(error)}); {again}") from error
+    if found.digest != digest:
+        raise UsageError(f"the picture {path} is not the one that was saved there; {again}")
+    return found.pixels
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    """The pixels of a PNG file (height, width, 3) uint8."""
+    image = Image.open(io.BytesIO(data), formats=["PNG"])
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"it claims {image.width} x {image.height} pixels")
+    return np.asarray(image.convert("RGB"))

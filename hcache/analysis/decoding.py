@@ -27,6 +27,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -140,7 +141,7 @@ class Probing:
         )
 
 
-def decode(data: np.ndarray, labels: np.ndarray, **options: int | str | None) -> Decoding:
+def decode(data: np.ndarray, labels: np.ndarray, **options: Any) -> Decoding:
     """Probes data (n, d) for labels (n,); ``options`` as of :meth:`Probing.of`.
 
     Raises:

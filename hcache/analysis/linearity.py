@@ -64,7 +64,7 @@ class Linearity:
     def verdict(self) -> str:
         """``linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no further than
         random``: random directions of the same length move the readout as much."""
-        if self.moved is not None and self.moved.p > 1 - LEVEL:
+        if self.moved is not None and self.moved.p is not None and self.moved.p > 1 - LEVEL:
             return BY_CHANCE
         known = [
             *([(self.r2.low >= LINEAR_R2, self.r2.high < LINEAR_R2)] if self.r2 else []),

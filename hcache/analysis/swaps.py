@@ -119,7 +119,7 @@ def swap_effect(
     """
     parts = {"donor": donor, "recipient": recipient, "swapped": swapped, "other": other, "noise": noise}
     _check(parts | ({} if own is None else {"own": own}))
-    options = {"repeats": repeats, "seed": seed, "clusters": clusters}
+    options: dict[str, Any] = {"repeats": repeats, "seed": seed, "clusters": clusters}
     carried, moved, kept = {}, {}, {}
     for name, distance in DISTANCES.items():
         apart = distance(donor.images, recipient.images)
@@ -159,7 +159,7 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
         proven = {
             site: found.excess
             for site, found in sites.items()
-            if found.above_null and found.p * len(sites) <= 1 - LEVEL + 1e-12
+            if found.above_null and found.p is not None and found.p * len(sites) <= 1 - LEVEL + 1e-12
         }
         nothing = tuple(site for site in sites if site not in proven)
         table.append(Carriers(quantity=quantity, sites=sites, groups=ordered_groups(proven), nothing=nothing))
@@ -186,7 +186,7 @@ def _check(parts: Mapping[str, Pictures]) -> None:
             raise AnalysisError(f"all donors have the same {name}: whether it is carried cannot be told")
 
 
-def _contrast(statistic: Statistic, n: int, options: Mapping[str, object], p: float | None = None) -> Contrast:
+def _contrast(statistic: Statistic, n: int, options: Mapping[str, Any], p: float | None = None) -> Contrast:
     """Of a statistic of (measured, null): counts (r, n) -> (r, 2)."""
 
     def with_excess(counts: np.ndarray) -> np.ndarray:

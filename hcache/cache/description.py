@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import CacheError
+from ..atomic import read_file, reason
+from ..errors import CacheError, UsageError
 from ..specs import Anatomy, RunSpec
 from .layout import SCHEMA
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 MOST = 10**9
 """No count is larger. JSON knows numbers that no array and no table can hold."""
+
+MOST_BYTES = 2**28
+"""A million prompts fit; what is larger was not written by hcache."""
 
 DTYPES = ("float32", "float16", "bfloat16")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -43,17 +47,37 @@ def read_description(path: Path) -> Description:
         CacheError: it cannot be read, is not a run's description, or is one that a newer hcache wrote.
     """
     try:
-        return _parse(_load(path), path)
+        data = read_file(path, MOST_BYTES)
+    except OSError as error:
+        raise CacheError(f"{path} could not be read: {reason(error)}; nothing was found wrong with it") from error
+    try:
+        return _parse(_load(data), path)
     except CacheError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         words = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise CacheError(f"{path} is not a run's description: {words}; put it right, or remove the run") from error
 
 
-def _load(path: Path) -> Any:
+def parse_spec(data: Mapping[str, Any]) -> RunSpec:
+    """A run's spec out of plain JSON that anyone may have written; a batch of 0 leaves it to who extracts.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        given = dict(_mapping(data, "spec"))
+        _check_spec({**given, "batch": given["batch"] or 1})
+        _integer(given["batch"], "spec.batch")
+        return RunSpec.from_json(given)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        words = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"this is not the description of a run: {words}") from error
+
+
+def _load(text: bytes) -> Any:
     """The file's JSON. NaN and the like, which JSON has not, become null; text must be Unicode."""
-    data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    data = json.loads(text.decode("utf-8"), parse_constant=lambda _: None)
     json.dumps(data, ensure_ascii=False).encode("utf-8")  # half a surrogate pair could never be shown
     return data
 

@@ -6,11 +6,14 @@ import csv
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import CacheError, UsageError
+from ..atomic import read_file, reason
+from ..errors import UsageError
+from .hdf5 import is_surroundings
 from .layout import LABELS
 
 SAMPLE, SEED = "sample", "seed"
@@ -62,18 +65,41 @@ def parse_labels(
     return columns
 
 
-def read_label_sets(run: Path, sample_ids: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """The sets of a run's ``labels`` folder: set -> name -> values (n,) float32, NaN where a sample has none."""
+@dataclass(frozen=True, kw_only=True)
+class LabelFiles:
+    """The label sets of a run's ``labels`` folder.
+
+    ``sets``: set -> name -> values (n,) float32, NaN where a sample has none. ``damaged``: set -> what is wrong with
+    its file. ``unread``: set -> why its file could not be read, which says nothing of what is in it.
+    """
+
+    sets: Mapping[str, Mapping[str, np.ndarray]]
+    damaged: Mapping[str, str]
+    unread: Mapping[str, str]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Set -> why it is not among ``sets``."""
+        return {**self.damaged, **self.unread}
+
+
+def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
+    """What the CSV files of a run's ``labels`` folder hold. One that cannot be read costs no other."""
     rows = {int(sample): row for row, sample in enumerate(sample_ids)}
-    sets = {}
+    sets, damaged, unread = {}, {}, {}
     for path in sorted((run / LABELS).glob("*.csv")):
+        every = _Everything()
         try:
-            every = _Everything()
-            columns = parse_labels(path.read_text(encoding="utf-8"), str(path), every, every)
-        except (UsageError, OSError, UnicodeDecodeError) as error:
-            raise CacheError(f"the label set {path} cannot be read: {error}") from error
-        sets[path.stem] = {name: _column(values, rows) for name, values in columns.items()}
-    return sets
+            if not LABEL_NAME.fullmatch(path.stem):
+                raise UsageError(f"no label set can be called {path.stem[:100]!r}")
+            columns = parse_labels(read_file(path).decode("utf-8"), str(path), every, every)
+            sets[path.stem] = {name: _column(values, rows) for name, values in columns.items()}
+        except FileNotFoundError:  # taken away meanwhile
+            continue
+        except (UsageError, UnicodeDecodeError, OSError) as error:
+            found = unread if is_surroundings(error) else damaged
+            found[path.stem] = reason(error) if isinstance(error, OSError) else str(error)
+    return LabelFiles(sets=sets, damaged=damaged, unread=unread)
 
 
 class _Everything(dict[int, int]):

@@ -12,19 +12,35 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .. import jobs, tasks
+from ..atomic import is_there, make_folder
+from ..background import extractions as jobs
+from ..background import tasks
 from ..cache.export import export_run
+from ..cache.index import write_index
 from ..cache.labels import export_labels, import_labels
-from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
+from ..cache.layout import (
+    IMAGES,
+    MANIFEST,
+    RUN_JSON,
+    home_folder,
+    linked_names,
+    refuse_link,
+    run_folder,
+    run_names,
+    writable_home,
+)
+from ..cache.locks import run_lock
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
 from ..cache.provenance import changes_in_words
 from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
-from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
-from .progress import drive_with_bar, interruptible
+from ..starting import without_collection
+from .progress import drive_with_bar, extraction_status, interruptible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +174,7 @@ def invert(arguments: argparse.Namespace) -> Result:
             print(f"{path}: {', '.join(picture.notes)}", file=sys.stderr)
     digests = tuple(picture.digest for picture in prepared)
     spec = spec_of(arguments, samples=len(digests), images=digests)
+    refuse_link(home / "runs" / spec.name)
     for picture in prepared:
         picture.save(home / "runs" / spec.name / IMAGES)
     result = run_job(spec, home, arguments.device, arguments.devices)
@@ -178,17 +195,27 @@ def convert_adm(arguments: argparse.Namespace) -> Result:
                   data={"folder": str(out), **asdict(found)})  # fmt: skip
 
 
-def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) -> Result:
+def run_job(
+    spec: RunSpec,
+    home: Path,
+    device: str,
+    devices: str | None = None,
+    folder: Path | None = None,
+    locked: bool = False,
+) -> Result:
     """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step.
 
-    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one writes.
+    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one writes. ``folder``:
+    the run's, if it bears another name than the run gives it; ``locked``: whether its lock is held already.
     """
-    folder = home / "runs" / spec.name
+    folder = folder or home / "runs" / spec.name
+    refuse_link(folder)
     with interruptible() as stopped:
-        from ..allocator import keep_freed_memory
-        from ..extract import extract as run_extraction
-        from ..extract_workers import parse_devices
-        from ..models.loading import load_model
+        with without_collection():
+            from ..allocator import keep_freed_memory
+            from ..extract import extract as run_extraction
+            from ..extract_workers import parse_devices
+            from ..models.loading import load_model
 
         keep_freed_memory()
         several = parse_devices(devices) if devices else [device]
@@ -196,25 +223,27 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
         spec.check(model.anatomy)
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
         say_what_changed(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        job = jobs.JobFile(folder, spec.samples)
+        make_folder(folder)
+        job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
 
             def report(progress: Any) -> None:
                 bar.n = round(progress.work, 2)
                 bar.refresh() if progress.done == progress.total else bar.update(0)
-                job.update(progress.done, progress.total, progress.work)
+                job.count(progress.done, progress.total, progress.work)
 
             try:
-                run = run_extraction(model, spec, home, report, stopped, several)
+                run = run_extraction(model, spec, home, report, stopped, several, in_work.show, folder, locked)
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise
             except RunBusyError:
                 raise  # job.json is the other process's to write
-            except HcacheError as error:
-                job.finish(jobs.FAILED, str(error))
+            except Exception as error:
+                job.finish(jobs.FAILED, str(error) or type(error).__name__)
                 raise
+            finally:
+                in_work.remove()
         job.finish(jobs.DONE)
     if run.widened:
         print(f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr)
@@ -225,7 +254,7 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
 
 def say_what_changed(folder: Path) -> None:
     """Of a run that is there already: which libraries are others now than those it was begun with."""
-    if (folder / RUN_JSON).is_file() and (changed := changes_in_words(open_run(folder).provenance)):
+    if is_there(folder / RUN_JSON) and (changed := changes_in_words(open_run(folder).provenance)):
         print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
 
 
@@ -238,6 +267,8 @@ def runs(arguments: argparse.Namespace) -> Result:
             found.append(run_facts(open_run(home / "runs" / name)))
         except HcacheError as error:
             print(f"hcache: {error}", file=sys.stderr)
+    for name in linked_names(home):
+        print(f"hcache: {home / 'runs' / name} is a link, and links are not followed", file=sys.stderr)
     rows = [(f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"]) for f in found]
     text = table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
     return Result(text=text, data=found)
@@ -279,25 +310,38 @@ def verify(arguments: argparse.Namespace) -> Result:
         keep_report(folder, report)
     rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
     text = report.in_words() + ("\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else "")
-    return Result(text=text, data=report.to_json(), exit_code=0 if report.fine else DamagedError.exit_code)
+    return Result(text=text, data=report.to_json(), exit_code=_verdict(report))
+
+
+def _verdict(report: Report) -> int:
+    """The exit code: damage is proved (3), something could not be read (1), or all is whole."""
+    return DamagedError.exit_code if report.damaged else 0 if report.fine else CacheError.exit_code
 
 
 def repair(arguments: argparse.Namespace) -> Result:
-    """Sets bad shards aside and extracts their samples again."""
+    """Sets bad shards aside and extracts their samples again. What could not be read is not bad: nothing is touched."""
     home = home_folder(arguments.home)
     folder = run_folder(home, arguments.run_name)
-    report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
-    moved = set_aside(folder, report) if report.faults else []
-    run = open_run(folder)
-    if not run.complete:
-        check_weights(run.spec)
-        run_job(run.spec, home, arguments.device)
-    again = drive_with_bar(verify_run(folder), "verifying again")
-    text = f"{len(report.faults)} faults found, {len(moved)} shards set aside and made again\n{again.in_words()}"
+    with run_lock(folder):
+        report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
+        if report.unread:
+            raise CacheError(f"nothing was touched: {report.in_words()}. Try again once it can be read")
+        run = open_run(folder, broken=[])
+        if any(fault.stop or fault.file == MANIFEST for fault in report.faults):
+            check_weights(run.spec)  # before anything is set aside that could not be made again
+        moved = set_aside(folder, report)
+        run = open_run(folder)
+        if not run.complete:
+            check_weights(run.spec)
+            run_job(run.spec, home, arguments.device, folder=folder, locked=True)
+        elif moved or report.faults:
+            write_index(run)
+        again = drive_with_bar(verify_run(folder), "verifying again")
+    text = f"{len(report.faults)} faults found, {len(moved)} files set aside; shards made again\n{again.in_words()}"
     data = {"faults": report.to_json()["faults"], "set_aside": [str(path) for path in moved],
             "report": again.to_json()}  # fmt: skip
-    fine = again.fine and again.complete
-    return Result(text=text, data=data, exit_code=0 if fine else DamagedError.exit_code)
+    code = _verdict(again)
+    return Result(text=text, data=data, exit_code=code or (0 if again.complete else DamagedError.exit_code))
 
 
 def labels_import(arguments: argparse.Namespace) -> Result:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic import write_bytes
 from ..cache.layout import home_folder, run_folder
+from ..cache.measures import delete_stale
 from ..cache.reading import Run, open_run
-from ..cards import find_card
-from ..errors import UsageError
+from ..errors import HcacheError, UsageError, refused
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -25,14 +27,33 @@ WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivi
 
 def measure(arguments: argparse.Namespace) -> Result:
     """Measures a run; what is stored already is looked up."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    if arguments.forget_stale:
+        gone = delete_stale(run)
+        return Result(text=f"{run.name}: {gone} stale results taken away", data={"run": run.name, "gone": gone})
+    what, labels = arguments.what or WHAT, arguments.label or []
+    return measure_run(
+        run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device, arguments.reader or ""
+    )
+
+
+def measure_run(
+    run: Run, what: Sequence[str], labels: Sequence[str], samples: int, nulls: int, null: str = "samples",
+    device: str = "auto", reader: str = "",
+) -> Result:  # fmt: skip
+    """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
     from ..measures.suite import Sizes, Suite, labels_of
 
-    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    sizes = Sizes(samples=arguments.samples, nulls=arguments.nulls, null=arguments.null)
-    suite = Suite(run, labels_of(run, arguments.label or []), lambda: _driver(run, arguments.device), sizes)
+    sizes = Sizes(samples=samples, nulls=nulls, null=null)
+    suite = Suite(run, labels_of(run, list(labels)), lambda: _driver(run, device, suite.chosen_reader), sizes, reader)
+    refused = suite.refused(what)
+    if len(refused) == len(what):
+        raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    for name, why in refused.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
     doing = ["measuring"]
-    work = suite.run_all(arguments.what or WHAT, lambda title: doing.__setitem__(0, title))
+    work = suite.run_all([name for name in what if name not in refused], lambda title: doing.__setitem__(0, title))
     drive_with_bar(work, lambda: doing[0])
     cells = list(cells_of(run).values())
     rows = [(f"{cell.question} {cell.subject}", str(cell)) for cell in cells]
@@ -40,13 +61,16 @@ def measure(arguments: argparse.Namespace) -> Result:
     return Result(text=table(rows, ("question", "answer (95 % interval)")), data=data)
 
 
-def _driver(run: Run, device: str) -> Driver:
+def _driver(run: Run, device: str, name: str) -> Driver:
     from ..extract import load_model_of
-    from ..measures.driver import Driver
-    from ..readers import find_reader
+    from ..measures.driver import Driver, no_readings
+    from ..readers.reading import card_reader, reader_of
 
-    reader = find_card(run.spec.model).reader
-    return Driver(load_model_of(run, device), run, find_reader(reader), reader)
+    reader = reader_of(run, name, device) if name else None
+    if reader is None:
+        return Driver(load_model_of(run, device), run, no_readings, "")
+    key = name if name == card_reader(run) else reader.key  # results of the card's reader had its name always
+    return Driver(load_model_of(run, device), run, reader, key)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -78,9 +102,11 @@ def _report(runs: Sequence[Run], path: str | None) -> str:
     from ..report.document import verdict_report
 
     try:
-        Path(path).write_text(verdict_report(runs), encoding="utf-8")
+        write_bytes(Path(path), verdict_report(runs).encode())
+    except HcacheError:
+        raise
     except OSError as error:
-        raise UsageError(f"the report cannot be written to {path}: {error}") from error
+        raise refused(path, error) from error
     return f"\nreport: {path}"
 
 
@@ -106,7 +132,10 @@ def add_measures(command: Any) -> None:
     child.add_argument("--nulls", type=int, default=8, help="random directions beside each (default: 8)")
     child.add_argument("--null", choices=("noise", "samples"), default="samples",
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
+    child.add_argument("--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)")
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+    child.add_argument("--forget-stale", action="store_true",
+                       help="measure nothing: take away results of other samples than the run has now")  # fmt: skip
     child = command("compare", compare, "Runs side by side: what was measured on them, ranked only where it may be.")
     child.add_argument("run_names", metavar="RUN", nargs="+")
     child.add_argument("--html", metavar="FILE", help="write a report with all evidence: one file, no server needed")

@@ -18,6 +18,8 @@ from ..analysis.noise_level import estimates_at
 from ..cache.layout import H, X
 from ..cache.measures import Record
 from ..cache.reading import Run
+from ..errors import AnalysisError
+from ..readers.reading import readers_of
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
 from .label_values import current_records
 from .noise import MIDDLE, log_snr_of, middle_step
@@ -51,18 +53,46 @@ class Cell:
         return "; ".join(filter(None, [f"{self.estimate}{null}{p}", self.unit, self.note, self.warning]))
 
 
-def cells_of(run: Run) -> dict[tuple[str, str], Cell]:
+def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     """Every question that was measured on a run, by (question, subject): (``decodable``, ``smile``), say.
 
     Of several results that answer one question that of most samples is taken, and of these that with most of a null.
+
+    Args:
+        run: The run.
+        reader: The name of the reader whose readings of edits are told; the run's first that edits were measured by,
+            if empty. Readings of two readers are never mixed.
     """
     found: dict[tuple[str, str], Cell] = {}
-    for record in current_records(run):
-        for cell in _READERS.get(record.kind, _nothing)(record, run):
+    for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
+        for cell in _read(record, run):
             key = (cell.question, cell.subject)
             if key not in found or _effort(cell) > _effort(found[key]):
                 found[key] = cell
     return found
+
+
+def _of_one_reader(records: Sequence[Record], reader: str) -> list[Record]:
+    """The records that no reader was needed for, and those of one reader: the wanted one if there are any of it."""
+    names = list(dict.fromkeys(reader_name(record) for record in records if reader_name(record)))
+    chosen = reader if reader in names or not names else names[0]
+    return [record for record in records if reader_name(record) in ("", chosen)]
+
+
+def reader_name(record: Record) -> str:
+    """The name of the reader that a result is by; empty if it is by none."""
+    return str(record.parameters.get("reader", "")).partition("@")[0]
+
+
+def _read(record: Record, run: Run) -> Sequence[Cell]:
+    """The cells of a record; none of one that does not say what its kind says: it was changed, or is not hcache's."""
+    try:
+        cells = list(_READERS.get(record.kind, _nothing)(record, run))
+        for cell in cells:
+            _effort(cell), str(cell), hash((cell.question, cell.subject))
+        return cells
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return ()
 
 
 def _effort(cell: Cell) -> tuple[int, int, int]:
@@ -86,6 +116,8 @@ def at_middle(
         return estimates[row], tuple(other[row] for other in others), (row,), where
     rows = (int(below[np.argmax(level[below])]), int(above[np.argmin(level[above])]))
     (found,) = estimates_at([estimates[row] for row in rows], level[list(rows)], np.array([MIDDLE]))
+    if found is None:
+        raise AnalysisError(f"steps {steps} do not lie on both sides of log SNR {MIDDLE:g}; measure more steps")
     mixed = tuple(float(np.interp(MIDDLE, level[list(rows)], [other[row] for row in rows])) for other in others)
     return found, mixed, rows, f"at log SNR 0, between steps {steps[rows[0]]} and {steps[rows[1]]}"
 

@@ -23,9 +23,8 @@ from ..analysis.threads import workers
 from ..cache.labels import find_label
 from ..cache.layout import H, X
 from ..cache.reading import Run
-from ..cards import find_card
 from ..edits.window import Window
-from ..errors import HcacheError
+from ..readers.reading import readers_of
 from .codes import KINDS
 from .noise import COARSE_EDGES, EDGES, spread_steps, windows_of
 from .suite import (
@@ -175,11 +174,8 @@ def _label_seconds(n: int, binary: bool) -> float:
 
 
 def _readable(run: Run, labels: Sequence[str]) -> list[str]:
-    """The labels that the reader of the run's model reads."""
-    try:
-        reader = find_card(run.spec.model).reader
-    except HcacheError:
-        return []
+    """The labels that the run's first reader reads: edits are measured by that one."""
+    reader = next(iter(readers_of(run)), "")
     return [name for name in labels if name in run.labels.get(reader, {})] if reader else []
 
 

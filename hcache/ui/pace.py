@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import jobs
+from ..background import extractions as jobs
 from ..cache.layout import run_folder
 from ..cache.reading import Run, open_run
 from ..errors import HcacheError
@@ -21,7 +21,7 @@ def step_seconds(home: Path, model: str) -> float | None:
             continue
         try:
             spec = open_run(run_folder(home, job.run)).spec
-        except HcacheError:
+        except (HcacheError, OSError):
             continue
         if spec.model == model:
             return 1 / (job.rate * spec.steps)

@@ -10,15 +10,15 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...cards import find_card
 from ...edits.recipe import Recipe
 from ...edits.renders import render_kept
 from ...edits.window import Window
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
-from ...readers import find_reader
+from ...readers.reading import reader_of
 from .. import loaders, state
 from ..frame import beside, errors_shown
+from ..reader_choice import choose_reader
 from ..work import run_button
 from .directions import Chosen, direction_panel, profile_caption
 from .edit_setup import DISTANCES, MOST_STRENGTH, Setup, apply_recipe, make_rows, setup_panel
@@ -32,7 +32,7 @@ def edit_panel(run: Run) -> None:
     controls, result = beside()
     with controls:
         choices, drop = st.container(), st.container()
-        with drop:
+        with drop, errors_shown():
             recipe_drop(run, apply_recipe(run))  # a picture that was made here sets the page up again
         with choices:
             chosen = direction_panel(run)
@@ -42,8 +42,10 @@ def edit_panel(run: Run) -> None:
             st.info("The edited pictures appear here. First choose a saved direction, or fit one with the controls on "
                     "the left.", icon=":material/tune:")  # fmt: skip
             return
-        preview_panel(run, chosen, setup)
-        strip_panel(run, chosen, setup)
+        with errors_shown():
+            preview_panel(run, chosen, setup)
+        with errors_shown():
+            strip_panel(run, chosen, setup)
 
 
 def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
@@ -51,11 +53,12 @@ def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
     several a row each."""
     rows, amounts = make_rows(run, chosen, setup), setup.amounts
     recipes = [recipe for row in rows.values() for recipe in row]
+    reader_name = choose_reader(run)
     result = run_button(
         "Render the strip",
         "strip",
-        tuple(recipe.digest for recipe in recipes),
-        lambda: _render(run, chosen, recipes),
+        (reader_name, *(recipe.digest for recipe in recipes)),
+        lambda: _render(run, chosen, recipes, reader_name),
     )
     if result is None:
         st.caption(f"A strip of {len(amounts)} pictures in {len(rows)} rows, edited over all steps, from "
@@ -91,14 +94,14 @@ _READING = (
 
 
 def _render(
-    run: Run, chosen: Chosen, recipes: list[Recipe]
+    run: Run, chosen: Chosen, recipes: list[Recipe], reader_name: str
 ) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
     """The cells, and what the reader sees in them: attribute -> (n,)."""
     moves = {chosen.digest: chosen.move}
     home = run.folder.parent.parent
     cells = yield from render_kept(lambda: loaders.model_of(run), run, recipes, home, moves)
-    reader = find_card(run.spec.model).reader
-    return cells, find_reader(reader)(np.stack([cell.picture for cell in cells])) if reader else {}
+    reader = reader_of(run, reader_name)
+    return cells, reader(np.stack([cell.picture for cell in cells])) if reader else {}
 
 
 @st.fragment

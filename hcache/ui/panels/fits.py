@@ -12,15 +12,17 @@ from pathlib import Path
 
 import streamlit as st
 
+from ...atomic import make_folder, read_file, write_bytes
+from ...background.kinds import FIT, IMPORT, Fitting, Importing, wanted
 from ...cache.layout import TASKS
 from ...cache.reading import Run
 from ...directions.fitting import Fit
 from ...directions.store import Entry, check_name, list_moves
 from ...errors import HcacheError, UsageError
 from ..tasks import start_button, task_list
+from ..text import literal
 
-FIT, IMPORT = "fit", "import"
-"""The kinds of the background tasks."""
+__all__ = ["FIT", "fit_panel", "fitted", "import_panel"]
 
 
 def fitted(run: Run, what: Fit) -> list[Entry]:
@@ -38,11 +40,10 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
         name, problem = _name(run, proposed)
     with right:
         start_button(
-            f"Fit by {what.method}", run, FIT, f"{name} by {what.method}", fit_arguments(what, name),
-            disabled=bool(problem), width="stretch",
-        )  # fmt: skip
+            f"Fit by {what.method}", run, Fitting(what=what, name=name), disabled=bool(problem), width="stretch"
+        )
     st.caption(
-        problem
+        literal(problem)
         or "The fit runs in the background; you can leave or close this page. Its progress is shown above, and the "
         "result appears in the list of directions."
     )
@@ -70,15 +71,11 @@ def import_panel(run: Run) -> None:
             if not problem:
                 _keep(data, paths)
             start_button(
-                "Import", run, IMPORT, f"import of {name}", import_arguments(run, paths, name),
+                "Import", run, Importing(run=run.name, folder=paths[0].parent.name,
+                                         files=tuple(path.name for path in paths), name=name),
                 disabled=bool(problem), width="stretch",
             )  # fmt: skip
-        st.caption(problem or "The imported direction appears in the list of directions.")
-
-
-def import_arguments(run: Run, paths: Sequence[Path], name: str) -> list[str]:
-    """What to type after ``python -m hcache`` for this import."""
-    return ["direction", "import", run.name, *map(str, paths), "--name", name]
+        st.caption(literal(problem) or "The imported direction appears in the list of directions.")
 
 
 def _block_folder(run: Run, data: dict[str, bytes]) -> Path:
@@ -91,9 +88,16 @@ def _block_folder(run: Run, data: dict[str, bytes]) -> Path:
 
 def _keep(data: dict[str, bytes], paths: Sequence[Path]) -> None:
     for path, content in zip(paths, data.values(), strict=True):
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        if not _is_kept(path, content):
+            make_folder(path.parent)
+            write_bytes(path, content)
+
+
+def _is_kept(path: Path, content: bytes) -> bool:
+    try:
+        return read_file(path) == content
+    except OSError:
+        return False
 
 
 def _name(run: Run, proposed: str) -> tuple[str, str]:
@@ -104,15 +108,8 @@ def _name(run: Run, proposed: str) -> tuple[str, str]:
     return name, _problem(name, taken)
 
 
-def fit_arguments(what: Fit, name: str) -> list[str]:
-    """What to type after ``python -m hcache`` for this fit."""
-    return ["direction", "fit", what.run, "--name", name, "--made-by", _wanted(what)]
-
-
 def _wanted(what: Fit) -> str:
-    data = what.to_json()
-    data.pop("component", None)
-    return json.dumps(data, sort_keys=True)
+    return json.dumps(wanted(what), sort_keys=True)
 
 
 def _made(entry: Entry) -> Fit | None:

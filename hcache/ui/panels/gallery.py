@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ...cache.labels import save_labels
+from ...cache.labels import mark_sample
 from ...cache.reading import Run
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from .. import address, loaders, selection, state
+from ..frame import errors_shown
 from ..grid import Click, picture_grid, selection_grid
+from ..text import literal
 from .pins import pin_buttons
 from .selection import selection_bar
 
@@ -28,11 +30,15 @@ CLICKS = {SELECTS: None, SHOWS: None, "Label as 1": 1.0, "Label as 0": 0.0}
 def gallery_page(run: Run) -> None:
     """The pictures, and beside them the one that was clicked last; its trajectory below."""
     left, right = st.columns([9, 4], gap="medium")
-    with left:
+    with left, errors_shown():
         gallery_panel(run)
     with right, st.container(key="result"):
-        sample = sample_panel(run)
-    trajectory_panel(run, sample)
+        ids = run.sample_ids
+        sample = state.sample("Sample", "sample", ids, int(ids[0]))
+        with errors_shown():
+            sample_panel(run, sample)
+    with errors_shown():
+        trajectory_panel(run, sample)
 
 
 def gallery_panel(run: Run) -> None:
@@ -60,8 +66,9 @@ def gallery_panel(run: Run) -> None:
             selection_grid("gallery", *pictures, selection.selected(run), lambda clicks: take_clicks(run, clicks))
             return
         picked = picture_grid("gallery-marks", *pictures, marked=[s for s, value in given.items() if value == 1])
-    if picked is not None and does != SHOWS:
-        _toggle(run, name, given, picked, CLICKS[does])
+    mark = CLICKS[does]
+    if picked is not None and mark is not None:
+        _toggle(run, name, picked, mark)
     elif picked is not None and picked != chosen:
         state.choose("sample", picked)
         st.rerun()
@@ -96,28 +103,21 @@ def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
     return does or SELECTS, name, values
 
 
-def _toggle(run: Run, name: str, values: dict[int, float], sample: int, mark: float) -> None:
+def _toggle(run: Run, name: str, sample: int, mark: float) -> None:
     """Gives a sample a mark, or takes it away; written at once, so that a crash loses no click."""
-    if values.get(sample) == mark:
-        del values[sample]
-    else:
-        values[sample] = mark
-    others = {other: {int(s): float(v) for s, v in zip(run.sample_ids, column, strict=True) if np.isfinite(v)}
-              for other, column in run.labels.get(HAND, {}).items()}  # fmt: skip
-    save_labels(run, HAND, {**others, name: values})
+    mark_sample(run, HAND, name, sample, mark)
     st.rerun()
 
 
-def sample_panel(run: Run) -> int:
-    """The chosen sample: its picture, all its labels, and pins for the Compare page; returns its number."""
-    ids = run.sample_ids
-    sample = state.sample("Sample", "sample", ids, int(ids[0]))
+def sample_panel(run: Run, sample: int) -> None:
+    """The chosen sample: its picture, all its labels, and pins for the Compare page."""
     row = run.position(sample)
     if run.real:
         sides = st.columns(2)
         for side, picture, said in ((sides[0], run.original(sample), f"real picture {sample}"),
                                     (sides[1], run.images[row], "its inversion, denoised again")):  # fmt: skip
-            side.image(png_bytes(picture), caption=said.capitalize(), alt=said, width="stretch")
+            if picture is not None:
+                side.image(png_bytes(picture), caption=said.capitalize(), alt=said, width="stretch")
     else:
         said = f"sample {sample}, seed {run.seed(sample)}"
         st.image(png_bytes(run.images[row]), caption=said, alt=said, width=PICTURE)
@@ -127,7 +127,6 @@ def sample_panel(run: Run) -> int:
     else:
         st.caption("This model has no attribute reader, so its samples have no labels.")
     pin_buttons(run, sample)
-    return sample
 
 
 def trajectory_panel(run: Run, sample: int) -> None:
@@ -149,13 +148,13 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
         descending = state.select("Order", "order", [HIGHEST, LOWEST], format_func=str.capitalize) == HIGHEST
     finite = values[np.isfinite(values)]
     if not finite.size:
-        st.caption(f"No sample has a value for {_words(name)}.")
+        st.caption(f"No sample has a value for {literal(_words(name))}.")
         return np.arange(len(run)), values
     low, high = (float(np.floor(finite.min() * 100) / 100), float(np.ceil(finite.max() * 100) / 100))
     if low >= high:
         return np.flatnonzero(np.isfinite(values)), values
     with low_high:
-        chosen = state.span(f"Filter by {_words(name)}", f"filter-{name}", low, high)
+        chosen = state.span(f"Filter by {literal(_words(name))}", f"filter-{name}", low, high)
     rows = np.flatnonzero((values >= chosen[0]) & (values <= chosen[1]))
     order = np.argsort(values[rows], kind="stable")
     return rows[order[::-1] if descending else order], values

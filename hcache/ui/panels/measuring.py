@@ -8,10 +8,11 @@ from contextlib import suppress
 
 import streamlit as st
 
-from ... import tasks
+from ...background import tasks
+from ...background.kinds import MEASURE, Measuring
+from ...background.processes import DONE
 from ...cache.labels import named_labels
 from ...cache.reading import Run
-from ...cards import find_card
 from ...directions.direction import check_full
 from ...errors import AnalysisError, HcacheError
 from ...measures.cells import IN_X
@@ -30,13 +31,12 @@ from ...measures.suite import (
     Sizes,
 )
 from ...measures.verdict import Row, measured_by
-from ...processes import DONE
+from ...readers.reading import readers_of
 from .. import state
 from ..pace import starts_itself, step_seconds_of
+from ..reader_choice import choose_reader
 from ..tasks import start
-
-KIND = "measure"
-"""Of background tasks."""
+from ..text import literal
 
 BEGUN = "measured by itself"
 """In the session: what was started without being asked for."""
@@ -71,12 +71,11 @@ def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row])
         question = (run.name, len(run), tuple(known))
         if question in begun or not unread[run.name] & set(known):
             continue
-        if any(task.state != DONE for task in tasks.list_tasks(run.folder, KIND)):
+        if any(task.state != DONE for task in tasks.list_tasks(run.folder, MEASURE)):
             continue
         if starts_itself(run, suite_seconds(run, [DECODABILITY], known, Sizes(), None)):
             begun.add(question)
-            arguments = measure_arguments(run, known, [DECODABILITY], chosen_size())
-            start(run.folder, KIND, f"{DECODABILITY} of {run.name}", arguments)
+            start(run.folder, measuring(run, known, [DECODABILITY], chosen_size()))
 
 
 def _probed(run: Run, labels: Sequence[str]) -> list[str]:
@@ -101,7 +100,7 @@ def _rendered(run: Run) -> bool:
     """Whether edits of a run can be rendered and read."""
     try:
         check_full(run)
-        return bool(find_card(run.spec.model).reader)
+        return bool(readers_of(run))
     except HcacheError:
         return False
 
@@ -111,17 +110,17 @@ def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence
     total, there = len(rows) * len(runs), sum(len(row.cells) for row in rows)
     for run in runs:
         missing = _missing(run, rows)
-        at_work = any(task.live for task in tasks.list_tasks(run.folder, KIND))
+        at_work = any(task.live for task in tasks.list_tasks(run.folder, MEASURE))
         if not missing or at_work or not labels:
             continue
         size = chosen_size()
         seconds = suite_seconds(run, missing, labels, Sizes(samples=_tried(run, size), nulls=size[1]),
                                 step_seconds_of(run))  # fmt: skip
         left, right = st.columns([2, 5], vertical_alignment="center")
-        of_run = f" of {run.name}" if len(runs) > 1 else ""
+        of_run = f" of {literal(run.name)}" if len(runs) > 1 else ""
         if left.button(f"Measure all{of_run}, {about(seconds)}", key="measure-all", type="primary", width="stretch",
                        help=_HOW_LONG):  # fmt: skip
-            start(run.folder, KIND, f"all of {run.name}", measure_arguments(run, labels, missing, size))
+            start(run.folder, measuring(run, labels, missing, size))
         answers = ", ".join(ANSWERS[name] for name in missing)
         right.caption(f"{there} of {total} answers are measured so far. This measures {answers}. It runs in the "
                       "background, and what is done is kept.")  # fmt: skip
@@ -139,30 +138,30 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
             "What", "verdict-what", list(WHAT), list(WHAT), format_func=lambda name: f"{name}: {WHAT[name]}"
         )
         size = SIZES[state.select("Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words)]
+        reader = choose_reader(run) if len(readers_of(run)) > 1 else ""
         needing = [part for part in what if part in NEED_MODEL]
         st.caption(
             (f"{', '.join(needing)} render pictures, which takes minutes. " if needing else "Needs no model. ")
             + "It continues when this page is closed. What is measured already is not measured again."
         )
-        arguments = measure_arguments(run, labels, what, size)
+        work = measuring(run, labels, what, size, reader)
         if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
-            start(run.folder, KIND, f"{', '.join(what)} of {run.name}", arguments)
-        st.code("python -m hcache " + shlex.join(arguments), language="bash", wrap_lines=True)
+            start(run.folder, work)
+        st.code("python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True)
 
 
 def chosen_size() -> tuple[int, int]:
     return SIZES.get(str(state.recall("verdict-size", USUAL)), SIZES[USUAL])
 
 
-def measure_arguments(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int]) -> list[str]:
-    """What to type after ``python -m hcache``, without the home."""
-    found = ["measure", run.name]
-    for part in what:
-        found += ["--what", part]
+def measuring(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int],
+              reader: str = "") -> Measuring:  # fmt: skip
+    """The measures to be taken, of those labels that the run has, by one of its readers or the first."""
     known = named_labels(run)
-    for label in labels:
-        found += ["--label", label] if label in known else []
-    return [*found, "--samples", str(_tried(run, size)), "--nulls", str(size[1])]
+    return Measuring(
+        run=run.name, what=tuple(what), labels=tuple(label for label in labels if label in known),
+        samples=_tried(run, size), nulls=size[1], reader=reader,
+    )  # fmt: skip
 
 
 def _tried(run: Run, size: tuple[int, int]) -> int:

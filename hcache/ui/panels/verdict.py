@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from ...background.kinds import MEASURE
 from ...cache.labels import named_labels
 from ...cache.layout import run_names
 from ...cache.reading import Run
@@ -20,10 +21,12 @@ from ...report.document import verdict_report
 from ...report.exhibits import exhibits
 from ...report.guide import page, pages_of
 from .. import loaders, state
+from ..frame import errors_shown
 from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
-from .measuring import KIND, chosen_size, measure_all_panel, measure_arguments, measure_panel, start_cheap
+from ..text import literal
+from .measuring import chosen_size, measure_all_panel, measure_panel, measuring, start_cheap
 from .shipped import shipped_panel
 
 
@@ -36,16 +39,24 @@ def verdict_panel(run: Run) -> None:
         labels = _labels_panel(runs)
     evidence = {each.name: Evidence(each) for each in runs}
     rows = compare(runs, labels)
-    start_cheap(runs, labels, rows)
-    measure_all_panel(runs, labels, rows)
+    with errors_shown():
+        start_cheap(runs, labels, rows)
+    with errors_shown():
+        measure_all_panel(runs, labels, rows)
     for each in runs:
-        task_list(each, KIND)
-    _table_panel(runs, labels, rows)
-    shipped_panel(expanded=not any(row.cells for row in rows))
-    _evidence_panel(rows, str(state.recall("cell", "")), evidence)
-    _carriers_panel(evidence)
-    measure_panel(runs, labels)
-    _report_panel(runs, labels)
+        task_list(each, MEASURE)
+    with errors_shown():
+        _table_panel(runs, labels, rows)
+    with errors_shown():
+        shipped_panel(expanded=not any(row.cells for row in rows))
+    with errors_shown():
+        _evidence_panel(rows, str(state.recall("cell", "")), evidence)
+    with errors_shown():
+        _carriers_panel(evidence)
+    with errors_shown():
+        measure_panel(runs, labels)
+    with errors_shown():
+        _report_panel(runs, labels)
 
 
 def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
@@ -76,7 +87,7 @@ def _runs_panel(run: Run) -> list[Run]:
         try:
             found.append(run if name == run.name else loaders.shared_run(run.folder.parent / name))
         except HcacheError as error:
-            st.error(f"{name} is left out: {error}")
+            st.error(f"{literal(name)} is left out: {literal(error)}")
     if not found:
         raise UsageError("none of these runs can be read; choose others")
     return found
@@ -96,7 +107,7 @@ def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None
     name, _, part = asked.partition("|")
     run = next((run for run in runs if run.name == name), None)
     if run is not None and part in WHAT:
-        start(run.folder, KIND, f"{part} of {run.name}", measure_arguments(run, labels, [part], chosen_size()))
+        start(run.folder, measuring(run, labels, [part], chosen_size()))
 
 
 def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Evidence]) -> None:
@@ -104,16 +115,16 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
     row, name = _chosen(rows, chosen, list(evidence))
     if row is None:
         return
-    st.subheader(row_title(row)[:1].upper() + row_title(row)[1:])
+    st.subheader(literal(row_title(row)[:1].upper() + row_title(row)[1:]))
     for run, cell in row.cells.items():
-        st.markdown(f"**{run}**: {cell}")
+        st.markdown(f"**{literal(run)}**: {literal(cell)}")
     shown = exhibits(row.question, row.subject, evidence)
     if not shown:
         st.info("No curves or pictures of this are stored. Measure it again to get them.")
     for number, each in enumerate(shown):
         if each.run and each.run != name:
             continue
-        st.markdown(f"**{each.title}**")
+        st.markdown(f"**{literal(each.title)}**")
         if each.figure is None:
             st.html(each.html)
         else:
@@ -142,7 +153,7 @@ def _carriers_panel(evidence: dict[str, Evidence]) -> None:
     st.subheader("Which group carries what")
     for name, table in tables.items():
         if len(tables) > 1:
-            st.markdown(f"**{name}**")
+            st.markdown(f"**{literal(name)}**")
         st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
     st.caption(
         "What a swap in all steps carries over from the donor, minus what another donor gives. Bold: significant, with "
