@@ -170,12 +170,22 @@ def invert(arguments: argparse.Namespace) -> Result:
 def convert_adm(arguments: argparse.Namespace) -> Result:
     """A guided-diffusion checkpoint as a diffusers folder."""
     from ..models.adm import convert_adm as convert
+    from ..models.adm_flags import Flags, preset_of
 
     out = Path(arguments.out)
-    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.head_channels,
-                    arguments.attention_order)  # fmt: skip
-    return Result(text=f"{out}: {len(found.widths)} levels of {found.resnets}, channels {found.widths}",
-                  data={"folder": str(out), **asdict(found)})  # fmt: skip
+    given = {name: value for name in Flags.__dataclass_fields__ if (value := getattr(arguments, name)) is not None}
+    flags = Flags(**given)
+    if arguments.preset:
+        flags = flags.over(preset_of(arguments.preset))
+    found = convert(Path(arguments.checkpoint), out, order=arguments.attention_order, flags=flags,
+                    weights=arguments.weights)  # fmt: skip
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+
+
+def _converted(out: Path, widths: tuple[int, ...], depth: int, notes: Iterable[str], data: dict[str, Any]) -> Result:
+    notes = list(notes)
+    text = "\n".join([f"{out}: {len(widths)} levels of {depth}, channels {widths}", *notes])
+    return Result(text=text, data={"folder": str(out), **data, "notes": notes})
 
 
 def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) -> Result:

@@ -116,7 +116,7 @@ def read_block(path: Path) -> Block:
 
 
 def _read(path: Path) -> Mapping[Any, Any]:
-    from ..models.adm import read_tensors
+    from ..models.states import read_tensors
 
     data = read_tensors(path)
     if not isinstance(data, Mapping):

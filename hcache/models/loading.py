@@ -9,7 +9,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, VQModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel, VQModel
 from torch import nn
 
 from ..cards import Card, find_card
@@ -199,7 +199,7 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     config = parts.config
     if config["_class_name"] == "DiTTransformer2DModel":
         return ByClass(config["num_embeds_ada_norm"], null=config["num_embeds_ada_norm"])
-    if config["_class_name"] == "UNet2DModel":
+    if isinstance(network, UNet2DModel):
         classes = config.get("num_class_embeds")
         return Unconditional() if network.class_embedding is None else ByClass(classes or 2**31)
     if parts.pipeline not in TEXT_PIPELINES:
