@@ -182,6 +182,15 @@ def convert_adm(arguments: argparse.Namespace) -> Result:
     return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
 
 
+def convert_ddpm(arguments: argparse.Namespace) -> Result:
+    """A checkpoint of the original DDPM network as a diffusers folder."""
+    from ..models.ddpm import convert_ddpm as convert
+
+    out = Path(arguments.out)
+    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.weights)
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+
+
 def _converted(out: Path, widths: tuple[int, ...], depth: int, notes: Iterable[str], data: dict[str, Any]) -> Result:
     notes = list(notes)
     text = "\n".join([f"{out}: {len(widths)} levels of {depth}, channels {widths}", *notes])

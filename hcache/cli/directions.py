@@ -171,7 +171,8 @@ def import_blocks(arguments: argparse.Namespace) -> Result:
     move = read_blocks([Path(path) for path in arguments.files], run, _model_of(run, arguments.device))
     save_move(run, name, move, arguments.replace)
     data = {"run": run.name, "name": name, "digest": digest_of(move), "made_by": dict(move.made_by)}
-    return Result(text=f"saved {name} ({data['digest']})", data=data)
+    text = "\n".join(filter(None, [f"saved {name} ({data['digest']})", move.made_by["weights"]]))
+    return Result(text=text, data=data)
 
 
 def _model_of(run: Run, device: str) -> Any:

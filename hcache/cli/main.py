@@ -1,4 +1,4 @@
-"""``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
+"""``python -m hcache``: models, anatomy, convert-adm, convert-ddpm, estimate, extract, invert, runs, info, verify,
 repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel."""
 
 from __future__ import annotations
@@ -152,6 +152,10 @@ def _add_conversion(command: Any) -> None:
                  "sigma_small"):  # fmt: skip
         child.add_argument(*_both_spellings(name), dest=name, metavar="V", help="taken, without effect here")
     child.add_argument("--attention-order", choices=("legacy", "new"), help="as --use-new-attention-order")
+    text = "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt, church_outdoor.ckpt) to such a folder."
+    child = command("convert-ddpm", commands.convert_ddpm, text, home=False)
+    _add_checkpoint(child)
+    child.add_argument("--image-size", type=int, help="a side of the pictures (default: attention lies at 16 x 16)")
 
 
 def _add_checkpoint(child: argparse.ArgumentParser) -> None:

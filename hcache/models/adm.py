@@ -75,9 +75,9 @@ class Heads:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted, and what has to be said of it, a line each."""
+    """What was converted, its converter's own ``Structure``, and what has to be said of it, a line each."""
 
-    structure: Structure
+    structure: Any
     notes: tuple[str, ...]
 
 
