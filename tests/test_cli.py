@@ -17,8 +17,8 @@ from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "convert-ddpm", "runs", "info",
-            "cancel", "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure", "measure",
-            "compare", "probe", "bench", "direction")  # fmt: skip
+            "cancel", "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure",
+            "measure", "compare", "probe", "bench", "direction")  # fmt: skip
 OF_DIRECTION = ("fit", "list", "show", "import")
 
 

@@ -48,7 +48,9 @@ def test_the_converted_network_computes_what_the_original_does(case, tmp_path):
     t = torch.tensor([0, 871])
     expected = Reference(doubled(tensors))(x, t)
     assert expected.std() > 0.05
-    torch.testing.assert_close(model.network(x, t).sample, expected, atol=1e-5, rtol=0)  # the angles of time are float32
+    torch.testing.assert_close(
+        model.network(x, t).sample, expected, atol=1e-5, rtol=0
+    )  # the angles of time are float32
 
 
 def test_the_form_is_that_of_googles_celebahq(tmp_path):

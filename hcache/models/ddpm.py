@@ -1,8 +1,8 @@
 """Converts original DDPM checkpoints in PyTorch (``celeba_hq.ckpt``, ``bedroom.ckpt``, ``church_outdoor.ckpt``).
 
 They hold the network of Ho, Jain and Abbeel under the names that pesser's and ermongroup's code gave its layers.
-SDEdit, DiffusionCLIP and Asyrp use the same files and names. Each layer is one of diffusers' ``UNet2DModel``, so nothing but
-names changes. All of them are trained on the linear schedule of 1,000 steps, and sampled without clipping x_0.
+SDEdit, DiffusionCLIP and Asyrp use the same names. Each layer is one of diffusers' ``UNet2DModel``, so nothing but
+names changes. All are trained on the linear schedule of 1,000 steps, and sampled without clipping x_0.
 
 References:
     Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020), https://arxiv.org/abs/2006.11239

@@ -19,8 +19,9 @@ from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
 from .checkpoint import configuration_of, load_checkpoint
 from .codecs import Autoencoder, Codec, Identity
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
-from .hub import folder_of, local_folder, resolved_revision
+from .hub import config_folder_of, folder_of, resolved_revision
 from .model import Model
+from .weight_files import loading_options, weights_in
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
@@ -112,7 +113,7 @@ def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscret
 
 
 def _configured_parts(card: Card) -> Parts:
-    folder = configuration_of(card) if card.file else local_folder(card) or card.configs or folder_of(card)
+    folder = configuration_of(card) if card.file else config_folder_of(card)
     return read_parts(folder, card.name)
 
 
@@ -172,7 +173,12 @@ def _load_module(kind: type, folder: Path, dtype: str, name: str) -> nn.Module:
     """The weights: safetensors if there are any, else a checkpoint read without running any code in it."""
     try:
         module, report = kind.from_pretrained(
-            folder, dtype=DTYPES[dtype], low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
+            folder,
+            dtype=DTYPES[dtype],
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            local_files_only=True,
+            **loading_options(folder),
         )
     except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
         raise ModelError(f"the {kind.__name__} of {name} cannot be loaded: {_first_line(error)}") from error
@@ -216,6 +222,9 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     unused = {} if parts.pipeline == "FluxPipeline" else {"image_encoder": None, "feature_extractor": None}
     if parts.pipeline == "StableDiffusionPipeline":
         unused |= {"safety_checker": None, "requires_safety_checker": False}
+    encoders = [weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")]
+    variants = {found.variant for found in encoders if found} - {None}
+    unused |= {"variant": variants.pop()} if len(variants) == 1 else {}
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             parts.folder, dtype=DTYPES[dtype], local_files_only=True, low_cpu_mem_usage=False, **have, **unused
