@@ -24,6 +24,7 @@ from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
+from ..texts import read_text
 from .progress import drive_with_bar, interruptible
 
 
@@ -111,10 +112,7 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
 
 def read_prompts(path: str) -> tuple[str, ...]:
     """A prompt a line; empty lines do not count."""
-    try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the prompts in {path} cannot be read: {error}") from error
+    lines = read_text(Path(path), f"the prompts in {path}").splitlines()
     prompts = tuple(line.strip() for line in lines if line.strip())
     if not prompts:
         raise UsageError(f"{path} holds no prompts; expected one a line")

@@ -16,7 +16,7 @@ from ..cards import Card, find_card
 from ..errors import ModelError, UsageError
 from ..specs import Anatomy
 from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
-from .checkpoint import configuration_of, load_checkpoint
+from .checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from .codecs import Autoencoder, Codec, Identity
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
 from .hub import config_folder_of, folder_of, resolved_revision
@@ -101,7 +101,7 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
     parts = _configured_parts(card)
     try:
         return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts))
-    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise whatever comes
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"the network of {card.name} cannot be built: {_first_line(error)}") from error
@@ -109,7 +109,9 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
 
 def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
     """The noise schedule of a model from its configuration alone, likewise."""
-    return scheduler_of(_configured_parts(find_card(name_or_folder)))
+    card = find_card(name_or_folder)
+    scheduler = scheduler_of(_configured_parts(card))
+    return DDIMScheduler.from_config(schedule_of_file(card, dict(scheduler.config))) if card.file else scheduler
 
 
 def _configured_parts(card: Card) -> Parts:
