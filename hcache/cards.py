@@ -127,6 +127,12 @@ def find_card(model: str) -> Card:
     if _is_checkpoint(model):
         path = Path(model).expanduser().resolve()
         return Card(name=str(path), source=str(path), title=path.name, kind="KL latents, text")
+    if _is_pickle(model):
+        raise UnknownModelError(
+            f"{model} is a pickled checkpoint, which is not run as it is: convert a guided-diffusion one with "
+            "convert-adm, an original DDPM with convert-ddpm, and save the state dict of a Stable Diffusion as "
+            ".safetensors (torch.load(..., weights_only=True), then safetensors.torch.save_file)"
+        )
     if model.count("/") == 1 and not model.startswith((".", "~", "/")) and not any(c.isspace() for c in model):
         source, _, revision = model.partition("@")
         return dataclasses.replace(cards.get(source, Card(name=model, source=source, title=source)), name=model,
@@ -136,6 +142,13 @@ def find_card(model: str) -> Card:
 
 def _is_checkpoint(model: str) -> bool:
     return model.endswith(".safetensors") and Path(model).expanduser().is_file()
+
+
+def _is_pickle(model: str) -> bool:
+    try:
+        return model.endswith((".ckpt", ".pt", ".pth", ".bin")) and Path(model).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _folder_of(model: str) -> Path | None:

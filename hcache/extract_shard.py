@@ -26,7 +26,7 @@ from .cache.plan import preview_shape
 from .cache.shards import Finished, ShardWriter
 from .errors import ModelError
 from .models.model import Model
-from .pictures import load_prepared
+from .pictures import greyed, load_prepared
 from .readers.registry import find_reader
 from .sampling.inversion import invert
 from .sampling.loop import Step, denoise
@@ -212,6 +212,8 @@ def compute_shard(
         originals, x_t = None, None
         if spec.images:
             originals = np.stack([load_prepared(part.folder / IMAGES, d) for d in spec.images[part.start : part.stop]])
+            if part.model.anatomy.x == (1, *part.model.anatomy.image[:2]):  # a grey model sees luminance
+                originals = greyed(originals)
             x_t = _invert(part.model, spec, originals, conditioning, tick)
         for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
             writing(_Kept(part.model, spec, step).to(writer, partial(part.show, part.start)))

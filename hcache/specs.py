@@ -150,6 +150,10 @@ BATCH = 8
 """Samples at once where nothing says how many."""
 
 
+LARGEST_SEED = 2**62
+"""Runs keep seeds as whole numbers of 64 bits with a sign, and sums of two of them have to fit."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One extraction, up to how many samples of it there are.
@@ -183,6 +187,10 @@ class RunSpec:
             raise UsageError(f"batch must be 1 or more, or 0 to have it chosen, got {self.batch}")
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, got {self.seed}")
+        if self.seed + self.samples > LARGEST_SEED:
+            raise UsageError(
+                f"seeds must be below {LARGEST_SEED} (2^62), got those of {self.samples} samples from {self.seed} on"
+            )
         if not 0 <= self.eta <= 1:
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {self.eta}")
         if self.store_dtype not in STORE_DTYPES:

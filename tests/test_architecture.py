@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors", "allocator", "dashboard", "starting", "atomic"),
-    ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
+    ("specs", "cards", "anatomies", "features", "pictures", "colours", "fields", "masks", "progress", "texts"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -44,9 +44,11 @@ TORCH_FREE = (
     "anatomies",
     "features",
     "pictures",
+    "colours",
     "fields",
     "masks",
     "progress",
+    "texts",
     "cache",
     "analysis",
     "background",

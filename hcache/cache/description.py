@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..atomic import read_file, reason
 from ..errors import CacheError, UsageError
-from ..specs import Anatomy, RunSpec
+from ..specs import LARGEST_SEED, Anatomy, RunSpec
 from .layout import SCHEMA
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
         _text(spec[name], f"spec.{name}")
     for name in ("samples", "steps", "batch"):
         _integer(spec[name], f"spec.{name}", 1)
-    _integer(spec["seed"], "spec.seed", 0, 2**62)
+    _integer(spec["seed"], "spec.seed", 0, LARGEST_SEED)
     _number(spec["eta"], "spec.eta")
     if spec["dtype"] not in DTYPES:
         raise ValueError(f"spec.dtype: expected one of {', '.join(DTYPES)}, got {_shown(spec['dtype'])}")

@@ -40,6 +40,7 @@ from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusy
 from ..in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
+from ..texts import read_text
 from .progress import drive_with_bar, extraction_status, interruptible
 
 
@@ -127,10 +128,7 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
 
 def read_prompts(path: str) -> tuple[str, ...]:
     """A prompt a line; empty lines do not count."""
-    try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the prompts in {path} cannot be read: {error}") from error
+    lines = read_text(Path(path), f"the prompts in {path}").splitlines()
     prompts = tuple(line.strip() for line in lines if line.strip())
     if not prompts:
         raise UsageError(f"{path} holds no prompts; expected one a line")
@@ -187,12 +185,31 @@ def invert(arguments: argparse.Namespace) -> Result:
 def convert_adm(arguments: argparse.Namespace) -> Result:
     """A guided-diffusion checkpoint as a diffusers folder."""
     from ..models.adm import convert_adm as convert
+    from ..models.adm_flags import Flags, preset_of
 
     out = Path(arguments.out)
-    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.head_channels,
-                    arguments.attention_order)  # fmt: skip
-    return Result(text=f"{out}: {len(found.widths)} levels of {found.resnets}, channels {found.widths}",
-                  data={"folder": str(out), **asdict(found)})  # fmt: skip
+    given = {name: value for name in Flags.__dataclass_fields__ if (value := getattr(arguments, name)) is not None}
+    flags = Flags(**given)
+    if arguments.preset:
+        flags = flags.over(preset_of(arguments.preset))
+    found = convert(Path(arguments.checkpoint), out, order=arguments.attention_order, flags=flags,
+                    weights=arguments.weights)  # fmt: skip
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+
+
+def convert_ddpm(arguments: argparse.Namespace) -> Result:
+    """A checkpoint of the original DDPM network as a diffusers folder."""
+    from ..models.ddpm import convert_ddpm as convert
+
+    out = Path(arguments.out)
+    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.weights)
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+
+
+def _converted(out: Path, widths: tuple[int, ...], depth: int, notes: Iterable[str], data: dict[str, Any]) -> Result:
+    notes = list(notes)
+    text = "\n".join([f"{out}: {len(widths)} levels of {depth}, channels {widths}", *notes])
+    return Result(text=text, data={"folder": str(out), **data, "notes": notes})
 
 
 def run_job(

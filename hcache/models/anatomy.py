@@ -16,8 +16,10 @@ from ..errors import ModelError
 from ..specs import Anatomy
 from . import blocks, halves
 from .condition import Condition
+from .guided_unet import GuidedUNet2DModel
 
-UNETS = {"UNet2DModel": UNet2DModel, "UNet2DConditionModel": UNet2DConditionModel}
+UNETS = {"UNet2DModel": UNet2DModel, "GuidedUNet2DModel": GuidedUNet2DModel,
+         "UNet2DConditionModel": UNet2DConditionModel}  # fmt: skip
 TRANSFORMERS = {"DiTTransformer2DModel": DiTTransformer2DModel, "FluxTransformer2DModel": FluxTransformer2DModel}
 NETWORKS = UNETS | TRANSFORMERS
 Network = UNet2DModel | UNet2DConditionModel | DiTTransformer2DModel | FluxTransformer2DModel

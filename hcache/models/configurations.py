@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from ..cards import Card
-from ..errors import ModelError
-from .hub import PATTERNS, VARIANTS, folder_of, local_folder
-
-CONFIGURATIONS = ["model_index.json", "config.json", "scheduler_config.json", "*/config.json", "scheduler/*.json"]
-"""Small files that say what a model is made of."""
-
-WEIGHTS = (".safetensors", ".bin")
+from .hub import local_folder, missing_configs, missing_weights, wanted_files
 
 
 def configurations_are_here(card: Card) -> bool:
     """Whether a model's anatomy can be told without a download."""
-    return bool(card.file or local_folder(card) or card.configs or not card.source)
+    local = local_folder(card)
+    return bool(card.file or card.configs or not card.source or (local is not None and not missing_configs(local)))
 
 
 def weights_are_here(card: Card) -> bool:
@@ -28,27 +20,7 @@ def weights_are_here(card: Card) -> bool:
     if card.file is not None:
         return True
     folder = local_folder(card)
-    return folder is not None and any(path.suffix in WEIGHTS for path in folder.rglob("*"))
-
-
-def configuration_folder(card: Card) -> Path:
-    """A folder with a model's configurations; of a hub model that is not here these alone are downloaded.
-
-    Raises:
-        ModelError: they are neither here nor to be had.
-    """
-    found = local_folder(card) or card.configs
-    if found or not card.source:
-        return found or folder_of(card)
-    try:
-        return Path(snapshot_download(card.source, revision=card.revision or None, allow_patterns=CONFIGURATIONS))
-    except HfHubHTTPError as error:
-        raise ModelError(f"{card.source} on the hub: {str(error).strip().splitlines()[0]}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise ModelError(
-            f"the configurations of {card.source} are neither in the local hub cache nor can they be downloaded now; "
-            f"download the model with `hf download {card.source}` where there is a network, or give a folder with it"
-        ) from error
+    return folder is not None and not missing_weights(folder)
 
 
 def download_bytes(card: Card) -> int | None:
@@ -58,5 +30,5 @@ def download_bytes(card: Card) -> int | None:
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
         return None
     sizes = {file.rfilename: file.size for file in found.siblings or ()}
-    wanted = list(filter_repo_objects(sizes, allow_patterns=PATTERNS, ignore_patterns=VARIANTS))
+    wanted = wanted_files(sizes)
     return None if any(sizes[name] is None for name in wanted) else sum(sizes[name] for name in wanted)

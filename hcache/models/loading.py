@@ -9,19 +9,19 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, VQModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel, VQModel
 from torch import nn
 
 from ..cards import Card, find_card
 from ..errors import ModelError, UsageError
 from ..specs import Anatomy
 from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
-from .checkpoint import configuration_of, load_checkpoint
+from .checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from .codecs import Autoencoder, Codec, Identity
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
-from .configurations import configuration_folder
-from .hub import folder_of, resolved_revision
+from .hub import config_folder_of, folder_of, resolved_revision
 from .model import Model
+from .weight_files import loading_options, weights_in
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
@@ -101,7 +101,7 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
     parts = _configured_parts(card)
     try:
         return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts))
-    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise whatever comes
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"the network of {card.name} cannot be built: {_first_line(error)}") from error
@@ -109,11 +109,13 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
 
 def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
     """The noise schedule of a model from its configuration alone, likewise."""
-    return scheduler_of(_configured_parts(find_card(name_or_folder)))
+    card = find_card(name_or_folder)
+    scheduler = scheduler_of(_configured_parts(card))
+    return DDIMScheduler.from_config(schedule_of_file(card, dict(scheduler.config))) if card.file else scheduler
 
 
 def _configured_parts(card: Card) -> Parts:
-    folder = configuration_of(card) if card.file else configuration_folder(card)
+    folder = configuration_of(card) if card.file else config_folder_of(card)
     return read_parts(folder, card.name)
 
 
@@ -173,7 +175,12 @@ def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
     """The weights: safetensors if there are any, else a checkpoint read without running any code in it."""
     try:
         module, report = kind.from_pretrained(
-            folder, dtype=DTYPES[dtype], low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
+            folder,
+            dtype=DTYPES[dtype],
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            local_files_only=True,
+            **loading_options(folder),
         )
     except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
         raise ModelError(f"the {kind.__name__} of {name} cannot be loaded: {_first_line(error)}") from error
@@ -200,7 +207,7 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     config = parts.config
     if config["_class_name"] == "DiTTransformer2DModel":
         return ByClass(config["num_embeds_ada_norm"], null=config["num_embeds_ada_norm"])
-    if config["_class_name"] == "UNet2DModel":
+    if isinstance(network, UNet2DModel):
         classes = config.get("num_class_embeds")
         return Unconditional() if network.class_embedding is None else ByClass(classes or 2**31)
     if parts.pipeline not in TEXT_PIPELINES:
@@ -219,6 +226,9 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     unused = {} if parts.pipeline == "FluxPipeline" else {"image_encoder": None, "feature_extractor": None}
     if parts.pipeline == "StableDiffusionPipeline":
         unused |= {"safety_checker": None, "requires_safety_checker": False}
+    encoders = [weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")]
+    variants = {found.variant for found in encoders if found} - {None}
+    unused |= {"variant": variants.pop()} if len(variants) == 1 else {}
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             parts.folder, dtype=DTYPES[dtype], local_files_only=True, low_cpu_mem_usage=False, **have, **unused
