@@ -194,7 +194,7 @@ def compute_shard(
     spec = part.spec
     samples = range(part.start, part.stop)
     seeds = [spec.seed + i for i in samples]
-    timesteps = np.array(schedule_of(part.model, spec.steps).timesteps)
+    timesteps = np.array(schedule_of(part.model, spec.steps, spec.schedule).timesteps)
     writer = ShardWriter(part.folder, part.start, np.array(seeds), timesteps, spec.store_dtype)
     try:
         conditioning = spec.conditioning.rows(samples)
@@ -203,7 +203,8 @@ def compute_shard(
         if spec.images:
             originals = np.stack([load_prepared(part.folder / IMAGES, d) for d in spec.images[part.start : part.stop]])
             x_t = _invert(part.model, spec, originals, conditioning, tick)
-        for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
+        for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t,
+                            schedule=spec.schedule):  # fmt: skip
             writing(_Kept(part.model, spec, step).to(writer))
             if step.index == spec.steps - 1:
                 closing.wait()
@@ -258,7 +259,7 @@ def _invert(
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
     x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
     noise = x
-    for step, noise in enumerate(invert(model, x, spec.steps, conditioning), 1):  # noqa: B007 - the last is the result
+    for step, noise in enumerate(invert(model, x, spec.steps, conditioning, spec.schedule), 1):  # noqa: B007 - the last is the result
         tick(step)
     return noise
 

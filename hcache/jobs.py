@@ -29,7 +29,7 @@ from .processes import (
     this_process,
     write_status,
 )
-from .specs import RunSpec
+from .specs import DIFFUSERS, RunSpec
 
 __all__ = ["CANCELLED", "DIED", "DONE", "FAILED", "RUNNING", "STARTING", "Job", "JobFile", "cancel",
            "extract_arguments", "list_jobs", "read_job", "run_state", "start"]  # fmt: skip
@@ -146,6 +146,8 @@ def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
         arguments += ["--eta", str(spec.eta)]
     arguments += ["--steps", str(spec.steps), "--batch", str(spec.batch or "auto"), "--dtype", spec.dtype]
     arguments += ["--store-dtype", spec.store_dtype, "--guidance", str(given.guidance)]
+    if spec.schedule == DIFFUSERS:  # that of a run of before stands in its run.json
+        arguments += ["--schedule", spec.schedule]
     if len(given.prompts) > 1:
         arguments += ["--prompts", str(folder / PROMPTS)]
     elif given.prompts:

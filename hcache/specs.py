@@ -16,6 +16,12 @@ FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
 STORE_DTYPES = ("float16", "float32")
 
+NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
+SCHEDULES = (NEXT, DIFFUSERS)
+"""Where a denoising step ends. ``next``: at the noise level of the next timestep. ``diffusers``: at that of t minus
+(trained steps) // steps, as diffusers' DDIM has it, which is another level wherever timesteps are not that far apart.
+A run from before there was a choice says ``before``: it was made as by ``diffusers``, and keeps its name."""
+
 
 @dataclass(frozen=True, order=True)
 class Member:
@@ -159,7 +165,8 @@ class RunSpec:
     stored. Under guidance, what is stored is the conditional branch's. ``images``: digests of real pictures, if the
     samples are not drawn from noise but are these, inverted. Two specs that differ in anything but ``samples`` and
     ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond rounding.
-    ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts.
+    ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts. ``schedule``: see
+    ``SCHEDULES``.
     """
 
     model: str
@@ -174,8 +181,11 @@ class RunSpec:
     weights: str = ""
     conditioning: Conditioning = UNCONDITIONED
     images: tuple[str, ...] = ()
+    schedule: str = NEXT
 
     def __post_init__(self) -> None:
+        if self.schedule not in (*SCHEDULES, BEFORE):
+            raise UsageError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         for name in ("samples", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -221,6 +231,8 @@ class RunSpec:
         for name, empty in (("conditioning", UNCONDITIONED), ("images", ())):
             if getattr(self, name) == empty:
                 del identity[name]
+        if self.schedule != DIFFUSERS:
+            del identity["schedule"]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
 
     @property
@@ -233,7 +245,7 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
-        data = dict(data)
+        data = {"schedule": BEFORE, **data}
         if "conditioning" in data:
             data["conditioning"] = Conditioning(**data["conditioning"])
         return cls(**{**data, "images": tuple(data.get("images", ()))})

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import CacheError
-from ..specs import Anatomy, RunSpec
+from ..specs import BEFORE, SCHEDULES, Anatomy, RunSpec
 from .layout import SCHEMA
 
 T = TypeVar("T")
@@ -88,6 +88,8 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     _number(spec["eta"], "spec.eta")
     if spec["dtype"] not in DTYPES:
         raise ValueError(f"spec.dtype: expected one of {', '.join(DTYPES)}, got {_shown(spec['dtype'])}")
+    if spec.get("schedule", BEFORE) not in (*SCHEDULES, BEFORE):
+        raise ValueError(f"spec.schedule: expected one of {', '.join(SCHEDULES)}, got {_shown(spec['schedule'])}")
     for site, policy in _mapping(spec["store"], "spec.store").items():
         _text(policy, f"spec.store.{site}")
     given = _mapping(spec.get("conditioning", {}), "spec.conditioning")

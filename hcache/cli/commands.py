@@ -17,7 +17,7 @@ from ..cache.export import export_run
 from ..cache.labels import export_labels, import_labels
 from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
-from ..cache.provenance import changes_in_words
+from ..cache.provenance import changes_in_words, schedule_in_words
 from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
@@ -76,7 +76,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
 
 def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     """The run that the arguments of ``extract``, ``estimate`` and ``invert`` ask for."""
-    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch")
+    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch", "schedule")
     changes = {name: getattr(arguments, name, None) for name in names}
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
@@ -259,6 +259,7 @@ def info(arguments: argparse.Namespace) -> Result:
     lines += [
         ("bytes", format_bytes(facts["bytes"])),
         ("stored", store),
+        ("schedule", schedule_in_words(run.spec.schedule, run.timesteps, run.provenance)),
         ("device", run.provenance.get("device", "unknown")),
     ]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)

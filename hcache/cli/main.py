@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any, NoReturn
 
 from ..errors import HcacheError, UsageError
+from ..specs import SCHEDULES
 from . import commands
 from .bench import add_bench
 from .directions import add_direction
@@ -135,6 +136,8 @@ def _add_conversion(command: Any) -> None:
 
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
+    child.add_argument("--schedule", choices=SCHEDULES,
+                       help="where a step ends: at the next timestep (default), or as in diffusers' DDIM")  # fmt: skip
     child.add_argument("--prompt", help="for all samples (default: the model card's)")
     child.add_argument("--prompts", metavar="FILE", help="a prompt a line, the first for the first sample")
     child.add_argument("--negative-prompt", help="what guidance leads away from (default: nothing)")
