@@ -26,7 +26,7 @@ LAYERS = (
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers.py finds by name
     ("readers",),
     ("measures",),
-    ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
+    ("extract", "extract_batch", "extract_finite", "extract_shard", "extract_workers", "rerun"),
     ("processes", "jobs", "tasks"),
     ("toyfaces",),  # training and measuring
     ("figures",),
