@@ -216,8 +216,9 @@ def test_stable_diffusion_is_run_with_what_its_pipeline_sets(tmp_path):
 def test_a_flow_is_taken_of_flux_alone_and_nothing_else_of_flux(tmp_path):
     folder = save_kind("FLUX", tmp_path / "flux")
     config = json.loads((folder / FILE).read_text())
-    for change, words in (({"_class_name": "DDIMScheduler"}, "FLUX is a flow"), ({"invert_sigmas": True}, "invert_sigmas"),
-                          ({"stochastic_sampling": True}, "stochastic_sampling"), ({"unheard_of": 1}, "unheard_of")):  # fmt: skip
+    refused = {"FLUX is a flow": {"_class_name": "DDIMScheduler"}, "invert_sigmas": {"invert_sigmas": True},
+               "stochastic_sampling": {"stochastic_sampling": True}, "unheard_of": {"unheard_of": 1}}  # fmt: skip
+    for words, change in refused.items():
         (folder / FILE).write_text(json.dumps(config | change))
         with pytest.raises(ModelError, match=words):
             load_anatomy(str(folder))

@@ -139,8 +139,9 @@ def _encode_xl(pipeline: Any, prompt: str, negative: bool) -> Condition:
     text, _, pooled, _ = pipeline.encode_prompt(prompt, device=device, do_classifier_free_guidance=False)
     if negative and not prompt and pipeline.config.force_zeros_for_empty_prompt:
         text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
-    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=text.dtype, device=device)
+    size = pipeline.unet.config.sample_size
+    height, width = (side * pipeline.vae_scale_factor for side in ((size, size) if isinstance(size, int) else size))
+    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=text.dtype, device=device)
     return Condition(text=text, pooled=pooled, sizes=sizes)
 
 

@@ -162,6 +162,11 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
     if kind not in AUTOENCODERS:
         raise ModelError(f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}")
     check_fields(config, AUTOENCODERS[kind], f"the autoencoder of {name}")
+    if {config.get("in_channels", 3), config.get("out_channels", 3)} != {3}:
+        raise ModelError(
+            f"the autoencoder of {name} takes {config.get('in_channels', 3)} channels and gives "
+            f"{config.get('out_channels', 3)}; expected 3, pictures in colour"
+        )
     if (config.get("latents_mean") is None) != (config.get("latents_std") is None):
         raise ModelError(f"the autoencoder of {name} gives one of latents_mean and latents_std; expected both or none")
     if config.get("latents_mean") is not None and pipeline != "StableDiffusionXLPipeline":

@@ -72,6 +72,7 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     if card.file is not None:
         return load_checkpoint(card, device, DTYPES[dtype])
     parts = read_parts(folder_of(card, revision), card.name)
+    _check_text_width(parts, card.name)
     scheduler, anatomy = scheduler_of(parts), _anatomy(parts, card.name)  # what is refused is refused before it is read
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
@@ -103,6 +104,7 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
     card = find_card(name_or_folder)
     parts = _configured_parts(card)
     scheduler_of(parts)  # so that what cannot be sampled is refused here already
+    _check_text_width(parts, card.name)
     return _anatomy(parts, card.name)
 
 
@@ -212,7 +214,8 @@ def _placed(module: nn.Module, device: str) -> nn.Module:
 
 def _latent_side(parts: Parts) -> int | None:
     """A side of FLUX's latent, which its transformer does not name but its autoencoder does."""
-    return parts.codec_config["sample_size"] // parts.pixels if parts.codec else None
+    size = parts.codec_config.get("sample_size")
+    return size // parts.pixels if parts.codec and isinstance(size, int) else None
 
 
 def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dtype: str) -> Conditioner:
@@ -248,6 +251,20 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     except Exception as error:  # noqa: BLE001 - a missing tokenizer, a spoilt encoder: all say it in their own way
         raise ModelError(f"the text encoder in {parts.folder} cannot be loaded: {_first_line(error)}") from error
     return text_conditioner(pipeline)
+
+
+def _check_text_width(parts: Parts, name: str) -> None:
+    """The U-Net must attend to what its text encoders give: of SDXL both, one beside the other."""
+    files = [parts.folder / part / "config.json" for part in parts.listed if part.startswith("text_encoder")]
+    if parts.config["_class_name"] != "UNet2DConditionModel" or not files or not all(f.is_file() for f in files):
+        return
+    given = [_read_config(file).get("hidden_size") for file in files]
+    wanted = parts.config.get("encoder_hid_dim") or parts.config.get("cross_attention_dim", 1280)
+    if isinstance(wanted, int) and all(isinstance(width, int) for width in given) and sum(given) != wanted:
+        raise ModelError(
+            f"the network of {name} attends to text of width {wanted} (cross_attention_dim), and its text encoders "
+            f"give {' + '.join(map(str, given))}; expected parts of one model"
+        )
 
 
 def _text_encoders(parts: Parts, dtype: str) -> dict[str, nn.Module]:
