@@ -156,6 +156,8 @@ def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
         arguments += ["--negative-prompt", given.negative_prompt]
     if given.classes:
         arguments += ["--classes", ",".join(map(str, given.classes))]
+    if given.null_class is not None:
+        arguments += ["--null-class", str(given.null_class)]
     for site, policy in spec.store.items():
         arguments += ["--store", f"{site}={policy}"]
     if not spec.store:

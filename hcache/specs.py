@@ -113,7 +113,8 @@ class Conditioning:
 
     ``prompts`` or ``classes``: one for all samples, or one a sample. ``guidance``: the scale of classifier-free
     guidance, ε = ε_uncond + guidance (ε_cond - ε_uncond); at 1 only the conditional branch runs. For models with
-    distilled guidance (FLUX) it is the number they are given.
+    distilled guidance (FLUX) it is the number they are given. ``null_class``: the label that a class-conditional U-Net
+    was trained with in place of a class, for guidance; its files do not say it.
 
     References:
         Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), https://arxiv.org/abs/2207.12598
@@ -123,8 +124,11 @@ class Conditioning:
     negative_prompt: str = ""
     classes: tuple[int, ...] = ()
     guidance: float = 1.0
+    null_class: int | None = None
 
     def __post_init__(self) -> None:
+        if self.null_class is not None and self.null_class < 0:
+            raise UsageError(f"the null class must be 0 or more, got {self.null_class}")
         object.__setattr__(self, "prompts", tuple(self.prompts))
         object.__setattr__(self, "classes", tuple(self.classes))
         if not (math.isfinite(self.guidance) and self.guidance >= 1):
@@ -233,6 +237,8 @@ class RunSpec:
                 del identity[name]
         if self.schedule != DIFFUSERS:
             del identity["schedule"]
+        if self.conditioning.null_class is None and "conditioning" in identity:
+            del identity["conditioning"]["null_class"]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
 
     @property

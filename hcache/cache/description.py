@@ -97,6 +97,8 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     _list(given.get("classes", []), "spec.conditioning.classes", _integer)
     _text(given.get("negative_prompt", ""), "spec.conditioning.negative_prompt")
     _number(given.get("guidance", 1.0), "spec.conditioning.guidance")
+    if given.get("null_class") is not None:
+        _integer(given["null_class"], "spec.conditioning.null_class")
     _list(spec.get("images", []), "spec.images", _digest)
 
 

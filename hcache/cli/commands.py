@@ -106,6 +106,8 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
             found = replace(found, classes=tuple(int(part) for part in arguments.classes.split(",")))
         except ValueError as error:
             raise UsageError(f"--classes takes whole numbers with commas between, got {arguments.classes!r}") from error
+    if arguments.null_class is not None:
+        found = replace(found, null_class=arguments.null_class)
     return found if arguments.guidance is None else replace(found, guidance=arguments.guidance)
 
 

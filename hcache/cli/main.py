@@ -142,6 +142,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--prompts", metavar="FILE", help="a prompt a line, the first for the first sample")
     child.add_argument("--negative-prompt", help="what guidance leads away from (default: nothing)")
     child.add_argument("--classes", metavar="N[,N...]", help="class labels: one for all samples, or one a sample")
+    child.add_argument("--null-class", type=int, metavar="N", help="the class that a U-Net was trained with for none")
     child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(
         "--store", action="append", metavar="SITE=POLICY",

@@ -78,8 +78,8 @@ def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None
     if tuple(output.shape[1:]) not in ((channels, height, width), (2 * channels, height, width)):
         raise ModelError(
             f"the network makes {' x '.join(map(str, output.shape[1:]))} of x of {' x '.join(map(str, shape))}; "
-            "expected the same shape, or twice the channels with a learned variance. Its config.json has a sample_size or "
-            "channels that it was not made for"
+            "expected the same shape, or twice the channels with a learned variance. Its config.json has a sample_size "
+            "or channels that it was not made for"
         )
 
 
@@ -112,10 +112,11 @@ def _any_condition(network: nn.Module) -> Condition:
         return Condition(class_labels=labels)
     width = config.encoder_hid_dim or config.cross_attention_dim
     text = torch.zeros(1, 1, width if isinstance(width, int) else max(width), **like)
+    told = None if config.time_cond_proj_dim is None else torch.ones(1, device=network.device)
     if config.addition_embed_type is None:
-        return Condition(class_labels=labels, text=text)
+        return Condition(class_labels=labels, text=text, guidance=told)
     if config.addition_embed_type != "text_time":
         raise ModelError(f"added conditions of type {config.addition_embed_type!r} are not supported; text_time is")
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
     sizes = torch.zeros(1, 6, **like)
-    return Condition(class_labels=labels, text=text, pooled=torch.zeros(1, pooled, **like), sizes=sizes)
+    return Condition(class_labels=labels, text=text, pooled=torch.zeros(1, pooled, **like), sizes=sizes, guidance=told)

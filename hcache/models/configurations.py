@@ -120,9 +120,10 @@ def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
         ModelError: it is one whose loop is not the one here, or it lists or sets what nobody here reads.
     """
     named = index.get("_class_name", "")
-    plain = PLAIN.get(named, named) if isinstance(named, str) else named
+    named = named if isinstance(named, str) else str(named)  # one of code of its own is a list: a file and a class
+    plain = PLAIN.get(named, named)
     if named and plain not in PIPELINES:
-        why = REFUSED_PIPELINES.get(named) if isinstance(named, str) else None
+        why = REFUSED_PIPELINES.get(named)
         raise ModelError(
             f"{name} is a {named}, which is not taken{f': {why}' if why else ''}; expected one of "
             f"{', '.join(PIPELINES)}"
