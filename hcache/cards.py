@@ -81,16 +81,25 @@ def load_cards() -> dict[str, Card]:
         UsageError: that file cannot be read, or is not one of cards.
     """
     own = os.environ.get(OWN_CARDS)
-    shipped = _read_cards(PACKAGE / "cards.yaml")
-    return {**shipped, **_read_cards(Path(own).expanduser())} if own else shipped
+    shipped = _cards_of(PACKAGE / "cards.yaml")
+    return {**shipped, **_cards_of(Path(own).expanduser())} if own else shipped
+
+
+def _cards_of(path: Path) -> dict[str, Card]:
+    """Those of a file as it is now: a server that runs for days sees what was changed in it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} is not a file of model cards: {error}; set {OWN_CARDS} to one") from error
+    return _read_cards(path, content)
 
 
 @lru_cache(maxsize=8)
-def _read_cards(path: Path) -> dict[str, Card]:
+def _read_cards(path: Path, content: bytes) -> dict[str, Card]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        raw = yaml.safe_load(content.decode("utf-8")) or {}
         return {name: _card(name, dict(fields), path.parent) for name, fields in raw.items()}
-    except (OSError, yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
+    except (yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise UsageError(
             f"{path} is not a file of model cards: {str(error).splitlines()[0]}; expected a mapping from names to "
             f"fields ({', '.join(f.name for f in dataclasses.fields(Card) if f.name != 'name')})"

@@ -25,7 +25,7 @@ LAYERS = (
     ("edits",),
     ("readers",),
     ("measures",),
-    ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
+    ("extract", "extract_batch", "extract_finite", "extract_shard", "extract_workers", "rerun"),
     ("background", "in_work"),
     ("processes", "jobs", "tasks"),  # names that parts of background had before
     ("toyfaces",),  # training and measuring

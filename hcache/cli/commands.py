@@ -31,7 +31,7 @@ from ..cache.layout import (
 )
 from ..cache.locks import run_lock
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
-from ..cache.provenance import changes_in_words
+from ..cache.provenance import changes_in_words, schedule_in_words
 from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
@@ -93,7 +93,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
 
 def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     """The run that the arguments of ``extract``, ``estimate`` and ``invert`` ask for."""
-    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch")
+    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch", "schedule")
     changes = {name: getattr(arguments, name, None) for name in names}
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
@@ -123,6 +123,8 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
             found = replace(found, classes=tuple(int(part) for part in arguments.classes.split(",")))
         except ValueError as error:
             raise UsageError(f"--classes takes whole numbers with commas between, got {arguments.classes!r}") from error
+    if arguments.null_class is not None:
+        found = replace(found, null_class=arguments.null_class)
     return found if arguments.guidance is None else replace(found, guidance=arguments.guidance)
 
 
@@ -307,6 +309,7 @@ def info(arguments: argparse.Namespace) -> Result:
     lines += [
         ("bytes", format_bytes(facts["bytes"])),
         ("stored", store),
+        ("schedule", schedule_in_words(run.spec.schedule, run.timesteps, run.provenance)),
         ("device", run.provenance.get("device", "unknown")),
     ]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)

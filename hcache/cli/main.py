@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import HcacheError, UsageError, told_of
+from ..specs import SCHEDULES
 from ..starting import wait_asleep
 from . import commands
 from .background import add_background
@@ -211,10 +212,13 @@ def _truth(text: str) -> bool:
 
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
+    child.add_argument("--schedule", choices=SCHEDULES,
+                       help="where a step ends: at the next timestep (default), or as in diffusers' DDIM")  # fmt: skip
     child.add_argument("--prompt", help="for all samples (default: the model card's)")
     child.add_argument("--prompts", metavar="FILE", help="a prompt a line, the first for the first sample")
     child.add_argument("--negative-prompt", help="what guidance leads away from (default: nothing)")
     child.add_argument("--classes", metavar="N[,N...]", help="class labels: one for all samples, or one a sample")
+    child.add_argument("--null-class", type=int, metavar="N", help="the class that a U-Net was trained with for none")
     child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(
         "--store", action="append", metavar="SITE=POLICY",

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler
 from safetensors import SafetensorError, safe_open
 
 from ..cards import PACKAGE, Card
 from ..errors import ModelError
 from .anatomy import anatomy_of
-from .codecs import Autoencoder
+from .codecs import Autoencoder, codec_dtype
 from .conditioners import text_conditioner
 from .model import Model
 
@@ -126,6 +126,8 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
             f"{card.file} cannot be loaded: {first}. Its tokenizer and configuration come from the hub; with no network"
             " give a card of your own (HCACHE_CARDS) whose config names a folder with them, of any model of its kind"
         ) from error
+    if codec_dtype(AutoencoderKL, pipeline.vae.config, str(dtype).removeprefix("torch.")) == "float32":
+        pipeline.vae.float()
     for part in (pipeline.unet, pipeline.vae):
         part.eval().requires_grad_(False)
     scheduler = DDIMScheduler.from_config(schedule_of_file(card, dict(pipeline.scheduler.config)))
