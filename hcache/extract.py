@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import platform
 import shutil
 import threading
@@ -12,6 +13,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .atomic import PARTIAL, host_mark, is_there, make_folder
@@ -33,8 +35,8 @@ from .extract_workers import extract_on
 from .models.conditioners import COND
 from .models.loading import load_model
 from .models.model import Model
-from .sampling.schedule import schedule_of
-from .specs import BATCH, RunSpec
+from .sampling.schedule import schedule_of, schedules_agree
+from .specs import BATCH, BEFORE, RunSpec
 
 FIRST = 2
 """Samples of a run's first shard, so that something is there to look at soon: as few as a swap takes. Where
@@ -223,12 +225,13 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[s
     """Writes run.json, or takes up the one that is there; returns the spec to go by."""
     path = folder / RUN_JSON
     if is_there(path):
-        check_revision(model, open_run(folder))
-        earlier = open_run(folder).spec
-        spec = dataclasses.replace(spec, batch=earlier.batch)
-        if spec.samples <= earlier.samples:
+        earlier = open_run(folder)
+        check_revision(model, earlier)
+        spec = dataclasses.replace(spec, batch=earlier.spec.batch, schedule=earlier.spec.schedule)
+        _check_schedule(model, earlier)
+        if spec.samples <= earlier.spec.samples:
             return spec
-    schedule = schedule_of(model, spec.steps)
+    schedule = schedule_of(model, spec.steps, spec.schedule)
     description = {
         "schema": SCHEMA,
         "name": spec.name,
@@ -239,6 +242,26 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[s
     }
     write_json(path, description)
     return spec
+
+
+def _check_schedule(model: Model, run: Run) -> None:
+    """A run goes on by the timesteps it has, and where they do not meet it says so.
+
+    Raises:
+        ModelError: the model's configuration gives other timesteps than it did.
+    """
+    now = schedule_of(model, run.spec.steps, run.spec.schedule).timesteps
+    if not np.allclose(now, run.timesteps, rtol=0, atol=1e-3):
+        raise ModelError(
+            f"{run.name} was denoised at other timesteps (from {run.timesteps[0]:g} to {run.timesteps[-1]:g}) than "
+            f"{run.spec.model} is now (from {now[0]:g} to {now[-1]:g}); extract into a new run, with another "
+            "--seed or --home"
+        )
+    if run.spec.schedule == BEFORE and not schedules_agree(model, run.spec.steps):
+        logging.getLogger(__name__).warning(
+            "%s was begun with diffusers' steps, which end at other noise levels than the next ones begin at; it goes "
+            "on so. For steps that meet, extract into a new run, with another --seed or --home", run.name,
+        )  # fmt: skip
 
 
 def _raise_schema(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real pictures, made ready for a model: upright, in colour, square, of the model's size."""
+"""Real pictures, made ready for a model: upright, in sRGB of 8 bits, square, of the model's size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .atomic import make_folder, read_file, reason, replacing
+from .colours import in_srgb
 from .errors import CacheError, UsageError
 
 MOST_PIXELS = 80_000_000
@@ -49,8 +50,8 @@ class Picture:
 
 
 def prepare_picture(source: Path | bytes, name: str, height: int, width: int) -> Picture:
-    """A picture file as the model takes it: turned upright by its EXIF, on white where it is transparent, in colour,
-    its centre cropped to the right proportions and resized.
+    """A picture file as the model takes it: turned upright by its EXIF, on white where it is transparent, in sRGB of 8
+    bits, its centre cropped to the right proportions and resized.
 
     Args:
         source: The file or what is in it.
@@ -59,7 +60,7 @@ def prepare_picture(source: Path | bytes, name: str, height: int, width: int) ->
         width: Of the result.
 
     Raises:
-        UsageError: it is no picture, or one of too many pixels.
+        UsageError: it is no picture, one of too many pixels, or one whose tones have no agreed black and white.
     """
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
@@ -73,28 +74,30 @@ def prepare_picture(source: Path | bytes, name: str, height: int, width: int) ->
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{name} is not a picture that can be read: {str(error).splitlines()[0]}") from error
-    return _fit(image, height, width)
+    return _fit(image, name, height, width)
 
 
-def _fit(image: Image.Image, height: int, width: int) -> Picture:
+def _fit(image: Image.Image, name: str, height: int, width: int) -> Picture:
     notes = []
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append(f"the first of its {image.n_frames} pictures")
     upright = ImageOps.exif_transpose(image)
     if upright.size != image.size or upright is not image and image.getexif().get(0x0112, 1) != 1:
         notes.append("turned upright by its EXIF")
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        if np.asarray(layer.getchannel("A")).min() < 255:
-            notes.append("put on white where it was transparent")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    elif upright.mode not in ("RGB", "P"):
-        notes.append(f"turned from {upright.mode} to RGB")
-    colour = upright.convert("RGB")
+    colour, more = in_srgb(upright, image, name)
+    notes += more
     if colour.size != (width, height):
         if colour.width * height != colour.height * width:
             notes.append("cropped to its centre")
         notes.append(f"resized from {colour.width} x {colour.height}")
         colour = ImageOps.fit(colour, (width, height), Image.Resampling.LANCZOS)
     return Picture(pixels=np.asarray(colour), notes=tuple(notes))
+
+
+def greyed(pixels: np.ndarray) -> np.ndarray:
+    """Pictures (..., 3) uint8 by their luminance (ITU-R BT.601), still of three channels: what a grey model takes."""
+    luminance = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return np.repeat(luminance.round().astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def load_prepared(folder: Path, digest: str) -> np.ndarray:

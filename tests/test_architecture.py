@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors", "allocator", "dashboard", "starting", "atomic"),
-    ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
+    ("specs", "cards", "anatomies", "features", "pictures", "colours", "fields", "masks", "progress", "texts"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("edits",),
     ("readers",),
     ("measures",),
-    ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
+    ("extract", "extract_batch", "extract_finite", "extract_shard", "extract_workers", "rerun"),
     ("background", "in_work"),
     ("processes", "jobs", "tasks"),  # names that parts of background had before
     ("toyfaces",),  # training and measuring
@@ -44,9 +44,11 @@ TORCH_FREE = (
     "anatomies",
     "features",
     "pictures",
+    "colours",
     "fields",
     "masks",
     "progress",
+    "texts",
     "cache",
     "analysis",
     "background",
@@ -145,7 +147,7 @@ def test_the_parser_sees_what_it_must():
     assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), "inside a function"
     assert "hcache.background.extractions" in set(imports(MODULES["cli.commands"], "cli.commands")), "as jobs"
     assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), "for type checkers"
-    assert layer("toyfaces.reader") < layer("readers") < layer("toyfaces.train")
+    assert layer("readers") < layer("toyfaces.train")
 
 
 def test_the_package_front_imports_nothing_when_it_is_imported():

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..atomic import read_file, reason
 from ..errors import CacheError, UsageError
-from ..specs import Anatomy, RunSpec
+from ..specs import BEFORE, LARGEST_SEED, SCHEDULES, Anatomy, RunSpec
 from .layout import SCHEMA
 
 T = TypeVar("T")
@@ -108,10 +108,12 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
         _text(spec[name], f"spec.{name}")
     for name in ("samples", "steps", "batch"):
         _integer(spec[name], f"spec.{name}", 1)
-    _integer(spec["seed"], "spec.seed", 0, 2**62)
+    _integer(spec["seed"], "spec.seed", 0, LARGEST_SEED)
     _number(spec["eta"], "spec.eta")
     if spec["dtype"] not in DTYPES:
         raise ValueError(f"spec.dtype: expected one of {', '.join(DTYPES)}, got {_shown(spec['dtype'])}")
+    if spec.get("schedule", BEFORE) not in (*SCHEDULES, BEFORE):
+        raise ValueError(f"spec.schedule: expected one of {', '.join(SCHEDULES)}, got {_shown(spec['schedule'])}")
     for site, policy in _mapping(spec["store"], "spec.store").items():
         _text(policy, f"spec.store.{site}")
     given = _mapping(spec.get("conditioning", {}), "spec.conditioning")
@@ -119,6 +121,8 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     _list(given.get("classes", []), "spec.conditioning.classes", _integer)
     _text(given.get("negative_prompt", ""), "spec.conditioning.negative_prompt")
     _number(given.get("guidance", 1.0), "spec.conditioning.guidance")
+    if given.get("null_class") is not None:
+        _integer(given["null_class"], "spec.conditioning.null_class")
     _list(spec.get("images", []), "spec.images", _digest)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..atomic import make_folder, write_bytes
 from ..errors import CacheError, UsageError, did_you_mean
-from .label_files import LABEL_NAME, SAMPLE, SEED, parse_labels
+from ..texts import read_text
+from .label_files import SAMPLE, SEED, SET_NAME, parse_labels
 from .layout import LABELS
 from .locks import part_lock
 from .reading import Run
@@ -30,10 +31,7 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
         UsageError: naming the line: an unknown or repeated sample, a cell that is no number, a ragged line. Nothing
             is imported then.
     """
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{source} cannot be read as text: {error}") from error
+    text = read_text(source, f"the labels in {source}")
     columns = parse_labels(text, str(source), {int(s): int(s) for s in run.sample_ids},
                            {run.seed(int(s)): int(s) for s in run.sample_ids})  # fmt: skip
     save_labels(run, label_set, columns)
@@ -78,7 +76,7 @@ def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) 
 
 
 def _check_set(run: Run, label_set: str) -> None:
-    if not LABEL_NAME.fullmatch(label_set):
+    if not SET_NAME.fullmatch(label_set):
         raise UsageError(f"a label set's name has letters, digits, spaces, dots, - and _, got {label_set!r}")
     if any(name == label_set for name in run.labels_in_shards):
         raise UsageError(

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..specs import FULL, NONE, Anatomy, RunSpec
 from .hdf5 import Malformed, Place, Structure, opened, read_array, read_row
-from .label_files import LABEL_NAME
+from .label_files import SET_NAME
 from .layout import IMAGE, LABELS, PREVIEW_SIZE, SEED, TIMESTEP, X_0, X
 from .manifest import Shard
 from .places import structure_at
@@ -146,5 +146,5 @@ def _is_preview(place: Place, steps: int, n: int) -> bool:
 
 def _is_label(name: str, place: Place, n: int) -> bool:
     top, *rest = name.split("/")
-    fits = top == LABELS and len(rest) == 2 and all(LABEL_NAME.fullmatch(part) for part in rest)
+    fits = top == LABELS and len(rest) == 2 and all(SET_NAME.fullmatch(part) for part in rest)
     return fits and place.shape == (n,) and place.dtype == np.float32

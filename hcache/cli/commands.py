@@ -31,7 +31,7 @@ from ..cache.layout import (
 )
 from ..cache.locks import run_lock
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
-from ..cache.provenance import changes_in_words
+from ..cache.provenance import changes_in_words, schedule_in_words
 from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
@@ -40,6 +40,7 @@ from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusy
 from ..in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
+from ..texts import read_text
 from .progress import drive_with_bar, extraction_status, interruptible
 
 
@@ -92,7 +93,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
 
 def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     """The run that the arguments of ``extract``, ``estimate`` and ``invert`` ask for."""
-    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch")
+    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch", "schedule")
     changes = {name: getattr(arguments, name, None) for name in names}
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
@@ -122,15 +123,14 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
             found = replace(found, classes=tuple(int(part) for part in arguments.classes.split(",")))
         except ValueError as error:
             raise UsageError(f"--classes takes whole numbers with commas between, got {arguments.classes!r}") from error
+    if arguments.null_class is not None:
+        found = replace(found, null_class=arguments.null_class)
     return found if arguments.guidance is None else replace(found, guidance=arguments.guidance)
 
 
 def read_prompts(path: str) -> tuple[str, ...]:
     """A prompt a line; empty lines do not count."""
-    try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the prompts in {path} cannot be read: {error}") from error
+    lines = read_text(Path(path), f"the prompts in {path}").splitlines()
     prompts = tuple(line.strip() for line in lines if line.strip())
     if not prompts:
         raise UsageError(f"{path} holds no prompts; expected one a line")
@@ -187,12 +187,31 @@ def invert(arguments: argparse.Namespace) -> Result:
 def convert_adm(arguments: argparse.Namespace) -> Result:
     """A guided-diffusion checkpoint as a diffusers folder."""
     from ..models.adm import convert_adm as convert
+    from ..models.adm_flags import Flags, preset_of
 
     out = Path(arguments.out)
-    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.head_channels,
-                    arguments.attention_order)  # fmt: skip
-    return Result(text=f"{out}: {len(found.widths)} levels of {found.resnets}, channels {found.widths}",
-                  data={"folder": str(out), **asdict(found)})  # fmt: skip
+    given = {name: value for name in Flags.__dataclass_fields__ if (value := getattr(arguments, name)) is not None}
+    flags = Flags(**given)
+    if arguments.preset:
+        flags = flags.over(preset_of(arguments.preset))
+    found = convert(Path(arguments.checkpoint), out, order=arguments.attention_order, flags=flags,
+                    weights=arguments.weights)  # fmt: skip
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+
+
+def convert_ddpm(arguments: argparse.Namespace) -> Result:
+    """A checkpoint of the original DDPM network as a diffusers folder."""
+    from ..models.ddpm import convert_ddpm as convert
+
+    out = Path(arguments.out)
+    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.weights)
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+
+
+def _converted(out: Path, widths: tuple[int, ...], depth: int, notes: Iterable[str], data: dict[str, Any]) -> Result:
+    notes = list(notes)
+    text = "\n".join([f"{out}: {len(widths)} levels of {depth}, channels {widths}", *notes])
+    return Result(text=text, data={"folder": str(out), **data, "notes": notes})
 
 
 def run_job(
@@ -290,6 +309,7 @@ def info(arguments: argparse.Namespace) -> Result:
     lines += [
         ("bytes", format_bytes(facts["bytes"])),
         ("stored", store),
+        ("schedule", schedule_in_words(run.spec.schedule, run.timesteps, run.provenance)),
         ("device", run.provenance.get("device", "unknown")),
     ]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)

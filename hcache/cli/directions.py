@@ -200,7 +200,8 @@ def import_and_save(run: Run, paths: Sequence[Path], name: str, replace: bool = 
     move = read_blocks(list(paths), run, _model_of(run, device))
     save_move(run, name, move, replace)
     data = {"run": run.name, "name": name, "digest": digest_of(move), "made_by": dict(move.made_by)}
-    return Result(text=f"saved {name} ({data['digest']})", data=data)
+    text = "\n".join(filter(None, [f"saved {name} ({data['digest']})", move.made_by["weights"]]))
+    return Result(text=text, data=data)
 
 
 def _model_of(run: Run, device: str) -> Any:

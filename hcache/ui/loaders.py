@@ -189,7 +189,7 @@ def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
     from ..extract import check_revision
-    from ..models.configurations import weights_are_here
+    from ..models.downloads import weights_are_here
 
     if not weights_are_here(card := find_card(run.spec.model)):
         raise ModelError(
