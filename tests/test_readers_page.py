@@ -11,6 +11,7 @@ from test_cli import out_of
 
 from hcache.background import kinds
 from hcache.background.kinds import READER_FORMS, Reading
+from hcache.cache.layout import TASKS
 from hcache.cache.reading import open_run
 from hcache.cli.main import build_parser
 from hcache.errors import UsageError
@@ -53,6 +54,7 @@ def said(app, name):
 
 def do(work, home, monkeypatch, capsys):
     """Does a piece of work as its process would."""
+    (home / "runs" / work.run / TASKS).mkdir(exist_ok=True)
     order = {"home": str(home), "run": work.run, "kind": work.kind, "order": work.order()}
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(order).encode())))
     capsys.readouterr()  # of what made the models
