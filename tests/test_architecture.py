@@ -23,6 +23,7 @@ LAYERS = (
     ("sampling",),
     ("directions",),
     ("edits",),
+    ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers find by name
     ("readers",),
     ("measures",),
     ("extract", "extract_batch", "extract_finite", "extract_shard", "extract_workers", "rerun"),
