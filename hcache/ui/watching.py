@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -116,7 +117,9 @@ def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> N
         st.rerun()
 
 
-def resumes(label: str, key: str, home: Path, run: str, place: object = None, **options: object) -> bool:
+def resumes(
+    label: str, key: str, home: Path, run: str, place: st.delta_generator.DeltaGenerator | None = None, **options: Any
+) -> bool:
     """A button, and whether the extraction of a run may be gone on with now: see ``consent``."""
 
     def spec() -> RunSpec:
