@@ -262,7 +262,8 @@ def test_leakage_is_in_each_attributes_own_spread_and_exact_in_a_linear_model():
     readouts = model.rng.normal(size=(12, 3))
     edits = [model.direction() for _ in range(3)]
     changes = np.stack([model.images(delta) @ readouts - model.images(0) @ readouts for delta in edits])
-    found = leakage(changes, [1, 2, 4], ["a", "b", "c"], ["a", "b", "c"])
+    nulls = 1e-3 * np.stack([model.images(model.direction()) @ readouts - model.images(0) @ readouts for _ in range(8)])
+    found = leakage(changes, [1, 2, 4], ["a", "b", "c"], ["a", "b", "c"], nulls)
     truth = np.stack(edits) @ model.w @ readouts / [1, 2, 4]
     for i in range(3):
         for j in range(3):
@@ -292,8 +293,9 @@ def test_edits_meant_for_some_of_the_attributes_are_enough():
     assert found.meant == (1,) and found.leaks == (("b", "d"),) and found.shares[0].covers(1 / 1.49)
 
 
-def test_nothing_leaks_where_nothing_does_and_intervals_cover():
+def test_nothing_leaks_where_nothing_does_and_intervals_cover(monkeypatch):
     """Over 200 data sets: no leak at all in 93 %; the planted share, and a planted leak, in their intervals."""
+    monkeypatch.setattr("hcache.analysis.leakage.PERMUTATIONS", 199)
     false = covered_share = covered_cell = 0
     truth = np.eye(4)
     mixed = truth + 0.4 * np.roll(truth, 1, 1)
@@ -305,6 +307,47 @@ def test_nothing_leaks_where_nothing_does_and_intervals_cover():
         covered_cell += found.matrix[0][1].covers(0.4)
     assert false <= 14, false
     assert 180 <= covered_share <= 196 and 180 <= covered_cell <= 196, (covered_share, covered_cell)
+
+
+def _rare(rng, shape):
+    return ((rng.random(shape) < 0.05) - 0.05) / 0.22
+
+
+CHANCE = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "skewed": lambda rng, shape: rng.exponential(size=shape) - 1,
+    "jumps": _rare,
+}
+
+
+@pytest.mark.parametrize("kind", CHANCE)
+@pytest.mark.parametrize("random", [0, 8])
+def test_nothing_leaks_where_changes_of_no_effect_are_skewed(kind, random, monkeypatch):
+    """8 readings of 4 edits in 16 samples, all but the diagonal chance: 5 % of 200 at most, within binomial bounds."""
+    monkeypatch.setattr("hcache.analysis.leakage.PERMUTATIONS", 199)  # exact whatever the number, and quicker
+    names, false = [f"a{i}" for i in range(8)], 0
+    for seed in range(200):
+        rng = np.random.default_rng([8, seed])
+        changes = CHANCE[kind](rng, (4, 16, 8))
+        changes[np.arange(4), :, np.arange(4)] += 1
+        nulls = CHANCE[kind](rng, (random, 16, 8)) if random else None
+        false += bool(leakage(changes, np.ones(8), names[:4], names, nulls, repeats=2, seed=seed).leaks)
+    assert false <= 16, false
+
+
+def test_what_random_directions_do_as_well_is_no_leak(monkeypatch):
+    """Any direction moves the last reading by about 1, either way; an edit that does so too leaks nothing."""
+    monkeypatch.setattr("hcache.analysis.leakage.PERMUTATIONS", 199)
+    false = 0
+    for seed in range(100):
+        rng = np.random.default_rng([9, seed])
+        effects = np.concatenate([np.eye(3, 4), np.zeros((12, 4))])
+        effects[:, 3] = rng.normal(size=15)
+        changes = effects[:, None] + 0.2 * rng.normal(size=(15, 16, 4))
+        false += bool(leakage(changes[:3], np.ones(4), list("abc"), list("abcd"), changes[3:], repeats=2).leaks)
+    assert false <= 10, false
+    changes[0, :, 3] += 12
+    assert leakage(changes[:3], np.ones(4), list("abc"), list("abcd"), changes[3:], repeats=2).leaks == (("a", "d"),)
 
 
 def test_a_share_by_chance_is_called_so():
@@ -337,6 +380,26 @@ def test_leakage_knows_no_units_and_no_order(seed, unit):
     other = leakage(moved, [1, unit, 1], list("abc"), list("abc"), repeats=20)
     assert other.share.value == pytest.approx(plain.share.value, abs=1e-9)
     assert other.matrix[0][1].value == pytest.approx(plain.matrix[0][1].value, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [*CHANCE, "heavy"])
+def test_a_direction_that_is_one_more_random_one_controls_nothing_however_skewed_its_changes(kind):
+    """200 data sets; 19 random directions, whose rank is p. Part of a direction's change is that of all samples."""
+    draw = {**CHANCE, "heavy": lambda rng, shape: rng.standard_t(2, size=shape)}[kind]
+    false = 0
+    for seed in range(200):
+        rng = np.random.default_rng([10, seed])
+        changes = draw(rng, (20, 12)) + 2 * draw(rng, (20, 1))
+        false += controllability(changes[0], changes[1:], repeats=2).p <= 0.05
+    assert false <= 17, false
+
+
+def test_a_rank_among_random_directions_is_p_from_19_of_them_up():
+    rng = np.random.default_rng(0)
+    changes, nulls = 1 + 0.1 * rng.normal(size=12), 0.05 * rng.normal(size=(19, 12))
+    found = controllability(changes, nulls, repeats=20)
+    assert found.p == 0.05 and len(found.drawn) == 19 and max(found.drawn) < 0.1
+    assert controllability(changes, nulls[:8], repeats=20).p < 0.001, "of fewer, by Student's t"
 
 
 @pytest.mark.parametrize(

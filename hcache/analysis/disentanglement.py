@@ -44,7 +44,7 @@ from ..errors import AnalysisError
 from .bootstrap import PERCENTILE, REPEATS, Statistic, bootstrap, bootstrap_many
 from .estimate import LEVEL, Estimate
 from .permutation import p_value
-from .probes import is_binary
+from .probes import is_binary, upper_class
 
 DCI_REPEATS = 200
 """Every draw fits a lasso a factor."""
@@ -262,7 +262,7 @@ def _sap_statistic(codes: np.ndarray, factors: np.ndarray) -> Statistic:
         found = _squared_correlations(share, z, y)
         for j in np.flatnonzero(kinds):
             for i in range(codes.shape[1]):
-                found[:, i, j] = _threshold_accuracy(share, codes[:, i], factors[:, j] > 0.5)
+                found[:, i, j] = _threshold_accuracy(share, codes[:, i], upper_class(factors[:, j]))
         return found
 
     return statistic

@@ -1,9 +1,9 @@
 """Tests by permutation: how often does chance alone give as much?
 
 Where labels say nothing of the data, any order of them is as likely as the one that came; where two conditions are
-dealt out by a coin, so is the sign of their difference in each sample. So a statistic is compared with itself under orders, or signs, drawn at random.
-With m such draws, of which k give as much, p = (1 + k) / (1 + m): what was observed is one of the draws, p is never 0,
-and a true null is called significant at level α in no more than α of all cases.
+dealt out by a coin, so is the sign of their difference in each sample. So a statistic is compared with itself under
+orders, or signs, drawn at random. With m such draws, of which k give as much, p = (1 + k) / (1 + m): what was observed
+is one of the draws, p is never 0, and a true null is called significant at level α in no more than α of all cases.
 
 References:
     The Design of Experiments (Fisher, 1935), for the test
