@@ -77,6 +77,8 @@ def test_codes_of_nothing_inform_of_nothing():
     rng = np.random.default_rng(0)
     found = dci(rng.normal(size=(200, 4)), factors_of(rng), repeats=20)
     assert all(abs(r2.value) < 0.1 for r2 in found.informativeness)
+    assert not found.disentanglement.defined and not found.completeness.defined and found.p is None
+    assert "codes tell no factor" in str(found.disentanglement)
 
 
 def test_sap_worked_by_hand():

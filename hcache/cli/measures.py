@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.layout import home_folder, run_folder
+from ..cache.measures import plain
 from ..cache.reading import Run, open_run
 from ..cards import find_card
 from ..errors import UsageError
@@ -18,6 +18,7 @@ from .progress import drive_with_bar
 if TYPE_CHECKING:
     from ..measures.cells import Cell
     from ..measures.driver import Driver
+    from ..measures.verdict import Row
 
 WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivity", "swaps")
 """The parts of :mod:`~hcache.measures.suite`, here so that the help needs nothing of it."""
@@ -60,11 +61,11 @@ def compare(arguments: argparse.Namespace) -> Result:
         raise UsageError("nothing was measured on these runs yet; `python -m hcache measure RUN` does")
     rows, data, names = [], [], [run.name for run in runs]
     for row in found:
-        answers = [str(row.cells[name].estimate) if name in row.cells else "not measured" for name in names]
-        rows.append((f"{row.question} {row.subject}", *answers, _in_words(row.groups, names)))
+        answers = [_answer(row.cells[name]) if name in row.cells else "not measured" for name in names]
+        rows.append((f"{row.question} {row.subject}", *answers, _in_words(row, names)))
         by_run = {name: _facts(cell) for name, cell in row.cells.items()}
         data.append({"question": row.question, "subject": row.subject, "ranking": list(map(list, row.groups)),
-                     "cells": by_run})  # fmt: skip
+                     "larger": list(map(list, row.larger)), "cells": by_run})  # fmt: skip
     letters = [chr(65 + i) for i in range(len(runs))]
     head = "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True))
     text = f"{head}\n{table(rows, ('question', *letters, 'larger'))}"
@@ -84,15 +85,22 @@ def _report(runs: Sequence[Run], path: str | None) -> str:
     return f"\nreport: {path}"
 
 
-def _in_words(groups: Sequence[Sequence[str]], names: Sequence[str]) -> str:
-    """``B > A``; nothing where intervals overlap or there is one only."""
-    if len(groups) < 2:
-        return ""
-    return " > ".join(" = ".join(chr(65 + names.index(name)) for name in group) for group in groups)
+def _answer(cell: Cell) -> str:
+    return f"{cell.estimate}, n {cell.estimate.n}" if cell.estimate.defined else str(cell.estimate)
+
+
+def _in_words(row: Row, names: Sequence[str]) -> str:
+    """``B > A``, every pair of which it is known; or why nothing compares."""
+    from ..measures.verdict import why_not_ranked
+
+    if not row.larger:
+        return why_not_ranked(row.cells) if len(row.cells) > 1 else ""
+    return ", ".join(f"{chr(65 + names.index(a))} > {chr(65 + names.index(b))}" for a, b in row.larger)
 
 
 def _facts(cell: Cell) -> dict[str, Any]:
-    return asdict(cell.estimate) | {"null": cell.null, "p": cell.p, "unit": cell.unit, "note": cell.note}
+    return plain(cell.estimate.to_json()) | {"null": cell.null, "p": cell.p, "family_p": cell.family_p,
+                                             "asked": cell.asked, "unit": cell.unit, "note": cell.note}  # fmt: skip
 
 
 def add_measures(command: Any) -> None:
