@@ -10,6 +10,7 @@ from hcache.analysis.leakage import leakage
 from hcache.analysis.linearity import (
     BY_CHANCE,
     LINEAR,
+    MONOTONE,
     NOT_LINEAR,
     UNDECIDED,
     additivity,
@@ -112,19 +113,54 @@ def nulls_of(rng, m=6, **options):
         (np.asarray, LINEAR),
         (np.square, NOT_LINEAR),
         (np.abs, NOT_LINEAR),
-        (lambda g: np.maximum(g, 0), NOT_LINEAR),
-        (lambda g: np.sign(g), NOT_LINEAR),
-        (lambda g: g + 0.35 * np.square(g), NOT_LINEAR),
+        (lambda g: 5 + np.square(g), NOT_LINEAR),
+        (lambda g: np.maximum(g, 0), MONOTONE),
+        (lambda g: np.sign(g), MONOTONE),
+        (lambda g: np.tanh(1.5 * g), MONOTONE),
+        (lambda g: np.clip(g, -1, 1), MONOTONE),
+        (lambda g: np.tanh(0.3 * g), LINEAR),
+        (lambda g: g + 0.5 * np.square(g), NOT_LINEAR),
         (lambda g: g + 0.1 * np.square(g), UNDECIDED),
     ],
-    ids=["line", "square", "absolute", "one-sided", "step", "bent", "slightly bent"],
+    ids=[
+        "line",
+        "square",
+        "absolute",
+        "even",
+        "one-sided",
+        "step",
+        "tanh",
+        "spent at half",
+        "slightly tanh",
+        "bent",
+        "slightly bent",
+    ],
 )
 def test_a_response_is_called_what_it_is(shape, verdict):
     rng = np.random.default_rng(1)
     noise = 0.3 if verdict == UNDECIDED else 0.1
+    noise = 0.02 if verdict == LINEAR else noise
     found = linearity(responses(rng, shape, noise=noise, n=12 if verdict == UNDECIDED else 48), STRENGTHS)
-    assert found.verdict == verdict, (found.r2, found.asymmetry)
-    assert (found.bend > 0.05) == (verdict == LINEAR) or verdict == UNDECIDED
+    assert found.verdict == verdict, (found.r2, found.asymmetry, found.curvature, found.bend)
+    assert found.bend <= 0.05 or verdict in (LINEAR, UNDECIDED)
+
+
+def test_an_even_response_without_noise_is_not_linear_and_no_error():
+    gamma = np.array(STRENGTHS)
+    found = linearity(5 + np.arange(6)[:, None] + np.square(gamma), STRENGTHS)
+    assert found.verdict == NOT_LINEAR and not found.homogeneity.defined and found.slope.value == pytest.approx(0)
+    assert_exactly(found.curvature, 1)
+
+
+def test_what_is_straight_is_called_bent_in_5_per_cent_however_skewed_its_noise():
+    """200 data sets of 16 samples, whose slopes and whose readings' noise are skewed."""
+    bent = 0
+    for seed in range(200):
+        rng = np.random.default_rng([seed, 21])
+        noise = rng.exponential(size=(16, 5)) - 1
+        found = linearity(rng.exponential(size=(16, 1)) * np.array(STRENGTHS) + 0.2 * noise, STRENGTHS, repeats=2)
+        bent += found.bend <= 0.05
+    assert bent <= 17, bent
 
 
 def test_asymmetry_tells_odd_from_even():
