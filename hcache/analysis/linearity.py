@@ -321,7 +321,7 @@ def _curvature(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) 
 
 
 def _goes_one_way(changes: np.ndarray, gamma: np.ndarray) -> bool:
-    """Whether the steps of the response (n, strengths), from each strength to the next, are not known to go both ways."""
+    """Whether the response (n, strengths) is not known to go up between two strengths and down between two others."""
     order = np.argsort(np.r_[gamma, 0.0])
     response = np.concatenate([changes, np.zeros((len(changes), 1))], 1)[:, order]
     steps = np.diff(response, axis=1)

@@ -111,7 +111,8 @@ def add_measures(command: Any) -> None:
     child.add_argument("--what", action="append", choices=WHAT, help="repeat (default: all)")
     child.add_argument("--label", action="append", help="repeat (default: all)")
     child.add_argument("--samples", type=int, default=16, help="samples that edits are tried on (default: 16)")
-    child.add_argument("--nulls", type=int, default=8, help="random directions beside each (default: 8)")
+    child.add_argument("--nulls", type=int, default=19,
+                       help="random directions beside each (default: 19, from which p is a rank)")  # fmt: skip
     child.add_argument("--null", choices=("noise", "samples"), default="samples",
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")

@@ -10,6 +10,7 @@ whatever moves h is a :class:`Move`, and is fitted, saved, listed and applied in
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -71,7 +72,11 @@ def digest_of(move: Move) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method and selection."""
+    """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method and selection.
+
+    ``length``: the root mean square in σ that it had before it was brought to unit length: how far apart two means lie,
+    say. Known where it was just fitted, and not stored; NaN where it is not known.
+    """
 
     kind: ClassVar[str] = "shift"
 
@@ -80,6 +85,7 @@ class Direction:
     made_by: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
     timesteps: tuple[float, ...] = ()
+    length: float = math.nan
 
     @property
     def profile(self) -> np.ndarray:
@@ -168,6 +174,7 @@ def in_units(
         made_by=dict(made_by),
         model=model,
         timesteps=tuple(timesteps),
+        length=length,
     )
 
 

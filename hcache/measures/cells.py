@@ -26,6 +26,9 @@ from .noise import MIDDLE, log_snr_of, middle_step
 
 DECODABLE, IN_X, ALIGNED, CONTROLLABLE, LINEAR = "decodable", "in x_t", "aligned", "controllable", "linear"
 INTERACTION, DISENTANGLED, EFFECT = "interaction", "disentangled", "effect of"
+FEWEST_DIMENSIONS = 6.0
+"""Of random directions, for one to be told from 19 of them, of which the largest is some 2.3 times their mean."""
+
 EDITS, COMPONENTS_DCI, COMPONENTS_SAP, PAIRS, PIXELS = "edits", "components, DCI", "components, SAP", "pairs", "pixels"
 
 
@@ -174,15 +177,26 @@ def _direction(record: Record, _: Run) -> list[Cell]:
     found = record.result["readings"][name]
     control, straight = found["controllability"], found["linearity"]
     times = f"{control['effect']['value']:.1f} times a random direction"
+    if natural := found.get("natural"):
+        times += f" ({natural['effect']['value']:.1f} times, p {natural['p']:.2g}, at their own lengths)"
     cells = [Cell(question=CONTROLLABLE, subject=name, estimate=Estimate.from_json(control["change"]),
                   null=control["random"], p=control["p"], unit="spreads a unit of strength", note=times,
-                  evidence=record, drawn=tuple(control.get("drawn") or ()))]  # fmt: skip
+                  evidence=record, drawn=tuple(control.get("drawn") or ()),
+                  warning=_confined(record.result.get("null_dimensions")))]  # fmt: skip
     if straight["r2"]:
         nulls = [null["r2"]["value"] for null in straight["nulls"] if null["r2"]]
         cells.append(Cell(question=LINEAR, subject=name, estimate=Estimate.from_json(straight["r2"]),
                           null=float(np.mean(nulls)) if nulls else None, p=None, unit="R² of a line",
                           note=found["verdict"], evidence=record))  # fmt: skip
     return cells
+
+
+def _confined(dimensions: float | None) -> str:
+    """What to do where random directions lie in so few dimensions that none can be much longer than others."""
+    if dimensions is None or dimensions >= FEWEST_DIMENSIONS:
+        return ""
+    return (f"random directions lie in about {dimensions:.1f} dimensions, where no direction can move a reading more "
+            f"than {dimensions**0.5:.1f} times as far as they do, so that p is never small; use --null noise")  # fmt: skip
 
 
 def _interaction(record: Record, _: Run) -> list[Cell]:

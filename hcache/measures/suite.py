@@ -65,7 +65,7 @@ class Sizes:
     ``null`` beside each."""
 
     samples: int = 16
-    nulls: int = 8
+    nulls: int = 19
     null: str = "samples"
 
 
@@ -173,7 +173,8 @@ class Suite:
                 lambda name=name: direction(self.driver, self.moves[name], grid, name=name, nulls=self.sizes.nulls,
                                             null=self.sizes.null))  # fmt: skip
         if self.readable:
-            yield "leakage", 1.0, self._later(lambda: leakage_of(self.driver, self.moves, grid))
+            yield "leakage", 1.0, self._later(lambda: leakage_of(self.driver, self.moves, grid, nulls=self.sizes.nulls,
+                                                                       null=self.sizes.null))  # fmt: skip
 
     def _windows(self) -> Iterator[tuple[str, float, Part]]:
         from .edits import controllability_over

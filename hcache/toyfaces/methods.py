@@ -81,6 +81,7 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
     for attribute in ATTRIBUTES:
         top, bottom = both_ends(run, labels[attribute], POSITIVES)
         yield "naive", attribute, made("naive", positives=tuple(top))
+        yield "local naive", attribute, made("local", positives=tuple(top))
         yield "VAE", attribute, made("vae", positives=tuple(top))
         yield "supervised", attribute, made("supervised", positives=tuple(top), negatives=tuple(bottom))
         yield "conditional", attribute, lambda attribute=attribute: _timed(lambda: _conditional(run, attribute))
@@ -91,6 +92,8 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
     yield RANDOM, "", made("random")
     for name, positives in few_positives(run).items():
         yield f"naive, {name}", "glasses", made("naive", positives=positives)
+        few = {"neighbours": min(16, len(positives) - 1)}
+        yield f"local naive, {name}", "glasses", made("local", positives=positives, options=few)
         yield f"VAE, {name}", "glasses", made("vae", positives=positives)
 
 

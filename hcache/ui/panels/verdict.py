@@ -27,7 +27,7 @@ KIND = "measure"
 """Of background tasks."""
 
 USUAL = "usual"
-SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
+SIZES = {"quick": (8, 4), USUAL: (16, 19), "thorough": (64, 39)}
 """Samples that edits are tried on, and random directions beside each."""
 
 
