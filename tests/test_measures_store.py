@@ -198,7 +198,7 @@ def test_the_null_of_samples_is_as_many_unseen_samples_at_their_own_length(drive
     assert len(lengths) == 4 and lengths[0] == pytest.approx(like.length)
     change = found["controllability"]["change"]["value"]
     assert found["natural"]["change"]["value"] == pytest.approx(change * like.length)
-    assert 0.9 < record.result["null_dimensions"] < len(run)
+    assert record.result["null_dimensions"] is None, "of 3 it cannot be told"
     with pytest.raises(UsageError, match="try fewer"):
         driver.randoms(2, "samples", like, run.sample_ids.tolist())
 

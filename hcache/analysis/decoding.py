@@ -12,8 +12,8 @@ that the rank of its score is an exact p value, 1 / (1 + controls) at best.
 with the samples that they are tested on, not with those that they are trained on: it is no interval of what a probe
 fitted on other samples would reach, which Bates, Hastie, Tibshirani (2021) show to vary more. Measured on planted data
 of 1,024 numbers that 20 factors explain, an interval of 95 % held what such probes reach on fresh samples on average
-in 78 % of 200 data sets of 64 samples, and in 90 % of 60 of 256. Of classes the interval is the wider of the bootstrap's and
-one that does not shrink to nothing where all are told right (:mod:`.proportions`).
+in 78 % of 200 data sets of 64 samples, and in 90 % of 60 of 256. Of classes the interval is the wider of the
+bootstrap's and one that does not shrink to nothing where all are told right (:mod:`.proportions`).
 
 **Groups.** Samples that belong together (:mod:`.groups`) are in one fold, have their labels shuffled as one, and are
 drawn as one. Where none are given, rows of the data that are the same to the bit belong together.

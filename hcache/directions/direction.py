@@ -210,7 +210,8 @@ def check_shape(shape: tuple[int, ...], model: Model) -> None:
 def random_direction(sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()) -> Direction:
     """The null: normal noise in units of σ, independent at every step, channel and place, of unit length."""
     noise = np.random.default_rng(seed).standard_normal(sigma.shape).astype(np.float32)
-    return in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
+    found = in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
+    return replace(found, length=math.nan)  # noise has none of its own
 
 
 def in_sigmas(delta: np.ndarray, sigma: np.ndarray) -> np.ndarray:

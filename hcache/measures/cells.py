@@ -196,7 +196,7 @@ def _confined(dimensions: float | None) -> str:
     if dimensions is None or dimensions >= FEWEST_DIMENSIONS:
         return ""
     return (f"random directions lie in about {dimensions:.1f} dimensions, where no direction can move a reading more "
-            f"than {dimensions**0.5:.1f} times as far as they do, so that p is never small; use --null noise")  # fmt: skip
+            f"than {dimensions**0.5:.1f} times as far as they do: p is never small; use --null noise")  # fmt: skip
 
 
 def _interaction(record: Record, _: Run) -> list[Cell]:
@@ -229,7 +229,7 @@ def _codes(record: Record, run: Run) -> list[Cell]:
             run, [row["step"] for row in rows], _estimates(rows, name), nulls, told
         )
         p = [rows[i]["p"][name] for i in used]
-        cells.append(Cell(question=DISENTANGLED, subject=subject, estimate=found, null=null,
+        cells.append(Cell(question=DISENTANGLED, subject=subject, estimate=found, null=null if found.defined else None,
                           p=None if None in p else max(p), unit="D" if name != "sap" else "SAP",
                           note=f"factors' mean R² {r2:.2f}, {where}", evidence=record))  # fmt: skip
     return cells

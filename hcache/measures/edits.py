@@ -75,7 +75,8 @@ def leakage_of(
     """The leakage matrix of directions, each meant for the reading that it is named after, at the largest strength.
 
     ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the movement would be where
-    it was meant to be, were edits dealt to attributes at random. ``nulls``: how many random directions a cell is held against.
+    it was meant to be, were edits dealt to attributes at random. ``nulls``: random directions that cells are held
+    against.
     """
     parameters = {"moves": {name: digest_of(move) for name, move in moves.items()}, "grid": grid.to_json(),
                   "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip

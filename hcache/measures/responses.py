@@ -23,7 +23,7 @@ from .driver import NOISE, Change, Driver, Grid
 from .kinds import DIRECTION, RESPONSES
 from .stored import Measuring, Pictured, measured
 
-MOST_COMPARED = 12
+FEWEST_COMPARED, MOST_COMPARED = 6, 12
 """Random directions whose cosines say in how many dimensions they lie."""
 
 SHOWN = 4
@@ -113,7 +113,7 @@ def null_dimensions(randoms: Sequence[Move]) -> float | None:
 
     A direction among them moves a readout at most √dimensions times as far as they do in the root mean square.
     """
-    if len(randoms) < 2 or not all(isinstance(each, Direction) for each in randoms):
+    if len(randoms) < FEWEST_COMPARED or not all(isinstance(each, Direction) for each in randoms):
         return None
     rows = np.stack([in_sigmas(each.delta, each.sigma).ravel() for each in randoms[:MOST_COMPARED]])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
