@@ -104,6 +104,23 @@ def test_a_direction_answers_for_what_it_is_named_after(run):
     assert "linear" in str(cells[LINEAR, "smile"]) and cells[LINEAR, "smile"].null == pytest.approx(0.4)
 
 
+def test_too_few_samples_are_told_with_how_many_would_do(run, capsys):
+    found = {
+        "controllability": {"change": estimate(0.7), "effect": estimate(5), "p": 0.01, "random": 0.1, "directions": 8},
+        "linearity": {"r2": estimate(0.95), "nulls": []},
+        "verdict": "undecided",
+    }
+    save_record(run, DIRECTION, {"name": "smile"}, {"readings": {"smile": found}})
+    assert "half as wide takes about 36" in cells_of(run)[LINEAR, "smile"].note
+    home = ("--home", str(run.folder.parent.parent))
+    rows = json_of(capsys, "measure", run.name, "--what", "decodability", "--width", "0.1", *home)
+    needed = {row["question"]: row["needed"] for row in rows}
+    assert needed[LINEAR] == 36, "9 samples gave 0.2"
+    text = out_of(capsys, "measure", run.name, "--what", "decodability", "--width", "0.1", *home)
+    assert "n for a width of 0.1" in text
+    assert "above 0" in failure(capsys, 2, "measure", run.name, "--width", "0", *home)
+
+
 def test_what_was_measured_before_the_run_grew_is_not_said(run):
     save_record(run, DECODABILITY, {"label": "age", "site": "h", "pooled": False},
                 {"metric": "R²", "steps": [{"step": 2, "score": estimate(0.5), "control": 0, "p": 0.05}]})  # fmt: skip

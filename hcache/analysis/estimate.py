@@ -49,7 +49,7 @@ class Estimate:
             raise ValueError(f"the width of an interval is above 0, got {width}")
         if not self.defined:
             raise ValueError(f"this quantity is undefined here ({self.why}): it says nothing of how it varies")
-        return max(2, math.ceil(self.n * ((self.high - self.low) / width) ** 2))
+        return max(2, math.ceil(self.n * ((self.high - self.low) / width) ** 2 - 1e-6))
 
     def __str__(self) -> str:
         if not self.defined:

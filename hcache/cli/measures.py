@@ -29,6 +29,8 @@ def measure(arguments: argparse.Namespace) -> Result:
     from ..measures.cells import cells_of
     from ..measures.suite import Sizes, Suite, labels_of
 
+    if arguments.width is not None and not arguments.width > 0:
+        raise UsageError(f"--width is the width of an interval, above 0; got {arguments.width:g}")
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     sizes = Sizes(samples=arguments.samples, nulls=arguments.nulls, null=arguments.null)
     suite = Suite(run, labels_of(run, arguments.label or []), lambda: _driver(run, arguments.device), sizes)
@@ -36,9 +38,21 @@ def measure(arguments: argparse.Namespace) -> Result:
     work = suite.run_all(arguments.what or WHAT, lambda title: doing.__setitem__(0, title))
     drive_with_bar(work, lambda: doing[0])
     cells = list(cells_of(run).values())
-    rows = [(f"{cell.question} {cell.subject}", str(cell)) for cell in cells]
+    rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, arguments.width)) for cell in cells]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
-    return Result(text=table(rows, ("question", "answer (95 % interval)")), data=data)
+    head = ("question", "answer (95 % interval)")
+    if arguments.width is not None:
+        head += (f"n for a width of {arguments.width:g}",)
+        for cell, row in zip(cells, data, strict=True):
+            row["needed"] = cell.estimate.samples_for(arguments.width) if cell.estimate.defined else None
+    return Result(text=table(rows, head), data=data)
+
+
+def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
+    """How many samples an interval of that width takes, from what was measured; nothing where none is asked for."""
+    if width is None:
+        return ()
+    return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
 
 
 def _driver(run: Run, device: str) -> Driver:
@@ -115,6 +129,8 @@ def add_measures(command: Any) -> None:
                        help="random directions beside each (default: 19, from which p is a rank)")  # fmt: skip
     child.add_argument("--null", choices=("noise", "samples"), default="samples",
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
+    child.add_argument("--width", type=float, metavar="W",
+                       help="say how many samples an interval W wide takes, with this as the pilot")  # fmt: skip
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
     child = command("compare", compare, "Runs side by side: what was measured on them, ranked only where it may be.")
     child.add_argument("run_names", metavar="RUN", nargs="+")

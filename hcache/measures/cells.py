@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.estimate import Contrast, Estimate
+from ..analysis.linearity import UNDECIDED
 from ..analysis.noise_level import estimates_at
 from ..analysis.permutation import family_p, holm
 from ..cache.layout import H, X
@@ -187,8 +188,17 @@ def _direction(record: Record, _: Run) -> list[Cell]:
         nulls = [null["r2"]["value"] for null in straight["nulls"] if null["r2"]]
         cells.append(Cell(question=LINEAR, subject=name, estimate=Estimate.from_json(straight["r2"]),
                           null=float(np.mean(nulls)) if nulls else None, p=None, unit="R² of a line",
-                          note=found["verdict"], evidence=record))  # fmt: skip
+                          note=_verdict(found["verdict"], Estimate.from_json(straight["r2"])),
+                          evidence=record))  # fmt: skip
     return cells
+
+
+def _verdict(said: str, r2: Estimate) -> str:
+    """A verdict on linearity; of one that too few samples leave open, how many would halve the interval."""
+    width = (r2.high - r2.low) / 2
+    if said != UNDECIDED or not width > 0:
+        return said
+    return f"{said}: too few samples to say; an interval half as wide takes about {r2.samples_for(width)}"
 
 
 def _confined(dimensions: float | None) -> str:
