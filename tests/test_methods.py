@@ -14,6 +14,7 @@ from hcache.directions.direction import Direction, digest_of, in_units, random_d
 from hcache.directions.fitting import METHODS, Fit, check_options, find_method, fit
 from hcache.directions.pca import pca_directions
 from hcache.directions.store import load_move, save_move
+from hcache.directions.unit import net_of
 from hcache.edits.recall import recall_move
 from hcache.edits.recipe import DirectionRef
 from hcache.edits.shift import Shift
@@ -179,6 +180,16 @@ def test_moves_of_each_sample_have_the_unit_of_directions(run, method):
     assert 0 < move.made_by["net"]["net_rms"] and -1 <= move.made_by["net"]["to_mean"] <= 1
     alone = np.concatenate([_net_of(move, run, slice(row, row + 1)) for row in (40, 41)], 1)
     np.testing.assert_allclose(alone, one[:, 10:12], atol=1e-3, err_msg="whatever samples are moved beside it")
+
+
+def test_what_any_move_does_in_the_end_is_measured_alike(run, vae):
+    model = _StandIn(SHAPE)
+    found = net_of(vae, model, run)
+    assert found.rms == pytest.approx(1, rel=0.05) and abs(found.to_mean) < 0.01
+    (naive,) = made(run, "naive", positives=POSITIVES)
+    found = net_of(naive, model, run)
+    assert found.rms == pytest.approx(1, rel=1e-3) and -1 < found.to_mean < 1 and set(found.to_json()) == {
+        "net_rms", "to_mean"}  # fmt: skip
 
 
 def test_the_way_to_the_mean_is_taken_out_of_a_vaes_move_and_told(run):

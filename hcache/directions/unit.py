@@ -12,9 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+from ..cache.reading import Run
+from .direction import Move, spread
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.model import Model
 
 TRIED = 64
 """Samples that a move is measured on, at most."""
@@ -40,13 +48,43 @@ class Netting:
 
     def add(self, z: torch.Tensor, delta: torch.Tensor) -> None:
         """Of samples z (n, d), moved by delta (n, d), both in σ."""
+        import torch
+
         self._squares.append(delta.double().square().mean(1))
         self._cosines.append(torch.nn.functional.cosine_similarity(delta.double(), -z.double()))
 
     @property
     def net(self) -> Net:
+        """Of all that was gathered."""
+        import torch
+
         squares, cosines = torch.cat(self._squares), torch.cat(self._cosines)
         return Net(rms=float(squares.mean().sqrt()), to_mean=float(cosines.mean()))
+
+
+def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
+    """What any move does to stored h of some samples of a run at strength 1, at every step.
+
+    Args:
+        move: A direction, or what moves each sample by its own Δh.
+        model: The run's model.
+        run: Holds h in full.
+        seed: Of which samples.
+    """
+    import torch
+
+    from ..sampling.loop import Moment
+
+    mover, sigma, netting = move.bind(model), torch.from_numpy(spread(run)), Netting()
+    rows = tried_rows(len(run), {run.position(sample) for sample in move.made_by.get("positives", ())}, seed)
+    for index, t in enumerate(run.timesteps):
+        every = run.matrix("h", index)
+        unit = torch.where(sigma[index] > 0, sigma[index], torch.inf)
+        h = torch.from_numpy(every[rows]).view(-1, *run.anatomy.h).to(model.device)
+        moved = mover(h, Moment(index=index, t=t), torch.ones(len(rows), device=model.device))
+        mean = torch.from_numpy(every.mean(0)).view(1, *run.anatomy.h)
+        netting.add(((h.cpu() - mean) / unit).flatten(1), ((moved - h).cpu() / unit).flatten(1))
+    return netting.net
 
 
 def without_way_to_mean(z: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
