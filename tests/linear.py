@@ -10,9 +10,9 @@ import torch
 from diffusers import DDIMScheduler
 from tiny import make_unet
 
-from hcache.models.anatomy import anatomy_of
 from hcache.cards import Card
 from hcache.features import Features
+from hcache.models.anatomy import anatomy_of
 from hcache.models.model import Model
 
 NAMES = ("a", "b", "c", "d")
