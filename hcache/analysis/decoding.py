@@ -141,10 +141,10 @@ class Probing:
 
         def both(counts: np.ndarray) -> np.ndarray:
             found = statistic(counts)
-            return np.stack([found[:, 0], found[:, 0] - (np.nanmean(found[:, 1:], 1) if controls else 0)], 1)
+            return np.stack([found[:, 0], found[:, 0] - (_mean_of_known(found[:, 1:]) if controls else 0)], 1)
 
         score, selectivity = bootstrap_many(both, n, drawn=self.drawn, clusters=self.groups)
-        right, control = None, float(np.nanmean(scores[1:])) if controls else float("nan")
+        right, control = None, float(_mean_of_known(scores[None, 1:])[0]) if controls else float("nan")
         if self.metric == AUC:
             (right,) = bootstrap_many(accuracy(target, predicted[:, 0]), n, drawn=self.drawn, clusters=self.groups)
             score, right = self._of_classes(score, right, predicted[:, 0] > 0)
@@ -248,6 +248,13 @@ def _shuffled(
         if metric != AUC or _trainable(order, fold):
             return order
     raise AnalysisError("the classes are in too few groups of samples that belong together to be shuffled among them")
+
+
+def _mean_of_known(scores: np.ndarray) -> np.ndarray:
+    """The mean of each row (r, k) over those that are defined; NaN where none is."""
+    known = np.isfinite(scores)
+    count = known.sum(1)
+    return np.divide(np.where(known, scores, 0).sum(1), count, out=np.full(len(scores), np.nan), where=count > 0)
 
 
 def _trainable(target: np.ndarray, fold: np.ndarray) -> bool:
