@@ -8,9 +8,17 @@ Names are imported when first used: reading a cache loads no torch.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if sys.version_info < (3, 11):  # noqa: UP036 - a checkout is run without an installer, which would refuse
+    raise ImportError(
+        f"hcache needs Python 3.11 or newer, and this is {sys.version_info[0]}.{sys.version_info[1]}; "
+        "start it with a newer one, such as `python3.11 -m hcache`",
+        name=__name__,  # with it `python -m hcache` prints this line alone, without a traceback
+    )
 
 if TYPE_CHECKING:
     from .cache.reading import Run, open_run

@@ -28,13 +28,17 @@ from .cache.shards import Finished, commit_shard, explain_write_error
 from .cards import check_weights
 from .errors import HcacheError, Interrupted, ModelError, NoSpaceError, RunBusyError
 from .extract_batch import find_batch
-from .extract_shard import Behind, Part, Progress, compute_range
+from .extract_shard import Behind, Part, Progress, Show, compute_range, show_nothing
 from .extract_workers import extract_on
 from .models.conditioners import COND
 from .models.loading import load_model
 from .models.model import Model
 from .sampling.schedule import schedule_of
 from .specs import BATCH, RunSpec
+
+FIRST = 2
+"""Samples of a run's first shard, so that something is there to look at soon: as few as a swap takes. Where
+``batch`` is smaller than the usual one, the first shard is like the others."""
 
 
 def extract(
@@ -44,6 +48,7 @@ def extract(
     report: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     devices: Sequence[str] = (),
+    show: Show = show_nothing,
 ) -> Run:
     """Extracts what is missing of a run, shard by shard; what was committed before is kept as it is.
 
@@ -55,6 +60,7 @@ def extract(
         stop: Asked after every step; True ends the extraction there.
         devices: Two or more: a process of its own on each, with the model loaded from where ``spec`` says. The arrays
             are those that one device gives. Else all is computed here, by ``model``.
+        show: Given the predicted x_0 of every step; not with several devices.
 
     Raises:
         Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from there.
@@ -74,10 +80,10 @@ def extract(
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             write_json(folder / HOLDER_JSON, holder, durable=False)
-            return _extract_locked(model, spec, folder, report, stop, devices)
+            return _extract_locked(model, spec, folder, report, stop, devices, show)
     except Timeout as error:
         raise RunBusyError(
-            f"{spec.name} is being extracted by {_holder(folder)}; watch it with `hcache runs`"
+            f"{spec.name} is being extracted by {_holder(folder)}; watch it with `python -m hcache runs`"
         ) from error
     except HcacheError:
         raise
@@ -101,12 +107,13 @@ def _extract_locked(
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
     devices: Sequence[str],
+    show: Show,
 ) -> Run:
     made_by = devices if len(devices) > 1 else [str(model.device)]
     spec = _describe_run(model, spec, folder, made_by)
     _sweep(folder)
     whole = _whole_shards(folder)
-    todo = missing_ranges(whole, spec.samples, spec.batch)
+    todo = missing_ranges(whole, spec.samples, spec.batch, FIRST if spec.batch >= BATCH else 0)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
     if todo:
         _raise_schema(folder / RUN_JSON)
@@ -116,7 +123,7 @@ def _extract_locked(
             if len(devices) > 1:
                 extract_on(devices, spec, folder, todo, _provenance(model, [], made_by), commit, report, stop)
             else:
-                _extract_here(model, spec, folder, todo, _provenance(model, [], made_by), commit, report, stop)
+                _extract_here(model, spec, folder, todo, _provenance(model, [], made_by), commit, report, stop, show)
         except Interrupted as error:
             commit.index.write(durable=True)
             raise Interrupted(f"stopped on request; {commit.done} of {spec.samples} samples are kept") from error
@@ -153,12 +160,13 @@ def _extract_here(
     commit: _Commit,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
+    show: Show,
 ) -> None:
     """Shard after shard in this process; one is completed, flushed and committed while the next is computed."""
     computed, most = commit.done, spec.batch
     with Behind() as closing, Behind() as writing:
         for start, end in todo:
-            part = Part(model=model, spec=spec, folder=folder, start=start, stop=end, provenance=provenance)
+            part = Part(model=model, spec=spec, folder=folder, start=start, stop=end, provenance=provenance, show=show)
 
             def tick(piece: Part, step: int, before: int = computed - start) -> None:
                 with commit.whole:

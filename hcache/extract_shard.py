@@ -27,7 +27,7 @@ from .cache.shards import Finished, ShardWriter
 from .errors import ModelError
 from .models.model import Model
 from .pictures import load_prepared
-from .readers import find_reader
+from .readers.registry import find_reader
 from .sampling.inversion import invert
 from .sampling.loop import Step, denoise
 from .sampling.schedule import schedule_of
@@ -99,6 +99,15 @@ class Behind:
             last.exception()
 
 
+Show = Callable[[int, int, np.ndarray], None]
+"""Is given the first sample in work, the step that is done, and the predicted x_0 of all samples in work,
+(n, height, width, 3) uint8. It is called in the thread that writes."""
+
+
+def show_nothing(start: int, step: int, x_0: np.ndarray) -> None:
+    """The :data:`Show` of an extraction that nobody watches."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """Samples ``start`` to ``stop`` of a run, to be computed into one shard."""
@@ -109,6 +118,7 @@ class Part:
     start: int
     stop: int
     provenance: dict[str, Any]
+    show: Show = show_nothing
 
     @property
     def size(self) -> int:
@@ -204,7 +214,7 @@ def compute_shard(
             originals = np.stack([load_prepared(part.folder / IMAGES, d) for d in spec.images[part.start : part.stop]])
             x_t = _invert(part.model, spec, originals, conditioning, tick)
         for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
-            writing(_Kept(part.model, spec, step).to(writer))
+            writing(_Kept(part.model, spec, step).to(writer, partial(part.show, part.start)))
             if step.index == spec.steps - 1:
                 closing.wait()
             tick(part.ticks - spec.steps + step.index + 1)
@@ -289,8 +299,8 @@ class _Kept:
             if self._arrived is not None:
                 self._arrived.record(torch.cuda.current_stream(model.device))
 
-    def to(self, writer: ShardWriter) -> Callable[[], None]:
-        """What writes it, in another thread."""
+    def to(self, writer: ShardWriter, show: Callable[[int, np.ndarray], None]) -> Callable[[], None]:
+        """What writes it, and shows it, in another thread."""
 
         def write() -> None:
             if self._arrived is not None:
@@ -300,6 +310,7 @@ class _Kept:
                 writer.write_activation(self.index, member, narrow.numpy(), lambda s=source: s.float().cpu().numpy())
             writer.write_x(self.index, self._x_t.numpy())
             writer.write_x_0(self.index, self._x_0.numpy())
+            show(self.index, self._x_0.numpy())
 
         return write
 

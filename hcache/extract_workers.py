@@ -115,8 +115,9 @@ def extract_on(
                 if waiting and worker.range is None:
                     _hand_out(worker, waiting, folder)
             pipes = {worker.pipe: worker for worker in alive if not worker.ended}
-            for pipe in wait(list(pipes), timeout=0.2):
-                _hear(pipes[pipe], waiting, folder, commit)
+            heard = set(wait(list(pipes), timeout=0.2))
+            for worker in [worker for pipe, worker in pipes.items() if pipe in heard]:
+                _hear(worker, waiting, folder, commit)
                 report(_progress(workers, spec, commit.done))
             if stop():
                 raise Interrupted
@@ -149,7 +150,7 @@ def _hear(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path, commit
         return
     if isinstance(message, BaseException):
         raise message
-    if isinstance(message, Finished):
+    if isinstance(message, Finished) and worker.range is not None:
         _, stop = worker.range
         worker.range, worker.step = (message.shard.stop, stop) if message.shard.stop < stop else None, 0
         commit(message)

@@ -20,7 +20,7 @@ class Features:
     in full is None. A transformer has neither: its ``blocks[k]`` are the outputs of its blocks, to be read only.
     """
 
-    h: Array | None
+    h: Array  # None of a transformer
     skips: tuple[tuple[Array, ...] | None, ...]
     blocks: tuple[Array | None, ...] = ()
 
@@ -28,11 +28,14 @@ class Features:
         """One tensor: ``features["h"]``, ``features["skip.2.0"]``."""
         if member == "h":
             return self.h
-        family, group, *index = member.split(".")
+        family, number, *index = member.split(".")
         if family == "block":
-            return self.blocks[int(group)]
-        (index,) = index
-        return self.skips[int(group) - 1][int(index)]
+            return self.blocks[int(number)]
+        (place,) = index
+        group = self.skips[int(number) - 1]
+        if group is None:
+            raise KeyError(member)  # a cache that does not hold the group in full
+        return group[int(place)]
 
     def items(self) -> Iterator[tuple[str, Array]]:
         """All tensors present, by member name, from the bottleneck outward."""

@@ -29,6 +29,14 @@ _FINE = 4
 Point = tuple[float, float]
 
 
+def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a rectangle, of which there must be as many."""
+    if len(sides) != 4:
+        raise UsageError(f"a mask's rectangle is left, top, right, bottom; got {len(sides)} numbers")
+    left, top, right, bottom = sides
+    return left, top, right, bottom
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mask:
     """One of two: ``rectangle`` (left, top, right, bottom) in fractions of the picture from its upper left corner, or
@@ -43,9 +51,7 @@ class Mask:
         if self.rectangle is None:
             self._pixels()
             return
-        if len(self.rectangle) != 4:
-            raise UsageError(f"a mask's rectangle is left, top, right, bottom; got {len(self.rectangle)} numbers")
-        left, top, right, bottom = (float(side) for side in self.rectangle)
+        left, top, right, bottom = (float(side) for side in corners(self.rectangle))
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise UsageError(
                 "a mask's rectangle is left, top, right, bottom in fractions of the picture, 0 <= left < right <= 1 "
@@ -119,8 +125,9 @@ class Mask:
         """The mask that ``to_json`` gave these data."""
         fields = Fields(data, where)
         if "rectangle" in fields.left:
-            sides = Fields(dict(enumerate(fields.items("rectangle", 4))), fields.name("rectangle"))
-            found = cls(rectangle=tuple(sides.number(side, 0, 1) for side in range(len(sides.left))))
+            given = {str(side): value for side, value in enumerate(fields.items("rectangle", 4))}
+            sides = Fields(given, fields.name("rectangle"))
+            found = cls(rectangle=corners([sides.number(side, 0, 1) for side in given]))
         else:
             found = cls(png=fields.text("png", r".+", "a grey PNG file in base64"))
         fields.done()

@@ -71,7 +71,7 @@ def _fit(image: Image.Image, height: int, width: int) -> Picture:
         notes.append("turned upright by its EXIF")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         layer = upright.convert("RGBA")
-        if layer.getextrema()[3][0] < 255:
+        if np.asarray(layer.getchannel("A")).min() < 255:
             notes.append("put on white where it was transparent")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     elif upright.mode not in ("RGB", "P"):

@@ -77,7 +77,7 @@ class Anatomy:
     def shape(self, member: str) -> tuple[int, int, int]:
         """The shape (c, h, w) of one tensor: ``h``, ``skip.<g>.<i>`` or ``block.<k>``."""
         (member,) = self.members(member)
-        if member == "h":
+        if member == "h" and self.h is not None:
             return self.h
         if member.startswith("block."):
             return self.blocks[int(member.removeprefix("block."))]
@@ -225,7 +225,8 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", self.model.rstrip("/").rsplit("/", 1)[-1]).strip("-.") or "model"
+        last = self.model.rstrip("/").rsplit("/", 1)[-1]
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.").lstrip("_-.") or "model"
         return f"{stem}-{self.digest}"
 
     def to_json(self) -> dict[str, Any]:
@@ -233,10 +234,11 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
-        data = dict(data)
+        data = dict[str, Any](data)
         if "conditioning" in data:
             data["conditioning"] = Conditioning(**data["conditioning"])
-        return cls(**{**data, "images": tuple(data.get("images", ()))})
+        data["images"] = tuple(data.get("images", ()))
+        return cls(**data)
 
 
 def parse_store(items: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,5 @@
 from hcache.ui import loaders
+from hcache.ui.downloads import may_read_configuration
 from hcache.ui.frame import errors_shown, home_page, pick_run
 from hcache.ui.panels import extract
 from hcache.ui.watching import job_panel
@@ -8,7 +9,7 @@ with home_page("Extract") as home:
         pick_run(home)
     with errors_shown():
         model = extract.model_panel()
-        if model:
+        if model and may_read_configuration(model):
             anatomy = loaders.anatomy(model)
             spec, pictures = extract.spec_panel(model, anatomy)
             plan = extract.plan_panel(spec, anatomy, home)

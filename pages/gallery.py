@@ -1,7 +1,10 @@
-from hcache.ui.frame import run_page
+from hcache.ui.frame import errors_shown, run_page
 from hcache.ui.panels import gallery, selection
 
 with run_page("Gallery") as run:
-    gallery.gallery_panel(run)
-    gallery.sample_panel(run)
-    selection.selection_panel(run)
+    with errors_shown():
+        gallery.gallery_panel(run)
+    with errors_shown():
+        gallery.sample_panel(run)
+    with errors_shown():
+        selection.selection_panel(run)

@@ -28,6 +28,7 @@ def isolated_home(tmp_path, monkeypatch):
     """No test reads or writes the user's own home; this one does not exist yet."""
     home = tmp_path / "isolated home"
     monkeypatch.setenv("HCACHE_HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "isolated state"))
     return home
 
 

@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 from browsing import settle
 from PIL import Image
 
-from hcache.bench.hand import browse, serve
+from hcache.bench.hand import browse
+from hcache.bench.serving import serve
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.cli.main import main as hcache
@@ -92,10 +93,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hcache-screenshots-") as folder:
         home = (given.home or Path(folder)).resolve()
         prepare(home)
-        with serve(home) as address, browse(WIDTH, HEIGHT) as page:
+        with serve(home) as server, browse(WIDTH, HEIGHT) as page:
             for shot in SHOTS:
                 if given.only is None or shot.page in given.only:
-                    picture = take(page, address, shot, home)
+                    picture = take(page, server.address, shot, home)
                     path = given.out / f"page-{shot.page.lower()}.webp"
                     path.write_bytes(picture)
                     print(f"{path}  {len(picture) / 1000:.0f} kB", flush=True)

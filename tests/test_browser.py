@@ -3,18 +3,14 @@
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 from browsing import settle
 
-from hcache import jobs
+from hcache.background import extractions as jobs
+from hcache.bench.serving import serve
 
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "artefacts"
@@ -54,32 +50,9 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(home):
-    """The dashboard on a free port of this machine, as a user starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
-    log = (home.parent / "server.log").open("w")
-    as_a_user = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}  # conftest.py sets it
-    process = subprocess.Popen(
-        [*command, "--server.fileWatcherType", "none"],
-        cwd=ROOT, env={**as_a_user, "HCACHE_HOME": str(home)}, stdout=log, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not _healthy(address):
-        time.sleep(0.2)
-    yield address
-    process.terminate()
-    process.wait(10)
-    log.close()
-
-
-def _healthy(address):
-    try:
-        return urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read() == b"ok"
-    except OSError:
-        return False
+    """The dashboard's address; started by the README's own line."""
+    with serve(home, without=["OMP_NUM_THREADS"]) as served:  # conftest.py sets it
+        yield served.address
 
 
 @pytest.fixture(scope="module")

@@ -189,13 +189,21 @@ def test_a_shard_takes_the_place_of_those_it_overlaps(tmp_path):
     assert [shard.stop for shard in read_manifest(tmp_path)] == [5, 10, 12, 15]
 
 
-def test_missing_ranges_cover_what_is_missing_once_in_batches():
+def test_the_first_shard_may_be_smaller_and_the_others_are_cut_where_they_were():
+    assert missing_ranges([], 20, 8, first=2) == [(0, 2), (2, 8), (8, 16), (16, 20)]
+    assert missing_ranges(shards((0, 2)), 20, 8, first=2) == [(2, 8), (8, 16), (16, 20)], "gone on with"
+    assert missing_ranges(shards((0, 8)), 20, 8, first=2) == [(8, 16), (16, 20)], "of before"
+    assert missing_ranges([], 2, 8, first=2) == [(0, 2)] and missing_ranges([], 1, 8, first=2) == [(0, 1)]
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_missing_ranges_cover_what_is_missing_once_in_batches(first):
     rng = random.Random(0)
     for _ in range(500):
         bounds = sorted(rng.sample(range(60), 2 * rng.randrange(5)))
         there = shards(*zip(bounds[::2], bounds[1::2], strict=True))
         samples, batch = rng.randrange(1, 60), rng.randrange(1, 9)
-        ranges = missing_ranges(there, samples, batch)
+        ranges = missing_ranges(there, samples, batch, first)
         assert all(0 < stop - start <= batch for start, stop in ranges)
         covered = [i for start, stop in ranges for i in range(start, stop)]
         held = {i for shard in there for i in range(shard.start, shard.stop)}

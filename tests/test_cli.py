@@ -17,9 +17,10 @@ from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
 COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
-            "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure", "measure",
-            "compare", "probe", "bench", "direction")  # fmt: skip
-OF_DIRECTION = ("fit", "list", "show", "import")
+            "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure",
+            "measure", "compare", "probe", "read", "reader", "bench", "dashboard", "background",
+            "direction")  # fmt: skip
+OF_DIRECTION = ("fit", "list", "show", "delete", "import")
 
 
 def out_of(capsys, *argv):

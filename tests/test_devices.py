@@ -10,6 +10,7 @@ import pytest
 from tiny import assert_same_contents
 
 from hcache import extract_workers
+from hcache.background.extractions import extract_arguments
 from hcache.cache.index import index_is_behind
 from hcache.cache.layout import SHARDS
 from hcache.cache.reading import open_run
@@ -18,7 +19,6 @@ from hcache.cli.main import main
 from hcache.errors import Interrupted, ModelError, UsageError
 from hcache.extract import extract
 from hcache.extract_workers import parse_devices
-from hcache.jobs import extract_arguments
 from hcache.progress import drive
 
 TWO = ["cpu", "cpu"]
@@ -58,7 +58,8 @@ def forked(monkeypatch):
 
 def test_two_processes_give_what_one_gives(tiny_spec, tiny_run, tmp_path, workers):
     """By the command, as a user would."""
-    assert main([*extract_arguments(tiny_spec, tmp_path), "--devices", "cpu:2"]) == 0
+    command, *others = extract_arguments(tiny_spec, tmp_path)
+    assert main([command, "--devices=cpu:2", *others]) == 0
     assert_whole(open_run(tiny_spec.name, tmp_path), tiny_run)
     assert len(workers) == 2 and {worker.process.exitcode for worker in workers} == {0}
 

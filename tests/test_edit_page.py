@@ -11,7 +11,7 @@ from test_pages import assert_fine, finish, open_page
 from test_swap_page import drop, kept
 from tiny import drain
 
-from hcache import tasks
+from hcache.background import tasks
 from hcache.cache.reading import open_run
 from hcache.cli.main import build_parser
 from hcache.directions.direction import digest_of, random_direction
@@ -130,11 +130,11 @@ def test_published_blocks_are_imported_from_the_page(page, copied_run, monkeypat
     assert_fine(page)
     page.button(key="start-import").click().run()
     assert_fine(page)
-    ((folder, kind, _, arguments),) = started
-    assert (folder, kind, arguments[:3]) == (copied_run.folder, "import", ["direction", "import", copied_run.name])
-    assert Path(arguments[3]).name == name and Path(arguments[3]).read_bytes() == b"tensors"
-    assert arguments[4:] == ["--name", "smiling"]
-    assert build_parser().parse_args(arguments).run.__name__ == "import_blocks"
+    ((folder, work),) = started
+    assert (folder, work.kind, work.run, work.name) == (copied_run.folder, "import", copied_run.name, "smiling")
+    assert work.files == (name,) and (folder / "tasks" / work.folder / name).read_bytes() == b"tensors"
+    arguments = build_parser().parse_args(work.arguments())
+    assert arguments.run.__name__ == "import_blocks" and Path(arguments.files[0]).name == name
 
 
 def test_what_the_page_cannot_show_is_refused_and_nothing_is_lost(page, copied_run, tiny_model, naive):

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
+from hcache.background.extractions import list_jobs, read_job
 from hcache.cache.labels import import_labels
 from hcache.cache.layout import JOB_JSON, MANIFEST, RUN_JSON, VERIFY_JSON
 from hcache.cache.reading import open_run
 from hcache.cache.verify import last_report
 from hcache.cli.main import main
 from hcache.errors import CacheError, HcacheError, UsageError
-from hcache.jobs import list_jobs, read_job
 
 FUZZ = settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
 FEW = settings(FUZZ, max_examples=40)

@@ -14,15 +14,19 @@ import pytest
 from filelock import FileLock
 from tiny import PATIENCE, assert_same_contents, wait_for
 
-from hcache import jobs
+from hcache.background import extractions as jobs
+from hcache.background import processes
+from hcache.background.kinds import Extraction
+from hcache.background.status import StatusFile
 from hcache.cache.layout import JOB_JSON, JOB_LOG, LOCK
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.cli.main import build_parser, main
 from hcache.errors import RunBusyError, UsageError
 from hcache.extract import extract
+from hcache.specs import Conditioning
 
-SOURCE = str(Path(jobs.__file__).parent.parent)
+SOURCE = str(Path(jobs.__file__).parent.parent.parent)
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +58,7 @@ def samples_of(folder):
 def put_job(folder, **fields):
     folder.mkdir(parents=True, exist_ok=True)
     now = time.time()
-    me = {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
+    me = {"pid": os.getpid(), "process_started": psutil.Process().create_time(), "title": folder.name}
     job = jobs.Job(**{"run": folder.name, "state": jobs.RUNNING, **me, "begun": now, "updated": now, **fields})
     (folder / JOB_JSON).write_text(json.dumps(dataclasses.asdict(job)))
     return job
@@ -145,6 +149,77 @@ def test_a_job_that_has_ended_stays_as_it_ended(tmp_path, state):
     assert (jobs.read_job(tmp_path).state, jobs.read_job(tmp_path).message) == (state, "as it was")
 
 
+def test_another_machines_job_is_unknown_until_it_says_more(tmp_path):
+    """Nobody here can ask whether its process lives. It is waited for a while, and not for ever."""
+    folder = tmp_path / "runs" / "some-run"
+    put_job(folder, host="elsewhere", boot="another")
+    job = jobs.read_job(folder)
+    assert job.state == jobs.UNKNOWN and not job.live
+    assert "elsewhere, last heard of" in job.message
+    with pytest.raises(UsageError, match="cancel it there"):
+        jobs.cancel(folder)
+    spec = default_spec("toyfaces-ddpm-64")
+    put_job(tmp_path / "runs" / spec.name, host="elsewhere", boot="another")
+    with pytest.raises(RunBusyError, match="last heard of"):
+        jobs.start(spec, tmp_path)
+
+
+def test_a_clock_that_is_set_does_not_kill_a_job(tmp_path):
+    """Its start is told in ticks since the boot, where the system tells them."""
+    me = processes.this_process()
+    if not me["ticks"]:
+        pytest.skip("this system does not tell when a process started but by the time of day")
+    folder = tmp_path / "runs" / "some-run"
+    put_job(folder, **{**me, "process_started": me["process_started"] - 3600})
+    assert jobs.read_job(folder).state == jobs.RUNNING
+    put_job(folder, **{**me, "ticks": me["ticks"] + 1})
+    assert jobs.read_job(folder).state == jobs.DIED, "another process has its number now"
+    put_job(folder, **{**me, "boot": "an earlier one"})
+    assert jobs.read_job(folder).state == jobs.DIED, "the machine was started anew since"
+
+
+def test_no_ended_process_is_left_defunct(tmp_path):
+    """Its parent takes note of its end by itself, without starting another."""
+    found = processes.launch(b"{}", tmp_path / "log")
+    wait_for(lambda: not psutil.pid_exists(found["pid"]), "the process to be gone from the system's table")
+    assert "`background` reads an object" in (tmp_path / "log").read_text()
+
+
+def test_a_job_file_leads_nowhere_else(tmp_path):
+    """Its run is the folder that it lies in, and a log that is a link is neither shown nor written."""
+    folder, secret = tmp_path / "runs" / "some-run", tmp_path / "secret"
+    secret.write_text("a secret\n")
+    put_job(folder, run="../..", process_started=0.0)
+    (folder / JOB_LOG).symlink_to(secret)
+    job = jobs.read_job(folder)
+    assert job.run == "some-run" and job.state == jobs.DIED and "secret" not in job.message
+    assert processes.log_text(folder / JOB_LOG) == ""
+    processes.launch(b"{}", folder / JOB_LOG, append=True)
+    assert secret.read_text() == "a secret\n" and not (folder / JOB_LOG).is_symlink()
+    (folder / JOB_JSON).rename(tmp_path / "job.json")
+    (folder / JOB_JSON).symlink_to(tmp_path / "job.json")
+    assert jobs.read_job(folder) is None
+
+
+def test_a_job_file_that_an_earlier_version_wrote_is_read(tmp_path):
+    written = {"run": tmp_path.name, "state": "done", "pid": 7, "process_started": 5.0, "begun": 10.0, "updated": 30.0,
+               "done": 8, "total": 10, "work": 8.0, "work_at_start": 4.0, "message": ""}  # fmt: skip
+    (tmp_path / JOB_JSON).write_text(json.dumps(written))
+    job = jobs.read_job(tmp_path)
+    assert (job.state, job.done, job.total, job.work, job.rate) == ("done", 8, 10, 8.0, pytest.approx(0.2))
+
+
+def test_a_run_is_from_here_if_this_user_began_it(tiny_spec, tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / tiny_spec.name
+    folder.mkdir(parents=True)
+    assert not jobs.is_from_here(folder, tiny_spec)
+    StatusFile.of_extraction(folder, tiny_spec).finish(jobs.CANCELLED)
+    assert jobs.is_from_here(folder, dataclasses.replace(tiny_spec, samples=99)), "more samples extend it"
+    assert not jobs.is_from_here(folder, dataclasses.replace(tiny_spec, model="another/model"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user"))
+    assert not jobs.is_from_here(folder, tiny_spec)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"run": "x"}', '{"unknown": 1}'])
 def test_a_job_file_that_is_none_is_no_job(tmp_path, text):
     assert jobs.read_job(tmp_path) is None
@@ -153,17 +228,18 @@ def test_a_job_file_that_is_none_is_no_job(tmp_path, text):
 
 
 def test_a_job_file_follows_the_work(tmp_path):
-    job_file = jobs.JobFile(tmp_path, 10)
-    job_file.update(4, 10, 4.0)
+    job_file = StatusFile.of_extraction(tmp_path, default_spec("toyfaces-ddpm-64", samples=10))
+    assert jobs.read_job(tmp_path) is None, "another process may be at it"
+    job_file.count(4, 10, 4.0)
     first = jobs.read_job(tmp_path)
-    assert (first.state, first.pid, first.done, first.work_at_start) == (jobs.RUNNING, os.getpid(), 4, 4.0)
+    assert (first.state, first.pid, first.done, first.share_before) == (jobs.RUNNING, os.getpid(), 4, 0.4)
     assert first.remaining is None, "nothing done yet to go by"
     time.sleep(0.3)
-    job_file.update(6, 10, 7.0)
+    job_file.count(6, 10, 7.0)
     second = jobs.read_job(tmp_path)
-    assert second.rate == pytest.approx(3 / (second.updated - second.begun)) and second.rate < 11
+    assert second.rate == pytest.approx(3 / (second.updated - second.work_begun)) and second.rate < 11
     assert second.remaining == pytest.approx(3 / second.rate)
-    job_file.update(10, 10, 10.0)
+    job_file.count(10, 10, 10.0)
     job_file.finish(jobs.DONE)
     assert jobs.read_job(tmp_path).state == jobs.DONE and not list(tmp_path.glob("*.partial"))
 
@@ -184,6 +260,47 @@ def test_a_job_is_done_once_extract_is(tiny_folder, tmp_path, capsys):
     assert main(jobs.extract_arguments(spec, tmp_path)) == 0
     job = jobs.read_job(tmp_path / "runs" / spec.name)
     assert (job.state, job.done, job.total, job.work) == (jobs.DONE, 2, 2, 2.0)
+
+
+HOSTILE = ("--status=overwritten", "-x", "---", "a 'quoted' $(touch overwritten) name", "--batch", "=", "\u2028")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_text_is_never_taken_for_an_option(text, tiny_folder, tmp_path):
+    """As a model's name and as a prompt, in the command that is shown, and in what a process is given."""
+    from hcache.cli.background import read_order
+    from hcache.cli.commands import conditioning_of
+
+    given = Conditioning(prompts=(text,), negative_prompt=text)
+    spec = dataclasses.replace(default_spec(str(tiny_folder), conditioning=given), model=text)
+    arguments = build_parser().parse_args(jobs.extract_arguments(spec, tmp_path))
+    assert (arguments.model, arguments.status) == (text, None)
+    assert (arguments.prompt, arguments.negative_prompt) == (text, text)
+    arguments.model = str(tiny_folder)
+    assert conditioning_of(arguments) == given
+    order = {"home": str(tmp_path), "run": spec.name, "kind": "extract", "order": spec.to_json()}
+    assert read_order(json.dumps(order).encode()) == (tmp_path, Extraction(spec=spec))
+
+
+def test_a_model_that_is_named_like_an_option_overwrites_nothing(tmp_path, monkeypatch):
+    """The whole way: a run's spec with such a name is extracted, and ends by saying that there is no such model."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    spec = dataclasses.replace(default_spec("toyfaces-ddpm-64", samples=1), model=f"--status={victim}")
+    words = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **more: words.append(command) or popen(command, **more))
+    jobs.start(spec, tmp_path)
+    job = end_of_job(tmp_path / "runs" / spec.name)
+    assert job.state == jobs.FAILED and "no model" in job.message
+    assert victim.read_text() == "precious" and words == [[sys.executable, "-m", "hcache", "background"]]
+
+
+def test_a_prompt_that_begins_with_a_dash_is_told_how_to_be_given(tiny_folder, capsys):
+    assert main(["extract", str(tiny_folder), "--prompt", "-dash"]) == 2
+    assert "--prompt=VALUE" in capsys.readouterr().err
+    assert main(["extract", str(tiny_folder), "--prompt=--"]) == 2, "which argparse would take for no value at all"
+    assert "--prompt cannot be" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

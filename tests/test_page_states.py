@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from hcache import jobs
+from hcache.background import extractions as jobs
 from hcache.cache.layout import JOB_JSON, JOB_LOG, MANIFEST, RUN_JSON
 from hcache.cards import default_spec
 from hcache.extract import extract
@@ -139,6 +139,9 @@ def test_a_failed_job_can_be_resumed_and_its_log_opened(home, monkeypatch):
     app = show("Extract")
     assert any(code.value == "loading\n 80%\nthe last line" for code in app.code)
     app.button(key=f"resume-{run.name}").click().run()
+    assert started == [] and "came from elsewhere" in said(app), "an earlier version wrote it, or someone else"
+    assert any(run.name in code.value and "extract" in code.value for code in app.code)
+    app.button(key=f"agree-resume-{run.name}").click().run()
     assert started == [run.name] and not app.exception
 
 

@@ -10,7 +10,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from tiny import put_task, wait_for
 
-from hcache import jobs, tasks
+from hcache.background import extractions as jobs
+from hcache.background import tasks
+from hcache.background.processes import FAILED
 from hcache.cache.layout import TASKS
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
@@ -20,7 +22,6 @@ from hcache.directions.store import delete_move, list_moves, load_move, save_mov
 from hcache.extract import extract
 from hcache.models.loading import load_model
 from hcache.pictures import Picture
-from hcache.processes import FAILED
 from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
@@ -181,6 +182,8 @@ def test_overview_verifies_and_repairs(copied_run, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(jobs, "start", lambda spec, home: started.append(spec))
     app.button(key="repair").click().run()
+    assert started == [] and shard.exists(), "the run came from elsewhere"
+    app.button(key="agree-repair").click().run()
     assert started == [copied_run.spec] and not shard.exists()
 
 
@@ -203,7 +206,7 @@ def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
     assert_fine(app)
     (chosen,) = [info.value for info in app.info if "of 120 MB" in info.value]
     assert "h full" in chosen and "h first" in chosen and "skip.4 pooled" in chosen
-    assert app.code[0].value != before and "--store h=full" in app.code[0].value
+    assert app.code[0].value != before and "--store=h=full" in app.code[0].value
     assert all(box.disabled for box in app.selectbox if box.label.startswith("skip."))
     app.number_input(key="choose-budget").set_value(0.001).run()
     assert not app.exception and any("too little" in error.value for error in app.error)
@@ -218,9 +221,9 @@ def test_extract_asks_a_conditional_model_for_its_condition(app, model):
     app.selectbox(key="choose-model").set_value(model).run()
     app.slider(key=f"choose-guidance-{model}").set_value(3.0).run()
     assert_fine(app)
-    assert "--guidance 3.0" in app.code[0].value
-    assert ("--prompt 'a portrait" in app.code[0].value) == ("diffusion" in model)
-    assert ("'block.*=pooled'" in app.code[0].value) == ("DiT" in model)
+    assert "--guidance=3.0" in app.code[0].value
+    assert ("--prompt=a portrait" in app.code[0].value) == ("diffusion" in model)
+    assert ("--store=block.*=pooled" in app.code[0].value) == ("DiT" in model)
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,17 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from test_cli import out_of
 
-from hcache import tasks
+from hcache.background import tasks
 from hcache.cache.files import write_json
 from hcache.cache.labels import save_labels
 from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
-from hcache.cards import Card
 from hcache.cli import measures as commands
 from hcache.cli.main import main
 from hcache.cli.measures import WHAT as OFFERED
 from hcache.errors import UsageError
 from hcache.figures.verdict import key_of
+from hcache.measures import cells as cells_module
 from hcache.measures import suite as suite_module
 from hcache.measures.cells import DISENTANGLED, EDITS, EFFECT, cells_of
 from hcache.measures.driver import Driver
@@ -54,7 +54,7 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
     save_labels(run, "own", columns)
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
-        patch.setattr(commands, "_driver", lambda run, _: Driver(tiny_model, run, read, "own"))
+        patch.setattr(commands, "_driver", lambda run, *_: Driver(tiny_model, run, read, "own"))
         status = home / "status.json"
         assert main(["measure", run.name, "--samples", "4", "--nulls", "2", "--home", str(home), "--status",
                      str(status)]) == 0  # fmt: skip
@@ -65,7 +65,8 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
 
 def make_small(patch):
     """The tiny model has a reader, and is measured at few steps and in two windows."""
-    patch.setattr(suite_module, "find_card", lambda model: Card(name=model, source=model, reader="own"))
+    for module in (suite_module, cells_module):
+        patch.setattr(module, "readers_of", lambda run: ["own"])
     patch.setattr(suite_module, "STEPS", 1)
     patch.setattr(suite_module, "EDGES", (0.0,))
     patch.setattr(suite_module, "COARSE_EDGES", (0.0,))
@@ -202,13 +203,11 @@ def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tm
     save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
     started, presses = [], iter([(None, f"{copied_run.name}|decodability")])
     monkeypatch.setattr(verdict, "clickable_table", lambda *_: next(presses, (None, None)))
-    monkeypatch.setattr(verdict, "start", lambda folder, kind, title, arguments: started.append((kind, arguments)))
+    monkeypatch.setattr(verdict, "start", lambda folder, work: started.append(work))
     app = page_of(tmp_path / "copy", monkeypatch)
     assert not app.exception and "Nothing was measured" in shown(app)
-    ((kind, arguments),) = started
-    assert kind == "measure" and arguments[:6] == [
-        "measure", copied_run.name, "--what", "decodability", "--label", "level",
-    ]  # fmt: skip
+    (work,) = started
+    assert (work.kind, work.run, work.what, work.labels) == ("measure", copied_run.name, ("decodability",), ("level",))
 
 
 def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_run, tmp_path, monkeypatch):
@@ -217,7 +216,7 @@ def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_r
     run = open_run(home / "runs" / measured_run.name)
     for path in (run.folder / "measures").glob("swap-*.json"):
         path.unlink()
-    task = tasks.Task(id="measure-0123456789ab", run=run.name, kind="measure", title="swaps of it", arguments=("x",),
+    task = tasks.Task(id="measure-0123456789ab", run=run.name, kind="measure", title="swaps of it",
                       state="failed", pid=0, process_started=0.0, begun=time.time(), updated=time.time(),
                       message="the disk is full")  # fmt: skip
     (run.folder / "tasks").mkdir()

@@ -1,5 +1,7 @@
 """Background tasks: any command, with a status file, in a process that outlives whoever started it."""
 
+import io
+import json
 import os
 import signal
 
@@ -7,11 +9,15 @@ import pytest
 from test_cli import failure, json_of, out_of
 from tiny import put_task, wait_for
 
-from hcache import tasks
+from hcache.background import kinds, tasks
+from hcache.background.kinds import Fitting, Importing, Measuring
+from hcache.background.processes import CANCELLED, DIED, DONE, FAILED, RUNNING
 from hcache.cache.layout import TASKS
+from hcache.cli.background import DOERS
+from hcache.cli.main import build_parser
+from hcache.directions.fitting import Fit
 from hcache.directions.store import list_moves
 from hcache.errors import RunBusyError, UsageError
-from hcache.processes import CANCELLED, DIED, DONE, FAILED, RUNNING
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +35,13 @@ def ended(folder, id):
 def test_a_fit_in_the_background_is_cancelled_within_a_step_and_done_when_let_be(copied_run, capsys):
     """One process that is stopped, and one that fits."""
     folder = copied_run.folder
-    long = ["direction", "fit", copied_run.name, "--method", "jacobian", "--device", "cpu",
-            "--option", "iterations=100000", "--option", "tolerance=0", "--option", "last=0"]  # fmt: skip
-    task = tasks.start(folder, "fit", "by jacobian", long)
+    options = {"iterations": 100000, "tolerance": 0, "last": 0}
+    long = Fitting(what=Fit(method="jacobian", run=copied_run.name, options=options), name="slow")
+    task = tasks.start(folder, long)
     assert task.live and [found.id for found in tasks.list_tasks(folder, "fit")] == [task.id]
     assert tasks.list_tasks(folder, "measure") == []
     with pytest.raises(RunBusyError, match="by jacobian is at work already"):
-        tasks.start(folder, "fit", "by jacobian", long)
+        tasks.start(folder, long)
     with pytest.raises(UsageError, match="cancel it first"):
         tasks.forget(folder, task.id)
     wait_for(lambda: tasks.read_task(folder, task.id).share > 0 or not tasks.read_task(folder, task.id).live, "work")
@@ -49,8 +55,8 @@ def test_a_fit_in_the_background_is_cancelled_within_a_step_and_done_when_let_be
     with pytest.raises(UsageError, match="nothing to cancel"):
         tasks.cancel(folder, task.id)
 
-    short = ["direction", "fit", copied_run.name, "--method", "naive", "--positives", "1,2"]
-    done = ended(folder, tasks.start(folder, "fit", "naive", short).id)
+    short = Fitting(what=Fit(method="naive", run=copied_run.name, positives=(1, 2)), name="naive")
+    done = ended(folder, tasks.start(folder, short).id)
     assert (done.state, done.share) == (DONE, 1.0), done
     assert [entry.name for entry in list_moves(copied_run)] == ["naive"]
     tasks.forget(folder, done.id)
@@ -95,5 +101,83 @@ def test_a_status_file_that_is_none_is_no_task(copied_run, text):
     (copied_run.folder / TASKS).mkdir()
     (copied_run.folder / TASKS / "fit-1.json").write_text(text)
     assert tasks.list_tasks(copied_run.folder) == [] and tasks.read_task(copied_run.folder, "../run") is None
-    with pytest.raises(UsageError, match="kind of task"):
-        tasks.task_id("../up", [])
+
+
+WORKS = (
+    Fitting(what=Fit(method="naive", run="a-run", positives=(1, 2)), name="smile"),
+    Importing(run="a-run", folder="blocks-0123456789ab", files=("-smile.pth", "a b.pth"), name="smile"),
+    Measuring(run="a-run", what=("codes",), labels=("--status=x", "smile"), samples=4, nulls=2),
+)
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.kind)
+def test_a_piece_of_work_is_read_back_as_it_was(work, capsys):
+    order = json.loads(json.dumps(work.order()))
+    assert kinds.read_work(work.kind, "a-run", order) == work
+    arguments = build_parser().parse_args(work.arguments())
+    assert arguments.run_name == "a-run" and arguments.status is None, "the command that is shown says the same"
+    for name in order:
+        with pytest.raises(UsageError):
+            kinds.read_work(work.kind, "a-run", {k: v for k, v in order.items() if k != name})
+        for value in (None, 0.5, True, -1, {}, {"method": "none"}, "../../etc", [None], "--status=x/y", "x" * 200):
+            with pytest.raises(UsageError):
+                kinds.read_work(work.kind, "a-run", {**order, name: value})
+    with pytest.raises(UsageError):
+        kinds.read_work(work.kind, "a-run", {**order, "status": "/etc/passwd"})
+
+
+def test_every_kind_is_done_by_someone_and_no_other_is_known():
+    assert DOERS.keys() == kinds.KINDS.keys()
+    for kind in ("", "shell", "../up", "extract "):
+        with pytest.raises(UsageError, match="no kind of background work"):
+            kinds.read_work(kind, "a-run", {})
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"home": "x"}', b'{"home": 1, "run": 2, "kind": 3, "order": 4}'])
+def test_the_command_refuses_what_is_no_order(text, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert "standard input" in failure(capsys, 2, "background")
+
+
+def test_an_order_for_a_run_outside_the_home_is_refused(copied_run, tmp_path, monkeypatch, capsys):
+    work = Measuring(run="../../elsewhere", what=("codes",), labels=(), samples=1, nulls=1)
+    order = {"home": str(tmp_path / "copy"), "run": work.run, "kind": work.kind, "order": work.order()}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(order).encode())))
+    assert "no run" in failure(capsys, 2, "background")
+
+
+def test_a_task_that_came_with_a_run_is_known_by_its_seal(copied_run, tmp_path, monkeypatch):
+    folder, work = copied_run.folder, Fitting(what=Fit(method="random", run=copied_run.name), name="noise")
+    task = ended(folder, tasks.start(folder, work).id)
+    assert task.state == DONE and task.ours and task.to_do() == work
+    path = tasks.status_path(folder, task.id)
+    data = json.loads(path.read_text())
+    for changed in ({"order": {**data["order"], "name": "another"}}, {"seal": ""}, {"seal": "ü"}, {"kind": "import"}):
+        path.write_text(json.dumps({**data, **changed}))
+        assert not tasks.read_task(folder, task.id).ours, changed
+    path.write_text(json.dumps(data))
+    assert tasks.read_task(folder, task.id).ours
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user"))
+    assert not tasks.read_task(folder, task.id).ours
+
+
+def test_a_task_of_an_earlier_version_is_read_and_its_words_are_not_run(copied_run):
+    (copied_run.folder / TASKS).mkdir()
+    written = {"id": "fit-1", "run": "x", "kind": "fit", "title": "a fit", "arguments": ["bench", "--out", "/etc/x"],
+               "state": "failed", "pid": 0, "process_started": 0.0, "begun": 1.0, "updated": 2.0, "work_begun": 0.0,
+               "share": 0.5, "stage": "", "message": "why"}  # fmt: skip
+    (copied_run.folder / TASKS / "fit-1.json").write_text(json.dumps(written))
+    (task,) = tasks.list_tasks(copied_run.folder)
+    assert (task.title, task.state, task.message, task.share) == ("a fit", FAILED, "why", 0.5)
+    assert not task.ours and "bench" not in str(task)
+    with pytest.raises(UsageError, match="start it anew"):
+        task.to_do()
+
+
+def test_a_folder_of_tasks_that_is_a_link_is_neither_read_nor_written(copied_run, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (copied_run.folder / TASKS).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "fit-1.json").write_text(json.dumps({"title": "x"}))
+    assert tasks.list_tasks(copied_run.folder) == []
+    with pytest.raises(UsageError, match="is a link"):
+        tasks.start(copied_run.folder, Fitting(what=Fit(method="random", run=copied_run.name), name="noise"))

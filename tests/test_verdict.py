@@ -231,7 +231,7 @@ def test_compare_puts_runs_side_by_side(tmp_path, capsys):
     ("arguments", "words"),
     [
         (("--label", "eag"), "age"),
-        (("--what", "directions"), "no model 'planted'"),
+        (("--what", "directions"), "no reader reads the run's edited pictures"),
         (("--what", "all"), "choose from"),
     ],
 )

@@ -11,6 +11,8 @@ import psutil
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 
+from hcache.background.processes import RUNNING
+from hcache.background.tasks import Task
 from hcache.cache.files import write_json
 from hcache.cache.layout import RUN_JSON, SCHEMA, SHARDS, TASKS
 from hcache.cache.reading import open_run
@@ -18,9 +20,7 @@ from hcache.cache.shards import ShardWriter
 from hcache.cards import Card
 from hcache.models.anatomy import anatomy_of
 from hcache.models.model import Model
-from hcache.processes import RUNNING
 from hcache.specs import BATCH, Anatomy
-from hcache.tasks import Task
 
 PATIENCE = 120
 """Seconds that a test waits for another process."""
@@ -143,7 +143,7 @@ def put_task(folder, **fields):
     """A status file of a task that this process is at, or that has ended."""
     (folder / TASKS).mkdir(exist_ok=True)
     now, me = time.time(), {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
-    given = {"id": "fit-1", "run": folder.name, "kind": "fit", "title": "a fit", "arguments": (), "state": RUNNING,
+    given = {"id": "fit-1", "run": folder.name, "kind": "fit", "title": "a fit", "state": RUNNING,
              "begun": now, "updated": now, **me, **fields}  # fmt: skip
     task = Task(**given)
     (folder / TASKS / f"{task.id}.json").write_text(json.dumps(dataclasses.asdict(task)))

@@ -73,11 +73,12 @@ class Blocks:
             memory: In bytes, for a block of columns with its copies.
             copies: How many arrays of a block's size a measure needs besides it.
         """
-        if callable(data):
-            data, n, d = _gather(data, memory)
-            if callable(data):
+        if not isinstance(data, np.ndarray):
+            found, n, d = _gather(data, memory)
+            if not isinstance(found, np.ndarray):
                 width = memory // (4 * max(1, n) * (1 + copies)) // STRIPE * STRIPE
-                return cls(n=n, d=d, width=max(STRIPE, width), rows=data)
+                return cls(n=n, d=d, width=max(STRIPE, width), rows=found)
+            data = found
         n, d = data.shape
         return cls(n=n, d=d, width=max(1, d), rows=lambda: iter([data]), whole=data)
 

@@ -35,6 +35,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -174,9 +175,7 @@ class Probing:
         return wider(score, auc_interval(score.value, *counts)), wider(right, balanced_interval(*shares, *counts))
 
 
-def decode(
-    data: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, **options: int | str | None
-) -> Decoding:
+def decode(data: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, **options: Any) -> Decoding:
     """Probes data (n, d) for labels (n,); ``options`` as of :meth:`Probing.of`.
 
     Without ``groups``, rows of the data that are the same to the bit belong together.

@@ -80,7 +80,7 @@ class Linearity:
     def verdict(self) -> str:
         """``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no further
         than random``: random directions of the same length move the readout as much."""
-        if self.moved is not None and self.moved.p > 1 - LEVEL:
+        if self.moved is not None and self.moved.p is not None and self.moved.p > 1 - LEVEL:
             return BY_CHANCE
         favour, against = zip(*self._evidence(), strict=True) if (self.r2 or self.asymmetry) else ((False,), (False,))
         if any(against):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -110,7 +111,8 @@ def _second_moments(blocks: Blocks, seed: int, repeats: range) -> np.ndarray:
             for number, repeat in enumerate(repeats):
                 a = _shuffled(left, i, seed, repeat)
                 b = a if i == j else _shuffled(right, j, seed, repeat)
-                part = sum((a[r : r + 4096].T @ b[r : r + 4096]).astype(np.float64) for r in range(0, blocks.n, 4096))
+                rows = (slice(r, r + 4096) for r in range(0, blocks.n, 4096))
+                part = reduce(np.add, ((a[r].T @ b[r]).astype(np.float64) for r in rows))
                 moments[number, i : i + blocks.width, j : j + blocks.width] = part
                 moments[number, j : j + blocks.width, i : i + blocks.width] = part.T
     return moments
@@ -133,4 +135,5 @@ def _shuffled(columns: np.ndarray, start: int, seed: int, repeat: int) -> np.nda
 
 def _project(blocks: Blocks, vectors: np.ndarray) -> np.ndarray:
     """Scores (n, k) of the centred data along ``vectors`` (d, k)."""
-    return sum(_centred(blocks.columns(i)) @ vectors[i : i + blocks.width].astype(np.float32) for i in blocks.starts)
+    ends = ((i, vectors[i : i + blocks.width].astype(np.float32)) for i in blocks.starts)
+    return reduce(np.add, (_centred(blocks.columns(i)) @ part for i, part in ends))

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,13 +119,21 @@ class Space:
         return cls(gram=_gram_of(blocks))
 
     def __len__(self) -> int:
-        return len(self.features if self.gram is None else self.gram)
+        return len(self._kind[0])
 
     def scores(self, train: np.ndarray, test: np.ndarray) -> Scores:
         """The principal scores of training and test samples, centred on the training samples alone."""
-        if self.gram is None:
-            return principal_scores_of_features(self.features, train, test)
-        return principal_scores(self.gram, train, test)
+        found, scores = self._kind
+        return scores(found, train, test)
+
+    @property
+    def _kind(self) -> tuple[np.ndarray, Callable[[np.ndarray, np.ndarray, np.ndarray], Scores]]:
+        """What there is of the two, and how scores come of it."""
+        if self.gram is not None:
+            return self.gram, principal_scores
+        if self.features is not None:
+            return self.features, principal_scores_of_features
+        raise ValueError("a space has a Gram matrix or features")
 
     def folds(self, fold: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, Scores]]:
         """(training rows, test rows, their scores) for each fold of ``fold`` (n,)."""

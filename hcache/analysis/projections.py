@@ -52,7 +52,8 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
     Raises:
         AnalysisError: fewer than 3 samples, too many, a step without variance, or values that are not finite.
     """
-    grams, own, own_explained, totals = None, [], [], []
+    grams: np.ndarray | None = None
+    own, own_explained, totals = [], [], []
     for step in range(steps):
         x = _checked(matrix(step), step)
         gram = inner_products(x)
@@ -63,6 +64,8 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
         own_explained.append(values / totals[-1])
         grams = gram if grams is None else np.add(grams, gram, out=grams)
         yield 0.7 * (step + 1) / steps
+    if grams is None:
+        raise AnalysisError("a projection takes one step or more, got none")
     _, u = leading(grams, min(k, len(grams) - 1))
     u = _skewed(u).astype(np.float32)
     joint, joint_explained = [], []

@@ -133,7 +133,7 @@ def swap_effect(
     """
     parts = {"donor": donor, "recipient": recipient, "swapped": swapped, "other": other, "noise": noise}
     _check(parts | ({} if own is None else {"own": own}))
-    options = {"repeats": repeats, "seed": seed, "clusters": clusters}
+    options: dict[str, Any] = {"repeats": repeats, "seed": seed, "clusters": clusters}
     carried, moved, kept = {}, {}, {}
     for name, distance in DISTANCES.items():
         apart = distance(donor.images, recipient.images)
@@ -181,7 +181,10 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
         proven = {
             site: found.excess
             for site, found in sites.items()
-            if found.excess.defined and found.above_null and found.p * len(sites) <= 1 - LEVEL + 1e-12
+            if found.excess.defined
+            and found.above_null
+            and found.p is not None
+            and found.p * len(sites) <= 1 - LEVEL + 1e-12
         }
         nothing = tuple(site for site in sites if site not in proven)
         groups = ordered_groups(proven, max(1, asked * (len(sites) - 1) // 2))
@@ -205,8 +208,6 @@ def _check(parts: Mapping[str, Pictures]) -> None:
             values = np.asarray(parts[role].readings[name], np.float64)
             if values.shape != (n,) or not np.isfinite(values).all():
                 raise AnalysisError(f"the {role}'s {name} are {n} finite numbers, one a pair; got {values.shape}")
-        if np.ptp(parts["donor"].readings[name]) == 0:
-            raise AnalysisError(f"all donors have the same {name}: whether it is carried cannot be told")
 
 
 def _alike(
@@ -228,6 +229,8 @@ def _alike(
 
 def _hardly_varied(name: str, a: np.ndarray, b: np.ndarray, results: np.ndarray) -> str:
     """Why donors' readings (n,) vary too little, beyond what recipients' tell of them, to be followed; or empty."""
+    if np.ptp(a) == 0:
+        return f"all donors have the same {name}: whether it is carried cannot be told"
     basis = np.stack([np.ones(len(b)), b], 1)
     rest = a - basis @ np.linalg.lstsq(basis, a, rcond=None)[0]
     spread, noise = float(rest.std()), float(results.std())
@@ -242,7 +245,7 @@ def _undefined(why: str, n: int) -> Contrast:
     return Contrast(measured=nothing, null=nothing, excess=nothing)
 
 
-def _contrast(statistic: Statistic, n: int, options: Mapping[str, object], p: float | None = None) -> Contrast:
+def _contrast(statistic: Statistic, n: int, options: Mapping[str, Any], p: float | None = None) -> Contrast:
     """Of a statistic of (measured, null): counts (r, n) -> (r, 2)."""
 
     def with_excess(counts: np.ndarray) -> np.ndarray:

@@ -15,12 +15,14 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-S, T = TypeVar("S"), TypeVar("T")
+S = TypeVar("S")
+T = TypeVar("T")
 
 MOST_WORKERS = 4
 """Each holds a data matrix in memory."""
 
-_lock, _inside, _limits = threading.Lock(), 0, None
+_lock, _inside = threading.Lock(), 0
+_limits: threadpool_limits | None = None
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def one_thread() -> Iterator[None]:
     finally:
         with _lock:
             _inside -= 1
-            if not _inside:
+            if not _inside and _limits is not None:
                 _limits.restore_original_limits()
 
 

@@ -8,18 +8,18 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from ..dashboard import dashboard_script
+from ..starting import wait_asleep
 from .timing import Clock, Spent
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def peak() -> float:
@@ -71,16 +71,38 @@ def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
     return {"spent": spent, "peak": most}
 
 
-def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
-    """An extraction of the shipped model with h in full; the clock starts when the model is loaded."""
+def extract(
+    home: str, samples: int, steps: int, batch: int, cores: Sequence[int] = (), threads: bool = False
+) -> dict[str, Any]:
+    """An extraction of the shipped model with h in full; the clock starts when the model is loaded and has been run.
+
+    Args:
+        home: Where to.
+        samples: How many.
+        steps: How many.
+        batch: Samples at once.
+        cores: To be held to; none: as the system has it.
+        threads: Leave it to PyTorch to divide every operation over threads, which spin while they wait.
+    """
+    if cores:
+        os.sched_setaffinity(0, cores)
+    if not threads:
+        wait_asleep()  # as a command of hcache does, before torch is imported
+    import torch
+
     from ..allocator import keep_freed_memory
     from ..cards import default_spec
     from ..extract import extract as run_extraction
+    from ..models import side_by_side
     from ..models.loading import load_model
 
+    if threads:
+        side_by_side.MOST_PARTS = 1
     keep_freed_memory()
     spec = default_spec("toyfaces-ddpm-64", samples=samples, steps=steps, batch=batch, store={"h": "full"})
     model = load_model(spec.model)
+    with torch.inference_mode():
+        model.trace(torch.zeros(batch, *model.anatomy.x), 500)
     clock = Clock()
     run_extraction(model, spec, Path(home))
     return {"spent": asdict(clock.read()), "peak": peak()}
@@ -89,8 +111,7 @@ def extract(home: str, samples: int, steps: int, batch: int) -> dict[str, Any]:
 def page(page: str, home: str) -> dict[str, Any]:
     """A page's script run once, as by its first visitor; counted from the start of this process."""
     os.environ["HCACHE_HOME"] = home
-    folder = Path(find_spec("streamlit").origin).parent
-    path = folder / "hello" / "hello.py" if page == "hello" else ROOT / page
+    path = files("streamlit") / "hello" / "hello.py" if page == "hello" else dashboard_script()
     testing = import_module("streamlit.testing.v1")  # what is measured here, as the visitor's browser would bring it in
     run = testing.AppTest.from_file(str(path), default_timeout=120).run()
     if run.exception:

@@ -1,7 +1,7 @@
 """How fast the dashboard follows the hand: page to page, a step slider, a one-step preview, in a real browser.
 
 Two runs are laid out in a home of their own, through the cache's own writers: a large one of drawn faces with made-up
-activations, and a small extraction of the shipped model for the preview. Streamlit serves them as it does a user, and
+activations, and a small extraction of the shipped model for the preview. The README's own command serves them, and
 Chromium clicks and presses keys. A time is from the key or the click to the first moment at which the page shows what
 was asked for and is idle.
 
@@ -17,13 +17,10 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +34,7 @@ from ..cache.reading import Run, open_run
 from ..cache.shards import ShardWriter
 from ..cards import default_spec
 from ..errors import HcacheError, UsageError
+from .serving import serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -214,43 +212,6 @@ def _write_shard(folder: Path, start: int, stop: int, anatomy: Any, timesteps: S
 
 
 @contextlib.contextmanager
-def serve(home: Path) -> Iterator[str]:
-    """The dashboard over a home, on a free port of this machine; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port),
-         "--server.fileWatcherType", "none"],
-        cwd=root, env={**os.environ, "HCACHE_HOME": str(home.resolve())},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while not _healthy(address):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise UsageError(f"the dashboard did not start from {root}; try `streamlit run dashboard.py` there")
-            time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _healthy(address: str) -> bool:
-    try:
-        return urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read() == b"ok"
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
 def browse(width: int = 1366, height: int = 768) -> Iterator[Page]:
     """A page of a real browser.
 
@@ -317,7 +278,8 @@ class Watch:
 
 def measure(found: Found, home: Path, large: str, small: str, repeats: int, limit: float) -> None:
     """All times, into ``found``. What fails is left out of what follows."""
-    with serve(home) as address, browse() as page:
+    with serve(home) as server, browse() as page:
+        address = server.address
         page.set_default_timeout(1000 * limit * FIRST)
         watch = Watch(page, limit)
         if not found.take("Overview, opened", lambda: watch.open(f"{address}/?run={large}", "Overview")):

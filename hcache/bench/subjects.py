@@ -7,6 +7,7 @@ measured all the same. Its pictures are noise.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -78,7 +79,10 @@ def load_subject(name: str, device: str, dtype: str) -> Model:
 def random_model(name: str, device: str, dtype: str) -> Model:
     """A card's network at its full size, and its autoencoder if it has one, with random weights."""
     card = find_card(name)
-    parts = read_parts(card.folder or card.configs, card.name)
+    folder = card.folder or card.configs
+    if folder is None:
+        raise UsageError(f"the configuration of {card.name} does not ship with hcache; choose another subject")
+    parts = read_parts(folder, card.name)
     kind = NETWORKS[parts.config["_class_name"]]
     network = _random(kind, parts.config, device, dtype)
     codec: Codec = Identity()
@@ -104,7 +108,7 @@ def subject_spec(model: Model, samples: int, steps: int, batch: int, dtype: str,
     return RunSpec(model=model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store)
 
 
-def _random(kind: type, config: dict, device: str, dtype: str) -> torch.nn.Module:
+def _random(kind: Any, config: dict, device: str, dtype: str) -> torch.nn.Module:
     torch.manual_seed(0)
     with torch.device(device):
         module = kind.from_config(config)

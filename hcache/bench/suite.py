@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..progress import part
 from .extraction import extraction
 from .machine import describe_machine
+from .neighbour import neighbour
 from .processes import allocator, components, dashboard, memory
 from .reading import reading
 from .rendering import edit, figure, preview
@@ -23,6 +24,7 @@ OF_MODELS: dict[str, Comparison] = {"extraction": extraction, "preview": preview
 
 OF_THE_MACHINE: dict[str, Comparison] = {
     "reading": reading, "pca": components, "memory": memory, "dashboard": dashboard, "allocator": allocator,
+    "neighbour": neighbour,
 }  # fmt: skip
 
 NAMES = (*OF_MODELS, *OF_THE_MACHINE)

@@ -77,7 +77,7 @@ def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int) -> Generator
     for way in ways.values():
         way()
     for number in range(rounds):
-        for name in list(ways) if number % 2 == 0 else reversed(ways):
+        for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
             clock = Clock()
             ways[name]()
             timed[name].append(clock.read())

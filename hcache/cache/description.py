@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import CacheError
+from ..errors import CacheError, UsageError
 from ..specs import Anatomy, RunSpec
 from .layout import SCHEMA
 
@@ -49,6 +49,22 @@ def read_description(path: Path) -> Description:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         words = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise CacheError(f"{path} is not a run's description: {words}; put it right, or remove the run") from error
+
+
+def parse_spec(data: Mapping[str, Any]) -> RunSpec:
+    """A run's spec out of plain JSON that anyone may have written; a batch of 0 leaves it to who extracts.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        given = dict(_mapping(data, "spec"))
+        _check_spec({**given, "batch": given["batch"] or 1})
+        _integer(given["batch"], "spec.batch")
+        return RunSpec.from_json(given)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        words = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"this is not the description of a run: {words}") from error
 
 
 def _load(path: Path) -> Any:

@@ -65,7 +65,7 @@ class IndexWriter:
                 found, self._timesteps = _columns_of(file), file[TIMESTEP][:]
         except (OSError, KeyError, RuntimeError) as error:
             raise CacheError(
-                f"the shard {path} cannot be read ({error}); `hcache repair {self.folder.name}` mends it"
+                f"the shard {path} cannot be read ({error}); `python -m hcache repair {self.folder.name}` mends it"
             ) from error
         if self._shards:
             found = {name: replace(found[name], dtype=np.promote_types(found[name].dtype, column.dtype))

@@ -6,6 +6,7 @@
       manifest.jsonl          a line a committed shard
       index.h5                all shards as one, by reference, for other tools; replaced at every commit
       job.json, job.log       who is extracting, and what it said
+      in_work.png             while it is extracted: the samples in work, as they are at this step; not part of it
       verify.json             what the last verification found
       prompts.txt             a prompt a sample, as the job was given them
       images/                 of an inversion: the real pictures, as the model was given them
@@ -46,6 +47,7 @@ RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
 MEASURES, PROJECTIONS, TASKS = "measures", "projections", "tasks"
+IN_WORK = "in_work.png"
 INDEX = "index.h5"
 PARTIAL = ".partial"
 
@@ -111,6 +113,17 @@ def run_folder(home: Path, name: str) -> Path:
     """
     if not _is_inside(home, name) or not (home / "runs" / name / RUN_JSON).is_file():
         raise UnknownRunError(f"no run {name!r} in {home}{did_you_mean(name, run_names(home))}")
+    return home / "runs" / name
+
+
+def new_run_folder(home: Path, name: str) -> Path:
+    """The folder that a run of that name has or would have. The name cannot lead out of the home.
+
+    Raises:
+        UnknownRunError: no run can have that name.
+    """
+    if not _is_inside(home, name):
+        raise UnknownRunError(f"no run can be named {name!r}: it is not that of a folder in {home / 'runs'}")
     return home / "runs" / name
 
 

@@ -67,7 +67,8 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
         except (ValueError, TypeError, RecursionError) as error:
             if broken is None:
                 raise CacheError(
-                    f"{path}, line {number} is not a shard's entry: {error}; `hcache repair {run.name}` mends it"
+                    f"{path}, line {number} is not a shard's entry: {error}; "
+                    f"`python -m hcache repair {run.name}` mends it"
                 ) from error
             broken.append(f"line {number} is not a shard's entry: {error}")
             continue
@@ -124,13 +125,16 @@ def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
     commit_file(partial, run / MANIFEST)
 
 
-def missing_ranges(shards: Iterable[Shard], samples: int, batch: int) -> list[tuple[int, int]]:
-    """What is left to compute of ``samples``: ranges of at most ``batch``, where no committed shard covers."""
+def missing_ranges(shards: Iterable[Shard], samples: int, batch: int, first: int = 0) -> list[tuple[int, int]]:
+    """What is left to compute of ``samples``: ranges of at most ``batch``, where no committed shard covers.
+
+    With ``first`` the first ``batch`` samples are two ranges, of so many and of the others.
+    """
     ranges, at = [], 0
     ends = [(shard.start, shard.stop) for shard in shards] + [(samples, samples)]
     for start, stop in ends:
         while at < min(start, samples):
-            end = min(at + batch, start, samples)
+            end = min([at + batch, start, samples, *[cut for cut in (first, batch) if first and at < cut]])
             ranges.append((at, end))
             at = end
         at = max(at, stop)

@@ -68,7 +68,7 @@ def _read(file: int, path: Path, name: str, step: int, place: Place) -> np.ndarr
         with h5py.File(path, "r") as shard:
             return shard[name][step]
     result = np.empty(place.shape, place.dtype)
-    at, left = place.offset + step * result.nbytes, memoryview(result).cast("B") if result.nbytes else b""
+    at, left = place.offset + step * result.nbytes, memoryview(result.data).cast("B") if result.nbytes else b""
     while left:
         count = os.preadv(file, [left], at)
         if count == 0:

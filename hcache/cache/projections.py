@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def save_projections(run: Run, site: str, arrays: Mapping[str, np.ndarray]) -> N
     try:
         path.parent.mkdir(exist_ok=True)
         with partial.open("wb") as file:
-            np.savez(file, **{_STATE: np.array(state_of(run))}, **arrays)
+            everything: dict[str, Any] = {_STATE: np.array(state_of(run)), **arrays}
+            np.savez(file, **everything)
         os.replace(partial, path)
     except OSError:
         with suppress(OSError):

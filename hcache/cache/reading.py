@@ -36,7 +36,7 @@ class Run:
     folder: Path
     spec: RunSpec
     anatomy: Anatomy
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     provenance: dict[str, Any] = field(repr=False)
     shards: tuple[Shard, ...] = field(repr=False)
 
@@ -212,6 +212,17 @@ class Run:
         parts = (pictures for _, pictures in self._each(lambda file: file[IMAGE][:]))
         return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
+    def image_blocks(self, wanted: Callable[[int, int], bool]) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Finished pictures a shard at a time: (its samples, pictures (m, height, width, 3) uint8).
+
+        Args:
+            wanted: Whether to read a shard, by its first sample and the one after its last.
+        """
+        for shard in self.shards:
+            if wanted(shard.start, shard.stop):
+                pictures = self._read_shard(shard, lambda file: file[IMAGE][:])
+                yield list(range(shard.start, shard.stop)), pictures
+
     @property
     def real(self) -> bool:
         """Whether the samples are real pictures, inverted, and not drawn from noise."""
@@ -288,7 +299,7 @@ class Run:
             yield path
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             raise CacheError(
-                f"the shard {path} cannot be read ({error}); run `hcache repair {self.name}` to replace it"
+                f"the shard {path} cannot be read ({error}); run `python -m hcache repair {self.name}` to replace it"
             ) from error
 
     def _stack(self, parts: Iterator[np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -298,7 +309,8 @@ class Run:
             if part.shape != (shard.stop - shard.start, *shape):
                 raise CacheError(
                     f"the shard {self.folder / SHARDS / shard.file} holds an array of shape {part.shape} where "
-                    f"{(shard.stop - shard.start, *shape)} was expected; run `hcache repair {self.name}` to replace it"
+                    f"{(shard.stop - shard.start, *shape)} was expected; "
+                    f"run `python -m hcache repair {self.name}` to replace it"
                 )
             if (
                 result is None

@@ -98,13 +98,13 @@ class ShardWriter:
         _write_row(self._dataset(member, (self.steps, *values.shape), values.dtype), step, values)
 
     def write_x(self, index: int, values: np.ndarray) -> None:
-        _write_row(self._dataset(X, (self.steps + 1, *values.shape), np.float32), index, values)
+        _write_row(self._dataset(X, (self.steps + 1, *values.shape), np.dtype(np.float32)), index, values)
 
     def write_x_0(self, step: int, pictures: np.ndarray) -> None:
-        _write_row(self._dataset(X_0, (self.steps, *pictures.shape), np.uint8), step, pictures)
+        _write_row(self._dataset(X_0, (self.steps, *pictures.shape), np.dtype(np.uint8)), step, pictures)
 
     def write_images(self, pictures: np.ndarray) -> None:
-        self._dataset(IMAGE, pictures.shape, np.uint8)[:] = pictures
+        self._dataset(IMAGE, pictures.shape, np.dtype(np.uint8))[:] = pictures
 
     def write_labels(self, label_set: str, labels: Mapping[str, np.ndarray]) -> None:
         """Named values (n,) a sample, as float32."""

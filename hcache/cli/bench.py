@@ -45,7 +45,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 def add_bench(command: Any) -> None:
     """Its parser."""
     child = command("bench", bench, "Measure what hcache costs here, as ratios to what people use today.", home=False)
-    names = "extraction, preview, edit, figure, reading, pca, memory, dashboard or allocator"
+    child.set_defaults(spins=True)  # the other side of a ratio is left as whoever runs it has it
+    names = "extraction, preview, edit, figure, reading, pca, memory, dashboard, allocator or neighbour"
     child.add_argument("--only", action="append", metavar="NAME", help=f"{names}; repeat (default: all)")
     child.add_argument("--quick", action="store_true", help="as small as it gets, to see that it works")
     child.add_argument("--rounds", type=int, default=5, help="of every timing (default: 5)")

@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .. import jobs, tasks
+from ..background import extractions as jobs
+from ..background import tasks
 from ..cache.export import export_run
 from ..cache.labels import export_labels, import_labels
 from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
@@ -23,8 +24,10 @@ from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
-from .progress import drive_with_bar, interruptible
+from ..starting import without_collection
+from .progress import drive_with_bar, extraction_status, interruptible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,10 +188,11 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
     """
     folder = home / "runs" / spec.name
     with interruptible() as stopped:
-        from ..allocator import keep_freed_memory
-        from ..extract import extract as run_extraction
-        from ..extract_workers import parse_devices
-        from ..models.loading import load_model
+        with without_collection():
+            from ..allocator import keep_freed_memory
+            from ..extract import extract as run_extraction
+            from ..extract_workers import parse_devices
+            from ..models.loading import load_model
 
         keep_freed_memory()
         several = parse_devices(devices) if devices else [device]
@@ -197,16 +201,16 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
         say_what_changed(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        job = jobs.JobFile(folder, spec.samples)
+        job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
 
             def report(progress: Any) -> None:
                 bar.n = round(progress.work, 2)
                 bar.refresh() if progress.done == progress.total else bar.update(0)
-                job.update(progress.done, progress.total, progress.work)
+                job.count(progress.done, progress.total, progress.work)
 
             try:
-                run = run_extraction(model, spec, home, report, stopped, several)
+                run = run_extraction(model, spec, home, report, stopped, several, in_work.show)
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise
@@ -215,6 +219,8 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
             except HcacheError as error:
                 job.finish(jobs.FAILED, str(error))
                 raise
+            finally:
+                in_work.remove()
         job.finish(jobs.DONE)
     if run.widened:
         print(f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""``python -m hcache direction``: fit, list, show and import directions of a run."""
+"""``python -m hcache direction``: fit, list, show, delete and import directions of a run."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,22 +25,30 @@ if TYPE_CHECKING:
 
 def fit(arguments: argparse.Namespace) -> Result:
     """Fits what the arguments say and saves it by name; several directions are saved as ``name.0``, ``name.1``, ..."""
+    from ..directions.fitting import find_method
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    what = _wanted(run, arguments)
+    name = arguments.name or find_method(what.method).name
+    return fit_and_save(run, what, name, arguments.replace, arguments.device)
+
+
+def fit_and_save(run: Run, what: Fit, name: str, replace: bool = False, device: str = "auto") -> Result:
+    """Fits directions and saves them under a name, which has to be free unless ``replace`` is said."""
     from ..directions.direction import digest_of
     from ..directions.fitting import MODEL, find_method
     from ..directions.fitting import fit as fit_move
     from ..directions.store import check_name, list_moves, save_move
 
-    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    what = _wanted(run, arguments)
-    method, name = find_method(what.method), check_name(arguments.name or what.method)
-    if not arguments.replace and any(e.name == name or e.name.startswith(f"{name}.") for e in list_moves(run)):
+    method, name = find_method(what.method), check_name(name)
+    if not replace and any(e.name == name or e.name.startswith(f"{name}.") for e in list_moves(run)):
         raise UsageError(f"run {run.name} has a direction named {name!r}; choose another --name, or say --replace")
-    model = _model_of(run, arguments.device) if MODEL in method.needs else None
+    model = _model_of(run, device) if MODEL in method.needs else None
     moves = drive_with_bar(fit_move(what, run, model), method.name)
     saved = []
     for k, move in enumerate(moves):
         own = name if len(moves) == 1 else f"{name}.{k}"
-        save_move(run, own, move, arguments.replace)
+        save_move(run, own, move, replace)
         saved.append({"name": own, "digest": digest_of(move), "made_by": dict(move.made_by)})
     text = "\n".join(f"saved {entry['name']} ({entry['digest']})" for entry in saved)
     return Result(text=text, data={"run": run.name, "directions": saved})
@@ -144,6 +152,18 @@ def show(arguments: argparse.Namespace) -> Result:
     return Result(text="\n".join(lines), data=data)
 
 
+def delete(arguments: argparse.Namespace) -> Result:
+    """Deletes a saved direction, and prints what made it."""
+    from ..directions.store import delete_move
+
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    entry = delete_move(run, arguments.direction)
+    made_by = json.dumps(entry.made_by) if entry else ""
+    text = f"deleted {arguments.direction}" + (f"; it was made by {_shortened(made_by)}" if made_by else "")
+    return Result(text=text, data={"run": run.name, "deleted": arguments.direction,
+                                   "made_by": entry.made_by if entry else None})  # fmt: skip
+
+
 def _cosines(run: Run, own: str, direction: Any, names: list[str]) -> Mapping[str, float]:
     from ..directions.store import load_move
 
@@ -162,14 +182,20 @@ def _shortened(value: Any) -> str:
 
 def import_blocks(arguments: argparse.Namespace) -> Result:
     """Imports Asyrp's attribute blocks as a direction of a run."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    paths = [Path(path) for path in arguments.files]
+    return import_and_save(run, paths, arguments.name or paths[0].stem, arguments.replace, arguments.device)
+
+
+def import_and_save(run: Run, paths: Sequence[Path], name: str, replace: bool = False, device: str = "auto") -> Result:
+    """Imports attribute blocks and saves them under a name, as one direction."""
     from ..directions.asyrp_files import import_blocks as read_blocks
     from ..directions.direction import digest_of
     from ..directions.store import check_name, save_move
 
-    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    name = check_name(arguments.name or Path(arguments.files[0]).stem)
-    move = read_blocks([Path(path) for path in arguments.files], run, _model_of(run, arguments.device))
-    save_move(run, name, move, arguments.replace)
+    name = check_name(name)
+    move = read_blocks(list(paths), run, _model_of(run, device))
+    save_move(run, name, move, replace)
     data = {"run": run.name, "name": name, "digest": digest_of(move), "made_by": dict(move.made_by)}
     return Result(text=f"saved {name} ({data['digest']})", data=data)
 
@@ -181,7 +207,7 @@ def _model_of(run: Run, device: str) -> Any:
 
 
 def add_direction(command: Any) -> None:
-    """The parsers of ``direction`` and its four commands; ``command`` makes one."""
+    """The parsers of ``direction`` and its commands; ``command`` makes one."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--method", help="naive, supervised, vae, pca, boundary, jacobian, pullback, "
@@ -203,6 +229,9 @@ def add_direction(command: Any) -> None:
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
     command("list", list_directions, "List a run's saved directions.").add_argument("run_name", metavar="RUN")
     child = command("show", show, "What made a direction, its length at each step, its cosines with the others.")
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("direction", metavar="NAME")
+    child = command("delete", delete, "Delete a saved direction; what made it is printed, to make it again.")
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("direction", metavar="NAME")
     child = command("import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction.")

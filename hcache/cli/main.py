@@ -1,5 +1,9 @@
 """``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, figure, measure, compare, probe, bench, tasks, cancel."""
+repair, labels, export, direction, render, figure, measure, compare, probe, read, reader, bench, tasks,
+cancel, dashboard, background.
+
+Installed, ``hcache`` is the same command.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,22 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import __version__
 from ..errors import HcacheError, UsageError
+from ..starting import wait_asleep
 from . import commands
+from .background import add_background
 from .bench import add_bench
+from .dashboard import add_dashboard
 from .directions import add_direction
 from .figure import add_figure
 from .measures import add_measures
 from .probes import add_probes
 from .progress import reported
+from .readers import add_read, add_reader
 from .render import add_render
 
 MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
@@ -27,15 +37,24 @@ class _Parser(argparse.ArgumentParser):
     """Wrong usage is reported in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("argument --") and message.endswith("expected one argument"):
+            option = message.removeprefix("argument ").split(":")[0].split("/")[0]
+            message += f" (a value that begins with a dash is given as {option}=VALUE)"
         raise UsageError(f"{message}; see `{self.prog} --help`")
+
+    def parse_args(self, *given: Any, **named: Any) -> argparse.Namespace:
+        """As argparse does; a value that is ``--`` alone, which it loses, is refused."""
+        found = super().parse_args(*given, **named)
+        for name in [name for name, value in vars(found).items() if value == []]:
+            self.error(f"--{name.replace('_', '-')} cannot be two dashes alone")
+        return found
 
 
 @cache
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands, built once; each sets ``run`` to its function in ``commands``."""
-    parser = _Parser(
-        prog="python -m hcache", description="Cache and inspect the h-space and skips of diffusion U-Nets."
-    )
+    parser = _Parser(prog=_typed(), description="Cache and inspect the h-space and skips of diffusion U-Nets.")
+    parser.add_argument("--version", action="version", version=f"hcache {__version__}")
     sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Any, text: str, home: bool = True, under: Any = sub) -> argparse.ArgumentParser:
@@ -85,12 +104,23 @@ def build_parser() -> argparse.ArgumentParser:
     add_figure(command)
     add_measures(command)
     add_probes(command)
+    add_read(command)
+    text = "List and delete attribute readers."
+    of_reader = sub.add_parser("reader", help=text, description=text)
+    add_reader(partial(command, under=of_reader.add_subparsers(title="commands", metavar="COMMAND", required=True)))
     add_bench(command)
-    text = "Fit, list, show and import directions in h-space."
+    add_dashboard(command)
+    add_background(command)
+    text = "Fit, list, show, delete and import directions in h-space."
     of_direction = sub.add_parser("direction", help=text, description=text)
     under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_direction(partial(command, under=under))
     return parser
+
+
+def _typed() -> str:
+    """What was typed to start this command: ``hcache`` where it is installed, else ``python -m hcache``."""
+    return "hcache" if Path(sys.argv[0]).stem == "hcache" else "python -m hcache"
 
 
 def _add_watching(command: Any) -> None:
@@ -171,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = build_parser().parse_args(argv)
+        if not getattr(arguments, "spins", False):
+            wait_asleep()  # before the command imports torch
         with reported(arguments.status):
             result = arguments.run(arguments)
         print(json.dumps(result.data, indent=1) if arguments.json else result.text)

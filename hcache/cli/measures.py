@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.layout import home_folder, run_folder
-from ..cache.measures import plain
+from ..cache.measures import delete_stale, plain
 from ..cache.reading import Run, open_run
-from ..cards import find_card
 from ..errors import UsageError
 from .commands import Result, table
 from .progress import drive_with_bar
@@ -26,25 +26,45 @@ WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivi
 
 def measure(arguments: argparse.Namespace) -> Result:
     """Measures a run; what is stored already is looked up."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    if arguments.forget_stale:
+        gone = delete_stale(run)
+        return Result(text=f"{run.name}: {gone} stale results taken away", data={"run": run.name, "gone": gone})
+    what, labels = arguments.what or WHAT, arguments.label or []
+    return measure_run(
+        run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device, arguments.reader or "",
+        arguments.width,
+    )  # fmt: skip
+
+
+def measure_run(
+    run: Run, what: Sequence[str], labels: Sequence[str], samples: int, nulls: int, null: str = "samples",
+    device: str = "auto", reader: str = "", width: float | None = None,
+) -> Result:  # fmt: skip
+    """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
     from ..measures.suite import Sizes, Suite, labels_of
 
-    if arguments.width is not None and not arguments.width > 0:
-        raise UsageError(f"--width is the width of an interval, above 0; got {arguments.width:g}")
-    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    sizes = Sizes(samples=arguments.samples, nulls=arguments.nulls, null=arguments.null)
-    suite = Suite(run, labels_of(run, arguments.label or []), lambda: _driver(run, arguments.device), sizes)
+    if width is not None and not width > 0:
+        raise UsageError(f"--width is the width of an interval, above 0; got {width:g}")
+    sizes = Sizes(samples=samples, nulls=nulls, null=null)
+    suite = Suite(run, labels_of(run, list(labels)), lambda: _driver(run, device, suite.chosen_reader), sizes, reader)
+    refused = suite.refused(what)
+    if len(refused) == len(what):
+        raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    for name, why in refused.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
     doing = ["measuring"]
-    work = suite.run_all(arguments.what or WHAT, lambda title: doing.__setitem__(0, title))
+    work = suite.run_all([name for name in what if name not in refused], lambda title: doing.__setitem__(0, title))
     drive_with_bar(work, lambda: doing[0])
     cells = list(cells_of(run).values())
-    rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, arguments.width)) for cell in cells]
+    rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
     head = ("question", "answer (95 % interval)")
-    if arguments.width is not None:
-        head += (f"n for a width of {arguments.width:g}",)
+    if width is not None:
+        head += (f"n for a width of {width:g}",)
         for cell, row in zip(cells, data, strict=True):
-            row["needed"] = cell.estimate.samples_for(arguments.width) if cell.estimate.defined else None
+            row["needed"] = cell.estimate.samples_for(width) if cell.estimate.defined else None
     return Result(text=table(rows, head), data=data)
 
 
@@ -55,13 +75,16 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
 
 
-def _driver(run: Run, device: str) -> Driver:
+def _driver(run: Run, device: str, name: str) -> Driver:
     from ..extract import load_model_of
-    from ..measures.driver import Driver
-    from ..readers import find_reader
+    from ..measures.driver import Driver, no_readings
+    from ..readers.reading import card_reader, reader_of
 
-    reader = find_card(run.spec.model).reader
-    return Driver(load_model_of(run, device), run, find_reader(reader), reader)
+    reader = reader_of(run, name, device) if name else None
+    if reader is None:
+        return Driver(load_model_of(run, device), run, no_readings, "")
+    key = name if name == card_reader(run) else reader.key  # results of the card's reader had its name always
+    return Driver(load_model_of(run, device), run, reader, key)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -131,7 +154,10 @@ def add_measures(command: Any) -> None:
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
     child.add_argument("--width", type=float, metavar="W",
                        help="say how many samples an interval W wide takes, with this as the pilot")  # fmt: skip
+    child.add_argument("--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)")
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+    child.add_argument("--forget-stale", action="store_true",
+                       help="measure nothing: take away results of other samples than the run has now")  # fmt: skip
     child = command("compare", compare, "Runs side by side: what was measured on them, ranked only where it may be.")
     child.add_argument("run_names", metavar="RUN", nargs="+")
     child.add_argument("--html", metavar="FILE", help="write a report with all evidence: one file, no server needed")

@@ -9,10 +9,12 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from ..background.processes import CANCELLED, DONE, FAILED
+from ..background.status import StatusFile
+from ..cache.layout import JOB_JSON
 from ..errors import HcacheError, Interrupted, UsageError
-from ..processes import CANCELLED, DONE, FAILED
 from ..progress import drive_under_bar
-from ..tasks import StatusFile
+from ..specs import RunSpec
 
 _status: ContextVar[StatusFile | None] = ContextVar("status", default=None)
 
@@ -54,13 +56,13 @@ def reported(path: str | None) -> Iterator[None]:
     if not Path(path).parent.is_dir():
         raise UsageError(f"--status {path}: there is no folder {Path(path).parent}; make it first")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    status = StatusFile(Path(path))
+    status = StatusFile.at(Path(path))
     token = _status.set(status)
     try:
         yield
         status.finish(DONE)
-    except (KeyboardInterrupt, Interrupted):
-        status.finish(CANCELLED)
+    except (KeyboardInterrupt, Interrupted) as error:
+        status.finish(CANCELLED, str(error))
         raise
     except HcacheError as error:
         status.finish(FAILED, str(error))
@@ -71,6 +73,12 @@ def reported(path: str | None) -> Iterator[None]:
     finally:
         _status.reset(token)
         signal.signal(signal.SIGTERM, before)
+
+
+def extraction_status(folder: Path, spec: RunSpec) -> StatusFile:
+    """The status file of a run's extraction: that which this command keeps already, if it is that one."""
+    status = _status.get()
+    return status if status and status.path == folder / JOB_JSON else StatusFile.of_extraction(folder, spec)
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
-from .direction import Direction, digest_of, in_units
+from .direction import Direction, Move, digest_of, in_units
 from .fitting import Fit, Fitting, Method, Option
 from .store import load_move
 from .supervised import conditional_direction
@@ -36,7 +37,7 @@ def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> D
     if len(weights) != len(directions):
         raise UsageError(f"{len(directions)} directions were given {len(weights)} weights; give one each")
     check_alike(directions)
-    total = sum(w * d.delta.astype(np.float64) for w, d in zip(weights, directions, strict=True))
+    total = reduce(np.add, (w * d.delta.astype(np.float64) for w, d in zip(weights, directions, strict=True)))
     largest = max(abs(w) * np.linalg.norm(d.delta) for w, d in zip(weights, directions, strict=True))
     if np.linalg.norm(total) <= 1e-6 * largest:
         raise AnalysisError("these directions cancel each other: nothing is left of their sum")
@@ -54,12 +55,21 @@ def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
     return tuple(found)
 
 
-def check_alike(directions: Sequence[Direction]) -> None:
-    """Makes sure that directions are constant ones, of one shape and on the same steps."""
-    for direction in directions:
-        if not isinstance(direction, Direction):
-            method = direction.made_by.get("method", direction.kind)
+def check_constant(moves: Sequence[Move]) -> list[Direction]:
+    """The moves, once it is sure that each is the same for all samples."""
+    found: list[Direction] = []
+    for move in moves:
+        if not isinstance(move, Direction):
+            method = move.made_by.get("method", move.kind)
             raise AnalysisError(f"a direction made by {method} moves each sample by its own; it cannot be added up")
+        found.append(move)
+    return found
+
+
+def check_alike(directions: Sequence[Move]) -> None:
+    """Makes sure that directions are constant ones, of one shape and on the same steps."""
+    directions = check_constant(directions)
+    for direction in directions:
         if direction.delta.shape != directions[0].delta.shape or direction.timesteps != directions[0].timesteps:
             raise AnalysisError(
                 f"these directions are not on the same steps of one model: {direction.delta.shape} and "
@@ -74,7 +84,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
             f"arithmetic takes 2 saved directions or more, in option of, with commas; got {options['of']!r}"
         )
     yield 0.0
-    directions = [load_move(run, name) for name in names]
+    directions = check_constant([load_move(run, name) for name in names])
     check_alike(directions)
     if options["operation"] == SUM:
         found = (weighted_sum(directions, _weights(options["weights"], len(names))),)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.reading import Run
 from .asyrp_block import BlockMove
-from .fitting import MODEL, Fit, Fitting, Method, Option
+from .fitting import MODEL, Fit, Fitting, Method, Option, needed
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["METHOD", "BlockMove"]
 
 
-def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model) -> Fitting:
+def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -> Fitting:
     from .asyrp_training import fit_block
 
-    return (yield from fit_block(fit, options, run, model))
+    return (yield from fit_block(fit, options, run, needed(model)))
 
 
 METHOD = Method(

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -159,7 +160,8 @@ class BlockMove:
         def delta(h: torch.Tensor, t: float) -> torch.Tensor:
             """The sum of what the blocks make of h, each with its gain."""
             temb = time_embedding(model.network, 1, t, h.device).float()
-            return sum(gain * delta_h(weights, groups, h.float(), temb) for gain, groups, weights in blocks)
+            parts = (gain * delta_h(weights, groups, h.float(), temb) for gain, groups, weights in blocks)
+            return reduce(torch.add, parts)
 
         return delta
 
@@ -206,7 +208,7 @@ def widths_of(model: Model) -> tuple[int, int]:
     from ..models.halves import time_embedding
 
     with torch.inference_mode():
-        return model.anatomy.h[0], time_embedding(model.network, 1, 0, model.device).shape[1]
+        return model.anatomy.shape("h")[0], time_embedding(model.network, 1, 0, model.device).shape[1]
 
 
 def in_run_units(
@@ -246,7 +248,7 @@ def _length(move: BlockMove, run: Run, model: Model) -> float:
     rows = np.unique(np.linspace(0, len(run) - 1, min(MEASURED, len(run))).round().astype(int))
     squares = []
     for step, t in enumerate(run.timesteps):
-        h = run.matrix("h", step)[rows].reshape(-1, *run.anatomy.h)
+        h = run.matrix("h", step)[rows].reshape(-1, *run.anatomy.shape("h"))
         for part in torch.from_numpy(h).to(model.device).split(AT_ONCE):
             with torch.inference_mode():
                 found = delta(part, t).cpu().numpy()

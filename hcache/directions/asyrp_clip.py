@@ -104,7 +104,8 @@ def load_clip(source: str, device: torch.device) -> Clip:
     failure: Exception | None = None
     for local in (True,) if folder.is_dir() else (True, False):
         try:
-            network, report = CLIPModel.from_pretrained(where, local_files_only=local, output_loading_info=True)
+            loaded: Any = CLIPModel.from_pretrained(where, local_files_only=local, output_loading_info=True)
+            network, report = loaded  # transformers does not declare that there are two
             tokenizer = CLIPTokenizer.from_pretrained(where, local_files_only=local)
             mean, std = _colours(where, local)
             break

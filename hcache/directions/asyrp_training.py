@@ -35,7 +35,7 @@ from ..models.conditioners import Guided
 from ..models.halves import time_embedding
 from ..models.model import Model
 from ..sampling.noise import step_noise
-from ..sampling.schedule import schedule_of
+from ..sampling.schedule import DiffusionSchedule, schedule_of
 from .asyrp_block import GROUPS, LAYERS, PLAIN, Block, delta_h, in_run_units, widths_of
 from .asyrp_clip import Clip, directional_loss, load_clip
 from .direction import check_full
@@ -175,11 +175,12 @@ class _Trainer:
     ) -> None:
         self.run, self.model, self.clip, self.text, self.training = run, model, clip, text, training
         self.weights = {name: tensor.to(model.device).requires_grad_() for name, tensor in weights.items()}
-        self.groups = gcd(GROUPS, model.anatomy.h[0])
+        self.groups = gcd(GROUPS, model.anatomy.shape("h")[0])
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=training.learning_rate)
         self.schedule = schedule_of(model, run.spec.steps)
         # The sampler may clip P_t, and where it is clipped no gradient passes: the loss takes it as it is.
-        self.unclipped = replace(self.schedule, clip=None)
+        diffusion = isinstance(self.schedule, DiffusionSchedule)  # a flow clips nothing
+        self.unclipped = replace(self.schedule, clip=None) if diffusion else self.schedule
 
     def x(self, samples: Sequence[int], index: int) -> torch.Tensor:
         """The cached x before a step, (n, c, h, w)."""

@@ -51,7 +51,7 @@ def boundary_direction(
         raise UsageError(f"C must be greater than 0, got {c:g}")
     rows = [run.position(int(sample)) for sample in (*positives, *negatives)]
     y = np.array([1] * len(positives) + [-1] * len(negatives))
-    delta, sigma = np.zeros((2, run.spec.steps, *run.anatomy.h), np.float32)
+    delta, sigma = np.zeros((2, run.spec.steps, *run.anatomy.shape("h")), np.float32)
     for t in range(run.spec.steps):
         h = run.matrix("h", t)
         spread = h.std(0)

@@ -13,7 +13,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,11 +35,19 @@ class Move(Protocol):
     """Whatever moves h, as data: made once from a run, applied to any sample of the same model."""
 
     kind: ClassVar[str]
-    made_by: Mapping[str, Any]
-    """The method and all it was given: enough to make it again."""
-    model: str
-    timesteps: tuple[float, ...]
-    """Of the steps that it knows; empty if it is good for any."""
+
+    @property
+    def made_by(self) -> Mapping[str, Any]:
+        """The method and all it was given: enough to make it again."""
+        ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        """Of the steps that it knows; empty if it is good for any."""
+        ...
 
     def bind(self, model: Model) -> Mover:
         """Ready to be applied on a model's device.
@@ -59,6 +67,13 @@ class Move(Protocol):
     ) -> Move:
         """The move that ``arrays`` gave these data."""
         ...
+
+
+@runtime_checkable
+class Resamplable(Protocol):
+    """A move that can be brought to other steps."""
+
+    def resampled(self, timesteps: tuple[float, ...]) -> Move: ...
 
 
 def digest_of(move: Move) -> str:
@@ -200,8 +215,9 @@ def check_full(run: Run) -> None:
 def check_shape(shape: tuple[int, ...], model: Model) -> None:
     """Makes sure that a Δh (c, h, w) fits a model's h."""
     model.anatomy.need_unet("moving h")
-    if tuple(shape) != tuple(model.anatomy.h):
-        theirs, ours = ("x".join(map(str, s)) for s in (shape, model.anatomy.h))
+    h = model.anatomy.shape("h")
+    if tuple(shape) != tuple(h):
+        theirs, ours = ("x".join(map(str, s)) for s in (shape, h))
         raise AnalysisError(
             f"this direction was made on another model: its h is {theirs}, that of {model.card.name} is {ours}"
         )

@@ -112,6 +112,13 @@ class Method:
     former: Mapping[str, Any] = field(default_factory=dict)
 
 
+def needed(model: Model | None) -> Model:
+    """The model of a method that has ``MODEL`` among its needs."""
+    if model is None:
+        raise UsageError("this method computes with the model: give it")
+    return model
+
+
 def find_method(name: str) -> Method:
     """A method by name.
 

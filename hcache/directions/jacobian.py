@@ -19,10 +19,10 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import UsageError
-from ..masks import Mask
+from ..masks import Mask, corners
 from ..progress import part
 from .direction import Direction, in_sigmas, in_units, spread
-from .fitting import MODEL, Fit, Fitting, Method, Option
+from .fitting import MODEL, Fit, Fitting, Method, Option, needed
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +122,7 @@ def _mask_of(region: str) -> Mask:
     if len(parts) == 1:
         return Mask(png=region)
     try:
-        return Mask(rectangle=tuple(float(part) for part in parts))
+        return Mask(rectangle=corners([float(part) for part in parts]))
     except ValueError as error:
         raise UsageError(
             f"a region is left,top,right,bottom, four numbers from 0 to 1; got {region!r}: {error}"
@@ -138,7 +138,7 @@ def _signs(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -> Fitting:
     sample = options["sample"] if options["sample"] >= 0 else int(run.sample_ids[0])
     rest = {name: value for name, value in options.items() if name != "sample"}
-    found = yield from jacobian_directions(run, model, sample, rest)
+    found = yield from jacobian_directions(run, needed(model), sample, rest)
     return tuple(replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found))
 
 

@@ -67,7 +67,7 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
     delta, sigma = found
     options = {"count": count, "over": JOINT if joint else PER_STEP}
     fits = [Fit(method="pca", run=run.name, options=options, component=k).to_json() for k in range(count)]
-    shape = (steps, *run.anatomy.h)
+    shape = (steps, *run.anatomy.shape("h"))
     delta, spread = delta.reshape(count, *shape), sigma.reshape(shape)
     return tuple(in_units(d, spread, fit, run.spec.model, run.timesteps) for d, fit in zip(delta, fits, strict=True))
 
@@ -116,15 +116,16 @@ def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, tu
 def _leading_by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
     """The leading eigenvectors (n, count) of every step, or of the sum of all."""
     check_paired(len(h.run))
-    total, each, steps = 0.0, [], h.run.spec.steps
+    total: np.ndarray | None = None
+    each, steps = [], h.run.spec.steps
     for step in range(steps):
         gram = _gram(h, step)
         if joint:  # one (n, n) at a time is held, never one a step
-            total = total + gram
+            total = gram if total is None else total + gram
         else:
             each.append(_leading(gram, count))
         yield (step + 1) / steps
-    return [_leading(total, count)] * steps if joint else _aligned(each)
+    return _aligned(each) if total is None else [_leading(total, count)] * steps
 
 
 def _by_products(h: _Columns, count: int) -> Generator[float, None, tuple[np.ndarray, np.ndarray] | None]:

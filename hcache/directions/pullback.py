@@ -20,7 +20,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from .direction import in_sigmas, spread
-from .fitting import MODEL, Fit, Fitting, Method, Option
+from .fitting import MODEL, Fit, Fitting, Method, Option, needed
 from .jacobian import REGION_HELP, region_mask
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -
         raise UsageError(f"step must lie in 0 to {run.spec.steps - 1}, got {step}")
     if options["count"] < 1 or options["iterations"] < 1:
         raise UsageError("options count and iterations must be 1 or more")
-    function, x = encoder_at(run, model, sample, step, options["region"], options["count"])
+    function, x = encoder_at(run, needed(model), sample, step, options["region"], options["count"])
     found = yield from leading_singular(
         function, x, options["count"], options["iterations"], options["tolerance"], options["seed"]
     )

@@ -132,10 +132,24 @@ def find_move(run: Run, digest: str) -> Move | None:
     return None
 
 
-def delete_move(run: Run, name: str) -> None:
-    """Takes a saved direction away."""
-    load_move(run, name)
-    (run.folder / DIRECTIONS / f"{name}.h5").unlink()
+def delete_move(run: Run, name: str) -> Entry | None:
+    """Takes a saved direction away, also one whose file is damaged.
+
+    Returns what was known of it; None of a damaged one.
+
+    Raises:
+        UsageError: there is none of that name; the nearest are named.
+    """
+    path = run.folder / DIRECTIONS / f"{name}.h5"
+    if not _NAME.fullmatch(name) or not path.is_file():
+        names = [entry.name for entry in list_moves(run)]
+        raise UsageError(f"run {run.name} has no direction {name!r}{did_you_mean(name, names)}")
+    try:
+        entry = read_entry(path)
+    except CacheError:
+        entry = None
+    path.unlink()
+    return entry
 
 
 def read_entry(path: Path) -> Entry:

@@ -17,6 +17,7 @@ from ..sampling.loop import Edit, Nudge
 from .compose import Chain, Masked
 from .distance import ToDistance, one_direction
 from .donors import find_donor
+from .kinds import FeatureEdit
 from .recall import fitted_to, recall_move
 from .recipe import AnyEdit, DistanceEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit
 from .shift import Shift
@@ -52,8 +53,7 @@ class Binder:
         moved: dict[int, list[tuple[int, PixelMove, float]]] = {}
         for row, recipe in enumerate(recipes):
             for edit in recipe.edits:
-                move = self._move(edit) if isinstance(edit, ShiftEdit) else None
-                if isinstance(move, PixelMove):
+                if isinstance(edit, ShiftEdit) and isinstance(move := self._move(edit), PixelMove):
                     weight = edit.window.weight(move.index)
                     moved.setdefault(move.index, []).append((row, move, weight * edit.strength))
         if not moved:
@@ -69,7 +69,7 @@ class Binder:
 
         return nudge
 
-    def _masked(self, edit: AnyEdit) -> Edit:
+    def _masked(self, edit: FeatureEdit) -> Edit:
         if isinstance(edit, ShiftEdit) and isinstance(self._move(edit), PixelMove):
             if edit.mask is not None:
                 raise UsageError("a direction in x_t takes no mask; fit it with a region instead")
@@ -77,7 +77,7 @@ class Binder:
         bound = self._bind(edit)
         return bound if edit.mask is None else Masked(bound, edit.mask)
 
-    def _bind(self, edit: AnyEdit) -> Edit:
+    def _bind(self, edit: FeatureEdit) -> Edit:
         if isinstance(edit, DistanceEdit):
             direction = one_direction(self._move(edit))
             return ToDistance(direction, edit.distance, edit.origin, edit.step, self.model.device)
@@ -113,5 +113,5 @@ class _Bound:
     def __init__(self, mover: Mover) -> None:
         self.mover = mover
 
-    def bind(self, _: Model) -> Mover:
+    def bind(self, model: Model) -> Mover:
         return self.mover

@@ -15,6 +15,7 @@ from dataclasses import replace
 from torch import nn
 
 from ..errors import UsageError
+from ..models.anatomy import Network
 from ..models.model import Model
 from .recipe import FreeUEdit
 
@@ -22,7 +23,7 @@ BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
 """The up blocks in which diffusers implements it."""
 
 
-def why_not(network: nn.Module) -> str:
+def why_not(network: Network) -> str:
     """Why diffusers has no FreeU for this network; nothing if it has.
 
     UNet2DModel has such up blocks as well, but no switch, and does not tell them their place, by which they act.

@@ -144,7 +144,10 @@ class FreeUEdit:
                 raise UsageError(f"{name} of FreeU must be more than 0 and at most 100, got {getattr(self, name)}")
 
 
-AnyEdit = ShiftEdit | DistanceEdit | SwapEdit | SlerpEdit | FreeUEdit
+FeatureEdit = ShiftEdit | DistanceEdit | SwapEdit | SlerpEdit
+"""What acts on features; FreeU acts in the network."""
+
+AnyEdit = FeatureEdit | FreeUEdit
 
 _KINDS = {kind.kind: kind for kind in (ShiftEdit, DistanceEdit, SwapEdit, SlerpEdit, FreeUEdit)}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..cache.reading import Run, open_run
-from ..directions.direction import Direction, Move, digest_of
+from ..directions.direction import Direction, Move, Resamplable, digest_of
 from ..directions.fitting import Fit, find_method, fit
 from ..directions.store import find_move
 from ..errors import AnalysisError, HcacheError, UsageError
@@ -66,21 +66,21 @@ def fitted_to(move: Move, edit: ShiftEdit | DistanceEdit, run: Run) -> Move:
         )
     steps = tuple(float(t) for t in run.timesteps)
     other_steps = bool(move.timesteps) and tuple(float(t) for t in move.timesteps) != steps
-    is_direction = isinstance(move, Direction)
-    if other_steps and not (edit.resample and hasattr(move, "resampled")):
-        advice = "resample it over t" if hasattr(move, "resampled") else "fit it on a run of these steps"
+    if other_steps and not (edit.resample and isinstance(move, Resamplable)):
+        advice = "resample it over t" if isinstance(move, Resamplable) else "fit it on a run of these steps"
         raise AnalysisError(
             f"the direction {edit.direction.name or edit.direction.digest} was fitted on {len(move.timesteps)} steps "
             f"from t = {move.timesteps[0]:g}, and run {run.name} has {len(steps)} from t = {steps[0]:g}; {advice}"
         )
-    if is_direction and not move.timesteps and len(move.delta) != len(steps):
+    if isinstance(move, Direction) and not move.timesteps and len(move.delta) != len(steps):
         raise AnalysisError(f"this direction has {len(move.delta)} steps, and run {run.name} has {len(steps)}")
-    if other_steps:
+    if other_steps and isinstance(move, Resamplable):
         move = move.resampled(run.timesteps)
-    per_step = isinstance(edit, ShiftEdit) and edit.per_step
-    if per_step and not is_direction:
+    if not (isinstance(edit, ShiftEdit) and edit.per_step):
+        return move
+    if not isinstance(move, Direction):
         raise AnalysisError(f"a direction of kind {move.kind} has no length at a step; leave per_step out")
-    return move.per_step() if per_step else move
+    return move.per_step()
 
 
 def reference_to(move: Move, name: str = "") -> DirectionRef:

@@ -51,7 +51,7 @@ def render_kept(
             found[cell.recipe.digest] = cell
             keep_render(run, cell)
         trim(run)
-    return [found[recipe.digest] for recipe in recipes]
+    return [cell for recipe in recipes if (cell := found[recipe.digest]) is not None]  # none is None any more
 
 
 def find_render(run: Run, recipe: Recipe) -> Rendered | None:

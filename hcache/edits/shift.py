@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from ..directions.direction import Move
 from ..features import Features
 from ..models.model import Model
 from ..sampling.loop import Moment
 from .window import Window
+
+if TYPE_CHECKING:
+    from ..directions.direction import Mover
+
+
+class Bindable(Protocol):
+    """A move, or one that is bound to its model already."""
+
+    def bind(self, model: Model) -> Mover: ...
 
 
 class Shift:
@@ -19,7 +28,7 @@ class Shift:
     Under guidance both branches move alike.
     """
 
-    def __init__(self, move: Move, strengths: Sequence[float], window: Window, model: Model) -> None:
+    def __init__(self, move: Bindable, strengths: Sequence[float], window: Window, model: Model) -> None:
         self.mover = move.bind(model)
         self.strengths = torch.tensor(list(strengths), dtype=torch.float32, device=model.device)
         self.window = window

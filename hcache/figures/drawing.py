@@ -90,5 +90,5 @@ def finished(marks: Sequence[Mark], height: float, style: Style, title: str, cap
     for number, text in enumerate(lines):
         marks.append(Text(x=0, y=height + size * (1.5 + LEADING * number), text=text, size=size))
     if lines:
-        height = marks[-1].y + DESCENT * size + 1
+        height += size * (1.5 + LEADING * (len(lines) - 1)) + DESCENT * size + 1
     return Figure(width=style.points, height=height, marks=tuple(marks), title=title, caption=caption)

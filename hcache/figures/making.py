@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..cache.layout import run_folder
 from ..cache.reading import Run, open_run
-from ..cards import find_card
 from ..directions.direction import Move, digest_of
 from ..directions.fitting import MODEL, fit
 from ..directions.fitting import find_method as method_of
@@ -23,7 +22,7 @@ from ..edits.rendered import Rendered
 from ..edits.renders import render_kept
 from ..errors import AnalysisError
 from ..progress import part
-from ..readers import find_reader
+from ..readers.reading import reader_of, readers_of
 from .captions import grid_caption, strip_caption, swap_caption
 from .choices import SAVED, Choice, Grid, Strip, Swaps, fit_of, name_of
 from .table import Row, Table
@@ -47,8 +46,11 @@ class Maker:
     def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
         """The pictures of any of the three figures, and their caption."""
         self.run.anatomy.need_unet("a figure of swaps or edits")
-        kinds = {Swaps: self._swaps, Strip: self._strip, Grid: self._grid}
-        return (yield from kinds[type(choice)](choice))
+        if isinstance(choice, Swaps):
+            return (yield from self._swaps(choice))
+        if isinstance(choice, Strip):
+            return (yield from self._strip(choice))
+        return (yield from self._grid(choice))
 
     def _swaps(self, choice: Swaps) -> Generator[float, None, Swapped]:
         run, sites = self.run, self.run.anatomy.sites
@@ -121,7 +123,7 @@ class Maker:
         return recipe_of(self.run, sample, [shift], asymmetric=choice.asymmetric)
 
     def _rendered(
-        self, recipes: Sequence[Recipe], moves: Mapping[object, Move], run: Run | None = None
+        self, recipes: Sequence[Recipe], moves: Mapping[Any, Move], run: Run | None = None
     ) -> Generator[float, None, list[Rendered]]:
         run = run or self.run
         known = {digest_of(move): move for move in moves.values()}
@@ -156,7 +158,12 @@ class Maker:
         return found[0]
 
     def _readings(self, cells: Iterable[Rendered], label: str) -> list[str]:
-        """What the model's reader sees of a label in each cell; nothing if it has no reader, or one of other labels."""
-        reader = find_card(self.run.spec.model).reader
-        read = find_reader(reader)(np.stack([cell.picture for cell in cells])) if reader and label else {}
-        return [f"{value:.2f}".replace("-", "−") for value in read.get(label.rpartition("/")[2], [])]
+        """What a reader of the run reads of a label in each cell; nothing if no reader reads that label."""
+        set_name, _, name = label.rpartition("/")
+        names = [set_name] if set_name else readers_of(self.run)
+        for reader_name in names if label else ():
+            if reader_name in readers_of(self.run) and name in self.run.labels.get(reader_name, {}):
+                reader = reader_of(self.run, reader_name)
+                read = reader(np.stack([cell.picture for cell in cells])) if reader else {}
+                return [f"{value:.2f}".replace("-", "−") for value in read.get(name, [])]
+        return []

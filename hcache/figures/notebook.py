@@ -106,9 +106,9 @@ def figure_of(run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_und
     """Renders what is not there yet and draws it; ``drive(work, text)`` runs the work to its end."""
     from ..extract import load_model_of
 
-    style, caption = style_of(**style)
+    look, caption = style_of(**style)
     made = drive(Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower())
-    return draw(made, style, caption)
+    return draw(made, look, caption)
 
 
 def draw(made: Swapped | Table, style: Style, caption: str | None = None) -> Figure:

@@ -70,15 +70,15 @@ class _Axes:
         return marks
 
 
-def heat_map(probes: ProbeMap, timesteps: Sequence[float], **style: Any) -> Figure:
+def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Figure:
     """How well a label is read off every site at every step, beside the same with shuffled labels.
 
     Args:
         probes: Of ``hcache.measures.decodability.stored_decodability``; cells that are not known stay grey.
         timesteps: t of each step.
-        style: As in ``u_figure``.
+        options: Style and caption, as in ``u_figure``.
     """
-    style, caption = style_of(**style)
+    style, caption = style_of(**options)
     steps, rows = probes.steps, len(probes.sites)
     left = max(width_of(site, style.small) for site in probes.sites) + TICK + 3
     gap, bar = 8.0, 0.02 * style.points + width_of("0.00", style.small) + 12
@@ -108,10 +108,11 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **style: Any) -> Figu
 
 
 def scatter(
-    pca: PCA, first: int = 1, second: int = 2, values: np.ndarray | None = None, name: str = "", **style: Any
+    pca: PCA, first: int = 1, second: int = 2, values: np.ndarray | None = None, name: str = "", **options: Any
 ) -> Figure:
     """Samples on two principal components, numbered from 1, coloured by a label's ``values`` (n,) if they are given."""
-    style, caption = style_of(**{"width": "single", **style})
+    options.setdefault("width", "single")
+    style, caption = style_of(**options)
     x, y = (pca.scores[:, number - 1].astype(float) for number in (first, second))
     share = "component {} ({:.1%} of variance)"
     low, high = (0.0, 1.0) if values is None else (float(np.nanmin(values)), float(np.nanmax(values)))
@@ -134,16 +135,17 @@ def scatter(
     return finished(marks, axes.bottom + _below(style), style, "Samples on two components", caption or told)
 
 
-def response_curve(strengths: Sequence[float], readings: np.ndarray, name: str, **style: Any) -> Figure:
+def response_curve(strengths: Sequence[float], readings: np.ndarray, name: str, **options: Any) -> Figure:
     """What an edit does to a reading: every sample's line, the mean, and its 95 % interval over samples (bootstrap).
 
     Args:
         strengths: (s,), ascending.
         readings: (n, s), of n samples at every strength.
         name: Of what is read.
-        style: As in ``u_figure``.
+        options: Style and caption, as in ``u_figure``.
     """
-    style, caption = style_of(**{"width": "single", **style})
+    options.setdefault("width", "single")
+    style, caption = style_of(**options)
     x = np.asarray(strengths, float)
     means = bootstrap_many(mean_of(np.asarray(readings, float)), len(readings))
     axes, x_ticks, y_ticks = _plot(style, x, readings)

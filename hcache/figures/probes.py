@@ -24,10 +24,10 @@ def site_name(site: str) -> str:
     return "x_t" if site == X else site
 
 
-def step_in_words(step: int, timesteps: Sequence[int], log_snr: np.ndarray) -> str:
+def step_in_words(step: int, timesteps: Sequence[float], log_snr: np.ndarray) -> str:
     """``step 10 (t = 499, log SNR -2.5)``."""
     noise = f", log SNR {log_snr[step]:+.1f}" if np.isfinite(log_snr[step]) else ""
-    return f"step {step} (t = {timesteps[step]}{noise})"
+    return f"step {step} (t = {timesteps[step]:g}{noise})"
 
 
 def chance_of(metric: str, quantity: str = SCORE) -> float:
@@ -36,7 +36,7 @@ def chance_of(metric: str, quantity: str = SCORE) -> float:
 
 
 def probe_heatmap(
-    probes: ProbeMap, quantity: str, timesteps: Sequence[int], log_snr: np.ndarray, chosen: tuple[str, int]
+    probes: ProbeMap, quantity: str, timesteps: Sequence[float], log_snr: np.ndarray, chosen: tuple[str, int]
 ) -> go.Figure:
     """A quantity by site and step; the chosen cell is framed.
 
@@ -74,7 +74,9 @@ def probe_heatmap(
     return figure.update_layout(height=90 + max(110, 30 * len(names)), margin=_MARGIN)
 
 
-def probe_curves(probes: ProbeMap, chosen: tuple[str, int], timesteps: Sequence[int], log_snr: np.ndarray) -> go.Figure:
+def probe_curves(
+    probes: ProbeMap, chosen: tuple[str, int], timesteps: Sequence[float], log_snr: np.ndarray
+) -> go.Figure:
     """Scores over the steps, one line a site: the chosen site's and x_t's with their intervals and shuffled labels."""
     figure = go.Figure()
     for number, site in enumerate(probes.sites):
@@ -150,17 +152,17 @@ def _range(figure: go.Figure, metric: str) -> list[float]:
     return [max(min(lowest, chance) - 0.05, chance - 0.5), 1.02]
 
 
-def _label_steps(figure: go.Figure, timesteps: Sequence[int], log_snr: np.ndarray, most: int = MOST_TICKS) -> None:
+def _label_steps(figure: go.Figure, timesteps: Sequence[float], log_snr: np.ndarray, most: int = MOST_TICKS) -> None:
     """The axis of steps, each with its timestep and log SNR."""
     shown = range(0, len(timesteps), -(-len(timesteps) // most))
-    text = [f"{i}<br>{timesteps[i]}" + (f"<br>{log_snr[i]:+.1f}" if np.isfinite(log_snr[i]) else "") for i in shown]
+    text = [f"{i}<br>{timesteps[i]:g}" + (f"<br>{log_snr[i]:+.1f}" if np.isfinite(log_snr[i]) else "") for i in shown]
     title = "step · timestep t" + (" · log SNR" if np.isfinite(log_snr).any() else "")
     figure.update_xaxes(title={"text": title, "standoff": 4}, tickvals=list(shown), ticktext=text, tickangle=0,
                         tickfont={"size": 10}, ticks="", fixedrange=True, showgrid=False,
                         range=[-0.5, len(timesteps) - 0.5])  # fmt: skip
 
 
-def _in_words(probes: ProbeMap, site: str, step: int, timesteps: Sequence[int], log_snr: np.ndarray) -> str:
+def _in_words(probes: ProbeMap, site: str, step: int, timesteps: Sequence[float], log_snr: np.ndarray) -> str:
     """What hovering says of a cell."""
     lines = [f"<b>{site_name(site)}</b>, {step_in_words(step, timesteps, log_snr)}"]
     row = probes.cells.get((site, step))

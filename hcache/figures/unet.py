@@ -6,7 +6,7 @@ With what each site is, for the pages; the U-figure, with what becomes of a pict
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -81,7 +81,7 @@ def draw_anatomy(anatomy: Anatomy, store: Mapping[str, str] | None = None) -> st
     return _svg(u.left * 2 + u.width, u.height + 8, parts, "The U-Net's sites, their shapes and sizes")
 
 
-def _shapes_text(shapes: list[tuple[int, ...]]) -> str:
+def _shapes_text(shapes: Sequence[tuple[int, ...]]) -> str:
     """``128×8×8 (2), 96×8×8``: equal neighbours counted."""
     counted: list[list] = []
     for shape in shapes:

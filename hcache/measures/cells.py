@@ -21,6 +21,8 @@ from ..analysis.permutation import family_p, holm
 from ..cache.layout import H, X
 from ..cache.measures import Record
 from ..cache.reading import Run
+from ..errors import AnalysisError
+from ..readers.reading import readers_of
 from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, OLDER, SWAP, is_older
 from .label_values import current_records
 from .noise import MIDDLE, log_snr_of, middle_step
@@ -68,13 +70,18 @@ class Cell:
         )
 
 
-def cells_of(run: Run) -> dict[tuple[str, str], Cell]:
+def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     """Every question that was measured on a run, by (question, subject): (``decodable``, ``smile``), say.
 
     Of several results that answer one question that of most samples is taken, and of these that with most of a null.
+
+    Args:
+        run: The run.
+        reader: The name of the reader whose readings of edits are told; the run's first that edits were measured by,
+            if empty. Readings of two readers are never mixed.
     """
     found: dict[tuple[str, str], Cell] = {}
-    for record in current_records(run):
+    for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
         for cell in _READERS.get(record.kind, _nothing)(record, run):
             key = (cell.question, cell.subject)
             if is_older(record.kind, record.parameters):
@@ -108,6 +115,18 @@ def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str]
     return found
 
 
+def _of_one_reader(records: Sequence[Record], reader: str) -> list[Record]:
+    """The records that no reader was needed for, and those of one reader: the wanted one if there are any of it."""
+    names = list(dict.fromkeys(reader_name(record) for record in records if reader_name(record)))
+    chosen = reader if reader in names or not names else names[0]
+    return [record for record in records if reader_name(record) in ("", chosen)]
+
+
+def reader_name(record: Record) -> str:
+    """The name of the reader that a result is by; empty if it is by none."""
+    return str(record.parameters.get("reader", "")).partition("@")[0]
+
+
 def _effort(cell: Cell) -> tuple[bool, int, int, int]:
     parameters = cell.evidence.parameters
     nulls = int(parameters.get("nulls") or parameters.get("controls") or 0)
@@ -134,6 +153,8 @@ def at_middle(
         found = nothing
     else:
         (found,) = estimates_at([estimates[row] for row in rows], level[list(rows)], np.array([MIDDLE]))
+    if found is None:
+        raise AnalysisError(f"steps {steps} do not lie on both sides of log SNR {MIDDLE:g}; measure more steps")
     mixed = tuple(float(np.interp(MIDDLE, level[list(rows)], [other[row] for row in rows])) for other in others)
     return found, mixed, rows, f"at log SNR 0, between steps {steps[rows[0]]} and {steps[rows[1]]}"
 

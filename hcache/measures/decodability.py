@@ -155,7 +155,7 @@ def decodability(
     groups = groups_of(run, options.groups)
     asked = {(name, site): options.parameters(name, values[name], site, groups) for site in chosen for name in labels}
     done = {key: _steps_of(load_record(run, DECODABILITY, parameters)) for key, parameters in asked.items()}
-    missing = {(site, step): [name for name in sorted(labels, key=metrics.get) if step not in done[name, site]]
+    missing = {(site, step): [name for name in sorted(labels, key=metrics.__getitem__) if step not in done[name, site]]
                for site in chosen for step in steps}  # fmt: skip
     cells = [(site, step, tuple(names)) for (site, step), names in missing.items() if names]
     wanted = {name for _, _, names in cells for name in names}
@@ -167,7 +167,8 @@ def decodability(
         so_far += len(found)
         yield so_far / total
     yield 1.0
-    return {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
+    kept = {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
+    return {key: record for key, record in kept.items() if record is not None}  # none is: all have been measured
 
 
 def stored_decodability(run: Run, label: str, sites: Sequence[str], options: ProbeOptions = USUAL) -> ProbeMap:

@@ -19,7 +19,6 @@ from ..edits.shift import Shift
 from ..edits.window import Window
 from ..errors import AnalysisError, UsageError
 from ..models.model import Model
-from ..readers import Reader
 from ..sampling.loop import Edit, Nudge, denoise
 
 NULLS = NOISE, SAMPLES = "noise", "samples"
@@ -58,18 +57,26 @@ class Change:
     nudge: Nudge | None = None
 
 
+def no_readings(pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """In place of a reader where there is none: what needs no attribute is measured all the same."""
+    return {}
+
+
 class Driver:
     """Renders samples of a run under an edit and reads the pictures.
 
     Args:
         model: The run's model.
         run: The run.
-        reader: From pictures to readings.
-        reader_name: Its name, which goes into the parameters of every result.
+        reader: From pictures to readings; :func:`no_readings` if there is none.
+        reader_name: Its key, which goes into the parameters of every result; empty if there is none.
         batch: Samples at once.
     """
 
-    def __init__(self, model: Model, run: Run, reader: Reader, reader_name: str, batch: int = BATCH) -> None:
+    def __init__(
+        self, model: Model, run: Run, reader: Callable[[np.ndarray], dict[str, np.ndarray]], reader_name: str,
+        batch: int = BATCH,
+    ) -> None:  # fmt: skip
         self.model, self.run, self.reader, self.reader_name, self.batch = model, run, reader, reader_name, batch
         self._randoms: dict[tuple[Any, ...], Move] = {}
 
@@ -173,7 +180,8 @@ class Driver:
             delta = np.random.default_rng(seed).standard_normal(like.delta.shape)
         else:
             both = ([self.run.x(sample, like.index) for sample in chosen] for chosen in self._two_sets(seed, sets))
-            delta = np.subtract(*(np.mean(x, 0, dtype=np.float64) for x in both))
+            one, other = (np.mean(x, 0, dtype=np.float64) for x in both)
+            delta = one - other
         norm = float(np.linalg.norm(delta))
         if not norm > 0:
             raise AnalysisError("all samples have the same x_t here: there is no random direction among them")

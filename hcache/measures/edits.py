@@ -159,8 +159,9 @@ def _together(driver: Driver, moves: Sequence[Move], grid: Grid) -> Generator[fl
     def change(rows: slice) -> Change:
         strengths = [max(grid.strengths)] * len(grid.samples[rows])
         changes = [driver.moved(move, strengths, grid.window) for move in moves]
-        if any(each.edit is None for each in changes):
+        edits = [each.edit for each in changes if each.edit is not None]
+        if len(edits) < len(changes):
             raise UsageError("additivity is of directions in h; one of these moves x_t")
-        return Change(edit=Chain([each.edit for each in changes]))
+        return Change(edit=Chain(edits))
 
     return (yield from driver.images(grid.samples, change, grid.window.first, grid.asymmetric))

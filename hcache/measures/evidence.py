@@ -74,7 +74,8 @@ class Evidence:
     def alignment(self, label: str) -> tuple[list[Point], list[Point]]:
         """Reliability of the mean over a label's positives, and their alignment, over log SNR."""
         rows = self._rows_of(ALIGNMENT, label)
-        return tuple([self._point(row, name, 0.0, row["p"]) for row in rows] for name in ("reliability", "alignment"))
+        reliability = [self._point(row, "reliability", 0.0, row["p"]) for row in rows]
+        return reliability, [self._point(row, "alignment", 0.0, row["p"]) for row in rows]
 
     def controllability(self, label: str) -> list[Point]:
         """The change per unit of strength by window of steps, over the windows' mean log SNR."""

@@ -64,7 +64,7 @@ def learning(
         result = yield from part(work, done / len(missing), 1 / len(missing))
         records[site] = save_record(run, LEARNING, asked[site], result)
     yield 1.0
-    return records
+    return {site: record for site, record in records.items() if record is not None}  # none is: all are measured
 
 
 def stored_learning(

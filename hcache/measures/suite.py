@@ -17,12 +17,12 @@ from ..analysis.probes import is_binary, upper_class
 from ..cache.labels import find_label, named_labels
 from ..cache.layout import H, X
 from ..cache.reading import Run
-from ..cards import find_card
 from ..directions.naive import top_samples
 from ..directions.supervised import both_ends, difference_direction
 from ..edits.window import Window
 from ..errors import UsageError, did_you_mean
 from ..progress import part
+from ..readers.reading import readers_of
 from ..specs import FULL
 from .codes import KINDS, codes, direction_cosines
 from .decodability import alignment_of, decodability
@@ -78,12 +78,25 @@ class Suite:
         labels: Names; see :func:`labels_of`.
         drive: Gives the driver of the run's model, when one is needed.
         sizes: How much to spend.
+        reader: The name of the reader to measure edits by; the run's first if empty.
     """
 
     run: Run
     labels: tuple[str, ...]
     drive: Callable[[], Driver]
     sizes: Sizes = field(default_factory=Sizes)
+    reader: str = ""
+
+    def refused(self, what: Sequence[str]) -> dict[str, str]:
+        """The parts that this run has nothing for, each with the reason and what to do."""
+        read = f"add a reader: python -m hcache read {self.run.name} --reader …"
+        found = {}
+        for name in what:
+            if not self.labels and name in (DECODABILITY, ALIGNMENT, CODES):
+                found[name] = f"the run has no labels; {read}, or import labels"
+            elif not self.readable and name in (DIRECTIONS, WINDOWS, ADDITIVITY):
+                found[name] = f"no reader reads the run's edited pictures; {read}"
+        return found
 
     def parts(self, what: Sequence[str]) -> Iterator[tuple[str, float, Part]]:
         """What each part is, in words; roughly what it costs; and the part."""
@@ -120,28 +133,43 @@ class Suite:
         """The samples that directions are tried on: the first of the run."""
         return self.run.sample_ids[: self.sizes.samples].tolist()
 
-    @property
+    @cached_property
     def readable(self) -> list[str]:
-        """The labels that the model's reader reads, and that directions can be measured by."""
-        reader = find_card(self.run.spec.model).reader
-        if not reader:
-            raise UsageError(
-                f"{self.run.spec.model} has no attribute reader: directions and swaps are measured by what one reads"
-            )
-        return [name for name in self.labels if name in self.run.labels.get(reader, {})]
+        """The labels that the reader reads, by the reader's own names: directions can be measured by these."""
+        chosen = self.chosen_reader
+        read = self.run.labels.get(chosen, {})
+        return [name for name in read if name in self.labels or f"{chosen}/{name}" in self.labels]
 
     def ends(self, name: str) -> tuple[list[int], list[int]]:
         """A quarter of the samples that are not tried from either end of a label."""
-        values = find_label(self.run, name).copy()
+        values = self._values(name).copy()
         rest = max(2, (len(self.run) - len(self.tried)) // 4)
         values[[self.run.position(sample) for sample in self.tried]] = np.nan
         return both_ends(self.run, values, rest)
+
+    def _values(self, name: str) -> np.ndarray:
+        """A label's values (n,): by its own name, or by the reader's name for it."""
+        return find_label(self.run, name if name in named_labels(self.run) else f"{self.chosen_reader}/{name}")
+
+    @property
+    def chosen_reader(self) -> str:
+        """The name of the reader to measure edits by; empty if there is none.
+
+        Raises:
+            UsageError: the wanted one is no reader of the run.
+        """
+        known = readers_of(self.run)
+        if self.reader and self.reader not in known:
+            raise UsageError(f"{self.reader!r} is no reader of {self.run.name}{did_you_mean(self.reader, known)}")
+        return self.reader or next(iter(known), "")
 
     @cached_property
     def moves(self) -> dict[str, Direction]:
         return {name: difference_direction(self.run, *self.ends(name)) for name in self.readable}
 
     def _decodability(self) -> Iterator[tuple[str, float, Part]]:
+        if not self.labels:
+            return
         with_h = self.run.anatomy.h is not None and self.run.policy(H) == FULL
         sites = (H, X) if with_h else (X,)
         yield "decodability", 20.0, decodability(self.run, self.labels, sites, self.steps)
@@ -154,6 +182,8 @@ class Suite:
             yield f"alignment of {name}", 10.0, alignment_of(self.run, positives, self.steps, name=name)
 
     def _codes(self) -> Iterator[tuple[str, float, Part]]:
+        if not self.labels:
+            return
         for kind, site in KINDS:
             yield f"{kind} of {site}", 40.0, codes(self.run, factors_of(self.run, self.labels), kind, site, self.steps)
         if len(self.labels) > 1:
@@ -203,7 +233,6 @@ class Suite:
     def _swaps(self) -> Iterator[tuple[str, float, Part]]:
         from .swapping import Pairs, swaps
 
-        _ = self.readable  # says so where there is no reader
         pairs = Pairs.draw(self.run.sample_ids.tolist(), self.sizes.samples)
         each = 1.5 * self.sizes.samples * len(self.run.anatomy.sites)
         yield "swaps", 4 * each, self._later(lambda: swaps(self.driver, pairs, self._whole))
@@ -231,11 +260,11 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """The labels to measure by: those that are wanted, or all.
 
     Raises:
-        UsageError: there are none, or none of that name.
+        UsageError: there is none of that name.
     """
     known = list(named_labels(run))
-    if not known:
-        raise UsageError(f"run {run.name} has no labels to measure by; import some with labels-import")
+    if wanted and not known:
+        raise UsageError(f"run {run.name} has no labels; read some with `python -m hcache read`, or use labels-import")
     for name in wanted:
         if name not in known:
             raise UsageError(f"no label {name!r} in {run.name}{did_you_mean(name, known)}; there are "
@@ -245,10 +274,7 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
 
 def factors_of(run: Run, labels: Sequence[str]) -> list[str]:
     """The factors of DCI: all that the model's reader reads, wanted or not, since a code may serve any; else labels."""
-    try:
-        reader = find_card(run.spec.model).reader
-    except UsageError:
-        reader = ""
+    reader = next(iter(readers_of(run)), "")
     read = run.labels.get(reader, {}) if reader else {}
     named = named_labels(run)
     return [name for name in read if name in named] or list(labels)

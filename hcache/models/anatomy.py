@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, UNet2DConditionModel, UNet2DModel
-from torch import nn
 
 from ..errors import ModelError
 from ..specs import Anatomy
@@ -21,12 +20,13 @@ from .condition import Condition
 UNETS = {"UNet2DModel": UNet2DModel, "UNet2DConditionModel": UNet2DConditionModel}
 TRANSFORMERS = {"DiTTransformer2DModel": DiTTransformer2DModel, "FluxTransformer2DModel": FluxTransformer2DModel}
 NETWORKS = UNETS | TRANSFORMERS
+Network = UNet2DModel | UNet2DConditionModel | DiTTransformer2DModel | FluxTransformer2DModel
 
 FLUX_LATENT = 128
 """FLUX names no size; it was made for 1024 x 1024 pixels, 128 x 128 places of the latent."""
 
 
-def anatomy_of(network: nn.Module, pixels: int = 1, latent: int | None = None) -> Anatomy:
+def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> Anatomy:
     """The sites of a network on any device; on ``meta`` at no cost.
 
     Args:
@@ -43,9 +43,9 @@ def anatomy_of(network: nn.Module, pixels: int = 1, latent: int | None = None) -
         if isinstance(network, tuple(TRANSFORMERS.values())):
             features, _ = blocks.trace(network, x, 1, condition)
             return Anatomy(x=shape, image=image, h=None, parameters=parameters, without=blocks.why_no_unet(network),
-                           blocks=tuple(tuple(block.shape[1:]) for block in features.blocks))  # fmt: skip
+                           blocks=tuple(tuple(b.shape[1:]) for b in features.blocks if b is not None))  # fmt: skip
         features = halves.encode(network, x, 1, condition)
-    skips = tuple(tuple(tuple(member.shape[1:]) for member in group) for group in features.skips)
+    skips = tuple(tuple(tuple(member.shape[1:]) for member in group) for group in features.skips if group)
     return Anatomy(x=shape, image=image, h=tuple(features.h.shape[1:]), skips=skips, parameters=parameters)
 
 
@@ -56,7 +56,7 @@ def anatomy_of_config(config: Mapping[str, Any], pixels: int = 1, latent: int | 
         return anatomy_of(kind.from_config(dict(config)), pixels, latent)
 
 
-def _input_shape(network: nn.Module, latent: int | None) -> tuple[int, int, int]:
+def _input_shape(network: Network, latent: int | None) -> tuple[int, int, int]:
     config = network.config
     if isinstance(network, FluxTransformer2DModel):
         side = latent or FLUX_LATENT
@@ -68,9 +68,10 @@ def _input_shape(network: nn.Module, latent: int | None) -> tuple[int, int, int]
     return (config.in_channels, height, width)
 
 
-def _any_condition(network: nn.Module) -> Condition:
+def _any_condition(network: Network) -> Condition:
     """A condition of the right shapes, to find out those of the activations."""
-    config, like = network.config, {"device": network.device, "dtype": network.dtype}
+    config = network.config
+    like: dict[str, Any] = {"device": network.device, "dtype": network.dtype}
     labels = torch.zeros(1, device=network.device, dtype=torch.long)
     if isinstance(network, DiTTransformer2DModel):
         return Condition(class_labels=labels)

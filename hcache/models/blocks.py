@@ -15,6 +15,7 @@ import torch
 from diffusers import DiTTransformer2DModel, FluxTransformer2DModel
 from torch import nn
 
+from ..errors import ModelError
 from ..features import Features
 from .condition import Condition
 
@@ -86,7 +87,9 @@ def _run_flux(transformer: FluxTransformer2DModel, x_t: torch.Tensor, t: float, 
     n, _, height, width = x_t.shape
     rows, columns = height // 2, width // 2
     patches = x_t.unflatten(3, (columns, 2)).unflatten(2, (rows, 2))  # (n, c, row, in row, column, in column)
-    like = {"device": x_t.device, "dtype": x_t.dtype}
+    if condition.text is None or condition.pooled is None:
+        raise ModelError("FLUX is text-conditional: give prompts")
+    like: dict[str, Any] = {"device": x_t.device, "dtype": x_t.dtype}
     row, column = torch.meshgrid(torch.arange(rows, **like), torch.arange(columns, **like), indexing="ij")
     output = transformer(
         hidden_states=patches.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, -1),

@@ -28,7 +28,7 @@ KINDS = {
 
 def configuration_of(card: Card) -> Path:
     """The folder with the configuration of a checkpoint: the card's own, else that of the kind it is seen to be."""
-    return Path(card.config).expanduser() if card.config else PACKAGE / "configs" / _kind(card.file).replace("/", "--")
+    return Path(card.config).expanduser() if card.config else PACKAGE / "configs" / _kind(card).replace("/", "--")
 
 
 def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
@@ -40,7 +40,7 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # bring transformers with them
 
     pixels_only = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    is_xl = not card.config and _kind(card.file) == KINDS[2048]
+    is_xl = not card.config and _kind(card) == KINDS[2048]
     is_xl = is_xl or bool(card.config) and (Path(card.config).expanduser() / "text_encoder_2").is_dir()
     kind, more = (StableDiffusionXLPipeline, {}) if is_xl else (StableDiffusionPipeline, pixels_only)
     config: dict[str, Any] = {"config": card.config, "local_files_only": True} if card.config else {}
@@ -65,8 +65,11 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
     )
 
 
-def _kind(file: Path) -> str:
-    """Which Stable Diffusion a file is, by the width of the text its U-Net attends to."""
+def _kind(card: Card) -> str:
+    """Which Stable Diffusion a card's file is, by the width of the text its U-Net attends to."""
+    file = card.file
+    if file is None:
+        raise ModelError(f"{card.name} is not one .safetensors file, which a checkpoint of Stable Diffusion is")
     try:
         with safe_open(file, "pt") as tensors:
             names = set(tensors.keys())

@@ -26,7 +26,9 @@ class Condition:
     @property
     def added(self) -> dict[str, torch.Tensor] | None:
         """What ``UNet2DConditionModel`` calls ``added_cond_kwargs``."""
-        return None if self.sizes is None else {"text_embeds": self.pooled, "time_ids": self.sizes}
+        if self.sizes is None or self.pooled is None:
+            return None
+        return {"text_embeds": self.pooled, "time_ids": self.sizes}
 
     @staticmethod
     def join(parts: Sequence[Condition]) -> Condition:

@@ -37,7 +37,8 @@ class Guided:
 class Conditioner(Protocol):
     """``kind``: ``none``, ``class`` or ``text``. Called with a conditioning and the number of samples."""
 
-    kind: str
+    @property
+    def kind(self) -> str: ...
 
     def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided: ...
 

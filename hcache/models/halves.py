@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
 
-from ..errors import ModelError
+from ..errors import ModelError, UsageError
 from ..features import Features
 from .condition import NOTHING, Condition
 
@@ -30,6 +30,10 @@ class Embedding(NamedTuple):
 
     time: torch.Tensor
     text: torch.Tensor | None = None
+
+    def rows(self, part: slice) -> Embedding:
+        """That of some samples of the batch."""
+        return Embedding(self.time[part], None if self.text is None else self.text[part])
 
 
 def encode(
@@ -76,8 +80,9 @@ def decode(
     x = features.h.clone() if getattr(unet.up_blocks[0], "s1", None) else features.h
     emb, context = embedding or embed(unet, len(x), t, condition, x.device)
     image = None
-    sizes = _upsample_sizes(unet, features)
-    for block, group, size in zip(unet.up_blocks, features.skips, sizes, strict=True):
+    groups = _all_groups(features)
+    sizes = _upsample_sizes(unet, groups)
+    for block, group, size in zip(unet.up_blocks, groups, sizes, strict=True):
         forward_order = tuple(reversed(group))
         if hasattr(block, "skip_conv"):
             x, image = block(x, forward_order, emb, image)
@@ -152,18 +157,25 @@ def _attended(block: torch.nn.Module, context: torch.Tensor | None) -> dict[str,
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
 
-def _upsample_sizes(unet: UNet, features: Features) -> list[tuple[int, int] | None]:
+def _all_groups(features: Features) -> tuple[tuple[torch.Tensor, ...], ...]:
+    """The skip groups, of which a cache need not hold all, but the decoder takes all."""
+    found = tuple(group for group in features.skips if group is not None)
+    if len(found) < len(features.skips):
+        raise UsageError("a skip group is missing from these features: encode x_t again, which gives all of them")
+    return found
+
+
+def _upsample_sizes(unet: UNet, groups: tuple[tuple[torch.Tensor, ...], ...]) -> list[tuple[int, int] | None]:
     """The size that each up block has to reach, where doubling would miss it; None where it would not.
 
     Only ``UNet2DConditionModel`` can do that: its samples need not be multiples of its overall factor.
     """
-    groups = features.skips
     if isinstance(unet, UNet2DModel):
         return [None] * len(groups)
     factor = 2**unet.num_upsamplers
     if all(side % factor == 0 for side in groups[-1][-1].shape[-2:]):
         return [None] * len(groups)
-    return [group[0].shape[2:] for group in groups[1:]] + [None]
+    return [*((group[0].shape[2], group[0].shape[3]) for group in groups[1:]), None]
 
 
 def _group(skips: tuple[torch.Tensor, ...], counts: list[int]) -> tuple[tuple[torch.Tensor, ...], ...]:

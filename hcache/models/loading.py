@@ -19,7 +19,8 @@ from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
 from .checkpoint import configuration_of, load_checkpoint
 from .codecs import Autoencoder, Codec, Identity
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
-from .hub import folder_of, local_folder, resolved_revision
+from .configurations import configuration_folder
+from .hub import folder_of, resolved_revision
 from .model import Model
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -53,8 +54,8 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be run.
 
     Args:
-        name_or_folder: A card's name (``hcache models`` lists them), a folder with ``model_index.json`` or a bare
-            U-Net folder, a hub id ``owner/name``, or a ``.safetensors`` checkpoint of Stable Diffusion.
+        name_or_folder: A card's name (``python -m hcache models`` lists them), a folder with ``model_index.json`` or a
+            bare U-Net folder, a hub id ``owner/name``, or a ``.safetensors`` checkpoint of Stable Diffusion.
         device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; or ``auto``, the best there is.
         dtype: To compute in: ``float32``, ``float16`` or ``bfloat16``.
         revision: Of a hub id: a branch, tag or commit.
@@ -112,7 +113,7 @@ def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscret
 
 
 def _configured_parts(card: Card) -> Parts:
-    folder = configuration_of(card) if card.file else local_folder(card) or card.configs or folder_of(card)
+    folder = configuration_of(card) if card.file else configuration_folder(card)
     return read_parts(folder, card.name)
 
 
@@ -168,7 +169,7 @@ def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
     return folder if "unet" in names and (folder / "config.json").is_file() else None
 
 
-def _load_module(kind: type, folder: Path, dtype: str, name: str) -> nn.Module:
+def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
     """The weights: safetensors if there are any, else a checkpoint read without running any code in it."""
     try:
         module, report = kind.from_pretrained(
@@ -210,6 +211,8 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     for part in parts.listed:
         if part.startswith(("text_encoder", "tokenizer")) and not (parts.folder / part).is_dir():
             raise ModelError(f"{parts.folder} lacks {part}/, which its model_index.json names; complete it")
+    if not isinstance(codec, Autoencoder):
+        raise ModelError(f"{parts.folder} lacks vae/, through which its pipeline {parts.pipeline} draws; complete it")
     from diffusers import DiffusionPipeline  # brings transformers with it, which only text needs
 
     have = {"transformer" if config["_class_name"] in TRANSFORMERS else "unet": network, "vae": codec.network}

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
-from torch import nn
 
 from ..cards import Card
 from ..features import Features
 from ..specs import UNCONDITIONED, Anatomy, Conditioning
 from . import blocks, halves
+from .anatomy import Network
 from .codecs import Codec, Identity
 from .condition import NOTHING, Condition
 from .conditioners import Conditioner, Guided, Unconditional
 from .halves import Embedding
+from .side_by_side import parts_of, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +27,7 @@ class Model:
     """
 
     card: Card
-    network: nn.Module
+    network: Network
     scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler
     anatomy: Anatomy
     codec: Codec = field(default_factory=Identity)
@@ -54,7 +55,12 @@ class Model:
             NoUNetError: the model is a transformer.
         """
         self.anatomy.need_unet("encoding to h and skips")
-        return halves.encode(self.network, x_t.to(self.dtype), t, condition, embedding)
+        x, parts = x_t.to(self.dtype), parts_of(len(x_t), self.device)
+        if len(parts) == 1:
+            return halves.encode(self.network, x, t, condition, embedding)
+        emb = embedding or self.embed(len(x), t, condition)
+        found = side_by_side(lambda rows: halves.encode(self.network, x[rows], t, condition, emb.rows(rows)), parts)
+        return Features.join(found, torch.cat)
 
     def decode(
         self,
@@ -69,7 +75,13 @@ class Model:
             NoUNetError: the model is a transformer.
         """
         self.anatomy.need_unet("decoding from h and skips")
-        return self._mean(halves.decode(self.network, features, t, condition, embedding))
+        n = len(features.h)
+        parts = parts_of(n, self.device)
+        if len(parts) == 1:
+            return self._mean(halves.decode(self.network, features, t, condition, embedding))
+        emb = embedding or self.embed(n, t, condition)
+        found = side_by_side(lambda rows: self._decode_part(features.rows(rows.start, rows.stop), t, emb, rows), parts)
+        return torch.cat(found)
 
     def embed(self, n: int, t: torch.Tensor | float, condition: Condition = NOTHING) -> Embedding:
         """What both halves take of ``t`` and ``condition``, for who calls both and would have it computed once."""
@@ -79,11 +91,31 @@ class Model:
     def trace(self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING) -> tuple[Features, torch.Tensor]:
         """One whole evaluation: what it passed through, and what ``decode`` would have given."""
         if not self.anatomy.without:
-            embedding = self.embed(len(x_t), t, condition)
-            features = self.encode(x_t, t, condition, embedding)
-            return features, self.decode(features, t, condition, embedding)
+            return self._trace_halves(x_t, t, condition)
         features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
         return features, self._mean(output)
+
+    def _trace_halves(self, x_t: torch.Tensor, t: float, condition: Condition) -> tuple[Features, torch.Tensor]:
+        """Both halves, one after the other; of a batch that is computed in parts, part by part."""
+        embedding, parts = self.embed(len(x_t), t, condition), parts_of(len(x_t), self.device)
+        if len(parts) == 1:
+            features = self.encode(x_t, t, condition, embedding)
+            return features, self.decode(features, t, condition, embedding)
+        x = x_t.to(self.dtype)
+
+        def trace_part(rows: slice) -> tuple[Features, torch.Tensor]:
+            features = halves.encode(self.network, x[rows], t, condition, embedding.rows(rows))
+            return features, self._decode_part(features, t, embedding, rows)
+
+        features, outputs = zip(*side_by_side(trace_part, parts), strict=True)
+        return Features.join(features, torch.cat), torch.cat(outputs)
+
+    def _decode_part(
+        self, features: Features, t: torch.Tensor | float, embedding: Embedding, rows: slice
+    ) -> torch.Tensor:
+        """The decoder half of some samples of a batch, of which ``t`` and ``embedding`` are."""
+        own = t[rows] if isinstance(t, torch.Tensor) and t.numel() > 1 else t
+        return self._mean(halves.decode(self.network, features, own, embedding=embedding.rows(rows)))
 
     def condition(self, conditioning: Conditioning = UNCONDITIONED, n: int = 1) -> Guided:
         """The tensors for n samples of a conditioning, by guidance branch.

@@ -33,7 +33,7 @@ class Edit(Protocol):
     Under guidance it is called once for each branch, of which ``moment.branch`` tells.
     """
 
-    def __call__(self, features: Features, moment: Moment) -> Features: ...
+    def __call__(self, features: Features, moment: Moment, /) -> Features: ...
 
 
 Nudge = Callable[[torch.Tensor, int], torch.Tensor]
@@ -95,13 +95,13 @@ def denoise(
     if edit is not None:
         model.anatomy.need_unet("an edit of h or skips")
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
-    x = _first(model, seeds, steps, etas, x_t, start)
+    x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
             x = x if nudge is None else nudge(x, index)
             features, eps, x_0 = _predict(model, schedule, guided, x, index, edit, asymmetric)
-            noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
+            noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
             x_next = schedule.advance(x_0, eps, index, etas[index], noise)
         t = schedule.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
@@ -181,12 +181,13 @@ def _first(
     for eta in etas:
         if not 0 <= eta <= 1:
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
-    if (seeds is None or len(seeds) == 0) and (x_t is None or any(eta > 0 for eta in etas[start:])):
+    own = [] if seeds is None else seeds
+    if len(own) == 0 and (x_t is None or any(eta > 0 for eta in etas[start:])):
         raise UsageError("give seeds=[...], one a sample; they may be left out only with x_t and eta=0")
     if x_t is None:
         if start:
             raise UsageError(f"start={start} needs the x_t of that step; give x_t, or start at 0")
-        x_t = start_noise(seeds, model.anatomy.x)
+        x_t = start_noise(own, model.anatomy.x)
     elif seeds is not None and len(seeds) != len(x_t):
         raise UsageError(f"{len(seeds)} seeds were given for {len(x_t)} samples of x_t; give one a sample")
     return x_t.to(device=model.device, dtype=torch.float32)

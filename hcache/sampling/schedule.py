@@ -32,8 +32,11 @@ from ..models.model import Model
 class Schedule(Protocol):
     """S denoising steps, from noise to image. ``alpha_bar`` (S,): the share of signal in x_t, in variance."""
 
-    timesteps: tuple[float, ...]
-    alpha_bar: torch.Tensor
+    @property
+    def timesteps(self) -> tuple[float, ...]: ...
+
+    @property
+    def alpha_bar(self) -> torch.Tensor: ...
 
     def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The network's output at step ``index`` as (ε, P_t)."""

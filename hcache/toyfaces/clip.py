@@ -160,7 +160,8 @@ def make_tokenizer() -> Any:
     whole = dict.fromkeys(a + b for a, b in merges)
     pieces = [*letters, *(letter + "</w>" for letter in letters), *whole, "<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: i for i, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LONGEST)
+    given: Any = {"vocab": vocab, "merges": merges}  # pairs, which transformers takes and does not declare
+    return CLIPTokenizer(**given, model_max_length=LONGEST)
 
 
 def merges_of(words: Iterable[str]) -> list[tuple[str, str]]:

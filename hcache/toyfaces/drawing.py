@@ -28,29 +28,34 @@ WHITE = (255, 255, 255)
 LENS = (86, 190, 246)
 
 
+def _rounded(values: Iterable[float]) -> Colour:
+    red, green, blue = (int(round(value)) for value in values)
+    return red, green, blue
+
+
 def ramp(colours: tuple[Colour, ...], u: float) -> Colour:
     """The colour at ``u`` in [0, 1] along a piecewise linear ramp."""
     position = u * (len(colours) - 1)
     i = min(int(position), len(colours) - 2)
     a, b = np.array(colours[i]), np.array(colours[i + 1])
-    return tuple(int(round(v)) for v in a + (b - a) * (position - i))
+    return _rounded(a + (b - a) * (position - i))
 
 
 def shade(colour: Colour, factor: float) -> Colour:
     """The colour darkened (factor < 1) or lightened towards white (factor > 1)."""
     c = np.array(colour, float)
     c = c * factor if factor <= 1 else c + (255 - c) * (factor - 1)
-    return tuple(int(round(v)) for v in c)
+    return _rounded(c)
 
 
 def mix(a: Colour, b: Colour, u: float) -> Colour:
     """The colour a fraction ``u`` of the way from ``a`` to ``b``."""
-    return tuple(int(round(p + (q - p) * u)) for p, q in zip(a, b, strict=True))
+    return _rounded(p + (q - p) * u for p, q in zip(a, b, strict=True))
 
 
 def background_colour(u: float) -> Colour:
     """Hues from rose over green to violet. Not the whole circle: its two ends would look the same."""
-    return tuple(int(round(255 * v)) for v in colorsys.hsv_to_rgb(0.02 + 0.76 * u, 0.42, 0.92))
+    return _rounded(255 * v for v in colorsys.hsv_to_rgb(0.02 + 0.76 * u, 0.42, 0.92))
 
 
 class _Pen:

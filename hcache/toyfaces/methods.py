@@ -1,4 +1,4 @@
-"""Measures every way to find directions on toyfaces, side by side: the README's table comes out of this command.
+"""Measures every way to find directions on toyfaces: the table in docs/results.md comes out of this command.
 
     python -m hcache.toyfaces.methods --work DIR [--unseen 64] [--strength 1] [--clip FOLDER]
 
@@ -144,7 +144,7 @@ class Components:
         """The component that stands for an attribute, with what the others would have moved."""
         component, sign = choose(self.tried, attribute)
         moves, seconds = self.fitted
-        told = {
+        told: dict[str, Any] = {
             "component": component + 1,
             "sign": sign,
             "choice": [moved[attribute] for moved in self.tried],
@@ -299,10 +299,10 @@ def main(argv: list[str] | None = None) -> None:
     seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
     settings = {"weights": spec.weights, "fit": args.fit, "unseen": args.unseen, "strength": args.strength}
     path = args.work / "methods.json"
-    facts = json.loads(path.read_text()) if path.exists() else {}
+    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if facts.get("settings") != settings:
         facts = {"settings": settings, "cells": []}
-    known = {(cell["method"], cell["attribute"]): cell for cell in facts["cells"]}
+    known: dict[tuple[str, ...], Any] = {(cell["method"], cell["attribute"]): cell for cell in facts["cells"]}
     spreads = spreads_of(run)
     before = read(sample_images(model, seeds, spec.steps, batch=32, text="unedited"))
     everything, tried = list(cells(run, model, args.strength, args.clip)), []

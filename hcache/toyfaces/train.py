@@ -73,6 +73,8 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
     model.to(device).train()
     images, factors = (d.to(device) for d in data)
     rate, cuda = torch.tensor(plan.learning_rate, device=device), torch.device(device).type == "cuda"
+    if not cuda:  # before anything refers to its tensors: this replaces them
+        model.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]  # torch does not declare it
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4, fused=True, capturable=cuda)
     weights = model.state_dict()
     average = {k: v.detach().clone() for k, v in weights.items()}
@@ -86,8 +88,6 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
             group["lr"] = rate
     rng, smooth, began = torch.Generator(device), torch.zeros((), device=device), step
     loss_of, started = make_loss(model), time.monotonic() - seconds
-    if not cuda:
-        model.to(memory_format=torch.channels_last)
 
     def descend() -> None:
         """One step down the gradient; nothing in it waits for the device."""

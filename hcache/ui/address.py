@@ -47,7 +47,7 @@ class _Memory:
     """Whether a page is being run from its top, which ends with one write."""
 
 
-def recall(name: str, default: T, convert: Callable[[str], T] = str) -> T:
+def recall(name: str, default: Any, convert: Callable[[str], Any] = str) -> Any:
     """The choice of that name: of this session, else from the address, else ``default``."""
     if name in _kept():
         return _kept()[name]

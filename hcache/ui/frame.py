@@ -6,18 +6,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner_utils.exceptions import RerunException
 
-from .. import jobs
+from ..background import extractions as jobs
 from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
 from ..cache.reading import Run
 from ..cards import default_spec
 from ..errors import HcacheError, RunBusyError
 from . import address, loaders, state
+from .login import need_login
+from .text import literal
 from .watching import job_monitor, job_panel
 
 PENDING = "pending run"
@@ -28,6 +31,12 @@ _GONE = "run is gone"
 
 MOST_OFFERED = 20
 DEMO_MODEL = "toyfaces-ddpm-64"
+
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M5 3v10a7 7 0 0 0 14 0V3" fill="none" '
+    'stroke="#0072B2" stroke-width="4"/></svg>'
+)
+"""The tab's. Streamlit would fetch one of its own icons from another server."""
 
 PAGES = (
     ("dashboard.py", "Overview", ":material/schema:"),
@@ -49,8 +58,8 @@ def home_page(title: str) -> Iterator[Path]:
 
     The links to the other pages carry all choices, and are drawn again at the end, when choices have been made.
     """
-    loaders.freeze_modules()
-    st.set_page_config(page_title=f"{title} · hcache", page_icon=":material/schema:", layout="wide")
+    st.set_page_config(page_title=f"{title} · hcache", page_icon=ICON, layout="wide")
+    need_login()
     address.read(title)
     st.html(STYLE)
     with st.sidebar:
@@ -62,7 +71,7 @@ def home_page(title: str) -> Iterator[Path]:
     try:
         home = writable_home()
     except HcacheError as error:
-        st.error(str(error))
+        st.error(literal(error))
         st.stop()
     if loaders.home_is_empty(home):
         _start_demo(home)
@@ -90,29 +99,33 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
     Errors that hcache raises on purpose are shown as they are, in one line.
     """
     with home_page(title) as home:
-        found = []
+        found: Run | None = None
         with errors_shown():
             run = pick_run(home, needed=True)
             if run is None or len(run) < needs:
                 wait_for(home, run, needs)
-            found.append(run)
-        if not found:
+            found = run
+        if found is None:
             st.stop()  # the error stands there; another run can be chosen
         with errors_shown():
-            yield found[0]
+            yield found
 
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """Shows what hcache says is wrong. Where the run itself has been removed meanwhile, the page says that instead."""
+    """Shows what is wrong with a part of a page, and leaves the rest of it.
+
+    That is what hcache says, or what the system says of a file. Where the run itself has been removed meanwhile, the
+    page says that instead.
+    """
     try:
         yield
-    except (HcacheError, FileNotFoundError) as error:
+    except (HcacheError, OSError) as error:
         wanted = state.recall(address.RUN, "")
         if wanted and wanted not in run_names(home_folder()) and not st.session_state.get(_GONE):
             st.session_state[_GONE] = True
             st.rerun()  # of all of the page, also where only a part of it was drawn anew
-        st.error(str(error), icon=":material/error:")
+        st.error(literal(error), icon=":material/error:")
 
 
 def pick_run(home: Path, needed: bool = False) -> Run | None:
@@ -146,11 +159,11 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
 
 def _offer_others(wanted: str, names: list[str]) -> None:
     """Says that a run is not there, and what is."""
-    st.warning(f"There is no run {wanted!r} here (any more).", icon=":material/folder_off:")
+    st.warning(f"There is no run {literal(repr(wanted))} here (any more).", icon=":material/folder_off:")
     if names:
         st.markdown("These are here:")
         for name in names[:MOST_OFFERED]:
-            if st.button(name, key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
+            if st.button(literal(name), key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
                 state.choose(address.RUN, name)
                 st.rerun()
     elif st.button("There is no other: start afresh", key="instead-none"):
@@ -176,7 +189,7 @@ def _start_demo(home: Path) -> None:
     except RunBusyError:
         return  # another tab was first
     except (HcacheError, OSError) as error:
-        st.error(f"The demo run could not be started: {error}")
+        st.error(f"The demo run could not be started: {literal(error)}")
         return
     st.session_state["demo"] = True
 
@@ -198,7 +211,7 @@ def welcome(home: Path, run: Run | None) -> None:
         job_panel(home, live[0].run)
 
 
-def wait_for(home: Path, run: Run | None, needs: int) -> None:
+def wait_for(home: Path, run: Run | None, needs: int) -> NoReturn:
     """What is missing before this page can show anything; does not return."""
     have = len(run) if run else 0
     live = [job for job in jobs.list_jobs(home) if job.live]

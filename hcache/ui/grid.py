@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import streamlit as st
 
 _CSS = """
@@ -114,7 +115,7 @@ class Click:
 
 def picture_grid(
     key: str,
-    ids: Sequence[int],
+    ids: Sequence[int] | np.ndarray,
     uris: Sequence[str],
     captions: Sequence[str],
     chosen: int | None = None,
@@ -129,7 +130,7 @@ def picture_grid(
 
 def selection_grid(
     key: str,
-    ids: Sequence[int],
+    ids: Sequence[int] | np.ndarray,
     uris: Sequence[str],
     captions: Sequence[str],
     chosen: int | None,
@@ -152,7 +153,7 @@ def selection_grid(
 
 
 def _data(
-    ids: Sequence[int],
+    ids: Sequence[int] | np.ndarray,
     uris: Sequence[str],
     captions: Sequence[str],
     chosen: int | None,

@@ -1,13 +1,12 @@
-"""Cached loading for pages. What is large is shared between sessions, read-only, and bounded in number.
+"""Cached loading for pages. What is large is shared between sessions and read-only; matrices are bounded in bytes,
+other things in number.
 
 Everything is keyed by the run's folder and how many samples it held, so a growing run is read anew.
 """
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
@@ -27,10 +26,12 @@ from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.measures import load_record, state_of
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
-from ..cards import check_weights
-from ..errors import HcacheError
+from ..cards import check_weights, find_card
+from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
+from ..starting import without_collection
+from .bounded import ArrayCache
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -42,12 +43,19 @@ OWN, JOINT, LEVELS = "own", "joint", "levels"
 """Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds noise levels."""
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+KEPT_BYTES = 2**29
+"""Of matrices that are kept between two looks at a page, for all sessions together."""
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _matrices() -> ArrayCache:
+    return ArrayCache(KEPT_BYTES)
+
+
 def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
     """All samples of a run at one step (n, d), read-only."""
-    found = open_run(folder).matrix(site, step)[:samples]
-    found.setflags(write=False)
-    return found
+    key = (folder, state_of(shared_run(Path(folder))), samples, site, step)
+    return _matrices().get(key, lambda: open_run(folder).matrix(site, step)[:samples])
 
 
 class PictureURIs(Sequence[str]):
@@ -171,7 +179,7 @@ def components_of(run: Run, site: str, step: int) -> PCA:
     return components(str(run.folder), len(run), site, step)
 
 
-def uris_of(run: Run) -> list[str]:
+def uris_of(run: Run) -> Sequence[str]:
     return picture_uris(str(run.folder), len(run))
 
 
@@ -179,7 +187,13 @@ def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
     from ..extract import check_revision
+    from ..models.configurations import weights_are_here
 
+    if not weights_are_here(card := find_card(run.spec.model)):
+        raise ModelError(
+            f"the weights of {card.name} are not on this disk, and no page downloads them by itself; fetch them with "
+            f"`hf download {card.source}`, or start an extraction of that model on the Extract page"
+        )
     with _loading:
         model = _load(run.spec.model, run.spec.dtype)
     check_revision(model, run)
@@ -188,33 +202,16 @@ def model_of(run: Run) -> Model:
 
 @lru_cache(maxsize=2)
 def _load(name: str, dtype: str) -> Model:
-    import torch
+    with without_collection():
+        import torch
 
-    from ..allocator import keep_freed_memory
-    from ..models.loading import load_model
+        from ..allocator import keep_freed_memory
+        from ..models.loading import load_model
 
     keep_freed_memory()
     # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    model = load_model(name, device="auto", dtype=dtype)
-    freeze_modules()
-    return model
-
-
-_frozen_modules = 0
-
-
-def freeze_modules() -> None:
-    """Takes what modules hold out of garbage collection, whenever many more have been imported.
-
-    Streamlit collects garbage after every run of a script or fragment, with the interpreter's lock held. With torch
-    and diffusers imported that is a quarter of a second each time, which a bar that polls makes of every second.
-    """
-    global _frozen_modules
-    if len(sys.modules) > _frozen_modules + 100:
-        gc.collect()
-        gc.freeze()
-        _frozen_modules = len(sys.modules)
+    return load_model(name, device="auto", dtype=dtype)
 
 
 def anatomy(name: str) -> Anatomy:

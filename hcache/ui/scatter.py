@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -96,7 +97,7 @@ def scatter(
             point once more.
     """
 
-    def told(name: str) -> object:
+    def told(name: str) -> Any:
         return st.session_state[key].get(name)
 
     def pick() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import streamlit as st
 
 from .address import choose, keep, last_default, recall, restore, snapshot, widget_key
@@ -54,7 +55,7 @@ def select(label: str, name: str, options: Sequence[T], default: T | None = None
     return value
 
 
-def sample(label: str, name: str, samples: Sequence[int], default: int, **options: Any) -> int:
+def sample(label: str, name: str, samples: Sequence[int] | np.ndarray, default: int, **options: Any) -> int:
     """A sample number, typed or stepped through."""
     low, high = int(min(samples)), int(max(samples))
     found = int(recall(name, default, int))

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
-from .. import tasks
+from ..background import tasks
+from ..background.kinds import Work
+from ..background.processes import CANCELLED, DONE, UNKNOWN
+from ..background.tasks import Task
 from ..cache.reading import Run
 from ..errors import HcacheError
-from ..processes import CANCELLED, DONE
-from ..tasks import Task
+from .consent import agreed
 from .frame import errors_shown
+from .text import literal
 from .watching import format_seconds
 
 MOST_ENDED = 4
 """Tasks that have ended and are still listed; their files stay until dismissed."""
 
 
-def start_button(label: str, run: Run, kind: str, title: str, arguments: Sequence[str], **options: object) -> None:
-    """A button that starts a command of hcache as a background task; it cannot be pressed while that is at work.
+def start_button(label: str, run: Run, work: Work, **options: object) -> None:
+    """A button that starts a background task; it cannot be pressed while that is at work.
 
     Args:
         label: On the button.
         run: What the task is about.
-        kind: Of work, as ``task_list`` lists it.
-        title: What it is, as the list says it.
-        arguments: What to type after ``python -m hcache``, without the home.
+        work: What is to be done.
         options: Of ``st.button``.
     """
-    task = tasks.read_task(run.folder, tasks.task_id(kind, arguments))
+    task = tasks.read_task(run.folder, tasks.task_id(work))
     busy = bool(options.pop("disabled", False)) or bool(task and task.live)
-    if st.button(label, key=f"start-{kind}", type="primary", disabled=busy, **options):
-        start(run.folder, kind, title, arguments)
+    if st.button(label, key=f"start-{work.kind}", type="primary", disabled=busy, **options):
+        start(run.folder, work)
 
 
-def start(folder: Path, kind: str, title: str, arguments: Sequence[str]) -> None:
+def start(folder: Path, work: Work) -> None:
     """Starts a task and draws the page anew, or says why it cannot be started."""
     try:
-        tasks.start(folder, kind, title, arguments)
+        tasks.start(folder, work)
     except (HcacheError, OSError) as error:
-        st.error(f"{title} could not be started: {error}")
+        st.error(f"{literal(work.title)} could not be started: {literal(error)}")
     else:
         st.rerun(scope="app")
 
@@ -79,7 +79,7 @@ def _rows(folder: Path, kind: str, were_live: frozenset[str]) -> None:
 
 def _row_at_work(folder: Path, task: Task) -> None:
     bar, button = st.columns([6, 1], vertical_alignment="center")
-    bar.progress(min(1.0, max(0.0, task.share)), text=in_words(task))
+    bar.progress(min(1.0, max(0.0, task.share)), text=literal(in_words(task)))
     if button.button("Cancel", key=f"cancel-{task.id}", width="stretch"):
         with errors_shown():  # it may have ended meanwhile
             tasks.cancel(folder, task.id)
@@ -87,15 +87,17 @@ def _row_at_work(folder: Path, task: Task) -> None:
 
 def _row_ended(folder: Path, task: Task) -> None:
     text, again, dismiss = st.columns([5, 1, 1], vertical_alignment="center")
-    took = format_seconds(max(0.0, task.updated - task.begun))
+    title, took = literal(task.title), format_seconds(max(0.0, task.updated - task.begun))
     if task.state == DONE:
-        text.markdown(f":material/check: {task.title}: done in {took}")
+        text.markdown(f":material/check: {title}: done in {took}")
     elif task.state == CANCELLED:
-        text.markdown(f":material/block: {task.title}: cancelled after {took}")
+        text.markdown(f":material/block: {title}: cancelled after {took}")
+    elif task.state == UNKNOWN:
+        text.warning(f"{title}: {literal(task.message)}", icon=":material/help:")
     else:
-        text.error(f"{task.title}: {task.message}", icon=":material/error:")
-    if task.state != DONE and again.button("Try again", key=f"again-{task.id}", width="stretch"):
-        start(folder, task.kind, task.title, task.arguments)
+        text.error(f"{title}: {literal(task.message)}", icon=":material/error:")
+    if task.state not in (DONE, UNKNOWN):
+        _again(folder, task, again)
     if dismiss.button("Dismiss", key=f"dismiss-{task.id}", width="stretch", help="Takes it off this list."):
         with errors_shown():
             tasks.forget(folder, task.id)
@@ -103,3 +105,16 @@ def _row_ended(folder: Path, task: Task) -> None:
     if task.state not in (DONE, CANCELLED) and (log := tasks.log_of(folder, task.id)):
         with st.expander("Log"):
             st.code(log, language=None)
+
+
+def _again(folder: Path, task: Task, column: st.delta_generator.DeltaGenerator) -> None:
+    """The button that does it again, of a task that says what it is."""
+    place = st.container()
+    with column:
+        if not task.order:
+            st.button("Try again", key=f"again-{task.id}", width="stretch", disabled=True,
+                      help="An earlier hcache wrote it. Start it anew from the form on this page.")  # fmt: skip
+            return
+        with errors_shown():
+            if agreed("Try again", f"again-{task.id}", task.ours, task.to_do, place, width="stretch"):
+                start(folder, task.to_do())

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from .. import jobs
-from ..cache.layout import JOB_LOG
+from ..background import extractions as jobs
+from ..background.kinds import Extraction
+from ..background.processes import log_text
+from ..cache.layout import JOB_LOG, run_folder
 from ..cache.reading import open_run
 from ..errors import HcacheError
+from ..in_work import read_in_work
+from ..specs import RunSpec
+from .consent import agreed
+from .text import literal
+
+IN_WORK_WIDTH = 96
+"""Pixels of a sample in work."""
 
 LOG_LINES = 60
 """How much of the end of a log is shown."""
@@ -57,9 +67,9 @@ def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
     found = jobs.list_jobs(home)
     for job in found:
         if job.live:
-            st.progress(_bar(job), text=describe_job(job))
+            st.progress(_bar(job), text=literal(describe_job(job)))
         elif job.state in (jobs.FAILED, jobs.DIED) and job is found[0]:
-            st.error(f"{job.run}: {job.message}. Its log and a Resume are on the Extract page.")
+            st.error(f"{literal(job.run)}: {literal(job.message)}. Its log and a Resume are on the Extract page.")
     grown = any(job.run == run_name and job.done > known for job in found)
     started = not run_name and any(job.done for job in found)
     if was_live and (grown or started or not any(job.live for job in found)):
@@ -73,37 +83,63 @@ def _show_panel(home: Path, run_name: str) -> None:
     for job in found:
         text, button = st.columns([6, 1], vertical_alignment="center")
         if job.live:
-            text.progress(_bar(job), text=describe_job(job))
+            text.progress(_bar(job), text=literal(describe_job(job)))
             if button.button("Cancel", key=f"cancel-{job.run}", width="stretch", help=_CANCEL):
                 _try(lambda job=job: jobs.cancel(home / "runs" / job.run))
+            _show_in_work(home / "runs" / job.run)
         else:
-            message = f": {job.message}" if job.message else ""
-            text.markdown(f"`{job.run}` {job.state}, {job.done} of {job.total} samples{message}")
-            if job.state != jobs.DONE and button.button(
-                "Resume", key=f"resume-{job.run}", width="stretch", help=_RESUME
-            ):
-                _try(lambda job=job: jobs.start(open_run(home / "runs" / job.run).spec, home))
-                st.rerun()
+            message = f": {literal(job.message)}" if job.message else ""
+            text.markdown(f"**{literal(job.run)}** {job.state}, {job.done} of {job.total} samples{message}")
+            place = st.container()
+            if job.state not in (jobs.DONE, jobs.UNKNOWN):
+                with button:
+                    _try(lambda job=job, place=place: _resume(home, job.run, place))
         _log(home / "runs" / job.run / JOB_LOG)
+
+
+def _show_in_work(folder: Path) -> None:
+    """What an extraction is at, sample by sample."""
+    if found := read_in_work(folder):
+        said, picture = found
+        with st.container(key=f"in-work-{folder.name}"):
+            st.image(picture, caption=said.in_words(), alt=said.in_words(), width=IN_WORK_WIDTH * said.shown)
+
+
+def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> None:
+    """The button that goes on with a run's extraction."""
+    if resumes("Resume", f"resume-{run}", home, run, place, width="stretch", help=_RESUME):
+        jobs.start(open_run(run_folder(home, run)).spec, home)
+        st.rerun()
+
+
+def resumes(label: str, key: str, home: Path, run: str, place: object = None, **options: object) -> bool:
+    """A button, and whether the extraction of a run may be gone on with now: see ``consent``."""
+
+    def spec() -> RunSpec:
+        return open_run(run_folder(home, run)).spec
+
+    try:
+        ours = jobs.is_from_here(home / "runs" / run, spec())
+    except HcacheError:
+        ours = True  # nothing can be started from it: the press says why
+    return agreed(label, key, ours, lambda: Extraction(spec=spec()), place, **options)
 
 
 _CANCEL = "Stops after the step it is at. Samples that are finished are kept."
 _RESUME = "Goes on where it stopped; what is committed is not computed again."
 
 
-def _try(action: object) -> None:
+def _try(action: Callable[[], object]) -> None:
     """What may fail for what happened meanwhile: it may have ended, or be at work again."""
     try:
         action()
     except (HcacheError, OSError) as error:
-        st.error(str(error))
+        st.error(literal(error))
 
 
 def _log(path: Path) -> None:
     """The end of a job's log, to be opened. A bar that was drawn over itself counts as its last state."""
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return
     with st.expander("Log", icon=":material/article:"):
-        lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")[-LOG_LINES:]
-        text = "\n".join(line.rsplit("\r", 1)[-1] for line in lines)
-        st.code(text.strip() or "Nothing yet.", language=None, wrap_lines=True)
+        st.code(log_text(path) or "Nothing yet.", language=None, wrap_lines=True)

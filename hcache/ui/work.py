@@ -15,6 +15,7 @@ from typing import Any
 import streamlit as st
 
 from ..errors import HcacheError
+from .text import literal
 from .watching import format_seconds
 
 KEPT_RESULTS = 8
@@ -145,9 +146,8 @@ def run_button(
 def _say_what_became(work: Work) -> None:
     """Of work without a result: that it was cancelled, or what went wrong; with its log."""
     if work.error:
-        st.error(
-            f"{work.error.rstrip('.')}. Put that right, or press the button to try again.", icon=":material/error:"
-        )
+        said = literal(work.error.rstrip("."))
+        st.error(f"{said}. Put that right, or press the button to try again.", icon=":material/error:")
     else:
         st.info(f"Cancelled at {work.share:.0%}, after {format_seconds(work.elapsed)}. Press the button to start "
                 "again.", icon=":material/cancel:")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,13 @@ from ...analysis.similarity import WINDOW, pixel_distance, ssim
 from ...cache.layout import run_folder, run_names
 from ...cache.pngs import pixels_digest
 from ...cache.reading import Run
-from ...cards import find_card
-from ...errors import HcacheError, UsageError
+from ...errors import UsageError
 from ...figures.differences import CHANNELS, draw_difference, signed_difference
 from ...figures.palette import DIVERGING
 from ...figures.pictures import data_uri
-from ...readers import find_reader
+from ...readers.reading import reader_of, readers_of
 from .. import loaders, state
+from ..text import literal
 from ..viewer import FASTEST, SLOWEST, show_pictures
 from .pins import SIDES, Pinned, pinned
 
@@ -72,7 +73,7 @@ def _side(side: str, run: Run, number: int) -> Pinned:
     found = pinned(side, own, sample)
     with st.container(horizontal=True, vertical_alignment="center"):
         if found.recipe is not None:
-            st.markdown(_recipe_in_words(found), width="content")
+            st.markdown(literal(_recipe_in_words(found)), width="content")
             st.button("As it was sampled", key=f"{side}-unpin", type="tertiary", on_click=state.choose,
                       args=(f"{side}-render", ""))  # fmt: skip
         else:
@@ -83,7 +84,7 @@ def _side(side: str, run: Run, number: int) -> Pinned:
 
 def _recipe_in_words(found: Pinned) -> str:
     parts = [found.title]
-    for edit in found.recipe.edits:
+    for edit in found.recipe.edits if found.recipe else ():
         if strength := getattr(edit, "strength", None):
             parts.append(f"strength {strength:+g}")
         if sites := getattr(edit, "sites", ()):
@@ -129,7 +130,7 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
     with right:
         readings = [_readings(side) for side in (a, b)]
         if not all(readings):
-            st.caption("There are readings where both models have an attribute reader.")
+            st.caption("Readings appear here when both runs have an attribute reader; add one in the Gallery.")
             return
         st.dataframe(_table(*readings, loaders.labels_of(a.run)), hide_index=True, width="stretch")
         st.caption("What the attribute reader sees in either picture; spreads are standard deviations over A's run.")
@@ -137,22 +138,20 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
 
 def _readings(side: Pinned) -> dict[str, float]:
     """What the reader of a model sees; empty if it has none that reads this picture."""
-    try:
-        reader = find_card(side.run.spec.model).reader
-    except HcacheError:
+    known = readers_of(side.run)
+    if not known:
         return {}
-    if not reader:
-        return {}
-    stored = side.run.labels_in_shards.get(reader)
+    stored = side.run.labels.get(known[0])
     if side.recipe is None and stored:
         row = side.run.position(side.sample)
         return {name: float(values[row]) for name, values in stored.items()}
-    return _read(reader, pixels_digest(side.picture), side.picture)
+    return _read(str(side.run.folder), known[0], pixels_digest(side.picture), side.picture)
 
 
 @st.cache_data(max_entries=256, show_spinner="Reading the picture …")
-def _read(reader: str, digest: str, _picture: np.ndarray) -> dict[str, float]:
-    return {name: float(values[0]) for name, values in find_reader(reader)(_picture[None]).items()}
+def _read(folder: str, reader: str, digest: str, _picture: np.ndarray) -> dict[str, float]:
+    found = reader_of(loaders.shared_run(Path(folder)), reader)
+    return {name: float(values[0]) for name, values in found(_picture[None]).items()} if found else {}
 
 
 def _table(a: Mapping[str, float], b: Mapping[str, float], labels: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -13,15 +13,16 @@ import streamlit as st
 from ...cache.labels import find_label
 from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
-from ...directions.direction import Direction, Move, check_full, digest_of
+from ...directions.direction import Direction, Move, Resamplable, check_full, digest_of
 from ...directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
-from ...directions.store import list_moves, load_move, save_move
+from ...directions.store import delete_move, list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...edits.kinds import DirectionRef
 from ...errors import HcacheError, UsageError
 from .. import loaders, selection, state
 from ..grid import picture_grid
 from ..tasks import task_list
+from ..text import literal
 from .fits import FIT, fit_panel, fitted, import_panel
 from .mask import mask_panel
 
@@ -63,7 +64,7 @@ class Chosen:
 
     def on_steps_of(self, run: Run) -> Move:
         """The move itself, or resampled to the run's steps."""
-        return self.move.resampled(run.timesteps) if self.resample else self.move
+        return self.move.resampled(run.timesteps) if self.resample and isinstance(self.move, Resamplable) else self.move
 
 
 def direction_panel(run: Run) -> Chosen | None:
@@ -87,10 +88,12 @@ def direction_panel(run: Run) -> Chosen | None:
     move = saved_move(owner, name)
     made_by = dict(move.made_by)
     other_steps = bool(move.timesteps) and tuple(move.timesteps) != tuple(map(float, run.timesteps))
-    text = f"{_told(made_by)} Digest {digest_of(move)}."
+    text = f"{literal(_told(made_by))} Digest {digest_of(move)}."
     if other_steps:
         text += f" Fitted on {len(move.timesteps)} steps; brought to this run's {run.spec.steps}, linear in t."
     st.caption(text)
+    if owner is run:
+        _delete_form(run, name)
     return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)
 
 
@@ -139,7 +142,7 @@ def _new(run: Run, method: Method) -> Chosen | None:
     k = 0
     if len(found) > 1:
         k = state.slider("Which of them", "component", 0, len(found) - 1, 0, help="The first is the strongest.")
-    st.caption(f"Fitted, and saved as {found[k].name}.")
+    st.caption(f"Fitted, and saved as {literal(found[k].name)}.")
     return Chosen(move=saved_move(run, found[k].name), name=found[k].name, target=label or None)
 
 
@@ -162,7 +165,7 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
             f"{ref.made_by.get('run', 'an unknown run')}; import or save it there"
         )
     what, name = replace(Fit.from_json(ref.made_by), component=0), ref.name or ref.digest
-    st.caption(_told(ref.made_by) + " Not saved here; it is fitted again.")
+    st.caption(literal(_told(ref.made_by)) + " Not saved here; it is fitted again.")
     if what.method in QUICK:
         moves = {digest_of(move): move for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))}
     elif found := fitted(run, what):
@@ -234,8 +237,19 @@ def _save_form(run: Run, move: Move, proposed: str) -> None:
     if right.button("Save", key="save-direction", width="stretch"):
         save_move(run, name, move)
         state.choose("direction", name)
-        st.toast(f"Saved {name}.")
+        st.toast(f"Saved {literal(name)}.")
         st.rerun()
+
+
+def _delete_form(run: Run, name: str) -> None:
+    """Deletes a saved direction: one press asks, the other does it."""
+    with st.popover("Delete", icon=":material/delete:"):
+        st.markdown(f"Delete the direction **{literal(name)}**? Pictures that were made with it say what made it, so "
+                    "that it can be fitted again.")  # fmt: skip
+        if st.button("Delete it", key="delete-direction"):
+            delete_move(run, name)
+            state.choose("direction", NEW)
+            st.rerun()
 
 
 def _options(run: Run, method: Method) -> dict[str, Any]:
@@ -261,7 +275,7 @@ def _region(run: Run, sample: int) -> str:
     mask = mask_panel(REGION, run.images[run.position(known)], label="region: only what is inside counts")
     if mask is None:
         return ""
-    return mask.png or ",".join(f"{side:g}" for side in mask.rectangle)
+    return mask.png or ",".join(f"{side:g}" for side in mask.rectangle or ())
 
 
 def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:

@@ -10,15 +10,15 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...cards import find_card
 from ...edits.recipe import Recipe
 from ...edits.renders import render_kept
 from ...edits.window import Window
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
-from ...readers import find_reader
+from ...readers.reading import reader_of
 from .. import loaders, state
 from ..frame import errors_shown
+from ..reader_choice import choose_reader
 from ..work import run_button
 from .directions import Chosen, profile_caption
 from .edit_setup import DISTANCES, MOST_STRENGTH, Setup, apply_recipe, make_rows
@@ -38,11 +38,12 @@ def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
     st.subheader("Full edit")
     rows, amounts = make_rows(run, chosen, setup), setup.amounts
     recipes = [recipe for row in rows.values() for recipe in row]
+    reader_name = choose_reader(run)
     result = run_button(
         "Render the strip",
         "strip",
-        tuple(recipe.digest for recipe in recipes),
-        lambda: _render(run, chosen, recipes),
+        (reader_name, *(recipe.digest for recipe in recipes)),
+        lambda: _render(run, chosen, recipes, reader_name),
     )
     if result is None:
         return
@@ -76,14 +77,14 @@ _READING = (
 
 
 def _render(
-    run: Run, chosen: Chosen, recipes: list[Recipe]
+    run: Run, chosen: Chosen, recipes: list[Recipe], reader_name: str
 ) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
     """The cells, and what the reader sees in them: attribute -> (n,)."""
     moves = {chosen.digest: chosen.move}
     home = run.folder.parent.parent
     cells = yield from render_kept(lambda: loaders.model_of(run), run, recipes, home, moves)
-    reader = find_card(run.spec.model).reader
-    return cells, find_reader(reader)(np.stack([cell.picture for cell in cells])) if reader else {}
+    reader = reader_of(run, reader_name)
+    return cells, reader(np.stack([cell.picture for cell in cells])) if reader else {}
 
 
 @st.fragment
@@ -108,8 +109,8 @@ def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
             step = setup.window.first
             amount = state.amount("Distance d", "distance", DISTANCES[0], DISTANCES[-1], 1.0, 0.5)
         st.caption(
-            f"Sample {sample}, t = {run.timesteps[step]}. Cached h, moved, and cached skips through the decoder half; "
-            f"skips that are not stored are computed once a step. {profile_caption(chosen.move)}"
+            f"Sample {sample}, t = {run.timesteps[step]:g}. Cached h, moved, and cached skips through the decoder "
+            f"half; skips that are not stored are computed once a step. {profile_caption(chosen.move)}"
         )
     with st.spinner("Loading the model …", show_time=True):
         before, after = _preview(run, sample, step, chosen, setup, amount)

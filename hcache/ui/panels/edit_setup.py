@@ -153,10 +153,10 @@ def _moves_of(recipe: Recipe) -> tuple[ShiftEdit | DistanceEdit, ShiftEdit | Non
     moved = [edit for edit in recipe.edits if isinstance(edit, ShiftEdit | DistanceEdit)]
     if not moved:
         raise UsageError("this picture was not moved along a direction: drop it on the Swap page")
-    first, *others = moved
-    fits = len(recipe.edits) == len(moved) <= 2 and all(
-        isinstance(edit, ShiftEdit)
-        and (edit.window, edit.mask) == (first.window, first.mask)
+    first, *rest = moved
+    others = [edit for edit in rest if isinstance(edit, ShiftEdit)]
+    fits = len(recipe.edits) == len(moved) == 1 + len(others) <= 2 and all(
+        (edit.window, edit.mask) == (first.window, first.mask)
         and not (edit.per_step or edit.resample)
         and abs(edit.strength) <= MOST_SECOND
         for edit in others

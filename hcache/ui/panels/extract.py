@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from ... import jobs
+from ...background import extractions as jobs
 from ...cache.layout import IMAGES
 from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cache.reading import open_run
@@ -19,7 +19,9 @@ from ...errors import HcacheError, UsageError
 from ...pictures import Picture, prepare_picture
 from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
+from ..downloads import weights_notice
 from ..frame import PENDING
+from ..text import literal
 from ..watching import format_seconds
 
 OTHER = "another folder or hub id …"
@@ -32,7 +34,7 @@ def model_panel() -> str | None:
         "Model", "model", [*cards, OTHER], help="A model known by name, or any folder in diffusers' format."
     )
     if choice != OTHER:
-        st.caption(cards[choice].summary)
+        st.caption(literal(cards[choice].summary))
         return choice
     typed = state.text("Folder or hub id", "other-model", placeholder="/data/my-ddpm or owner/name").strip()
     return find_card(typed).name if typed else None
@@ -63,7 +65,7 @@ def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
     )  # fmt: skip
     if budget is not None:
         spec, chosen = fit_budget(spec, anatomy, budget)
-        st.info("\n".join(chosen), icon=":material/savings:")
+        st.info("  \n".join(map(literal, chosen)), icon=":material/savings:")
     return spec, pictures
 
 
@@ -78,7 +80,7 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
         )  # fmt: skip
         found = [prepare_picture(file.getvalue(), file.name, height, width) for file in files]
         for file, picture in zip(files, found, strict=True):
-            st.caption(f"{file.name}: {', '.join(picture.notes) or 'taken as it is'}.")
+            st.caption(f"{literal(file.name)}: {literal(', '.join(picture.notes) or 'taken as it is')}.")
     return found
 
 
@@ -117,7 +119,7 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
     )  # fmt: skip
     st.markdown("**What to store of each site, at every step**")
     if anatomy.without:
-        st.info(f"No h-space: {anatomy.without}.")
+        st.info(f"No h-space: {literal(anatomy.without)}.")
     sites = anatomy.sites if anatomy.h else ("block.*",)
     usual = default_spec(model, store=card.store or None)
     store = {}
@@ -173,13 +175,14 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
     job = jobs.read_job(home / "runs" / spec.name)
     busy = bool(job and job.live)
     short = plan.total > shutil.disk_usage(home).free
+    weights_notice(find_card(spec.model))
     if st.button("Start extraction", type="primary", disabled=busy or short, key="start-extraction"):
         try:
             for picture in pictures:
                 picture.save(home / "runs" / spec.name / IMAGES)
             jobs.start(spec, home)
         except (HcacheError, OSError) as error:
-            st.error(str(error))
+            st.error(literal(error))
         else:
             st.session_state[PENDING] = spec.name
             st.rerun()

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import streamlit as st
 
+from ...background.kinds import FIT, IMPORT, Fitting, Importing, wanted
 from ...cache.layout import TASKS
 from ...cache.reading import Run
 from ...directions.fitting import Fit
 from ...directions.store import Entry, check_name, list_moves
 from ...errors import HcacheError, UsageError
 from ..tasks import start_button, task_list
+from ..text import literal
 
-FIT, IMPORT = "fit", "import"
-"""The kinds of the background tasks."""
+__all__ = ["FIT", "fit_panel", "fitted", "import_panel"]
 
 
 def fitted(run: Run, what: Fit) -> list[Entry]:
@@ -38,11 +39,10 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
         name, problem = _name(run, proposed)
     with right:
         start_button(
-            f"Fit by {what.method}", run, FIT, f"{name} by {what.method}", fit_arguments(what, name),
-            disabled=bool(problem), width="stretch",
-        )  # fmt: skip
+            f"Fit by {what.method}", run, Fitting(what=what, name=name), disabled=bool(problem), width="stretch"
+        )
     st.caption(
-        problem
+        literal(problem)
         or "It is fitted in the background: you may leave this page, or close it. How far it is stands "
         "above, and what is done among the directions."
     )
@@ -70,15 +70,11 @@ def import_panel(run: Run) -> None:
             if not problem:
                 _keep(data, paths)
             start_button(
-                "Import", run, IMPORT, f"import of {name}", import_arguments(run, paths, name),
+                "Import", run, Importing(run=run.name, folder=paths[0].parent.name,
+                                         files=tuple(path.name for path in paths), name=name),
                 disabled=bool(problem), width="stretch",
             )  # fmt: skip
-        st.caption(problem or "What is imported stands among the directions.")
-
-
-def import_arguments(run: Run, paths: Sequence[Path], name: str) -> list[str]:
-    """What to type after ``python -m hcache`` for this import."""
-    return ["direction", "import", run.name, *map(str, paths), "--name", name]
+        st.caption(literal(problem) or "What is imported stands among the directions.")
 
 
 def _block_folder(run: Run, data: dict[str, bytes]) -> Path:
@@ -104,15 +100,8 @@ def _name(run: Run, proposed: str) -> tuple[str, str]:
     return name, _problem(name, taken)
 
 
-def fit_arguments(what: Fit, name: str) -> list[str]:
-    """What to type after ``python -m hcache`` for this fit."""
-    return ["direction", "fit", what.run, "--name", name, "--made-by", _wanted(what)]
-
-
 def _wanted(what: Fit) -> str:
-    data = what.to_json()
-    data.pop("component", None)
-    return json.dumps(data, sort_keys=True)
+    return json.dumps(wanted(what), sort_keys=True)
 
 
 def _made(entry: Entry) -> Fit | None:

@@ -12,6 +12,7 @@ from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from .. import address, loaders, selection, state
 from ..grid import Click, picture_grid, selection_grid
+from ..text import literal
 from .pins import pin_buttons
 from .selection import selection_bar
 
@@ -46,8 +47,9 @@ def gallery_panel(run: Run) -> None:
             selection_grid("gallery", *pictures, selection.selected(run), lambda clicks: take_clicks(run, clicks))
             return
         picked = picture_grid("gallery-marks", *pictures, marked=[s for s, value in given.items() if value == 1])
-    if picked is not None and does != SHOWS:
-        _toggle(run, name, given, picked, CLICKS[does])
+    mark = CLICKS[does]
+    if picked is not None and mark is not None:
+        _toggle(run, name, given, picked, mark)
     elif picked is not None and picked != chosen:
         state.choose("sample", picked)
         st.rerun()
@@ -100,7 +102,8 @@ def sample_panel(run: Run) -> None:
     if run.real:
         for picture, said in ((run.original(sample), f"real picture {sample}"),
                               (run.images[row], "its inversion, denoised again")):  # fmt: skip
-            left.image(png_bytes(picture), caption=said, alt=said, width="stretch")
+            if picture is not None:
+                left.image(png_bytes(picture), caption=said, alt=said, width="stretch")
     else:
         said = f"sample {sample}, seed {run.seed(sample)}"
         left.image(png_bytes(run.images[row]), caption=said, alt=said, width="stretch")
@@ -128,13 +131,13 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
         descending = state.select("Order", "order", ["highest first", "lowest first"]) == "highest first"
     finite = values[np.isfinite(values)]
     if not finite.size:
-        st.caption(f"No sample has a value for {name.replace('_', ' ')}.")
+        st.caption(f"No sample has a value for {literal(name.replace('_', ' '))}.")
         return np.arange(len(run)), values
     low, high = (float(np.floor(finite.min() * 100) / 100), float(np.ceil(finite.max() * 100) / 100))
     if low >= high:
         return np.flatnonzero(np.isfinite(values)), values
     with low_high:
-        chosen = state.span(f"Show {name.replace('_', ' ')} from, to", f"filter-{name}", low, high)
+        chosen = state.span(f"Show {literal(name.replace('_', ' '))} from, to", f"filter-{name}", low, high)
     rows = np.flatnonzero((values >= chosen[0]) & (values <= chosen[1]))
     order = np.argsort(values[rows], kind="stable")
     return rows[order[::-1] if descending else order], values

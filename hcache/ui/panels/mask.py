@@ -56,7 +56,7 @@ def choose_mask(name: str, mask: Mask | None) -> None:
         state.choose(name, PAINTED)
         state.choose(f"{name}-png", mask.png)
     else:
-        left, top, right, bottom = (percent(side, "mask") for side in mask.rectangle)
+        left, top, right, bottom = (percent(side, "mask") for side in mask.rectangle or ())
         state.choose(name, RECTANGLE)
         state.choose(f"{name}-x", f"{left}-{right}")
         state.choose(f"{name}-y", f"{top}-{bottom}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from ... import jobs
+from ...background import extractions as jobs
 from ...cache.layout import VERIFY_JSON, run_names
 from ...cache.plan import format_bytes, site_bytes
 from ...cache.provenance import changes_in_words
@@ -20,8 +20,11 @@ from ...figures.unet import draw_anatomy
 from ...specs import FULL, POOLED, Anatomy
 from .. import loaders, state
 from ..address import RUN
-from ..frame import DEMO_MODEL
+from ..downloads import may_read_configuration
+from ..frame import DEMO_MODEL, errors_shown
 from ..questions import MOST_RUNS, QUESTIONS
+from ..text import literal
+from ..watching import resumes
 from ..work import run_button
 
 INTRODUCTION = """
@@ -49,8 +52,10 @@ def introduction_panel() -> None:
 
 def questions_panel(run: Run | None) -> None:
     """The questions to begin with: each a link to the page that answers it, set up for the run."""
-    labels = list(loaders.labels_of(run)) if run else []
-    others = of_other_models(run) if run else []
+    labels, others = [], []
+    with errors_shown():  # the questions are there all the same
+        labels = list(loaders.labels_of(run)) if run else []
+        others = of_other_models(run) if run else []
     columns = [column for _ in range(0, len(QUESTIONS), A_ROW) for column in st.columns(A_ROW)]
     for column, question in zip(columns, QUESTIONS, strict=False):
         with column, st.container(border=True, height="stretch"):
@@ -79,27 +84,29 @@ def runs_panel(home: Path) -> None:
         return
     for name in names:
         try:
-            run = open_run(home / "runs" / name)
-        except HcacheError as error:
+            rows.append(_row(home, name))
+        except (HcacheError, OSError) as error:
             broken.append(f"{name}: {error}")
-            continue
-        rows.append(
-            {
-                "run": name,
-                "model": run.spec.model,
-                "samples": f"{len(run)} of {run.spec.samples}",
-                "steps": run.spec.steps,
-                "on disk": format_bytes(run.bytes),
-                "state": jobs.run_state(run.folder, run.complete),
-                "created": _date(str(run.provenance.get("created", ""))),
-            }
-        )
     st.subheader("Runs")
     if rows:
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     for line in broken:
-        st.error(line)
-    st.caption(f"Home: {home}")
+        st.error(literal(line))
+    st.caption(f"Home: {literal(home)}")
+
+
+def _row(home: Path, name: str) -> dict[str, object]:
+    """A run in the table."""
+    run = open_run(home / "runs" / name)
+    return {
+        "run": name,
+        "model": run.spec.model,
+        "samples": f"{len(run)} of {run.spec.samples}",
+        "steps": run.spec.steps,
+        "on disk": format_bytes(run.bytes),
+        "state": jobs.run_state(run.folder, run.complete),
+        "created": _date(str(run.provenance.get("created", ""))),
+    }
 
 
 def anatomy_panel(run: Run | None) -> None:
@@ -110,10 +117,12 @@ def anatomy_panel(run: Run | None) -> None:
         names = [first, *(name for name in load_cards() if name != first)]
         name = state.select("Model", "anatomy", names, help="Drawn from the configuration alone: no weights needed.")
     own = run is not None and name == run.spec.model
+    if not own and not may_read_configuration(name):
+        return
     anatomy = run.anatomy if own else loaders.anatomy(name)
-    heading.subheader(f"Anatomy of {name}")
+    heading.subheader(f"Anatomy of {literal(name)}")
     if anatomy.without:
-        st.info(f"No h-space: {anatomy.without}.", icon=":material/block:")
+        st.info(f"No h-space: {literal(anatomy.without)}.", icon=":material/block:")
         _blocks_table(anatomy)
         return
     store = {site: run.policy(site) for site in anatomy.sites} if own else None
@@ -141,7 +150,7 @@ def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
     return (
         f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16; all sites in "
         f"full would be {format_bytes(total)}, or {format_bytes(total * steps)} a sample over {steps} steps. "
-        + (colours if run else f"To have it: {find_card(name).get}.")
+        + (colours if run else f"To have it: {literal(find_card(name).get)}.")
     )
 
 
@@ -164,19 +173,18 @@ def verification_panel(run: Run, home: Path) -> None:
     if report is None:
         st.caption("Not verified yet. Verifying reads every shard and compares it with its checksum.")
     elif report.fine:
-        st.success(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/verified:")
+        st.success(f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.", icon=":material/verified:")
     else:
-        st.error(f"{report.in_words()}. Verified {_date(report.when)}.", icon=":material/error:")
+        st.error(f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.", icon=":material/error:")
     run_button("Verify", "verify", (run.name, len(run), report and report.when), lambda: verify(run.folder))
     if (
         report is not None
         and not report.fine
-        and st.button(
-            "Repair",
-            key="repair",
+        and resumes(
+            "Repair", "repair", home, run.name,
             help="Sets the bad shards aside and extracts their samples again, in the background.",
         )
-    ):
+    ):  # fmt: skip
         set_aside(run.folder, report)
         (run.folder / VERIFY_JSON).unlink(missing_ok=True)
         jobs.start(run.spec, home)
@@ -190,7 +198,7 @@ def _date(when: str) -> str:
 def provenance_panel(run: Run) -> None:
     """What made the run, and which libraries have changed since."""
     if changed := changes_in_words(run.provenance):
-        st.warning(f"Since this run was extracted, libraries have changed: {changed}. What is computed now may differ "
-                   "from what is stored; Verify with --rerun, in the shell, tells by how much.")  # fmt: skip
+        st.warning(f"Since this run was extracted, libraries have changed: {literal(changed)}. What is computed now "
+                   "may differ from what is stored; Verify with --rerun, in the shell, tells by how much.")  # fmt: skip
     with st.expander("What made this run"):
         st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)

@@ -16,6 +16,7 @@ from .. import address, loaders, selection, state
 from ..frame import errors_shown
 from ..hover import hover_pictures
 from ..scatter import BOX, LASSO, PAN, Points, scatter
+from ..text import literal
 from ..work import run_button
 from .selection import selection_bar, selection_panel
 
@@ -116,7 +117,7 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
         row = run.position(chosen)
         label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
         said = f"sample {chosen}{label}"
-        st.image(png_bytes(run.images[row]), caption=said, alt=said, width=150)
+        st.image(png_bytes(run.images[row]), caption=literal(said), alt=said, width=150)
         st.segmented_control("Dragging", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
             "What is drawn around selects. To click single points, let dragging move. A double click selects "
             "nothing."))  # fmt: skip

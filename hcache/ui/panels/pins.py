@@ -16,6 +16,7 @@ import streamlit as st
 from ...cache.reading import Run
 from ...edits.renders import kept_render
 from .. import state
+from ..text import literal
 
 if TYPE_CHECKING:
     from ...edits.recipe import Recipe
@@ -56,7 +57,7 @@ def pin_buttons(run: Run, sample: int, digest: str = "", name: str = "") -> None
             if st.button(f"Pin as {side}", key=f"pin-{side}", icon=":material/push_pin:",
                          help="For the Compare page."):  # fmt: skip
                 pin(side, run, sample, digest)
-                st.toast(f"{name or f'Sample {sample}'} is {side} on the Compare page.")
+                st.toast(f"{literal(name or f'Sample {sample}')} is {side} on the Compare page.")
         st.page_link("pages/compare.py", label="Compare", icon=":material/compare:")
 
 

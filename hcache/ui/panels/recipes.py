@@ -13,6 +13,7 @@ from ...edits.recipe import Recipe
 from ...edits.sheet import Cell, read_cells
 from ...errors import HcacheError, UsageError
 from .. import state
+from ..text import literal
 
 PNG = b"\x89PNG\r\n\x1a\n"
 WHOLE = "the whole sheet"
@@ -56,26 +57,26 @@ def _take(
     try:
         cells = read_cells(read_recipe(data) if data.startswith(PNG) else data)
     except UsageError as error:
-        st.error(str(error))
+        st.error(literal(error))
         return
     cell = _pick(cells, apply_sheet is not None)
     edited = [other for other in cells if other.recipe.edits] or list(cells)  # a figure shows what it began with, too
     chosen = edited if cell is None else [cell]
-    st.caption(_in_words(chosen))
+    st.caption(literal(_in_words(chosen)))
     taken = (file, cells.index(cell) if cell else -1)
     if st.session_state.get(_TAKEN) == taken:
         if refused := st.session_state.get(_REFUSED):
-            st.error(refused)
+            st.error(literal(refused))
         return
     before = state.snapshot()
     st.session_state[_TAKEN] = taken
     st.session_state.pop(_REFUSED, None)
     try:
         _switch(run, {cell.recipe.run for cell in chosen})
-        if cell is None:
+        if cell is None and apply_sheet is not None:
             apply_sheet([cell.recipe for cell in chosen])
         else:
-            apply(cell.recipe)
+            apply(chosen[0].recipe)
         st.session_state[_UNDO] = before
     except HcacheError as error:
         state.restore(before)

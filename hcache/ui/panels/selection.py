@@ -15,6 +15,7 @@ from ...directions.direction import check_full
 from ...errors import HcacheError, UsageError
 from ...figures.contrasts import contrast_chart
 from .. import address, loaders, selection, state
+from ..text import literal
 from .directions import FROM_SELECTION, NEW
 
 NOTHING = (
@@ -49,7 +50,8 @@ def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
                       width=140, on_change=take_typed, args=(run,),
                       help="Sample numbers and ranges, in place of what is selected.")  # fmt: skip
     if refused := st.session_state.pop(REFUSED, ""):
-        st.error(f"{refused!r} names no sample of this run. Write numbers and ranges with commas between: 0-3, 7.")
+        said = literal(repr(refused))
+        st.error(f"{said} names no sample of this run. Write numbers and ranges with commas between: 0-3, 7.")
     if not selection.publish(run):
         st.caption("The selection is too scattered for the page's address; save it as a label set to keep it.")
 
@@ -109,9 +111,9 @@ def _actions(run: Run) -> None:
             if st.button("Save", key="selection-save", type="primary"):
                 try:
                     save_as_label(run, name.strip())
-                    st.success(f"Saved the label {name.strip()}.")  # a toast of a fragment replaces the page's style
+                    st.success(f"Saved the label {literal(name)}.")  # a toast of a fragment replaces the page's style
                 except HcacheError as error:
-                    st.error(str(error))
+                    st.error(literal(error))
         st.download_button("Sample numbers", "\n".join(map(str, samples)) + "\n", f"{run.name}-selection.txt",
                            "text/plain", key="selection-ids", icon=":material/download:")  # fmt: skip
         st.download_button("CSV with labels", _csv(run), f"{run.name}-selection.csv", "text/csv",

@@ -125,7 +125,8 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
         if together and len(edits) > 1:
             raise UsageError("the pictures of this sheet swap several sites each; choose one of them")
         state.choose("inject", TOGETHER if together else ALONE)
-        state.choose("sites", ",".join(dict.fromkeys(site for edit in edits for site in edit.sites)))
+        swaps = [edit for edit in edits if isinstance(edit, SwapEdit)]
+        state.choose("sites", ",".join(dict.fromkeys(site for edit in swaps for site in edit.sites)))
         state.choose("blend", percent(first.alpha, "blend strength"))
     choose_mask("mask", first.mask)
     _apply_more(head, isinstance(first, SlerpEdit))
@@ -203,8 +204,8 @@ def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
 
 def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:
     """The one swap or slerp of a recipe."""
-    found = [edit for edit in recipe.edits if not isinstance(edit, FreeUEdit)]
-    if any(isinstance(edit, ShiftEdit | DistanceEdit) for edit in found):
+    found = [edit for edit in recipe.edits if isinstance(edit, SwapEdit | SlerpEdit)]
+    if any(isinstance(edit, ShiftEdit | DistanceEdit) for edit in recipe.edits):
         raise UsageError("this picture was moved along a direction: drop it on the Edit page")
     if len(found) != 1:
         raise UsageError(

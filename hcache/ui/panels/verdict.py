@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from ...background.kinds import MEASURE, Measuring
 from ...cache.labels import named_labels
 from ...cache.layout import run_names
 from ...cache.reading import Run
@@ -19,12 +20,11 @@ from ...report.document import verdict_report
 from ...report.exhibits import exhibits
 from ...report.guide import page, pages_of
 from .. import loaders, state
+from ..frame import errors_shown
 from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
-
-KIND = "measure"
-"""Of background tasks."""
+from ..text import literal
 
 USUAL = "usual"
 SIZES = {"quick": (8, 4), USUAL: (16, 19), "thorough": (64, 39)}
@@ -43,12 +43,17 @@ def verdict_panel(run: Run) -> None:
     names = [each.name for each in runs]
     _said(rows, names)
     for each in runs:
-        task_list(each, KIND)
-    _table_panel(runs, labels, rows)
-    _evidence_panel(rows, str(state.recall("cell", "")), evidence)
-    _carriers_panel(evidence)
-    _measure_panel(runs, labels)
-    _report_panel(runs, labels)
+        task_list(each, MEASURE)
+    with errors_shown():
+        _table_panel(runs, labels, rows)
+    with errors_shown():
+        _evidence_panel(rows, str(state.recall("cell", "")), evidence)
+    with errors_shown():
+        _carriers_panel(evidence)
+    with errors_shown():
+        _measure_panel(runs, labels)
+    with errors_shown():
+        _report_panel(runs, labels)
 
 
 def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
@@ -80,7 +85,7 @@ def _runs_panel(run: Run) -> list[Run]:
         try:
             found.append(run if name == run.name else loaders.shared_run(run.folder.parent / name))
         except HcacheError as error:
-            st.error(f"{name} is left out: {error}")
+            st.error(f"{literal(name)} is left out: {literal(error)}")
     if not found:
         raise UsageError("none of these runs can be read; choose others")
     return found
@@ -113,23 +118,20 @@ def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None
     name, _, part = asked.partition("|")
     run = next((run for run in runs if run.name == name), None)
     if run is not None and part in WHAT:
-        start(run.folder, KIND, f"{part} of {run.name}", _arguments(run, labels, [part], _size()))
+        start(run.folder, _measuring(run, labels, [part], _size()))
 
 
 def _size() -> tuple[int, int]:
     return SIZES.get(str(state.recall("verdict-size", USUAL)), SIZES[USUAL])
 
 
-def _arguments(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int]) -> list[str]:
-    """What to type after ``python -m hcache``, without the home."""
-    found = ["measure", run.name]
-    for part in what:
-        found += ["--what", part]
-    known = named_labels(run)
-    for label in labels:
-        found += ["--label", label] if label in known else []
-    samples, nulls = size
-    return [*found, "--samples", str(min(samples, len(run) // 2)), "--nulls", str(nulls)]
+def _measuring(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int]) -> Measuring:
+    """The measures to be taken, of those labels that the run has."""
+    known, (samples, nulls) = named_labels(run), size
+    return Measuring(
+        run=run.name, what=tuple(what), labels=tuple(label for label in labels if label in known),
+        samples=min(samples, len(run) // 2), nulls=nulls,
+    )  # fmt: skip
 
 
 def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Evidence]) -> None:
@@ -137,16 +139,16 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
     row, name = _chosen(rows, chosen, list(evidence))
     if row is None:
         return
-    st.subheader(row_title(row)[:1].upper() + row_title(row)[1:])
+    st.subheader(literal(row_title(row)[:1].upper() + row_title(row)[1:]))
     for run, cell in row.cells.items():
-        st.markdown(f"**{run}**: {cell}")
+        st.markdown(f"**{literal(run)}**: {literal(cell)}")
     shown = exhibits(row.question, row.subject, evidence)
     if not shown:
         st.info("No curves or pictures were kept of this; measure it again to have them.")
     for number, each in enumerate(shown):
         if each.run and each.run != name:
             continue
-        st.markdown(f"**{each.title}**")
+        st.markdown(f"**{literal(each.title)}**")
         if each.figure is None:
             st.html(each.html)
         else:
@@ -175,7 +177,7 @@ def _carriers_panel(evidence: dict[str, Evidence]) -> None:
     st.subheader("Which group carries what")
     for name, table in tables.items():
         if len(tables) > 1:
-            st.markdown(f"**{name}**")
+            st.markdown(f"**{literal(name)}**")
         st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
     st.caption(
         "What a swap in all steps carries over from the donor, beyond another donor's. Bold: proven, with p times "
@@ -197,10 +199,10 @@ def _measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
             (f"{', '.join(needing)} render pictures, which takes minutes. " if needing else "Needs no model. ")
             + "It goes on when this page is closed; what was measured is looked up, and not measured again."
         )
-        arguments = _arguments(run, labels, what, size)
+        work = _measuring(run, labels, what, size)
         if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
-            start(run.folder, KIND, f"{', '.join(what)} of {run.name}", arguments)
-        st.code("python -m hcache " + shlex.join(arguments), language="bash", wrap_lines=True)
+            start(run.folder, work)
+        st.code("python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True)
 
 
 def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:

@@ -1,0 +1,93 @@
+"""Extractions of runs in the background: a run has one, which is the task ``extract`` with its status in ``job.json``.
+
+Knows specs and files only; no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..cache.layout import PARTIAL, PROMPTS
+from ..errors import RunBusyError, UsageError
+from ..specs import RunSpec
+from . import kinds, tasks
+from .kinds import EXTRACT, Extraction
+from .origin import is_ours
+from .processes import CANCELLED, DIED, DONE, FAILED, RUNNING, STARTING, UNKNOWN
+from .tasks import Task
+
+__all__ = ["CANCELLED", "DIED", "DONE", "FAILED", "RUNNING", "STARTING", "UNKNOWN", "Job", "cancel",
+           "extract_arguments", "is_from_here", "list_jobs", "read_job", "run_state", "start"]  # fmt: skip
+
+Job = Task
+"""The task of a run's extraction."""
+
+
+def read_job(folder: Path) -> Job | None:
+    """The job of a run, its state put right by whether the process lives; None if there never was one."""
+    return tasks.read_task(folder, EXTRACT)
+
+
+def list_jobs(home: Path) -> list[Job]:
+    """All jobs of a home, the latest first."""
+    folders = (home / "runs").iterdir() if (home / "runs").is_dir() else ()
+    jobs = [job for folder in folders if (job := read_job(folder))]
+    return sorted(jobs, key=lambda job: job.begun, reverse=True)
+
+
+def run_state(folder: Path, complete: bool) -> str:
+    """``complete``, else what the run's job is doing or came to, else ``partial``."""
+    job = read_job(folder)
+    if job and job.live:
+        return job.state
+    if complete:
+        return "complete"
+    return job.state if job and job.state != DONE else "partial"
+
+
+def is_from_here(folder: Path, spec: RunSpec) -> bool:
+    """Whether this user began the extraction of that very run on this machine; else the run came from elsewhere."""
+    job, work = tasks.load_task(folder, EXTRACT), Extraction(spec=spec)
+    return job is not None and is_ours(job.seal, work.run, work.kind, tasks.identity(work))
+
+
+def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
+    """What to type after ``python -m hcache`` to extract this run."""
+    command, *others = kinds.extract_arguments(spec, str(home / "runs" / spec.name))
+    return [command, f"--home={home}", *others]
+
+
+def start(spec: RunSpec, home: Path) -> Job:
+    """Starts the extraction of a run in a process of its own, which outlives this one.
+
+    Raises:
+        RunBusyError: it is being extracted already.
+    """
+    folder = home / "runs" / spec.name
+    job = read_job(folder)
+    if job and job.live:
+        raise RunBusyError(f"{spec.name} is being extracted already, by process {job.pid}")
+    if len(spec.conditioning.prompts) > 1:  # for the command that the Extract page shows
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_prompts(folder / PROMPTS, spec)
+    return tasks.start(folder, Extraction(spec=spec))
+
+
+def cancel(folder: Path) -> Job:
+    """Asks the job of a run to stop after its current step; what it has committed is kept.
+
+    Raises:
+        UsageError: nothing is extracting that run, or not on this machine.
+    """
+    job = read_job(folder)
+    if not job or not (job.live or job.state == UNKNOWN):
+        raise UsageError(f"{folder.name} is not being extracted; there is nothing to cancel")
+    return tasks.cancel(folder, EXTRACT)
+
+
+def _write_prompts(path: Path, spec: RunSpec) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    partial.unlink(missing_ok=True)
+    partial.write_text("".join(f"{prompt}\n" for prompt in spec.conditioning.prompts), encoding="utf-8")
+    os.replace(partial, path)

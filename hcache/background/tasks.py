@@ -1,0 +1,337 @@
+"""A piece of background work and its status file, by which whoever watches it knows how far it is.
+
+    <run>/tasks/<id>.json, <id>.log    what it is, how far it is and what it came to; and all that it printed
+    <run>/job.json, job.log            the same of the run's extraction, whose id is ``extract``
+
+The process keeps its status file up to date while it works. So a task outlives the dashboard and a closed tab, and is
+found again after either. The id is made of what is to be done: the same work is not done twice at once, and done
+again it takes the place of the earlier one.
+
+A status file may have come with a run from elsewhere. It is checked field by field, links are not followed, and the
+work in it is only ever read back as one of ``kinds``. Files that earlier versions wrote are read as well; their words
+for a command line are not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..cache.files import write_json
+from ..cache.layout import JOB_JSON, JOB_LOG, TASKS
+from ..errors import RunBusyError, UsageError
+from .kinds import EXTRACT, Extraction, Work, read_work
+from .origin import is_ours, seal_of
+from .processes import (
+    CANCELLED,
+    DEAD,
+    DIED,
+    DONE,
+    FAILED,
+    LIVE,
+    RUNNING,
+    STARTING,
+    UNKNOWN,
+    ask_to_stop,
+    launch,
+    life,
+    log_text,
+    of_the_dead,
+    read_plain,
+    this_process,
+)
+
+SCHEMA = 2
+"""1 was two schemas: an extraction's, and that of other tasks with words for a command line."""
+
+STATES = (STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED)
+HEARD = 120.0
+"""Seconds after which work on another machine that said nothing is not waited for."""
+LONGEST = 4000
+"""Characters of a message."""
+MOST_BYTES = 2**22
+"""Of a status file that is read at all."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is known of a task.
+
+    ``kind``: what sort of work it is, one of ``kinds.KINDS``. ``title``: what it is, for people. ``order``: what is to
+    be done, for ``kinds.read_work``; an extraction's stands in ``run.json``. ``seal``: see ``origin``. ``pid`` to
+    ``ticks``: of the process, see ``processes``. ``share`` is done, in [0, 1], of which ``share_before`` was done when
+    the work began. ``stage``: what it is at. Work on samples counts them: ``done`` of ``total`` are committed.
+    """
+
+    run: str
+    state: str
+    begun: float
+    updated: float
+    id: str = EXTRACT
+    kind: str = EXTRACT
+    title: str = ""
+    order: Mapping[str, Any] = field(default_factory=dict)
+    seal: str = ""
+    pid: int = 0
+    process_started: float = 0.0
+    host: str = ""
+    boot: str = ""
+    ticks: int = 0
+    work_begun: float = 0.0
+    share: float = 0.0
+    share_before: float = 0.0
+    done: int = 0
+    total: int = 0
+    stage: str = ""
+    message: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left at the rate so far; None as long as there is none."""
+        took, grown = self.updated - self.work_begun, self.share - self.share_before
+        if not self.live or not 0 < self.share <= 1 or took <= 0 or grown <= 0:
+            return None
+        return took * (1 - self.share) / grown
+
+    @property
+    def work(self) -> float:
+        """Samples done, that in work by its share of steps; 0 of work that is not on samples."""
+        return self.share * self.total
+
+    @property
+    def rate(self) -> float:
+        """Samples a second since the work began."""
+        grown = (self.share - self.share_before) * self.total
+        return max(0.0, grown) / max(1e-6, self.updated - self.work_begun)
+
+    def to_do(self) -> Work:
+        """What is to be done, checked.
+
+        Raises:
+            UsageError: it is not told, or is not of a known kind.
+        """
+        if not self.order:
+            raise UsageError(f"{self.title} does not say what is to be done; start it anew from its page")
+        return read_work(self.kind, self.run, self.order)
+
+    @property
+    def ours(self) -> bool:
+        """Whether this user asked for it on this machine; else what it says has come from elsewhere."""
+        return is_ours(self.seal, self.run, self.kind, dict(self.order))
+
+
+def new_task(work: Work, state: str = STARTING) -> Task:
+    """The task of a piece of work that begins now, in this process."""
+    now, order = time.time(), identity(work)
+    return Task(
+        id=task_id(work), run=work.run, kind=work.kind, title=work.title, order={} if work.kind == EXTRACT else order,
+        seal=seal_of(work.run, work.kind, order), total=work.spec.samples if isinstance(work, Extraction) else 0,
+        state=state, begun=now, updated=now, **this_process(),
+    )  # fmt: skip
+
+
+def identity(work: Work) -> dict[str, Any]:
+    """What is to be done, as it is sealed: of an extraction all but how many samples and how many at once."""
+    order = json.loads(json.dumps(work.order()))
+    if work.kind == EXTRACT:
+        order = {name: value for name, value in order.items() if name not in ("samples", "batch")}
+    return order
+
+
+def start(folder: Path, work: Work) -> Task:
+    """Starts a piece of work in a process of its own, which outlives this one.
+
+    Args:
+        folder: The run's. That of an extraction need not be there yet.
+        work: What is to be done.
+
+    Raises:
+        RunBusyError: it is at work already.
+        UsageError: the folder of the run's tasks is a link.
+    """
+    path = status_path(folder, task_id(work))
+    _refuse_busy(read_task(folder, task_id(work)))
+    if path.parent.is_symlink():
+        raise UsageError(f"{path.parent} is a link; put a folder in its place")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    task = new_task(work)
+    write_json(path, asdict(task), durable=False)
+    home = str(folder.absolute().parent.parent)
+    order = {"home": home, "run": folder.name, "kind": work.kind, "order": work.order()}
+    try:
+        process = launch(json.dumps(order).encode(), log_path(folder, task.id), append=work.kind == EXTRACT)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    task = replace(task, **process)
+    write_json(path, asdict(task), durable=False)
+    return task
+
+
+def task_id(work: Work) -> str:
+    """The id that a piece of work has; a run has one extraction."""
+    if work.kind == EXTRACT:
+        return EXTRACT
+    return f"{work.kind}-{hashlib.sha256(json.dumps(work.order(), sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def read_task(folder: Path, id: str) -> Task | None:
+    """A task of a run, its state put right by whether the process lives; None if there is none of that id."""
+    task = load_task(folder, id)
+    if task is None or not task.live:
+        return task
+    found = life(task.pid, task.process_started, task.host, task.boot, task.ticks)
+    if found == UNKNOWN:
+        heard = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(task.updated))
+        return replace(task, state=UNKNOWN, message=f"at work on the machine {task.host}, last heard of {heard}")
+    if found != DEAD:
+        return task
+    if task.message == CANCELLED:
+        return replace(task, state=CANCELLED, message="cancelled before it began")
+    return replace(task, state=DIED, message=of_the_dead(log_path(folder, id)))
+
+
+def list_tasks(folder: Path, kind: str | None = None) -> list[Task]:
+    """A run's tasks, or those of a kind, the latest first; its extraction only if that kind is asked for."""
+    if kind == EXTRACT:
+        task = read_task(folder, EXTRACT)
+        return [task] if task else []
+    paths = () if (folder / TASKS).is_symlink() else (folder / TASKS).glob(f"{kind or ''}*.json")
+    found = [read_task(folder, path.stem) for path in paths if path.stem != EXTRACT]
+    tasks = [task for task in found if task is not None and kind in (None, task.kind)]
+    return sorted(tasks, key=lambda task: task.begun, reverse=True)
+
+
+def cancel(folder: Path, id: str) -> Task:
+    """Asks a task to stop after its current step.
+
+    Raises:
+        UsageError: it is not at work, or not on this machine.
+    """
+    task = read_task(folder, id)
+    if task is not None and task.state == UNKNOWN:
+        raise UsageError(f"{task.title} is {task.message}; cancel it there")
+    if task is None or not task.live:
+        raise UsageError(f"no task {id!r} of {folder.name} is at work; there is nothing to cancel")
+    ask_to_stop(status_path(folder, id), asdict(task), task.title)
+    return task
+
+
+def forget(folder: Path, id: str) -> None:
+    """Takes the status and the log of a task away that has ended.
+
+    Raises:
+        UsageError: it is at work.
+    """
+    task = read_task(folder, id)
+    if task and task.live:
+        raise UsageError(f"{task.title} is at work; cancel it first")
+    for path in (status_path(folder, id), log_path(folder, id)):
+        path.unlink(missing_ok=True)
+
+
+def log_of(folder: Path, id: str) -> str:
+    """The end of what a task printed, each bar in its last state."""
+    return log_text(log_path(folder, id))
+
+
+def status_path(folder: Path, id: str) -> Path:
+    """Where a task's status is. No id leads out of the run's folder."""
+    return folder / JOB_JSON if id == EXTRACT else folder / TASKS / f"{Path(id).name}.json"
+
+
+def log_path(folder: Path, id: str) -> Path:
+    """Where what a task prints is."""
+    return folder / JOB_LOG if id == EXTRACT else status_path(folder, id).with_suffix(".log")
+
+
+def load_task(folder: Path, id: str) -> Task | None:
+    """A task as its file says, checked; None if there is no such file, or it is none of a task."""
+    path = status_path(folder, id)
+    if id != EXTRACT and (path.parent.is_symlink() or not _ID.fullmatch(path.stem)):
+        return None
+    try:
+        text = read_plain(path, MOST_BYTES).decode("utf-8")
+        task = _task(json.loads(text, parse_constant=_no_number), folder.name, id)
+        json.dumps(asdict(task), ensure_ascii=False).encode()  # half a surrogate pair could never be shown
+        return task
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return None
+
+
+def _task(data: dict[str, Any], run: str, id: str) -> Task:
+    """A task of its file's JSON. Which run and which task it is of is told by where the file lies."""
+    if "schema" not in data:
+        data = _of_schema_1(data)
+    if _plain(data["schema"], int) > SCHEMA:
+        raise ValueError("a newer hcache wrote it")
+    known = {each.name: each for each in fields(Task)}
+    texts = ("run", "state", "id", "kind", "title", "seal", "host", "boot", "stage", "message")
+    for name, value in data.items():
+        if name in texts:
+            _plain(value, str)
+        elif name in ("pid", "done", "total"):
+            if not 0 <= _plain(value, int) < 2**31:
+                raise ValueError(f"{name}: {value}")
+        elif name == "order":
+            _plain(value, dict)
+        elif not abs(_plain(value, int if name in ("ticks", "schema") else float)) < 1e15:
+            raise ValueError(f"{name}: {value}")
+        if name not in known:
+            raise ValueError(f"no field {name}")
+    if data["state"] not in STATES:
+        raise ValueError(f"no state {data['state']}")
+    return Task(**{**data, "run": run, "id": id, "title": data.get("title") or run,
+                   "message": data.get("message", "")[:LONGEST]})  # fmt: skip
+
+
+def _of_schema_1(data: dict[str, Any]) -> dict[str, Any]:
+    """The same as schema 2 has it. Words for a command line are left out: nothing is run from them."""
+    found = {name: value for name, value in data.items() if name not in ("arguments", "work", "work_at_start")}
+    found["schema"] = SCHEMA
+    if "arguments" in data:
+        _plain(data["id"], str)
+        return found
+    total = max(1, _plain(data.get("total", 0), int))
+    found |= {"id": EXTRACT, "kind": EXTRACT, "title": data["run"], "work_begun": data["begun"]}
+    found["share"] = _plain(data.get("work", 0.0), float) / total
+    found["share_before"] = _plain(data.get("work_at_start", 0.0), float) / total
+    return found
+
+
+def _plain(value: Any, kind: type) -> Any:
+    """A value of that very type; a whole number is good for a fraction, and a flag for neither."""
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise TypeError(f"expected {kind.__name__}, got {value!r:.60}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _refuse_busy(task: Task | None) -> None:
+    if task is None or not (task.live or task.state == UNKNOWN):
+        return
+    if task.live:
+        where = f"as process {task.pid}" + (f" of {task.host}" if task.host not in ("", platform.node()) else "")
+        raise RunBusyError(f"{task.title} is at work already, {where}")
+    if abs(time.time() - task.updated) < HEARD:
+        raise RunBusyError(f"{task.title} is {task.message}; wait, or cancel it there")

@@ -1,0 +1,143 @@
+"""``python -m hcache read`` and ``hcache reader``: read a run's pictures into labels, and keep readers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cache.labels import find_label
+from ..cache.layout import home_folder, run_folder
+from ..cache.reading import Run, open_run
+from ..errors import UsageError
+from .commands import Result, table
+from .progress import drive_with_bar
+
+if TYPE_CHECKING:
+    from ..readers.reader import Description
+
+FORMS = "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the name of a kept reader"
+
+
+def read(arguments: argparse.Namespace) -> Result:
+    """Reads a run with a reader, which is kept in the home by its name."""
+    from ..readers.reading import read_run, unread
+    from ..readers.saved import list_readers, save_reader
+
+    home = home_folder(arguments.home)
+    run = open_run(run_folder(home, arguments.run_name))
+    kind, colon, rest = arguments.reader.partition(":")
+    if colon:
+        if not rest.strip():
+            raise UsageError(f"--reader takes {FORMS}; got {arguments.reader!r}")
+        description = describe(run, kind, rest, arguments)
+        name = arguments.name or _proposed(kind, rest)
+        save_reader(home, name, description, arguments.replace)
+    else:
+        name = arguments.reader
+        if name not in list_readers(home):
+            raise UsageError(f"no reader {name!r} here; give {FORMS}; kept: {', '.join(list_readers(home)) or 'none'}")
+    before = unread(run, name)
+    attributes = drive_with_bar(read_run(run, name, arguments.device, arguments.replace), f"reading with {name}")
+    count = len(run) if arguments.replace else before
+    text = f"{name} read {count} of {len(run)} samples of {run.name}: {', '.join(attributes)}"
+    data: dict[str, Any] = {"run": run.name, "reader": name, "samples": count, "attributes": attributes}
+    return Result(text=text + _quality(home, name, data), data=data)
+
+
+def describe(run: Run, kind: str, rest: str, arguments: argparse.Namespace) -> Description:
+    """The reader that ``--reader KIND:REST`` and the other options describe."""
+    from ..readers.classifier import Classifier
+    from ..readers.function import Function
+    from ..readers.texts import Texts, attributes_of, parse_attribute
+
+    given, revision = arguments.attribute or [], arguments.revision or ""
+    if kind == "texts":
+        pairs = dict(attributes_of(arguments.attributes)) if arguments.attributes else {}
+        pairs |= dict(map(parse_attribute, given))
+        return Texts(model=rest, revision=revision, attributes=pairs, probability=arguments.probability)
+    if kind == "classifier":
+        return Classifier(model=rest, revision=revision, labels=tuple(given))
+    if kind == "function":
+        return Function(target=rest)
+    if kind == "clicks":
+        from ..readers.clicks import fit_clicks
+
+        return fit_clicks(run.images, find_label(run, rest), rest.rpartition("/")[2], arguments.encoder, revision,
+                          arguments.device)  # fmt: skip
+    raise UsageError(f"--reader takes {FORMS}; got {kind}:{rest}")
+
+
+def _proposed(kind: str, rest: str) -> str:
+    """A name for a reader: of its model, label or function."""
+    last = Path(rest.rpartition(":")[2] if kind == "function" else rest).name
+    return f"{last}-clicks" if kind == "clicks" else last
+
+
+def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
+    """How well a reader from clicks reads held-out samples, if it is one."""
+    from ..readers.clicks import Clicks
+    from ..readers.registry import functions
+    from ..readers.saved import load_description
+
+    description = None if name in functions() else load_description(home, name)
+    if not isinstance(description, Clicks):
+        return ""
+    data["quality"] = found = dict(description.quality)
+    return (
+        f"\nheld-out {found['metric']} {found['score']:.2f} ({found['low']:.2f} to {found['high']:.2f}), "
+        f"shuffled labels {found['null']:.2f}, p {found['p']:.2g}, {found['samples']} samples, on {found['embedding']}"
+    )
+
+
+def list_all(arguments: argparse.Namespace) -> Result:
+    """The readers that can be used here."""
+    from ..readers.registry import functions
+    from ..readers.saved import list_readers, load_description
+
+    home = home_folder(arguments.home)
+    rows, data = [], []
+    for name in list_readers(home):
+        if name in functions():
+            entry = {"name": name, "kind": "function", "of": functions()[name]}
+        else:
+            found = load_description(home, name).to_json()
+            entry = {"name": name, "kind": found["kind"], "of": found.get("model") or found.get("target")
+                     or found.get("encoder")}  # fmt: skip
+        rows.append((entry["name"], entry["kind"], str(entry["of"])))
+        data.append(entry)
+    return Result(text=table(rows, ("reader", "kind", "of")), data=data)
+
+
+def delete(arguments: argparse.Namespace) -> Result:
+    """Takes a reader out of the home; the labels that it has read stay."""
+    from ..readers.saved import delete_reader
+
+    delete_reader(home_folder(arguments.home), arguments.reader_name)
+    return Result(text=f"deleted reader {arguments.reader_name}; the labels that it has read stay",
+                  data={"deleted": arguments.reader_name})  # fmt: skip
+
+
+def add_read(command: Any) -> None:
+    """The parser of ``read``."""
+    text = "Read a run's pictures with an attribute reader into a label set; goes on where an earlier call stopped."
+    child = command("read", read, text)
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("--reader", required=True, metavar="READER", help=FORMS)
+    child.add_argument("--attribute", action="append", metavar="NAME=IS|IS NOT",
+                       help="of texts; of a classifier the name of a label; repeat")  # fmt: skip
+    child.add_argument("--attributes", metavar="SET", help="of texts: faces, paintings, dogs, or a YAML file")
+    child.add_argument("--probability", action="store_true", help="of texts: probabilities in place of cosines")
+    child.add_argument("--encoder", default="pixels", metavar="MODEL",
+                       help="of clicks: CLIP, SigLIP, DINOv2 (default: principal components of pixels)")  # fmt: skip
+    child.add_argument("--revision", help="branch, tag or commit of a hub model")
+    child.add_argument("--name", help="of the reader and of its label set (default: made of the model's)")
+    child.add_argument("--replace", action="store_true", help="replace a kept reader of that name, and read all again")
+    child.add_argument("--device", default="auto", help="to compute on (default: CUDA if there is one)")
+
+
+def add_reader(command: Any) -> None:
+    """The parsers of ``reader list`` and ``reader delete``."""
+    command("list", list_all, "List the readers that are kept in the home or installed.")
+    child = command("delete", delete, "Delete a kept reader. The labels that it has read stay.")
+    child.add_argument("reader_name", metavar="READER")

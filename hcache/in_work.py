@@ -1,0 +1,90 @@
+"""The samples that an extraction is at, to be looked at meanwhile: their predicted x_0 after the latest step.
+
+One small PNG in the run's folder, replaced as a whole a few times a second, and taken away when the extraction ends.
+It says itself of which samples and which step it is. It is no part of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .cache.layout import IN_WORK, PARTIAL
+from .cache.pngs import png_bytes, read_recipe
+from .errors import UsageError
+
+MOST_SHOWN = 8
+"""Samples side by side."""
+
+SECONDS = 0.25
+"""At least, between two of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InWork:
+    """Samples ``start`` to ``stop`` (not included) are in work, and step ``step`` of ``steps`` is done, from 0.
+
+    ``shown``: how many of them the picture shows, the first ones.
+    """
+
+    start: int
+    stop: int
+    step: int
+    steps: int
+    shown: int
+
+    def check(self) -> None:
+        """Makes sure that what was read from a file can be told."""
+        if not all(type(value) is int and 0 <= value < 2**31 for value in asdict(self).values()):
+            raise ValueError(f"not samples in work: {self}")
+
+    def in_words(self) -> str:
+        """``Samples 2 to 7 in work, predicted x_0 after step 3 of 20``."""
+        which = f"Samples {self.start} to {self.stop - 1}" if self.stop - self.start > 1 else f"Sample {self.start}"
+        first = f" (the first {self.shown} are shown)" if self.shown < self.stop - self.start else ""
+        return f"{which} in work{first}, predicted x_0 after step {self.step + 1} of {self.steps}"
+
+
+class InWorkFile:
+    """The extraction's own side."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.path, self.steps, self._written = folder / IN_WORK, steps, -SECONDS
+
+    def show(self, start: int, step: int, x_0: np.ndarray) -> None:
+        """Takes note of a step of the samples from ``start`` on: x_0 (n, height, width, 3) uint8.
+
+        On a full disk nothing: the extraction ends where its data are written, and it is told there.
+        """
+        if time.monotonic() - self._written < SECONDS:
+            return
+        shown = x_0[:MOST_SHOWN]
+        said = InWork(start=start, stop=start + len(x_0), step=step, steps=self.steps, shown=len(shown))
+        partial = self.path.with_name(self.path.name + PARTIAL)
+        with contextlib.suppress(OSError):
+            partial.write_bytes(png_bytes(np.concatenate(list(shown), axis=1), json.dumps(asdict(said))))
+            os.replace(partial, self.path)
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """At the end, however that comes."""
+        if self._written >= 0:  # else it is another process's that extracts this run
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+
+def read_in_work(folder: Path) -> tuple[InWork, bytes] | None:
+    """What is in work of a run, and the picture of it; None if nothing is to be seen."""
+    try:
+        data = (folder / IN_WORK).read_bytes()
+        found = InWork(**json.loads(read_recipe(data)))
+        found.check()
+        return found, data
+    except (OSError, ValueError, TypeError, RecursionError, UsageError):
+        return None

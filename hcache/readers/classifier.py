@@ -1,0 +1,84 @@
+"""A reader that is an image classifier of transformers: its labels are the attributes, its probabilities the values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import UsageError, did_you_mean
+from .pretrained import check_whole, load, weights_digest
+from .reader import Reader, digest_of
+
+MOST_LABELS = 40
+"""That are read without having been chosen: each becomes a label of every sample."""
+
+BATCH = 64
+WHAT = "image classifier"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A classifier by folder or hub id. ``labels``: which to read, by the classifier's own names; all if empty."""
+
+    KIND: ClassVar[str] = "classifier"
+    model: str
+    revision: str = ""
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.KIND, "model": self.model, "revision": self.revision, "labels": list(self.labels)}
+
+    def open(self, name: str, device: str = "auto") -> Reader:
+        """Loads the classifier.
+
+        Raises:
+            ModelError: it is not to be had, or is no whole classifier.
+            UsageError: it has no label of a wanted name, or too many to read all.
+        """
+        import torch
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+        def make(where: str, **options: Any) -> tuple[Any, Any]:
+            network, report = AutoModelForImageClassification.from_pretrained(
+                where, output_loading_info=True, **options
+            )
+            check_whole(self.model, WHAT, report)
+            return network, AutoImageProcessor.from_pretrained(where, **options)
+
+        network, processor = load(self.model, self.revision, WHAT, make)
+        chosen = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+        digest = digest_of(self.to_json() | {"model": ""}, weights_digest(network), str(processor.to_dict()))
+        network = network.eval().requires_grad_(False).to(chosen, torch.float32)
+        columns = self._columns([str(network.config.id2label[i]) for i in range(network.config.num_labels)])
+        several = getattr(network.config, "problem_type", None) == "multi_label_classification"
+
+        @torch.inference_mode()
+        def read(pictures: np.ndarray) -> dict[str, np.ndarray]:
+            parts = []
+            for start in range(0, len(pictures), BATCH):
+                taken = processor(images=list(pictures[start : start + BATCH]), return_tensors="pt")["pixel_values"]
+                logits = network(pixel_values=taken.to(chosen)).logits.float()
+                parts.append((logits.sigmoid() if several else logits.softmax(-1)).cpu())
+            found = torch.cat(parts).numpy() if parts else np.zeros((0, network.config.num_labels), np.float32)
+            return {label: found[:, i] for label, i in columns.items()}
+
+        return Reader(name=name, version=self.model, digest=digest, attributes=tuple(columns), function=read)
+
+    def _columns(self, names: Sequence[str]) -> dict[str, int]:
+        """The labels to read, with their places."""
+        known = {label: i for i, label in enumerate(names)}
+        for label in self.labels:
+            if label not in known:
+                raise UsageError(f"{self.model} has no label {label!r}{did_you_mean(label, known)}")
+        if not self.labels and len(known) > MOST_LABELS:
+            raise UsageError(
+                f"{self.model} has {len(known)} labels; choose those to read with --attribute (without it at most "
+                f"{MOST_LABELS} are read). Some of them: {', '.join(list(known)[:6])}"
+            )
+        return {label: known[label] for label in self.labels} if self.labels else known

@@ -1,0 +1,131 @@
+"""Embeddings of pictures, and of texts where a model has them: CLIP, SigLIP, DINOv2, ViT through transformers.
+
+References:
+    Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
+    https://arxiv.org/abs/2103.00020
+    Sigmoid Loss for Language Image Pre-Training (Zhai, Mustafa, Kolesnikov, Beyer, 2023),
+    https://arxiv.org/abs/2303.15343
+    DINOv2: Learning Robust Visual Features without Supervision (Oquab et al., 2023), https://arxiv.org/abs/2304.07193
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from ..errors import ModelError
+from .pretrained import check_whole, load, weights_digest
+from .reader import digest_of
+
+BATCH = 64
+WHAT = "image encoder"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoder:
+    """A network with its image processor, and its tokenizer if it embeds texts.
+
+    ``digest``: of the weights and of the processor's settings.
+    """
+
+    network: Any = field(repr=False)
+    processor: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    device: torch.device
+    digest: str
+
+    @property
+    def temperature(self) -> float:
+        """What the network multiplies cosines by; 1 if it has no such number."""
+        scale = getattr(self.network, "logit_scale", None)
+        return 1.0 if scale is None else float(scale.detach().float().exp())
+
+    @torch.inference_mode()
+    def pictures(self, pictures: np.ndarray, batch: int = BATCH) -> np.ndarray:
+        """Pictures (n, height, width, 3) uint8 -> embeddings (n, d) float32 of unit length."""
+        parts = []
+        for start in range(0, len(pictures), batch):
+            taken = self.processor(images=list(pictures[start : start + batch]), return_tensors="pt")["pixel_values"]
+            with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+                found = self._embed(taken.to(self.device))
+            parts.append(normalize(found.float(), dim=-1).cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> embeddings (n, d) float32 of unit length.
+
+        Raises:
+            ModelError: the network embeds pictures only.
+        """
+        if self.tokenizer is None:
+            raise ModelError(f"{type(self.network).__name__} embeds no texts; give a CLIP or SigLIP model")
+        config = self.network.config.text_config
+        tokens = self.tokenizer(
+            list(texts), padding="max_length" if "siglip" in self.network.config.model_type else True, truncation=True,
+            max_length=config.max_position_embeddings, return_tensors="pt",
+        )  # fmt: skip
+        return (
+            normalize(_pooled(self.network.get_text_features(**tokens.to(self.device))).float(), dim=-1).cpu().numpy()
+        )
+
+    def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        if hasattr(self.network, "get_image_features"):
+            return _pooled(self.network.get_image_features(pixel_values=pixels))
+        return _pooled(self.network(pixel_values=pixels))
+
+
+@lru_cache(maxsize=2)
+def load_encoder(source: str, revision: str = "", device: str = "auto", texts: bool = False) -> Encoder:
+    """An encoder from a folder or by hub id.
+
+    Args:
+        source: See above.
+        revision: Of a hub id.
+        device: To compute on; ``auto`` takes CUDA if there is one.
+        texts: Whether texts are to be embedded too.
+
+    Raises:
+        ModelError: it is not to be had, or not whole, or embeds no texts where that is wanted.
+    """
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    what = "CLIP or SigLIP model" if texts else WHAT
+
+    def make(where: str, **options: Any) -> tuple[Any, Any, Any]:
+        network, report = AutoModel.from_pretrained(where, output_loading_info=True, **options)
+        if texts and not hasattr(network, "get_text_features"):
+            raise ModelError(f"{source} is a {type(network).__name__}, which embeds no texts; give a {what}")
+        check_whole(source, what, report)
+        processor = AutoImageProcessor.from_pretrained(where, **options)
+        tokenizer = AutoTokenizer.from_pretrained(where, **options) if texts else None
+        if tokenizer is not None and set(tokenizer("face").input_ids) <= set(tokenizer.all_special_ids):
+            raise ModelError(f"{source} lacks its tokenizer; expected tokenizer.json beside the weights")
+        return network, processor, tokenizer
+
+    network, processor, tokenizer = load(source, revision, what, make)
+    digest = weights_digest(network) + str(sorted(processor.to_dict().items(), key=str))
+    chosen = _device(device)
+    network = network.eval().requires_grad_(False).to(chosen, torch.float32)
+    return Encoder(network=network, processor=processor, tokenizer=tokenizer, device=chosen, digest=digest_of(digest))
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _pooled(output: Any) -> torch.Tensor:
+    """One vector a picture or text: as the network pools, or its first token where it does not."""
+    if isinstance(output, torch.Tensor):
+        return output
+    pooled = getattr(output, "pooler_output", None)
+    found = output.last_hidden_state[:, 0] if pooled is None else pooled
+    return found.flatten(1)

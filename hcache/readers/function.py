@@ -1,0 +1,67 @@
+"""A reader that is anybody's own function: ``package.module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..errors import UsageError
+from .reader import Reader, digest_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """A function from pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``, by its import path.
+
+    A ``version`` attribute of the function or ``__version__`` of its package goes into the digest, beside the
+    function's source. Change one of them when the values change.
+    """
+
+    KIND: ClassVar[str] = "function"
+    target: str
+
+    def __post_init__(self) -> None:
+        module, colon, name = str(self.target).partition(":")
+        if not (colon and module.strip() and name.strip()):
+            raise UsageError(f"a reader of one's own is package.module:function, got {self.target!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.KIND, "target": self.target}
+
+    def open(self, name: str, device: str = "auto") -> Reader:
+        """Imports the function.
+
+        Raises:
+            UsageError: it cannot be imported, or is no function.
+        """
+        function = _find(self.target)
+        package = importlib.import_module(self.target.partition(":")[0].partition(".")[0])
+        version = str(getattr(function, "version", "") or getattr(package, "__version__", ""))
+        return Reader(name=name, version=version, digest=digest_of(self.to_json(), version, _source_of(function)),
+                      function=function)  # fmt: skip
+
+
+def _find(target: str) -> Callable[..., Any]:
+    module, _, name = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # noqa: BLE001 - whatever the module raises when it is imported
+        raise UsageError(
+            f"the reader {target} cannot be imported ({type(error).__name__}: {error}); expected "
+            "package.module:function of a package that is installed here"
+        ) from error
+    if not callable(found):
+        raise UsageError(f"the reader {target} is {type(found).__name__}; expected a function")
+    return found
+
+
+def _source_of(function: Callable[..., Any]) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # built in, or a callable object
+        return ""

@@ -1,0 +1,46 @@
+"""Pictures reduced to their principal components: the embedding where no image encoder is at hand.
+
+It knows positions and colours, and nothing of what they mean. A head on it reads what changes many pixels in the same
+places, and not much else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+from sklearn.decomposition import PCA
+
+SIDE = 32
+"""Pixels a side that pictures are reduced to first."""
+
+COMPONENTS = 32
+"""At most; and no more than a sixth of the pictures. A probe gives every component the same scale: with as many
+components as pictures it would fit noise."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PixelComponents:
+    """``mean`` (d,) and ``axes`` (k, d) of pictures of SIDE x SIDE pixels in [0, 1]."""
+
+    mean: np.ndarray = field(repr=False)
+    axes: np.ndarray = field(repr=False)
+
+    @classmethod
+    def of(cls, pictures: np.ndarray) -> PixelComponents:
+        """Of pictures (n, height, width, 3) uint8."""
+        flat = _small(pictures)
+        fitted = PCA(max(1, min(COMPONENTS, len(flat) // 6)), random_state=0).fit(flat)
+        return cls(mean=fitted.mean_.astype(np.float32), axes=fitted.components_.astype(np.float32))
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """Pictures (n, height, width, 3) uint8 -> (n, k) float32."""
+        return (_small(pictures) - self.mean) @ self.axes.T
+
+
+def _small(pictures: np.ndarray) -> np.ndarray:
+    """(n, SIDE * SIDE * 3) float32 in [0, 1]."""
+    size = (SIDE, SIDE)
+    small = [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) for picture in pictures]
+    return np.stack(small).reshape(len(small), -1).astype(np.float32) / 255 if small else np.zeros((0, SIDE * SIDE * 3))

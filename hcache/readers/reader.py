@@ -1,0 +1,105 @@
+"""What every reader is once it is open: a checked function from pictures to readings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from ..errors import HcacheError, ModelError, UsageError
+
+Readings = dict[str, np.ndarray]
+"""Name of the attribute -> values (n,) float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads pictures (n, height, width, 3) uint8 into ``{attribute: values (n,)}``.
+
+    Args:
+        name: What the reader is called; the label sets that it makes have this name.
+        version: Of the code and weights behind it, for people.
+        digest: Hexadecimal digits that name all that decides its values: its description and its weights.
+        attributes: What it reads, in order; empty if that is not known before the first call.
+        function: What reads.
+    """
+
+    name: str
+    version: str
+    digest: str
+    attributes: tuple[str, ...] = ()
+    function: Callable[[np.ndarray], Mapping[str, Any]] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """What results are stored by: the name with the digest."""
+        return f"{self.name}@{self.digest}" if self.digest else self.name
+
+    def __call__(self, pictures: np.ndarray) -> Readings:
+        """Reads pictures.
+
+        Raises:
+            UsageError: the pictures are not (n, height, width, 3) uint8.
+            ModelError: the reader raised an error, or returned something other than n finite numbers an attribute.
+        """
+        check_pictures(pictures)
+        try:
+            found = self.function(pictures)
+        except HcacheError:
+            raise
+        except Exception as error:
+            raise ModelError(f"the reader {self.name} raised {type(error).__name__}: {error}") from error
+        return self._checked(found, len(pictures))
+
+    def _checked(self, found: Any, n: int) -> Readings:
+        if not isinstance(found, Mapping) or not all(isinstance(name, str) and name for name in found):
+            raise ModelError(
+                f"the reader {self.name} returned {type(found).__name__}; expected a mapping from attribute names to "
+                f"{n} numbers each"
+            )
+        if self.attributes and set(found) != set(self.attributes):
+            wanted = ", ".join(self.attributes)
+            raise ModelError(f"the reader {self.name} returned {', '.join(found) or 'nothing'}; expected {wanted}")
+        return {name: self._column(name, values, n) for name, values in found.items()}
+
+    def _column(self, name: str, values: Any, n: int) -> np.ndarray:
+        try:
+            column = np.asarray(values, np.float32)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the reader {self.name} returned no numbers for {name}: {error}") from error
+        if column.shape != (n,):
+            raise ModelError(f"the reader {self.name} returned an array of shape {column.shape} for {name}; "
+                             f"expected ({n},), a value a picture")  # fmt: skip
+        if not np.isfinite(column).all():
+            wrong = int(np.flatnonzero(~np.isfinite(column))[0])
+            raise ModelError(f"the reader {self.name} returned {column[wrong]} for {name} of picture {wrong}; "
+                             "expected finite numbers")  # fmt: skip
+        return column
+
+
+class Description(Protocol):
+    """A reader that is not open yet: plain data that says which one it is. See ``texts.py`` for an example.
+
+    ``KIND`` tags it in JSON. ``open`` loads what it needs; it may take seconds.
+    """
+
+    KIND: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def open(self, name: str, device: str = "auto") -> Reader: ...
+
+
+def check_pictures(pictures: np.ndarray) -> None:
+    """Raises a UsageError unless ``pictures`` are (n, height, width, 3) uint8."""
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
+        raise UsageError(f"a reader takes pictures (n, height, width, 3) uint8, got {pictures.shape} {pictures.dtype}")
+
+
+def digest_of(*parts: Any) -> str:
+    """Twelve hexadecimal digits of some JSON-able data."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

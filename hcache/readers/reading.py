@@ -1,0 +1,145 @@
+"""Reads the pictures of a run into a label set, and finds the readers of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..cache.labels import save_labels
+from ..cache.reading import Run
+from ..cards import find_card
+from ..errors import UsageError, did_you_mean
+from .reader import Reader
+from .registry import find_reader, functions
+from .saved import home_of, list_readers, load_description, note_read, open_saved, read_by
+
+BATCH = 64
+
+
+def read_run(
+    run: Run, name: str, device: str = "auto", replace: bool = False, batch: int = BATCH
+) -> Generator[float, None, list[str]]:
+    """Reads all samples that a reader has not read yet; yields the share done, returns the attributes.
+
+    What was read is kept when this is stopped or fails, and the next call goes on from there.
+
+    Args:
+        run: The run.
+        name: Of a reader of the run's home, or an installed one. The label set has this name.
+        device: To compute on.
+        replace: Read all samples again where another version of the reader has read them.
+        batch: Pictures at once.
+
+    Raises:
+        UsageError: the set holds other labels, or another version of the reader's.
+        ModelError: the reader failed.
+    """
+    reader = open_saved(home_of(run), name, device)
+    columns = _columns_so_far(run, reader, replace)
+    done = set.intersection(*(set(values) for values in columns.values())) if columns else set()
+    left = [sample for sample in run.sample_ids.tolist() if sample not in done]
+    description = {} if name in functions() else load_description(home_of(run), name).to_json()
+    count = 0
+    try:
+        for samples, pictures in _batches(run, left, batch):
+            for attribute, values in reader(pictures).items():
+                columns.setdefault(attribute, {}).update(zip(samples, map(float, values), strict=True))
+            count += len(samples)
+            yield count / len(left)
+    finally:
+        if count:
+            save_labels(run, name, columns)
+            note_read(run, reader, description)
+    yield 1.0
+    return list(columns)
+
+
+def unread(run: Run, name: str) -> int:
+    """How many samples of a run a reader has not read yet."""
+    columns = run.labels.get(name, {})
+    return int(sum(np.isnan(values).any() for values in zip(*columns.values(), strict=True))) if columns else len(run)
+
+
+def readers_of(run: Run) -> list[str]:
+    """The names of the readers that can read edited pictures of a run: its card's first, then those that have read it
+    and are kept in its home."""
+    here = set(list_readers(home_of(run)))
+    card = card_reader(run)
+    return list(dict.fromkeys(([card] if card else []) + [name for name in read_by(run) if name in here]))
+
+
+def card_reader(run: Run) -> str:
+    """The reader that the card of a run's model names; nothing if there is none."""
+    try:
+        return find_card(run.spec.model).reader
+    except UsageError:  # the model is not here, its run is
+        return ""
+
+
+def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
+    """A reader of a run, open: by name, or the first of :func:`readers_of`; None if it has none.
+
+    Raises:
+        UsageError: it has none of that name.
+    """
+    known = readers_of(run)
+    if name and name not in known:
+        raise UsageError(f"{name!r} is no reader of {run.name}{did_you_mean(name, known)}; read the run with it first: "
+                         f"python -m hcache read {run.name} --reader {name}")  # fmt: skip
+    chosen = name or (known[0] if known else "")
+    return _opened(str(home_of(run)), chosen, _digest_noted(run, chosen), device) if chosen else None
+
+
+@lru_cache(maxsize=4)
+def _opened(home: str, name: str, digest: str, device: str) -> Reader:
+    """An open reader, kept: ``digest`` is part of the key, so that a reader that was replaced is opened anew."""
+    from pathlib import Path
+
+    return find_reader(name) if name in functions() else open_saved(Path(home), name, device)
+
+
+def _digest_noted(run: Run, name: str) -> str:
+    found = read_by(run).get(name)
+    return found.digest if found else ""
+
+
+def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[int, float]]:
+    """What a reader has read of a run: attribute -> sample -> value."""
+    known, name = run.labels.get(reader.name), reader.name
+    if known is None:
+        return {}
+    noted = read_by(run).get(name)
+    if noted is None:
+        raise UsageError(
+            f"run {run.name} has a label set {name} that this reader did not make; give the reader another --name"
+        )
+    if noted.digest != reader.digest:
+        if not replace:
+            raise UsageError(
+                f"{name} has read {run.name} with another version of itself ({noted.digest}, now {reader.digest}); "
+                "say --replace to read all samples again"
+            )
+        return {}
+    ids = run.sample_ids.tolist()
+    return {
+        attribute: {sample: float(value) for sample, value in zip(ids, values, strict=True) if np.isfinite(value)}
+        for attribute, values in known.items()
+    }
+
+
+def _batches(run: Run, samples: list[int], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Some samples with their pictures, a batch at a time; a shard's pictures are read once."""
+    wanted = set(samples)
+    for ids, pictures in run.image_blocks(lambda start, stop: not wanted.isdisjoint(range(start, stop))):
+        rows = [row for row, sample in enumerate(ids) if sample in wanted]
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            yield [ids[row] for row in part], pictures[part]
+
+
+def description_of(reader: Any) -> str:
+    """A reader's quality or model, in words."""
+    return f"{reader.name} ({reader.version})" if reader.version else reader.name

@@ -1,0 +1,131 @@
+"""Readers that are kept in a home, and which of them have read a run.
+
+    <home>/readers/<name>.json          the description of a reader
+    <home>/runs/<run>/readers/<name>.json   what read the label set of that name: description, version, digest
+
+What a run says about its readers is for people. Only readers of the home are ever opened: a run may come from anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache.files import write_json
+from ..cache.reading import Run
+from ..errors import CacheError, UsageError, did_you_mean
+from .reader import Description, Reader
+from .registry import functions, reader_from_json
+
+READERS = "readers"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadBy:
+    """What read a label set of a run: ``digest`` is the open reader's, ``description`` its JSON."""
+
+    name: str
+    digest: str
+    version: str
+    description: dict[str, Any]
+
+
+def home_of(run: Run) -> Path:
+    """The home that a run lies in."""
+    return run.folder.parent.parent
+
+
+def save_reader(home: Path, name: str, description: Description, replace: bool = False) -> None:
+    """Keeps a reader in a home.
+
+    Raises:
+        UsageError: the name is taken by another reader, or is no name.
+    """
+    from ..cache.label_files import LABEL_NAME
+
+    if not LABEL_NAME.fullmatch(name):
+        raise UsageError(f"a reader's name has letters, digits, spaces, dots, - and _, got {name!r}")
+    path = _path(home, name)
+    if name in functions():
+        raise UsageError(f"{name} is the name of a reader that is installed; choose another with --name")
+    if not replace and path.exists() and load_description(home, name).to_json() != _plain(description.to_json()):
+        raise UsageError(f"there is another reader named {name} already; choose another --name, or say --replace")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"schema": SCHEMA, **description.to_json()})
+
+
+def list_readers(home: Path) -> list[str]:
+    """The names of all readers that can be opened in a home: those that are kept there, and those installed."""
+    return [*functions(), *sorted(path.stem for path in (home / READERS).glob("*.json"))]
+
+
+def load_description(home: Path, name: str) -> Description:
+    """The description of a reader that is kept in a home.
+
+    Raises:
+        UsageError: there is none of that name.
+        CacheError: its file is damaged.
+    """
+    path = _path(home, name)
+    if not path.is_file():
+        raise UsageError(f"no reader {name!r} in {home}{did_you_mean(name, list_readers(home))}")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+            raise ValueError(f"expected an object with schema {SCHEMA}")
+        return reader_from_json(data, str(path))
+    except (OSError, ValueError) as error:
+        raise CacheError(
+            f"the reader {path} cannot be read: {error}; delete the file and make the reader again"
+        ) from error
+
+
+def delete_reader(home: Path, name: str) -> None:
+    """Takes a reader out of a home. Label sets that it has read stay.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    load_description(home, name)
+    _path(home, name).unlink()
+
+
+def open_saved(home: Path, name: str, device: str = "auto") -> Reader:
+    """A reader of a home by its name, or one that is installed, open."""
+    from .registry import find_reader
+
+    return find_reader(name) if name in functions() else load_description(home, name).open(name, device)
+
+
+def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:
+    """Writes down what read the label set of a reader's name."""
+    path = run.folder / READERS / f"{reader.name}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"schema": SCHEMA, "name": reader.name, "digest": reader.digest, "version": reader.version,
+                      "description": description})  # fmt: skip
+
+
+def read_by(run: Run) -> dict[str, ReadBy]:
+    """What has read label sets of a run since it was extracted, by the sets' names. Damaged notes are left out."""
+    found = {}
+    for path in sorted((run.folder / READERS).glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = ReadBy(name=path.stem, digest=str(data["digest"]), version=str(data["version"]),
+                                      description=dict(data["description"]))  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _path(home: Path, name: str) -> Path:
+    if not name or "/" in name or "\\" in name or name.startswith("."):
+        raise UsageError(f"{name!r} is no name of a reader")
+    return home / READERS / f"{name}.json"
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(data))

@@ -1,0 +1,56 @@
+"""Buttons for work that a run's files describe. What came from elsewhere is shown, and done only once agreed to."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from ..background.kinds import Work
+
+WARNING = (
+    "You did not start this on this machine: it stands in files that came from elsewhere, or that an earlier hcache "
+    "wrote. This is what would be done; look at it before you agree."
+)
+
+
+def agreed(
+    label: str, key: str, ours: bool, work: Callable[[], Work], place: DeltaGenerator | None = None, **options: object
+) -> bool:
+    """A button, and whether its work may be started now: after one press if this user asked for it on this machine.
+
+    Else the press shows what would be done, with a second button to agree and one to leave it.
+
+    Args:
+        label: On the button.
+        key: Its key; those of the other two are made of it.
+        ours: Whether this user asked for the work on this machine.
+        work: What would be done, asked for only where it is to be shown.
+        place: Where to show it; here, if it is not given.
+        options: Of ``st.button``.
+    """
+    asked = f"to agree to {key}"
+    if st.button(label, key=key, **options):
+        if ours:
+            return True
+        st.session_state[asked] = True
+    if ours or asked not in st.session_state:
+        return False
+    with place or st.container():
+        st.warning(WARNING, icon=":material/shield_question:")
+        st.code(in_full(work()), language=None, wrap_lines=True)
+        with st.container(horizontal=True):
+            yes = st.button("Agree, and start it", key=f"agree-{key}")
+            no = st.button("Leave it", key=f"leave-{key}")
+    if yes or no:
+        del st.session_state[asked]
+    if no:
+        st.rerun()
+    return yes
+
+
+def in_full(work: Work) -> str:
+    """All that a piece of work does: of which run, and the command that would do the same."""
+    return f"{work.kind}, of the run {work.run}:\npython -m hcache {shlex.join(work.arguments())}"

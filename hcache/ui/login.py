@@ -1,0 +1,42 @@
+"""Logging in by OpenID Connect, where the one who runs the dashboard has set it up: see docs/shared-server.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+ALLOWED = "allowed_emails"
+"""In ``.streamlit/secrets.toml``: addresses, or ``*@`` with a domain."""
+
+
+def need_login() -> None:
+    """Lets those pass who are logged in and named; all, where no login was set up. Others see why, and no page."""
+    if not _secret("auth"):
+        return
+    user = st.user.to_dict()
+    if not user.get("is_logged_in"):
+        st.info("This dashboard asks who you are.", icon=":material/lock:")
+        st.button("Log in", key="log-in", type="primary", on_click=st.login)
+        st.stop()
+    if not is_named(user, _secret(ALLOWED) or ()):
+        st.error(f"You are logged in, and not among those whom {ALLOWED} in secrets.toml names.")
+        st.button("Log out", key="log-out", on_click=st.logout)
+        st.stop()
+
+
+def is_named(user: dict[str, object], allowed: Sequence[str]) -> bool:
+    """Whether a user's address is among those; an address that the provider has not verified never is."""
+    email = str(user.get("email") or "").lower()
+    name, at, domain = email.rpartition("@")
+    if not name or not at or user.get("email_verified") is False or isinstance(allowed, str):
+        return False
+    return any(entry.lower() in (email, f"*@{domain}") for entry in allowed)
+
+
+def _secret(name: str) -> object:
+    """A secret; None where there is none, or no file of secrets at all."""
+    try:
+        return st.secrets.get(name)
+    except FileNotFoundError:  # Streamlit's own error is one
+        return None
