@@ -8,6 +8,7 @@ Names are imported when first used: reading a cache loads no torch.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if sys.version_info < (3, 11):  # noqa: UP036 - a checkout is run without an ins
         "start it with a newer one, such as `python3.11 -m hcache`",
         name=__name__,  # with it `python -m hcache` prints this line alone, without a traceback
     )
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+"""HDF5 asks once, when h5py is first imported. Disks of clusters often cannot lock, and nothing here needs HDF5's
+locks: shards never change once they have their name, and a lock of hcache's own governs who writes."""
 
 if TYPE_CHECKING:
     from .cache.reading import Run, open_run

@@ -81,16 +81,25 @@ def load_cards() -> dict[str, Card]:
         UsageError: that file cannot be read, or is not one of cards.
     """
     own = os.environ.get(OWN_CARDS)
-    shipped = _read_cards(PACKAGE / "cards.yaml")
-    return {**shipped, **_read_cards(Path(own).expanduser())} if own else shipped
+    shipped = _cards_of(PACKAGE / "cards.yaml")
+    return {**shipped, **_cards_of(Path(own).expanduser())} if own else shipped
+
+
+def _cards_of(path: Path) -> dict[str, Card]:
+    """Those of a file as it is now: a server that runs for days sees what was changed in it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} is not a file of model cards: {error}; set {OWN_CARDS} to one") from error
+    return _read_cards(path, content)
 
 
 @lru_cache(maxsize=8)
-def _read_cards(path: Path) -> dict[str, Card]:
+def _read_cards(path: Path, content: bytes) -> dict[str, Card]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        raw = yaml.safe_load(content.decode("utf-8")) or {}
         return {name: _card(name, dict(fields), path.parent) for name, fields in raw.items()}
-    except (OSError, yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
+    except (yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise UsageError(
             f"{path} is not a file of model cards: {str(error).splitlines()[0]}; expected a mapping from names to "
             f"fields ({', '.join(f.name for f in dataclasses.fields(Card) if f.name != 'name')})"
@@ -127,6 +136,12 @@ def find_card(model: str) -> Card:
     if _is_checkpoint(model):
         path = Path(model).expanduser().resolve()
         return Card(name=str(path), source=str(path), title=path.name, kind="KL latents, text")
+    if _is_pickle(model):
+        raise UnknownModelError(
+            f"{model} is a pickled checkpoint, which is not run as it is: convert a guided-diffusion one with "
+            "convert-adm, an original DDPM with convert-ddpm, and save the state dict of a Stable Diffusion as "
+            ".safetensors (torch.load(..., weights_only=True), then safetensors.torch.save_file)"
+        )
     if model.count("/") == 1 and not model.startswith((".", "~", "/")) and not any(c.isspace() for c in model):
         source, _, revision = model.partition("@")
         return dataclasses.replace(cards.get(source, Card(name=model, source=source, title=source)), name=model,
@@ -136,6 +151,13 @@ def find_card(model: str) -> Card:
 
 def _is_checkpoint(model: str) -> bool:
     return model.endswith(".safetensors") and Path(model).expanduser().is_file()
+
+
+def _is_pickle(model: str) -> bool:
+    try:
+        return model.endswith((".ckpt", ".pt", ".pth", ".bin")) and Path(model).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _folder_of(model: str) -> Path | None:

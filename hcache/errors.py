@@ -23,6 +23,7 @@ what came, and what to do next, in one line: it is shown as it is, on the comman
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -87,6 +88,31 @@ class AnalysisError(HcacheError, ValueError):
 
 class Interrupted(HcacheError):  # noqa: N818 - not a failure
     exit_code = 130
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no space, no quota, or a limit on the size of files."""
+
+
+def told_of(error: BaseException) -> HcacheError:
+    """An error of the system, in one line, as the kind that has its exit code; one of hcache's own as it is."""
+    if isinstance(error, HcacheError):
+        return error
+    if isinstance(error, MemoryError):
+        return CacheError("memory does not suffice for this; ask for less at a time")
+    words = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    name = getattr(error, "filename", None)
+    where = f" ({name})" if name else ""
+    if getattr(error, "errno", None) in FULL:
+        return NoSpaceError(f"no space left: {words}{where}. What was there is kept: make space, then try again")
+    return CacheError(f"the system refuses: {words}{where}; nothing was changed by that. Put it right, then try again")
+
+
+def refused(path: object, error: OSError) -> HcacheError:
+    """What to say where a file that somebody asked for cannot be written."""
+    if error.errno in FULL:
+        return told_of(error)
+    return UsageError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

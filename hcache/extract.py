@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
+import logging
 import platform
 import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
-from .cache.files import write_json
+from .atomic import PARTIAL, host_mark, is_there, make_folder
+from .cache.description import MOST_BYTES
+from .cache.files import read_json, write_json
 from .cache.index import IndexWriter, index_is_behind
-from .cache.layout import HOLDER_JSON, INDEX, LOCK, PARTIAL, RUN_JSON, SCHEMA, SHARDS
+from .cache.layout import FOLDERS, HOLDER_JSON, INDEX, JOB_JSON, LOCK, RUN_JSON, SCHEMA, SHARDS, refuse_link
+from .cache.locks import check_run_lock, run_lock, started
 from .cache.manifest import Shard, missing_ranges, read_manifest
 from .cache.plan import Plan, format_bytes, make_plan
 from .cache.provenance import environment
 from .cache.reading import Run, open_run
-from .cache.shards import Finished, commit_shard, explain_write_error
+from .cache.shards import Finished, commit_shard, explain_write_error, gone
 from .cards import check_weights
-from .errors import HcacheError, Interrupted, ModelError, NoSpaceError, RunBusyError
+from .errors import HcacheError, Interrupted, ModelError, NoSpaceError
 from .extract_batch import find_batch
 from .extract_shard import Behind, Part, Progress, Show, compute_range, show_nothing
 from .extract_workers import extract_on
 from .models.conditioners import COND
 from .models.loading import load_model
 from .models.model import Model
-from .sampling.schedule import schedule_of
-from .specs import BATCH, RunSpec
+from .sampling.schedule import schedule_of, schedules_agree
+from .specs import BATCH, BEFORE, RunSpec
 
 FIRST = 2
 """Samples of a run's first shard, so that something is there to look at soon: as few as a swap takes. Where
@@ -49,6 +51,8 @@ def extract(
     stop: Callable[[], bool] = lambda: False,
     devices: Sequence[str] = (),
     show: Show = show_nothing,
+    folder: Path | None = None,
+    locked: bool = False,
 ) -> Run:
     """Extracts what is missing of a run, shard by shard; what was committed before is kept as it is.
 
@@ -61,43 +65,27 @@ def extract(
         devices: Two or more: a process of its own on each, with the model loaded from where ``spec`` says. The arrays
             are those that one device gives. Else all is computed here, by ``model``.
         show: Given the predicted x_0 of every step; not with several devices.
+        folder: The run's, if it is not where its name says, because somebody renamed it.
+        locked: Whether the caller holds the run's lock already.
 
     Raises:
         Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from there.
         RunBusyError: another process is extracting this run.
         NoSpaceError: the disk has not the space that is still needed.
     """
-    folder = home / "runs" / spec.name
+    folder = folder or home / "runs" / spec.name
+    refuse_link(folder)
     if not spec.batch:
-        known = (folder / RUN_JSON).exists() or len(devices) > 1  # then its own is taken, or the devices are others'
+        known = is_there(folder / RUN_JSON) or len(devices) > 1  # then its own is taken, or the devices are others'
         spec = dataclasses.replace(spec, batch=BATCH if known else find_batch(model, spec))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK, timeout=0):  # the system gives it up when its holder dies, however it dies
-            holder = {
-                "pid": os.getpid(),
-                "host": platform.node(),
-                "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-            write_json(folder / HOLDER_JSON, holder, durable=False)
+        make_folder(folder)
+        with nullcontext() if locked else run_lock(folder):
             return _extract_locked(model, spec, folder, report, stop, devices, show)
-    except Timeout as error:
-        raise RunBusyError(
-            f"{spec.name} is being extracted by {_holder(folder)}; watch it with `python -m hcache runs`"
-        ) from error
     except HcacheError:
         raise
     except OSError as error:
         raise explain_write_error(error, folder, _bytes_left(model, spec, folder)) from error
-
-
-def _holder(folder: Path) -> str:
-    """Who holds the lock of a run, in words."""
-    try:
-        found = json.loads((folder / HOLDER_JSON).read_text(encoding="utf-8"))
-        return f"process {found['pid']} on {found['host']} since {found['since']}"
-    except (OSError, ValueError, TypeError, KeyError):
-        return "another process"
 
 
 def _extract_locked(
@@ -111,6 +99,23 @@ def _extract_locked(
 ) -> Run:
     made_by = devices if len(devices) > 1 else [str(model.device)]
     spec = _describe_run(model, spec, folder, made_by)
+    try:
+        return _extract_described(model, spec, folder, report, stop, devices, made_by, show)
+    except BaseException:
+        _tidy_up(folder)
+        raise
+
+
+def _extract_described(
+    model: Model,
+    spec: RunSpec,
+    folder: Path,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    devices: Sequence[str],
+    made_by: Sequence[str],
+    show: Show,
+) -> Run:
     _sweep(folder)
     whole = _whole_shards(folder)
     todo = missing_ranges(whole, spec.samples, spec.batch, FIRST if spec.batch >= BATCH else 0)
@@ -136,19 +141,30 @@ class _Commit:
     """Takes finished shards into the run: files, manifest, index. One process does that, the lock's holder.
 
     Who holds ``whole`` is not met by half a commit.
+
+    Raises:
+        CacheError: the run was removed, renamed or replaced meanwhile, or another process has its lock.
     """
 
     def __init__(self, folder: Path, spec: RunSpec, whole: Sequence[Shard]) -> None:
+        self._of = (folder / RUN_JSON).stat().st_ino
         self.folder, self.index = folder, IndexWriter(folder, spec.seed, whole)
         self.whole = threading.Lock()
         self.done = spec.samples - sum(stop - start for start, stop in missing_ranges(whole, spec.samples, spec.batch))
 
     def __call__(self, finished: Finished) -> None:
         with self.whole:
+            self._check()
             shard = commit_shard(self.folder, finished)
             self.index.add(shard)
             self.index.write()
             self.done += shard.stop - shard.start
+
+    def _check(self) -> None:
+        """Makes sure that the run is still there, and still ours."""
+        if not is_there(self.folder / RUN_JSON) or (self.folder / RUN_JSON).stat().st_ino != self._of:
+            raise gone(self.folder)
+        check_run_lock(self.folder)
 
 
 def _extract_here(
@@ -208,13 +224,14 @@ def check_revision(model: Model, run: Run) -> None:
 def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[str]) -> RunSpec:
     """Writes run.json, or takes up the one that is there; returns the spec to go by."""
     path = folder / RUN_JSON
-    if path.exists():
-        check_revision(model, open_run(folder))
-        earlier = open_run(folder).spec
-        spec = dataclasses.replace(spec, batch=earlier.batch)
-        if spec.samples <= earlier.samples:
+    if is_there(path):
+        earlier = open_run(folder)
+        check_revision(model, earlier)
+        spec = dataclasses.replace(spec, batch=earlier.spec.batch, schedule=earlier.spec.schedule)
+        _check_schedule(model, earlier)
+        if spec.samples <= earlier.spec.samples:
             return spec
-    schedule = schedule_of(model, spec.steps)
+    schedule = schedule_of(model, spec.steps, spec.schedule)
     description = {
         "schema": SCHEMA,
         "name": spec.name,
@@ -227,9 +244,29 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[s
     return spec
 
 
+def _check_schedule(model: Model, run: Run) -> None:
+    """A run goes on by the timesteps it has, and where they do not meet it says so.
+
+    Raises:
+        ModelError: the model's configuration gives other timesteps than it did.
+    """
+    now = schedule_of(model, run.spec.steps, run.spec.schedule).timesteps
+    if not np.allclose(now, run.timesteps, rtol=0, atol=1e-3):
+        raise ModelError(
+            f"{run.name} was denoised at other timesteps (from {run.timesteps[0]:g} to {run.timesteps[-1]:g}) than "
+            f"{run.spec.model} is now (from {now[0]:g} to {now[-1]:g}); extract into a new run, with another "
+            "--seed or --home"
+        )
+    if run.spec.schedule == BEFORE and not schedules_agree(model, run.spec.steps):
+        logging.getLogger(__name__).warning(
+            "%s was begun with diffusers' steps, which end at other noise levels than the next ones begin at; it goes "
+            "on so. For steps that meet, extract into a new run, with another --seed or --home", run.name,
+        )  # fmt: skip
+
+
 def _raise_schema(path: Path) -> None:
     """Marks an older run that is gone on with as one that an hcache of then cannot read any more."""
-    description = json.loads(path.read_text(encoding="utf-8"))
+    description = read_json(path, MOST_BYTES)
     if description["schema"] < SCHEMA:
         write_json(path, {**description, "schema": SCHEMA})
 
@@ -257,21 +294,52 @@ def _device_names(devices: Sequence[str]) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what an extraction that was killed left half written."""
+    """Removes what processes that were killed left half written: all among the shards, whose writer would hold the
+    lock, and elsewhere what bears the name of a process of this host that does not run."""
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
-        path.unlink()
-    (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)  # of an older hcache
+    for place in (folder, *(folder / name for name in FOLDERS if name != SHARDS)):
+        for path in place.glob(f"*.{host_mark()}-*{PARTIAL}"):
+            pid = path.name.removesuffix(PARTIAL).rpartition(".")[2].split("-")[1]
+            if pid.isdecimal() and not started(int(pid)):
+                path.unlink(missing_ok=True)
+
+
+def _tidy_up(folder: Path) -> None:
+    """Leaves no folder behind of a run that was removed while it was extracted."""
+    with suppress(OSError):
+        if is_there(folder / RUN_JSON) or any(is_there(folder / name) for name in FOLDERS if name != SHARDS):
+            return
+        for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
+            path.unlink(missing_ok=True)
+        if is_there(folder / SHARDS):
+            (folder / SHARDS).rmdir()
+        for name in (INDEX, HOLDER_JSON, LOCK, JOB_JSON):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _whole_shards(folder: Path) -> list[Shard]:
-    """The committed shards whose files are there, as long as they were; the others are computed again."""
-    paths = {shard: folder / SHARDS / shard.file for shard in read_manifest(folder)}
-    return [shard for shard, path in paths.items() if path.is_file() and path.stat().st_size == shard.bytes]
+    """The committed shards whose files are there, as long as they were; the others are computed again.
+
+    Raises:
+        OSError: it cannot be told, which says nothing of the shard.
+    """
+    return [shard for shard in read_manifest(folder) if _size(folder / SHARDS / shard.file) == shard.bytes]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 if there is none."""
+    return path.stat().st_size if is_there(path) else -1
 
 
 def _bytes_left(model: Model, spec: RunSpec, folder: Path) -> int:
-    """What is still to be written of a run."""
-    left = missing_ranges(_whole_shards(folder), spec.samples, spec.batch)
+    """What is still to be written of a run; all of it, where that cannot be told."""
+    whole: list[Shard] = []
+    with suppress(OSError):
+        whole = _whole_shards(folder)
+    left = missing_ranges(whole, spec.samples, spec.batch)
     return _bytes_of(make_plan(spec, model.anatomy), left)
 
 

@@ -25,8 +25,9 @@ from .cache.layout import IMAGES
 from .cache.plan import preview_shape
 from .cache.shards import Finished, ShardWriter
 from .errors import ModelError
+from .extract_finite import Finite
 from .models.model import Model
-from .pictures import load_prepared
+from .pictures import greyed, load_prepared
 from .readers.registry import find_reader
 from .sampling.inversion import invert
 from .sampling.loop import Step, denoise
@@ -204,21 +205,26 @@ def compute_shard(
     spec = part.spec
     samples = range(part.start, part.stop)
     seeds = [spec.seed + i for i in samples]
-    timesteps = np.array(schedule_of(part.model, spec.steps).timesteps)
+    timesteps = np.array(schedule_of(part.model, spec.steps, spec.schedule).timesteps)
     writer = ShardWriter(part.folder, part.start, np.array(seeds), timesteps, spec.store_dtype)
     try:
         conditioning = spec.conditioning.rows(samples)
         writer.describe(part.provenance | {"run": spec.name, "conditioning": asdict(conditioning)})
-        originals, x_t = None, None
+        originals, x_t, finite = None, None, Finite()
         if spec.images:
             originals = np.stack([load_prepared(part.folder / IMAGES, d) for d in spec.images[part.start : part.stop]])
-            x_t = _invert(part.model, spec, originals, conditioning, tick)
-        for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t):
+            if part.model.anatomy.x == (1, *part.model.anatomy.image[:2]):  # a grey model sees luminance
+                originals = greyed(originals)
+            x_t = _invert(part.model, spec, originals, conditioning, tick, finite)
+        for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t,
+                            schedule=spec.schedule):  # fmt: skip
+            finite.note_step(step)
             writing(_Kept(part.model, spec, step).to(writer, partial(part.show, part.start)))
             if step.index == spec.steps - 1:
                 closing.wait()
             tick(part.ticks - spec.steps + step.index + 1)
-        images = part.model.to_images(step.x_next).numpy()
+        finite.check(samples, spec.dtype)
+        images = part.model.to_images(step.x_next, samples).numpy()
         labels = partial(_labels, part.model, originals, images)
         writing(partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, closing, finished))
     except BaseException:
@@ -263,12 +269,15 @@ def _invert(
     pictures: np.ndarray,
     conditioning: Conditioning,
     tick: Callable[[int], None],
+    finite: Finite,
 ) -> torch.Tensor:
     """x_T of pictures (n, height, width, 3) uint8."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
     x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
+    finite.note("the encoded picture", "the start", x)
     noise = x
-    for step, noise in enumerate(invert(model, x, spec.steps, conditioning), 1):  # noqa: B007 - the last is the result
+    for step, noise in enumerate(invert(model, x, spec.steps, conditioning, spec.schedule), 1):  # noqa: B007 - the last is the result
+        finite.note("x", f"step {spec.steps - step} of inversion", noise)
         tick(step)
     return noise
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .cache.layout import IN_WORK, PARTIAL
+from .atomic import write_bytes
+from .cache.layout import IN_WORK
 from .cache.pngs import png_bytes, read_recipe
 from .errors import UsageError
 
@@ -66,10 +66,9 @@ class InWorkFile:
             return
         shown = x_0[:MOST_SHOWN]
         said = InWork(start=start, stop=start + len(x_0), step=step, steps=self.steps, shown=len(shown))
-        partial = self.path.with_name(self.path.name + PARTIAL)
+        picture = png_bytes(np.concatenate(list(shown), axis=1), json.dumps(asdict(said)))
         with contextlib.suppress(OSError):
-            partial.write_bytes(png_bytes(np.concatenate(list(shown), axis=1), json.dumps(asdict(said))))
-            os.replace(partial, self.path)
+            write_bytes(self.path, picture, durable=False)
         self._written = time.monotonic()
 
     def remove(self) -> None:

@@ -49,7 +49,7 @@ def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarra
     for index in range(run.spec.steps):
         x = torch.from_numpy(run.x(sample, index))[None]
         step = next(denoise(model, [run.seed(sample)], run.spec.steps, run.spec.eta, conditioning=conditioning,
-                            x_t=x, start=index))  # fmt: skip
+                            x_t=x, start=index, schedule=run.spec.schedule))  # fmt: skip
         yield "x", run.x(sample, index + 1), step.x_next[0].cpu().numpy()
         for site in run.anatomy.sites:
             policy = run.policy(site)

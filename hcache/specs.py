@@ -16,6 +16,12 @@ FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
 STORE_DTYPES = ("float16", "float32")
 
+NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
+SCHEDULES = (NEXT, DIFFUSERS)
+"""Where a denoising step ends. ``next``: at the noise level of the next timestep. ``diffusers``: at that of t minus
+(trained steps) // steps, as diffusers' DDIM has it, which is another level wherever timesteps are not that far apart.
+A run from before there was a choice says ``before``: it was made as by ``diffusers``, and keeps its name."""
+
 
 @dataclass(frozen=True, order=True)
 class Member:
@@ -107,7 +113,8 @@ class Conditioning:
 
     ``prompts`` or ``classes``: one for all samples, or one a sample. ``guidance``: the scale of classifier-free
     guidance, ε = ε_uncond + guidance (ε_cond - ε_uncond); at 1 only the conditional branch runs. For models with
-    distilled guidance (FLUX) it is the number they are given.
+    distilled guidance (FLUX) it is the number they are given. ``null_class``: the label that a class-conditional U-Net
+    was trained with in place of a class, for guidance; its files do not say it.
 
     References:
         Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), https://arxiv.org/abs/2207.12598
@@ -117,8 +124,11 @@ class Conditioning:
     negative_prompt: str = ""
     classes: tuple[int, ...] = ()
     guidance: float = 1.0
+    null_class: int | None = None
 
     def __post_init__(self) -> None:
+        if self.null_class is not None and self.null_class < 0:
+            raise UsageError(f"the null class must be 0 or more, got {self.null_class}")
         object.__setattr__(self, "prompts", tuple(self.prompts))
         object.__setattr__(self, "classes", tuple(self.classes))
         if not (math.isfinite(self.guidance) and self.guidance >= 1):
@@ -150,6 +160,10 @@ BATCH = 8
 """Samples at once where nothing says how many."""
 
 
+LARGEST_SEED = 2**62
+"""Runs keep seeds as whole numbers of 64 bits with a sign, and sums of two of them have to fit."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One extraction, up to how many samples of it there are.
@@ -159,7 +173,8 @@ class RunSpec:
     stored. Under guidance, what is stored is the conditional branch's. ``images``: digests of real pictures, if the
     samples are not drawn from noise but are these, inverted. Two specs that differ in anything but ``samples`` and
     ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond rounding.
-    ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts.
+    ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts. ``schedule``: see
+    ``SCHEDULES``.
     """
 
     model: str
@@ -174,8 +189,11 @@ class RunSpec:
     weights: str = ""
     conditioning: Conditioning = UNCONDITIONED
     images: tuple[str, ...] = ()
+    schedule: str = NEXT
 
     def __post_init__(self) -> None:
+        if self.schedule not in (*SCHEDULES, BEFORE):
+            raise UsageError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         for name in ("samples", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -183,6 +201,10 @@ class RunSpec:
             raise UsageError(f"batch must be 1 or more, or 0 to have it chosen, got {self.batch}")
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, got {self.seed}")
+        if self.seed + self.samples > LARGEST_SEED:
+            raise UsageError(
+                f"seeds must be below {LARGEST_SEED} (2^62), got those of {self.samples} samples from {self.seed} on"
+            )
         if not 0 <= self.eta <= 1:
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {self.eta}")
         if self.store_dtype not in STORE_DTYPES:
@@ -221,6 +243,10 @@ class RunSpec:
         for name, empty in (("conditioning", UNCONDITIONED), ("images", ())):
             if getattr(self, name) == empty:
                 del identity[name]
+        if self.schedule != DIFFUSERS:
+            del identity["schedule"]
+        if self.conditioning.null_class is None and "conditioning" in identity:
+            del identity["conditioning"]["null_class"]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
 
     @property
@@ -234,7 +260,7 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
-        data = dict[str, Any](data)
+        data = dict[str, Any]({"schedule": BEFORE, **data})
         if "conditioning" in data:
             data["conditioning"] = Conditioning(**data["conditioning"])
         data["images"] = tuple(data.get("images", ()))

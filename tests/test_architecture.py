@@ -15,8 +15,8 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "dashboard", "starting"),
-    ("specs", "cards", "anatomies", "features", "pictures", "fields", "masks", "progress"),
+    ("errors", "allocator", "dashboard", "starting", "atomic"),
+    ("specs", "cards", "anatomies", "features", "pictures", "colours", "fields", "masks", "progress", "texts"),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("edits",),
     ("readers",),
     ("measures",),
-    ("extract", "extract_batch", "extract_shard", "extract_workers", "rerun"),
+    ("extract", "extract_batch", "extract_finite", "extract_shard", "extract_workers", "rerun"),
     ("background", "in_work"),
     ("processes", "jobs", "tasks"),  # names that parts of background had before
     ("toyfaces",),  # training and measuring
@@ -44,9 +44,11 @@ TORCH_FREE = (
     "anatomies",
     "features",
     "pictures",
+    "colours",
     "fields",
     "masks",
     "progress",
+    "texts",
     "cache",
     "analysis",
     "background",
@@ -150,7 +152,7 @@ def test_the_parser_sees_what_it_must():
 
 def test_the_package_front_imports_nothing_when_it_is_imported():
     roots = {name.split(".")[0] for name in imports(PACKAGE / "__init__.py", top_only=True)}
-    assert roots <= {"__future__", "importlib", "sys", "typing"}
+    assert roots <= {"__future__", "importlib", "os", "sys", "typing"}
 
 
 def test_only_pages_and_ui_know_streamlit():

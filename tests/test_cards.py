@@ -176,3 +176,15 @@ def test_a_prompt_file_that_is_too_short_is_refused(tmp_path, capsys):
     assert main([*arguments, "--samples", "2"]) == 0
     (tmp_path / "prompts.txt").write_text("\n")
     assert main(arguments) == 2
+
+
+def test_a_changed_file_of_cards_is_seen_by_a_process_that_read_it_before(tmp_path, monkeypatch):
+    """Even one changed within the clock's tick, to the same size."""
+
+    own = tmp_path / "cards.yaml"
+    monkeypatch.setenv("HCACHE_CARDS", str(own))
+    for title in ("one", "two"):
+        own.write_text(f"mine: {{source: owner/mine, title: {title}}}")
+        os.utime(own, (1_000_000_000, 1_000_000_000))
+        assert load_cards()["mine"].title == title
+        assert load_cards()["mine"] is load_cards()["mine"], "read once as long as it is what it was"

@@ -107,7 +107,12 @@ def test_a_file_with_no_tokenizer_to_be_had_says_how_to_name_one(file):
 def test_which_stable_diffusion_it_is_shows_in_its_text_width(width, tmp_path):
     place = "input_blocks.4.1" if width == 2048 else "input_blocks.1.1"
     name = f"model.diffusion_model.{place}.transformer_blocks.0.attn2.to_k.weight"
-    save_file({name: torch.zeros(4, width)}, tmp_path / "a.safetensors")
+    file = tmp_path / "a.safetensors"
+    if width == 1024:
+        save_file({name: torch.zeros(4, width)}, file)
+        with pytest.raises(ModelError, match="does not say whether it is 2.x"):
+            load_anatomy(str(file))
+    save_file({name: torch.zeros(4, width)}, file, {"modelspec.resolution": "768x768"})
     anatomy = load_anatomy(str(tmp_path / "a.safetensors"))
     assert round(anatomy.parameters / 1e6) == {768: 860, 1024: 866, 2048: 2567}[width]
 

@@ -16,8 +16,8 @@ from hcache.cache.plan import make_plan
 from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
-COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "runs", "info", "cancel",
-            "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure",
+COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "convert-ddpm", "runs", "info",
+            "cancel", "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure",
             "measure", "compare", "probe", "read", "reader", "bench", "dashboard", "background",
             "direction")  # fmt: skip
 OF_DIRECTION = ("fit", "list", "show", "delete", "import")

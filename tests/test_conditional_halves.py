@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from kinds import text_unet
 
 from hcache.errors import ModelError
@@ -19,6 +20,8 @@ CASES = {
     "classes beside": {"num_class_embeds": 10, "class_embeddings_concat": True, "class_embed_type": None},
     "added text and sizes": TEXT_TIME,
     "text projected": {"encoder_hid_dim": 12, "encoder_hid_dim_type": "text_proj"},
+    "guidance told": {"time_cond_proj_dim": 6},
+    "guidance told, odd": {"time_cond_proj_dim": 7, **TEXT_TIME},
     "time embedding activated": {"time_embedding_act_fn": "silu"},
     "scale and shift": {"resnet_time_scale_shift": "scale_shift"},
     "linear projections": {"use_linear_projection": True, "upcast_attention": True},
@@ -46,9 +49,20 @@ def condition_for(unet, n):
         labels = torch.randn(n, 5)
     elif unet.class_embedding is not None:
         labels = torch.arange(1, n + 1)
+    told = None if config.time_cond_proj_dim is None else torch.linspace(1.5, 8, n)
     if config.addition_embed_type is None:
-        return Condition(class_labels=labels, text=text)
-    return Condition(class_labels=labels, text=text, pooled=torch.randn(n, 16), sizes=torch.full((n, 6), 16.0))
+        return Condition(class_labels=labels, text=text, guidance=told)
+    sizes = torch.full((n, 6), 16.0)
+    return Condition(class_labels=labels, text=text, pooled=torch.randn(n, 16), sizes=sizes, guidance=told)
+
+
+def guidance_embedding(unet, condition):
+    """As the pipeline tells its network."""
+    if condition.guidance is None:
+        return None
+    return StableDiffusionPipeline.get_guidance_scale_embedding(
+        None, condition.guidance - 1, unet.config.time_cond_proj_dim
+    )
 
 
 def sized_cases():
@@ -62,7 +76,8 @@ def test_the_halves_make_the_whole_bit_for_bit(case, size):
     torch.manual_seed(0)
     unet = text_unet(**CASES[case])
     x, t, condition = torch.randn(2, 4, *size), torch.tensor([7, 900]), condition_for(unet, 2)
-    whole = unet(x, t, condition.text, class_labels=condition.class_labels, added_cond_kwargs=condition.added).sample
+    whole = unet(x, t, condition.text, class_labels=condition.class_labels, added_cond_kwargs=condition.added,
+                 timestep_cond=guidance_embedding(unet, condition)).sample  # fmt: skip
     assert torch.isfinite(whole).all() and whole.std() > 1e-4
     assert torch.equal(decode(unet, encode(unet, x, t, condition), t, condition), whole)
     shared = embed(unet, 2, t, condition, x.device)

@@ -222,11 +222,11 @@ def test_a_disk_that_is_full_at_any_place_loses_nothing_and_says_what_is_missing
     tiny_model, tiny_spec, tiny_run, tmp_path, monkeypatch, place
 ):
     """At the second shard; and the same call goes on when there is space."""
-    from hcache.cache import files, index, shards
+    from hcache.cache import files, hdf5, index, shards
 
     target, name = {
         "open": (shards.ShardWriter, "__init__"), "write": (shards.ShardWriter, "write_images"),
-        "close": (shards.ShardWriter, "_close"), "fsync": (files.os, "fsync"), "rename": (files.os, "replace"),
+        "close": (hdf5.Output, "close"), "fsync": (files.os, "fsync"), "rename": (files.os, "replace"),
         "manifest": (shards, "append_to_manifest"), "index": (index.IndexWriter, "_fill"),
     }[place]  # fmt: skip
     whole, second = getattr(target, name), []

@@ -22,14 +22,13 @@ SHAPE = (2, 9, 3, 2, 2)
 @pytest.fixture
 def opened(monkeypatch):
     """The shards that the index opens, by name, in order."""
-    names, open_file = [], h5py.File
+    names, open_file = [], index_module.opened
 
-    def counted(path, mode="r", **options):
-        if mode == "r":
-            names.append(path.name)
-        return open_file(path, mode, **options)
+    def counted(path):
+        names.append(path.name)
+        return open_file(path)
 
-    monkeypatch.setattr(index_module.h5py, "File", counted)
+    monkeypatch.setattr(index_module, "opened", counted)
     return names
 
 

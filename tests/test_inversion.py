@@ -83,15 +83,18 @@ def test_a_bomb_of_pixels_is_refused_unopened():
         prepare_picture(png(Image.new("1", (side * 2, side * 2))), "larger than Pillow takes", 16, 16)
 
 
-def test_inversion_of_a_linear_model_is_exact():
+@pytest.mark.parametrize("to_one", [True, False])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("steps", [6, 7, 20])
+def test_inversion_of_a_linear_model_is_exact(spacing, steps, to_one):
     """With ε = 0 every step only scales x, and scaling is undone exactly."""
     unet = make_unet()
     unet.conv_out.weight.zero_()
     unet.conv_out.bias.zero_()
-    model = model_of(unet, clip_sample=False)
+    model = model_of(unet, clip_sample=False, timestep_spacing=spacing, set_alpha_to_one=to_one)
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    *_, noise = invert(model, x, 6)
-    *_, last = denoise(model, steps=6, x_t=noise)
+    *_, noise = invert(model, x, steps)
+    *_, last = denoise(model, steps=steps, x_t=noise)
     torch.testing.assert_close(last.x_next, x, atol=1e-5, rtol=1e-5)
 
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hcache.cache.label_files import parse_labels
-from hcache.cache.labels import export_labels, import_labels, save_labels
+from hcache.cache.labels import export_labels, find_label, import_labels, save_labels
 from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import CacheError, UsageError
@@ -91,8 +91,17 @@ def test_a_sets_name_cannot_lead_elsewhere(copied_run, tmp_path):
             import_labels(copied_run, tmp_path / "good.csv", name)
 
 
-def test_a_spoilt_set_is_one_clear_error(copied_run):
+def test_a_spoilt_set_costs_no_other_and_is_one_clear_error_where_it_is_asked_for(copied_run, capsys):
     save_labels(copied_run, "mine", {"a": {0: 1.0}})
-    (copied_run.folder / "labels" / "mine.csv").write_bytes(b"\xff\xfe")
-    with pytest.raises(CacheError, match="mine.csv"):
-        _ = open_run(copied_run.folder).labels
+    save_labels(copied_run, "good", {"b": {0: 1.0}})
+    spoilt = copied_run.folder / "labels" / "mine.csv"
+    spoilt.write_bytes(b"\xff\xfe")
+    run = open_run(copied_run.folder)
+    assert set(run.labels) == {"good"} and set(run.label_files.damaged) == {"mine"}
+    for ask in (lambda: find_label(run, "mine/a"), lambda: export_labels(run, "mine")):
+        with pytest.raises(CacheError, match="mine.*cannot be used"):
+            ask()
+    home = str(copied_run.folder.parents[1])
+    assert main(["verify", run.name, "--home", home]) == 3 and "labels/mine.csv" in capsys.readouterr().out
+    assert main(["repair", run.name, "--home", home]) == 0, "it is set aside, and kept"
+    assert spoilt.with_name("mine.csv.bad").read_bytes() == b"\xff\xfe" and "good" in run.labels

@@ -79,10 +79,10 @@ def test_the_schedule_is_the_models_own(tmp_path, spoilable):
     folder = save_pipeline(tmp_path / "other", make_unet(), num_train_timesteps=50, prediction_type="v_prediction")
     config = load_model(str(folder)).scheduler.config
     assert (config.num_train_timesteps, config.prediction_type) == (50, "v_prediction")
-    ddpm = {"_class_name": "DDPMScheduler", "beta_end": 0.5, "clip_sample": False, "variance_type": "fixed_large"}
+    ddpm = {"_class_name": "DDPMScheduler", "beta_end": 0.05, "clip_sample": False, "variance_type": "fixed_large"}
     (spoilable / SCHEDULER).write_text(json.dumps(ddpm))
     config = load_model(str(spoilable)).scheduler.config
-    assert (config.beta_end, config.clip_sample) == (0.5, False), "a DDPM is sampled by DDIM with its own betas"
+    assert (config.beta_end, config.clip_sample) == (0.05, False), "a DDPM is sampled by DDIM with its own betas"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

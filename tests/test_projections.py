@@ -82,7 +82,8 @@ def test_what_has_no_components_is_refused(bad, message):
 
 
 def test_they_are_kept_until_the_run_changes(copied_run):
-    arrays = {"own_scores": np.arange(6, dtype=np.float32).reshape(1, 2, 3)}
+    scores = np.arange(4 * 12 * 3, dtype=np.float32).reshape(4, 12, 3)
+    arrays = {"own_scores": scores, "own_explained": scores[:, 0]}
     assert load_projections(copied_run, "h") is None
     save_projections(copied_run, "h", arrays)
     kept = load_projections(copied_run, "h")

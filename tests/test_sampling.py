@@ -46,7 +46,8 @@ def by_diffusers(model, seeds, steps, eta):
 def test_the_loop_is_ddim(micro, eta, prediction, spacing):
     for clip, steps in itertools.product((True, False), (1, 3, 7)):
         model = scheduled(micro, prediction_type=prediction, timestep_spacing=spacing, clip_sample=clip)
-        ours, theirs = list(denoise(model, SEEDS, steps, eta)), list(by_diffusers(model, SEEDS, steps, eta))
+        ours = list(denoise(model, SEEDS, steps, eta, schedule="diffusers"))
+        theirs = list(by_diffusers(model, SEEDS, steps, eta))
         assert len(ours) == len(theirs) == steps
         for step, (x_t, x_0, x_next) in zip(ours, theirs, strict=True):
             for name, mine, other in (("x_t", step.x_t, x_t), ("x_0", step.x_0, x_0), ("x_next", step.x_next, x_next)):
@@ -68,7 +69,26 @@ def test_the_loop_is_ddim(micro, eta, prediction, spacing):
 def test_the_loop_is_ddim_under_every_option_of_the_schedule(micro, config):
     model = scheduled(micro, **config)
     *_, (_, _, theirs) = by_diffusers(model, SEEDS, 9, 0.5)
-    torch.testing.assert_close(last_x(denoise(model, SEEDS, 9, 0.5)), theirs, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        last_x(denoise(model, SEEDS, 9, 0.5, schedule="diffusers")), theirs, rtol=1e-6, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("steps", [1, 7, 20, 50])
+def test_a_step_ends_where_the_next_one_begins(spacing, steps):
+    """Where diffusers' does too, both are the same schedule."""
+    scheduler = DDIMScheduler(timestep_spacing=spacing)
+    ours, theirs = make_schedule(scheduler, steps), make_schedule(scheduler, steps, schedule="diffusers")
+    assert torch.equal(ours.alpha_bar_prev[:-1], ours.alpha_bar[1:]) and ours.alpha_bar_prev[-1] == 1
+    assert ours.timesteps == theirs.timesteps and torch.equal(ours.alpha_bar, theirs.alpha_bar)
+    meet = spacing == "leading" or steps == 1 or (spacing == "trailing" and 1000 % steps == 0)
+    assert torch.equal(ours.alpha_bar_prev, theirs.alpha_bar_prev) == meet
+
+
+def test_a_schedule_that_is_none_is_refused(micro):
+    with pytest.raises(UsageError, match="schedule"):
+        next(denoise(micro, [0], 3, schedule="karras"))
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])

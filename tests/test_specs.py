@@ -23,7 +23,7 @@ def test_a_run_is_named_by_all_but_samples_and_batch():
         dataclasses.replace(SPEC, **change)
         for change in ({"model": "other/model"}, {"steps": 5}, {"seed": 1}, {"eta": 0.5}, {"store": {"h": "full"}},
                        {"store": {"h": "pooled", "skip.1": "pooled"}}, {"store_dtype": "float32"},
-                       {"dtype": "float16"}, {"weights": "abd"},
+                       {"dtype": "float16"}, {"weights": "abd"}, {"schedule": "diffusers"},
                            {"images": ("a",) * SPEC.samples}, {"conditioning": Conditioning(guidance=2)})
     ]  # fmt: skip
     assert {spec.name for spec in same} == {SPEC.name}
@@ -133,3 +133,14 @@ def test_rows_joined_again_are_the_whole():
     assert [len(part.h) for part in parts] == [2, 1, 2] and joined.skips[1] is None
     doubled = some.map(lambda name, tensor: 2 * tensor)
     assert all(np.array_equal(doubled[name], 2 * tensor) for name, tensor in some.items())
+
+
+def test_a_run_of_before_keeps_its_name_and_its_schedule():
+    """It has no ``schedule`` in its run.json; what it was made with has that name."""
+    old = SPEC.to_json()
+    del old["schedule"]
+    found = RunSpec.from_json(old)
+    assert found.schedule == "before" and found.name == SPEC.name and SPEC.schedule == "next"
+    assert dataclasses.replace(SPEC, schedule="diffusers").name != SPEC.name
+    with pytest.raises(UsageError, match="schedule"):
+        dataclasses.replace(SPEC, schedule="karras")

@@ -121,7 +121,8 @@ def synthetic_run(home, spec, h, shards=None, x=None):
     row = 0
     for start, stop in shards:
         count = stop - start
-        with ShardWriter(folder, start, np.arange(start, stop), np.arange(spec.steps), spec.store_dtype) as writer:
+        seeds = spec.seed + np.arange(start, stop)
+        with ShardWriter(folder, start, seeds, np.arange(spec.steps), spec.store_dtype) as writer:
             for step in range(spec.steps):
                 writer.write_activation(step, "h", h[step, row : row + count])
             for index in range(0 if x is None else spec.steps + 1):

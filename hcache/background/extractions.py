@@ -5,10 +5,10 @@ Knows specs and files only; no torch.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from ..cache.layout import PARTIAL, PROMPTS
+from ..atomic import write_bytes
+from ..cache.layout import PROMPTS
 from ..errors import RunBusyError, UsageError
 from ..specs import RunSpec
 from . import kinds, tasks
@@ -87,7 +87,4 @@ def cancel(folder: Path) -> Job:
 
 
 def _write_prompts(path: Path, spec: RunSpec) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
-    partial.unlink(missing_ok=True)
-    partial.write_text("".join(f"{prompt}\n" for prompt in spec.conditioning.prompts), encoding="utf-8")
-    os.replace(partial, path)
+    write_bytes(path, "".join(f"{prompt}\n" for prompt in spec.conditioning.prompts).encode())

@@ -16,7 +16,7 @@ from ..cache.description import parse_spec
 from ..cache.layout import IMAGES, PROMPTS
 from ..directions.fitting import Fit, check_options, find_method
 from ..errors import UsageError
-from ..specs import RunSpec
+from ..specs import DIFFUSERS, RunSpec
 
 EXTRACT, FIT, IMPORT, MEASURE = "extract", "fit", "import", "measure"
 
@@ -225,6 +225,8 @@ def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
                                                 f"--eta={spec.eta}"]  # fmt: skip
     arguments += [f"--steps={spec.steps}", f"--batch={spec.batch or 'auto'}", f"--dtype={spec.dtype}"]
     arguments += [f"--store-dtype={spec.store_dtype}", f"--guidance={given.guidance}"]
+    if spec.schedule == DIFFUSERS:  # that of a run of before stands in its run.json
+        arguments += [f"--schedule={spec.schedule}"]
     if len(given.prompts) > 1:
         arguments += [f"--prompts={folder}/{PROMPTS}"]
     elif given.prompts:
@@ -233,6 +235,8 @@ def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
         arguments += [f"--negative-prompt={given.negative_prompt}"]
     if given.classes:
         arguments += [f"--classes={','.join(map(str, given.classes))}"]
+    if given.null_class is not None:
+        arguments += [f"--null-class={given.null_class}"]
     arguments += [f"--store={site}={policy}" for site, policy in spec.store.items()] or ["--store=h=none"]
     pictures = [f"{folder}/{IMAGES}/{digest}.png" for digest in spec.images]
     return [*arguments, "--", spec.model, *pictures]

@@ -9,6 +9,7 @@ be asked for: it is unknown.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import signal
@@ -25,7 +26,7 @@ from typing import Any
 import psutil
 
 from ..cache.files import write_json
-from ..errors import UsageError
+from ..errors import FULL, UsageError
 
 STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = "starting", "running", "done", "failed", "cancelled", "died"
 UNKNOWN = "unknown"
@@ -116,10 +117,15 @@ def ask_to_stop(status: Path, said: Mapping[str, Any], what: str) -> None:
 
 
 def write_status(status: Path, said: Mapping[str, Any]) -> None:
-    """What a process says of itself. On a full disk nothing: the work ends where its data are written, and is told
-    there."""
-    with contextlib.suppress(OSError):
+    """What a process says of itself. Where there is no space for another file, into the one that is there: it has room
+    for as much. Where that fails too nothing: the work ends where its data are written, and is told there."""
+    try:
         write_json(status, dict(said), durable=False)
+    except OSError as error:
+        if error.errno in FULL:
+            with contextlib.suppress(OSError), status.open("rb+") as file:
+                file.write((json.dumps(dict(said)) + "\n").encode())
+                file.truncate()
 
 
 def read_plain(path: Path, most: int, end: bool = False) -> bytes:

@@ -30,7 +30,8 @@ def planted_run(home: Path, samples: int, steps: int, shape: tuple[int, int, int
     directions = np.random.default_rng(0).normal(size=(steps, RANK, int(np.prod(shape)))).astype(np.float32)
     for start in range(0, samples, batch):
         stop = min(start + batch, samples)
-        with ShardWriter(folder, start, np.arange(start, stop), np.arange(steps), spec.store_dtype) as writer:
+        seeds = spec.seed + np.arange(start, stop)
+        with ShardWriter(folder, start, seeds, np.arange(steps), spec.store_dtype) as writer:
             for step, values in enumerate(_planted(directions, start, stop)):
                 writer.write_activation(step, "h", values.reshape(-1, *shape))
             writer.commit()

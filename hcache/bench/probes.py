@@ -75,7 +75,8 @@ def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0)
         count = min(BATCH, samples - start)
         rng = np.random.default_rng([seed, start, samples])
         factors = rng.normal(size=(count, FACTORS)).astype(np.float32)
-        with ShardWriter(folder, start, np.arange(start, start + count), np.array(timesteps), "float16") as writer:
+        seeds = seed + np.arange(start, start + count)
+        with ShardWriter(folder, start, seeds, np.array(timesteps), "float16") as writer:
             for step in range(steps):
                 for member, shape in shapes.items():
                     noise = rng.normal(size=(count, *shape)).astype(np.float32)

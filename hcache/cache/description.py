@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..atomic import read_file, reason
 from ..errors import CacheError, UsageError
-from ..specs import Anatomy, RunSpec
+from ..specs import BEFORE, LARGEST_SEED, SCHEDULES, Anatomy, RunSpec
 from .layout import SCHEMA
 
 T = TypeVar("T")
 
 MOST = 10**9
 """No count is larger. JSON knows numbers that no array and no table can hold."""
+
+MOST_BYTES = 2**28
+"""A million prompts fit; what is larger was not written by hcache."""
 
 DTYPES = ("float32", "float16", "bfloat16")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -43,10 +47,14 @@ def read_description(path: Path) -> Description:
         CacheError: it cannot be read, is not a run's description, or is one that a newer hcache wrote.
     """
     try:
-        return _parse(_load(path), path)
+        data = read_file(path, MOST_BYTES)
+    except OSError as error:
+        raise CacheError(f"{path} could not be read: {reason(error)}; nothing was found wrong with it") from error
+    try:
+        return _parse(_load(data), path)
     except CacheError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         words = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise CacheError(f"{path} is not a run's description: {words}; put it right, or remove the run") from error
 
@@ -67,9 +75,9 @@ def parse_spec(data: Mapping[str, Any]) -> RunSpec:
         raise UsageError(f"this is not the description of a run: {words}") from error
 
 
-def _load(path: Path) -> Any:
+def _load(text: bytes) -> Any:
     """The file's JSON. NaN and the like, which JSON has not, become null; text must be Unicode."""
-    data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    data = json.loads(text.decode("utf-8"), parse_constant=lambda _: None)
     json.dumps(data, ensure_ascii=False).encode("utf-8")  # half a surrogate pair could never be shown
     return data
 
@@ -100,10 +108,12 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
         _text(spec[name], f"spec.{name}")
     for name in ("samples", "steps", "batch"):
         _integer(spec[name], f"spec.{name}", 1)
-    _integer(spec["seed"], "spec.seed", 0, 2**62)
+    _integer(spec["seed"], "spec.seed", 0, LARGEST_SEED)
     _number(spec["eta"], "spec.eta")
     if spec["dtype"] not in DTYPES:
         raise ValueError(f"spec.dtype: expected one of {', '.join(DTYPES)}, got {_shown(spec['dtype'])}")
+    if spec.get("schedule", BEFORE) not in (*SCHEDULES, BEFORE):
+        raise ValueError(f"spec.schedule: expected one of {', '.join(SCHEDULES)}, got {_shown(spec['schedule'])}")
     for site, policy in _mapping(spec["store"], "spec.store").items():
         _text(policy, f"spec.store.{site}")
     given = _mapping(spec.get("conditioning", {}), "spec.conditioning")
@@ -111,6 +121,8 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     _list(given.get("classes", []), "spec.conditioning.classes", _integer)
     _text(given.get("negative_prompt", ""), "spec.conditioning.negative_prompt")
     _number(given.get("guidance", 1.0), "spec.conditioning.guidance")
+    if given.get("null_class") is not None:
+        _integer(given["null_class"], "spec.conditioning.null_class")
     _list(spec.get("images", []), "spec.images", _digest)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ..atomic import partial_path, replacing_path, sync_folder
 from ..errors import UsageError
 from .layout import SEED
 from .reading import Run
@@ -28,10 +32,11 @@ def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None
 
     Raises:
         UsageError: an unknown format or step, or ``out`` exists.
+        OSError: it cannot be written; then there is no ``out``.
     """
     if form not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}, got {form!r}")
-    if out.exists():
+    if os.path.lexists(out):
         raise UsageError(f"{out} exists; choose another name")
     step = run.spec.steps // 2 if step is None else step
     vectors, labels = run.pooled(site, step), label_table(run)
@@ -39,7 +44,8 @@ def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None
         return _write_projector(out, vectors, labels, f"{run.name} {site} step {step}")
     names = [f"{site}[{i}]" for i in range(vectors.shape[1])]
     table = pd.concat([labels, pd.DataFrame(vectors, columns=names)], axis=1)
-    table.to_csv(out, index=False) if form == CSV else table.to_parquet(out, index=False)
+    with replacing_path(out) as partial:
+        table.to_csv(partial, index=False) if form == CSV else table.to_parquet(partial, index=False)
     return out
 
 
@@ -53,11 +59,19 @@ def label_table(run: Run) -> pd.DataFrame:
 
 
 def _write_projector(out: Path, vectors: np.ndarray, labels: pd.DataFrame, title: str) -> Path:
-    """``tensors.tsv``, ``metadata.tsv`` and the configuration that names them."""
-    out.mkdir(parents=True)
-    np.savetxt(out / "tensors.tsv", vectors, delimiter="\t", fmt="%.6g")
-    labels.to_csv(out / "metadata.tsv", sep="\t", index=False)
+    """``tensors.tsv``, ``metadata.tsv`` and the configuration that names them; all of them or none."""
+    partial = partial_path(out)
     tensor = {"tensorName": title, "tensorShape": list(vectors.shape), "tensorPath": "tensors.tsv",
               "metadataPath": "metadata.tsv"}  # fmt: skip
-    (out / "projector_config.json").write_text(json.dumps({"embeddings": [tensor]}, indent=1))
+    try:
+        partial.mkdir(parents=True)
+        np.savetxt(partial / "tensors.tsv", vectors, delimiter="\t", fmt="%.6g")
+        labels.to_csv(partial / "metadata.tsv", sep="\t", index=False)
+        (partial / "projector_config.json").write_text(json.dumps({"embeddings": [tensor]}, indent=1))
+        os.rename(partial, out)
+        sync_folder(out.parent)
+    except BaseException:
+        with suppress(OSError):
+            shutil.rmtree(partial)
+        raise
     return out

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of either."""
+"""JSON and checksums of a run's files. How files are written so that nothing is half written: :mod:`hcache.atomic`."""
 
 from __future__ import annotations
 
@@ -11,48 +11,21 @@ from typing import Any
 
 import xxhash
 
-from .layout import PARTIAL
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename inside ``folder`` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def flush_file(path: Path) -> None:
-    """Makes what was written into a file survive a power cut."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def put_in_place(flushed: Path, final: Path) -> None:
-    """Gives a flushed file its final name, durably."""
-    os.replace(flushed, final)
-    sync_folder(final.parent)
-
-
-def commit_file(partial: Path, final: Path) -> None:
-    """Flushes ``partial`` to the disk and gives it its final name."""
-    flush_file(partial)
-    put_in_place(partial, final)
+from ..atomic import open_file, read_file, write_bytes
 
 
 def write_json(path: Path, data: Any, durable: bool = True) -> None:
     """Replaces ``path`` by ``data``, atomically; ``durable=False`` spares the flush for what may be lost."""
-    partial = path.with_name(path.name + PARTIAL)
-    try:
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        if durable:
-            commit_file(partial, path)
-        else:
-            os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_bytes(path, (json.dumps(data, indent=1) + "\n").encode(), durable)
+
+
+def read_json(path: Path, most: int = 2**26) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        OSError, ValueError, RecursionError: it cannot be read, or is no JSON.
+    """
+    return json.loads(read_file(path, most).decode("utf-8"))
 
 
 CHECKSUM = "xxh3_128"
@@ -62,14 +35,15 @@ SHA-256 and guards against the same: decay, and copies cut short."""
 
 
 def checksum_of(path: Path, kind: str = CHECKSUM) -> str:
-    """``kind:hexadecimal`` of a file's contents.
+    """``kind:hexadecimal`` of the contents of a file that is no link.
 
     Raises:
         ValueError: there is no such kind.
+        OSError: the file cannot be read.
     """
     if kind not in CHECKSUMS:
         raise ValueError(f"a checksum is one of {', '.join(CHECKSUMS)}, got {kind!r}")
-    with path.open("rb") as file:
+    with os.fdopen(open_file(path), "rb") as file:
         return f"{kind}:{hashlib.file_digest(file, CHECKSUMS[kind]).hexdigest()}"
 
 

@@ -14,11 +14,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..atomic import flush_file, sync_folder
 from ..errors import CacheError
-from .files import commit_file, flush_file, sync_folder
-from .layout import INDEX, PARTIAL, SEED, SHARDS, TIMESTEP
+from .hdf5 import MOST_OBJECTS, Malformed, hard_member, look_into, opened, place_of, read_array, replacing_hdf5
+from .layout import INDEX, SEED, SHARDS, TIMESTEP
 from .manifest import Shard
-from .reading import Run
+from .places import structure_at
+from .reading import Run, unreadable
+from .shards import axis_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +64,17 @@ class IndexWriter:
         self._written = False
         path = self.folder / SHARDS / shard.file
         try:
-            with h5py.File(path, "r") as file:
-                found, self._timesteps = _columns_of(file), file[TIMESTEP][:]
-        except (OSError, KeyError, RuntimeError) as error:
+            with opened(path) as descriptor:
+                places = structure_at(path, descriptor).places
+                self._timesteps = read_array(descriptor, places[TIMESTEP])
+        except (Malformed, FileNotFoundError, KeyError) as error:
             raise CacheError(
-                f"the shard {path} cannot be read ({error}); `python -m hcache repair {self.folder.name}` mends it"
+                f"the shard {path} is damaged ({error}); `python -m hcache repair {self.folder.name}` mends it"
             ) from error
+        except OSError as error:
+            raise unreadable(f"the shard {path}", error) from error
+        found = {name: _Column(shape=place.shape, dtype=place.dtype, names=axis_names(name, len(place.shape)))
+                 for name, place in places.items() if name not in (TIMESTEP, SEED)}  # fmt: skip
         if self._shards:
             found = {name: replace(found[name], dtype=np.promote_types(found[name].dtype, column.dtype))
                      for name, column in self._columns.items() if name in found}  # fmt: skip
@@ -94,19 +102,13 @@ class IndexWriter:
         if not self._shards:
             return
         final = self.folder / INDEX
-        partial = final.with_name(final.name + PARTIAL)
-        try:
-            if durable and self._written and final.is_file():
-                flush_file(final)
-                sync_folder(final.parent)
-                return
-            with h5py.File(partial, "w", libver="v110", track_order=True) as index:
-                self._fill(index)
-            commit_file(partial, final) if durable else os.replace(partial, final)
-            self._written = True
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
-            raise error if isinstance(error, OSError) else OSError(f"{partial}: {error}") from error
+        if durable and self._written and final.is_file():
+            flush_file(final)
+            sync_folder(final.parent)
+            return
+        with replacing_hdf5(final, durable) as index:
+            self._fill(index)
+        self._written = True
 
     def _refer(self, shard: Shard, row: int) -> None:
         """Adds the shard to what every dataset is made of, as its samples from ``row`` on.
@@ -146,27 +148,73 @@ def write_index(run: Run) -> None:
 
 
 def index_is_behind(folder: Path, first_seed: int, shards: Iterable[Shard]) -> bool:
-    """Whether the index does not hold these shards' samples: its writer was killed between a commit and the index."""
+    """Whether the index does not hold these shards' samples, or was not made by hcache: its writer was killed between a
+    commit and the index, or it came from elsewhere. Then it is made anew."""
+    shards = list(shards)
     seeds = [first_seed + sample for shard in shards for sample in range(shard.start, shard.stop)]
     if not seeds:
         return False
     try:
-        with h5py.File(folder / INDEX, "r") as index:
-            return index[SEED][:].tolist() != seeds
-    except (OSError, KeyError, RuntimeError):
+        return index_problem(folder, shards) != "" or seeds_of_index(folder).tolist() != seeds
+    except (OSError, Malformed):
         return True
 
 
-def _columns_of(file: h5py.File) -> dict[str, _Column]:
-    found: dict[str, _Column] = {}
+def seeds_of_index(folder: Path) -> np.ndarray:
+    """The seeds of the samples that the index refers to.
 
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset) and name not in (TIMESTEP, SEED):
-            names = tuple(dim.label for dim in item.dims)
-            found[name] = _Column(shape=item.shape, dtype=item.dtype, names=names)
+    Raises:
+        FileNotFoundError: there is no index.
+        OSError: it cannot be read.
+        Malformed: it is none.
+    """
+    with opened(folder / INDEX) as descriptor:
+        size = os.fstat(descriptor).st_size
+        return read_array(descriptor, look_into(descriptor, lambda file: place_of(hard_member(file, SEED), SEED, size)))
 
-    file.visititems(visit)
-    return found
+
+def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
+    """What of the index was not made by hcache, in words; nothing if all was.
+
+    Other programs follow its references: none may lead out of the run.
+
+    Raises:
+        FileNotFoundError: there is no index.
+        OSError: it cannot be read.
+    """
+    known = {f"{SHARDS}/{shard.file}" for shard in shards}
+
+    def look(file: h5py.File) -> None:
+        groups = [file]
+        for group in groups:
+            for name in group:
+                item = hard_member(group, name)
+                if isinstance(item, h5py.Group):
+                    groups.append(item)
+                elif not isinstance(item, h5py.Dataset):
+                    raise Malformed(f"{name} is neither a group nor an array")
+                else:
+                    _check_references(item, known)
+                if len(groups) > MOST_OBJECTS:
+                    raise Malformed("it holds more groups than an index does")
+
+    try:
+        with opened(folder / INDEX) as descriptor:
+            look_into(descriptor, look)
+    except Malformed as error:
+        return str(error)
+    return ""
+
+
+def _check_references(item: h5py.Dataset, known: set[str]) -> None:
+    """Makes sure that a dataset of the index is in the index itself, or is made of datasets of known shards."""
+    plist = item.id.get_create_plist()
+    if plist.get_external_count():
+        raise Malformed("it refers to other files")
+    if plist.get_layout() == h5py.h5d.VIRTUAL:
+        for number in range(plist.get_virtual_count()):
+            if (name := plist.get_virtual_filename(number)) not in known:
+                raise Malformed(f"it refers to {name[:200]}, which is no shard of the run")
 
 
 def _name_axes(index: h5py.File, dataset: h5py.Dataset, names: tuple[str, ...]) -> None:

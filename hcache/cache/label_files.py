@@ -6,16 +6,23 @@ import csv
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import CacheError, UsageError
+from ..atomic import read_file, reason
+from ..errors import UsageError
+from .hdf5 import is_surroundings
 from .layout import LABELS
 
 SAMPLE, SEED = "sample", "seed"
 LARGEST = float(np.finfo(np.float32).max)
-LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+"""Of a label set, which is a file's name."""
+
+LONGEST_NAME = 100
+"""Characters in the name of a label."""
 
 
 def parse_labels(
@@ -35,20 +42,24 @@ def parse_labels(
         raise UsageError(f"{name} is not a CSV file: {error}") from error
     if not rows or not rows[0]:
         raise UsageError(f"{name} is empty; expected a line of column names")
+    rows = _without_nameless(rows, name)
     header = [cell.strip() for cell in rows[0]]
     keys = [column for column in (SAMPLE, SEED) if column in header]
     if len(keys) != 1:
-        raise UsageError(f"{name}, line 1: expected one column called {SAMPLE} or {SEED}, got {', '.join(header)}")
+        raise UsageError(f"{name}, line 1: expected one column called {SAMPLE} or {SEED}, got {_header_told(header)}")
     at, known = header.index(keys[0]), by_sample if keys[0] == SAMPLE else by_seed
     labels = [column for column in header if column != keys[0]]
-    if not labels or len(set(header)) != len(header) or not all(LABEL_NAME.fullmatch(label) for label in labels):
-        raise UsageError(
-            f"{name}, line 1: expected different names of labels beside {keys[0]}, got {', '.join(header)}"
-        )
+    if not labels:
+        raise UsageError(f"{name}, line 1: expected names of labels beside {keys[0]}, got no other column")
+    for label in labels:
+        if header.count(label) > 1:
+            raise UsageError(f"{name}, line 1: two columns are called {label!r}; expected different names of labels")
+        if fault := _fault_of(label):
+            raise UsageError(f"{name}, line 1: a label cannot be called {label!r}, since {fault}")
     columns: dict[str, dict[int, float]] = {label: {} for label in labels}
     seen: dict[int, int] = {}
     for line, row in enumerate(rows[1:], 2):
-        if not row:
+        if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
             raise UsageError(f"{name}, line {line}: {len(row)} cells; expected {len(header)}, as in line 1")
@@ -62,18 +73,79 @@ def parse_labels(
     return columns
 
 
-def read_label_sets(run: Path, sample_ids: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """The sets of a run's ``labels`` folder: set -> name -> values (n,) float32, NaN where a sample has none."""
+def _without_nameless(rows: list[list[str]], name: str) -> list[list[str]]:
+    """The table without columns that have no name: a table's own numbering, first, and empty ones that Excel adds.
+
+    Raises:
+        UsageError: there are values under no name.
+    """
+    header = [cell.strip() for cell in rows[0]]
+    nameless = [at for at, cell in enumerate(header) if not cell or cell.startswith("Unnamed: ")]
+    has_key = SAMPLE in header or SEED in header
+    for at in nameless:
+        filled = any(len(row) == len(header) and row[at].strip() for row in rows[1:])
+        if filled and not (at == 0 and has_key):
+            hint = f"; is it {SAMPLE} or {SEED}? Then call it so" if at == 0 else "; name it or leave it out"
+            raise UsageError(f"{name}, line 1: column {at + 1} has values and no name{hint}")
+    left = [at for at in range(len(header)) if at not in nameless]
+    return [[row[at] for at in left] if len(row) == len(header) else row for row in rows] if left else rows
+
+
+def _fault_of(label: str) -> str:
+    """Why a label cannot bear a name; "" if it can. Letters of any language, brackets, units and signs are fine."""
+    if len(label) > LONGEST_NAME:
+        return f"that is longer than {LONGEST_NAME} characters"
+    if odd := [character for character in label if not character.isprintable()]:
+        return f"it holds the control character {odd[0]!r}"
+    if label[0] in ".=+-@/\\":
+        return f"it begins with {label[0]!r}; expected a letter, a digit or a bracket first"
+    return ""
+
+
+def _header_told(header: list[str]) -> str:
+    """What stands in line 1; with the separator that was meant, if it is another than the comma."""
+    told = ", ".join(header)
+    other = next((sign for sign in (";", "\t") if len(header) == 1 and sign in header[0]), "")
+    return told.replace("\t", " ") + (
+        f" (columns are separated by commas, not by {other!r}; save it so)" if other else ""
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFiles:
+    """The label sets of a run's ``labels`` folder.
+
+    ``sets``: set -> name -> values (n,) float32, NaN where a sample has none. ``damaged``: set -> what is wrong with
+    its file. ``unread``: set -> why its file could not be read, which says nothing of what is in it.
+    """
+
+    sets: Mapping[str, Mapping[str, np.ndarray]]
+    damaged: Mapping[str, str]
+    unread: Mapping[str, str]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Set -> why it is not among ``sets``."""
+        return {**self.damaged, **self.unread}
+
+
+def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
+    """What the CSV files of a run's ``labels`` folder hold. One that cannot be read costs no other."""
     rows = {int(sample): row for row, sample in enumerate(sample_ids)}
-    sets = {}
+    sets, damaged, unread = {}, {}, {}
     for path in sorted((run / LABELS).glob("*.csv")):
+        every = _Everything()
         try:
-            every = _Everything()
-            columns = parse_labels(path.read_text(encoding="utf-8"), str(path), every, every)
-        except (UsageError, OSError, UnicodeDecodeError) as error:
-            raise CacheError(f"the label set {path} cannot be read: {error}") from error
-        sets[path.stem] = {name: _column(values, rows) for name, values in columns.items()}
-    return sets
+            if not SET_NAME.fullmatch(path.stem):
+                raise UsageError(f"no label set can be called {path.stem[:100]!r}")
+            columns = parse_labels(read_file(path).decode("utf-8"), str(path), every, every)
+            sets[path.stem] = {name: _column(values, rows) for name, values in columns.items()}
+        except FileNotFoundError:  # taken away meanwhile
+            continue
+        except (UsageError, UnicodeDecodeError, OSError) as error:
+            found = unread if is_surroundings(error) else damaged
+            found[path.stem] = reason(error) if isinstance(error, OSError) else str(error)
+    return LabelFiles(sets=sets, damaged=damaged, unread=unread)
 
 
 class _Everything(dict[int, int]):

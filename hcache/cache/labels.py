@@ -1,7 +1,7 @@
 """Label sets of a run that were not read off its images: imported from CSV, or clicked in the gallery.
 
 A set is a CSV file in the run's ``labels`` folder. It is replaced as a whole, atomically, so that nothing is ever half
-imported.
+imported. What reads a set, changes it and writes it again holds the lock of that folder meanwhile.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UsageError, did_you_mean
-from .files import commit_file
-from .label_files import LABEL_NAME, SAMPLE, SEED, parse_labels
-from .layout import LABELS, PARTIAL
+from ..atomic import make_folder, write_bytes
+from ..errors import CacheError, UsageError, did_you_mean
+from ..texts import read_text
+from .label_files import SAMPLE, SEED, SET_NAME, parse_labels
+from .layout import LABELS
+from .locks import part_lock
 from .reading import Run
 
 
@@ -29,10 +31,7 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
         UsageError: naming the line: an unknown or repeated sample, a cell that is no number, a ragged line. Nothing
             is imported then.
     """
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{source} cannot be read as text: {error}") from error
+    text = read_text(source, f"the labels in {source}")
     columns = parse_labels(text, str(source), {int(s): int(s) for s in run.sample_ids},
                            {run.seed(int(s)): int(s) for s in run.sample_ids})  # fmt: skip
     save_labels(run, label_set, columns)
@@ -40,30 +39,70 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
 
 
 def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]]) -> None:
-    """Replaces a label set of a run."""
-    if not LABEL_NAME.fullmatch(label_set):
+    """Replaces a label set of a run.
+
+    Raises:
+        UsageError: it cannot be called that, or was read off the images.
+        RunBusyError: another process has been writing labels of this run for long.
+        OSError: it cannot be written; the set is as it was.
+    """
+    _check_set(run, label_set)
+    make_folder(run.folder / LABELS, parents=False)
+    with part_lock(run.folder / LABELS):
+        _write(run, label_set, columns)
+
+
+def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) -> None:
+    """Gives one sample a value of a label; or takes it away, if it has that very value. Others who mark samples of the
+    same set meanwhile lose nothing.
+
+    Raises:
+        As :func:`save_labels`; CacheError: the set's file is damaged.
+    """
+    _check_set(run, label_set)
+    make_folder(run.folder / LABELS, parents=False)
+    with part_lock(run.folder / LABELS):
+        found = run.label_files
+        if label_set in found.problems:
+            raise CacheError(f"the label set {label_set} of {run.name} {_problem(found.problems[label_set])}")
+        columns = {other: {int(s): float(v) for s, v in zip(run.sample_ids, values, strict=True) if np.isfinite(v)}
+                   for other, values in found.sets.get(label_set, {}).items()}  # fmt: skip
+        marked = columns.setdefault(name, {})
+        if marked.get(sample) == value:
+            del marked[sample]
+        else:
+            marked[sample] = value
+        _write(run, label_set, columns)
+
+
+def _check_set(run: Run, label_set: str) -> None:
+    if not SET_NAME.fullmatch(label_set):
         raise UsageError(f"a label set's name has letters, digits, spaces, dots, - and _, got {label_set!r}")
     if any(name == label_set for name in run.labels_in_shards):
         raise UsageError(
             f"the label set {label_set} was read off the images and cannot be replaced; choose another name"
         )
+
+
+def _write(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]]) -> None:
     samples = sorted({sample for values in columns.values() for sample in values})
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow([SAMPLE, *columns])
     for sample in samples:
         writer.writerow([sample, *(repr(v[sample]) if sample in v else "" for v in columns.values())])
-    path = run.folder / LABELS / f"{label_set}.csv"
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL)
-    partial.write_text(out.getvalue(), encoding="utf-8", newline="")
-    commit_file(partial, path)
+    write_bytes(run.folder / LABELS / f"{label_set}.csv", out.getvalue().encode())
+
+
+def _problem(why: str) -> str:
+    return f"cannot be used ({why}); put its file right, or take it away"
 
 
 def export_labels(run: Run, label_set: str | None = None) -> str:
     """Every label of a run, or of one of its sets, as CSV with sample and seed."""
     sets = run.labels
     if label_set is not None and label_set not in sets:
+        _refuse_damaged(run, label_set)
         raise UsageError(f"no label set {label_set!r} in {run.name}{did_you_mean(label_set, sets)}")
     chosen = {label_set: sets[label_set]} if label_set is not None else sets
     columns = {
@@ -97,5 +136,12 @@ def find_label(run: Run, name: str) -> np.ndarray:
     """
     labels = named_labels(run)
     if name not in labels:
+        _refuse_damaged(run, name.partition("/")[0])
         raise UsageError(f"no label {name!r} in {run.name}{did_you_mean(name, labels)}; there are {', '.join(labels)}")
     return labels[name]
+
+
+def _refuse_damaged(run: Run, label_set: str) -> None:
+    """Says of a set that is there and cannot be used why that is so."""
+    if (why := run.label_files.problems.get(label_set)) is not None:
+        raise CacheError(f"the label set {label_set} of {run.name} {_problem(why)}")

@@ -16,7 +16,8 @@
       tasks/<id>.json, .log   background tasks: how far each is or what it came to, and what it said
       measures/*.json, *.png  results of measures, with their parameters and the samples that they are of; pictures
       projections/<site>.npz  every sample at every step on a few axes
-      holder.json             who holds the lock, to be named to others
+      lock, holder.json       the lock of who extracts or repairs, and the lease that says who that is
+      lock.labels, ...        likewise of who changes a folder
 
 A shard holds samples ``start`` to ``stop`` of the run:
 
@@ -31,14 +32,14 @@ A shard holds samples ``start`` to ``stop`` of the run:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from pathlib import Path
 
 import platformdirs
 
-from ..errors import HomeError, UnknownRunError, did_you_mean
+from ..atomic import is_there, make_folder, partial_path, reason
+from ..errors import FULL, HomeError, NoSpaceError, UnknownRunError, did_you_mean
 
 SCHEMA = 2
 """1: shards were committed with their SHA-256."""
@@ -49,7 +50,8 @@ SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "dir
 MEASURES, PROJECTIONS, TASKS = "measures", "projections", "tasks"
 IN_WORK = "in_work.png"
 INDEX = "index.h5"
-PARTIAL = ".partial"
+FOLDERS = (SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS, MEASURES, PROJECTIONS, TASKS)
+"""What a run has below it."""
 
 H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"
 
@@ -81,28 +83,53 @@ def writable_home(home: str | Path | None = None) -> Path:
     """
     folder = home_folder(home)
     try:
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
-        probe = folder / "runs" / f".probe-{os.getpid()}"
+        make_folder(folder / "runs")
+        probe = partial_path(folder / "runs" / ".probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
+        if error.errno in FULL:
+            raise NoSpaceError(f"no space left in the home {folder}: {reason(error)}; make space") from error
         raise HomeError(
-            f"the home {folder} cannot be written ({error.strerror}); choose another with --home or HCACHE_HOME"
+            f"the home {folder} cannot be written ({reason(error)}); choose another with --home or HCACHE_HOME"
         ) from error
     return folder
 
 
 def run_names(home: Path) -> list[str]:
-    """The runs of a home, newest first."""
+    """The runs of a home, newest first. Links are passed over: what lies elsewhere is not in the home.
+
+    Raises:
+        HomeError: the home is there and cannot be read.
+    """
     times: dict[str, float] = {}
-    try:
-        for folder in (home / "runs").iterdir():
-            with contextlib.suppress(OSError):  # what is no run, or is being removed at this moment
-                if _is_inside(home, folder.name) and (folder / RUN_JSON).is_file():
-                    times[folder.name] = (folder / RUN_JSON).stat().st_mtime
-    except OSError:
-        return []
+    for name in _names(home):
+        if _NAME.fullmatch(name) and not (home / "runs" / name).is_symlink():
+            try:
+                times[name] = os.lstat(home / "runs" / name / RUN_JSON).st_mtime
+            except (FileNotFoundError, NotADirectoryError):  # what is no run, or is being removed at this moment
+                continue
+            except OSError:  # a run that may not be looked into is one: to be told of when it is opened
+                times[name] = 0.0
     return sorted(times, key=times.__getitem__, reverse=True)
+
+
+def linked_names(home: Path) -> list[str]:
+    """What lies among the runs of a home and is a link to elsewhere, by name. It is no run of this home."""
+    return sorted(name for name in _names(home) if (home / "runs" / name).is_symlink())
+
+
+def _names(home: Path) -> list[str]:
+    """What lies among the runs of a home; nothing if the home is not there yet."""
+    try:
+        return os.listdir(home / "runs")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise HomeError(
+            f"the home {home} could not be read: {reason(error)}; make it readable, or choose another with --home or "
+            "HCACHE_HOME"
+        ) from error
 
 
 def run_folder(home: Path, name: str) -> Path:
@@ -110,28 +137,43 @@ def run_folder(home: Path, name: str) -> Path:
 
     Raises:
         UnknownRunError: there is no such run; the message names the nearest.
+        HomeError: the home or the run cannot be looked into.
     """
-    if not _is_inside(home, name) or not (home / "runs" / name / RUN_JSON).is_file():
-        raise UnknownRunError(f"no run {name!r} in {home}{did_you_mean(name, run_names(home))}")
-    return home / "runs" / name
+    folder = home / "runs" / name if len(name) <= 255 and _NAME.fullmatch(name) else None
+    if folder is not None:
+        refuse_link(folder)
+        try:
+            if is_there(folder / RUN_JSON):
+                return folder
+        except OSError as error:
+            raise HomeError(f"the run {folder} could not be read: {reason(error)}; make it readable") from error
+    raise UnknownRunError(f"no run {name!r} in {home}{did_you_mean(name, run_names(home))}")
 
 
 def new_run_folder(home: Path, name: str) -> Path:
     """The folder that a run of that name has or would have. The name cannot lead out of the home.
 
     Raises:
-        UnknownRunError: no run can have that name.
+        UnknownRunError: no run can have that name, or it is a link.
     """
-    if not _is_inside(home, name):
+    if len(name) > 255 or not _NAME.fullmatch(name):
         raise UnknownRunError(f"no run can be named {name!r}: it is not that of a folder in {home / 'runs'}")
+    refuse_link(home / "runs" / name)
     return home / "runs" / name
 
 
-def _is_inside(home: Path, name: str) -> bool:
-    """Whether a name is that of a folder in the home, and not of a link to elsewhere; none is longer than 255."""
-    if len(name) > 255 or not _NAME.fullmatch(name):
-        return False
-    return os.path.realpath(home / "runs" / name) == os.path.join(os.path.realpath(home / "runs"), name)
+def refuse_link(folder: Path) -> None:
+    """Makes sure that a run's folder lies where its name says. For reading and writing alike: a link that came with
+    somebody else's files could lead anywhere.
+
+    Raises:
+        UnknownRunError: it is a link.
+    """
+    if folder.is_symlink():
+        raise UnknownRunError(
+            f"no run: {folder} is a link, and links among runs are neither read nor written. Make the whole home a "
+            "link, or choose a home on the other disk with --home or HCACHE_HOME"
+        )
 
 
 def shard_name(start: int) -> str:

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..atomic import is_there, read_file, reason, sync_folder, write_bytes
 from ..errors import CacheError
-from .files import CHECKSUMS, commit_file, sync_folder
-from .layout import MANIFEST, PARTIAL, shard_name
+from .files import CHECKSUMS
+from .layout import MANIFEST, shard_name
 
 MOST, MOST_IN_SHARD = 10**9, 10**6
 """Samples. An entry that claims more was not written by an extraction."""
@@ -52,12 +53,12 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
         broken: Lines that are no entries are named here and passed over; without it the first is an error.
     """
     path = run / MANIFEST
-    if not path.exists():
-        return []
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_file(path).split(b"\n")
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        raise CacheError(f"{path} cannot be read: {error.strerror}; make it readable, or remove the run") from error
+        raise CacheError(f"{path} could not be read: {reason(error)}; nothing was found wrong with it") from error
     torn = lines.pop()  # empty, unless the last line was not finished
     del torn
     shards: list[Shard] = []
@@ -106,23 +107,26 @@ def _latest(shards: list[Shard]) -> list[Shard]:
 def append_to_manifest(run: Path, shard: Shard) -> None:
     """Adds a line, after cutting off what a crash may have left of an unfinished one."""
     path = run / MANIFEST
-    is_new = not path.exists()
-    with path.open("ab+") as file:
+    is_new = not is_there(path)
+    line = json.dumps(_entry(shard)).encode() + b"\n"
+    with path.open("ab+", buffering=0) as file:  # what a buffer holds back would be written again when it is closed
         file.seek(0)
         complete = file.read().rfind(b"\n") + 1
         file.truncate(complete)
-        file.write(json.dumps(_entry(shard)).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            while line:
+                line = line[file.write(line) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(complete)
+            raise
     if is_new:
         sync_folder(run)
 
 
 def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
     """Replaces the manifest by one of these shards alone, atomically."""
-    partial = run / (MANIFEST + PARTIAL)
-    partial.write_bytes(b"".join(json.dumps(_entry(shard)).encode() + b"\n" for shard in shards))
-    commit_file(partial, run / MANIFEST)
+    write_bytes(run / MANIFEST, b"".join(json.dumps(_entry(shard)).encode() + b"\n" for shard in shards))
 
 
 def missing_ranges(shards: Iterable[Shard], samples: int, batch: int, first: int = 0) -> list[tuple[int, int]]:

@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +22,16 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import make_folder, read_file, write_bytes
 from ..errors import UsageError
-from .files import write_json
-from .layout import MEASURES, PARTIAL
+from .files import read_json, write_json
+from .layout import MEASURES
 from .pngs import png_bytes, read_picture
 from .reading import Run
 
 SCHEMA = 2
+
+_DIGEST = "digest"
 
 _KIND = re.compile(r"[a-z][a-z_]*")
 
@@ -78,8 +80,8 @@ def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any)
     path = record_path(run, kind, parameters)
     data = {"schema": SCHEMA, "kind": kind, "parameters": plain(parameters), "samples": len(run),
             "state": state_of(run), "result": plain(result)}  # fmt: skip
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, data, durable=False)
+    make_folder(path.parent, parents=False)
+    write_json(path, {**data, _DIGEST: _digest(data)}, durable=False)
     return _record(data)
 
 
@@ -88,16 +90,14 @@ def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.
     rows, columns, height, width, _ = pictures.shape
     flat = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     path = record_path(run, kind, parameters).with_suffix(".png")
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL)
-    partial.write_bytes(png_bytes(flat))
-    os.replace(partial, path)
+    make_folder(path.parent, parents=False)
+    write_bytes(path, png_bytes(flat), durable=False)
 
 
 def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray | None:
     """The pictures beside a result (rows, columns, height, width, 3) uint8; None if there are none of this size."""
     try:
-        flat = read_picture(record_path(run, kind, parameters).with_suffix(".png").read_bytes())
+        flat = read_picture(read_file(record_path(run, kind, parameters).with_suffix(".png")))
     except (OSError, UsageError):
         return None
     height, width, _ = run.anatomy.image
@@ -146,14 +146,23 @@ def plain(value: Any) -> Any:
 
 def _read(path: Path, state: str) -> Record | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] != SCHEMA or data["state"] != state:
+        data = read_json(path)
+        if data["schema"] != SCHEMA or data["state"] != state or data.get(_DIGEST) not in (None, _digest(data)):
             return None
         return _record(data)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    """Of all that a record's file says but the digest itself: what was changed since is as good as not there."""
+    text = json.dumps({key: value for key, value in data.items() if key != _DIGEST}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _record(data: Mapping[str, Any]) -> Record:
     names = ("kind", "parameters", "result", "samples", "state")
-    return Record(**{name: data[name] for name in names})
+    record = Record(**{name: data[name] for name in names})
+    if not isinstance(record.parameters, Mapping) or not isinstance(record.kind, str):
+        raise TypeError(f"not a record: {record.kind!r}")
+    return record

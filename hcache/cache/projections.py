@@ -5,17 +5,18 @@ They name the samples that they are of; once the run has grown or a shard was re
 
 from __future__ import annotations
 
+import math
 import os
-import threading
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from .layout import PARTIAL, PROJECTIONS
+from ..atomic import make_folder, open_file, replacing
+from .layout import PROJECTIONS
 from .measures import state_of
 from .reading import Run
 
@@ -29,23 +30,49 @@ def projections_path(run: Run, site: str) -> Path:
 def save_projections(run: Run, site: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Keeps arrays by name; where nothing can be written, they are not kept."""
     path = projections_path(run, site)
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with partial.open("wb") as file:
+    with suppress(OSError):
+        make_folder(path.parent, parents=False)
+        with replacing(path, durable=False) as file:
             everything: dict[str, Any] = {_STATE: np.array(state_of(run)), **arrays}
             np.savez(file, **everything)
-        os.replace(partial, path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def load_projections(run: Run, site: str) -> dict[str, np.ndarray] | None:
-    """The arrays that were kept for these very samples; None if there are none."""
+    """The arrays that were kept for these very samples; None if there are none, or if the file is damaged."""
     try:
-        with np.load(projections_path(run, site), allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        with os.fdopen(open_file(projections_path(run, site)), "rb") as file, zipfile.ZipFile(file) as archive:
+            arrays = {item.filename.removesuffix(".npy"): _read(archive, item) for item in archive.infolist()}
+    except (OSError, ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError, OverflowError,
+            zipfile.BadZipFile):  # fmt: skip
         return None
-    return arrays if str(arrays.pop(_STATE, "")) == state_of(run) else None
+    fits = str(arrays.pop(_STATE, "")) == state_of(run) and all(_fits(arrays, name, run) for name in arrays)
+    return arrays if fits else None
+
+
+def _fits(arrays: Mapping[str, np.ndarray], name: str, run: Run) -> bool:
+    """Whether scores are of the run's steps and samples, with the shares that belong to them."""
+    if not name.endswith("_scores"):
+        return True
+    scores, explained = arrays[name], arrays.get(f"{name.removesuffix('_scores')}_explained")
+    if scores.ndim != 3 or scores.dtype.kind != "f" or explained is None or explained.dtype.kind != "f":
+        return False
+    return scores.shape[:2] == (run.spec.steps, len(run)) and explained.shape == (scores.shape[0], scores.shape[2])
+
+
+def _read(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
+    """An array, once the file is known to hold as many bytes as it claims, and not to be packed."""
+    if item.compress_type != zipfile.ZIP_STORED or item.compress_size != item.file_size:
+        raise ValueError(f"{item.filename} is packed")
+    with archive.open(item) as file:
+        shape, by_columns, dtype = _header(file)
+        if dtype.hasobject or any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize > item.file_size:
+            raise ValueError(f"{item.filename} claims more than there is")
+        data = file.read()
+    return np.frombuffer(data, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Of an array in numpy's format: its shape, whether it lies by columns, and its dtype."""
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    return read(file)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from typing import Any
+
+from ..specs import NEXT
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "h5py")
 
@@ -40,6 +43,19 @@ def _versions() -> tuple[tuple[str, str], ...]:
         with suppress(PackageNotFoundError):
             found.append((name, version(name)))
     return tuple(found)
+
+
+def schedule_in_words(schedule: str, timesteps: Sequence[float], provenance: Mapping[str, Any]) -> str:
+    """Where the steps of a run end, and whether diffusers' DDIM differs there."""
+    scheduler = provenance.get("scheduler")
+    trained = scheduler.get("num_train_timesteps") if isinstance(scheduler, Mapping) else None
+    if not isinstance(trained, int) or "flow" in str(provenance.get("prediction_type")):
+        return "steps end at the next timestep"
+    apart = trained // len(timesteps)
+    meet = all(a - apart == b for a, b in pairwise(timesteps)) and timesteps[-1] - apart < 0
+    if schedule == NEXT or meet:
+        return f"steps end at the next timestep (as in diffusers' DDIM: {'yes' if meet else 'no'})"
+    return "steps end where diffusers' DDIM has it, not at the next timestep (schedule: diffusers)"
 
 
 def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -12,18 +12,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import h5py
 import numpy as np
 
-from ..errors import CacheError, NotStoredError, UsageError
+from ..atomic import is_there, reason
+from ..errors import CacheError, HcacheError, NotStoredError, UnknownRunError, UsageError
 from ..features import Features
 from ..pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
-from .label_files import read_label_sets
-from .layout import IMAGE, IMAGES, LABELS, MANIFEST, RUN_JSON, SHARDS, X_0, X, home_folder, run_folder
+from .hdf5 import Malformed, Structure
+from .label_files import LabelFiles, read_label_files
+from .layout import FOLDERS, IMAGE, IMAGES, MANIFEST, RUN_JSON, SHARDS, X_0, X, home_folder, run_folder
 from .manifest import Shard, read_manifest
-from .places import read_step, read_steps
+from .shard_files import ShardFile, open_shard
 from .widening import widen_into, widened
 
 T = TypeVar("T")
@@ -108,8 +109,8 @@ class Run:
         width = self.width(site)
 
         def read(shard: Shard) -> np.ndarray:
-            with self._explained(shard) as path:
-                flat = [part.reshape(len(part), -1) for part in read_step(path, tuple(names), step)]
+            with self._opened(shard) as file:
+                flat = [part.reshape(len(part), -1) for part in (file.step(name, step) for name in names)]
                 found = flat[0] if len(flat) == 1 else np.concatenate(flat, 1)
                 if found.shape[1] != width:
                     raise ValueError(f"{found.shape[1]} numbers a sample at {site}; run.json says {width}")
@@ -138,8 +139,9 @@ class Run:
         held, row = None, 0
         for shard in self.shards:
             rows = slice(row, row + shard.stop - shard.start)
-            with self._explained(shard) as path:
-                for step, part in enumerate(read_steps(path, member, self.spec.steps)):
+            with self._opened(shard) as file:
+                for step in range(self.spec.steps):
+                    part = file.step(member, step)
                     held = self._wide_enough(held, part)
                     if len(part) != rows.stop - rows.start:
                         raise ValueError(f"{member} is of {len(part)} samples, not of {rows.stop - rows.start}")
@@ -157,10 +159,10 @@ class Run:
         """One sample's activations at one step, each (c, h, w) float32; groups not stored in full are None."""
         self._check_step(step)
 
-        def load(file: h5py.File, row: int, site: str) -> tuple[np.ndarray, ...] | None:
+        def load(file: ShardFile, row: int, site: str) -> tuple[np.ndarray, ...] | None:
             if self.policy(site) != FULL:
                 return None
-            return tuple(widened(file[name][step, row]) for name in self.anatomy.members(site))
+            return tuple(widened(file.row(name, step, row)) for name in self.anatomy.members(site))
 
         sites = self._read(sample, lambda file, row: {site: load(file, row, site) for site in self.anatomy.sites})
         h = sites.pop("h", None)
@@ -185,17 +187,18 @@ class Run:
     def row(self, member: str, sample: int, step: int) -> np.ndarray:
         """One sample's tensor at one step as it is stored, float32: (c, h, w), or of a pooled site (c,)."""
         self._check_step(step)
-        return self._read(sample, lambda file, row: widened(file[member][step, row]))
+        return self._read(sample, lambda file, row: widened(file.row(member, step, row)))
 
     def x(self, sample: int, index: int) -> np.ndarray:
         """A sample's x before step ``index`` (c, h, w) float32; ``index = steps`` is the result."""
         if not 0 <= index <= self.spec.steps:
             raise UsageError(f"index must lie in 0 to {self.spec.steps}, got {index}")
-        return self._read(sample, lambda file, row: file[X][index, row])
+        return self._read(sample, lambda file, row: file.row(X, index, row))
 
     def trajectory(self, sample: int) -> np.ndarray:
         """A sample's predicted x_0 over the steps: (step, height, width, 3) uint8, no larger than 64 pixels."""
-        return self._read(sample, lambda file, row: file[X_0][:, row])
+        steps = range(self.spec.steps)
+        return self._read(sample, lambda file, row: np.stack([file.row(X_0, step, row) for step in steps]))
 
     def seed(self, sample: int) -> int:
         return self.spec.seed + sample
@@ -203,13 +206,13 @@ class Run:
     @property
     def widened(self) -> tuple[str, ...]:
         """The tensors that some shard holds in float32 because they would have overflowed float16."""
-        found = self._each(lambda file: [str(name) for name in file.attrs.get("widened", ())])
+        found = self._each(lambda file: [str(name) for name in file.attributes.get("widened", ())])
         return tuple(sorted({name for _, names in found for name in names}))
 
     @cached_property
     def images(self) -> np.ndarray:
         """The finished pictures (n, height, width, 3) uint8, read-only."""
-        parts = (pictures for _, pictures in self._each(lambda file: file[IMAGE][:]))
+        parts = (pictures for _, pictures in self._each(lambda file: file.all(IMAGE)))
         return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
     def image_blocks(self, wanted: Callable[[int, int], bool]) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -220,7 +223,7 @@ class Run:
         """
         for shard in self.shards:
             if wanted(shard.start, shard.stop):
-                pictures = self._read_shard(shard, lambda file: file[IMAGE][:])
+                pictures = self._read_shard(shard, lambda file: file.all(IMAGE))
                 yield list(range(shard.start, shard.stop)), pictures
 
     @property
@@ -238,14 +241,19 @@ class Run:
 
         Those read off the images when they were made, then those imported or clicked since.
         """
-        return {**self.labels_in_shards, **read_label_sets(self.folder, self.sample_ids)}
+        return {**self.labels_in_shards, **self.label_files.sets}
+
+    @property
+    def label_files(self) -> LabelFiles:
+        """The label sets that lie in files beside the shards, and which of the files are damaged, and why."""
+        return read_label_files(self.folder, self.sample_ids)
 
     @cached_property
     def labels_in_shards(self) -> dict[str, dict[str, np.ndarray]]:
         """The label sets that were read off the images."""
         sets: dict[str, dict[str, np.ndarray]] = {}
         row = 0
-        for shard, found in self._each(_read_labels):
+        for shard, found in self._each(ShardFile.labels):
             count = shard.stop - shard.start
             for (set_name, name), values in found.items():
                 column = sets.setdefault(set_name, {}).setdefault(name, np.full(len(self), np.nan, np.float32))
@@ -277,30 +285,52 @@ class Run:
             )
         return number, sample - self.shards[number].start
 
-    def _each(self, read: Callable[[h5py.File], T]) -> Iterator[tuple[Shard, T]]:
+    def _each(self, read: Callable[[ShardFile], T]) -> Iterator[tuple[Shard, T]]:
         """What ``read`` finds in every shard, one after the other."""
         for shard in self.shards:
             yield shard, self._read_shard(shard, read)
 
-    def _read(self, sample: int, read: Callable[[h5py.File, int], T]) -> T:
+    def _read(self, sample: int, read: Callable[[ShardFile, int], T]) -> T:
         """What ``read`` finds in the row of a sample."""
         number, row = self._place(sample)
         return self._read_shard(self.shards[number], lambda file: read(file, row))
 
-    def _read_shard(self, shard: Shard, read: Callable[[h5py.File], T]) -> T:
-        with self._explained(shard) as path, h5py.File(path, "r") as file:
+    def _read_shard(self, shard: Shard, read: Callable[[ShardFile], T]) -> T:
+        with self._opened(shard) as file:
             return read(file)
 
+    def shard_path(self, shard: Shard) -> Path:
+        return self.folder / SHARDS / shard.file
+
+    @cached_property
+    def _checked(self) -> dict[str, Structure]:
+        """The shards that were found to be this run's, by file."""
+        return {}
+
     @contextmanager
-    def _explained(self, shard: Shard) -> Iterator[Path]:
-        """The path of a shard; whatever goes wrong in reading it is raised in words."""
-        path = self.folder / SHARDS / shard.file
+    def open_shard(self, shard: Shard) -> Iterator[ShardFile]:
+        """A shard's file; what is wrong with it is raised as :func:`~hcache.cache.shard_files.open_shard` does."""
+        with open_shard(self.shard_path(shard), shard, self.spec, self.anatomy, self._checked) as file:
+            yield file
+
+    @contextmanager
+    def _opened(self, shard: Shard) -> Iterator[ShardFile]:
+        """Likewise; whatever goes wrong is raised in words, and only what is proved is called damage."""
+        path = self.shard_path(shard)
         try:
-            yield path
-        except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
+            with self.open_shard(shard) as file:
+                yield file
+        except CacheError:
+            raise
+        except MemoryError as error:
+            raise CacheError(f"memory does not suffice to read the shard {path}; ask for less at a time") from error
+        except (FileNotFoundError, Malformed, LookupError, ValueError, TypeError) as error:
+            why = "it is gone" if isinstance(error, FileNotFoundError) else error
             raise CacheError(
-                f"the shard {path} cannot be read ({error}); run `python -m hcache repair {self.name}` to replace it"
+                f"the shard {path} is damaged ({why}); run `python -m hcache repair {self.name}` to replace it"
             ) from error
+        except OSError as error:
+            raise unreadable(f"the shard {path}", error) from error
 
     def _stack(self, parts: Iterator[np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:
         """The parts of all shards under each other: (n, *shape)."""
@@ -344,8 +374,16 @@ def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: l
         CacheError: its files cannot be read.
     """
     folder = Path(path_or_name)
-    if not (folder / RUN_JSON).is_file():
-        folder = run_folder(home_folder(home), str(path_or_name))
+    try:
+        if not is_there(folder / RUN_JSON):
+            folder = run_folder(home_folder(home), str(path_or_name))
+    except HcacheError:
+        raise
+    except OSError as error:
+        raise unreadable(f"the run {path_or_name}", error) from error
+    except ValueError as error:
+        raise UnknownRunError(f"no run can be called {str(path_or_name)!r}") from error
+    check_folders(folder)
     found = read_description(folder / RUN_JSON)
     shards = read_manifest(folder, broken)
     if shards and shards[-1].stop > found.spec.samples:
@@ -363,10 +401,23 @@ def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: l
     )
 
 
-def _read_labels(file: h5py.File) -> dict[tuple[str, str], np.ndarray]:
-    """The labels of a shard: (set, name) -> values (n,)."""
-    sets = file.get(LABELS, {}).items()
-    return {(set_name, name): values[:] for set_name, group in sets for name, values in group.items()}
+def check_folders(folder: Path) -> None:
+    """Makes sure that what a run holds lies in the run: none of its folders is a link.
+
+    Raises:
+        CacheError: one is.
+    """
+    for name in FOLDERS:
+        if (folder / name).is_symlink():
+            raise CacheError(
+                f"{folder / name} is a link, and what a run holds lies in the run itself: put the folder it leads to "
+                "in its place, or take a home on that disk (--home)"
+            )
+
+
+def unreadable(what: str, error: OSError) -> CacheError:
+    """What to say where the system refuses to read: nothing is known to be wrong with what is there."""
+    return CacheError(f"{what} could not be read: {reason(error)}; nothing was found wrong with it. Try again later")
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

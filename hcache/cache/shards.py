@@ -26,9 +26,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..errors import CacheError, NoSpaceError
-from .files import checksum_of, flush_file, put_in_place
-from .layout import IMAGE, LABELS, PARTIAL, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
+from ..atomic import PARTIAL, flush_file, is_there, make_folder, put_in_place
+from ..errors import FULL, CacheError, NoSpaceError
+from .files import checksum_of
+from .hdf5 import Output
+from .layout import IMAGE, LABELS, RUN_JSON, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
 from .manifest import Shard, append_to_manifest
 from .plan import format_bytes
 from .widening import has_infinite
@@ -58,8 +60,9 @@ class ShardWriter:
         self._partial = self._final.with_name(partial_name(start))
         self._finished = False
         self._datasets: dict[str, h5py.Dataset] = {}
-        self._final.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(self._partial, "w", libver="v110", track_order=True)
+        make_folder(self._final.parent, parents=False)  # a run that was removed meanwhile does not come back by this
+        self._output = Output(self._partial)
+        self._file = self._output.file
         self._file.attrs.update(schema=SCHEMA, start=self.start, stop=self.stop)
         for name, values in ((TIMESTEP, timesteps), (SEED, np.asarray(seeds, np.int64))):
             self._file.create_dataset(name, data=values).make_scale(name)
@@ -69,13 +72,16 @@ class ShardWriter:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with contextlib.suppress(OSError):  # a full disk fails here too; what went wrong first is what counts
-            self._close()
+            self._output.close()
         if not self._finished:
-            self._partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
 
     def describe(self, provenance: Mapping[str, Any]) -> None:
         """Keeps what made the shard in the shard itself: it can be told what it is even when it lies alone."""
         self._file.attrs["provenance"] = json.dumps(provenance, default=str)
+        if "run" in provenance:
+            self._file.attrs["run"] = str(provenance["run"])
 
     def write_activation(
         self, step: int, member: str, values: np.ndarray, wide: Callable[[], np.ndarray] | None = None
@@ -95,22 +101,24 @@ class ShardWriter:
         if member in self.widened or _overflows(values, wide):
             values = wide()
             self._widen(member, values.dtype)
-        _write_row(self._dataset(member, (self.steps, *values.shape), values.dtype), step, values)
+        self._write_row(self._dataset(member, (self.steps, *values.shape), values.dtype), step, values)
 
     def write_x(self, index: int, values: np.ndarray) -> None:
-        _write_row(self._dataset(X, (self.steps + 1, *values.shape), np.dtype(np.float32)), index, values)
+        self._write_row(self._dataset(X, (self.steps + 1, *values.shape), np.dtype(np.float32)), index, values)
 
     def write_x_0(self, step: int, pictures: np.ndarray) -> None:
-        _write_row(self._dataset(X_0, (self.steps, *pictures.shape), np.dtype(np.uint8)), step, pictures)
+        self._write_row(self._dataset(X_0, (self.steps, *pictures.shape), np.dtype(np.uint8)), step, pictures)
 
     def write_images(self, pictures: np.ndarray) -> None:
         self._dataset(IMAGE, pictures.shape, np.dtype(np.uint8))[:] = pictures
+        self._output.check()
 
     def write_labels(self, label_set: str, labels: Mapping[str, np.ndarray]) -> None:
         """Named values (n,) a sample, as float32."""
         group = self._file.create_group(f"{LABELS}/{label_set}", track_order=True)
         for name, values in labels.items():
             group.create_dataset(name, data=np.asarray(values, np.float32))
+        self._output.check()
 
     def close(self) -> Callable[[], Finished]:
         """Closes the file. Nothing else may be written afterwards.
@@ -121,7 +129,7 @@ class ShardWriter:
             Flushes the file while its checksum is taken. HDF5, which does one thing at a time, has no part in it.
         """
         self._file.attrs["widened"] = sorted(self.widened)
-        self._close()
+        self._output.close()
         self._finished = True
         return self._seal
 
@@ -141,23 +149,24 @@ class ShardWriter:
                 checksum = checksum_of(self._partial)
             flushed.result()
         except BaseException:
-            self._partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
             raise
         shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, checksum=checksum)
         return Finished(shard=shard, partial=self._partial.name)
 
-    def _close(self) -> None:
-        """h5py calls what the system refuses at the last moment a RuntimeError."""
-        try:
-            self._file.close()
-        except RuntimeError as error:
-            raise OSError(f"{self._partial}: {error}") from error
+    def _write_row(self, dataset: h5py.Dataset, row: int, values: np.ndarray) -> None:
+        """``dataset[row] = values`` at half the cost for small tensors: no index has to be understood."""
+        place = dataset.id.get_space()
+        place.select_hyperslab((row, *[0] * values.ndim), (1, *dataset.shape[1:]))
+        dataset.id.write(h5py.h5s.create_simple(values.shape), place, np.ascontiguousarray(values))
+        self._output.check()
 
     def _dataset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
         """Made at the first call and kept: h5py takes longer to find one again than to write a small tensor."""
         if name not in self._datasets:
             dataset = self._datasets[name] = self._file.create_dataset(name, shape=shape, dtype=dtype)
-            for axis, label in enumerate(_axis_names(name, len(shape))):
+            for axis, label in enumerate(axis_names(name, len(shape))):
                 dataset.dims[axis].label = label
                 if label in ("step", "sample"):
                     dataset.dims[axis].attach_scale(self._file[TIMESTEP if label == "step" else SEED])
@@ -170,13 +179,6 @@ class ShardWriter:
             so_far = self._datasets.pop(member)[:]
             del self._file[member]
             self._dataset(member, so_far.shape, dtype)[:] = so_far
-
-
-def _write_row(dataset: h5py.Dataset, row: int, values: np.ndarray) -> None:
-    """``dataset[row] = values`` at half the cost for small tensors: no index has to be understood."""
-    place = dataset.id.get_space()
-    place.select_hyperslab((row, *[0] * values.ndim), (1, *dataset.shape[1:]))
-    dataset.id.write(h5py.h5s.create_simple(values.shape), place, np.ascontiguousarray(values))
 
 
 def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
@@ -202,32 +204,49 @@ def commit_shard(run: Path, finished: Finished) -> Shard:
     try:
         put_in_place(partial, run / SHARDS / finished.shard.file)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise
-    append_to_manifest(run, finished.shard)
+    try:
+        append_to_manifest(run, finished.shard)
+    except OSError:
+        with contextlib.suppress(OSError):
+            (run / SHARDS / finished.shard.file).unlink()  # it is in no manifest, and takes space
+        raise
     return finished.shard
 
 
-def _axis_names(name: str, ndim: int) -> tuple[str, ...]:
+def axis_names(name: str, ndim: int) -> tuple[str, ...]:
+    """What the axes of an array of a shard are called."""
     if name == X:
         return ("time", *_AXES[5][1:])
     if name == X_0:
         return ("step", "sample", "row", "column", "colour")
     if name == IMAGE:
         return ("sample", "row", "column", "colour")
-    return _AXES[ndim]
+    return _AXES.get(ndim, ("sample",) if ndim == 1 else ("",) * ndim)
 
 
 def explain_write_error(error: OSError, run: Path, needed: int) -> CacheError:
-    """What h5py and the system say of a failed write, in words that help; ``needed``: bytes still to be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    """What the system says of a failed write, in words that help; ``needed``: bytes still to be written."""
+    full = error.errno in FULL
     if not full and not any(words in str(error) for words in ("No space left", "quota exceeded", "File too large")):
+        if error.errno == errno.ENOENT and not is_there(run / RUN_JSON):
+            return gone(run)
         return CacheError(f"writing {run} failed: {error}; what was committed is kept. Start the same run again")
-    free = shutil.disk_usage(run).free
+    free = shutil.disk_usage(run if is_there(run) else run.parent).free
     lack = (
         f"{format_bytes(needed - free)} are missing" if needed > free else "a quota or a limit on files is in the way"
     )
     return NoSpaceError(
         f"no space left while writing {run}: {format_bytes(needed)} more are needed, {format_bytes(free)} are free, "
         f"{lack}. What was committed is kept: make space, then start the same run again"
+    )
+
+
+def gone(run: Path) -> CacheError:
+    """What to say of a run that is not where it was."""
+    return CacheError(
+        f"{run} was removed or renamed while it was being written; what had been committed went with it. "
+        "Start the same run again, or go on with `hcache repair` under its new name"
     )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Mapping
+import os
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from .files import has_checksum, write_json
-from .layout import MANIFEST, SHARDS, VERIFY_JSON
+from ..atomic import is_there, put_in_place, reason
+from ..errors import CacheError
+from .files import has_checksum, read_json, write_json
+from .hdf5 import Malformed, is_surroundings, opened, structure_of
+from .index import index_problem, seeds_of_index
+from .layout import DIRECTIONS, INDEX, LABELS, MANIFEST, SHARDS, VERIFY_JSON
 from .manifest import Shard, missing_ranges, read_manifest, rewrite_manifest
 from .reading import Run, open_run
+from .shard_files import ShardFile
 
 SET_ASIDE = ".bad"
 """Appended to the name of a shard that did not pass. It is kept, for whoever wants to know what happened to it."""
@@ -23,7 +28,7 @@ SET_ASIDE = ".bad"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong with the shard that holds samples ``start`` to ``stop`` (excluded)."""
+    """What is wrong with a file; ``start`` to ``stop`` (excluded): the samples that it holds, if it is a shard."""
 
     file: str
     start: int
@@ -45,7 +50,11 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a verification found. ``missing``: ranges of samples that no shard holds."""
+    """What a verification found.
+
+    ``faults``: damage that is proved. ``unread``: what could not be read, and why; nothing is known to be wrong with
+    it. ``missing``: ranges of samples that no shard holds.
+    """
 
     run: str
     when: str
@@ -55,11 +64,17 @@ class Report:
     faults: tuple[Fault, ...] = ()
     missing: tuple[tuple[int, int], ...] = ()
     rerun: Mapping[str, Difference] = field(default_factory=dict)
+    unread: tuple[Fault, ...] = ()
+
+    @property
+    def damaged(self) -> bool:
+        """Something is proved to be wrong, or came out differently."""
+        return bool(self.faults) or not all(difference.fine for difference in self.rerun.values())
 
     @property
     def fine(self) -> bool:
-        """No fault, and nothing that came out differently. A run that is not finished yet may still be fine."""
-        return not self.faults and all(difference.fine for difference in self.rerun.values())
+        """All could be read, and nothing is wrong with it. A run that is not finished yet may still be fine."""
+        return not self.damaged and not self.unread
 
     @property
     def complete(self) -> bool:
@@ -72,7 +87,8 @@ class Report:
     def from_json(cls, data: Mapping[str, Any]) -> Report:
         """The report that ``to_json`` gave these data."""
         fields = {k: v for k, v in data.items() if k not in ("fine", "complete")}
-        fields["faults"] = tuple(Fault(**fault) for fault in fields["faults"])
+        for name in ("faults", "unread"):  # the second is not in older reports
+            fields[name] = tuple(Fault(**fault) for fault in fields.get(name, ()))
         fields["missing"] = tuple((start, stop) for start, stop in fields["missing"])
         fields["rerun"] = {site: Difference(**found) for site, found in fields["rerun"].items()}
         return cls(**fields)
@@ -81,8 +97,8 @@ class Report:
         """One line: the verdict first."""
         parts = []
         for fault in self.faults:
-            which = f" (samples {fault.start} to {fault.stop - 1})" if fault.stop else ""
-            parts.append(f"{fault.file}{which}: {fault.problem}")
+            parts.append(f"{fault.file}{_samples_of(fault)}: {fault.problem}")
+        parts += [f"{fault.file}{_samples_of(fault)} could not be read: {fault.problem}" for fault in self.unread]
         parts += [f"{site} computed again differs by {d.largest:.2g}, more than {d.tolerance:.2g}"
                   for site, d in self.rerun.items() if not d.fine]  # fmt: skip
         if parts:
@@ -92,23 +108,36 @@ class Report:
         return f"{self.shards} shards, {self.samples} samples: all whole{again}{left}"
 
 
+def _samples_of(fault: Fault) -> str:
+    return f" (samples {fault.start} to {fault.stop - 1})" if fault.stop else ""
+
+
 def verify(folder: Path) -> Generator[float, None, Report]:
     """Checks every committed shard of a run; yields the share done and returns the report, which it also keeps."""
     broken: list[str] = []
     run = open_run(folder, broken=broken)
-    faults = [Fault(file=MANIFEST, start=0, stop=0, problem=problem) for problem in broken]
+    found = _Found()
+    for problem in broken:
+        found.faults.append(Fault(file=MANIFEST, start=0, stop=0, problem=problem))
     for done, shard in enumerate(run.shards, 1):
-        problem = _problem_of(run, shard)
-        if problem:
-            faults.append(Fault(file=shard.file, start=shard.start, stop=shard.stop, problem=problem))
+        found.look(shard.file, lambda shard=shard: _check_shard(run, shard), shard.start, shard.stop)
         yield done / len(run.shards)
+    found.look(MANIFEST, lambda: _check_nothing_lost(run))
+    found.look(INDEX, lambda: _check_index(run))
+    for name, problem in run.label_files.damaged.items():
+        found.faults.append(Fault(file=f"{LABELS}/{name}.csv", start=0, stop=0, problem=problem))
+    for name, problem in run.label_files.unread.items():
+        found.unread.append(Fault(file=f"{LABELS}/{name}.csv", start=0, stop=0, problem=problem))
+    for path in sorted((folder / DIRECTIONS).glob("*.h5")):
+        found.look(f"{DIRECTIONS}/{path.name}", lambda path=path: _check_plain(path))
     report = Report(
         run=run.name,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         shards=len(run.shards),
         samples=len(run),
         of=run.spec.samples,
-        faults=tuple(faults),
+        faults=tuple(found.faults),
+        unread=tuple(found.unread),
         missing=tuple(missing_ranges(run.shards, run.spec.samples, run.spec.samples)),
     )
     keep_report(folder, report)
@@ -116,51 +145,132 @@ def verify(folder: Path) -> Generator[float, None, Report]:
 
 
 def keep_report(folder: Path, report: Report) -> None:
-    """Writes it beside the run, where pages find it."""
-    write_json(folder / VERIFY_JSON, report.to_json())
+    """Writes it beside the run, where pages find it; where nothing can be written, it is not kept."""
+    with suppress(OSError):
+        write_json(folder / VERIFY_JSON, report.to_json())
 
 
 def last_report(folder: Path) -> Report | None:
     """The report of the last verification; None if there was none, or if it cannot be read."""
     try:
-        report = Report.from_json(json.loads((folder / VERIFY_JSON).read_text(encoding="utf-8")))
+        report = Report.from_json(read_json(folder / VERIFY_JSON))
         datetime.fromisoformat(report.when)
         report.in_words()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
     return report
 
 
 def set_aside(folder: Path, report: Report) -> list[Path]:
-    """Takes the shards that did not pass out of the run, so that the next extraction makes them again."""
+    """Takes what did not pass out of the run, for the holder of the run's lock: the shards, so that the next extraction
+    makes them again, and the index with them; and damaged label sets and directions. All is kept under another name."""
     bad = {fault.file for fault in report.faults}
+    if not bad:
+        return []
+    (folder / INDEX).unlink(missing_ok=True)  # first: it must not hold what the manifest does not
     rewrite_manifest(folder, [shard for shard in read_manifest(folder, []) if shard.file not in bad])
-    paths = [folder / SHARDS / name for name in sorted(bad)]
-    return [path.rename(path.with_name(path.name + SET_ASIDE)) for path in paths if path.is_file()]
+    places = [folder / name if "/" in name else folder / SHARDS / name for name in sorted(bad - {INDEX, MANIFEST})]
+    return [_put_aside(path) for path in places if os.path.lexists(path)]
 
 
-def _problem_of(run: Run, shard: Shard) -> str:
-    """What is wrong with a shard, in words; nothing if it is whole."""
-    path = run.folder / SHARDS / shard.file
-    if not path.is_file():
-        return "the file is gone"
-    if (size := path.stat().st_size) != shard.bytes:
-        return f"the file has {size} bytes; {shard.bytes} were committed"
+def _put_aside(path: Path) -> Path:
+    """Renames a file, to a name that none has yet."""
+    aside, number = path.with_name(path.name + SET_ASIDE), 2
+    while os.path.lexists(aside):
+        aside, number = path.with_name(f"{path.name}{SET_ASIDE}{number}"), number + 1
+    put_in_place(path, aside)
+    return aside
+
+
+class _Found:
+    """What is wrong with the files of a run, and which of them could not be read."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.unread: list[Fault] = []
+
+    def look(self, file: str, check: Callable[[], None], start: int = 0, stop: int = 0) -> None:
+        """Runs a check, and takes down what it raises."""
+        try:
+            check()
+        except FileNotFoundError:
+            self._add(self.faults, file, start, stop, "the file is gone")
+        except (Malformed, LookupError, TypeError, ValueError, CacheError) as error:
+            self._add(self.faults, file, start, stop, str(error))
+        except MemoryError:
+            self._add(self.unread, file, start, stop, "memory does not suffice")
+        except OSError as error:
+            self._add(self.unread if is_surroundings(error) else self.faults, file, start, stop, reason(error))
+
+    def _add(self, where: list[Fault], file: str, start: int, stop: int, problem: str) -> None:
+        where.append(Fault(file=file, start=start, stop=stop, problem=problem))
+
+
+def _check_shard(run: Run, shard: Shard) -> None:
+    """Makes sure that a shard is what was committed, that it is this run's, and that its values are finite.
+
+    Raises:
+        Malformed: it is not.
+        OSError: it cannot be told.
+    """
+    path = run.shard_path(shard)
+    with opened(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+    if size != shard.bytes:
+        raise Malformed(f"the file has {size} bytes; {shard.bytes} were committed")
     if not has_checksum(path, shard.checksum):
-        return "the contents changed since they were committed (another checksum)"
-    try:
-        with h5py.File(path, "r") as file:
-            held = (int(file.attrs["start"]), int(file.attrs["stop"]))
-            if held != (shard.start, shard.stop):
-                return f"it holds samples {held[0]} to {held[1] - 1}, not those that the manifest says"
-            strange = [name for name in file if not _finite(file[name])]
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        return f"the file cannot be read: {error}"
-    return f"values that are not finite in {', '.join(strange)}" if strange else ""
+        raise Malformed("the contents changed since they were committed (another checksum)")
+    with run.open_shard(shard) as file:
+        strange = [name for name in file.places if not _finite(file, name)]
+    if strange:
+        raise Malformed(f"values that are not finite in {', '.join(strange)}")
 
 
-def _finite(item: h5py.Dataset | h5py.Group) -> bool:
-    """Whether a dataset holds finite values only; read a step at a time. Labels may be missing (NaN)."""
-    if isinstance(item, h5py.Group) or item.dtype.kind != "f" or not item.shape:
+def _finite(file: ShardFile, name: str) -> bool:
+    """Whether an array holds finite values only; read a step at a time. Labels may be missing (NaN)."""
+    place = file.places[name]
+    if "/" in name or place.dtype.kind != "f" or not place.shape:
         return True
-    return all(bool(np.isfinite(item[i]).all()) for i in range(item.shape[0]))
+    return all(bool(np.isfinite(file.step(name, i)).all()) for i in range(place.shape[0]))
+
+
+def _check_nothing_lost(run: Run) -> None:
+    """Makes sure that the manifest has not lost whole lines.
+
+    The index is written after it, and so has no sample that the manifest has not. One file that no line names may be
+    the shard whose writer was killed before it wrote the line; two are not.
+
+    Raises:
+        Malformed: it has lost some.
+        OSError: it cannot be told.
+    """
+    named = {shard.file for shard in run.shards}
+    lying = {path.name for path in (run.folder / SHARDS).glob("*.h5")} - named
+    entered = {run.seed(int(sample)) for sample in run.sample_ids}
+    try:
+        lost = {int(seed) for seed in seeds_of_index(run.folder)} - entered
+    except (FileNotFoundError, Malformed):
+        lost = set()
+    if lost:
+        raise Malformed(f"lines are gone: the index has {len(lost)} samples that no line has")
+    if len(lying) > 1:
+        raise Malformed(f"lines are gone: no line has the shards {', '.join(sorted(lying)[:5])}")
+
+
+def _check_index(run: Run) -> None:
+    """Makes sure that other programs are led to this run's shards only. That there is none is no fault.
+
+    Raises:
+        Malformed: the index was not made by hcache.
+        OSError: it cannot be read.
+    """
+    if is_there(run.folder / INDEX):
+        if problem := index_problem(run.folder, run.shards):
+            raise Malformed(problem)
+        seeds_of_index(run.folder)
+
+
+def _check_plain(path: Path) -> None:
+    """Makes sure that a file is of the sort that hcache writes; likewise."""
+    with opened(path) as descriptor:
+        structure_of(descriptor)

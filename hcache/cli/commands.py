@@ -12,21 +12,35 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..atomic import is_there, make_folder
 from ..background import extractions as jobs
 from ..background import tasks
 from ..cache.export import export_run
+from ..cache.index import write_index
 from ..cache.labels import export_labels, import_labels
-from ..cache.layout import IMAGES, RUN_JSON, home_folder, run_folder, run_names, writable_home
+from ..cache.layout import (
+    IMAGES,
+    MANIFEST,
+    RUN_JSON,
+    home_folder,
+    linked_names,
+    refuse_link,
+    run_folder,
+    run_names,
+    writable_home,
+)
+from ..cache.locks import run_lock
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
-from ..cache.provenance import changes_in_words
+from ..cache.provenance import changes_in_words, schedule_in_words
 from ..cache.reading import Run, open_run
 from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
-from ..errors import DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
 from ..in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
+from ..texts import read_text
 from .progress import drive_with_bar, extraction_status, interruptible
 
 
@@ -79,7 +93,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
 
 def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     """The run that the arguments of ``extract``, ``estimate`` and ``invert`` ask for."""
-    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch")
+    names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch", "schedule")
     changes = {name: getattr(arguments, name, None) for name in names}
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
@@ -109,15 +123,14 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
             found = replace(found, classes=tuple(int(part) for part in arguments.classes.split(",")))
         except ValueError as error:
             raise UsageError(f"--classes takes whole numbers with commas between, got {arguments.classes!r}") from error
+    if arguments.null_class is not None:
+        found = replace(found, null_class=arguments.null_class)
     return found if arguments.guidance is None else replace(found, guidance=arguments.guidance)
 
 
 def read_prompts(path: str) -> tuple[str, ...]:
     """A prompt a line; empty lines do not count."""
-    try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the prompts in {path} cannot be read: {error}") from error
+    lines = read_text(Path(path), f"the prompts in {path}").splitlines()
     prompts = tuple(line.strip() for line in lines if line.strip())
     if not prompts:
         raise UsageError(f"{path} holds no prompts; expected one a line")
@@ -161,6 +174,7 @@ def invert(arguments: argparse.Namespace) -> Result:
             print(f"{path}: {', '.join(picture.notes)}", file=sys.stderr)
     digests = tuple(picture.digest for picture in prepared)
     spec = spec_of(arguments, samples=len(digests), images=digests)
+    refuse_link(home / "runs" / spec.name)
     for picture in prepared:
         picture.save(home / "runs" / spec.name / IMAGES)
     result = run_job(spec, home, arguments.device, arguments.devices)
@@ -173,20 +187,48 @@ def invert(arguments: argparse.Namespace) -> Result:
 def convert_adm(arguments: argparse.Namespace) -> Result:
     """A guided-diffusion checkpoint as a diffusers folder."""
     from ..models.adm import convert_adm as convert
+    from ..models.adm_flags import Flags, preset_of
 
     out = Path(arguments.out)
-    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.head_channels,
-                    arguments.attention_order)  # fmt: skip
-    return Result(text=f"{out}: {len(found.widths)} levels of {found.resnets}, channels {found.widths}",
-                  data={"folder": str(out), **asdict(found)})  # fmt: skip
+    given = {name: value for name in Flags.__dataclass_fields__ if (value := getattr(arguments, name)) is not None}
+    flags = Flags(**given)
+    if arguments.preset:
+        flags = flags.over(preset_of(arguments.preset))
+    found = convert(Path(arguments.checkpoint), out, order=arguments.attention_order, flags=flags,
+                    weights=arguments.weights)  # fmt: skip
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
 
 
-def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) -> Result:
+def convert_ddpm(arguments: argparse.Namespace) -> Result:
+    """A checkpoint of the original DDPM network as a diffusers folder."""
+    from ..models.ddpm import convert_ddpm as convert
+
+    out = Path(arguments.out)
+    found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.weights)
+    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+
+
+def _converted(out: Path, widths: tuple[int, ...], depth: int, notes: Iterable[str], data: dict[str, Any]) -> Result:
+    notes = list(notes)
+    text = "\n".join([f"{out}: {len(widths)} levels of {depth}, channels {widths}", *notes])
+    return Result(text=text, data={"folder": str(out), **data, "notes": notes})
+
+
+def run_job(
+    spec: RunSpec,
+    home: Path,
+    device: str,
+    devices: str | None = None,
+    folder: Path | None = None,
+    locked: bool = False,
+) -> Result:
     """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step.
 
-    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one writes.
+    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one writes. ``folder``:
+    the run's, if it bears another name than the run gives it; ``locked``: whether its lock is held already.
     """
-    folder = home / "runs" / spec.name
+    folder = folder or home / "runs" / spec.name
+    refuse_link(folder)
     with interruptible() as stopped:
         with without_collection():
             from ..allocator import keep_freed_memory
@@ -200,7 +242,7 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
         spec.check(model.anatomy)
         model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
         say_what_changed(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
         with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
 
@@ -210,14 +252,14 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
                 job.count(progress.done, progress.total, progress.work)
 
             try:
-                run = run_extraction(model, spec, home, report, stopped, several, in_work.show)
+                run = run_extraction(model, spec, home, report, stopped, several, in_work.show, folder, locked)
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise
             except RunBusyError:
                 raise  # job.json is the other process's to write
-            except HcacheError as error:
-                job.finish(jobs.FAILED, str(error))
+            except Exception as error:
+                job.finish(jobs.FAILED, str(error) or type(error).__name__)
                 raise
             finally:
                 in_work.remove()
@@ -231,7 +273,7 @@ def run_job(spec: RunSpec, home: Path, device: str, devices: str | None = None) 
 
 def say_what_changed(folder: Path) -> None:
     """Of a run that is there already: which libraries are others now than those it was begun with."""
-    if (folder / RUN_JSON).is_file() and (changed := changes_in_words(open_run(folder).provenance)):
+    if is_there(folder / RUN_JSON) and (changed := changes_in_words(open_run(folder).provenance)):
         print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
 
 
@@ -244,6 +286,8 @@ def runs(arguments: argparse.Namespace) -> Result:
             found.append(run_facts(open_run(home / "runs" / name)))
         except HcacheError as error:
             print(f"hcache: {error}", file=sys.stderr)
+    for name in linked_names(home):
+        print(f"hcache: {home / 'runs' / name} is a link, and links are not followed", file=sys.stderr)
     rows = [(f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"]) for f in found]
     text = table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
     return Result(text=text, data=found)
@@ -265,6 +309,7 @@ def info(arguments: argparse.Namespace) -> Result:
     lines += [
         ("bytes", format_bytes(facts["bytes"])),
         ("stored", store),
+        ("schedule", schedule_in_words(run.spec.schedule, run.timesteps, run.provenance)),
         ("device", run.provenance.get("device", "unknown")),
     ]
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)
@@ -285,25 +330,38 @@ def verify(arguments: argparse.Namespace) -> Result:
         keep_report(folder, report)
     rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
     text = report.in_words() + ("\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else "")
-    return Result(text=text, data=report.to_json(), exit_code=0 if report.fine else DamagedError.exit_code)
+    return Result(text=text, data=report.to_json(), exit_code=_verdict(report))
+
+
+def _verdict(report: Report) -> int:
+    """The exit code: damage is proved (3), something could not be read (1), or all is whole."""
+    return DamagedError.exit_code if report.damaged else 0 if report.fine else CacheError.exit_code
 
 
 def repair(arguments: argparse.Namespace) -> Result:
-    """Sets bad shards aside and extracts their samples again."""
+    """Sets bad shards aside and extracts their samples again. What could not be read is not bad: nothing is touched."""
     home = home_folder(arguments.home)
     folder = run_folder(home, arguments.run_name)
-    report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
-    moved = set_aside(folder, report) if report.faults else []
-    run = open_run(folder)
-    if not run.complete:
-        check_weights(run.spec)
-        run_job(run.spec, home, arguments.device)
-    again = drive_with_bar(verify_run(folder), "verifying again")
-    text = f"{len(report.faults)} faults found, {len(moved)} shards set aside and made again\n{again.in_words()}"
+    with run_lock(folder):
+        report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
+        if report.unread:
+            raise CacheError(f"nothing was touched: {report.in_words()}. Try again once it can be read")
+        run = open_run(folder, broken=[])
+        if any(fault.stop or fault.file == MANIFEST for fault in report.faults):
+            check_weights(run.spec)  # before anything is set aside that could not be made again
+        moved = set_aside(folder, report)
+        run = open_run(folder)
+        if not run.complete:
+            check_weights(run.spec)
+            run_job(run.spec, home, arguments.device, folder=folder, locked=True)
+        elif moved or report.faults:
+            write_index(run)
+        again = drive_with_bar(verify_run(folder), "verifying again")
+    text = f"{len(report.faults)} faults found, {len(moved)} files set aside; shards made again\n{again.in_words()}"
     data = {"faults": report.to_json()["faults"], "set_aside": [str(path) for path in moved],
             "report": again.to_json()}  # fmt: skip
-    fine = again.fine and again.complete
-    return Result(text=text, data=data, exit_code=0 if fine else DamagedError.exit_code)
+    code = _verdict(again)
+    return Result(text=text, data=data, exit_code=code or (0 if again.complete else DamagedError.exit_code))
 
 
 def labels_import(arguments: argparse.Namespace) -> Result:

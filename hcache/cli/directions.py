@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,18 +39,18 @@ def fit_and_save(run: Run, what: Fit, name: str, replace: bool = False, device: 
     from ..directions.direction import digest_of
     from ..directions.fitting import MODEL, find_method
     from ..directions.fitting import fit as fit_move
-    from ..directions.store import check_name, list_moves, save_move
+    from ..directions.store import check_name, interrupted, list_moves, save_moves
 
     method, name = find_method(what.method), check_name(name)
-    if not replace and any(e.name == name or e.name.startswith(f"{name}.") for e in list_moves(run)):
+    there = list_moves(run)
+    taken = any(e.name == name or e.name.startswith(f"{name}.") for e in there)
+    if taken and not replace and not interrupted(there, name, what.to_json()):
         raise UsageError(f"run {run.name} has a direction named {name!r}; choose another --name, or say --replace")
     model = _model_of(run, device) if MODEL in method.needs else None
     moves = drive_with_bar(fit_move(what, run, model), method.name)
-    saved = []
-    for k, move in enumerate(moves):
-        own = name if len(moves) == 1 else f"{name}.{k}"
-        save_move(run, own, move, replace)
-        saved.append({"name": own, "digest": digest_of(move), "made_by": dict(move.made_by)})
+    named = {name: moves[0]} if len(moves) == 1 else {f"{name}.{k}": move for k, move in enumerate(moves)}
+    save_moves(run, named, replace)
+    saved = [{"name": own, "digest": digest_of(move), "made_by": dict(move.made_by)} for own, move in named.items()]
     text = "\n".join(f"saved {entry['name']} ({entry['digest']})" for entry in saved)
     return Result(text=text, data={"run": run.name, "directions": saved})
 
@@ -121,11 +122,13 @@ def _picture(path: str) -> str:
 
 
 def list_directions(arguments: argparse.Namespace) -> Result:
-    """The saved directions of a run."""
-    from ..directions.store import list_moves
+    """The saved directions of a run; files that cannot be used are told on standard error."""
+    from ..directions.store import damaged_moves, list_moves
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     entries = list_moves(run)
+    for problem in damaged_moves(run).values():
+        print(f"hcache: {problem}", file=sys.stderr)
     rows = [(e.name, e.method, e.digest, format_bytes(e.bytes)) for e in entries]
     data = [{"name": e.name, "method": e.method, "digest": e.digest, "bytes": e.bytes, "made_by": e.made_by}
             for e in entries]  # fmt: skip
@@ -197,7 +200,8 @@ def import_and_save(run: Run, paths: Sequence[Path], name: str, replace: bool = 
     move = read_blocks(list(paths), run, _model_of(run, device))
     save_move(run, name, move, replace)
     data = {"run": run.name, "name": name, "digest": digest_of(move), "made_by": dict(move.made_by)}
-    return Result(text=f"saved {name} ({data['digest']})", data=data)
+    text = "\n".join(filter(None, [f"saved {name} ({data['digest']})", move.made_by["weights"]]))
+    return Result(text=text, data=data)
 
 
 def _model_of(run: Run, device: str) -> Any:

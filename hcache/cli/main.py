@@ -1,5 +1,5 @@
-"""``python -m hcache``: models, anatomy, convert-adm, estimate, extract, invert, runs, info, verify,
-repair, labels, export, direction, render, figure, measure, compare, probe, read, reader, bench, tasks,
+"""``python -m hcache``: models, anatomy, convert-adm, convert-ddpm, estimate, extract, invert, runs, info,
+verify, repair, labels, export, direction, render, figure, measure, compare, probe, read, reader, bench, tasks,
 cancel, dashboard, background.
 
 Installed, ``hcache`` is the same command.
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import HcacheError, UsageError
+from ..errors import HcacheError, UsageError, told_of
+from ..specs import SCHEDULES
 from ..starting import wait_asleep
 from . import commands
 from .background import add_background
@@ -153,22 +154,71 @@ def _add_exchange(command: Any) -> None:
 
 
 def _add_conversion(command: Any) -> None:
-    child = command("convert-adm", commands.convert_adm, "Convert a guided-diffusion checkpoint to a diffusers folder.",
-                    home=False)  # fmt: skip
-    child.add_argument("checkpoint", metavar="CHECKPOINT", help=".pt or .safetensors; nothing in it is run")
+    text = (
+        "Convert a guided-diffusion checkpoint to a diffusers folder. Options bear the names of the original's scripts."
+    )
+    child = command("convert-adm", commands.convert_adm, text, home=False)
+    _add_checkpoint(child)
+    child.add_argument("--preset", metavar="NAME", help="the options of a published checkpoint, such as "
+                       "128x128_diffusion; of a file of that name it is the default")  # fmt: skip
+    for name, kind, meaning in (
+        ("image_size", int, "a side of the pictures (default: 256)"),
+        ("num_heads", int, "attention heads, as many at every width"),
+        ("num_heads_upsample", int, "likewise in the decoder half"),
+        ("num_head_channels", int, "channels of an attention head, which goes before --num-heads (default: 64)"),
+        ("use_new_attention_order", _truth, "queries, keys and values lie apart (True), or by head (False, default)"),
+        ("noise_schedule", str, "linear (default) or cosine"),
+        ("diffusion_steps", int, "training timesteps (default: 1000; of improved-diffusion 4000)"),
+        ("rescale_timesteps", _truth, "the network is told t 1000/T (default: False; improved-diffusion's is True)"),
+        ("predict_xstart", _truth, "the network predicts x_0, not the noise (default: False)"),
+    ):
+        names = _both_spellings(name) + (["--head-channels"] if name == "num_head_channels" else [])
+        child.add_argument(*names, dest=name, type=kind, metavar="V", help=meaning)
+    for name, kind in (("num_channels", int), ("num_res_blocks", int), ("channel_mult", str),
+                       ("attention_resolutions", str), ("class_cond", _truth), ("learn_sigma", _truth),
+                       ("use_scale_shift_norm", _truth), ("resblock_updown", _truth)):  # fmt: skip
+        child.add_argument(*_both_spellings(name), dest=name, type=kind, metavar="V",
+                           help="read off the tensors; if given, compared with them")  # fmt: skip
+    for name in ("dropout", "use_fp16", "use_checkpoint", "use_kl", "timestep_respacing", "rescale_learned_sigmas",
+                 "sigma_small"):  # fmt: skip
+        child.add_argument(*_both_spellings(name), dest=name, metavar="V", help="taken, without effect here")
+    child.add_argument("--attention-order", choices=("legacy", "new"), help="as --use-new-attention-order")
+    text = "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt, church_outdoor.ckpt) to such a folder."
+    child = command("convert-ddpm", commands.convert_ddpm, text, home=False)
+    _add_checkpoint(child)
+    child.add_argument("--image-size", type=int, help="a side of the pictures (default: attention lies at 16 x 16)")
+
+
+def _add_checkpoint(child: argparse.ArgumentParser) -> None:
+    child.add_argument("checkpoint", metavar="CHECKPOINT", help=".pt, .ckpt or .safetensors; nothing in it is run")
     child.add_argument("out", metavar="OUT", help="the folder to write")
-    child.add_argument("--image-size", type=int, default=256, help="a side of the pictures (default: 256)")
-    child.add_argument("--head-channels", type=int, default=64, help="channels of an attention head (default: 64)")
-    child.add_argument("--attention-order", choices=("legacy", "new"), default="legacy",
-                       help="how queries, keys and values lie; of published checkpoints legacy (default)")  # fmt: skip
+    child.add_argument("--weights", metavar="WHICH", help="ema: a training state's moving average; raw: its weights as"
+                       " trained (default: the moving average if there is one, and it is said)")  # fmt: skip
+
+
+def _both_spellings(name: str) -> list[str]:
+    """``--num-heads`` and, as the original has it, ``--num_heads``."""
+    return list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
+
+
+def _truth(text: str) -> bool:
+    """``True`` or ``False``, as guided-diffusion's scripts read them."""
+    if text.lower() in ("yes", "true", "t", "y", "1"):
+        return True
+    if text.lower() in ("no", "false", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
 
 
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
+    child.add_argument("--schedule", choices=SCHEDULES,
+                       help="where a step ends: at the next timestep (default), or as in diffusers' DDIM")  # fmt: skip
     child.add_argument("--prompt", help="for all samples (default: the model card's)")
     child.add_argument("--prompts", metavar="FILE", help="a prompt a line, the first for the first sample")
     child.add_argument("--negative-prompt", help="what guidance leads away from (default: nothing)")
     child.add_argument("--classes", metavar="N[,N...]", help="class labels: one for all samples, or one a sample")
+    child.add_argument("--null-class", type=int, metavar="N", help="the class that a U-Net was trained with for none")
     child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(
         "--store", action="append", metavar="SITE=POLICY",
@@ -205,12 +255,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             wait_asleep()  # before the command imports torch
         with reported(arguments.status):
             result = arguments.run(arguments)
-        print(json.dumps(result.data, indent=1) if arguments.json else result.text)
+        print(json.dumps(result.data, indent=1) if arguments.json else result.text, flush=True)
         return result.exit_code
-    except HcacheError as error:
-        print(f"hcache: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:
         return 1
+    except (HcacheError, OSError, MemoryError) as error:
+        told = told_of(error)
+        print(f"hcache: {told}", file=sys.stderr)
+        return told.exit_code
     except KeyboardInterrupt:
         return 130

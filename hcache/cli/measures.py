@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic import write_bytes
 from ..cache.layout import home_folder, run_folder
 from ..cache.measures import delete_stale, plain
 from ..cache.reading import Run, open_run
-from ..errors import UsageError
+from ..errors import HcacheError, UsageError, refused
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -116,9 +117,11 @@ def _report(runs: Sequence[Run], path: str | None) -> str:
     from ..report.document import verdict_report
 
     try:
-        Path(path).write_text(verdict_report(runs), encoding="utf-8")
+        write_bytes(Path(path), verdict_report(runs).encode())
+    except HcacheError:
+        raise
     except OSError as error:
-        raise UsageError(f"the report cannot be written to {path}: {error}") from error
+        raise refused(path, error) from error
     return f"\nreport: {path}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..background.processes import CANCELLED, DONE, FAILED
 from ..background.status import StatusFile
 from ..cache.layout import JOB_JSON
-from ..errors import HcacheError, Interrupted, UsageError
+from ..errors import HcacheError, Interrupted, UsageError, told_of
 from ..progress import drive_under_bar
 from ..specs import RunSpec
 
@@ -64,8 +64,8 @@ def reported(path: str | None) -> Iterator[None]:
     except (KeyboardInterrupt, Interrupted) as error:
         status.finish(CANCELLED, str(error))
         raise
-    except HcacheError as error:
-        status.finish(FAILED, str(error))
+    except (HcacheError, OSError, MemoryError) as error:
+        status.finish(FAILED, str(told_of(error)))
         raise
     except BaseException as error:
         status.finish(FAILED, f"{type(error).__name__}: {error}; its log says where")

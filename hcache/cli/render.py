@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..atomic import make_folder, write_bytes
 from ..cache.layout import home_folder, run_folder
 from ..cache.pngs import MOST_TEXT, read_picture, read_recipe
 from ..cache.reading import Run, open_run
 from ..edits.rendered import Rendered
 from ..edits.sheet import Cell, read_cells
-from ..errors import UnknownRunError, UsageError
+from ..errors import UnknownRunError, UsageError, refused
 from .commands import Result
 from .progress import drive_with_bar
 
@@ -131,10 +132,10 @@ def _write(again: Mapping[int, Rendered], out: str | None, single: bool) -> dict
     paths = {k: path if single else path / f"cell-{k:03d}.png" for k in again}
     try:
         for k, target in paths.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(again[k].png)
+            make_folder(target.parent)
+            write_bytes(target, again[k].png)
     except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
+        raise refused(out, error) from error
     return {k: {"out": str(target)} for k, target in paths.items()}
 
 

@@ -36,21 +36,40 @@ TRAINED_STEPS = 40
 
 
 class Trained(NamedTuple):
-    """What a published block is for: the model's card, the kind of its blocks, the model in words."""
+    """What a published block is for: the card of a model of that form, the kind of its blocks, the model in words, and
+    the file with the weights that it was trained on."""
 
     card: str
     kind: str
     told: str
+    file: str
 
 
 TRAINED_ON = {
-    "CelebA_HQ": Trained("google/ddpm-ema-celebahq-256", PLAIN, "google/ddpm-ema-celebahq-256"),
-    "church_outdoor": Trained("google/ddpm-ema-church-256", PLAIN, "google/ddpm-ema-church-256"),
-    "bedroom": Trained("google/ddpm-ema-bedroom-256", PLAIN, "google/ddpm-ema-bedroom-256"),
-    "metfaces": Trained("adm-metfaces", ADM, "the ADM model of MetFaces, metface_p2.pt"),
-    "dog": Trained("adm-afhq-dog", ADM, "the ADM model of AFHQ-Dog, afhq_dog_4m.pt"),
-}
+    "CelebA_HQ": Trained("google/ddpm-ema-celebahq-256", PLAIN, "google/ddpm-ema-celebahq-256", "celeba_hq.ckpt"),
+    "church_outdoor": Trained("google/ddpm-ema-church-256", PLAIN, "google/ddpm-ema-church-256",
+                              "church_outdoor.ckpt"),
+    "bedroom": Trained("google/ddpm-ema-bedroom-256", PLAIN, "google/ddpm-ema-bedroom-256", "bedroom.ckpt"),
+    "metfaces": Trained("adm-metfaces", ADM, "the ADM model of MetFaces, metface_p2.pt", "metface_p2.pt"),
+    "dog": Trained("adm-afhq-dog", ADM, "the ADM model of AFHQ-Dog, afhq_dog_4m.pt", "afhq_dog_4m.pt"),
+}  # fmt: skip
 """By what stands for the data in a published file's name."""
+
+
+def weights_note(paths: Sequence[Path], model: str) -> str:
+    """Which weights published blocks were trained on, and that a run's may be others; "" of files that do not say.
+
+    A block fits every network of its form. That its edit means what it is named after holds for one set of weights.
+    """
+    files = dict.fromkeys(found.file for found in map(_trained_on, paths) if found)
+    if not files:
+        return ""
+    plain = [file for file in files if file.endswith(".ckpt")]
+    how = "convert-ddpm" if plain else "convert-adm"
+    return (
+        f"trained on the weights of {' and '.join(files)}; this run is of {model}, which has the same form and may "
+        f"have other weights: the edit is only known to be the published one on a model made from that file by {how}"
+    )
 
 
 def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
@@ -80,6 +99,7 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
         "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths],
         "trained_steps": trained,
         "trained_on": ", ".join(models),
+        "weights": weights_note(paths, run.spec.model),
     }
     published = [n / run.spec.steps / len(paths) ** 0.5 for n in trained]
     return in_run_units(blocks, published, run, model, made_by)
@@ -116,7 +136,7 @@ def read_block(path: Path) -> Block:
 
 
 def _read(path: Path) -> Mapping[Any, Any]:
-    from ..models.adm import read_tensors
+    from ..models.states import read_tensors
 
     data = read_tensors(path)
     if not isinstance(data, Mapping):

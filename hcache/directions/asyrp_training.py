@@ -177,7 +177,7 @@ class _Trainer:
         self.weights = {name: tensor.to(model.device).requires_grad_() for name, tensor in weights.items()}
         self.groups = gcd(GROUPS, model.anatomy.shape("h")[0])
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=training.learning_rate)
-        self.schedule = schedule_of(model, run.spec.steps)
+        self.schedule = schedule_of(model, run.spec.steps, run.spec.schedule)
         # The sampler may clip P_t, and where it is clipped no gradient passes: the loss takes it as it is.
         diffusion = isinstance(self.schedule, DiffusionSchedule)  # a flow clips nothing
         self.unclipped = replace(self.schedule, clip=None) if diffusion else self.schedule

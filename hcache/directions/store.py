@@ -10,15 +10,19 @@ import importlib
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
+import numpy as np
 
-from ..cache.files import commit_file
-from ..cache.layout import DIRECTIONS, PARTIAL
-from ..cache.reading import Run
+from ..atomic import flush_file, is_there, make_folder, partial_path, put_in_place
+from ..cache.hdf5 import Malformed, Output, Structure, opened, read_array, structure_of
+from ..cache.layout import DIRECTIONS
+from ..cache.locks import part_lock
+from ..cache.reading import Run, unreadable
 from ..errors import CacheError, UsageError, did_you_mean
 from .direction import Move, digest_of
 
@@ -33,8 +37,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known of a saved direction without its arrays. ``samples``: those of its run when it was saved; 0: of an
-    older file, which does not say."""
+    """What is known of a saved direction without its arrays.
+
+    ``samples``: those of its run when it was saved. ``of``: how many directions the fit gave that it is from. 0: of an
+    older file, which does not say.
+    """
 
     name: str
     kind: str
@@ -44,6 +51,7 @@ class Entry:
     made_by: dict[str, Any]
     bytes: int
     samples: int = 0
+    of: int = 0
 
     @property
     def method(self) -> str:
@@ -69,36 +77,109 @@ def save_move(run: Run, name: str, move: Move, replace: bool = False) -> Path:
 
     Raises:
         UsageError: there is another of that name, and ``replace`` was not said.
+        OSError: it cannot be written; what was there is as it was.
+    """
+    return save_moves(run, {check_name(name): move}, replace)[0]
+
+
+def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> list[Path]:
+    """Saves all moves of one fit, by name: all are written aside before the first gets its name.
+
+    What was there of the same fit, because another try was killed between two names, is replaced.
+
+    Raises:
+        As :func:`save_move`; then nothing was saved.
     """
     folder = run.folder / DIRECTIONS
-    final = folder / f"{check_name(name)}.h5"
-    digest = digest_of(move)
-    if final.exists() and not replace:
-        if read_entry(final).digest == digest:
-            return final
-        raise UsageError(f"run {run.name} has another direction named {name!r}; choose another name, or replace it")
-    folder.mkdir(exist_ok=True)
-    partial = final.with_name(f"{final.name}.{os.getpid()}{PARTIAL}")
-    with h5py.File(partial, "w") as file:
-        file.attrs.update(schema=SCHEMA, kind=move.kind, digest=digest, model=move.model)
-        file.attrs["timesteps"] = list(move.timesteps)
-        file.attrs["samples"] = len(run)
-        file.attrs["made_by"] = json.dumps(move.made_by)
+    make_folder(folder, parents=False)
+    finals = {name: folder / f"{check_name(name)}.h5" for name in moves}
+    partials: dict[Path, Path] = {}
+    with part_lock(folder):
+        for name, move in moves.items():
+            if is_there(finals[name]) and not replace and not is_same_fit(read_entry(finals[name]), move):
+                raise UsageError(
+                    f"run {run.name} has another direction named {name!r}; choose another name, or replace it"
+                )
+        try:
+            for name, move in moves.items():
+                if not (is_there(finals[name]) and _is_saved(finals[name], move)):
+                    partials[finals[name]] = partial = partial_path(finals[name])
+                    _write(partial, move, len(run), len(moves))
+            for final, partial in partials.items():
+                put_in_place(partial, final)
+        except BaseException:
+            for partial in partials.values():
+                with suppress(OSError):
+                    partial.unlink(missing_ok=True)
+            raise
+    return list(finals.values())
+
+
+def is_same_fit(entry: Entry, move: Move) -> bool:
+    """Whether a saved direction is that move, or one of a fit that was not saved whole, and is the same fit's."""
+    return entry.digest == digest_of(move) or (entry.of > 1 and entry.made_by == json.loads(json.dumps(move.made_by)))
+
+
+def interrupted(entries: Sequence[Entry], name: str, made_by: Mapping[str, Any]) -> bool:
+    """Whether what is saved under ``name``, ``name.0``, ... are some of the directions of a fit, and never all: whoever
+    fitted them was killed on the way.
+
+    Args:
+        entries: All saved directions of the run.
+        name: Of the fit.
+        made_by: What the fit is made by; ``component`` does not count.
+    """
+    plain = {key: value for key, value in json.loads(json.dumps(made_by)).items() if key != "component"}
+    found = [entry for entry in entries if entry.name == name or entry.name.startswith(f"{name}.")]
+    same = all({k: v for k, v in entry.made_by.items() if k != "component"} == plain for entry in found)
+    return bool(found) and same and all(entry.of > len(found) for entry in found)
+
+
+def _is_saved(path: Path, move: Move) -> bool:
+    """Whether a file holds that move, whole."""
+    try:
+        return digest_of(_load(path)[1]) == digest_of(move)
+    except CacheError:
+        return False
+
+
+def _write(path: Path, move: Move, samples: int, of: int) -> None:
+    output = Output(path)
+    try:
+        attrs = output.file.attrs
+        attrs.update(schema=SCHEMA, kind=move.kind, digest=digest_of(move), model=move.model)
+        attrs["timesteps"] = list(move.timesteps)
+        attrs["samples"], attrs["of"] = samples, of
+        attrs["made_by"] = json.dumps(move.made_by)
         for key, array in move.arrays().items():
-            file.create_dataset(key, data=array)
-    commit_file(partial, final)
-    return final
+            output.file.create_dataset(key, data=array)
+    except BaseException:
+        with suppress(OSError):
+            output.close()
+        raise
+    output.close()
+    flush_file(path)
 
 
 def list_moves(run: Run) -> list[Entry]:
-    """The saved directions of a run, by name; files that are none are passed over."""
-    found = []
+    """The saved directions of a run, by name; :func:`damaged_moves` has the files that are none."""
+    return _look(run)[0]
+
+
+def damaged_moves(run: Run) -> dict[str, str]:
+    """The files among the saved directions of a run that cannot be used: name -> why."""
+    return _look(run)[1]
+
+
+def _look(run: Run) -> tuple[list[Entry], dict[str, str]]:
+    found, damaged = [], {}
     for path in sorted((run.folder / DIRECTIONS).glob("*.h5")):
         try:
             found.append(read_entry(path))
-        except CacheError:
-            continue
-    return found
+        except CacheError as error:
+            if os.path.lexists(path):  # else it was taken away meanwhile
+                damaged[path.stem] = str(error)
+    return found, damaged
 
 
 def load_move(run: Run, name: str) -> Move:
@@ -108,20 +189,29 @@ def load_move(run: Run, name: str) -> Move:
         UsageError: there is none of that name; the nearest are named.
         CacheError: its file is damaged.
     """
-    names = [entry.name for entry in list_moves(run)]
     path = run.folder / DIRECTIONS / f"{name}.h5"
-    if not _NAME.fullmatch(name) or not path.is_file():
+    if not _NAME.fullmatch(name) or not os.path.lexists(path):
+        names = [entry.name for entry in list_moves(run)]
         raise UsageError(f"run {run.name} has no direction {name!r}{did_you_mean(name, names)}")
-    entry = read_entry(path)
-    module, cls = KINDS[entry.kind]
-    with h5py.File(path, "r") as file:
-        arrays = {key: item[()] for key, item in _datasets(file).items()}
-        timesteps = tuple(float(t) for t in file.attrs["timesteps"])
-    kind = getattr(importlib.import_module(f".{module}", __package__), cls)
-    move = kind.from_arrays(arrays, entry.made_by, entry.model, timesteps)
+    entry, move = _load(path)
     if digest_of(move) != entry.digest:
         raise CacheError(f"{path} is damaged: what it holds is not what its digest says; fit or import it again")
     return move
+
+
+def _load(path: Path) -> tuple[Entry, Move]:
+    """A direction's file, whole."""
+    entry, structure, arrays = _read(path, arrays=True)
+    module, cls = KINDS[entry.kind]
+    kind = getattr(importlib.import_module(f".{module}", __package__), cls)
+    try:
+        timesteps = tuple(float(t) for t in structure.attributes["timesteps"])
+        return entry, kind.from_arrays(arrays, entry.made_by, entry.model, timesteps)
+    except _ODD as error:
+        raise CacheError(
+            f"{path} is damaged: it does not hold what a direction does ({type(error).__name__}: {error}); fit or "
+            "import it again"
+        ) from error
 
 
 def find_move(run: Run, digest: str) -> Move | None:
@@ -141,14 +231,15 @@ def delete_move(run: Run, name: str) -> Entry | None:
         UsageError: there is none of that name; the nearest are named.
     """
     path = run.folder / DIRECTIONS / f"{name}.h5"
-    if not _NAME.fullmatch(name) or not path.is_file():
-        names = [entry.name for entry in list_moves(run)]
-        raise UsageError(f"run {run.name} has no direction {name!r}{did_you_mean(name, names)}")
-    try:
-        entry = read_entry(path)
-    except CacheError:
-        entry = None
-    path.unlink()
+    with part_lock(path.parent):
+        if not _NAME.fullmatch(name) or not path.is_file():
+            names = [entry.name for entry in list_moves(run)]
+            raise UsageError(f"run {run.name} has no direction {name!r}{did_you_mean(name, names)}")
+        try:
+            entry = read_entry(path)
+        except CacheError:
+            entry = None
+        path.unlink()
     return entry
 
 
@@ -156,31 +247,47 @@ def read_entry(path: Path) -> Entry:
     """What a direction's file says of itself.
 
     Raises:
-        CacheError: it is not one, or of a newer hcache.
+        CacheError: it is not one, or of a newer hcache; or it could not be read, which the message says.
     """
+    return _read(path)[0]
+
+
+_ODD = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError, MemoryError)
+"""What can go wrong with the contents of a file, where the system reads it without fail."""
+
+
+def _read(path: Path, arrays: bool = False) -> tuple[Entry, Structure, dict[str, np.ndarray]]:
+    """What a file says of itself, and what it holds; of the same file, though another may take its place meanwhile."""
     try:
-        with h5py.File(path, "r") as file:
-            attrs = dict(file.attrs)
-            if int(attrs["schema"]) > SCHEMA:
-                raise CacheError(f"{path} was written by a newer hcache; update hcache")
-            entry = Entry(
-                name=path.stem,
-                kind=str(attrs["kind"]),
-                digest=str(attrs["digest"]),
-                model=str(attrs["model"]),
-                steps=len(attrs["timesteps"]),
-                made_by=dict(json.loads(attrs["made_by"])),
-                bytes=path.stat().st_size,
-                samples=int(attrs.get("samples", 0)),
-            )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        with opened(path) as descriptor:
+            structure = structure_of(descriptor)
+            places = structure.places.items() if arrays else ()
+            held = {key: read_array(descriptor, place) for key, place in places}
+            size = os.fstat(descriptor).st_size
+        attrs = structure.attributes
+        if int(attrs["schema"]) > SCHEMA:
+            raise CacheError(f"{path} was written by a newer hcache; update hcache")
+        entry = Entry(
+            name=path.stem,
+            kind=str(attrs["kind"]),
+            digest=str(attrs["digest"]),
+            model=str(attrs["model"]),
+            steps=len(attrs["timesteps"]),
+            made_by=dict(json.loads(attrs["made_by"])),
+            bytes=size,
+            samples=int(attrs.get("samples", 0)),
+            of=int(attrs.get("of", 0)),
+        )
+    except CacheError:
+        raise
+    except FileNotFoundError as error:
+        raise CacheError(f"{path} is gone") from error
+    except Malformed as error:
+        raise CacheError(f"{path} is not a direction's file ({error}); fit or import it again") from error
+    except _ODD as error:
         raise CacheError(f"{path} is not a direction's file ({type(error).__name__}: {error})") from error
+    except OSError as error:
+        raise unreadable(str(path), error) from error
     if entry.kind not in KINDS:
-        raise CacheError(f"{path} holds a direction of kind {entry.kind!r}; known are {', '.join(KINDS)}")
-    return entry
-
-
-def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    found: dict[str, h5py.Dataset] = {}
-    file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-    return found
+        raise CacheError(f"{path} holds a direction of kind {entry.kind[:100]!r}; known are {', '.join(KINDS)}")
+    return entry, structure, held

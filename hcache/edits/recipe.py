@@ -135,7 +135,7 @@ class Recipe:
             data[name] = getattr(self, name)
         if self.conditioning != UNCONDITIONED:
             data["conditioning"] = {k: list(v) if isinstance(v, tuple) else v for k, v in
-                                    asdict(self.conditioning).items()}  # fmt: skip
+                                    asdict(self.conditioning).items() if v is not None}  # fmt: skip
         data |= {"edits": [edit_to_json(edit) for edit in self.edits], "asymmetric": self.asymmetric}
         if self.t_boost is not None:
             data["t_boost"] = self.t_boost
@@ -249,6 +249,7 @@ def _conditioning(fields: Fields) -> Conditioning:
         classes=tuple(classes.whole(i) for i in list(classes.left)),
         negative_prompt=fields.text("negative_prompt", default=""),
         guidance=fields.number("guidance", 1, default=1.0),
+        null_class=fields.whole("null_class", default=None),
     )
     fields.done()
     return found

@@ -174,6 +174,7 @@ def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Genera
         with_freeu(bind.model, head.freeu), [run.seed(sample) for sample in samples], spec.steps,
         [1.0 if boost else spec.eta for boost in boosted], edit, nudge=bind.nudge(recipes),
         conditioning=spec.conditioning.rows(samples), asymmetric=head.asymmetric, x_t=x, start=first,
+        schedule=spec.schedule,
     )  # fmt: skip
     for step in steps:
         x = step.x_next

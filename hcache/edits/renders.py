@@ -8,14 +8,13 @@ nothing. Together they take a bounded number of bytes; the least recently used g
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cache.files import commit_file
-from ..cache.layout import PARTIAL, RENDER_BYTES, RENDERS
+from ..atomic import make_folder, read_file, write_bytes
+from ..cache.layout import RENDER_BYTES, RENDERS
 from ..cache.pngs import pixels_digest, read_picture, read_recipe
 from ..cache.reading import Run
 from ..errors import UsageError
@@ -63,7 +62,7 @@ def kept_render(run: Run, digest: str) -> Rendered | None:
     """Likewise by its recipe's digest alone."""
     path = run.folder / RENDERS / f"{digest}.png"
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         picture, cells = read_picture(data), read_cells(read_recipe(data))
         if len(cells) != 1 or cells[0].recipe.digest != digest or picture.shape != run.anatomy.image:
             return None
@@ -79,14 +78,9 @@ def kept_render(run: Run, digest: str) -> Rendered | None:
 def keep_render(run: Run, cell: Rendered) -> None:
     """Keeps a cell; where nothing can be written, it is not kept."""
     final = run.folder / RENDERS / f"{cell.recipe.digest}.png"
-    partial = final.with_name(f"{final.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
-    try:
-        final.parent.mkdir(exist_ok=True)
-        partial.write_bytes(cell.png)
-        commit_file(partial, final)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with suppress(OSError):
+        make_folder(final.parent, parents=False)
+        write_bytes(final, cell.png)
 
 
 def trim(run: Run, most: int = RENDER_BYTES) -> None:
@@ -103,5 +97,6 @@ def trim(run: Run, most: int = RENDER_BYTES) -> None:
     for _, size, path in sorted(files):
         if total <= most:
             break
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # of another user's, or on a disk that is read-only
+            path.unlink(missing_ok=True)
         total -= size

@@ -118,5 +118,5 @@ def _continue(model: Model, run: Run, sample: int, x_t: torch.Tensor, start: int
     """The run's own loop again for one sample."""
     return denoise(
         model, [run.seed(sample)], run.spec.steps, run.spec.eta, edit,
-        conditioning=run.spec.conditioning.rows([sample]), x_t=x_t, start=start,
+        conditioning=run.spec.conditioning.rows([sample]), x_t=x_t, start=start, schedule=run.spec.schedule,
     )  # fmt: skip

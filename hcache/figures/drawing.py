@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ..atomic import write_bytes
+from ..errors import UsageError, refused
 from .fonts import DESCENT, LEADING, wrapped
 from .marks import POINTS, Mark, Sheet, Text
 from .pdf import pdf_of
@@ -74,9 +75,9 @@ class Figure(Sheet):
         if path.suffix.lower() not in makers:
             raise UsageError(f"a figure is saved as {', '.join(makers)}; got {path.name!r}")
         try:
-            path.write_bytes(makers[path.suffix.lower()]())
+            write_bytes(path, makers[path.suffix.lower()]())
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+            raise refused(path, error) from error
         return path
 
     def _repr_svg_(self) -> str:

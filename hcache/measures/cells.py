@@ -82,7 +82,7 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     """
     found: dict[tuple[str, str], Cell] = {}
     for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
-        for cell in _READERS.get(record.kind, _nothing)(record, run):
+        for cell in _read(record, run):
             key = (cell.question, cell.subject)
             if is_older(record.kind, record.parameters):
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
@@ -125,6 +125,17 @@ def _of_one_reader(records: Sequence[Record], reader: str) -> list[Record]:
 def reader_name(record: Record) -> str:
     """The name of the reader that a result is by; empty if it is by none."""
     return str(record.parameters.get("reader", "")).partition("@")[0]
+
+
+def _read(record: Record, run: Run) -> Sequence[Cell]:
+    """The cells of a record; none of one that does not say what its kind says: it was changed, or is not hcache's."""
+    try:
+        cells = list(_READERS.get(record.kind, _nothing)(record, run))
+        for cell in cells:
+            _effort(cell), str(cell), hash((cell.question, cell.subject)), np.array(cell.drawn, np.float64)
+        return cells
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return ()
 
 
 def _effort(cell: Cell) -> tuple[bool, int, int, int]:

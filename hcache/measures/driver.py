@@ -93,6 +93,7 @@ class Driver:
             for step in denoise(
                 self.model, seeds, spec.steps, spec.eta, done.edit, nudge=done.nudge,
                 conditioning=spec.conditioning.rows(chosen), asymmetric=asymmetric, x_t=x, start=first,
+                schedule=spec.schedule,
             ):  # fmt: skip
                 x = step.x_next
                 yield (start + len(chosen) * (step.index + 1 - first) / (spec.steps - first)) / len(samples)

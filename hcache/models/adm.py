@@ -1,8 +1,8 @@
 """Converts checkpoints of OpenAI's guided-diffusion (ADM) to diffusers' folder format.
 
 What the network is, is read off its tensors: widths, depths, attention, up- and downsampling, outputs, classes. What
-tensors do not show is asked for: the size of the picture, the channels of an attention head, and the order in which
-queries, keys and values lie in one tensor.
+tensors do not show is asked for, by the options of the original's scripts (``adm_flags``): the size of the picture, the
+heads of an attention, the order in which queries, keys and values lie in one tensor, and the noise schedule.
 
 References:
     Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021), https://arxiv.org/abs/2105.05233
@@ -18,9 +18,11 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
-from safetensors.torch import load_file
 
 from ..errors import ModelError, UsageError
+from .adm_flags import COSINE, LINEAR, PRESETS, Flags
+from .guided_unet import GuidedUNet2DModel
+from .states import read_state
 
 LEGACY, NEW = "legacy", "new"
 
@@ -45,9 +47,56 @@ class Structure:
     classes: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """Of how many heads an attention is: of ``channels`` channels each, else ``number``, ``above`` in the decoder."""
+
+    channels: int | None = None
+    number: int | None = None
+    above: int | None = None
+
+    def of(self, width: int, decoder: bool = False) -> int:
+        """The number of heads at a width.
+
+        Raises:
+            UsageError: the width does not divide so.
+        """
+        if self.channels:
+            if width % self.channels:
+                raise UsageError(
+                    f"{width} channels do not divide into heads of {self.channels}; give other --num-head-channels"
+                )
+            return width // self.channels
+        number = (self.above if decoder else None) or self.number or 1
+        if width % number:
+            raise UsageError(f"{width} channels do not divide into {number} heads; give another --num-heads")
+        return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What was converted, its converter's own ``Structure``, and what has to be said of it, a line each."""
+
+    structure: Any
+    notes: tuple[str, ...]
+
+
+ASSUMED_CHANNELS = 64
+"""Of an attention head, of a file whose options nobody gives: most published ones have that. It is said."""
+
+ANCHOR = "input_blocks.0.0.weight"
+
+
 def convert_adm(
-    checkpoint: Path, out: Path, image_size: int, head_channels: int = 64, order: str = LEGACY
-) -> Structure:
+    checkpoint: Path,
+    out: Path,
+    image_size: int | None = None,
+    head_channels: int | None = None,
+    order: str | None = None,
+    *,
+    flags: Flags | None = None,
+    weights: str | None = None,
+) -> Conversion:
     """Writes the diffusers folder ``out`` from a guided-diffusion checkpoint (``.pt`` or safetensors).
 
     Args:
@@ -56,6 +105,9 @@ def convert_adm(
         image_size: A side of the pictures it was trained on.
         head_channels: Channels of an attention head (guided-diffusion's ``num_head_channels``).
         order: ``legacy`` or ``new`` (its ``use_new_attention_order``).
+        flags: All that and more, by the original's names. What neither says is that of the published file of the
+            same name, if there is one; else the usual, and the notes say so.
+        weights: ``ema`` or ``raw``, of a training state; None: the moving average if there is one.
 
     Raises:
         ModelError: the file is no such checkpoint, whole.
@@ -63,46 +115,106 @@ def convert_adm(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder; choose another")
-    if image_size < 1 or head_channels < 1:
-        raise UsageError(f"image size and head channels must be 1 or more, got {image_size} and {head_channels}")
-    tensors = read_checkpoint(checkpoint)
-    structure = read_structure(tensors)
-    unet = unet_of(structure, image_size, head_channels)
-    load_strictly(unet, converted(tensors, structure, head_channels, order))
+    if order not in (None, LEGACY, NEW):
+        raise UsageError(f"attention order must be {LEGACY} or {NEW}, got {order!r}")
+    own = Flags(image_size=image_size, num_head_channels=_positive(head_channels),
+                use_new_attention_order=None if order is None else order == NEW)  # fmt: skip
+    found, notes = _completed(own.over(flags or Flags()), checkpoint)
+    state = read_state(checkpoint, ANCHOR, weights)
+    structure = read_structure(state.tensors)
+    check_flags(found, structure, state.tensors)
+    heads = Heads(channels=found.num_head_channels, number=found.num_heads, above=found.num_heads_upsample)
+    channels, steps = state.tensors["time_embed.0.weight"].shape[1], found.diffusion_steps
+    scale = 1000 / steps if found.rescale_timesteps else 1.0
+    unet = unet_of(structure, found.image_size, heads, scale, channels)
+    new = NEW if found.use_new_attention_order else LEGACY
+    load_strictly(unet, converted(state.tensors, structure, heads, new))
     from diffusers import DDIMPipeline  # brings transformers with it, which only this needs
 
-    scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", num_train_timesteps=1000)
-    DDIMPipeline(unet, scheduler).save_pretrained(out)
-    return structure
+    DDIMPipeline(unet, scheduler_of(found)).save_pretrained(out)
+    return Conversion(structure=structure, notes=tuple(filter(None, [state.told, *notes])))
 
 
-def read_tensors(path: Path) -> Any:
-    """What a ``.pt``, ``.pth`` or ``.safetensors`` file holds: tensors and containers of them; nothing in it is run.
+def scheduler_of(flags: Flags) -> DDIMScheduler:
+    """The original's named schedules: the linear one is scaled by 1000/T, the cosine one is Nichol and Dhariwal's."""
+    steps = flags.diffusion_steps
+    if flags.noise_schedule == COSINE:
+        betas: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2"}
+    else:
+        betas = {"beta_schedule": "linear", "beta_start": 0.1 / steps, "beta_end": 20 / steps}
+    predicts = "sample" if flags.predict_xstart else "epsilon"
+    return DDIMScheduler(num_train_timesteps=steps, prediction_type=predicts, **betas)
+
+
+def _positive(number: int | None) -> int | None:
+    if number is not None and number < 1:
+        raise UsageError(f"head channels must be 1 or more, got {number}")
+    return number
+
+
+def _completed(given: Flags, checkpoint: Path) -> tuple[Flags, list[str]]:
+    """The options with nothing left open that tensors do not show, and what was taken for granted, in words."""
+    notes, name = [], checkpoint.name.split(".")[0]
+    if name in PRESETS and given.over(PRESETS[name]) != given:
+        given = given.over(PRESETS[name])
+        notes.append(f"options of the published {name}: {', '.join(f'{k} {v}' for k, v in given.given.items())}")
+    usual = Flags(image_size=256, use_new_attention_order=False, diffusion_steps=1000, noise_schedule=LINEAR,
+                  predict_xstart=False, rescale_timesteps=False)  # fmt: skip
+    if given.num_heads is None and given.num_head_channels is None:
+        usual = Flags(num_head_channels=ASSUMED_CHANNELS).over(usual)
+    full = given.over(usual)
+    assumed = [f"{k} {v}" for k, v in full.given.items() if k not in given.given]
+    if assumed:
+        notes.append(
+            f"not given, and not to be seen in tensors, so taken to be: {', '.join(assumed)}; if the training had other"
+            " options, what this model computes is wrong"
+        )
+    return full, notes
+
+
+def check_flags(flags: Flags, structure: Structure, tensors: Tensors) -> None:
+    """Compares what the options say with what the tensors show.
 
     Raises:
-        ModelError: it holds anything else.
+        UsageError: they contradict each other.
     """
+    base, size = tensors["time_embed.0.weight"].shape[1], flags.image_size
+    attended = [size // 2**level for level, attends in enumerate(structure.attention) if attends]
+    shown = {
+        "num_channels": base,
+        "num_res_blocks": structure.resnets,
+        "class_cond": structure.classes is not None,
+        "learn_sigma": structure.channels[1] == 2 * structure.channels[0],
+        "use_scale_shift_norm": structure.scale_shift,
+        "resblock_updown": structure.resampling_resnets if len(structure.widths) > 1 else flags.resblock_updown,
+    }
+    for name, seen in shown.items():
+        if getattr(flags, name) is not None and getattr(flags, name) != seen:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(flags, name)} does not fit the checkpoint, whose "
+                             f"tensors are of {name} {seen}; leave it out, or give the right file")  # fmt: skip
+    if flags.channel_mult:
+        widths = tuple(int(m * base) for m in _numbers("channel_mult", flags.channel_mult))
+        if widths != structure.widths:
+            raise UsageError(f"--channel-mult {flags.channel_mult} of {base} channels is {widths}, but the checkpoint's"
+                             f" levels have {structure.widths} channels")  # fmt: skip
+    if flags.attention_resolutions:
+        rates = {size // int(r) for r in _numbers("attention_resolutions", flags.attention_resolutions)}
+        asked = [size // 2**level for level in range(len(structure.widths)) if 2**level in rates]
+        if asked != attended:
+            raise UsageError(
+                f"--attention-resolutions {flags.attention_resolutions} at --image-size {size} is attention at {asked},"
+                f" but the checkpoint has it at {attended}; the image size or the file is another"
+            )
+
+
+def _numbers(name: str, text: str) -> list[float]:
     try:
-        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}") from error
-    except Exception as error:  # noqa: BLE001 - pickle, zip and safetensors each fail in their own way
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{path} cannot be read as tensors alone ({first}); nothing in it was run. If you trust it, save its "
-            "state dict anew with torch.save, or as safetensors"
-        ) from error
-
-
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, by guided-diffusion's names."""
-    data = read_tensors(path)
-    for nested in ("state_dict", "model", "ema"):
-        if isinstance(data, Mapping) and isinstance(data.get(nested), Mapping):
-            data = data[nested]
-    if not isinstance(data, Mapping) or not all(isinstance(v, torch.Tensor) for v in data.values()):
-        raise ModelError(f"{path} holds no state dict; expected a mapping from names to tensors")
-    return {re.sub(r"^(model|module)\.", "", name): tensor for name, tensor in data.items()}
+        found = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--{name.replace('_', '-')} takes numbers with commas between, got {text!r}") from error
+    if not all(number > 0 for number in found):
+        raise UsageError(f"--{name.replace('_', '-')} takes numbers above 0, got {text!r}")
+    return found
 
 
 def read_structure(tensors: Tensors) -> Structure:
@@ -111,9 +223,15 @@ def read_structure(tensors: Tensors) -> Structure:
     Raises:
         ModelError: they are not of a guided-diffusion U-Net.
     """
-    for name in ("time_embed.0.weight", "input_blocks.0.0.weight", "middle_block.1.qkv.weight", "out.2.weight"):
+    if "out.2.positional_embedding" in tensors:
+        raise ModelError(
+            "this is a classifier of guided-diffusion, not a diffusion model; convert 256x256_diffusion.pt or the like"
+        )
+    for name in ("time_embed.0.weight", ANCHOR, "middle_block.1.qkv.weight", "out.2.weight"):
         if name not in tensors:
             raise ModelError(f"this is no guided-diffusion checkpoint: it has no tensor {name}")
+        if tensors[name].ndim != (2 if name.startswith("time") else 3 if "qkv" in name else 4):
+            raise ModelError(f"this is no guided-diffusion checkpoint: {name} has shape {tuple(tensors[name].shape)}")
     inputs, outputs = _count(tensors, "input_blocks"), _count(tensors, "output_blocks")
     ups = [k for k in range(outputs) if _upsampler(tensors, k)]
     levels = len(ups) + 1
@@ -130,6 +248,10 @@ def read_structure(tensors: Tensors) -> Structure:
         channels = (tensors["input_blocks.0.0.weight"].shape[1], len(tensors["out.2.weight"]))
     except KeyError as error:
         raise ModelError(f"the checkpoint lacks {error.args[0]}; it is not whole") from error
+    if channels[0] not in (1, 3) or channels[1] not in (channels[0], 2 * channels[0]):
+        why = "as a super-resolution model does" if channels[0] == 6 else "as no model of pictures alone does"
+        raise ModelError(f"the checkpoint takes {channels[0]} channels and gives {channels[1]}, {why}; expected 3 or 1"
+                         " in, and as many out, or twice that with learned variance")  # fmt: skip
     return Structure(
         widths=widths,
         resnets=resnets,
@@ -141,16 +263,33 @@ def read_structure(tensors: Tensors) -> Structure:
     )
 
 
-def unet_of(structure: Structure, image_size: int, head_channels: int) -> UNet2DModel:
-    """The same network as a diffusers U-Net, its weights not set."""
+def unet_of(
+    structure: Structure,
+    image_size: int,
+    heads: Heads | int,
+    timestep_scale: float = 1.0,
+    time_channels: int | None = None,
+) -> UNet2DModel:
+    """The same network as a diffusers U-Net, its weights not set.
+
+    Where one width of head fits all its attentions it is a plain ``UNet2DModel``, else a ``GuidedUNet2DModel``.
+    ``heads``: a number is the channels of a head.
+    """
+    heads = heads if isinstance(heads, Heads) else Heads(channels=heads)
     plain = "Resnet{}sampleBlock2D" if structure.resampling_resnets else "{}Block2D"
     kind = "resnet" if structure.resampling_resnets else "conv"
-    for width, attends in [*zip(structure.widths, structure.attention, strict=True), (structure.widths[-1], True)]:
-        if attends and width % head_channels:
-            raise UsageError(
-                f"{width} channels do not divide into heads of {head_channels}; give other --head-channels"
-            )
-    return UNet2DModel(
+    attended = [width for width, a in zip(structure.widths, structure.attention, strict=True) if a]
+    channels = {structure.widths[-1] // heads.of(structure.widths[-1])}
+    channels |= {width // heads.of(width, decoder) for width in attended for decoder in (False, True)}
+    own = {}
+    if len(channels) > 1:
+        own = {"num_heads": heads.number or 1, "num_heads_upsample": heads.above}
+    if timestep_scale != 1:
+        own["timestep_scale"] = timestep_scale
+    if time_channels not in (None, structure.widths[0]):
+        own["time_channels"] = time_channels
+    return (GuidedUNet2DModel if own else UNet2DModel)(
+        **own,
         sample_size=image_size,
         in_channels=structure.channels[0],
         out_channels=structure.channels[1],
@@ -161,7 +300,7 @@ def unet_of(structure: Structure, image_size: int, head_channels: int) -> UNet2D
         downsample_type=kind,
         upsample_type=kind,
         resnet_time_scale_shift="scale_shift" if structure.scale_shift else "default",
-        attention_head_dim=head_channels,
+        attention_head_dim=min(channels),
         attn_norm_num_groups=32,  # else the mid attention has no GroupNorm, and says nothing
         norm_eps=1e-5,
         flip_sin_to_cos=True,
@@ -170,7 +309,7 @@ def unet_of(structure: Structure, image_size: int, head_channels: int) -> UNet2D
     )
 
 
-def converted(tensors: Tensors, structure: Structure, head_channels: int, order: str) -> dict[str, torch.Tensor]:
+def converted(tensors: Tensors, structure: Structure, heads: Heads, order: str) -> dict[str, torch.Tensor]:
     """The tensors by diffusers' names, queries, keys and values apart.
 
     Raises:
@@ -187,7 +326,7 @@ def converted(tensors: Tensors, structure: Structure, head_channels: int, order:
         elif prefix in _ENDS:
             result[f"{_ENDS[prefix]}.{suffix}"] = tensor
         else:
-            result.update(_in_block(name, tensor, places, head_channels, order))
+            result.update(_in_block(name, tensor, places, heads, order))
     return result
 
 
@@ -232,7 +371,7 @@ def _places(structure: Structure) -> dict[str, str]:
     return places
 
 
-def _in_block(name: str, tensor: torch.Tensor, places: Mapping[str, str], head: int, order: str) -> Tensors:
+def _in_block(name: str, tensor: torch.Tensor, places: Mapping[str, str], heads: Heads, order: str) -> Tensors:
     """One tensor of a block under its diffusers names; under its own if it has none there, to be found unexpected."""
     match = re.fullmatch(r"((?:in|out)put_blocks\.\d+\.\d+|middle_block\.\d+)\.(.+)\.(weight|bias)", name)
     if not match or match[1] not in places:
@@ -248,9 +387,9 @@ def _in_block(name: str, tensor: torch.Tensor, places: Mapping[str, str], head: 
         return {f"{place}.to_out.0.{kind}": tensor.flatten(1) if kind == "weight" else tensor}
     if part == "qkv":
         flat = tensor.flatten(1) if kind == "weight" else tensor
-        return {
-            f"{place}.to_{which}.{kind}": piece for which, piece in zip("qkv", _split(flat, head, order), strict=True)
-        }
+        width = len(flat) // 3
+        pieces = _split(flat, width // heads.of(width, place.startswith("up_blocks")), order)
+        return {f"{place}.to_{which}.{kind}": piece for which, piece in zip("qkv", pieces, strict=True)}
     return {name: tensor}
 
 
@@ -261,8 +400,6 @@ def _split(qkv: torch.Tensor, head: int, order: str) -> tuple[torch.Tensor, ...]
     """
     if order == NEW:
         return qkv.chunk(3)
-    if len(qkv) % (3 * head):
-        raise UsageError(f"{len(qkv) // 3} channels do not divide into heads of {head}; give other --head-channels")
     by_head = qkv.unflatten(0, (-1, 3, head)).transpose(0, 1)
     return tuple(part.contiguous() for part in by_head.flatten(1, 2))
 

@@ -1,7 +1,7 @@
 """Reads a model's sites off its configuration, without weights and without computing anything.
 
-The network is built on PyTorch's meta device, where tensors have shapes but no contents, and evaluated there: the
-shapes are the model's, not a table's.
+The network is built on PyTorch's meta device, where tensors have shapes but no contents, and evaluated there, both
+halves: the shapes are the model's, not a table's, and what has an anatomy can be run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from ..errors import ModelError
 from ..specs import Anatomy
 from . import blocks, halves
 from .condition import Condition
+from .guided_unet import GuidedUNet2DModel
 
-UNETS = {"UNet2DModel": UNet2DModel, "UNet2DConditionModel": UNet2DConditionModel}
+UNETS = {"UNet2DModel": UNet2DModel, "GuidedUNet2DModel": GuidedUNet2DModel,
+         "UNet2DConditionModel": UNet2DConditionModel}  # fmt: skip
 TRANSFORMERS = {"DiTTransformer2DModel": DiTTransformer2DModel, "FluxTransformer2DModel": FluxTransformer2DModel}
 NETWORKS = UNETS | TRANSFORMERS
 Network = UNet2DModel | UNet2DConditionModel | DiTTransformer2DModel | FluxTransformer2DModel
@@ -27,13 +29,19 @@ FLUX_LATENT = 128
 
 
 def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> Anatomy:
-    """The sites of a network on any device; on ``meta`` at no cost.
+    """The sites of a network, of which a copy is built on the device ``meta`` unless it is there already.
 
     Args:
         network: One of ``NETWORKS``.
         pixels: A side of the picture for one of x: the codec's factor.
         latent: A side of x, for networks whose configuration does not say.
+
+    Raises:
+        ModelError: it cannot be run at the size that its configuration names, or predicts another shape than x's.
     """
+    if network.device.type != "meta":
+        with torch.device("meta"):
+            network = type(network).from_config(network.config)
     shape = _input_shape(network, latent)
     x = torch.zeros((1, *shape), device=network.device, dtype=network.dtype)
     condition = _any_condition(network)
@@ -41,10 +49,20 @@ def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> 
     parameters = sum(p.numel() for p in network.parameters())
     with torch.no_grad():
         if isinstance(network, tuple(TRANSFORMERS.values())):
-            features, _ = blocks.trace(network, x, 1, condition)
+            features, output = blocks.trace(network, x, 1, condition)
+            _check_prediction(output, shape)
             return Anatomy(x=shape, image=image, h=None, parameters=parameters, without=blocks.why_no_unet(network),
                            blocks=tuple(tuple(b.shape[1:]) for b in features.blocks if b is not None))  # fmt: skip
         features = halves.encode(network, x, 1, condition)
+        try:
+            output = halves.decode(network, features, 1, condition)
+        except RuntimeError as error:
+            halved = sum(getattr(block, "downsamplers", None) is not None for block in network.down_blocks)
+            raise ModelError(
+                f"the network cannot be run at its sample_size of {shape[1]} x {shape[2]}, which it halves {halved} "
+                f"times; expected multiples of {2**halved} ({str(error).splitlines()[0]})"
+            ) from error
+    _check_prediction(output, shape)
     skips = tuple(tuple(tuple(member.shape[1:]) for member in group) for group in features.skips if group)
     return Anatomy(x=shape, image=image, h=tuple(features.h.shape[1:]), skips=skips, parameters=parameters)
 
@@ -56,6 +74,17 @@ def anatomy_of_config(config: Mapping[str, Any], pixels: int = 1, latent: int | 
         return anatomy_of(kind.from_config(dict(config)), pixels, latent)
 
 
+def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None:
+    """Makes sure that a prediction has x's shape, with or without as many channels again for its variance."""
+    channels, height, width = shape
+    if tuple(output.shape[1:]) not in ((channels, height, width), (2 * channels, height, width)):
+        raise ModelError(
+            f"the network makes {' x '.join(map(str, output.shape[1:]))} of x of {' x '.join(map(str, shape))}; "
+            "expected the same shape, or twice the channels with a learned variance. Its config.json has a sample_size "
+            "or channels that it was not made for"
+        )
+
+
 def _input_shape(network: Network, latent: int | None) -> tuple[int, int, int]:
     config = network.config
     if isinstance(network, FluxTransformer2DModel):
@@ -64,8 +93,10 @@ def _input_shape(network: Network, latent: int | None) -> tuple[int, int, int]:
     size = config.sample_size
     if size is None:
         raise ModelError("the model's configuration names no sample_size; its config.json must have one")
-    height, width = (size, size) if isinstance(size, int) else size
-    return (config.in_channels, height, width)
+    sides = list(size) if isinstance(size, list | tuple) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ModelError(f"the model's configuration names sample_size {size!r}; expected a side, or [height, width]")
+    return (config.in_channels, *sides)
 
 
 def _any_condition(network: Network) -> Condition:
@@ -84,10 +115,11 @@ def _any_condition(network: Network) -> Condition:
         return Condition(class_labels=labels)
     width = config.encoder_hid_dim or config.cross_attention_dim
     text = torch.zeros(1, 1, width if isinstance(width, int) else max(width), **like)
+    told = None if config.time_cond_proj_dim is None else torch.ones(1, device=network.device)
     if config.addition_embed_type is None:
-        return Condition(class_labels=labels, text=text)
+        return Condition(class_labels=labels, text=text, guidance=told)
     if config.addition_embed_type != "text_time":
         raise ModelError(f"added conditions of type {config.addition_embed_type!r} are not supported; text_time is")
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
     sizes = torch.zeros(1, 6, **like)
-    return Condition(class_labels=labels, text=text, pooled=torch.zeros(1, pooled, **like), sizes=sizes)
+    return Condition(class_labels=labels, text=text, pooled=torch.zeros(1, pooled, **like), sizes=sizes, guidance=told)

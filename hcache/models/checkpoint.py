@@ -1,20 +1,30 @@
-"""Stable Diffusion in one file, as its users trade it: read by diffusers' own single-file loader."""
+"""Stable Diffusion in one file, as its users trade it: read by diffusers' own single-file loader.
+
+A file holds weights and no configuration. What it says of itself is read: the width of the text and the channels
+of the picture off its tensors; what it predicts off marks that trainers leave (tensors ``v_pred`` and ``ztsnr``,
+entries of its metadata). The rest is the configuration's of a model of its kind, or the card's ``config``; it is said.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler
 from safetensors import SafetensorError, safe_open
 
 from ..cards import PACKAGE, Card
 from ..errors import ModelError
 from .anatomy import anatomy_of
-from .codecs import Autoencoder
+from .codecs import Autoencoder, codec_dtype
 from .conditioners import text_conditioner
 from .model import Model
+
+_log = logging.getLogger(__name__)
 
 CROSS_ATTENTION = "model.diffusion_model.{}.transformer_blocks.0.attn2.to_k.weight"
 
@@ -26,9 +36,72 @@ KINDS = {
 """Width of the text that the U-Net attends to -> the card whose configuration the checkpoint has."""
 
 
+CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
+
+CONDITIONED = {
+    5: "depth (Stable Diffusion 2 depth)",
+    7: "a small picture (the x4 upscaler)",
+    8: "another picture (InstructPix2Pix)",
+    9: "a mask and a masked picture (inpainting)",
+}
+"""Channels that a U-Net takes -> what the ones beyond the latent's 4 are."""
+
+BASE, FULL_SIZE = 64, 96
+"""A side of the latent of Stable Diffusion 2.x-base, which predicts noise, and of 2.x, which predicts v."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """What a file says of itself. ``predicts_v``: None if it does not say. ``side``: of its latent, likewise."""
+
+    width: int
+    channels: int | None
+    predicts_v: bool | None
+    zero_snr: bool
+    side: int | None
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """What of a noise schedule's configuration the file itself decides."""
+        told: dict[str, Any] = {}
+        if self.predicts_v is not None:
+            told["prediction_type"] = "v_prediction" if self.predicts_v else "epsilon"
+        return told | ({"rescale_betas_zero_snr": True} if self.zero_snr else {})
+
+
 def configuration_of(card: Card) -> Path:
-    """The folder with the configuration of a checkpoint: the card's own, else that of the kind it is seen to be."""
-    return Path(card.config).expanduser() if card.config else PACKAGE / "configs" / _kind(card).replace("/", "--")
+    """The folder with the configuration of a checkpoint: the card's own, else that of the kind it is seen to be.
+
+    Raises:
+        ModelError: the file is of a network that cannot be run, does not say which it is, or is not the folder's.
+    """
+    marks = read_marks(card.file, bool(card.config))
+    if card.config:
+        folder = Path(card.config).expanduser()
+        _check_against(marks, folder, card.file)
+        return folder
+    if marks.width == 1024 and marks.side != FULL_SIZE:
+        kinds = "2.x (predicts v, 96 x 96) or 2.x-base (noise, 64 x 64)"
+        known = "is 2.x-base" if marks.side == BASE else f"does not say whether it is {kinds}"
+        raise ModelError(
+            f"{card.file} is a Stable Diffusion 2 and {known}: give a card of your own (HCACHE_CARDS) whose config "
+            "names a folder with its configuration (scheduler/, unet/, vae/, tokenizer/), such as that of "
+            "stabilityai/stable-diffusion-2-1-base"
+        )
+    return PACKAGE / "configs" / KINDS[marks.width].replace("/", "--")
+
+
+def schedule_of_file(card: Card, config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's noise schedule with what the file itself says of it; what it took for granted is said."""
+    told = read_marks(card.file, bool(card.config)).schedule
+    changed = {name: value for name, value in told.items() if config.get(name) != value}
+    whose = card.config or "a model of its kind"
+    parts = [f"noise schedule {config.get('beta_schedule')} of {whose}, since a single file holds none"]
+    if "prediction_type" not in told:
+        parts.append(f"prediction {config.get('prediction_type', 'epsilon')} likewise")
+    parts += [f"{name} {value} by the file's own mark" for name, value in changed.items()]
+    _log.warning("%s: %s", card.file.name, "; ".join(parts))
+    return {**config, **told, "clip_sample": False}
 
 
 def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
@@ -39,8 +112,9 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
     """
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # bring transformers with them
 
+    marks, _ = read_marks(card.file, bool(card.config)), configuration_of(card)  # refuses what cannot be run
     pixels_only = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    is_xl = not card.config and _kind(card) == KINDS[2048]
+    is_xl = not card.config and marks.width == 2048
     is_xl = is_xl or bool(card.config) and (Path(card.config).expanduser() / "text_encoder_2").is_dir()
     kind, more = (StableDiffusionXLPipeline, {}) if is_xl else (StableDiffusionPipeline, pixels_only)
     config: dict[str, Any] = {"config": card.config, "local_files_only": True} if card.config else {}
@@ -52,9 +126,11 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
             f"{card.file} cannot be loaded: {first}. Its tokenizer and configuration come from the hub; with no network"
             " give a card of your own (HCACHE_CARDS) whose config names a folder with them, of any model of its kind"
         ) from error
+    if codec_dtype(AutoencoderKL, pipeline.vae.config, str(dtype).removeprefix("torch.")) == "float32":
+        pipeline.vae.float()
     for part in (pipeline.unet, pipeline.vae):
         part.eval().requires_grad_(False)
-    scheduler = DDIMScheduler.from_config({**pipeline.scheduler.config, "clip_sample": False})
+    scheduler = DDIMScheduler.from_config(schedule_of_file(card, dict(pipeline.scheduler.config)))
     return Model(
         card=card,
         network=pipeline.unet,
@@ -65,21 +141,71 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
     )
 
 
-def _kind(card: Card) -> str:
-    """Which Stable Diffusion a card's file is, by the width of the text its U-Net attends to."""
-    file = card.file
-    if file is None:
-        raise ModelError(f"{card.name} is not one .safetensors file, which a checkpoint of Stable Diffusion is")
+def read_marks(file: Path, any_width: bool = False) -> Marks:
+    """What a single file says of itself; only names, shapes and metadata are read.
+
+    Args:
+        file: A ``.safetensors`` file.
+        any_width: A configuration is named, so that the width of its text need not be a known one.
+
+    Raises:
+        ModelError: it is no Stable Diffusion of a known kind, or one that is given more than noise and text.
+    """
     try:
         with safe_open(file, "pt") as tensors:
             names = set(tensors.keys())
-            for place in ("input_blocks.1.1", "input_blocks.4.1"):  # XL attends from its second level on
-                name = CROSS_ATTENTION.format(place)
-                if name in names and (width := tensors.get_slice(name).get_shape()[1]) in KINDS:
-                    return KINDS[width]
+            metadata = {str(k): str(v).strip().lower() for k, v in (tensors.metadata() or {}).items()}
+            places = [CROSS_ATTENTION.format(place) for place in ("input_blocks.1.1", "input_blocks.4.1")]
+            shapes = {name: tensors.get_slice(name).get_shape() for name in {*places, CONV_IN} & names}
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file} is not a safetensors file that can be read: {error}") from error
-    raise ModelError(
-        f"{file} is not a Stable Diffusion checkpoint (1.x, 2.x or XL): it has no {CROSS_ATTENTION.format('...')} of a "
-        f"known width ({', '.join(map(str, KINDS))})"
-    )
+    found = [shapes[name] for name in places if name in shapes]  # XL attends from its second level on
+    width = next((shape[1] for shape in found if len(shape) == 2 and (any_width or shape[1] in KINDS)), None)
+    if width is None:
+        raise ModelError(
+            f"{file} is not a Stable Diffusion checkpoint (1.x, 2.x or XL): it has no {CROSS_ATTENTION.format('...')} "
+            f"of a known width ({', '.join(map(str, KINDS))})"
+        )
+    channels = _channels(shapes.get(CONV_IN), file)
+    predicts_v = "v_pred" in names or metadata.get("modelspec.prediction_type") == "v"
+    predicts_v = predicts_v or metadata.get("ss_v_parameterization") == "true"
+    told_noise = metadata.get("modelspec.prediction_type") == "epsilon"
+    zero_snr = "ztsnr" in names or metadata.get("ss_zero_terminal_snr") == "true"
+    if zero_snr and not predicts_v:
+        raise ModelError(f"{file} is marked as of a schedule with zero signal at its end (ztsnr) and not as predicting "
+                         "v (v_pred), without which that has no meaning; the marks contradict each other")  # fmt: skip
+    return Marks(width=width, channels=channels, zero_snr=zero_snr, side=_side(metadata),
+                 predicts_v=True if predicts_v else False if told_noise else None)  # fmt: skip
+
+
+def _channels(shape: list[int] | None, file: Path) -> int | None:
+    """Those that the network takes; None of a file without its first layer."""
+    if shape is None:
+        return None
+    if len(shape) != 4:
+        raise ModelError(f"{file} is not a Stable Diffusion checkpoint: {CONV_IN} has shape {tuple(shape)}")
+    if shape[1] != 4:
+        what = CONDITIONED.get(shape[1], "something that is not known")
+        raise ModelError(
+            f"{file} takes {shape[1]} channels: beside the 4 of the latent it is given {what}; expected a model that "
+            "takes noise and text alone"
+        )
+    return shape[1]
+
+
+def _side(metadata: dict[str, str]) -> int | None:
+    """A side of the latent by the metadata's ``modelspec.resolution``, ``768x768``."""
+    side = metadata.get("modelspec.resolution", "").split("x")[0]
+    return int(side) // 8 if side.isdecimal() else None
+
+
+def _check_against(marks: Marks, folder: Path, file: Path) -> None:
+    """The configuration has to be of a network of the file's form."""
+    try:
+        config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # which reading the folder reports
+    for name, seen in (("in_channels", marks.channels), ("cross_attention_dim", marks.width)):
+        if seen is not None and config.get(name) != seen:
+            raise ModelError(f"{file} has {name} {seen}, and the configuration that its card names, {folder}, has "
+                             f"{config.get(name)}: name that of a model of the file's kind")  # fmt: skip

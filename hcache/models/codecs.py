@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from diffusers import AutoencoderKL, VQModel
 
 AT_ONCE = 4
 """Pictures that an autoencoder is given at a time; it needs far more memory for one than the U-Net does."""
+
+
+def codec_dtype(kind: type, config: Mapping[str, Any], dtype: str) -> str:
+    """The dtype an autoencoder computes in where its model computes in ``dtype``.
+
+    One with ``force_upcast`` overflows half precision, SDXL's among them: it computes in float32, as in diffusers.
+    """
+    default = inspect.signature(kind.__init__).parameters["force_upcast"].default
+    return "float32" if dtype == "float16" and config.get("force_upcast", default) else dtype
 
 
 class Codec(Protocol):
@@ -49,9 +60,13 @@ class Autoencoder:
     References:
         High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz, Esser, Ommer, 2021),
         https://arxiv.org/abs/2112.10752
+
+    ``by_moments``: the configuration's ``latents_mean`` and ``latents_std`` of every channel take part, as in SDXL's
+    pipeline and no other: z = (encoded - mean) scale / std.
     """
 
     network: AutoencoderKL | VQModel
+    by_moments: bool = False
 
     @property
     def scale(self) -> float:
@@ -63,14 +78,25 @@ class Autoencoder:
 
     @torch.inference_mode()
     def decode(self, x_0: torch.Tensor) -> torch.Tensor:
-        latents = (x_0.float() / self.scale + self.shift).to(self.network.dtype)
+        mean, std = self._moments(x_0.device)
+        latents = (x_0.float() * std / self.scale + self.shift + mean).to(self.network.dtype)
         return torch.cat([self.network.decode(part, return_dict=False)[0].float() for part in latents.split(AT_ONCE)])
 
     @torch.inference_mode()
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """The mean of what a KL encoder gives; not quantised, of a VQ one, as diffusion models are trained."""
         parts = [self._encode(part.to(self.network.dtype)).float() for part in pictures.split(AT_ONCE)]
-        return (torch.cat(parts) - self.shift) * self.scale
+        mean, std = self._moments(pictures.device)
+        return (torch.cat(parts) - self.shift - mean) * self.scale / std
+
+    def _moments(self, device: torch.device) -> tuple[torch.Tensor | float, torch.Tensor | float]:
+        """Mean and standard deviation of every channel, (1, c, 1, 1); 0 and 1 where none are given."""
+        config = self.network.config
+        if not self.by_moments or config.get("latents_mean") is None:
+            return 0.0, 1.0
+        mean, std = (torch.tensor(config[name], device=device).view(1, -1, 1, 1)
+                     for name in ("latents_mean", "latents_std"))  # fmt: skip
+        return mean, std
 
     def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
         found = self.network.encode(pictures)

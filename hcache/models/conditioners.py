@@ -7,7 +7,7 @@ one prompt encode it once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -74,11 +74,25 @@ class ByClass:
             raise UsageError(f"class labels must lie in 0 to {self.classes - 1}, got {max(given)}")
         labels = torch.tensor(given, device=device).expand(n)
         branches = {COND: Condition(class_labels=labels)}
+        null = self._null(conditioning.null_class)
         if conditioning.guidance > 1:
-            if self.null is None:
-                raise UsageError("this model has no label for 'no class', which guidance needs; leave --guidance out")
-            branches[UNCOND] = Condition(class_labels=torch.full((n,), self.null, device=device))
+            if null is None:
+                raise UsageError(
+                    "this model has no class that is known to stand for none, which guidance needs; leave --guidance "
+                    "out, or name the one it was trained with: --null-class N"
+                )
+            branches[UNCOND] = Condition(class_labels=torch.full((n,), null, device=device))
         return Guided(branches=branches, scale=conditioning.guidance)
+
+    def _null(self, given: int | None) -> int | None:
+        """The label of no class: the model's own, else the one that was given."""
+        if given is None:
+            return self.null
+        if self.null is not None and given != self.null:
+            raise UsageError(f"the null class of this model is {self.null}; got {given}")
+        if self.null is None and given >= self.classes:
+            raise UsageError(f"the null class must lie in 0 to {self.classes - 1}, the labels there are; got {given}")
+        return given
 
 
 class ByText:
@@ -86,7 +100,7 @@ class ByText:
 
     Args:
         encode: (prompt, whether it is the negative one) -> the condition of one sample.
-        distilled: The guidance scale is an input of the network (FLUX dev), not a second branch.
+        distilled: The guidance scale is an input of the network (FLUX dev, time_cond_proj_dim), not a second branch.
         guidable: False where neither is the case (FLUX schnell).
     """
 
@@ -101,15 +115,19 @@ class ByText:
     def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
         if conditioning.classes:
             raise UsageError("this model takes prompts, not class labels; give --prompt")
+        if conditioning.null_class is not None:
+            raise UsageError("this model takes prompts and has no null class; leave --null-class out")
         prompts = conditioning.prompts or ("",)
         if len(prompts) not in (1, n):
             raise UsageError(f"{len(prompts)} prompts were given for {n} samples; give one, or one a sample")
         found = Condition.join([self.encode(prompt, False) for prompt in prompts])
         cond = found if len(prompts) == n else found.expand(n)
         scale = conditioning.guidance
+        if conditioning.negative_prompt and (self.distilled or not self.guidable):
+            raise UsageError("this model's guidance is distilled, without a second branch: it takes no negative prompt")
         if self.distilled:
             told = torch.full((n,), scale, device=device)
-            return Guided(branches={COND: Condition(text=cond.text, pooled=cond.pooled, guidance=told)})
+            return Guided(branches={COND: replace(cond, guidance=told)})
         if scale == 1:
             return Guided(branches={COND: cond})
         if not self.guidable:
@@ -124,9 +142,10 @@ def text_conditioner(pipeline: Any) -> ByText:
     if kind == "FluxPipeline":
         return ByText(lambda prompt, _: _encode_flux(pipeline, prompt),
                       distilled=pipeline.transformer.config.guidance_embeds, guidable=False)  # fmt: skip
+    distilled = pipeline.unet.config.time_cond_proj_dim is not None
     if kind == "StableDiffusionXLPipeline":
-        return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative))
-    return ByText(lambda prompt, _: Condition(text=_encode_sd(pipeline, prompt)))
+        return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative), distilled)
+    return ByText(lambda prompt, _: Condition(text=_encode_sd(pipeline, prompt)), distilled)
 
 
 @torch.inference_mode()
@@ -140,8 +159,9 @@ def _encode_xl(pipeline: Any, prompt: str, negative: bool) -> Condition:
     text, _, pooled, _ = pipeline.encode_prompt(prompt, device=device, do_classifier_free_guidance=False)
     if negative and not prompt and pipeline.config.force_zeros_for_empty_prompt:
         text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
-    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=text.dtype, device=device)
+    size = pipeline.unet.config.sample_size
+    height, width = (side * pipeline.vae_scale_factor for side in ((size, size) if isinstance(size, int) else size))
+    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=text.dtype, device=device)
     return Condition(text=text, pooled=pooled, sizes=sizes)
 
 

@@ -1,62 +1,251 @@
-"""A model's configurations without its weights: what is on this disk, and what would be downloaded. No torch."""
+"""What a model's configurations say of network, autoencoder and pipeline: each field is honoured, or refused by name.
+
+diffusers leaves out fields that a class does not know, and a pipeline leaves out what only another pipeline would do.
+Here nothing that would change a prediction is left out.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.utils import filter_repo_objects
+from diffusers import AutoencoderKL, VQModel
 
-from ..cards import Card
 from ..errors import ModelError
-from .hub import PATTERNS, VARIANTS, folder_of, local_folder
 
-CONFIGURATIONS = ["model_index.json", "config.json", "scheduler_config.json", "*/config.json", "scheduler/*.json"]
-"""Small files that say what a model is made of."""
+AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
 
-WEIGHTS = (".safetensors", ".bin")
+PIPELINES = {
+    "DDPMPipeline": ("UNet2DModel",),
+    "DDIMPipeline": ("UNet2DModel",),
+    "PNDMPipeline": ("UNet2DModel",),
+    "LDMPipeline": ("UNet2DModel",),
+    "LatentDiffusionUncondPipeline": ("UNet2DModel",),
+    "DiTPipeline": ("DiTTransformer2DModel",),
+    "StableDiffusionPipeline": ("UNet2DConditionModel",),
+    "StableDiffusionXLPipeline": ("UNet2DConditionModel",),
+    "FluxPipeline": ("FluxTransformer2DModel",),
+}
+"""Pipelines whose loop is the one here -> the networks they run."""
+
+TEXT_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
+
+PLAIN = {
+    "StableDiffusionImg2ImgPipeline": "StableDiffusionPipeline",
+    "StableDiffusionInpaintPipeline": "StableDiffusionPipeline",
+    "StableDiffusionInpaintPipelineLegacy": "StableDiffusionPipeline",
+    "StableDiffusionXLImg2ImgPipeline": "StableDiffusionXLPipeline",
+    "StableDiffusionXLInpaintPipeline": "StableDiffusionXLPipeline",
+}
+"""Pipelines for pictures that are given, made of the same parts as those that draw from noise alone."""
+
+_IMAGE = "it is conditioned on the embedding of a picture, which a prior or an image encoder makes"
+_BESIDE = "its network is given a picture beside x_t"
+_DISTILLED = "it was distilled to a few steps, which are not DDIM's"
+
+REFUSED_PIPELINES = {
+    "ConsistencyModelPipeline": "a consistency model maps noise to a picture in one step",
+    "IFPipeline": "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels that no cache holds",
+    "IFImg2ImgPipeline": "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels no cache holds",
+    "IFSuperResolutionPipeline": _BESIDE,
+    "KandinskyPipeline": _IMAGE,
+    "KandinskyV22Pipeline": _IMAGE,
+    "KandinskyV22Img2ImgPipeline": _IMAGE,
+    "KandinskyV22InpaintPipeline": _IMAGE,
+    "KarrasVePipeline": "its variance explodes (a score-based model)",
+    "LDMSuperResolutionPipeline": _BESIDE,
+    "LatentConsistencyModelPipeline": _DISTILLED,
+    "LatentConsistencyModelImg2ImgPipeline": _DISTILLED,
+    "MarigoldDepthPipeline": _BESIDE,
+    "MarigoldIntrinsicsPipeline": _BESIDE,
+    "MarigoldNormalsPipeline": _BESIDE,
+    "PaintByExamplePipeline": _IMAGE,
+    "PixArtAlphaPipeline": "PixArt's network takes T5's text with a mask, which hcache does not give it",
+    "PixArtSigmaPipeline": "PixArt's network takes T5's text with a mask, which hcache does not give it",
+    "RePaintPipeline": "it fills in a picture that it is given",
+    "SanaPipeline": "Sana is a flow on latents of another autoencoder (AutoencoderDC)",
+    "ScoreSdeVePipeline": "its variance explodes (a score-based model)",
+    "StableDiffusion3Pipeline": "its network runs text and picture in one stream with three text encoders",
+    "StableDiffusionControlNetPipeline": "a second network (ControlNet) steers the first",
+    "StableDiffusionDepth2ImgPipeline": _BESIDE,
+    "StableDiffusionGLIGENPipeline": "its network attends to boxes with words beside the prompt",
+    "StableDiffusionImageVariationPipeline": _IMAGE,
+    "StableDiffusionInstructPix2PixPipeline": _BESIDE,
+    "StableDiffusionLatentUpscalePipeline": _BESIDE,
+    "StableDiffusionUpscalePipeline": _BESIDE,
+    "StableDiffusionXLControlNetPipeline": "a second network (ControlNet) steers the first",
+    "StableDiffusionXLInstructPix2PixPipeline": _BESIDE,
+    "StableUnCLIPPipeline": _IMAGE,
+    "StableUnCLIPImg2ImgPipeline": _IMAGE,
+    "UnCLIPPipeline": _IMAGE,
+    "VQDiffusionPipeline": "it unmasks discrete tokens and adds no noise",
+    "WuerstchenDecoderPipeline": "its network is none of diffusers' U-Nets",
+}
+"""Pipelines that people have -> why they are not taken. Any other is refused without a reason of its own."""
+
+PARTS = (
+    "unet", "transformer", "vae", "vqvae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
+    "safety_checker", "feature_extractor", "image_encoder",
+)  # fmt: skip
+"""Parts that a pipeline may list. The last three take no part in denoising: hcache leaves them out."""
+
+PIPELINE_FIELDS = {
+    "requires_safety_checker": "no picture is left out of a cache",
+    "force_zeros_for_empty_prompt": "read, by the pipeline that encodes prompts",
+    "add_watermarker": "a watermark is put on finished pictures alone",
+    "id2label": "names of classes",
+}
+"""Fields of ``model_index.json`` that are not parts, and why they may have any value."""
+
+OLD_TRANSFORMER = "Transformer2DModel"
+"""The class that configurations of DiT name, facebook/DiT-XL-2-256 among them, before it had one of its own."""
 
 
-def configurations_are_here(card: Card) -> bool:
-    """Whether a model's anatomy can be told without a download."""
-    return bool(card.file or local_folder(card) or card.configs or not card.source)
+def network_class(config: Mapping[str, Any]) -> str:
+    """The class of a network by its configuration; of an old name the class that diffusers reads it as."""
+    kind = config.get("_class_name", "nothing")
+    if kind == OLD_TRANSFORMER and config.get("norm_type") == "ada_norm_zero":
+        return "DiTTransformer2DModel"
+    if kind == OLD_TRANSFORMER and config.get("norm_type") == "ada_norm_single":
+        return "PixArtTransformer2DModel"
+    return kind
 
 
-def weights_are_here(card: Card) -> bool:
-    """Whether a model can be loaded without a download."""
-    if card.file is not None:
-        return True
-    folder = local_folder(card)
-    return folder is not None and any(path.suffix in WEIGHTS for path in folder.rglob("*"))
-
-
-def configuration_folder(card: Card) -> Path:
-    """A folder with a model's configurations; of a hub model that is not here these alone are downloaded.
+def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
+    """The pipeline that a folder is run as, by its ``model_index.json``; "" for a bare network.
 
     Raises:
-        ModelError: they are neither here nor to be had.
+        ModelError: it is one whose loop is not the one here, or it lists or sets what nobody here reads.
     """
-    found = local_folder(card) or card.configs
-    if found or not card.source:
-        return found or folder_of(card)
-    try:
-        return Path(snapshot_download(card.source, revision=card.revision or None, allow_patterns=CONFIGURATIONS))
-    except HfHubHTTPError as error:
-        raise ModelError(f"{card.source} on the hub: {str(error).strip().splitlines()[0]}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    named = index.get("_class_name", "")
+    named = named if isinstance(named, str) else str(named)  # one of code of its own is a list: a file and a class
+    plain = PLAIN.get(named, named)
+    if named and plain not in PIPELINES:
+        why = REFUSED_PIPELINES.get(named)
         raise ModelError(
-            f"the configurations of {card.source} are neither in the local hub cache nor can they be downloaded now; "
-            f"download the model with `hf download {card.source}` where there is a network, or give a folder with it"
-        ) from error
+            f"{name} is a {named}, which is not taken{f': {why}' if why else ''}; expected one of "
+            f"{', '.join(PIPELINES)}"
+        )
+    if named and network not in PIPELINES[plain]:
+        raise ModelError(f"{name} is a {named} around a {network}; expected {' or '.join(PIPELINES[plain])}")
+    for field, value in index.items():
+        known = field.startswith("_") or field in PARTS or field in PIPELINE_FIELDS
+        if not known and value and not (isinstance(value, list) and value[0] is None):
+            raise ModelError(f"model_index.json of {name} gives {field}: {value!r}, which hcache cannot honour")
+    if plain != named:
+        logging.getLogger(__name__).warning("%s is a %s; its parts are those of a %s, and it is run as one",
+                                            name, named, plain)  # fmt: skip
+    return plain
 
 
-def download_bytes(card: Card) -> int | None:
-    """What loading a hub model would download, in bytes; None where the hub does not tell."""
-    try:
-        found = HfApi().model_info(card.source, revision=card.revision or None, files_metadata=True, timeout=10)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
-        return None
-    sizes = {file.rfilename: file.size for file in found.siblings or ()}
-    wanted = list(filter_repo_objects(sizes, allow_patterns=PATTERNS, ignore_patterns=VARIANTS))
-    return None if any(sizes[name] is None for name in wanted) else sum(sizes[name] for name in wanted)
+def check_network(config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str) -> None:
+    """Makes sure that a network's every field is honoured, and that it takes nothing but x_t, time, text and classes.
+
+    Raises:
+        ModelError: it does not, and what it takes.
+    """
+    check_fields(config, kind, f"the network of {name}")
+    if kind.__name__ == "UNet2DConditionModel":
+        _check_conditions(config, name)
+    if kind.__name__ != "FluxTransformer2DModel":
+        _check_channels(config, kind, codec, name)
+
+
+def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
+    """Makes sure that an autoencoder's every field is honoured.
+
+    Raises:
+        ModelError: it is of another kind, or asks for what hcache does not do.
+    """
+    kind = config.get("_class_name")
+    if kind not in AUTOENCODERS:
+        raise ModelError(f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}")
+    check_fields(config, AUTOENCODERS[kind], f"the autoencoder of {name}")
+    if {config.get("in_channels", 3), config.get("out_channels", 3)} != {3}:
+        raise ModelError(
+            f"the autoencoder of {name} takes {config.get('in_channels', 3)} channels and gives "
+            f"{config.get('out_channels', 3)}; expected 3, pictures in colour"
+        )
+    if (config.get("latents_mean") is None) != (config.get("latents_std") is None):
+        raise ModelError(f"the autoencoder of {name} gives one of latents_mean and latents_std; expected both or none")
+    if config.get("latents_mean") is not None and pipeline != "StableDiffusionXLPipeline":
+        raise ModelError(
+            f"the autoencoder of {name} gives latents_mean and latents_std, which only SDXL's pipeline reads and "
+            f"{pipeline or 'a bare network'} does not; remove them if the model was trained without them"
+        )
+
+
+def check_fields(config: Mapping[str, Any], kind: type, what: str) -> None:
+    """Makes sure that a class knows every field of its configuration that is not empty.
+
+    Raises:
+        ModelError: it does not know one, which diffusers would leave out.
+    """
+    known = inspect.signature(kind.__init__).parameters
+    for field, value in config.items():
+        if field in known or field.startswith("_") or not value or (field, value) in _SAYS_NOTHING:
+            continue
+        raise ModelError(
+            f"the configuration of {what} gives {field}: {value!r}, which diffusers' {kind.__name__} does not know; "
+            "remove it if it changes nothing of what is computed, or update diffusers"
+        )
+
+
+_SAYS_NOTHING = (("attention_type", "default"), ("norm_type", "ada_norm_zero"))
+"""Fields of the old transformer that a DiT's class does not know, with the values that mean what it does."""
+
+
+def _check_conditions(config: Mapping[str, Any], name: str) -> None:
+    """Of a U-Net with text: it takes text, SDXL's sizes and a distilled guidance scale, and nothing else."""
+    for field, allowed, what in (
+        ("encoder_hid_dim_type", (None, "text_proj"), "its text is replaced or joined by the embedding of a picture"),
+        ("addition_embed_type", (None, "text_time"), "conditions are added to its time embedding"),
+        ("class_embed_type", (None,), "it is told a noise level, or a picture's embedding, as a class"),
+        ("num_class_embeds", (None,), "it is told a class, or a noise level, beside the text"),
+        ("attention_type", (None, "default"), "it attends to boxes with words beside the prompt (GLIGEN)"),
+    ):
+        if config.get(field) not in allowed:
+            raise ModelError(
+                f"the network of {name} has {field} {config[field]!r}: {what}, which hcache cannot give it; expected "
+                f"{' or '.join(str(value) for value in allowed)}"
+            )
+
+
+def _check_channels(config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str) -> None:
+    """What goes in must be x_t alone, and what comes out a prediction of its shape, with or without a variance."""
+    default = inspect.signature(kind.__init__).parameters
+    into, out = (config.get(f, default[f].default) for f in ("in_channels", "out_channels"))
+    out = into if out is None else out
+    if not codec:
+        if into in (1, 3) and out in (into, 2 * into):
+            return
+        raise ModelError(
+            f"{name} has {into} channels in, {out} out and no autoencoder beside it (vae/ or vqvae/); expected one, or "
+            "3 channels (pictures in colour) or 1 (grey), and as many out, or twice as many with a learned variance"
+            + _given_beside(into, out)
+        )
+    latent = codec.get("latent_channels", 3 if codec["_class_name"] == "VQModel" else 4)
+    if into == latent and out in (into, 2 * into):
+        return
+    raise ModelError(
+        f"the network of {name} has {into} channels in and {out} out, and its autoencoder {latent}; expected {latent} "
+        f"in, and {latent} out, or {2 * latent} with a learned variance{_given_beside(into, out)}"
+    )
+
+
+_BY_CHANNELS = {
+    (9, 4): "inpainting: a mask and the masked picture",
+    (8, 4): "editing or estimation (InstructPix2Pix, Marigold): a picture",
+    (5, 4): "depth to image: a depth map",
+    (7, 4): "upscaling: a small picture",
+    (6, 3): "super-resolution: a small picture",
+    (6, 6): "super-resolution: a small picture",
+}
+
+
+def _given_beside(into: int, out: int) -> str:
+    """What a network of such channels is known to take beside x_t."""
+    found = _BY_CHANNELS.get((into, out))
+    return f". A network like this is given more than x_t ({found}), which hcache cannot give it" if found else ""

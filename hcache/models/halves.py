@@ -13,6 +13,7 @@ Models already have a Semantic Latent Space" (Kwon, Jeong, Uh, 2022, https://arx
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -102,12 +103,31 @@ def dtype_of(network: torch.nn.Module) -> torch.dtype:
     return next(network.parameters()).dtype
 
 
-def time_embedding(unet: UNet, n: int, t: torch.Tensor | float, device: torch.device) -> torch.Tensor:
-    """The U-Net's own embedding of time alone (n, d), before classes or anything else is added to it."""
+def time_embedding(
+    unet: UNet, n: int, t: torch.Tensor | float, device: torch.device, guidance: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The U-Net's own embedding of time alone (n, d), before classes or anything else is added to it.
+
+    Of a network with distilled guidance also of its scale (n,), which is embedded together with time.
+    """
     if isinstance(unet, UNet2DModel):
         return unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(dtype_of(unet)))
     like = torch.empty((n, 0), device=device, dtype=dtype_of(unet))
-    return unet.time_embedding(unet.get_time_embed(sample=like, timestep=t))
+    told = None if guidance is None else _guidance_embedding(guidance, unet.config.time_cond_proj_dim).to(like)
+    return unet.time_embedding(unet.get_time_embed(sample=like, timestep=t), told)
+
+
+def _guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
+    """A guidance scale (n,) as ``StableDiffusionPipeline.get_guidance_scale_embedding`` has it: (n, width).
+
+    References:
+        On Distillation of Guided Diffusion Models (Meng, Rombach, Gao, Kingma, Ermon, Ho, Salimans, 2022),
+        https://arxiv.org/abs/2210.03142
+    """
+    half = width // 2
+    rates = torch.exp(torch.arange(half, device=guidance.device) * -(math.log(10000.0) / (half - 1)))
+    angles = 1000 * (guidance.float() - 1)[:, None] * rates[None]
+    return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width % 2))
 
 
 def embed(unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device) -> Embedding:
@@ -122,7 +142,11 @@ def embed(unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, dev
     if condition.text is None:
         raise ModelError("this model is text-conditional: give prompts")
     like = torch.empty((n, 0), device=device, dtype=dtype_of(unet))
-    emb = time_embedding(unet, n, t, device)
+    if (unet.config.time_cond_proj_dim is None) != (condition.guidance is None):
+        raise ModelError(
+            "a guidance scale is given to networks with distilled guidance (time_cond_proj_dim), and to them alone"
+        )
+    emb = time_embedding(unet, n, t, device, condition.guidance)
     classes = unet.get_class_embed(sample=like, class_labels=condition.class_labels)
     if classes is not None:
         emb = torch.cat([emb, classes], dim=-1) if unet.config.class_embeddings_concat else emb + classes

@@ -1,28 +1,44 @@
-"""From a model's source to a folder on this disk, by huggingface_hub as it is: its cache, tokens and environment."""
+"""From a model's source to a folder on this disk, by huggingface_hub as it is: its cache, tokens and environment.
+
+What is downloaded is one set of weights a part (:mod:`hcache.models.weight_files`) and the configurations; for an
+anatomy configurations alone. A folder in the cache is taken without asking the hub only if it is whole. A download that
+was cut off, or another program's of other files, is completed.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub import get_cached_repo_tree, list_repo_files, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
     HfHubHTTPError,
+    HTTPError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 
 from ..cards import Card
 from ..errors import ModelError
+from .weight_files import choose_weights, weights_in
+
+NETWORKS, CODECS = ("unet", "transformer"), ("vae", "vqvae")
+CONFIGS = ["*.json", "*/*.json"]
+NO_CONFIGS = ["*.index*.json", "safety_checker/*", "*/flax_*", "onnx/*"]
+SMALL = (".json", ".txt", ".model")
+"""What a tokenizer and a scheduler are read from."""
 
 PATTERNS = ["*.json", "*.txt", "*.model", "*/*.safetensors", "*/*.bin", "diffusion_pytorch_model.*"]
-"""What a pipeline is loaded from; not the single-file checkpoints that many repositories hold beside it."""
-
-VARIANTS = ["*fp16*", "*non_ema*", "*onnx*", "*openvino*", "*flax*", "safety_checker/*", "*.msgpack"]
+IGNORED = ["*non_ema*", "*onnx*", "*openvino*", "*flax*", "safety_checker/*", "*.msgpack"]
+"""Where the hub does not say which files it has."""
 
 
 def folder_of(card: Card, revision: str | None = None) -> Path:
-    """The folder of a model, downloaded first if it lies on the hub and is not here yet.
+    """The folder of a model, downloaded first as far as it lies on the hub and is not here yet.
 
     Raises:
         ModelError: it is neither here nor to be had.
@@ -33,21 +49,33 @@ def folder_of(card: Card, revision: str | None = None) -> Path:
         raise ModelError(f"{card.name} has to be made first: {card.get}; then give FOLDER as the model")
     wanted = revision or card.revision or None
     local = local_folder(card, wanted)
-    if local is not None and not _lacks_weights(local):
+    if local is not None and not _missing(card, local):
         return local
-    try:
-        return Path(snapshot_download(card.source, revision=wanted, allow_patterns=PATTERNS, ignore_patterns=VARIANTS))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        if isinstance(error, (RepositoryNotFoundError, HfHubHTTPError)):
-            raise ModelError(f"{card.source} on the hub: {str(error).strip().splitlines()[0]}") from error
+    folder = _download(card, wanted, None)
+    if missing := missing_configs(folder) or missing_weights(folder):
         raise ModelError(
-            f"{card.source} is neither in the local hub cache nor can it be downloaded now; download it with "
-            f"`hf download {card.source}` where there is a network, or give a folder with the model in it"
-        ) from error
+            f"{card.source} on this disk is not whole: {folder} lacks the {missing[0]}; get the rest with "
+            f"`hf download {card.source}` where there is a network, or give a folder with the whole model in it"
+        )
+    return folder
+
+
+def config_folder_of(card: Card) -> Path:
+    """The folder of a model with its configurations in it; weights are never downloaded for it.
+
+    Raises:
+        ModelError: they are neither here nor to be had.
+    """
+    local = local_folder(card)
+    if local is not None and not missing_configs(local):
+        return local
+    if card.configs is not None:
+        return card.configs
+    return folder_of(card) if not card.source else _download(card, card.revision or None, CONFIGS)
 
 
 def local_folder(card: Card, revision: str | None = None) -> Path | None:
-    """The folder of a model that is on this disk; None if it would have to be downloaded."""
+    """The folder of a model that is on this disk, whole or not; None if there is nothing of it."""
     if card.folder is not None or not card.source:
         return card.folder
     for name in ("model_index.json", "config.json"):
@@ -63,5 +91,98 @@ def resolved_revision(card: Card) -> str:
     return folder.name if folder else ""
 
 
-def _lacks_weights(folder: Path) -> bool:
-    return not any(path.suffix in (".safetensors", ".bin") for path in folder.rglob("*"))
+def _missing(card: Card, folder: Path) -> list[str]:
+    """What a folder of the cache lacks: files that the hub named when it was last asked, or parts of the model."""
+    try:
+        names = wanted_files(entry.path for entry in get_cached_repo_tree(card.source, revision=folder.name))
+        if gone := [name for name in names if not (folder / name).is_file()]:
+            return gone
+    except (CachedRepoTreeNotFoundError, ValueError):  # another version's cache: it keeps no list
+        pass
+    return missing_configs(folder) or missing_weights(folder)
+
+
+def missing_configs(folder: Path) -> list[str]:
+    """Parts of a model whose configuration is not there."""
+    places = {part: place / "config.json" for part, place in _places(folder).items()}
+    if "scheduler" in _index(folder) and not (folder / "scheduler_config.json").is_file():
+        places["scheduler"] = folder / "scheduler" / "scheduler_config.json"
+    return [f"configuration of its {part}" for part, file in places.items() if not file.is_file()]
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """Parts of a model of whose weights no set is whole."""
+    return [f"weights of its {part}" for part, place in _places(folder).items() if weights_in(place) is None]
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """The parts that have weights -> where they lie; a network may lie in the folder itself, as old repositories do."""
+    listed = _listed(folder) or ["unet"]
+    found = {}
+    for part in listed:
+        inside = folder / part
+        in_root = part in NETWORKS and not inside.is_dir() and (folder / "config.json").is_file()
+        found[part] = folder if in_root else inside
+    return found
+
+
+def _listed(folder: Path) -> list[str]:
+    """The parts with weights that ``model_index.json`` names."""
+    return [part for part in _index(folder) if part in NETWORKS + CODECS or part.startswith("text_encoder")]
+
+
+def _index(folder: Path) -> list[str]:
+    """The parts that ``model_index.json`` names."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        return [part for part, kind in index.items() if isinstance(kind, list) and kind and kind[0] is not None]
+    except (OSError, ValueError, AttributeError):
+        return []
+
+
+def wanted_files(names: Iterable[str]) -> list[str]:
+    """What to download of a repository's files: small ones, and one set of weights in each folder."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        folder, _, own = name.rpartition("/")
+        by_folder[folder].append(own)
+    wanted = []
+    for folder, own in by_folder.items():
+        part = folder.split("/")[0]
+        if "/" in folder or part in ("safety_checker", "image_encoder", "onnx", "openvino") or part.startswith("flax"):
+            continue
+        chosen = choose_weights(own)
+        small = [name for name in own if name.endswith(SMALL) and ".index." not in name]
+        keep = [*small, *(chosen.names if chosen else ())]
+        wanted += [f"{folder}/{name}" if folder else name for name in keep]
+    return sorted(wanted)
+
+
+def _download(card: Card, revision: str | None, patterns: list[str] | None) -> Path:
+    """``patterns``: of the files; None: configurations and one set of weights a part."""
+    ignored = NO_CONFIGS if patterns else None
+    try:
+        if patterns is None:
+            patterns, ignored = _patterns(card.source, revision)
+        return Path(snapshot_download(card.source, revision=revision, allow_patterns=patterns, ignore_patterns=ignored))
+    except (OSError, HTTPError) as error:
+        if isinstance(error, HfHubHTTPError):
+            raise ModelError(f"{card.source} on the hub: {str(error).strip().splitlines()[0]}") from error
+        if isinstance(error, LocalEntryNotFoundError) or not isinstance(error, HTTPError):
+            state = "is neither in the local hub cache nor can it be downloaded now"
+        else:
+            state = "could not be downloaded to its end (what is here is kept)"
+        raise ModelError(
+            f"{card.source} {state}; download it with `hf download {card.source}` where there is a network, or give a "
+            "folder with the model in it"
+        ) from error
+
+
+def _patterns(source: str, revision: str | None) -> tuple[list[str], list[str] | None]:
+    """(files to have, files to leave) of a repository, whether or not the hub can be asked."""
+    try:
+        return wanted_files(list_repo_files(source, revision=revision)), None
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise
+    except (OSError, HTTPError):
+        return PATTERNS, IGNORED

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, VQModel
+from diffusers import DDIMScheduler
 from torch import nn
 
 from ..cards import Card, find_card
 from ..errors import ModelError, UsageError
 from ..specs import Anatomy
-from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of, anatomy_of_config
-from .checkpoint import configuration_of, load_checkpoint
-from .codecs import Autoencoder, Codec, Identity
+from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of_config
+from .checkpoint import configuration_of, load_checkpoint, schedule_of_file
+from .codecs import Autoencoder, Codec, Identity, codec_dtype
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
-from .configurations import configuration_folder
-from .hub import folder_of, resolved_revision
+from .configurations import AUTOENCODERS, TEXT_PIPELINES, check_codec, check_network, network_class, pipeline_of
+from .hub import config_folder_of, folder_of, resolved_revision
 from .model import Model
+from .schedulers import Scheduler, check_kind, scheduler_from
+from .weight_files import loading_options, weights_in
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
 AUTO = "auto"
-TEXT_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a model folder holds: the folders of network and autoencoder (None: pixels), with their configurations.
 
-    ``listed``: the parts that its ``model_index.json`` names.
+    ``pipeline``: what it is run as. ``index``: its ``model_index.json``; ``listed``: the parts which that names.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Parts:
     codec_config: dict[str, Any]
     pipeline: str
     listed: tuple[str, ...]
+    index: dict[str, Any]
 
     @property
     def pixels(self) -> int:
@@ -71,17 +73,20 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
     if card.file is not None:
         return load_checkpoint(card, device, DTYPES[dtype])
     parts = read_parts(folder_of(card, revision), card.name)
+    _check_text_width(parts, card.name)
+    scheduler, anatomy = scheduler_of(parts), _anatomy(parts, card.name)  # what is refused is refused before it is read
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
     codec: Codec = Identity()
     if parts.codec is not None:
         kind = AUTOENCODERS[parts.codec_config["_class_name"]]
-        codec = Autoencoder(_placed(_load_module(kind, parts.codec, dtype, card.name), device))
+        loaded = _load_module(kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), card.name)
+        codec = Autoencoder(_placed(loaded, device), by_moments=parts.pipeline == "StableDiffusionXLPipeline")
     return Model(
         card=card,
         network=network,
-        scheduler=scheduler_of(parts),
-        anatomy=anatomy_of(network, parts.pixels, _latent_side(parts)),
+        scheduler=scheduler,
+        anatomy=anatomy,
         codec=codec,
         conditioner=_conditioner(parts, network, codec, device, dtype),
         revision=resolved_revision(card),
@@ -99,21 +104,29 @@ def load_anatomy(name_or_folder: str) -> Anatomy:
     """The sites of a model from its configuration alone; no weights are read, and for a card no network is needed."""
     card = find_card(name_or_folder)
     parts = _configured_parts(card)
+    scheduler_of(parts)  # so that what cannot be sampled is refused here already
+    _check_text_width(parts, card.name)
+    return _anatomy(parts, card.name)
+
+
+def _anatomy(parts: Parts, name: str) -> Anatomy:
     try:
         return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts))
-    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:
+    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise whatever comes
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"the network of {card.name} cannot be built: {_first_line(error)}") from error
+        raise ModelError(f"the network of {name} cannot be built: {_first_line(error)}") from error
 
 
-def load_scheduler(name_or_folder: str) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+def load_scheduler(name_or_folder: str) -> Scheduler:
     """The noise schedule of a model from its configuration alone, likewise."""
-    return scheduler_of(_configured_parts(find_card(name_or_folder)))
+    card = find_card(name_or_folder)
+    scheduler = scheduler_of(_configured_parts(card))
+    return DDIMScheduler.from_config(schedule_of_file(card, dict(scheduler.config))) if card.file else scheduler
 
 
 def _configured_parts(card: Card) -> Parts:
-    folder = configuration_of(card) if card.file else configuration_folder(card)
+    folder = configuration_of(card) if card.file else config_folder_of(card)
     return read_parts(folder, card.name)
 
 
@@ -131,24 +144,19 @@ def read_parts(folder: Path, name: str) -> Parts:
             "model in it"
         )
     config = _read_config(network / "config.json")
-    kind = config.get("_class_name", "nothing")
+    config["_class_name"] = kind = network_class(config)
+    pipeline = pipeline_of(index, kind, name)
     if kind not in NETWORKS:
         raise ModelError(f"{name} is a {kind}; expected one of {', '.join(NETWORKS)}")
     codec_config = _read_config(codec / "config.json") if codec else {}
-    if codec and codec_config.get("_class_name") not in AUTOENCODERS:
-        raise ModelError(
-            f"the autoencoder of {name} is a {codec_config.get('_class_name')}; expected {' or '.join(AUTOENCODERS)}"
-        )
+    if codec:
+        check_codec(codec_config, pipeline, name)
     for part in ("vae", "vqvae"):
         if codec is None and (index.get(part) or [None])[0] is not None:
             raise ModelError(
                 f"{folder} misses {part}/config.json, which its model_index.json names; complete the folder"
             )
-    if codec is None and config.get("in_channels", 3) not in (1, 3):
-        raise ModelError(
-            f"{name} has {config['in_channels']} channels and no autoencoder beside it (vae/ or vqvae/); expected one, "
-            "or 3 channels (pictures in colour) or 1 (grey)"
-        )
+    check_network(config, NETWORKS[kind], codec_config, name)
     listed = tuple(part for part, kind in index.items() if isinstance(kind, list) and kind and kind[0] is not None)
     return Parts(
         folder=folder,
@@ -156,8 +164,9 @@ def read_parts(folder: Path, name: str) -> Parts:
         config=config,
         codec=codec,
         codec_config=codec_config,
-        pipeline=index.get("_class_name", ""),
+        pipeline=pipeline,
         listed=listed,
+        index=index,
     )
 
 
@@ -173,7 +182,12 @@ def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
     """The weights: safetensors if there are any, else a checkpoint read without running any code in it."""
     try:
         module, report = kind.from_pretrained(
-            folder, dtype=DTYPES[dtype], low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
+            folder,
+            dtype=DTYPES[dtype],
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            local_files_only=True,
+            **loading_options(folder),
         )
     except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
         raise ModelError(f"the {kind.__name__} of {name} cannot be loaded: {_first_line(error)}") from error
@@ -181,7 +195,22 @@ def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
         missing = sorted(report["missing_keys"])
         raise ModelError(f"the weights in {folder} lack {len(missing)} tensors that the configuration asks for, "
                          f"first {missing[0]}; the folder is incomplete")  # fmt: skip
+    _check_unexpected(report["unexpected_keys"], folder)
     return module.eval().requires_grad_(False)
+
+
+HARMLESS = re.compile(r"(^|\.)(position_ids|logit_scale)$|^(vision_model|visual_projection|text_projection)\.")
+"""Tensors of a text encoder's file that take no part in encoding text: counters, and the other half of CLIP."""
+
+
+def _check_unexpected(names: Iterable[str], folder: Path) -> None:
+    """What a file holds and no network has a place for would be left out: a LoRA, an adapter, another kind of model."""
+    found = sorted(names)
+    if found:
+        raise ModelError(
+            f"the weights in {folder} hold {len(found)} tensors that its network has no place for, first {found[0]}; "
+            "expected the network's own alone. Merge what was added to it (a LoRA, an adapter) and save it again"
+        )
 
 
 def _placed(module: nn.Module, device: str) -> nn.Module:
@@ -193,7 +222,8 @@ def _placed(module: nn.Module, device: str) -> nn.Module:
 
 def _latent_side(parts: Parts) -> int | None:
     """A side of FLUX's latent, which its transformer does not name but its autoencoder does."""
-    return parts.codec_config["sample_size"] // parts.pixels if parts.codec else None
+    size = parts.codec_config.get("sample_size")
+    return size // parts.pixels if parts.codec and isinstance(size, int) else None
 
 
 def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dtype: str) -> Conditioner:
@@ -213,35 +243,94 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
             raise ModelError(f"{parts.folder} lacks {part}/, which its model_index.json names; complete it")
     if not isinstance(codec, Autoencoder):
         raise ModelError(f"{parts.folder} lacks vae/, through which its pipeline {parts.pipeline} draws; complete it")
-    from diffusers import DiffusionPipeline  # brings transformers with it, which only text needs
+    import diffusers  # whose pipelines bring transformers with them, which only text needs
 
-    have = {"transformer" if config["_class_name"] in TRANSFORMERS else "unet": network, "vae": codec.network}
+    have = _text_encoders(parts, dtype)
+    have |= {"transformer" if config["_class_name"] in TRANSFORMERS else "unet": network, "vae": codec.network}
     unused = {} if parts.pipeline == "FluxPipeline" else {"image_encoder": None, "feature_extractor": None}
     if parts.pipeline == "StableDiffusionPipeline":
         unused |= {"safety_checker": None, "requires_safety_checker": False}
+    encoders = [weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")]
+    variants = {found.variant for found in encoders if found} - {None}
+    unused |= {"variant": variants.pop()} if len(variants) == 1 else {}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            parts.folder, dtype=DTYPES[dtype], local_files_only=True, low_cpu_mem_usage=False, **have, **unused
-        ).to(device)
+        pipeline = (
+            getattr(diffusers, parts.pipeline)
+            .from_pretrained(
+                parts.folder, dtype=DTYPES[dtype], local_files_only=True, low_cpu_mem_usage=False, **have, **unused
+            )
+            .to(device)
+        )
     except Exception as error:  # noqa: BLE001 - a missing tokenizer, a spoilt encoder: all say it in their own way
         raise ModelError(f"the text encoder in {parts.folder} cannot be loaded: {_first_line(error)}") from error
     return text_conditioner(pipeline)
 
 
-def scheduler_of(parts: Parts) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
-    """The model's own noise schedule, as DDIM or as a flow; diffusers' defaults where a network has none beside it."""
+def _check_text_width(parts: Parts, name: str) -> None:
+    """The U-Net must attend to what its text encoders give: of SDXL both, one beside the other."""
+    files = [parts.folder / part / "config.json" for part in parts.listed if part.startswith("text_encoder")]
+    if parts.config["_class_name"] != "UNet2DConditionModel" or not files or not all(f.is_file() for f in files):
+        return
+    given = [_read_config(file).get("hidden_size") for file in files]
+    wanted = parts.config.get("encoder_hid_dim") or parts.config.get("cross_attention_dim", 1280)
+    if isinstance(wanted, int) and all(isinstance(width, int) for width in given) and sum(given) != wanted:
+        raise ModelError(
+            f"the network of {name} attends to text of width {wanted} (cross_attention_dim), and its text encoders "
+            f"give {' + '.join(map(str, given))}; expected parts of one model"
+        )
+
+
+def _text_encoders(parts: Parts, dtype: str) -> dict[str, nn.Module]:
+    """The text encoders by their part's name, each with the very tensors that it asks for."""
+    import transformers
+
+    found = {}
+    for part in (part for part in parts.listed if part.startswith("text_encoder")):
+        folder, kind = parts.folder / part, parts.index[part][1]
+        try:
+            module, report = getattr(transformers, kind).from_pretrained(
+                folder, dtype=DTYPES[dtype], output_loading_info=True, local_files_only=True
+            )
+        except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
+            raise ModelError(f"the text encoder in {folder} cannot be loaded: {_first_line(error)}") from error
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}; "
+                             "the folder is incomplete")  # fmt: skip
+        _check_unexpected((name for name in report["unexpected_keys"] if not HARMLESS.search(name)), folder)
+        found[part] = module.eval().requires_grad_(False)
+    return found
+
+
+def scheduler_of(parts: Parts) -> Scheduler:
+    """The model's own noise schedule, as DDIM or as a flow; DDPM's own betas where a bare network has none beside it.
+
+    Raises:
+        ModelError: it is another kind of schedule than DDIM samples from; see :mod:`hcache.models.schedulers`.
+    """
+    flux = parts.config["_class_name"] == "FluxTransformer2DModel"
+    named = (parts.index.get("scheduler") or [None, None])[1]
+    if named is not None:
+        check_kind(named, str(parts.folder / "model_index.json"), flux=flux)
     for path in (parts.folder / "scheduler" / "scheduler_config.json", parts.folder / "scheduler_config.json"):
         if path.is_file():
-            config = _read_config(path)
-            kind = config.get("_class_name", "")
-            if not hasattr(diffusers, kind):
-                raise ModelError(f"{path} names no scheduler that diffusers knows: {kind!r}")
-            if kind == "FlowMatchEulerDiscreteScheduler":
-                return FlowMatchEulerDiscreteScheduler.from_config(config)
-            if parts.codec is not None:
-                config.setdefault("clip_sample", False)  # latents have no range; other schedulers do not even ask
-            return DDIMScheduler.from_config(config)
+            return scheduler_from(_read_config(path) | _set_by_pipeline(parts), str(path), flux=flux)
+    if named is not None:
+        raise ModelError(
+            f"{parts.folder} misses scheduler/scheduler_config.json, which its model_index.json names; complete "
+            "the folder"
+        )
+    if flux:
+        raise ModelError(
+            f"{parts.folder} has no scheduler/scheduler_config.json; expected that of a flow, with its shift"
+        )
     return DDIMScheduler(clip_sample=parts.codec is None)
+
+
+def _set_by_pipeline(parts: Parts) -> dict[str, Any]:
+    """What Stable Diffusion's own pipeline sets in every scheduler that has such a field, whatever its file says."""
+    if parts.pipeline != "StableDiffusionPipeline":
+        return {}
+    return {"steps_offset": 1, "clip_sample": False}
 
 
 def _read_config(path: Path) -> dict[str, Any]:

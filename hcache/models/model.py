@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from ..cards import Card
+from ..errors import ModelError
 from ..features import Features
 from ..specs import UNCONDITIONED, Anatomy, Conditioning
 from . import blocks, halves
@@ -125,9 +127,26 @@ class Model:
         """
         return self.conditioner(conditioning, n, self.device)
 
-    def to_images(self, x_0: torch.Tensor) -> torch.Tensor:
-        """Clean samples (n, c, h, w) -> pictures (n, height, width, 3) uint8 on the CPU."""
-        return _to_pixels(self.codec.decode(x_0)).cpu()
+    def to_images(self, x_0: torch.Tensor, samples: Sequence[int] = ()) -> torch.Tensor:
+        """Clean samples (n, c, h, w) -> pictures (n, height, width, 3) uint8 on the CPU.
+
+        Args:
+            x_0: The samples.
+            samples: Their numbers, for errors.
+
+        Raises:
+            ModelError: a picture is not finite, which would come out black.
+        """
+        pictures = self.codec.decode(x_0)
+        bad = ~torch.isfinite(pictures.flatten(1).sum(1))
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            whose = f"sample {samples[row]}" if samples else f"row {row}"
+            raise ModelError(
+                f"the decoded picture of {whose} is not finite; compute in bfloat16 or float32 (--dtype), or make the "
+                "change of the activations smaller"
+            )
+        return _to_pixels(pictures).cpu()
 
     def to_previews(self, x_0: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Small pictures (n, height, width, 3) uint8 of predicted x_0, on its device; of latents their colours only."""

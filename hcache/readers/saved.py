@@ -44,9 +44,9 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
     Raises:
         UsageError: the name is taken by another reader, or is no name.
     """
-    from ..cache.label_files import LABEL_NAME
+    from ..cache.label_files import SET_NAME
 
-    if not LABEL_NAME.fullmatch(name):
+    if not SET_NAME.fullmatch(name):
         raise UsageError(f"a reader's name has letters, digits, spaces, dots, - and _, got {name!r}")
     path = _path(home, name)
     if name in functions():

@@ -15,12 +15,16 @@ from collections.abc import Iterator
 import torch
 
 from ..models.model import Model
-from ..specs import UNCONDITIONED, Conditioning
+from ..specs import NEXT, UNCONDITIONED, Conditioning
 from .schedule import schedule_of
 
 
 def invert(
-    model: Model, x_0: torch.Tensor, steps: int, conditioning: Conditioning = UNCONDITIONED
+    model: Model,
+    x_0: torch.Tensor,
+    steps: int,
+    conditioning: Conditioning = UNCONDITIONED,
+    schedule: str = NEXT,
 ) -> Iterator[torch.Tensor]:
     """Yields x at the noise level before step S-1, S-2, ..., 0 of ``denoise``; the last is x_T to start it from.
 
@@ -28,17 +32,18 @@ def invert(
         model: The model.
         x_0: Clean samples (n, c, h, w) in the model's own space: ``model.codec.encode`` of pictures.
         steps: Of the denoising that is to be inverted.
+        schedule: Of that denoising; only under ``next`` do both meet the same noise levels.
         conditioning: Of that denoising. Guidance amplifies the error of inversion; the error is reported.
     """
-    schedule = schedule_of(model, steps)
+    levels = schedule_of(model, steps, schedule)
     x = x_0.to(device=model.device, dtype=torch.float32)
     guided = model.condition(conditioning, len(x))
     for index in reversed(range(steps)):
-        clean = index == steps - 1  # x is not at any step's noise level yet: it is its own x_0
+        clean = index == steps - 1  # x is at the level that denoising ends at, not yet at any step's
         at = index if clean else index + 1
         with torch.inference_mode():
-            t = schedule.timesteps[at]
+            t = levels.timesteps[at]
             outputs = {name: model.trace(x, t, condition)[1] for name, condition in guided.branches.items()}
-            eps, predicted = schedule.split(guided.combine(outputs), x, at)
-            x = schedule.retreat(x if clean else predicted, eps, index)
+            eps, predicted = levels.split(guided.combine(outputs), x, at)
+            x = levels.retreat(levels.begun(x, eps) if clean else predicted, eps, index)
         yield x

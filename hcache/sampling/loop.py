@@ -13,7 +13,7 @@ from ..features import Features
 from ..models.condition import Condition
 from ..models.conditioners import COND, Guided
 from ..models.model import Model
-from ..specs import UNCONDITIONED, Conditioning
+from ..specs import NEXT, UNCONDITIONED, Conditioning
 from .noise import start_noise, step_noise
 from .schedule import Schedule, schedule_of
 
@@ -70,6 +70,7 @@ def denoise(
     asymmetric: bool = False,
     x_t: torch.Tensor | None = None,
     start: int = 0,
+    schedule: str = NEXT,
 ) -> Iterator[Step]:
     """Denoises a batch with DDIM (a flow with Euler's method), one :class:`Step` at a time.
 
@@ -87,11 +88,12 @@ def denoise(
             False: it enters both.
         x_t: Samples (n, c, h, w) to go on from, at the noise level of step ``start``; instead of noise.
         start: Index of the first step to take, with ``x_t``.
+        schedule: Where a step ends: one of :data:`hcache.specs.SCHEDULES`; a run's own is ``run.spec.schedule``.
 
     Raises:
         UsageError: arguments that do not fit together, or not the model.
     """
-    schedule = schedule_of(model, steps)
+    levels = schedule_of(model, steps, schedule)
     if edit is not None:
         model.anatomy.need_unet("an edit of h or skips")
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
@@ -100,10 +102,10 @@ def denoise(
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
             x = x if nudge is None else nudge(x, index)
-            features, eps, x_0 = _predict(model, schedule, guided, x, index, edit, asymmetric)
+            features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric)
             noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
-            x_next = schedule.advance(x_0, eps, index, etas[index], noise)
-        t = schedule.timesteps[index]
+            x_next = levels.advance(x_0, eps, index, etas[index], noise)
+        t = levels.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
 

@@ -8,7 +8,12 @@ DDIM is
     σ_t     = η √((1-ᾱ_{t-1}) / (1-ᾱ_t)) √(1 - ᾱ_t/ᾱ_{t-1})
     x_{t-1} = √ᾱ_{t-1} P_t + D_t + σ_t z
 
-and one step of a flow, whose x_t is (1-s_t) x_0 + s_t ε, takes the same two predictions to s_{t-1}.
+where t-1 stands for the next timestep of the schedule. diffusers' ``DDIMScheduler`` takes t - T // S for it, T steps
+being trained and S taken. Unless timesteps are that far apart, which those of ``linspace`` never are and those of
+``trailing`` only where S divides T, a step then ends at another level than the next one begins at
+(https://github.com/huggingface/diffusers/issues/11347): see :data:`hcache.specs.SCHEDULES`.
+
+One step of a flow, whose x_t is (1-s_t) x_0 + s_t ε, takes the same two predictions to s_{t-1}.
 
 References:
     Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020), https://arxiv.org/abs/2010.02502
@@ -27,6 +32,7 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from ..errors import UsageError
 from ..models.model import Model
+from ..specs import BEFORE, DIFFUSERS, NEXT, SCHEDULES
 
 
 class Schedule(Protocol):
@@ -52,16 +58,22 @@ class Schedule(Protocol):
         """x_t of step ``index`` from a prediction made at the step after it: DDIM's step the other way round."""
         ...
 
+    def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        """P_t of a finished sample x, which lies at the level that the last step ends at, with the ε in it."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionSchedule:
-    """``alpha_bar_prev`` is (S,) too. ``clip``: P_t is held in ±clip, if the model's scheduler says so."""
+    """``alpha_bar_prev`` is (S,) too. ``clip``: P_t is held in ±clip, if the model's scheduler says so. ``end``: ᾱ of a
+    finished sample."""
 
     timesteps: tuple[int, ...]
     alpha_bar: torch.Tensor
     alpha_bar_prev: torch.Tensor
     prediction_type: str
     clip: float | None
+    end: float = 1.0
 
     def __len__(self) -> int:
         return len(self.timesteps)
@@ -88,6 +100,9 @@ class DiffusionSchedule:
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
         a = self.alpha_bar[index]
         return a**0.5 * x_0 + (1 - a) ** 0.5 * eps
+
+    def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        return (x - (1 - self.end) ** 0.5 * eps) / self.end**0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,19 +134,32 @@ class FlowSchedule:
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
         return (1 - self.noise[index]) * x_0 + self.noise[index] * eps
 
+    def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        return x
 
-def schedule_of(model: Model, steps: int) -> Schedule:
-    """The schedule of ``steps`` steps under a model's own scheduler configuration."""
+
+def schedule_of(model: Model, steps: int, schedule: str = NEXT) -> Schedule:
+    """The schedule of ``steps`` steps under a model's own scheduler configuration, and one of ``SCHEDULES``."""
     tokens = int(np.prod(model.anatomy.blocks[0][1:])) if model.anatomy.blocks else 0
-    return make_schedule(model.scheduler, steps, tokens)
+    return make_schedule(model.scheduler, steps, tokens, schedule)
+
+
+def schedules_agree(model: Model, steps: int) -> bool:
+    """Whether diffusers' steps end at the next timestep anyway."""
+    ours, theirs = schedule_of(model, steps, NEXT), schedule_of(model, steps, DIFFUSERS)
+    return isinstance(ours, FlowSchedule) or torch.equal(ours.alpha_bar_prev, theirs.alpha_bar_prev)
 
 
 @lru_cache(maxsize=32)
-def make_schedule(scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler, steps: int, tokens: int = 0) -> Schedule:
+def make_schedule(
+    scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler, steps: int, tokens: int = 0, schedule: str = NEXT
+) -> Schedule:
     """The schedule of ``steps`` steps; some flows shift theirs by the number of image tokens.
 
     The same again for the same scheduler, which nobody changes: a preview asks for it at every move of a slider.
     """
+    if schedule not in (*SCHEDULES, BEFORE):
+        raise UsageError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     config = scheduler.config
     trained = config.num_train_timesteps
     if not 1 <= steps <= trained:
@@ -150,14 +178,15 @@ def make_schedule(scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler, st
             f"{steps} steps with the model's steps_offset of {config.steps_offset} begin at timestep {max(timesteps)}, "
             f"beyond the {trained} it was trained with; take fewer steps"
         )
-    previous = [t - trained // steps for t in timesteps]
     alphas = fresh.alphas_cumprod
+    after = [*timesteps[1:], -1] if schedule == NEXT else [t - trained // steps for t in timesteps]
     return DiffusionSchedule(
         timesteps=tuple(timesteps),
         alpha_bar=torch.stack([alphas[t] for t in timesteps]),
-        alpha_bar_prev=torch.stack([alphas[p] if p >= 0 else fresh.final_alpha_cumprod for p in previous]),
+        alpha_bar_prev=torch.stack([alphas[p] if p >= 0 else fresh.final_alpha_cumprod for p in after]),
         prediction_type=config.prediction_type,
         clip=config.clip_sample_range if config.clip_sample else None,
+        end=float(fresh.final_alpha_cumprod) if schedule == NEXT else 1.0,
     )
 
 

@@ -14,7 +14,7 @@ _SIZES = "sizes of models"
 
 def may_read_configuration(model: str) -> bool:
     """Whether a model's configuration is on this disk or may be downloaded now; else the button that allows it."""
-    from ..models.configurations import configurations_are_here
+    from ..models.downloads import configurations_are_here
 
     card = find_card(model)
     if configurations_are_here(card):
@@ -29,7 +29,7 @@ def may_read_configuration(model: str) -> bool:
 
 def weights_notice(card: Card) -> None:
     """Says that a start will download the weights, and how much that is once one has asked."""
-    from ..models.configurations import download_bytes, weights_are_here
+    from ..models.downloads import download_bytes, weights_are_here
 
     if not card.source or weights_are_here(card):
         return

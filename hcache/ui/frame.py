@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +17,7 @@ from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
 from ..cache.reading import Run
 from ..cards import default_spec
-from ..errors import HcacheError, RunBusyError
+from ..errors import HcacheError, HomeError, RunBusyError
 from . import address, loaders, state
 from .login import need_login
 from .text import literal
@@ -122,9 +122,10 @@ def errors_shown() -> Iterator[None]:
         yield
     except (HcacheError, OSError) as error:
         wanted = state.recall(address.RUN, "")
-        if wanted and wanted not in run_names(home_folder()) and not st.session_state.get(_GONE):
-            st.session_state[_GONE] = True
-            st.rerun()  # of all of the page, also where only a part of it was drawn anew
+        with suppress(HomeError):  # which is what the error says then
+            if wanted and wanted not in run_names(home_folder()) and not st.session_state.get(_GONE):
+                st.session_state[_GONE] = True
+                st.rerun()  # of all of the page, also where only a part of it was drawn anew
         st.error(literal(error), icon=":material/error:")
 
 

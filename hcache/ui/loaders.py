@@ -149,6 +149,8 @@ def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, 
     if arrays is None:
         return None
     kinds = {name.removesuffix("_scores") for name in arrays if name.endswith("_scores")}
+    if not {OWN, JOINT} <= kinds:
+        return None
     return {k: Projections(scores=arrays[f"{k}_scores"], explained=arrays[f"{k}_explained"]) for k in kinds}
 
 
@@ -187,7 +189,7 @@ def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
     from ..extract import check_revision
-    from ..models.configurations import weights_are_here
+    from ..models.downloads import weights_are_here
 
     if not weights_are_here(card := find_card(run.spec.model)):
         raise ModelError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from ...atomic import make_folder, read_file, write_bytes
 from ...background.kinds import FIT, IMPORT, Fitting, Importing, wanted
 from ...cache.layout import TASKS
 from ...cache.reading import Run
@@ -87,9 +88,16 @@ def _block_folder(run: Run, data: dict[str, bytes]) -> Path:
 
 def _keep(data: dict[str, bytes], paths: Sequence[Path]) -> None:
     for path, content in zip(paths, data.values(), strict=True):
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        if not _is_kept(path, content):
+            make_folder(path.parent)
+            write_bytes(path, content)
+
+
+def _is_kept(path: Path, content: bytes) -> bool:
+    try:
+        return read_file(path) == content
+    except OSError:
+        return False
 
 
 def _name(run: Run, proposed: str) -> tuple[str, str]:

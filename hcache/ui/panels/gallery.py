@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ...cache.labels import save_labels
+from ...cache.labels import mark_sample
 from ...cache.reading import Run
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
@@ -49,7 +49,7 @@ def gallery_panel(run: Run) -> None:
         picked = picture_grid("gallery-marks", *pictures, marked=[s for s, value in given.items() if value == 1])
     mark = CLICKS[does]
     if picked is not None and mark is not None:
-        _toggle(run, name, given, picked, mark)
+        _toggle(run, name, picked, mark)
     elif picked is not None and picked != chosen:
         state.choose("sample", picked)
         st.rerun()
@@ -81,15 +81,9 @@ def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
     return does or SELECTS, name, values
 
 
-def _toggle(run: Run, name: str, values: dict[int, float], sample: int, mark: float) -> None:
+def _toggle(run: Run, name: str, sample: int, mark: float) -> None:
     """Gives a sample a mark, or takes it away; written at once, so that a crash loses no click."""
-    if values.get(sample) == mark:
-        del values[sample]
-    else:
-        values[sample] = mark
-    others = {other: {int(s): float(v) for s, v in zip(run.sample_ids, column, strict=True) if np.isfinite(v)}
-              for other, column in run.labels.get(HAND, {}).items()}  # fmt: skip
-    save_labels(run, HAND, {**others, name: values})
+    mark_sample(run, HAND, name, sample, mark)
     st.rerun()
 
 

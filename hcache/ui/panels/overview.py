@@ -10,7 +10,7 @@ import streamlit as st
 from ...background import extractions as jobs
 from ...cache.layout import VERIFY_JSON, run_names
 from ...cache.plan import format_bytes, site_bytes
-from ...cache.provenance import changes_in_words
+from ...cache.provenance import changes_in_words, schedule_in_words
 from ...cache.reading import Run, open_run
 from ...cache.verify import last_report, set_aside, verify
 from ...cards import find_card, load_cards
@@ -201,4 +201,5 @@ def provenance_panel(run: Run) -> None:
         st.warning(f"Since this run was extracted, libraries have changed: {literal(changed)}. What is computed now "
                    "may differ from what is stored; Verify with --rerun, in the shell, tells by how much.")  # fmt: skip
     with st.expander("What made this run"):
+        st.caption(schedule_in_words(run.spec.schedule, run.timesteps, run.provenance).capitalize() + ".")
         st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)

@@ -1,0 +1,155 @@
+"""Files that are written whole or not at all, whoever is killed, whatever disk is full, and however many write.
+
+Everything that hcache keeps goes through here: a temporary name that nobody else has, a flush, the rename, and a flush
+of the folder. And what it reads from a run's folder is a regular file of that folder, never a link to elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from platform import node
+from typing import IO
+
+PARTIAL = ".partial"
+"""Ends the name of every file that is being written."""
+
+MOST_TEXT = 2**28
+"""Bytes. No description, manifest, record or table of labels is larger."""
+
+
+def host_mark() -> str:
+    """Six hexadecimal digits that tell this host from others in the names of files."""
+    return f"{zlib.crc32(node().encode()) & 0xFFFFFF:06x}"
+
+
+def partial_path(final: Path) -> Path:
+    """A temporary name beside ``final`` that no other writer has: by host, process and chance."""
+    return final.with_name(f"{final.name}.{host_mark()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+
+
+@contextmanager
+def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write into. It takes the place of ``final`` when the block ends, and vanishes if the block fails.
+
+    Args:
+        final: The name that it gets.
+        durable: Whether it must survive a power cut; False spares the flush for what can be made again.
+
+    Raises:
+        OSError: it cannot be written; ``final`` is as it was.
+    """
+    with replacing_path(final, durable) as partial, partial.open("xb") as file:
+        yield file
+
+
+@contextmanager
+def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
+    """Like :func:`replacing`, for what makes its file itself: the temporary path, where nothing is yet."""
+    partial = partial_path(final)
+    try:
+        yield partial
+        if durable:
+            flush_file(partial)
+        os.replace(partial, final)
+        if durable:
+            sync_folder(final.parent)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(final: Path, data: bytes, durable: bool = True) -> None:
+    """Replaces a file's contents."""
+    with replacing(final, durable) as file:
+        file.write(data)
+
+
+def flush_file(path: Path) -> None:
+    """Makes what was written into a file survive a power cut."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names inside ``folder`` survive a power cut, where the file system can do that for folders."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def put_in_place(flushed: Path, final: Path) -> None:
+    """Gives a flushed file its final name, durably."""
+    os.replace(flushed, final)
+    sync_folder(final.parent)
+
+
+def make_folder(folder: Path, parents: bool = True) -> None:
+    """Makes a folder that survives a power cut, and with ``parents`` those above it that are missing.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if is_there(folder):
+        folder.mkdir(exist_ok=True)  # which fails where it is no folder
+        return
+    if parents and folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something of that name. ``Path.exists`` takes what it may not look at for nothing.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def open_file(path: Path) -> int:
+    """A descriptor to read a regular file by that is no link.
+
+    Raises:
+        OSError: there is none, it cannot be opened, or it is something else (``ELOOP``).
+    """
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "it is no regular file", str(path))
+    return descriptor
+
+
+def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
+    """The contents of a regular file that is no link.
+
+    Raises:
+        OSError: it cannot be read; ``EOVERFLOW``: it is larger than ``most`` bytes.
+    """
+    with os.fdopen(open_file(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EOVERFLOW, f"it is larger than {most} bytes", str(path))
+        return file.read()
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in the system's words where it has some."""
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]

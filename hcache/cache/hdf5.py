@@ -1,0 +1,358 @@
+"""HDF5 files, read and written so that neither a stranger's file nor a full disk can do harm.
+
+HDF5 never touches a disk here. It reads and writes through a small object that does, and that keeps what the system
+refuses to itself:
+
+    writing     HDF5 crashes when it is told that a write failed and then closes the file. So it is not told: the first
+                failure is kept and raised by :meth:`Output.check` after the call, and what HDF5 still writes until it
+                has closed the file stays in memory.
+    reading     no lock is asked for, and an error of the disk (EIO, ESTALE) is raised as it is. What HDF5 then still
+                finds wrong is wrong with the bytes themselves: :class:`Malformed`.
+
+A file that came from elsewhere may refer to other files, or claim more than it holds. Of a file only its structure is
+taken from HDF5, once it has been found to be what hcache writes: groups and arrays of numbers, by hard links, each
+contiguous and within the file. The numbers are then read as the plain bytes they are. Other tools write shards anew in
+chunks, which may be packed: these are read by HDF5, if they claim no more than ``PACKED`` times the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..atomic import open_file, replacing_path
+
+MOST_OBJECTS, DEEPEST = 20_000, 4
+FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF)
+PACKED, UNPACKED = 100, 2**26
+"""An array in chunks may be so many times larger than its file, or take so many bytes."""
+
+MOST_ATTRIBUTE = 2**20
+"""Bytes of an attribute."""
+
+_SMALL = 2**16
+"""Of what HDF5 writes after a failure as much is kept: its own structures, which it may want to read again."""
+
+
+class Malformed(ValueError):
+    """The bytes of a file, which could be read, are not a file of the sort that hcache writes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in a file, and what it is of. Without an ``offset`` it lies in chunks."""
+
+    name: str
+    offset: int | None
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a file holds: its attributes, and the places of its arrays by their path (``labels/set/name``)."""
+
+    attributes: Mapping[str, Any]
+    places: Mapping[str, Place]
+
+
+class _Bytes:
+    """A file as HDF5 reads and writes it, by a descriptor. The first error is kept in ``failed`` and not told."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.failed = descriptor, None
+        self._at, self._kept = 0, {}
+
+    def read(self, size: int = -1) -> bytes:  # h5py knows files by it
+        raise NotImplementedError
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size()}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view) and (count := self._try(os.preadv, [view[done:]], self._at + done)):
+            done += count
+        view[done:] = bytes(len(view) - done)
+        for at, data in self._kept.items():  # all of it, or nothing: HDF5 reads its structures as it wrote them
+            start = at - self._at
+            if 0 <= start and start + len(data) <= len(view):
+                view[start : start + len(data)] = data
+        return len(view)
+
+    def write(self, buffer: Any) -> int:
+        view, done = memoryview(buffer).cast("B"), 0
+        while self.failed is None and done < len(view):
+            done += self._try(os.pwrite, view[done:], self._at + done)
+        if self.failed is not None and len(view) <= _SMALL:
+            self._kept[self._at] = bytes(view)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.failed is None:
+            self._try(os.ftruncate, self._at if size is None else size)
+        return self._at if size is None else size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _size(self) -> int:
+        return os.fstat(self.descriptor).st_size
+
+    def _try(self, call: Callable[..., Any], *arguments: Any) -> int:
+        """What the call gives; 0 if it fails."""
+        try:
+            return call(self.descriptor, *arguments) or 0
+        except OSError as error:
+            self.failed = self.failed or error
+            return 0
+
+
+class Output:
+    """An HDF5 file in the making, at a path where nothing needs to be yet. ``file`` is h5py's.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        self._path, self._bytes = path, _Bytes(os.open(path, flags, 0o666))
+        self._open = True
+        self.file = h5py.File(self._bytes, "w", libver="v110", track_order=True)
+
+    def check(self) -> None:
+        """Makes sure that all was written so far.
+
+        Raises:
+            OSError: what the system said of the first write that failed.
+        """
+        if self._bytes.failed is not None:
+            raise OSError(self._bytes.failed.errno, self._bytes.failed.strerror, str(self._path))
+
+    def close(self) -> None:
+        """Closes the file; a second call does nothing.
+
+        Raises:
+            OSError: something of it could not be written.
+        """
+        if self._open:
+            self._open = False
+            try:
+                self.file.close()
+            finally:
+                os.close(self._bytes.descriptor)
+        self.check()
+
+
+@contextmanager
+def replacing_hdf5(final: Path, durable: bool = True) -> Iterator[h5py.File]:
+    """An HDF5 file to fill, which takes the place of ``final`` when the block ends.
+
+    Raises:
+        OSError: it cannot be written; ``final`` is as it was.
+    """
+    with replacing_path(final, durable) as partial:
+        output = Output(partial)
+        try:
+            yield output.file
+        except BaseException:
+            with suppress(OSError):
+                output.close()
+            raise
+        output.close()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of a regular file, for the functions below."""
+    descriptor = open_file(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def structure_of(descriptor: int) -> Structure:
+    """What a file holds, if it is of the sort that hcache writes.
+
+    Raises:
+        Malformed: it is not.
+        OSError: the system refuses to read it.
+    """
+
+    def look(file: h5py.File) -> Structure:
+        return Structure(attributes=_attributes(file), places=_walk(file, os.fstat(descriptor).st_size))
+
+    return look_into(descriptor, look)
+
+
+def look_into(descriptor: int, look: Callable[[h5py.File], Any]) -> Any:
+    """What ``look`` finds in an HDF5 file; what goes wrong is either the system's doing or the file's.
+
+    Raises:
+        Malformed: the bytes are not what they should be.
+        OSError: the system refuses to read them.
+    """
+    source = _Bytes(descriptor)
+    try:
+        with h5py.File(source, "r") as file:
+            found = look(file)
+    except Malformed:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        if source.failed is not None:
+            raise source.failed from error
+        raise Malformed(f"it is no HDF5 file of hcache's: {(str(error).splitlines() or [''])[0]}") from error
+    if source.failed is not None:
+        raise source.failed
+    return found
+
+
+def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
+    """A member of a group that lies in the same file.
+
+    Raises:
+        Malformed: it is a link to elsewhere, or there is none.
+    """
+    raw = name.encode(errors="surrogateescape")
+    if not group.id.links.exists(raw):
+        raise Malformed(f"it has no {name}")
+    if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
+        raise Malformed(f"{name} is a link to elsewhere")
+    return group[name]
+
+
+def place_of(item: h5py.Dataset, name: str, size: int) -> Place:
+    """Where an array of that name lies in a file of ``size`` bytes.
+
+    Raises:
+        Malformed: it is no array of numbers that lies in the file, all of it.
+    """
+    plist = item.id.get_create_plist()
+    layout = plist.get_layout()
+    if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED) or plist.get_external_count():
+        raise Malformed(f"{name} is not stored in the file itself")
+    if item.shape is None or item.dtype.kind not in "fiub" or item.dtype.hasobject:
+        raise Malformed(f"{name} is no array of numbers")
+    if not h5py.h5t.py_create(item.dtype, logical=True).equal(item.id.get_type()):
+        raise Malformed(f"{name} is of a number format that hcache does not write")
+    count = math.prod(item.shape) * item.dtype.itemsize
+    if layout == h5py.h5d.CHUNKED:
+        _check_chunks(item, plist, name, count, size)
+        return Place(name=name, offset=None, shape=tuple(item.shape), dtype=item.dtype)
+    offset = item.id.get_offset() if count else 0
+    if offset is None or offset < 0 or offset + count > size:
+        raise Malformed(f"{name} claims {count} bytes, which are not in the file")
+    return Place(name=name, offset=offset, shape=tuple(item.shape), dtype=item.dtype)
+
+
+def _check_chunks(item: h5py.Dataset, plist: h5py.h5p.PropDCID, name: str, count: int, size: int) -> None:
+    """Makes sure that an array in chunks is all there, packed by what h5py has itself, and of a size to be believed."""
+    filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+    if any(known not in FILTERS for known in filters):
+        raise Malformed(f"{name} is packed in a way that hcache does not read")
+    chunk = plist.get_chunk()
+    if max(count, math.prod(chunk) * item.dtype.itemsize) > max(UNPACKED, PACKED * size):
+        raise Malformed(f"{name} claims {count} bytes in a file of {size}")
+    wanted = math.prod(-(-length // part) for length, part in zip(item.shape, chunk, strict=True))
+    if item.id.get_num_chunks() != wanted or item.id.get_storage_size() > size:
+        raise Malformed(f"{name} claims {count} bytes, which are not in the file")
+
+
+def read_array(descriptor: int, place: Place, index: int | None = None) -> np.ndarray:
+    """An array, or its part at an ``index`` of the first axis, in the dtype that is stored.
+
+    Raises:
+        IndexError: the array has no such part.
+        Malformed: the file ends before.
+        OSError: it cannot be read.
+    """
+    if place.offset is None:
+        return _read_chunks(descriptor, place, () if index is None else index)
+    if index is None:
+        return _read_bytes(descriptor, place.offset, place.shape, place.dtype)
+    if not place.shape or not 0 <= index < place.shape[0]:
+        raise IndexError(f"of shape {place.shape} part {index} was asked for")
+    part = place.bytes // place.shape[0]
+    return _read_bytes(descriptor, place.offset + index * part, place.shape[1:], place.dtype)
+
+
+def read_row(descriptor: int, place: Place, step: int, row: int) -> np.ndarray:
+    """The part at [step, row] of an array of two axes or more; likewise."""
+    if len(place.shape) < 2 or not (0 <= step < place.shape[0] and 0 <= row < place.shape[1]):
+        raise IndexError(f"of shape {place.shape} part {step}, {row} was asked for")
+    if place.offset is None:
+        return _read_chunks(descriptor, place, (step, row))
+    part = place.bytes // (place.shape[0] * place.shape[1])
+    at = place.offset + (step * place.shape[1] + row) * part
+    return _read_bytes(descriptor, at, place.shape[2:], place.dtype)
+
+
+def _read_chunks(descriptor: int, place: Place, at: Any) -> np.ndarray:
+    return np.asarray(look_into(descriptor, lambda file: file[place.name][at]))
+
+
+def _read_bytes(descriptor: int, at: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    result = np.empty(shape, dtype)
+    left = memoryview(result.reshape(-1)).cast("B") if result.nbytes else b""
+    while left:
+        count = os.preadv(descriptor, [left], at)
+        if count == 0:
+            raise Malformed("the file ends too early")
+        at, left = at + count, left[count:]
+    return result
+
+
+def _walk(file: h5py.File, size: int) -> dict[str, Place]:
+    """The places of all arrays in a file of ``size`` bytes."""
+    places: dict[str, Place] = {}
+    groups: list[tuple[str, h5py.Group]] = [("", file)]
+    for count, (prefix, group) in enumerate(groups):  # which grows on the way
+        if count + len(places) > MOST_OBJECTS or prefix.count("/") > DEEPEST:
+            raise Malformed("it holds more than a file of hcache's does")
+        for name in group:
+            item = hard_member(group, name)
+            if isinstance(item, h5py.Group):
+                groups.append((f"{prefix}{name}/", item))
+            elif isinstance(item, h5py.Dataset):
+                places[f"{prefix}{name}"] = place_of(item, f"{prefix}{name}", size)
+            else:
+                raise Malformed(f"{prefix}{name} is neither a group nor an array")
+            if len(groups) + len(places) > MOST_OBJECTS:
+                raise Malformed("it holds more than a file of hcache's does")
+    return places
+
+
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    """Those of the file itself: numbers and texts, and lists of them."""
+    found = {}
+    for name in file.attrs:
+        stored = file.attrs.get_id(name)
+        if math.prod(stored.shape or ()) * max(1, stored.dtype.itemsize) > MOST_ATTRIBUTE:
+            raise Malformed(f"its attribute {name} is too large")
+        found[name] = file.attrs[name]
+    return found
+
+
+def is_surroundings(error: BaseException) -> bool:
+    """Whether an error says nothing of the file, but of the disk, the system or this process."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

@@ -1,0 +1,271 @@
+"""Which schedulers are taken: those that describe the diffusion DDIM samples from, and every field of theirs.
+
+A scheduler's configuration says two things: what the network was trained on (betas, what it predicts) and how diffusers
+solves that (order, solver, variance). hcache samples every diffusion with DDIM and every flow of FLUX with Euler's
+method. So what was trained on is read, how it is solved is left out, and what fits neither is refused.
+
+A class is in ``TAKEN`` because a test shows that its own pipeline makes the same pictures from the same noise. All
+other classes of diffusers are refused with a reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+
+from ..errors import ModelError
+
+Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
+
+TAKEN = (
+    "DDIMScheduler",
+    "DDIMParallelScheduler",
+    "DDPMScheduler",
+    "DDPMParallelScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
+"""Classes whose diffusion is DDPM's with discrete betas."""
+
+FLOW = "FlowMatchEulerDiscreteScheduler"
+"""Taken too, but only of a FLUX transformer."""
+
+_EDM = "it adds noise as EDM does and scales what the network is given and gives"
+_EXPLODING = "its variance explodes (a score-based model): x_t is not scaled down as noise is added"
+_DISTILLED = "it steps as a model distilled to few steps does, not along the path of DDIM"
+_FLOW = "it is a flow, not a diffusion with betas"
+_TOKENS = "it unmasks discrete tokens and adds no noise"
+_BACKWARDS = "it runs from picture to noise; name the scheduler that the model is sampled with"
+_UNTRIED = "its pictures were not shown to be those of DDIM"
+
+REFUSED = {
+    "AmusedScheduler": _TOKENS,
+    "BlockRefinementScheduler": _TOKENS,
+    "CMStochasticIterativeScheduler": "it is of a consistency model, which maps noise to a picture in one step",
+    "CogVideoXDDIMScheduler": "it shifts the signal-to-noise ratio of its betas, for video",
+    "CogVideoXDPMScheduler": "it shifts the signal-to-noise ratio of its betas, for video",
+    "ConsistencyDecoderScheduler": "it is of a consistency decoder",
+    "CosineDPMSolverMultistepScheduler": _EDM,
+    "DDIMInverseScheduler": _BACKWARDS,
+    "DDPMWuerstchenScheduler": "its time runs continuously from 1 to 0, without betas",
+    "DPMSolverMultistepInverseScheduler": _BACKWARDS,
+    "DPMSolverSDEScheduler": _UNTRIED,
+    "DiscreteDDIMScheduler": _TOKENS,
+    "EDMDPMSolverMultistepScheduler": _EDM,
+    "EDMEulerScheduler": _EDM,
+    "EntropyBoundScheduler": _TOKENS,
+    "FlowMapEulerDiscreteScheduler": _FLOW,
+    "FlowMatchHeunDiscreteScheduler": _FLOW,
+    "FlowMatchLCMScheduler": _FLOW,
+    "HeliosDMDScheduler": _FLOW,
+    "HeliosScheduler": _FLOW,
+    "IPNDMScheduler": "its betas are those of a sine and its time is continuous",
+    "KDPM2AncestralDiscreteScheduler": _UNTRIED,
+    "KarrasVeScheduler": _EXPLODING,
+    "LCMScheduler": _DISTILLED,
+    "LTXEulerAncestralRFScheduler": _FLOW,
+    "MiniMaxH3Scheduler": _FLOW,
+    "PiflowScheduler": _FLOW,
+    "RFD4ProteinaScheduler": _FLOW,
+    "RePaintScheduler": "it fills in a picture that it is given",
+    "SASolverScheduler": _UNTRIED,
+    "SCMScheduler": _DISTILLED,
+    "ScoreSdeVeScheduler": _EXPLODING,
+    "ScoreSdeVpScheduler": "its time is continuous, without betas",
+    "TCDScheduler": _DISTILLED,
+    "UnCLIPScheduler": "it is of unCLIP, which needs an image's embedding",
+    "VQDiffusionScheduler": _TOKENS,
+}
+"""Every other scheduler of diffusers -> why it is not taken."""
+
+READ = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "clip_sample",
+    "clip_sample_range",
+    "set_alpha_to_one",
+    "steps_offset",
+    "timestep_spacing",
+    "rescale_betas_zero_snr",
+    "final_sigmas_type",
+)
+"""Fields that are read."""
+
+SOLVER = (
+    "algorithm_type",
+    "disable_corrector",
+    "euler_at_final",
+    "interpolation_type",
+    "lower_order_final",
+    "original_inference_steps",
+    "predict_x0",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_p",
+    "solver_type",
+    "timestep_scaling",
+    "variance_type",
+)
+"""Fields that say how the same diffusion is solved, or what variance DDPM's steps have. DDIM has its own."""
+
+WITH_ANOTHER = {
+    "dynamic_thresholding_ratio": "thresholding",
+    "sample_max_value": "thresholding",
+    "flow_shift": "use_flow_sigmas",
+    "time_shift_type": "use_dynamic_shifting",
+    "shift_terminal": "use_flow_sigmas",
+}
+"""Fields that mean something only beside another one, which is refused."""
+
+NEUTRAL: dict[str, tuple[Any, str]] = {
+    "thresholding": (False, "what dynamic thresholding makes of a sample depends on pixels that no cache holds"),
+    "use_karras_sigmas": (False, "its noise levels are not those of training timesteps"),
+    "use_exponential_sigmas": (False, "its noise levels are not those of training timesteps"),
+    "use_beta_sigmas": (False, "its noise levels are not those of training timesteps"),
+    "use_lu_lambdas": (False, "its noise levels are not those of training timesteps"),
+    "use_flow_sigmas": (False, "it makes a flow of the model"),
+    "use_dynamic_shifting": (False, "it shifts noise levels by the size of the picture"),
+    "sigma_min": (None, "it cuts the range of noise levels"),
+    "sigma_max": (None, "it cuts the range of noise levels"),
+    "lambda_min_clipped": (-math.inf, "it cuts the range of noise levels"),
+    "timestep_type": ("discrete", "the network would be given logarithms of noise levels"),
+    "predict_epsilon": (True, "it stands for prediction_type: sample, and hcache reads only that"),
+}
+"""Fields that are refused unless they have this value, and why."""
+
+BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+SPACINGS = ("leading", "trailing", "linspace")
+FINAL_SIGMAS = ("zero", "sigma_min")
+
+FLOW_NEUTRAL: dict[str, tuple[Any, str]] = {
+    "invert_sigmas": (False, "it would run from picture to noise"),
+    "stochastic_sampling": (False, "a flow's steps take no noise here"),
+}
+
+
+def scheduler_from(config: Mapping[str, Any], where: str, *, flux: bool = False) -> Scheduler:
+    """The noise schedule that a scheduler's configuration describes, as DDIM, or as a flow for FLUX.
+
+    Args:
+        config: What ``scheduler_config.json`` holds.
+        where: Its path, for errors.
+        flux: The network is a FLUX transformer.
+
+    Raises:
+        ModelError: it describes another kind of model, or a field of it cannot be honoured.
+    """
+    kind = check_kind(config.get("_class_name"), where, flux=flux)
+    own = _defaults(kind)
+    given = {name: value for name, value in config.items() if not name.startswith("_")}
+    if kind == FLOW:
+        _check_neutral(given, FLOW_NEUTRAL, kind, where)
+        _check_known(given, tuple(own), kind, where)
+        return FlowMatchEulerDiscreteScheduler.from_config(dict(given))
+    _check_neutral(given, NEUTRAL, kind, where)
+    _check_known(given, (*READ, *SOLVER, *WITH_ANOTHER, *NEUTRAL), kind, where)
+    made = _ddim({**_missing(own, given), **own, **given}, kind, where)
+    if made.config.prediction_type == "epsilon" and float(made.alphas_cumprod.min()) <= 0:
+        raise ModelError(
+            f"the schedule in {where} ends without any signal (rescale_betas_zero_snr, or large betas) while the "
+            "network predicts the noise, from which x_0 cannot be had there; expected prediction_type v_prediction or "
+            "sample. If the model was not trained so, write rescale_betas_zero_snr: false"
+        )
+    return made
+
+
+def check_kind(kind: Any, where: str, *, flux: bool = False) -> str:
+    """The name of a scheduler's class, if it is taken for such a network.
+
+    Raises:
+        ModelError: it is not, and why.
+    """
+    if kind == FLOW and flux:
+        return kind
+    if kind in TAKEN and not flux:
+        return kind
+    expected = f"expected {FLOW}" if flux else "expected DDIMScheduler, DDPMScheduler, PNDMScheduler, " \
+        "EulerDiscreteScheduler, DPMSolverMultistepScheduler or another solver of DDPM's diffusion"  # fmt: skip
+    if kind not in (*TAKEN, FLOW, *REFUSED):
+        raise ModelError(f"{where} names no scheduler that hcache knows: {kind!r}; {expected}")
+    why = REFUSED.get(kind, _FLOW if kind == FLOW else "FLUX is a flow, and this is a diffusion with betas")
+    raise ModelError(
+        f"{where} names {kind}, which is not taken: {why}; {expected}. If the model was trained with DDPM's betas, "
+        "write DDIMScheduler and its betas there"
+    )
+
+
+def _check_neutral(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, str]], kind: str, where: str) -> None:
+    for name, (value, why) in neutral.items():
+        if name in given and given[name] != value:
+            raise ModelError(
+                f"{where} gives its {kind} {name}: {given[name]!r}, which is not supported: {why}; "
+                f"expected {value!r}, or the field left out"
+            )
+
+
+def _check_known(given: Mapping[str, Any], known: tuple[str, ...], kind: str, where: str) -> None:
+    """A field that nobody knows may only stand there empty: null, false, 0 or nothing in brackets."""
+    for name, value in given.items():
+        if name not in known and value:
+            raise ModelError(
+                f"{where} gives its {kind} {name}: {value!r}, a field that hcache does not know; remove it if it "
+                "changes nothing of what is sampled"
+            )
+
+
+def _defaults(kind: str) -> dict[str, Any]:
+    """What a class takes for fields that its configuration leaves out."""
+    parameters = inspect.signature(getattr(diffusers, kind).__init__).parameters
+    return {n: p.default for n, p in parameters.items() if n != "self" and p.default is not p.empty}
+
+
+def _missing(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What DDIM needs to be told of classes that have no such field, because DDIM's default is not what they do."""
+    ends_clean = given.get("final_sigmas_type", own.get("final_sigmas_type", "zero")) == "zero"
+    return {
+        "clip_sample": False,
+        "set_alpha_to_one": ends_clean,
+        "steps_offset": 0,
+        "timestep_spacing": own.get("timestep_spacing", "linspace"),  # of DPMSolverSinglestep, which has no choice
+    }
+
+
+def _ddim(fields: Mapping[str, Any], kind: str, where: str) -> DDIMScheduler:
+    """DDIM with the fields that are read, each within what it may be."""
+    for name, allowed in (("beta_schedule", BETAS), ("prediction_type", PREDICTIONS), ("timestep_spacing", SPACINGS),
+                          ("final_sigmas_type", FINAL_SIGMAS)):  # fmt: skip
+        if name in fields and fields[name] not in allowed and not (name == "beta_schedule" and fields["trained_betas"]):
+            more = ". Its betas can be given one by one instead, as trained_betas" if name == "beta_schedule" else ""
+            raise ModelError(
+                f"{where} gives its {kind} {name}: {fields[name]!r}; expected one of {', '.join(allowed)}{more}"
+            )
+    betas, trained = fields.get("trained_betas"), fields["num_train_timesteps"]
+    if betas is not None and len(betas) != trained:
+        raise ModelError(f"{where} gives {len(betas)} trained_betas and num_train_timesteps {trained}; give one a step")
+    taken = inspect.signature(DDIMScheduler.__init__).parameters
+    try:
+        made = DDIMScheduler(**{name: value for name, value in fields.items() if name in READ and name in taken})
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(f"{where} gives its {kind} what makes no schedule: {error}") from error
+    if not bool(torch.isfinite(made.alphas_cumprod).all()) or float(made.alphas_cumprod.max()) > 1:
+        raise ModelError(f"{where} gives its {kind} betas that make no schedule; expected numbers in [0, 1)")
+    return made
