@@ -24,6 +24,7 @@ from ...figures.probes import (
     step_in_words,
 )
 from ...measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
+from ...measures.groups import APART, BY_RUN, groups_of, in_words
 from ...measures.learning import learning, stored_learning
 from ...measures.noise import log_snr_of, middle_step
 from ...specs import NONE, POOLED
@@ -77,7 +78,18 @@ def _question(run: Run, labels: Sequence[str]) -> tuple[str, list[str], ProbeOpt
     with three:
         sites = state.many("Sites", "probed", default_sites(run), default_sites(run), format_func=site_name,
                            help="x_t is the noisy picture that the U-Net is given.")  # fmt: skip
-    return label, sites, ProbeOptions(kind=None if kind == OWN else kind)
+    return label, sites, ProbeOptions(kind=None if kind == OWN else kind, groups=_together(run, labels))
+
+
+def _together(run: Run, labels: Sequence[str]) -> str:
+    """Which samples belong together; asked where the run says that some do, or somebody chose otherwise."""
+    found = in_words(run, groups_of(run))
+    if not found:
+        return BY_RUN
+    words = {BY_RUN: f"as the run says: {found}", APART: "none: every sample by itself"}
+    return state.select("Samples that belong together", "groups", [BY_RUN, APART, *labels],
+                        format_func=lambda name: words.get(name, f"those of one value of {name}"),
+                        help="Samples of one prompt, class or picture are never on both sides of a fold.")  # fmt: skip
 
 
 def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
@@ -87,8 +99,10 @@ def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
     text = (
         f"A {kind} probe at {len(known.sites)} sites × {known.steps} steps of {len(run)} samples: {known.metric} on "
         f"held-out samples ({options.folds} folds, the penalty chosen inside each); {chance}. Beside each, "
-        f"{options.controls} fits of shuffled labels (Hewitt, Liang 2019)."
+        f"{options.shuffles(loaders.labels_of(run)[known.label])} fits of shuffled labels (Hewitt, Liang 2019)."
     )
+    together = in_words(run, groups_of(run, options.groups))
+    text += f" {together[:1].upper()}{together[1:]}: folds, shuffles and intervals are of groups." if together else ""
     pooled = [site for site in known.sites if site != X and run.policy(site) == POOLED]
     text += f" Of {', '.join(pooled)} the mean over space is stored, and probed." if pooled else ""
     absent = [site for site in run.anatomy.sites if run.policy(site) == NONE]
@@ -165,12 +179,14 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
     lines += [
         f"| shuffled labels, mean | {row['control']:.2f} | |",
         _line("selectivity", row["selectivity"]),
-        f"| p, of shuffled labels | {row['p']:.2g} | |",
+        f"| p of this cell alone | {row['p']:.2g} | |",
+        f"| p among all {len(known.cells)} cells | {known.family()[site, step]:.2g} | |",
     ]
     st.markdown("\n".join(lines))
     st.caption(
-        "95 %: the interval over the samples tested on (bootstrap). Cells with p above 0.05 are crossed out. Readable "
-        "does not mean that moving it moves the picture: see Edit."
+        "95 %: the interval over the samples tested on, not over those fitted on. Crossed out is what labels of "
+        "nothing reach somewhere in the map in more than 5 % of cases. Readable does not mean that moving it moves "
+        "the picture: see Edit."
     )
 
 

@@ -27,7 +27,7 @@ from ..tasks import start, task_list
 from ..text import literal
 
 USUAL = "usual"
-SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
+SIZES = {"quick": (8, 4), USUAL: (16, 19), "thorough": (64, 39)}
 """Samples that edits are tried on, and random directions beside each."""
 
 
@@ -66,7 +66,8 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
     st.caption(
         "A figure, its 95 % interval as a line and in numbers, the null as a dashed mark, a thin mark at 0. Press a "
         "figure to see below what stands behind it. What is measured step by step is told at log SNR 0, where signal "
-        "and noise are equal. Runs are ranked only where intervals do not overlap."
+        "and noise are equal. p is adjusted for all labels or sites that a question was asked of. Runs are ranked only "
+        "at equal n, and where the interval of their difference, widened for all comparisons, does not hold 0."
     )
     if asked:
         _start_asked(runs, labels, asked)
@@ -180,7 +181,7 @@ def _carriers_panel(evidence: dict[str, Evidence]) -> None:
         st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
     st.caption(
         "What a swap in all steps carries over from the donor, beyond another donor's. Bold: proven, with p times "
-        "the number of sites at 0.05 or below. The last column names the largest; “=” where intervals overlap."
+        "the number of sites at 0.05 or below. The last column names the largest; “=” where nobody can tell."
     )
 
 
