@@ -114,6 +114,14 @@ def test_partial(page, home):
     assert "16 of 20 samples, 1.6 a second, 2 s left" in said(app)
 
 
+def test_a_job_that_claims_more_than_the_run_holds_does_not_draw_the_page_for_ever(home):
+    run = run_of(home)
+    cut(run)
+    put_job(run, jobs.RUNNING, 20)
+    app = show("Gallery")
+    assert not app.error and "20 of 20 samples" in said(app)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_complete(page, home):
     put_job(run_of(home), jobs.DONE, 20)

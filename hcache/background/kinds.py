@@ -35,7 +35,9 @@ class Work(Protocol):
     """
 
     kind: ClassVar[str]
-    run: str
+
+    @property
+    def run(self) -> str: ...
 
     @property
     def title(self) -> str: ...

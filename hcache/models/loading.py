@@ -281,7 +281,8 @@ def _check_text_width(parts: Parts, name: str) -> None:
         return
     given = [_read_config(file).get("hidden_size") for file in files]
     wanted = parts.config.get("encoder_hid_dim") or parts.config.get("cross_attention_dim", 1280)
-    if isinstance(wanted, int) and all(isinstance(width, int) for width in given) and sum(given) != wanted:
+    known = [width for width in given if isinstance(width, int)]
+    if isinstance(wanted, int) and len(known) == len(given) and sum(known) != wanted:
         raise ModelError(
             f"the network of {name} attends to text of width {wanted} (cross_attention_dim), and its text encoders "
             f"give {' + '.join(map(str, given))}; expected parts of one model"

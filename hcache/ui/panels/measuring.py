@@ -56,7 +56,7 @@ _HOW_LONG = (
 )
 
 USUAL = "usual"
-SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
+SIZES = {"quick": (8, 4), USUAL: (16, 19), "thorough": (64, 39)}
 """Samples that edits are tried on, and random directions beside each."""
 
 

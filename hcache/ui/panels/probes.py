@@ -25,6 +25,7 @@ from ...figures.probes import (
 )
 from ...measures.costs import about, probe_seconds
 from ...measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
+from ...measures.groups import APART, BY_RUN, groups_of, in_words
 from ...measures.learning import learning, stored_learning
 from ...measures.noise import log_snr_of, middle_step
 from ...specs import NONE, POOLED
@@ -90,7 +91,18 @@ def _question(run: Run, labels: Sequence[str]) -> tuple[str, list[str], ProbeOpt
     with three:
         sites = state.many("Sites", "probed", default_sites(run), default_sites(run), format_func=site_name,
                            help="x_t is the noisy picture, the input of the U-Net.")  # fmt: skip
-    return label, sites, ProbeOptions(kind=None if kind == OWN else kind)
+    return label, sites, ProbeOptions(kind=None if kind == OWN else kind, groups=_together(run, labels))
+
+
+def _together(run: Run, labels: Sequence[str]) -> str:
+    """Which samples belong together; asked where the run says that some do, or somebody chose otherwise."""
+    found = in_words(run, groups_of(run))
+    if not found:
+        return BY_RUN
+    words = {BY_RUN: f"As the run says: {found}", APART: "None: every sample by itself"}
+    return state.select("Groups of samples", "groups", [BY_RUN, APART, *labels],
+                        format_func=lambda name: words.get(name, f"Samples with the same value of {name}"),
+                        help="Samples of one prompt, class or picture are never on both sides of a fold.")  # fmt: skip
 
 
 def _seconds(run: Run, known: ProbeMap) -> float:
@@ -106,8 +118,10 @@ def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
     text = (
         f"A {kind} probe at {len(known.sites)} sites × {known.steps} steps, {len(run)} samples. {known.metric} is "
         f"measured on held-out samples ({options.folds} folds; the penalty is chosen inside each); {chance}. The null "
-        f"is {options.controls} fits with shuffled labels (Hewitt, Liang 2019)."
+        f"is {options.shuffles(loaders.labels_of(run)[known.label])} fits with shuffled labels (Hewitt, Liang 2019)."
     )
+    together = in_words(run, groups_of(run, options.groups))
+    text += f" {together[:1].upper()}{together[1:]}: folds, shuffles and intervals are of groups." if together else ""
     pooled = [site for site in known.sites if site != X and run.policy(site) == POOLED]
     text += f" Of {', '.join(pooled)} only the mean over space is stored and probed." if pooled else ""
     absent = [site for site in run.anatomy.sites if run.policy(site) == NONE]
@@ -184,12 +198,14 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
     lines += [
         f"| Shuffled labels, mean | {row['control']:.2f} | |",
         _line("Selectivity", row["selectivity"]),
-        f"| p against shuffled labels | {row['p']:.2g} | |",
+        f"| p of this cell alone | {row['p']:.2g} | |",
+        f"| p adjusted for all {len(known.cells)} cells | {known.family()[site, step]:.2g} | |",
     ]
     st.markdown("\n".join(lines))
     st.caption(
-        "Intervals: bootstrap over the held-out samples. Cells with p above 0.05 are crossed out. That a label is "
-        "decodable does not imply that moving h along it changes the picture: see Edit."
+        "Intervals: bootstrap over the held-out samples, not over those that the probe was fitted on. Cells with an "
+        "adjusted p above 0.05 are crossed out. That a label is decodable does not imply that moving h along it "
+        "changes the picture: see Edit."
     )
 
 
