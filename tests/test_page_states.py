@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from hcache.background import extractions as jobs
+from hcache.background import tasks
 from hcache.cache.layout import JOB_JSON, JOB_LOG, MANIFEST, RUN_JSON
 from hcache.cards import default_spec
 from hcache.extract import extract
@@ -36,6 +37,7 @@ def home(whole, tmp_path, monkeypatch):
     shutil.copytree(whole, folder)
     monkeypatch.setenv("HCACHE_HOME", str(folder))
     monkeypatch.setattr(jobs, "start", lambda *_: None)
+    monkeypatch.setattr(tasks, "start", lambda *_: None)
     st.cache_data.clear()
     st.cache_resource.clear()
     return folder
