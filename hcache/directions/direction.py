@@ -164,7 +164,8 @@ class Direction:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
     ) -> Direction:
-        return cls(delta=arrays["delta"], sigma=arrays["sigma"], made_by=made_by, model=model, timesteps=timesteps)
+        # ty: ignore[invalid-argument-type]  # the arrays are those of arrays(), by the names of fields
+        return cls(**arrays, made_by=made_by, model=model, timesteps=timesteps)
 
 
 def in_units(
