@@ -34,7 +34,7 @@ def in_srgb(image: Image.Image, source: Image.Image, name: str) -> tuple[Image.I
     elif mode not in ("RGB", "RGBA", "P", "PA", "RGBX", "RGBa"):
         notes.append(f"turned from {mode} to RGB")
     colour = _converted(image, profile, name, notes)
-    if alpha is not None and alpha.getextrema()[0] < 255:
+    if alpha is not None and alpha.getextrema() != (255, 255):
         notes.append("put on white where it was transparent")
         colour = Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha)
     return colour, notes
@@ -89,7 +89,7 @@ def _converted(image: Image.Image, profile: bytes | None, name: str, notes: list
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     image = image.convert(plain[image.mode]) if image.mode in plain else image
     if image.mode == "LAB":
-        return _by_profiles(image, ImageCms.createProfile("LAB"))
+        return _by_profiles(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     if profile and image.mode in ("RGB", "L", "CMYK"):
         try:
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -109,4 +109,4 @@ def _converted(image: Image.Image, profile: bytes | None, name: str, notes: list
 
 
 def _by_profiles(image: Image.Image, own: ImageCms.ImageCmsProfile) -> Image.Image:
-    return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), image.mode, "RGB").apply(image)

@@ -62,7 +62,7 @@ def advice(dtype: str) -> str:
 
 def _as_computed(features: Features) -> list[tuple[str, torch.Tensor]]:
     """Skips from the input inward, then h, or a transformer's blocks."""
-    groups = list(enumerate(features.skips, 1))
+    groups = [(g, group or ()) for g, group in enumerate(features.skips, 1)]
     found = [(f"skip.{g}.{i}", member) for g, group in reversed(groups) for i, member in reversed([*enumerate(group)])]
     if features.h is not None:
         found.append(("h", features.h))

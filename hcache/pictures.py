@@ -79,8 +79,9 @@ def prepare_picture(source: Path | bytes, name: str, height: int, width: int) ->
 
 def _fit(image: Image.Image, name: str, height: int, width: int) -> Picture:
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"the first of its {image.n_frames} pictures")
+    frames = getattr(image, "n_frames", 1)  # which only the formats of many pictures have
+    if frames > 1:
+        notes.append(f"the first of its {frames} pictures")
     upright = ImageOps.exif_transpose(image)
     if upright.size != image.size or upright is not image and image.getexif().get(0x0112, 1) != 1:
         notes.append("turned upright by its EXIF")

@@ -14,6 +14,7 @@ with home_page("Extract") as home:
             spec, pictures = extract.spec_panel(model, anatomy)
             plan = extract.plan_panel(spec, anatomy, home)
             extract.start_panel(spec, plan, home, pictures)
+            extract.details_panel(spec, plan, home)
     extract.jobs_heading()
     with errors_shown():
         job_panel(home)

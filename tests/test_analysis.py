@@ -178,6 +178,10 @@ def test_labels_are_binary_when_they_are_near_0_or_1():
     assert is_binary(np.array([0.0, 1, 1, 0])) and is_binary(np.r_[rng.uniform(0, 0.1, 50), rng.uniform(0.9, 1, 50)])
     for other in (rng.normal(size=100), np.zeros(9), np.ones(9), np.array([0.0, 1, 2, 3]), rng.uniform(size=100)):
         assert not is_binary(other)
+    tail = np.r_[rng.uniform(0, 0.15, 97), 0.6, 0.7, 0.95]  # an error, most of it small
+    assert not is_binary(tail) and check_labels(tail, 5)[1] == R2
+    target, metric = check_labels(np.array([3.0, 5.0] * 10), 5)
+    assert metric == AUC and target.tolist() == [0, 1] * 10, "two distinct values are two classes, whichever they are"
     target, metric = check_labels(np.array([0.02, 0.99] * 10), 5)
     assert metric == AUC and target.tolist() == [0, 1] * 10
 

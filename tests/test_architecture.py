@@ -23,6 +23,7 @@ LAYERS = (
     ("sampling",),
     ("directions",),
     ("edits",),
+    ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers find by name
     ("readers",),
     ("measures",),
     ("extract", "extract_batch", "extract_finite", "extract_shard", "extract_workers", "rerun"),
@@ -147,7 +148,7 @@ def test_the_parser_sees_what_it_must():
     assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), "inside a function"
     assert "hcache.background.extractions" in set(imports(MODULES["cli.commands"], "cli.commands")), "as jobs"
     assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), "for type checkers"
-    assert layer("toyfaces.reader") < layer("readers") < layer("toyfaces.train")
+    assert layer("readers.texts") == layer("readers") < layer("toyfaces.reader") == layer("toyfaces.train")
 
 
 def test_the_package_front_imports_nothing_when_it_is_imported():

@@ -90,7 +90,7 @@ def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server, home):
     main.get_by_text(re.compile(r"of 64 samples, .* a second, .* left")).first.wait_for()
     main.get_by_role("link", name="What does each skip group carry?").click()
     page.get_by_role("heading", name="Swap", exact=True).wait_for()
-    page.get_by_text("A, the donor").wait_for()  # as soon as two samples are there
+    page.get_by_text("Donor (A)").wait_for()  # as soon as two samples are there
     page.go_back()
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
     page.get_by_text("64 of 64 samples").first.wait_for(timeout=420_000)
@@ -279,23 +279,41 @@ def _click_point(page, number):
     page.locator(SCATTER).click(position={"x": x, "y": y})
 
 
-def test_probes(page):
+def test_probes_start_by_themselves(page):
     visit(page, "Probes")
-    page.get_by_role("button", name=re.compile(r"^Probe \d+ cells$")).click()
     page.locator(".st-key-probe-map .plot-container").wait_for(timeout=240_000)
+    page.get_by_text("Every cell is stored").wait_for(timeout=240_000)
     settle(page)
     drawn = page.evaluate("document.querySelector('.st-key-probe-map .js-plotly-plot')._fullData.map((t) => t.type)")
     assert "heatmap" in drawn
     shoot(page, "5-probes")
 
 
-def test_swap_with_its_badge(page):
+def on_screen(page, *selectors):
+    """Where elements are, from the top of a window of 1366 x 768; each of them begins and ends within it."""
+    tops = []
+    for selector in selectors:
+        box = page.locator(selector).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 768, (selector, box)
+        tops.append(box["y"])
+    return tops
+
+
+def test_swap_shows_the_pair_the_button_and_the_empty_figure_on_one_screen(page):
     visit(page, "Swap")
+    pair = [".st-key-choose-donor", ".st-key-choose-recipient", ".st-key-choose-inject"]
+    *_, button, figure = on_screen(page, *pair, ".st-key-run-swap button", ".st-key-u-figure img")
+    assert button < figure < 300
+
+
+def test_swap_with_its_badge(page):
     page.get_by_role("button", name="Swap each site alone").click()
     page.get_by_text("bit for bit").wait_for(timeout=240_000)
     settle(page)
     assert page.get_by_text("reproduced B bit for bit").count() == 1
     assert page.locator(".st-key-u-figure img").count() == 1
+    _, figure = on_screen(page, ".st-key-run-swap button", ".st-key-u-figure img")
+    assert figure < 300
     shoot(page, "6-swap")
     page.locator(".st-key-u-figure img").screenshot(path=SCREENSHOTS / "u-figure.png")
 
@@ -305,6 +323,9 @@ def test_edit_strip_with_readings(page):
     page.get_by_role("button", name="Render the strip").click()
     page.locator("table.strip").wait_for(timeout=240_000)
     settle(page)
+    choices = [".st-key-choose-direction", ".st-key-choose-strength", ".st-key-run-strip button"]
+    rows = [f"table.strip tr.pictures:nth-child({row})" for row in (1, 10)]  # eight readings stand below each
+    assert on_screen(page, *choices, *rows)[3] < 350
     assert page.locator("table.strip tr.pictures img").count() == 18
     shoot(page, "7-edit")
 

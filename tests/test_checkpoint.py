@@ -1,5 +1,7 @@
 """Stable Diffusion as one file: the tiny pipeline's own weights under the original names, read by diffusers' loader."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import yaml
@@ -8,6 +10,7 @@ from safetensors.torch import save_file
 
 from hcache.cards import OWN_CARDS, default_spec, find_card
 from hcache.errors import ModelError
+from hcache.models.checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from hcache.models.loading import load_anatomy, load_model
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
@@ -124,3 +127,12 @@ def test_another_file_is_refused_in_words(tmp_path, data):
     for load in (load_model, load_anatomy):
         with pytest.raises(ModelError):
             load(str(path))
+
+
+def test_a_file_that_is_gone_is_said_to_be(card):
+    gone = replace(card, source=card.source + ".gone")
+    uses = (configuration_of, lambda card: schedule_of_file(card, {}),
+            lambda card: load_checkpoint(card, "cpu", torch.float32))  # fmt: skip
+    for use in uses:
+        with pytest.raises(ModelError, match="is no file; expected a checkpoint"):
+            use(gone)

@@ -8,8 +8,9 @@ import pytest
 from tiny import synthetic_run
 
 from hcache.cache import index as index_module
-from hcache.cache.index import IndexWriter, index_is_behind, write_index
-from hcache.cache.layout import INDEX, SHARDS
+from hcache.cache.hdf5 import Malformed
+from hcache.cache.index import IndexWriter, index_is_behind, seeds_of_index, write_index
+from hcache.cache.layout import INDEX, SEED, SHARDS
 from hcache.cache.reading import open_run
 from hcache.errors import CacheError, Interrupted
 from hcache.extract import extract
@@ -138,3 +139,10 @@ def test_a_shard_that_is_spoilt_names_the_cure(copied_run, tiny_model, tmp_path)
     more = dataclasses.replace(copied_run.spec, samples=13)
     with pytest.raises(CacheError, match=f"{path.name}.*hcache repair"):
         extract(tiny_model, more, tmp_path / "copy")
+
+
+def test_seeds_that_are_a_group_are_none(tmp_path):
+    with h5py.File(tmp_path / INDEX, "w") as file:
+        file.create_group(SEED)
+    with pytest.raises(Malformed, match="seed is no array of numbers"):
+        seeds_of_index(tmp_path)

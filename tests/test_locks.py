@@ -160,7 +160,7 @@ def test_a_process_is_known_by_number_and_beginning():
     child = os.fork()
     if child == 0:
         os._exit(0)
-    time.sleep(0.05)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # until it has ended, and leaves it to be waited for
     assert started(child) == "", "one that has ended and was not waited for holds nothing"
     os.waitpid(child, 0)
     assert isinstance(this_holder(True), Holder) and (LOCK, HOLDER_JSON)

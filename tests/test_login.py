@@ -25,7 +25,8 @@ ALLOWED = ["you@lab.example", "*@group.example"]
 )  # fmt: skip
 def test_who_is_named_is_let_in(user, expected):
     assert login.is_named(user, ALLOWED) == expected
-    assert not login.is_named(user, []) and not login.is_named(user, "you@lab.example"), "a list is needed"
+    for none in ([], None, "you@lab.example", 7, True, {"you@lab.example": 1}, [7]):
+        assert not login.is_named(user, none), "a list of addresses is needed"
 
 
 @pytest.mark.parametrize("page", [None, "pages/extract.py", "pages/edit.py"])

@@ -19,8 +19,16 @@ from hcache.analysis.bootstrap import (
     ratio_of,
     rows,
 )
-from hcache.analysis.estimate import Contrast, Estimate, ordered_groups
-from hcache.analysis.permutation import p_value, permutation_test, sign_flip_test
+from hcache.analysis.estimate import (
+    Contrast,
+    Estimate,
+    difference_interval,
+    known_order,
+    ordered_groups,
+    without_implied,
+)
+from hcache.analysis.permutation import family_p, holm, p_value, permutation_test, sign_flip_test
+from hcache.cache.measures import plain
 from hcache.errors import AnalysisError
 
 REPETITIONS = 200
@@ -188,9 +196,71 @@ def test_groups_hold_every_name_and_lie_wholly_above_each_other(spans):
     found = {str(i): estimate(v, v - down, v + up) for i, (v, down, up) in enumerate(spans)}
     groups = ordered_groups(found)
     assert sorted(name for group in groups for name in group) == sorted(found)
-    for above, below in zip(groups, groups[1:], strict=False):
-        assert min(found[name].low for name in above) > max(found[name].high for name in below)
-    for a in found:
-        for b in found:
-            together = any(a in group and b in group for group in groups)
-            assert together or not found[a].overlaps(found[b])
+    larger = set(known_order(found))
+    for number, above in enumerate(groups):
+        assert all((a, b) in larger for a in above for below in groups[number + 1 :] for b in below)
+
+
+def test_only_what_is_known_is_ordered():
+    found = {"a": estimate(5, 4, 6), "b": estimate(9, 8, 10), "c": estimate(7, 5.5, 8.5)}
+    assert known_order(found) == (("b", "a"),), "c overlaps both: it is neither's equal, nothing is known of it"
+    apart = {"a": estimate(3, 2.9, 3.1), "b": estimate(2, 1.9, 2.1), "c": estimate(1, 0.9, 1.1)}
+    assert known_order(apart) == (("a", "b"), ("a", "c"), ("b", "c"))
+    assert without_implied((("a", "b"), ("a", "c"), ("b", "c"))) == (("a", "b"), ("b", "c"))
+    many = Estimate(value=9, low=8, high=10, n=512)
+    assert known_order({"few": estimate(1, 0, 2), "many": many}) == (), "of other numbers of samples"
+    nothing = Estimate.undefined("codes carry nothing", 9)
+    assert known_order({"a": found["a"], "nothing": nothing}) == ()
+    assert ordered_groups({"a": found["a"], "nothing": nothing}) == (("a",),)
+
+
+def test_two_samples_of_one_kind_are_rarely_ranked_and_a_family_more_rarely_still():
+    """Differences of two means of 30, 400 times: the interval of one covers 0 in about 95 %, a family's in more."""
+    rng = np.random.default_rng(0)
+    one = family = 0
+    for _ in range(400):
+        pair = []
+        for values in rng.normal(size=(2, 30)):
+            half = 2.045 * values.std(ddof=1) / np.sqrt(30)
+            pair.append(Estimate(value=values.mean(), low=values.mean() - half, high=values.mean() + half, n=30))
+        low, high = difference_interval(*pair)
+        one += not low <= 0 <= high
+        family += bool(known_order(dict(zip("ab", pair, strict=True)), comparisons=10))
+    assert 8 <= one <= 29 and family <= 6, (one, family)
+
+
+def test_what_is_undefined_says_why_and_goes_through_json():
+    nothing = Estimate.undefined("donor and recipient are alike", 9)
+    again = Estimate.from_json(json.loads(json.dumps(plain(nothing.to_json()))))
+    assert not again.defined and str(again) == "undefined: donor and recipient are alike" and again.n == 9
+    old = {"value": 1.0, "low": 0.0, "high": 2.0, "n": 4, "level": 0.95}
+    assert Estimate.from_json(old).defined, "as it was stored before there was a reason"
+
+
+def test_a_pilot_says_how_many_samples_an_interval_takes():
+    assert estimate(5, 4, 6).samples_for(1.0) == 4 * estimate(5, 4, 6).n
+    with pytest.raises(ValueError, match="above 0"):
+        estimate(5, 4, 6).samples_for(0)
+    with pytest.raises(ValueError, match="undefined"):
+        Estimate.undefined("nothing moves", 9).samples_for(1)
+
+
+def test_holm_worked_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm([0.9, np.nan, 0.5]), [1, np.nan, 1])
+    assert holm([]).shape == (0,)
+
+
+def test_a_family_of_ranks_has_one_error_rate_however_its_members_go_together():
+    """60 members that share most of what they are, on scales apart by 1e6: any p of 0.05 or less in 5 % of families."""
+
+    def significant(rng):
+        shared = rng.normal(size=(100, 1))
+        draws = (shared + 0.5 * rng.normal(size=(100, 60))) * np.logspace(-3, 3, 60)
+        return (family_p(draws[0], draws[1:].T) <= 0.05).any()
+
+    assert 0.01 <= share_of(significant) <= 0.09
+    rng = np.random.default_rng(0)
+    nulls = rng.normal(size=(3, 99))
+    assert family_p(np.array([9.0, 0, 0]), nulls)[0] == 0.01
+    assert np.isnan(family_p(np.array([np.nan, 9]), nulls[:2])[0])

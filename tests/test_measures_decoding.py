@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
 from tiny import drain
 
 from hcache.analysis.bootstrap import bootstrap_many, draw_counts, mean_of
 from hcache.analysis.decoding import Probing, decode, difference, fold_of, shuffled_within
+from hcache.analysis.groups import shuffled_by_group
 from hcache.analysis.learning_curves import default_sizes, learning_curve
 from hcache.analysis.linear_probes import (
     LOGISTIC_PENALTIES,
@@ -24,6 +26,7 @@ from hcache.analysis.linear_probes import (
     ridge,
 )
 from hcache.analysis.probes import AUC, R2, Space, gram_matrix, principal_scores
+from hcache.analysis.proportions import auc_interval, wilson
 from hcache.analysis.scoring import accuracy, auc, score_statistic
 from hcache.errors import AnalysisError
 
@@ -154,7 +157,7 @@ def test_a_planted_label_is_recovered():
     data, label = planted(np.random.default_rng(0), n=200)
     found = decode(data, label, repeats=500)
     assert found.metric == R2 and found.score.covers(0.8) and found.accuracy is None
-    assert found.p == 0.05 and found.selectivity.low > 0.5 and abs(found.control) < 0.2
+    assert found.p == 0.01 and found.selectivity.low > 0.5 and abs(found.control) < 0.2
     classes = decode(data, (label > 0).astype(float), repeats=500)
     assert classes.metric == AUC and classes.score.low > 0.85 and classes.accuracy.low > 0.7
     assert classes.p == 0.05 and abs(classes.control - 0.5) < 0.15 and classes.selectivity.low > 0.2
@@ -286,3 +289,69 @@ def test_a_probe_knows_no_order_of_features(seed):
     data, label = planted(rng, n=40, d=30)
     other = decode(data[:, rng.permutation(30)], label, folds=4, **QUICK)
     assert other.score.value == pytest.approx(decode(data, label, folds=4, **QUICK).score.value, abs=1e-3)
+
+
+def test_samples_that_belong_together_are_in_one_fold_and_shuffled_as_one():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), [1, 2, 3, 4] * 3)
+    label = rng.normal(size=12)[groups]
+    probing = Probing.of(label, groups=groups, controls=30, repeats=50)
+    for number in range(12):
+        rows = np.flatnonzero(groups == number)
+        assert len(np.unique(probing.fold[rows])) == 1
+        assert (probing.targets[rows] == probing.targets[rows[0]]).all()
+        assert (probing.drawn[:, rows] == probing.drawn[:, rows[:1]]).all()
+    varied = shuffled_by_group(np.arange(30.0), groups, rng)
+    assert sorted(varied) == list(range(30)), "each label is still there"
+    of_fours = [set(np.arange(30.0)[groups == number]) for number in (3, 7, 11)]
+    assert all(set(varied[groups == number]) in of_fours for number in (3, 7, 11)), "and those of a group together"
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_labels_of_groups_that_are_not_there_are_called_significant_in_5_per_cent(binary):
+    """16 prompts of 4 samples, whose activations share much; a label of prompts that has nothing to do with them."""
+    groups, significant, apart = np.repeat(np.arange(16), 4), 0, 0
+    for seed in range(60):
+        rng = np.random.default_rng([6, seed])
+        label = rng.normal(size=16)[groups]
+        label = (label > np.median(label)).astype(float) if binary else label
+        data = (rng.normal(size=(16, 60))[groups] + rng.normal(size=(64, 60))).astype(np.float32)
+        significant += decode(data, label, groups=groups, controls=19, repeats=2, folds=4, seed=seed).p <= 0.05
+        apart += decode(data, label, controls=19, repeats=2, folds=4, seed=seed).p <= 0.05
+    assert significant <= 8 and apart > 40, (significant, apart)
+
+
+def test_rows_that_are_the_same_to_the_bit_belong_together():
+    rng = np.random.default_rng(0)
+    data, label = rng.normal(size=(32, 50)).astype(np.float32), rng.normal(size=32)
+    found = decode(np.r_[data, data], np.r_[label, label], **QUICK)
+    assert found.groups.tolist() == [*found.groups[:32]] * 2 and found.score.n == 32 and found.score.value < 0.3
+    assert decode(data, label, **QUICK).groups is None
+    with pytest.raises(AnalysisError, match="2 groups that belong together"):
+        decode(data, label, groups=np.arange(32) % 2)
+    with pytest.raises(AnalysisError, match="one value for each of 32 samples"):
+        decode(data, label, groups=np.arange(31))
+
+
+def test_what_is_told_right_throughout_has_an_interval_all_the_same():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0.0, 1.0], 32)
+    found = decode((label[:, None] + 0.01 * rng.normal(size=(64, 20))).astype(np.float32), label, **QUICK)
+    assert found.score.value == 1 and 0.9 < found.score.low < 0.95 and found.score.high == 1
+    assert found.accuracy.low < 0.95 and found.selectivity.low < found.selectivity.value
+    assert auc_interval(1.0, 32, 32) == pytest.approx((0.9373, 1), abs=1e-3)
+    assert auc_interval(0.0, 32, 32) == pytest.approx(tuple(1 - x for x in auc_interval(1.0, 32, 32)[::-1]), abs=1e-6)
+    low, high = auc_interval(0.75, 20, 30)
+    assert low < 0.75 < high and wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+
+
+def test_intervals_of_areas_near_1_cover_the_truth():
+    """Scores of two normal classes, apart by as much as gives areas of 0.9, 0.98 and 0.995, 300 data sets each."""
+    rng = np.random.default_rng(0)
+    for truth in (0.9, 0.98, 0.995):
+        apart, covered = np.sqrt(2) * stats.norm.ppf(truth), 0
+        for _ in range(300):
+            ones, zeros = rng.normal(size=24) + apart, rng.normal(size=40)
+            low, high = auc_interval(float((ones[:, None] > zeros).mean()), 24, 40)
+            covered += low <= truth <= high
+        assert covered >= 276, (truth, covered)

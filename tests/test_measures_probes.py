@@ -2,20 +2,26 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
-from tiny import drain
+from tiny import drain, synthetic_run
 
+from hcache.analysis.decoding import Probing
 from hcache.analysis.estimate import Estimate
+from hcache.analysis.probes import Space
 from hcache.bench.probes import heat_map_seconds, made_up_run
 from hcache.cache.labels import save_labels
 from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import AnalysisError, NotStoredError, UsageError
+from hcache.figures.probes import probe_heatmap
 from hcache.measures import decodability as module
 from hcache.measures.cells import cells_of
-from hcache.measures.decodability import ProbeOptions, decodability, default_sites, stored_decodability
+from hcache.measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
+from hcache.measures.groups import groups_of
 from hcache.measures.learning import learning, stored_learning
+from hcache.specs import Conditioning, RunSpec
 
 QUICK = ProbeOptions(folds=3, controls=2, repeats=50)
 SITES = ("h", "skip.1", "skip.2", "skip.3", "x")
@@ -178,3 +184,48 @@ def test_the_benchmark_probes_every_site_and_step_and_finds_what_it_planted(tmp_
     known = stored_decodability(run, "values", run.anatomy.sites, ProbeOptions(controls=2))
     assert known.missing == 0 and len(known.sites) == 5 and len(run) == 24
     assert known.values("score")[0, 1] > 0.3 > known.values("control")[0, 1]
+
+
+def test_a_map_of_labels_of_nothing_is_crossed_out_in_95_per_cent():
+    """12 cells that go with one another; cells alone are significant somewhere far more often. A label that is there
+    stays in."""
+    rng, n, steps = np.random.default_rng(0), 40, 6
+    spaces = {}
+    for site in ("h", "x"):
+        state = rng.normal(size=(n, 8))
+        for step in range(steps):
+            state = 0.7 * state + 0.7 * rng.normal(size=(n, 8))
+            spaces[site, step] = Space.of((state @ rng.normal(size=(8, 60)) + rng.normal(size=(n, 60))).astype("f4"))
+
+    def uncrossed(label):
+        probing = Probing.of(label, controls=39, repeats=2, folds=4)
+        found = {cell: probing.decode(space) for cell, space in spaces.items()}
+        rows = {cell: {"step": cell[1], "score": each.score.to_json(), "accuracy": None, "control": each.control,
+                       "selectivity": each.selectivity.to_json(), "p": each.p, "drawn": each.drawn.tolist()}
+                for cell, each in found.items()}  # fmt: skip
+        known = ProbeMap(label="nothing", metric="R²", sites=("h", "x"), steps=steps, cells=rows)
+        figure = probe_heatmap(known, "score", list(range(steps)), np.full(steps, np.nan), ("h", 0))
+        crosses = next(t for t in figure.data if t.type == "scatter" and t.marker.symbol == "x-thin")
+        return len(rows) - len(crosses.x), sum(each.p <= 0.05 for each in found.values())
+
+    told = np.array([uncrossed(np.random.default_rng([1, seed]).normal(size=n)) for seed in range(60)])
+    family, alone = (told > 0).mean(0)
+    assert family <= 0.13 and alone > 0.2, (family, alone)
+    assert uncrossed(state[:, 0])[0] > 0
+
+
+def test_a_run_says_which_of_its_samples_belong_together(tmp_path):
+    h = np.random.default_rng(0).normal(size=(2, 6, 2, 4, 4)).astype(np.float32)
+
+    def grouped(name, by="run", **more):
+        spec = RunSpec(model=name, samples=6, steps=2, store_dtype="float32", conditioning=Conditioning(**more))
+        run = synthetic_run(tmp_path / name, spec, h)
+        save_labels(run, "own", {"pair": {s: float(s // 2) for s in range(6)}})
+        found = groups_of(open_run(run.folder), by)
+        return None if found is None else found.tolist()
+
+    assert grouped("none") is None and grouped("one", prompts=("a",)) is None, "what all have in common tells nothing"
+    assert grouped("prompts", prompts=tuple("aabbcc")) == [0, 0, 1, 1, 2, 2]
+    assert grouped("both", prompts=tuple("aabbcd"), classes=(0, 1, 2, 3, 4, 2)) == [0, 0, 1, 1, 2, 1]
+    assert grouped("apart", by="none", prompts=tuple("aabbcc")) is None
+    assert grouped("label", by="pair") == [0, 0, 1, 1, 2, 2]

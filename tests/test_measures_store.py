@@ -18,7 +18,8 @@ from hcache.cache.measures import (
     record_path,
     save_record,
 )
-from hcache.directions.direction import random_direction, spread
+from hcache.directions.direction import in_units, random_direction, spread
+from hcache.directions.supervised import difference_direction
 from hcache.edits.shift import Shift
 from hcache.edits.window import Window
 from hcache.errors import UnknownSiteError, UsageError
@@ -27,7 +28,7 @@ from hcache.measures.decodability import alignment_of
 from hcache.measures.driver import Change, Driver, Grid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
 from hcache.measures.evidence import Evidence
-from hcache.measures.responses import direction, responses
+from hcache.measures.responses import direction, null_dimensions, responses
 from hcache.measures.stored import Pictured, measured
 from hcache.measures.swapping import COLUMNS, Pairs, PairSwap, swaps
 
@@ -153,7 +154,8 @@ def test_a_directions_measures_share_their_pictures_and_are_looked_up(driver, mo
     found = record.result["readings"]["light"]
     assert found["curve"][1]["value"] == 0 and found["curve"][0]["low"] <= found["curve"][0]["value"]
     assert Estimate.from_json(found["linearity"]["slope"]).n == 4 and len(found["linearity"]["nulls"]) == 2
-    assert found["verdict"] in ("linear", "not linear", "undecided", "no further than random")
+    assert found["verdict"] in ("linear", "monotone, not linear", "not linear", "undecided", "no further than random")
+    assert found["natural"] is None, "noise has no length of its own"
     assert found["controllability"]["directions"] == 2 and np.shape(found["null_curves"]) == (2, 3)
     assert len(list_records(driver.run, "responses")) == 3
     other = random_direction(spread(driver.run), 4, driver.run.spec.model, driver.run.timesteps)
@@ -178,6 +180,37 @@ def test_random_directions_are_of_unit_length_and_of_two_kinds(driver):
         assert all((a.delta == b.delta).all() for a, b in zip(found, driver.randoms(3, kind), strict=True))
     with pytest.raises(UsageError, match="noise or samples"):
         driver.randoms(2, "none")
+
+
+def test_the_null_of_samples_is_as_many_unseen_samples_at_their_own_length(driver):
+    """What the same procedure makes of labels that are dealt out anew: same sizes, none that is tried."""
+    run, tried = driver.run, (0, 1, 2)
+    like = difference_direction(run, [4, 5, 6], [7, 8])
+    for each in driver.randoms(5, "samples", like, tried):
+        chosen = [each.made_by[name] for name in ("positives", "negatives")]
+        assert [len(part) for part in chosen] == [3, 2] and not set(chosen[0]) & set(chosen[1])
+        assert not set(sum(map(list, chosen), [])) & set(tried) and each.length > 0
+    for each in driver.randoms(2, "samples", None, tried):
+        assert len(each.made_by["positives"]) == (len(run) - 3) // 4
+    grid = Grid(samples=tried, window=ALL, strengths=(-1.0, 0.0, 1.0))
+    _, record = drain(direction(driver, like, grid, nulls=3, null="samples", **QUICK))
+    found, lengths = record.result["readings"]["light"], record.result["lengths"]
+    assert len(lengths) == 4 and lengths[0] == pytest.approx(like.length)
+    change = found["controllability"]["change"]["value"]
+    assert found["natural"]["change"]["value"] == pytest.approx(change * like.length)
+    assert record.result["null_dimensions"] is None, "of 3 it cannot be told"
+    with pytest.raises(UsageError, match="try fewer"):
+        driver.randoms(2, "samples", like, run.sample_ids.tolist())
+
+
+def test_random_directions_in_few_dimensions_are_told_to_be_so():
+    rng = np.random.default_rng(0)
+    sigma = np.ones((2, 8, 4, 4), np.float32)
+    plane = rng.normal(size=(3, *sigma.shape))
+    few = [in_units(np.tensordot(rng.normal(size=3), plane, 1).astype(np.float32), sigma, {}) for _ in range(12)]
+    many = [random_direction(sigma, seed) for seed in range(12)]
+    assert 2 < null_dimensions(few) < 4.5 and null_dimensions(many) > 50
+    assert null_dimensions(few[:1]) is None
 
 
 def test_a_pullback_is_driven_by_moving_x_once(driver):

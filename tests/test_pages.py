@@ -105,7 +105,7 @@ def test_gallery_sorts_and_filters(app, page_home):
     assert_fine(app)
     app.slider(key="choose-filter-smile").set_value((0.0, app.slider(key="choose-filter-smile").max)).run()
     assert_fine(app)
-    shown = next(c.value for c in app.caption if "Click one" in c.value)
+    shown = next(c.value for c in app.caption if "Click a picture" in c.value)
     assert 0 < int(shown.split()[0]) < 24
 
 
@@ -117,7 +117,7 @@ def test_gallery_labels_by_hand_are_kept_with_the_run(copied_run, tmp_path, monk
     clicks = iter([5, None, 3, None])
     monkeypatch.setattr(gallery, "picture_grid", lambda *_, **__: next(clicks, None))
     app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")
-    app.segmented_control(key="hand-click").set_value("marks it 1").run()
+    app.segmented_control(key="hand-click").set_value("Label as 1").run()
     assert open_run(copied_run.folder).labels["by hand"]["chosen"][5] == 1
     app.run()
     chosen = open_run(copied_run.folder).labels["by hand"]["chosen"]
@@ -261,7 +261,7 @@ def test_the_gallery_shows_a_real_picture_beside_its_inversion(tmp_path, monkeyp
     app = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")
     assert_fine(app)
     captions = [image.proto.imgs[0].caption for image in app.get("image")]
-    assert captions[:2] == ["real picture 0", "its inversion, denoised again"]
+    assert captions[:2] == ["Real picture 0", "Its inversion, denoised again"]
     assert "reconstruction error" in app.dataframe[0].value.to_string()
 
 

@@ -71,7 +71,7 @@ def test_the_overview_still_lists_the_runs_and_can_verify(spoil, copied_run):
     spoil(copied_run)
     app = show("Overview", run=copied_run.name)
     headings = [heading.value for heading in app.subheader]
-    assert "Runs" in headings and "Is it whole?" in headings and any("Anatomy" in heading for heading in headings)
+    assert "Runs" in headings and "Integrity" in headings and any("Anatomy" in heading for heading in headings)
     assert copied_run.name in app.dataframe[0].value.to_string() or app.error
     assert app.button(key="run-verify"), "what one would need now"
     assert len(app.get("page_link")) > len(PAGES), "the questions, beside the navigation"

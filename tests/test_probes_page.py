@@ -1,5 +1,8 @@
 """The Probes page on a tiny run: nothing yet, a part, all, a failure; a click on a cell; learning curves."""
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import streamlit as st
@@ -11,7 +14,9 @@ from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
 from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError
+from hcache.measures import costs
 from hcache.measures.decodability import decodability
+from hcache.ui import pace
 from hcache.ui.panels import probes as panel
 
 
@@ -35,6 +40,20 @@ def page(copied_run, monkeypatch):
     st.cache_resource.clear()
     monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
     return lambda: open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "probes")
+
+
+@pytest.fixture
+def dear(monkeypatch):
+    """Nothing is cheap, so that all waits for its button."""
+    monkeypatch.setattr(costs, "CHEAP", 0.0)
+
+
+def wait(app):
+    """Draws the page anew once the work that it began has ended."""
+    for _, work in app.session_state["works"].values():
+        work._thread.join(60)
+        assert not work.running
+    return app.run()
 
 
 def charts(app):
@@ -61,25 +80,63 @@ def test_a_label_that_cannot_be_probed_is_refused_before_anything_is_computed(pa
     assert not charts(app) and not any(button.key == "run-probes" for button in app.button)
 
 
-def test_nothing_runs_before_it_is_asked_for_and_all_is_found_again(page, run):
-    app = page()
+def test_what_is_cheap_starts_by_itself_and_all_is_found_again(page, run):
+    app = wait(page())
     assert_fine(app)
-    assert not charts(app) and app.button(key="run-probes").label == "Probe 20 cells"
-    app = finish(app, "run-probes")
-    assert_fine(app)
-    assert charts(app) == 2 and "Every cell is stored" in said(app) and "selectivity" in said(app)
+    assert charts(app) == 2 and "Every cell is stored" in said(app) and "Selectivity" in said(app)
     again = page()
     assert charts(again) == 2 and not any(button.key == "run-probes" for button in again.button)
     again.selectbox(key="choose-probe").set_value("logistic").run()
     assert_fine(again)
-    assert not charts(again) and "logistic probe" in said(again), "another question"
+    assert "logistic probe" in said(again), "another question"
+    wait(again)
 
 
-def test_a_part_is_shown_and_the_rest_offered(page, run):
+def test_what_is_dear_waits_for_its_button(page, run, dear):
+    app = page()
+    assert_fine(app)
+    assert not charts(app) and app.button(key="run-probes").label == "Probe 20 cells, about 5 s"
+    app = finish(app, "run-probes")
+    assert charts(app) == 2
+
+
+def test_a_run_that_is_being_extracted_waits_for_the_button_too(page, run, monkeypatch):
+    monkeypatch.setattr(pace.jobs, "read_job", lambda folder: SimpleNamespace(live=True))
+    assert not pace.starts_itself(run, 0.1)
+    monkeypatch.setattr(pace.jobs, "read_job", lambda folder: None)
+    assert pace.starts_itself(run, 0.1) and not pace.starts_itself(run, None)
+
+
+def test_what_was_cancelled_is_not_started_again_by_itself(page, run, monkeypatch):
+    begun, go_on = [], threading.Event()
+
+    def slow(*question):
+        begun.append(question)
+        yield 0.1
+        go_on.wait(30)
+        yield 0.2
+
+    monkeypatch.setattr(panel, "decodability", slow)
+    app = page()
+    assert len(begun) == 1
+    app.session_state["works"]["probes"][1].cancel()
+    go_on.set()
+    wait(app)
+    assert_fine(app)
+    assert "Cancelled at" in said(app) and app.button(key="run-probes").disabled is False
+    app.run()
+    app.run()
+    assert len(begun) == 1
+    app.button(key="run-probes").click().run()
+    assert len(begun) == 2
+    wait(app)
+
+
+def test_a_part_is_shown_and_the_rest_offered(page, run, dear):
     drain(decodability(run, ["level"], ["skip.2"]))
     app = page()
     assert_fine(app)
-    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells"
+    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells, about 5 s"
     assert "not probed yet" in said(app)
     app.multiselect(key="choose-probed").set_value(["skip.2"]).run()
     assert "Every cell is stored" in said(app) and "not probed yet" not in said(app)
@@ -108,7 +165,7 @@ def test_a_click_chooses_a_cell_and_its_learning_curve_is_stored(page, run):
     assert app.button(key="run-learning").label == "Learning curves of 5 sites at step 3"
     app = finish(app, "run-learning")
     assert_fine(app)
-    assert charts(app) == 3 and "beyond x_t" in said(app)
+    assert charts(app) == 3 and "Beyond x_t" in said(app)
     assert not any(button.key == "run-learning" for button in app.button)
 
 
@@ -118,7 +175,8 @@ def test_what_fails_is_said_and_what_was_done_is_kept(page, run, monkeypatch):
         raise AnalysisError("the activations hold values that are not finite")
 
     monkeypatch.setattr(panel, "decodability", fails)
-    app = finish(page(), "run-probes")
+    app = wait(page())
     assert not app.exception and "not finite" in app.error[0].value
     app.run()
-    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells"
+    assert not any(work.running for _, work in app.session_state["works"].values()), "it failed, and is not begun again"
+    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells, about 5 s"

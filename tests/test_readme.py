@@ -85,7 +85,7 @@ def test_every_option_that_the_readme_names_is_one():
     sources = [ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8") for module in modules]
     known |= {option for source in sources for option in re.findall(r'add_argument\("(--[a-z-]+)"', source)}
     others = {"--check", "--version"}  # ruff's, and the program's own
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", ALL))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w.-])", ALL))  # but for Streamlit's, as --server.port
     assert len(named) > 30 and named - known == others
 
 
@@ -100,7 +100,7 @@ def test_every_command_takes_what_all_are_said_to_take():
 def test_every_command_is_documented():
     typed = {" ".join(shlex.split(command)[3:5]) for command in commands()}
     missing = {name for name in parsers() if not any(line == name or line.startswith(f"{name} ") for line in typed)}
-    assert not missing
+    assert missing == {"background"}, "which the dashboard types itself"
 
 
 def test_the_readme_is_short():

@@ -249,7 +249,7 @@ def test_pins_are_shown_and_a_picture_that_is_gone_is_said(app):
     app = AppTest.from_file("../dashboard.py", default_timeout=60)
     open_page(app, "compare", **{"A-sample": "2", "A-render": "0123456789abcdef", "B-render": "../../etc"})
     fine(app)
-    assert sum("not kept any more" in caption.value for caption in app.caption) == 2
+    assert sum("no longer stored" in caption.value for caption in app.caption) == 2
 
 
 def test_a_rendered_picture_is_compared_with_its_sample(app, run, cells):
@@ -269,4 +269,4 @@ def test_pictures_of_two_sizes_have_no_difference(app, run, tmp_path):
     larger = extract(load_model(str(folder)), default_spec(str(folder), samples=1, steps=1), tmp_path / "copy")
     open_page(app, "compare", **{"A-run": run.name, "B-run": larger.name})
     fine(app)
-    assert any("A has 16 × 16 pixels, B 32 × 32" in info.value for info in app.info) and not app.metric
+    assert any("A has 16 × 16 pixels and B has 32 × 32" in info.value for info in app.info) and not app.metric

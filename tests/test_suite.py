@@ -5,12 +5,14 @@ import re
 import shutil
 import time
 from dataclasses import asdict
+from html import escape
 
 import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 from test_cli import out_of
+from tiny import put_task
 
 from hcache.background import tasks
 from hcache.cache.files import write_json
@@ -32,6 +34,7 @@ from hcache.measures.verdict import compare
 from hcache.report.document import verdict_report
 from hcache.report.exhibits import exhibits
 from hcache.report.guide import FOLDER, page, page_html, pages_of
+from hcache.toyfaces.shipped import shipped_results
 
 LABELS = ("light", "warm")
 
@@ -102,6 +105,9 @@ def test_every_question_has_an_answer_with_an_interval_and_a_null(measured_run):
     cells = cells_of(measured_run)
     assert {key for key in cells} == {row.key for row in rows}
     for cell in cells.values():
+        if not cell.estimate.defined:
+            assert cell.estimate.why and cell.null is None, cell
+            continue
         assert cell.null is not None and cell.estimate.low <= cell.estimate.high and cell.unit, cell
     assert cells[DISENTANGLED, EDITS].null == pytest.approx(1 / 2)
     assert {subject for _, subject in cells if subject in LABELS} == set(LABELS)
@@ -172,7 +178,8 @@ def test_the_report_is_one_file_that_asks_nobody(measured_run, suite_home, capsy
     assert not re.search(r"(src|href)=['\"](?!data:|#|https://(arxiv|doi|openreview|jmlr|www.jmlr))", own)
     for row in compare([measured_run]):
         for cell in row.cells.values():
-            assert f"{cell.estimate.low:.2f} to {cell.estimate.high:.2f}" in own
+            e = cell.estimate
+            assert (f"{e.low:.2f} to {e.high:.2f}" if e.defined else f"undefined: {escape(e.why)}") in own
     assert own.count("json' data-chart='") == own.count("class='chart'") > len(LABELS)
     assert "Which group carries what" in own and "measure-leakage" in own
 
@@ -186,23 +193,68 @@ def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(measured_run,
     row = next(row for row in compare([measured_run]) if row.key == (DISENTANGLED, EDITS))
     app = page_of(suite_home, monkeypatch, cell=key_of(row, measured_run.name))
     assert not app.exception and not app.error
-    assert "were measured so far" not in shown(app), "all of it was"
+    assert "answers are measured so far" not in shown(app), "all of it was"
     assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(app)
     assert {each.label for each in app.expander} >= {"What leakage says, and what it does not say"}
 
 
-def test_a_page_of_nothing_measured_offers_to_measure(suite_home, copied_run, tmp_path, monkeypatch):
-    """A press in the table is injected: the harness knows no component."""
-    from hcache.ui.panels import verdict
+@pytest.fixture
+def unmeasured(copied_run, monkeypatch):
+    """A run with a label and no measures, and the works that its page starts."""
+    from hcache.ui.panels import measuring, verdict
 
     save_labels(copied_run, "own", {"level": {int(s): float(s) for s in copied_run.sample_ids}})
-    started, presses = [], iter([(None, f"{copied_run.name}|decodability")])
+    started = []
+    for module in (measuring, verdict):
+        monkeypatch.setattr(module, "start", lambda folder, work: started.append(work))
+    return open_run(copied_run.folder), started
+
+
+def test_a_page_of_nothing_measured_offers_to_measure(unmeasured, tmp_path, monkeypatch):
+    """A press in the table is injected: the harness knows no component."""
+    from hcache.measures import costs
+    from hcache.ui.panels import verdict
+
+    run, started = unmeasured
+    presses = iter([(None, f"{run.name}|decodability")])
+    monkeypatch.setattr(costs, "CHEAP", 0.0)
     monkeypatch.setattr(verdict, "clickable_table", lambda *_: next(presses, (None, None)))
-    monkeypatch.setattr(verdict, "start", lambda folder, work: started.append(work))
     app = page_of(tmp_path / "copy", monkeypatch)
-    assert not app.exception and "Nothing was measured" in shown(app)
+    assert not app.exception and "0 of " in shown(app)
     (work,) = started
-    assert (work.kind, work.run, work.what, work.labels) == ("measure", copied_run.name, ("decodability",), ("level",))
+    assert (work.kind, work.run, work.what, work.labels) == ("measure", run.name, ("decodability",), ("level",))
+
+
+def test_probes_start_by_themselves_once_and_the_rest_is_one_button(unmeasured, tmp_path, monkeypatch):
+    run, started = unmeasured
+    app = page_of(tmp_path / "copy", monkeypatch)
+    assert not app.exception and len(started) == 1
+    assert (started[0].run, started[0].what) == (run.name, ("decodability",))
+    app.run()
+    assert len(started) == 1, "once in a session"
+    button = app.button(key="measure-all")
+    assert re.fullmatch(r"Measure all, about \d+ (s|min)", button.label), (
+        "this model has no reader: nothing is rendered"
+    )
+    button.click().run()
+    assert started[1].what == ("decodability", "alignment", "codes")
+
+
+@pytest.mark.parametrize("state", ["cancelled", "failed"])
+def test_probes_that_were_cancelled_or_failed_are_not_started_again(unmeasured, tmp_path, monkeypatch, state):
+    """Not in another session either: the task is still listed, with Try again."""
+    run, started = unmeasured
+    put_task(run.folder, id="measure-1", kind="measure", title="decodability of it", state=state)
+    app = page_of(tmp_path / "copy", monkeypatch)
+    assert not app.exception and not started
+
+
+def test_shipped_results_are_marked_and_name_their_weights(unmeasured, tmp_path, monkeypatch):
+    app = page_of(tmp_path / "copy", monkeypatch)
+    table = next(frame.value for frame in app.dataframe if "Naive direction of" in frame.value)
+    assert "Shipped results" in shown(app)
+    for each in shipped_results():
+        assert each.weights[:16] in table[each.model].tolist()
 
 
 def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_run, tmp_path, monkeypatch):
@@ -217,7 +269,7 @@ def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_r
     (run.folder / "tasks").mkdir()
     write_json(run.folder / "tasks" / f"{task.id}.json", asdict(task))
     app = page_of(home, monkeypatch)
-    assert not app.exception and "were measured so far" in shown(app)
+    assert not app.exception and "answers are measured so far" in shown(app)
     assert any("the disk is full" in each.value for each in app.error)
     assert "Which group carries what" not in shown(app)
 

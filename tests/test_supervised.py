@@ -48,9 +48,7 @@ def test_projecting_the_other_out_leaves_ones_own_axis(planted):
     run, a, b, axes = planted
     first, second = supervised_direction(run, a, 15), supervised_direction(run, b, 15)
     alone = conditional_direction(first, [second])
-    assert abs(float((alone.delta * second.delta).sum())) < 1e-2 * np.linalg.norm(second.delta) * np.linalg.norm(
-        alone.delta
-    )  # fmt: skip
+    assert abs(alone.cosine(second)) < 1e-6, "in units of σ, as cosines are shown"
     assert along(first, axes[1]) > 0.3 and along(alone, axes[0]) > 0.5
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import VQModel
+from tiny import ONE_LEVEL, make_unet
 from torch.distributions import Normal, kl_divergence
 
 from hcache.models.loading import load_model
@@ -97,3 +98,55 @@ def test_the_three_structures(unet, groups, h):
 
     anatomy = anatomy_of_config(dict(unet().config), 1, None)
     assert [len(group) for group in anatomy.skips] == groups and anatomy.h == h
+
+
+def velocity_network(images, alpha_bar, offset):
+    """A network that knows the drawing, with an offset added to the right v."""
+    x_0 = losses.as_signed(images)
+
+    def network(x_t, t, return_dict):
+        a = alpha_bar[t].view(-1, 1, 1, 1)
+        noise = (x_t - a.sqrt() * x_0) / (1 - a).sqrt()
+        return (a.sqrt() * noise - (1 - a).sqrt() * x_0 + offset,)
+
+    return network
+
+
+def test_the_right_velocity_has_no_loss_and_a_coarse_error_counts_by_its_own_noise(drawings):
+    """An error of mean 0 over every square counts once; one that is the same everywhere counts again by the law."""
+    alpha_bar = networks.pixel_scheduler().alphas_cumprod
+    images = drawings[0]
+    fine = 0.1 * (1 - 2 * ((torch.arange(64)[:, None] + torch.arange(64)) % 2)).float().expand(8, 3, 64, 64)
+
+    def loss_of(offset):
+        network = velocity_network(images, alpha_bar, offset)
+        return losses.velocity_loss(network, alpha_bar)(images, None, torch.Generator().manual_seed(0)).item()
+
+    assert loss_of(torch.zeros(1)) < 1e-6
+    assert loss_of(fine) == pytest.approx(0.01, rel=1e-3)
+    rng = torch.Generator().manual_seed(0)
+    t = ((torch.arange(8) + torch.rand(8, generator=rng)) / 8 * 1000).long()
+    counts = [share * (side**2 * alpha_bar[t] + (1 - alpha_bar[t]) / losses.COARSE_VARIANCE)
+              for side, share in losses.COARSE.items()]  # fmt: skip
+    assert loss_of(torch.full((1,), 0.1)) == pytest.approx(0.01 * (1 + sum(counts)).mean().item(), rel=1e-3)
+
+
+def test_a_pixel_model_trains_into_a_folder_that_says_what_it_predicts(drawings, tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "ddpm_unet", lambda: make_unet(base=ONE_LEVEL, sample_size=64).requires_grad_(True))
+    plan = train.Training(steps=2, batch=2, learning_rate=1e-3, save_every=1)
+    train.train_pixels("ddpm", drawings, plan, tmp_path, tmp_path / "out", "cpu")
+    assert load_model(str(tmp_path / "out")).scheduler.config.prediction_type == "v_prediction"
+
+
+def test_the_moving_average_follows_the_weights(drawings, tmp_path):
+    """It did not where the weights were moved to another memory format after the average had referred to them."""
+    network = make_unet(base=ONE_LEVEL, sample_size=64).train().requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    plan = train.Training(steps=3, batch=2, learning_rate=1e-2, warmup=1, ema=0.5)
+    average = train.train(
+        network, lambda m: losses.velocity_loss(m, networks.pixel_scheduler().alphas_cumprod), drawings, plan,
+        tmp_path / "own.pt", "cpu",
+    )  # fmt: skip
+    name = "conv_in.weight"
+    way, left = (network.state_dict()[name] - before[name]).norm(), (network.state_dict()[name] - average[name]).norm()
+    assert 0 < left < way

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from hcache.cache.measures import Record, save_record
 from hcache.cache.reading import open_run
 from hcache.edits.window import Window
 from hcache.figures.verdict import verdict_table
-from hcache.measures.cells import CONTROLLABLE, DECODABLE, IN_X, LINEAR, Cell, cells_of
+from hcache.measures.cells import CONTROLLABLE, DECODABLE, IN_X, LINEAR, Cell, cells_of, with_families
 from hcache.measures.kinds import DECODABILITY, DIRECTION
 from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
-from hcache.measures.verdict import Row, compare, measured_by, ranking
+from hcache.measures.verdict import Row, compare, measured_by, ranking, why_not_ranked
 from hcache.specs import RunSpec
 
 STEPS, SAMPLES = 4, 60
@@ -75,7 +76,8 @@ def test_what_is_decodable_is_said_with_its_step_and_null(run, capsys):
     cells = cells_of(run)
     assert set(cells) == {(DECODABLE, "age"), (IN_X, "age")}
     cell = cells[DECODABLE, "age"]
-    assert cell.estimate.value > 0.8 and cell.note == "at log SNR 0, between steps 2 and 3" and cell.p == 0.05
+    assert cell.estimate.value > 0.8 and cell.note == "at log SNR 0, between steps 2 and 3" and cell.p == 0.01
+    assert (cell.family_p, cell.asked, len(cell.drawn)) == (0.01, 1, 99) and cell.estimate.n == SAMPLES
     assert cell.unit == "R²" and cell.null < 0.2
     rows = {row["step"]: row["score"]["value"] for row in cell.evidence.result["steps"]}
     assert min(rows[2], rows[3]) <= cell.estimate.value <= max(rows[2], rows[3])
@@ -102,6 +104,23 @@ def test_a_direction_answers_for_what_it_is_named_after(run):
     assert "linear" in str(cells[LINEAR, "smile"]) and cells[LINEAR, "smile"].null == pytest.approx(0.4)
 
 
+def test_too_few_samples_are_told_with_how_many_would_do(run, capsys):
+    found = {
+        "controllability": {"change": estimate(0.7), "effect": estimate(5), "p": 0.01, "random": 0.1, "directions": 8},
+        "linearity": {"r2": estimate(0.95), "nulls": []},
+        "verdict": "undecided",
+    }
+    save_record(run, DIRECTION, {"name": "smile"}, {"readings": {"smile": found}})
+    assert "half as wide takes about 36" in cells_of(run)[LINEAR, "smile"].note
+    home = ("--home", str(run.folder.parent.parent))
+    rows = json_of(capsys, "measure", run.name, "--what", "decodability", "--width", "0.1", *home)
+    needed = {row["question"]: row["needed"] for row in rows}
+    assert needed[LINEAR] == 36, "9 samples gave 0.2"
+    text = out_of(capsys, "measure", run.name, "--what", "decodability", "--width", "0.1", *home)
+    assert "n for a width of 0.1" in text
+    assert "above 0" in failure(capsys, 2, "measure", run.name, "--width", "0", *home)
+
+
 def test_what_was_measured_before_the_run_grew_is_not_said(run):
     save_record(run, DECODABILITY, {"label": "age", "site": "h", "pooled": False},
                 {"metric": "R²", "steps": [{"step": 2, "score": estimate(0.5), "control": 0, "p": 0.05}]})  # fmt: skip
@@ -121,9 +140,9 @@ def test_what_was_measured_of_other_values_is_not_said(run, capsys):
     assert cells_of(open_run(run.folder)) == {}
 
 
-def cell(value, unit="R²"):
+def cell(value, unit="R²", n=9):
     record = Record(kind="direction", parameters={}, result=None, samples=9, state="")
-    return Cell(question="q", subject="s", estimate=Estimate(**estimate(value)), null=0.0, p=None, note="",
+    return Cell(question="q", subject="s", estimate=Estimate(**{**estimate(value), "n": n}), null=0.0, p=None, note="",
                 unit=unit, evidence=record)  # fmt: skip
 
 
@@ -136,10 +155,58 @@ def test_intervals_of_a_section_are_drawn_on_one_scale_for_each_unit():
     assert one == pytest.approx(two, abs=0.2) and alone > 20 * one
 
 
-def test_runs_are_ranked_only_where_intervals_do_not_overlap():
+def test_runs_are_ranked_only_where_their_difference_is_known():
     assert ranking({"a": cell(0.1), "b": cell(0.9)}) == (("b",), ("a",))
     assert ranking({"a": cell(0.1), "b": cell(0.2)}) == (("b", "a"),)
     assert ranking({"a": cell(0.1), "b": cell(0.9, "AUC")}) == (("a", "b"),), "different units are not compared"
+    assert ranking({"a": cell(0.1), "b": cell(0.9, n=512)}) == (("a", "b"),), "nor are different numbers of samples"
+    near = {"a": cell(0.1), "b": cell(0.26)}
+    assert len(ranking(near)) == 2 and len(ranking(near, comparisons=200)) == 1, "a large table takes more"
+    older = replace(cell(0.9), evidence=replace(cell(0.9).evidence, parameters={"definition": 2}))
+    assert why_not_ranked({"a": cell(0.1), "b": older}) == "different definitions"
+
+
+def test_only_known_pairs_are_drawn():
+    cells = {"a": cell(0.1), "b": cell(0.9), "c": replace(cell(0.5), estimate=Estimate(**estimate(0.5, 0.5)))}
+    row = Row(question=DECODABLE, subject="s", cells=cells, groups=(), larger=(("b", "a"),))
+    assert "B &gt; A</td>" in verdict_table([row], ["a", "b", "c"]), "c overlaps both and is nobody's equal"
+    nothing = replace(cells["c"], estimate=Estimate.undefined("donor and recipient are alike", 9))
+    row = Row(question=DECODABLE, subject="s", cells={"a": nothing}, groups=())
+    table = verdict_table([row], ["a"])
+    assert "undefined: donor and recipient are alike" in table and "<svg" not in table
+    assert str(nothing) == "undefined: donor and recipient are alike"
+
+
+def test_the_answers_to_one_question_are_a_family():
+    """Of 20 labels of nothing, some p of their own are small; as a family they are so in 5 % of runs."""
+    alone = family = 0
+    for seed in range(100):
+        draws = np.random.default_rng([3, seed]).normal(size=(20, 100))
+        cells = {
+            (DECODABLE, f"l{i}"): replace(
+                cell(0.0), p=float((row >= row[0]).mean()), estimate=Estimate(**estimate(row[0])), drawn=tuple(row[1:])
+            )
+            for i, row in enumerate(draws)
+        }
+        alone += any(each.p <= 0.05 for each in cells.values())
+        found = with_families(cells)
+        family += any(each.family_p <= 0.05 for each in found.values())
+        assert {each.asked for each in found.values()} == {20}
+    assert alone > 50 and family <= 10, (alone, family)
+    bare = {key: replace(each, drawn=(), p=0.01) for key, each in cells.items()}
+    assert with_families(bare)[DECODABLE, "l0"].family_p == pytest.approx(0.2), "by Holm, where no draws were kept"
+
+
+def test_results_of_an_older_definition_are_read_and_said_to_be_so(run):
+    row = {"step": 2, "score": estimate(0.5), "control": 0.0, "p": 0.05}
+    given = {"label": "age", "site": "h", "pooled": False, "values": {}}
+    save_record(run, DECODABILITY, given, {"metric": "R²", "steps": [row]})
+    (old,) = cells_of(run).values()
+    assert old.estimate.value == 0.5 and "older definition" in old.warning
+    newer = {**row, "score": estimate(0.4), "drawn": [0.0] * 19}
+    save_record(run, DECODABILITY, {**given, "definition": 2}, {"metric": "R²", "steps": [newer]})
+    (new,) = cells_of(run).values()
+    assert new.estimate.value == 0.4 and not new.warning, "what is of today goes before"
 
 
 def test_compare_puts_runs_side_by_side(tmp_path, capsys):

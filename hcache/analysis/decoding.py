@@ -9,10 +9,18 @@ every fold its classes; where labels have nothing to do with the data, the true 
 that the rank of its score is an exact p value, 1 / (1 + controls) at best.
 
 **Interval.** Bootstrap over held-out predictions. It says how far the score of probes of this training size would vary
-with the samples that they are tested on, not with those that they are trained on.
+with the samples that they are tested on, not with those that they are trained on: it is no interval of what a probe
+fitted on other samples would reach, which Bates, Hastie, Tibshirani (2021) show to vary more. Measured on planted data
+of 1,024 numbers that 20 factors explain, an interval of 95 % held what such probes reach on fresh samples on average
+in 78 % of 200 data sets of 64 samples, and in 90 % of 60 of 256. Of classes the interval is the wider of the
+bootstrap's and one that does not shrink to nothing where all are told right (:mod:`.proportions`).
+
+**Groups.** Samples that belong together (:mod:`.groups`) are in one fold, have their labels shuffled as one, and are
+drawn as one. Where none are given, rows of the data that are the same to the bit belong together.
 
 **Time** goes to one eigendecomposition a fold of the data. Labels, shuffled labels and penalties share it; folds,
-shuffled orders and draws are the same for all data, and made once (:class:`Probing`).
+shuffled orders and draws are the same for all data, and made once (:class:`Probing`). The scores of the shuffled
+orders are kept, so that any number of sites and steps are one family (:func:`~hcache.analysis.permutation.family_p`).
 
 References:
     Understanding intermediate layers using linear classifier probes (Alain, Bengio, 2016),
@@ -35,14 +43,19 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from ..errors import AnalysisError
 from .bootstrap import REPEATS, bootstrap, bootstrap_many, draw_counts
 from .estimate import Estimate
+from .groups import as_groups, duplicates, group_folds, shuffled_by_group
 from .linear_probes import logistic, ridge
 from .permutation import p_value
-from .probes import AUC, Space, check_labels
+from .probes import AUC, R2, Space, check_labels
+from .proportions import auc_interval, balanced_interval, wider
 from .scoring import accuracy, score_statistic
 from .threads import one_thread
 
-CONTROLS = 19
-"""Shuffled labels: as few as let p reach 0.05."""
+CONTROLS = {R2: 99, AUC: 19}
+"""Shuffled labels by metric: ridge reuses its factorisation for them; 19 are as few as let p reach 0.05."""
+
+MOST_TRIES = 100
+"""Orders of groups that are tried for one that leaves both classes in all training sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +64,7 @@ class Decoding:
 
     ``control``: the mean score of shuffled labels, ``selectivity``: the score less that. ``predicted`` (n,): every
     sample's held-out prediction (log odds for classes) of ``target`` (n,) and ``fold`` (n,) the fold it was in.
+    ``drawn`` (controls,): the score of each shuffled order. ``groups`` (n,): which samples belong together, if any do.
     """
 
     metric: str
@@ -63,6 +77,8 @@ class Decoding:
     target: np.ndarray = field(repr=False)
     predicted: np.ndarray = field(repr=False)
     fold: np.ndarray = field(repr=False)
+    drawn: np.ndarray = field(repr=False)
+    groups: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,13 +86,14 @@ class Probing:
     """A label to be read off any number of data: all that does not depend on these.
 
     ``targets`` (n, 1 + controls): the label as a probe takes it, then its shuffled orders. ``drawn`` (repeats, n): the
-    bootstrap's draws.
+    bootstrap's draws. ``groups`` (n,): which samples belong together; None if every sample is its own.
     """
 
     metric: str
     fold: np.ndarray
     targets: np.ndarray
     drawn: np.ndarray
+    groups: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -85,9 +102,10 @@ class Probing:
         *,
         kind: str | None = None,
         folds: int = 5,
-        controls: int = CONTROLS,
+        controls: int | None = None,
         repeats: int = REPEATS,
         seed: int = 0,
+        groups: np.ndarray | None = None,
     ) -> Probing:
         """That of labels (n,).
 
@@ -95,20 +113,23 @@ class Probing:
             labels: Continuous, or of two classes near 0 and 1.
             kind: ``ridge`` or ``logistic``; by the labels if None. See :func:`~hcache.analysis.probes.check_labels`.
             folds: Of the cross-validation.
-            controls: Shuffled orders beside the true one.
+            controls: Shuffled orders beside the true one; ``CONTROLS`` of the metric if None.
             repeats: Draws of the bootstrap.
             seed: Of folds, shuffling and draws.
+            groups: (n,) any values that tell apart which samples belong together.
 
         Raises:
-            AnalysisError: labels that are missing, constant, too few, or of one class.
+            AnalysisError: labels that are missing, constant, too few, or of one class; too few groups.
         """
         target, metric = check_labels(labels, folds, kind)
-        fold = fold_of(target, metric, folds, seed)
+        controls = CONTROLS[metric] if controls is None else controls
+        groups = as_groups(groups, len(target))
+        fold = fold_of(target, metric, folds, seed, groups)
         rng = np.random.default_rng(seed)
-        targets = np.stack([target, *(shuffled_within(target, fold, rng) for _ in range(controls))], 1)
-        strata = target if metric == AUC else None
-        drawn = draw_counts(len(target), repeats, np.random.default_rng(seed), strata).astype(np.uint8)
-        return cls(metric=metric, fold=fold, targets=targets, drawn=drawn)
+        shuffled = (_shuffled(target, metric, fold, groups, rng) for _ in range(controls))
+        targets = np.stack([target, *shuffled], 1)
+        return cls(metric=metric, fold=fold, targets=targets, drawn=draws_of(target, metric, groups, repeats, seed),
+                   groups=groups)  # fmt: skip
 
     def decode(self, space: Space) -> Decoding:
         """Reads the label off data."""
@@ -121,34 +142,51 @@ class Probing:
 
         def both(counts: np.ndarray) -> np.ndarray:
             found = statistic(counts)
-            return np.stack([found[:, 0], found[:, 0] - (found[:, 1:].mean(1) if controls else 0)], 1)
+            return np.stack([found[:, 0], found[:, 0] - (_mean_of_known(found[:, 1:]) if controls else 0)], 1)
 
-        score, selectivity = bootstrap_many(both, n, drawn=self.drawn)
-        right = None
+        score, selectivity = bootstrap_many(both, n, drawn=self.drawn, clusters=self.groups)
+        right, control = None, float(_mean_of_known(scores[None, 1:])[0]) if controls else float("nan")
         if self.metric == AUC:
-            (right,) = bootstrap_many(accuracy(target, predicted[:, 0]), n, drawn=self.drawn)
+            (right,) = bootstrap_many(accuracy(target, predicted[:, 0]), n, drawn=self.drawn, clusters=self.groups)
+            score, right = self._of_classes(score, right, predicted[:, 0] > 0)
+            if controls:
+                selectivity = wider(selectivity, (score.low - control, score.high - control))
         return Decoding(
             metric=self.metric,
             score=score,
             accuracy=right,
-            control=float(scores[1:].mean()) if controls else float("nan"),
+            control=control,
             selectivity=selectivity,
             p=p_value(float(scores[0]), scores[1:]),
             controls=controls,
             target=target,
             predicted=predicted[:, 0],
             fold=self.fold,
+            drawn=scores[1:],
+            groups=self.groups,
         )
 
+    def _of_classes(self, score: Estimate, right: Estimate, positive: np.ndarray) -> tuple[Estimate, Estimate]:
+        """AUC and balanced accuracy with intervals that do not shrink to nothing where all are told right."""
+        ones = self.targets[:, 0] == 1
+        shares = float(positive[ones].mean()), float((~positive[~ones]).mean())
+        counts = [len(np.unique(self.groups[each])) if self.groups is not None else int(each.sum())
+                  for each in (ones, ~ones)]  # fmt: skip
+        return wider(score, auc_interval(score.value, *counts)), wider(right, balanced_interval(*shares, *counts))
 
-def decode(data: np.ndarray, labels: np.ndarray, **options: Any) -> Decoding:
+
+def decode(data: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, **options: Any) -> Decoding:
     """Probes data (n, d) for labels (n,); ``options`` as of :meth:`Probing.of`.
+
+    Without ``groups``, rows of the data that are the same to the bit belong together.
 
     Raises:
         AnalysisError: before anything is computed: labels that are missing, constant, too few, or of one class; data
             that are not finite, or the same for all samples.
     """
-    probing = Probing.of(labels, **options)
+    if groups is None and len(data) == len(labels):
+        groups = duplicates(data)
+    probing = Probing.of(labels, groups=groups, **options)
     with one_thread():
         return probing.decode(Space.of(data))
 
@@ -166,12 +204,22 @@ def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) 
     def paired(counts: np.ndarray) -> np.ndarray:
         return statistic(counts) @ np.array([1.0, -1.0])
 
-    strata = a.target if a.metric == AUC else None
-    return bootstrap(paired, len(a.target), repeats=repeats, seed=seed, strata=strata)
+    strata = a.target if a.metric == AUC and a.groups is None else None
+    return bootstrap(paired, len(a.target), repeats=repeats, seed=seed, strata=strata, clusters=a.groups)
 
 
-def fold_of(target: np.ndarray, metric: str, folds: int, seed: int) -> np.ndarray:
-    """The fold of every sample (n,), of classes with as many of each in every fold."""
+def fold_of(target: np.ndarray, metric: str, folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """The fold of every sample (n,), of classes with as many of each in every fold; of groups, whatever the labels.
+
+    Raises:
+        AnalysisError: fewer groups than folds, or classes that some training set would lack.
+    """
+    if groups is not None:
+        fold = group_folds(groups, folds, seed)
+        if metric == AUC and not _trainable(target, fold):
+            raise AnalysisError("one of the two classes is in so few groups of samples that belong together that a "
+                                "fold's training samples have none of it; a probe cannot be fitted")  # fmt: skip
+        return fold
     splitter = (StratifiedKFold if metric == AUC else KFold)(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(target), int)
     for number, (_, test) in enumerate(splitter.split(np.zeros((len(target), 1)), target)):
@@ -186,6 +234,39 @@ def shuffled_within(target: np.ndarray, fold: np.ndarray, rng: np.random.Generat
         inside = np.flatnonzero(fold == number)
         result[inside] = rng.permutation(target[inside])
     return result
+
+
+def _shuffled(
+    target: np.ndarray, metric: str, fold: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """The labels in another order: within folds, or as groups."""
+    if groups is None:
+        return shuffled_within(target, fold, rng)
+    for _ in range(MOST_TRIES):
+        order = shuffled_by_group(target, groups, rng)
+        if metric != AUC or _trainable(order, fold):
+            return order
+    raise AnalysisError("the classes are in too few groups of samples that belong together to be shuffled among them")
+
+
+def _mean_of_known(scores: np.ndarray) -> np.ndarray:
+    """The mean of each row (r, k) over those that are defined; NaN where none is."""
+    known = np.isfinite(scores)
+    count = known.sum(1)
+    return np.divide(np.where(known, scores, 0).sum(1), count, out=np.full(len(scores), np.nan), where=count > 0)
+
+
+def _trainable(target: np.ndarray, fold: np.ndarray) -> bool:
+    """Whether the training samples of every fold are of both classes."""
+    return all(0 < target[fold != number].mean() < 1 for number in np.unique(fold))
+
+
+def draws_of(target: np.ndarray, metric: str, groups: np.ndarray | None, repeats: int, seed: int) -> np.ndarray:
+    """The bootstrap's draws (repeats, n): of groups, or of samples, of classes as many of each."""
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        return draw_counts(len(target), repeats, rng, target if metric == AUC else None).astype(np.uint8)
+    return draw_counts(int(groups.max()) + 1, repeats, rng)[:, groups].astype(np.uint8)
 
 
 def held_out(space: Space, targets: np.ndarray, fold: np.ndarray, metric: str) -> np.ndarray:

@@ -17,6 +17,10 @@ chosen by cross-validation. Binary factors enter as 0 and 1.
 **SAP.** S_ij is how well code i alone predicts factor j: the squared correlation, for binary factors the balanced
 accuracy of the best threshold. SAP is the mean over factors of the best code's S less the second best's.
 
+**Undefined.** Where codes tell no factor (no interval of an R² lies above 0), the lasso's coefficients are chance, and
+so is how they are spread: a single one that is not 0 would be perfectly disentangled. D and C are then undefined, with
+the reason.
+
 **Two nulls.** Shuffled factors tell what a score is when codes know nothing. A random rotation of the standardised
 codes knows all that the codes know, and has axes of no meaning: a score beyond that of rotations says that these very
 codes, and not just the space they span, go with the factors. p is that of the rotations.
@@ -44,7 +48,7 @@ from ..errors import AnalysisError
 from .bootstrap import PERCENTILE, REPEATS, Statistic, bootstrap, bootstrap_many
 from .estimate import LEVEL, Estimate
 from .permutation import p_value
-from .probes import is_binary
+from .probes import is_binary, upper_class
 
 DCI_REPEATS = 200
 """Every draw fits a lasso a factor."""
@@ -61,7 +65,7 @@ class DCI:
     """``importance`` (codes, factors): R. ``informativeness[j]``: R² of factor j on held-out samples.
 
     ``shuffled``: (disentanglement, completeness) of the same codes with every factor's values shuffled. ``rotated``
-    (m, 2): the same two of rotated codes, and ``p`` that these are as much disentangled.
+    (m, 2): the same two of rotated codes, and ``p`` that these are as much disentangled; None where D is undefined.
     """
 
     disentanglement: Estimate
@@ -70,7 +74,7 @@ class DCI:
     importance: np.ndarray
     shuffled: tuple[float, float]
     rotated: np.ndarray
-    p: float
+    p: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +129,13 @@ def dci(codes: np.ndarray, factors: np.ndarray, *, repeats: int = DCI_REPEATS, s
             return 0.0, 0.0
         return disentanglement_of(importance), completeness_of(importance)
 
+    informativeness = _informativeness(z, y, penalties, folds, seed)
+    if not any(r2.low > 0 for r2 in informativeness):
+        why = f"the codes tell no factor (the best R² is {max(informativeness, key=lambda r2: r2.value)})"
+        nothing = Estimate.undefined(why, len(codes))
+        return DCI(disentanglement=nothing, completeness=nothing, informativeness=informativeness,
+                   importance=_lasso_importance(z, y, penalties), shuffled=(np.nan, np.nan),
+                   rotated=np.full((ROTATIONS, 2), np.nan), p=None)  # fmt: skip
     rng = np.random.default_rng(seed)
     halves = [rng.permutation(len(codes))[: len(codes) // 2] for _ in range(repeats)]
     d, c = _about(both(codes, factors), np.array([both(codes[half], factors[half]) for half in halves]), len(codes))
@@ -133,7 +144,7 @@ def dci(codes: np.ndarray, factors: np.ndarray, *, repeats: int = DCI_REPEATS, s
     return DCI(
         disentanglement=d,
         completeness=c,
-        informativeness=_informativeness(z, y, penalties, folds, seed),
+        informativeness=informativeness,
         importance=_lasso_importance(z, y, penalties),
         shuffled=(float(np.mean([null[0] for null in nulls])), float(np.mean([null[1] for null in nulls]))),
         rotated=rotated,
@@ -262,7 +273,7 @@ def _sap_statistic(codes: np.ndarray, factors: np.ndarray) -> Statistic:
         found = _squared_correlations(share, z, y)
         for j in np.flatnonzero(kinds):
             for i in range(codes.shape[1]):
-                found[:, i, j] = _threshold_accuracy(share, codes[:, i], factors[:, j] > 0.5)
+                found[:, i, j] = _threshold_accuracy(share, codes[:, i], upper_class(factors[:, j]))
         return found
 
     return statistic

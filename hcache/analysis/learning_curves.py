@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import AnalysisError
-from .bootstrap import REPEATS, Statistic, bootstrap_many, draw_counts
-from .decoding import fold_of
+from .bootstrap import REPEATS, Statistic, bootstrap_many
+from .decoding import draws_of, fold_of
 from .estimate import Estimate
+from .groups import as_groups
 from .linear_probes import logistic, ridge
 from .probes import AUC, Space, check_labels
+from .proportions import auc_interval, wider
 from .scoring import score_statistic
 from .threads import one_thread
 
@@ -62,6 +64,7 @@ def learning_curve(
     controls: int = 5,
     repeats: int = REPEATS,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Generator[float, None, LearningCurve]:
     """How the score grows with the samples a probe is fitted on; yields the share done after each size.
 
@@ -78,18 +81,21 @@ def learning_curve(
         controls: Fits of each subset with its labels shuffled.
         repeats: Draws of the bootstrap.
         seed: Of folds, subsets, shuffling and draws.
+        groups: (n,) which samples belong together, and so in one fold.
 
     Raises:
         AnalysisError: labels that no probe is defined on; a size that the folds do not have, or too small for a probe.
     """
     target, metric = check_labels(labels, folds, kind)
-    sizes, most = tuple(sorted({int(size) for size in sizes})), most_samples(len(target), folds)
+    groups = as_groups(groups, len(target))
+    fold = fold_of(target, metric, folds, seed, groups)
+    most = most_samples(len(target), folds) if groups is None else len(target) - int(np.bincount(fold).max())
+    sizes = tuple(sorted({int(size) if groups is None else min(int(size), most) for size in sizes}))
     if not sizes or sizes[0] < FEWEST or sizes[-1] > most:
         raise AnalysisError(
             f"learning curves take sizes from {FEWEST} to {most}, the training samples of a fold; got {sizes}"
         )
-    fold, strata = fold_of(target, metric, folds, seed), target if metric == AUC else None
-    drawn = draw_counts(len(target), repeats, np.random.default_rng(seed), strata).astype(np.uint8)
+    drawn = draws_of(target, metric, groups, repeats, seed)
     scores, nulls = [], []
     for done, size in enumerate(sizes, 1):
         rng = np.random.default_rng([seed, size])
@@ -101,7 +107,7 @@ def learning_curve(
         predicted, shuffled = (
             np.concatenate(each, 1) for each in zip(*((p[:, :1], p[:, 1:]) for p in parts), strict=True)
         )
-        score, null = _scored(target, predicted, shuffled, fold, metric, drawn)
+        score, null = _scored(target, predicted, shuffled, fold, metric, drawn, groups)
         scores.append(score)
         nulls.append(null)
         yield done / len(sizes)
@@ -124,7 +130,13 @@ def _predictions(
 
 
 def _scored(
-    target: np.ndarray, predicted: np.ndarray, shuffled: np.ndarray, fold: np.ndarray, metric: str, drawn: np.ndarray
+    target: np.ndarray,
+    predicted: np.ndarray,
+    shuffled: np.ndarray,
+    fold: np.ndarray,
+    metric: str,
+    drawn: np.ndarray,
+    groups: np.ndarray | None,
 ) -> tuple[Estimate, float]:
     """The mean score of predictions (n, draws) with its interval, and that of what shuffled labels predict."""
 
@@ -132,7 +144,13 @@ def _scored(
         return score_statistic(np.repeat(target[:, None], guesses.shape[1], 1), guesses, fold, metric)
 
     scores = statistic_of(predicted)
-    (score,) = bootstrap_many(lambda counts: scores(counts).mean(1, keepdims=True), len(target), drawn=drawn)
+    (score,) = bootstrap_many(
+        lambda counts: scores(counts).mean(1, keepdims=True), len(target), drawn=drawn, clusters=groups
+    )
+    if metric == AUC:
+        classes = [target == 1, target != 1]
+        counts = [len(np.unique(groups[each])) if groups is not None else int(each.sum()) for each in classes]
+        score = wider(score, auc_interval(score.value, *counts))
     null = statistic_of(shuffled)(np.ones((1, len(target)))).mean() if shuffled.shape[1] else float("nan")
     return score, float(null)
 

@@ -4,6 +4,13 @@ With f(γ) the readout of a sample moved by γ along a direction, and r(γ) = f(
 
 - **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², every sample with its own slope β, summed
   over samples and strengths. 0 is what no change would explain. How far slopes differ is homogeneity's to say.
+- **Curvature**: the share of the mean response's square that no line through 0 explains, 1 - (Σ γ r̄)² / (Σ γ² Σ r̄²),
+  with squares of means from products of different samples. R² of a line alone does not tell a line from a response that
+  is spent at half the strength: on -1, -½, 0, ½, 1 a step has R² 0.90 and tanh(3 γ) 0.93, and curvatures of 0.10 and
+  0.07; tanh(γ), which is straight to the eye, has 0.007. **bend** is p that the mean response is a line: Student's t of
+  each contrast of the residuals over samples, by Holm. It takes contrasts, sums over strengths, for about normal.
+- **Monotone**: no step from one strength to the next goes significantly against the others (Student's t, Holm). A
+  response that bends and is monotone saturates or sets in late; it is called ``monotone, not linear``.
 - **Asymmetry**: Σ ‖r(γ) + r(-γ)‖ / Σ (‖r(γ)‖ + ‖r(-γ)‖), from 0 for a line to 1 for a change that goes one way only, or
   the same way for both signs.
 - **Additivity** of two directions: ‖f(a+b) - f(a) - f(b) + f(0)‖ / (‖f(a) - f(0)‖ + ‖f(b) - f(0)‖), likewise summed
@@ -25,21 +32,27 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from ..errors import AnalysisError
-from .bootstrap import REPEATS, Statistic, bootstrap_many, ratio_of
+from .bootstrap import PERCENTILE, REPEATS, Statistic, bootstrap_many, ratio_of
 from .controllability import p_of_size
 from .estimate import LEVEL, Contrast, Estimate
-from .permutation import sign_flip_test
+from .permutation import holm
 
-LINEAR_R2, LINEAR_ASYMMETRY = 0.9, 0.2
-"""A response is called linear from this R² up and this asymmetry down, with the whole of both intervals."""
+LINEAR_R2, LINEAR_ASYMMETRY, LINEAR_CURVATURE = 0.95, 0.2, 0.05
+"""A response is called linear from this R² up, and this asymmetry and curvature down, with all of each interval."""
 
 LINEAR, NOT_LINEAR, UNDECIDED, BY_CHANCE = "linear", "not linear", "undecided", "no further than random"
+MONOTONE = "monotone, not linear"
+
+
+_OWN = ("slope", "r2", "asymmetry", "homogeneity", "size", "bend", "curvature", "monotone")
+"""What is of a direction by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +60,9 @@ class Linearity:
     """A direction's response over a grid of strengths. ``slope``: change of the readout per unit of strength.
 
     ``r2``, ``asymmetry`` and ``homogeneity`` are None where they are not defined: no strength comes with both signs, or
-    there is one strength only. ``bend``: p that the mean response is a straight line. ``nulls``: the same of each
-    random direction.
+    there is one strength only. ``bend``: p that the mean response is a straight line. ``curvature``: how much of it no
+    line explains; ``monotone``: whether it goes one way; both None of vectors. ``nulls``: the same of each random
+    direction.
     """
 
     slope: Estimate | None
@@ -59,24 +73,29 @@ class Linearity:
     bend: float | None
     nulls: tuple[Linearity, ...] = ()
     moved: Contrast | None = None
+    curvature: Estimate | None = None
+    monotone: bool | None = None
 
     @property
     def verdict(self) -> str:
-        """``linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no further than
-        random``: random directions of the same length move the readout as much."""
+        """``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no further
+        than random``: random directions of the same length move the readout as much."""
         if self.moved is not None and self.moved.p is not None and self.moved.p > 1 - LEVEL:
             return BY_CHANCE
-        known = [
-            *([(self.r2.low >= LINEAR_R2, self.r2.high < LINEAR_R2)] if self.r2 else []),
-            *(
-                [(self.asymmetry.high <= LINEAR_ASYMMETRY, self.asymmetry.low > LINEAR_ASYMMETRY)]
-                if self.asymmetry
-                else []
-            ),
-        ]
-        if any(against for _, against in known):
-            return NOT_LINEAR
-        return LINEAR if known and all(favour for favour, _ in known) else UNDECIDED
+        favour, against = zip(*self._evidence(), strict=True) if (self.r2 or self.asymmetry) else ((False,), (False,))
+        if any(against):
+            return MONOTONE if self.monotone else NOT_LINEAR
+        return LINEAR if all(favour) else UNDECIDED
+
+    def _evidence(self) -> Iterator[tuple[bool, bool]]:
+        """What is for a line and what is against one, of all that is known."""
+        if self.r2 is not None:
+            yield self.r2.low >= LINEAR_R2, self.r2.high < LINEAR_R2
+        if self.asymmetry is not None:
+            yield self.asymmetry.high <= LINEAR_ASYMMETRY, self.asymmetry.low > LINEAR_ASYMMETRY
+        if self.curvature is not None and self.curvature.defined:
+            bends = self.bend is not None and self.bend <= 1 - LEVEL
+            yield self.curvature.high <= LINEAR_CURVATURE, bends and self.curvature.low > LINEAR_CURVATURE
 
 
 def linearity(
@@ -109,7 +128,7 @@ def linearity(
     if any(null.shape != changes.shape for null in null_changes):
         raise AnalysisError(f"nulls have the shape of the readings, {readings.shape}; got {np.shape(nulls)[1:]}")
     return Linearity(
-        **{name: getattr(found, name) for name in ("slope", "r2", "asymmetry", "homogeneity", "size", "bend")},
+        **{name: getattr(found, name) for name in _OWN},
         nulls=tuple(_measured(null, gamma, repeats, seed) for null in null_changes if np.any(null)),
         moved=_moved(changes, null_changes, repeats, seed),
     )
@@ -248,10 +267,10 @@ def _measured(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -
     total = np.square(changes).sum((1, 2))
     uneven, both_ways = _asymmetry_sums(changes, gamma)
     size = np.linalg.norm(changes, axis=2).sum(1) / np.abs(gamma).sum()
-    statistics: dict[str, Statistic] = {
-        "size": lambda counts: counts @ size / counts.sum(1),
-        "homogeneity": homogeneity_statistic(slopes),
-    }
+    statistics: dict[str, Statistic] = {"size": lambda counts: counts @ size / counts.sum(1)}
+    level = np.square(slopes).sum() * np.square(gamma).sum() > 1e-18 * total.sum()
+    if level:
+        statistics["homogeneity"] = homogeneity_statistic(slopes)
     if slopes.shape[1] == 1:
         statistics["slope"] = lambda counts: counts @ slopes[:, 0] / counts.sum(1)
     if len(gamma) > 1:
@@ -266,16 +285,56 @@ def _measured(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -
             seed=seed,
         )
     found = dict(zip(statistics, estimates, strict=True))
+    flat = Estimate.undefined("no sample's response has a slope: it is the same either way", len(changes))
+    means = changes[:, :, 0] if slopes.shape[1] == 1 and len(gamma) > 1 else None
     return Linearity(
         slope=found.get("slope"),
         r2=found.get("r2"),
         asymmetry=found.get("asymmetry"),
-        homogeneity=found["homogeneity"],
+        homogeneity=found.get("homogeneity", flat),
         size=found["size"],
-        bend=_bend(changes - slopes[:, None] * gamma[:, None], seed)
-        if slopes.shape[1] == 1 and len(gamma) > 1
-        else None,
+        bend=None if means is None else _bend(means - slopes * gamma, gamma),
+        curvature=None if means is None else _curvature(means, gamma, repeats, seed),
+        monotone=None if means is None else _goes_one_way(means, gamma),
     )
+
+
+def _curvature(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -> Estimate:
+    """The share of the mean response's square (n, strengths) that no line through 0 explains."""
+    line = changes @ (gamma / np.linalg.norm(gamma))
+    both = np.concatenate([changes, line[:, None]], 1)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        total, again = counts.sum(1)[:, None], np.square(counts)
+        pairs = total**2 - again.sum(1)[:, None]
+        squares = np.square(counts @ both) - again @ np.square(both)
+        squares = np.divide(squares, pairs, out=np.zeros_like(squares), where=pairs > 0)
+        whole = squares[:, :-1].sum(1)
+        return np.clip(1 - np.divide(squares[:, -1], whole, out=np.ones(len(whole)), where=whole > 0), 0, 1)[:, None]
+
+    once = np.ones((1, len(changes)))
+    if not np.square(changes.mean(0)).sum() > 1e-12 * np.square(changes).sum() / len(changes) or statistic(once) == 1:
+        if not _t_tests(changes).min() <= 1 - LEVEL:
+            return Estimate.undefined("there is no mean response that could be straight or not", len(changes))
+    with np.errstate(invalid="ignore"):
+        return bootstrap_many(statistic, len(changes), repeats=repeats, seed=seed, method=PERCENTILE)[0]
+
+
+def _goes_one_way(changes: np.ndarray, gamma: np.ndarray) -> bool:
+    """Whether the response (n, strengths) is not known to go up between two strengths and down between two others."""
+    order = np.argsort(np.r_[gamma, 0.0])
+    response = np.concatenate([changes, np.zeros((len(changes), 1))], 1)[:, order]
+    steps = np.diff(response, axis=1)
+    known = np.sign(steps.mean(0))[_t_tests(steps) <= 1 - LEVEL]
+    return not ((known > 0).any() and (known < 0).any())
+
+
+def _t_tests(values: np.ndarray) -> np.ndarray:
+    """p that the mean of each column (n, k) is 0, by Student's t, adjusted for all of them (Holm)."""
+    mean, error = np.abs(values.mean(0)), values.std(0, ddof=1) / np.sqrt(len(values))
+    tiny = 1e-9 * np.sqrt(np.square(values).mean())
+    t = np.divide(mean, error, out=np.where(mean > tiny, np.inf, 0.0), where=error > tiny)
+    return holm(2 * stats.t.sf(np.where(mean > tiny, t, 0.0), len(values) - 1))
 
 
 def _asymmetry_sums(changes: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -289,9 +348,10 @@ def _asymmetry_sums(changes: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray,
     return uneven, both_ways
 
 
-def _bend(residuals: np.ndarray, seed: int) -> float:
-    """p that the mean distance from the line is 0 at every strength."""
-    return float(sign_flip_test(residuals[:, :, 0], seed=seed).min())
+def _bend(residuals: np.ndarray, gamma: np.ndarray) -> float:
+    """p that the mean distance (n, strengths) from the line is 0 at every strength: of contrasts that no line has."""
+    rest = np.linalg.qr(np.concatenate([gamma[:, None], np.eye(len(gamma))], 1))[0][:, 1:]
+    return float(_t_tests(residuals @ rest).min())
 
 
 def _moved(changes: np.ndarray, nulls: Sequence[np.ndarray], repeats: int, seed: int) -> Contrast:

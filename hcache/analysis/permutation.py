@@ -1,20 +1,21 @@
 """Tests by permutation: how often does chance alone give as much?
 
-Where labels say nothing of the data, any order of them is as likely as the one that came; where an effect is none,
-its sign in each sample is a fair coin. So a statistic is compared with itself under orders, or signs, drawn at random.
-With m such draws, of which k give as much, p = (1 + k) / (1 + m): what was observed is one of the draws, p is never 0,
-and a true null is called significant at level α in no more than α of all cases.
+Where labels say nothing of the data, any order of them is as likely as the one that came; where two conditions are
+dealt out by a coin, so is the sign of their difference in each sample. So a statistic is compared with itself under
+orders, or signs, drawn at random. With m such draws, of which k give as much, p = (1 + k) / (1 + m): what was observed
+is one of the draws, p is never 0, and a true null is called significant at level α in no more than α of all cases.
 
 References:
     The Design of Experiments (Fisher, 1935), for the test
     Permutation P-values Should Never Be Zero: Calculating Exact P-values When Permutations Are Randomly Drawn
     (Phipson, Smyth, 2010), https://arxiv.org/abs/1603.05766
     Resampling-Based Multiple Testing (Westfall, Young, 1993), for the largest of many statistics
+    A Simple Sequentially Rejective Multiple Test Procedure (Holm, 1979), https://www.jstor.org/stable/4615733
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -50,8 +51,45 @@ def permutation_test(
     return observed, p_value(observed, null), null
 
 
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p values (k,) adjusted so that the chance of any false call among all k is the level (Holm); NaN stays NaN.
+
+    It holds whatever the tests have to do with each other.
+    """
+    given = np.asarray(p, np.float64)
+    known = np.flatnonzero(np.isfinite(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    adjusted = np.full(given.shape, np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)))
+    return adjusted
+
+
+def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
+    """p of every member of a family of statistics (k,), adjusted for the whole family by the largest of them: (k,).
+
+    Draw j of the null, (k, m), must be the same shuffle for all members, which keeps what holds them together. Each
+    member is told in deviations of its own draws, the observed one among them; the largest deviation of a draw is what
+    an observed one is held against (max-T, Westfall, Young 1993). p is 1 / (1 + m) at best, whatever k is.
+    """
+    observed, nulls = np.asarray(observed, np.float64), np.asarray(nulls, np.float64)
+    draws = np.concatenate([observed[:, None], nulls], 1)
+    known = np.isfinite(draws).all(1)
+    adjusted = np.full(len(observed), np.nan)
+    if not known.any():
+        return adjusted
+    draws = draws[known]
+    deviation = draws.std(1, keepdims=True)
+    t = np.divide(draws - draws.mean(1, keepdims=True), deviation, out=np.zeros_like(draws), where=deviation > 0)
+    largest = t.max(0)
+    adjusted[known] = [(largest >= each - 1e-9).mean() for each in t[:, 0]]
+    return adjusted
+
+
 def sign_flip_test(effects: np.ndarray, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
-    """p that the mean of each column of paired ``effects`` (n, k) is 0, either way: (k,).
+    """p that each column of paired ``effects`` (n, k) is symmetric about 0, either way: (k,).
+
+    It is a test of the mean only where effects are symmetric by their making, as the difference of two conditions that
+    are dealt out at random is. Effects that are skewed, or jump rarely, have a mean of 0 and are not symmetric.
 
     All columns are held against the largest |t| that chance gives among them, so that the whole family of k has one
     error rate: with no effect in any, the chance that any is called significant is the level. Signs are flipped a

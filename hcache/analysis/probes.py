@@ -30,10 +30,29 @@ Scores = tuple[np.ndarray, np.ndarray]
 """Principal scores of training samples (n, r), centred on them, largest first, and of test samples (m, r)."""
 
 
+NEAR, EITHER = 0.2, 0.05
+"""What lies so near 0 or 1 counts as that; each of the two has to be so large a share of all values."""
+
+
 def is_binary(values: np.ndarray) -> bool:
-    """Whether labels (n,) are a matter of two classes: near 0 or near 1, nearly all of them."""
-    near = np.minimum(np.abs(values), np.abs(values - 1)) < 0.2
-    return bool(near.mean() > 0.9 and (values > 0.5).any() and (values <= 0.5).any())
+    """Whether labels (n,) are a matter of two classes: two distinct values, whichever; or probabilities of 0 and 1.
+
+    Probabilities lie within 0 to 1, nine of ten of them near 0 or near 1, and at either end there are some. Values
+    that are merely small, an error of 0 to 0.15 with a few large ones, are continuous.
+    """
+    distinct = np.unique(values)
+    if len(distinct) <= 2:
+        return len(distinct) == 2
+    if distinct[0] < -NEAR or distinct[-1] > 1 + NEAR:
+        return False
+    low, high = (values < NEAR).mean(), (values > 1 - NEAR).mean()
+    return bool(low + high > 0.9 and min(low, high) >= EITHER)
+
+
+def upper_class(values: np.ndarray) -> np.ndarray:
+    """Which samples (n,) bool are in the upper of two classes: the larger of two values, or what is likelier 1."""
+    distinct = np.unique(values)
+    return values > (distinct.mean() if len(distinct) == 2 else 0.5)
 
 
 def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tuple[np.ndarray, str]:
@@ -62,7 +81,7 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
     binary = is_binary(values)
     if kind == RIDGE or (kind is None and not binary):
         return values.astype(np.float64), R2
-    classes = (values > (0.5 if binary else np.median(values))).astype(int)
+    classes = (upper_class(values) if binary else values > np.median(values)).astype(int)
     fewest = int(min(classes.sum(), len(classes) - classes.sum()))
     if fewest < max(3, folds):
         raise AnalysisError(

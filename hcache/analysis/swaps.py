@@ -3,7 +3,7 @@
 A recipient B is made again with the donor A's activations at a site, giving R. For each distance d (pixels, structure,
 colour; :mod:`.similarity`), summed over pairs,
 
-    carried  1 - Σ d(R, A) / Σ d(B, A)     how much nearer to the donor than the recipient was: 0 none, 1 all the way
+    carried  1 - Σ d(R, A) / Σ d(B, A)     how much nearer to the donor than the recipient was: 0 none, 1 if R is A
     moved        Σ d(R, B) / Σ d(A, B)     how far from the recipient, in whichever direction: 0 not at all
 
 and for each reading r the regression over pairs r_R = b r_A + c r_B + constant, with
@@ -16,6 +16,17 @@ swapped at all does to the distance to A (carried stands against that, paired); 
 tells how far any change of that size would move the picture (moved stands against that); the recipient's *own*
 activations must change nothing. p of what is carried: of pictures, by flipping which of R and R' is A's; of readings,
 by dealing the donors out anew. Donors must have been dealt to recipients at random.
+
+**What the figures are.** The share of a distance is not the share of what was swapped: a site that carries the colours
+alone, in whole, brings R to A in colours and in pixels by what colours make of pixels. And what is carried *beyond
+another donor's* is no share: R' of another donor may be further from A than B was, so that the difference may be above
+1 where all is carried, and a true quarter may show as less than a quarter.
+
+**Undefined.** All of it is told in distances of donor and recipient. Where these are alike in a quantity there is
+nothing to carry, and the figure is noise over noise; it is then undefined, with the reason: if their distance is no
+more than ``ALIKE`` times what a change of one grey level makes, or if another donor's swap ends up ``FURTHER`` times as
+far from the donor as the recipient was; of readings, if the donors' (beyond what recipients tell of them) vary by less
+than ``VARIED`` of what results vary by.
 
 References:
     Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion
@@ -38,6 +49,9 @@ from .bootstrap import REPEATS, Statistic, bootstrap, bootstrap_many
 from .estimate import LEVEL, Contrast, Estimate, ordered_groups
 from .permutation import permutation_test, sign_flip_test
 from .similarity import colour_distance, pixel_distance, structure_distance
+
+ALIKE, FURTHER, VARIED = 3.0, 2.0, 0.1
+"""When donor and recipient are too alike in a quantity to tell what is carried; see above."""
 
 PIXELS, STRUCTURE, COLOUR = "pixels", "structure", "colour"
 DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -123,16 +137,22 @@ def swap_effect(
     carried, moved, kept = {}, {}, {}
     for name, distance in DISTANCES.items():
         apart = distance(donor.images, recipient.images)
-        if not apart.any():
+        if not apart.any() and np.array_equal(donor.images, recipient.images):
             raise AnalysisError("donors and recipients are the same pictures: nothing could be carried; pair others")
         left = np.stack([distance(part.images, donor.images) for part in (swapped, other)], 1)
         gone = np.stack([distance(part.images, recipient.images) for part in (swapped, noise)], 1)
         p = float(sign_flip_test(_by_cluster(left[:, 1] - left[:, 0], clusters)[:, None], seed=seed)[0])
         p = p / 2 if left[:, 1].sum() >= left[:, 0].sum() else 1 - p / 2  # only nearer counts
+        if why := _alike(name, apart, left[:, 1], distance, recipient.images, seed):
+            carried[name] = moved[name] = _undefined(why, len(apart))
+            continue
         carried[name] = _contrast(_relative(left, apart, from_one=True), len(left), options, p)
         moved[name] = _contrast(_relative(gone, apart), len(gone), options)
     for name in recipient.readings:
         a, b, r, r_other = (np.asarray(x.readings[name], np.float64) for x in (donor, recipient, swapped, other))
+        if why := _hardly_varied(name, a, b, np.concatenate([r, r_other])):
+            carried[name], kept[name] = _undefined(why, len(a)), Estimate.undefined(why, len(a))
+            continue
         p = _p_of_following(a, b, r, seed)
         statistic = _following(a, b, np.stack([r, r_other], 1))
         carried[name] = _contrast(lambda counts, s=statistic: s(counts)[:, 0], len(a), options, p)
@@ -150,8 +170,10 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
     """For every quantity the sites that carry it, from the effects of all sites.
 
     A site carries a quantity if the interval of what it carries beyond another donor lies above 0 and p, times the
-    number of sites, is at most 0.05.
+    number of sites, is at most 0.05. What is undefined is not asked of. Sites of one group are not all ranked: the
+    intervals of their differences, at the level of the table, decide.
     """
+    asked = sum(found.measured.defined for effect in effects.values() for found in effect.carried.values())
     table = []
     quantities = next(iter(effects.values())).carried if effects else ()
     for quantity in quantities:
@@ -159,10 +181,14 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
         proven = {
             site: found.excess
             for site, found in sites.items()
-            if found.above_null and found.p is not None and found.p * len(sites) <= 1 - LEVEL + 1e-12
+            if found.excess.defined
+            and found.above_null
+            and found.p is not None
+            and found.p * len(sites) <= 1 - LEVEL + 1e-12
         }
         nothing = tuple(site for site in sites if site not in proven)
-        table.append(Carriers(quantity=quantity, sites=sites, groups=ordered_groups(proven), nothing=nothing))
+        groups = ordered_groups(proven, max(1, asked * (len(sites) - 1) // 2))
+        table.append(Carriers(quantity=quantity, sites=sites, groups=groups, nothing=nothing))
     return tuple(table)
 
 
@@ -182,8 +208,41 @@ def _check(parts: Mapping[str, Pictures]) -> None:
             values = np.asarray(parts[role].readings[name], np.float64)
             if values.shape != (n,) or not np.isfinite(values).all():
                 raise AnalysisError(f"the {role}'s {name} are {n} finite numbers, one a pair; got {values.shape}")
-        if np.ptp(parts["donor"].readings[name]) == 0:
-            raise AnalysisError(f"all donors have the same {name}: whether it is carried cannot be told")
+
+
+def _alike(
+    name: str, apart: np.ndarray, other: np.ndarray, distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    images: np.ndarray, seed: int,
+) -> str:  # fmt: skip
+    """Why donors and recipients are too alike in a distance to tell what is carried; empty where they are not."""
+    grey = np.random.default_rng(seed).integers(0, 2, images.shape, np.uint8)
+    least = float(distance(np.where(images < 255, images + grey, images - grey).astype(np.uint8), images).mean())
+    mean, further = float(apart.mean()), float(other.mean())
+    if mean <= ALIKE * least:
+        return (f"donors and recipients are alike in {name}: {mean:.2g} apart, where one grey level makes {least:.2g}; "
+                "pair others")  # fmt: skip
+    if further > FURTHER * mean:
+        return (f"donors and recipients are alike in {name}: {mean:.2g} apart, where another donor's swap ends up "
+                f"{further:.2g} away; pair others")  # fmt: skip
+    return ""
+
+
+def _hardly_varied(name: str, a: np.ndarray, b: np.ndarray, results: np.ndarray) -> str:
+    """Why donors' readings (n,) vary too little, beyond what recipients' tell of them, to be followed; or empty."""
+    if np.ptp(a) == 0:
+        return f"all donors have the same {name}: whether it is carried cannot be told"
+    basis = np.stack([np.ones(len(b)), b], 1)
+    rest = a - basis @ np.linalg.lstsq(basis, a, rcond=None)[0]
+    spread, noise = float(rest.std()), float(results.std())
+    if spread >= VARIED * noise and spread > 0:
+        return ""
+    return (f"donors hardly differ in {name} beyond what recipients tell of it: a spread of {spread:.2g}, where "
+            f"results have {noise:.2g}; pair others")  # fmt: skip
+
+
+def _undefined(why: str, n: int) -> Contrast:
+    nothing = Estimate.undefined(why, n)
+    return Contrast(measured=nothing, null=nothing, excess=nothing)
 
 
 def _contrast(statistic: Statistic, n: int, options: Mapping[str, Any], p: float | None = None) -> Contrast:

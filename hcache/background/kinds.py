@@ -18,7 +18,10 @@ from ..directions.fitting import Fit, check_options, find_method
 from ..errors import UsageError
 from ..specs import DIFFUSERS, RunSpec
 
-EXTRACT, FIT, IMPORT, MEASURE = "extract", "fit", "import", "measure"
+EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "read"
+
+READER_FORMS = ("texts", "classifier", "clicks")
+"""Readers that background work may make. One that is a function of a package is made in a shell alone."""
 
 MOST_SAMPLES = 10**6
 _BLOCKS = re.compile(r"blocks-[0-9a-f]{12}")
@@ -32,7 +35,9 @@ class Work(Protocol):
     """
 
     kind: ClassVar[str]
-    run: str
+
+    @property
+    def run(self) -> str: ...
 
     @property
     def title(self) -> str: ...
@@ -146,7 +151,10 @@ class Importing:
 
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
-    """Measures of a run, those of ``what`` for ``labels``; ``samples`` and ``nulls`` as the command has them."""
+    """Measures of a run, those of ``what`` for ``labels``; ``samples`` and ``nulls`` as the command has them.
+
+    ``reader`` names the reader to measure edits by; the run's first if it is empty.
+    """
 
     kind: ClassVar[str] = MEASURE
     run: str
@@ -154,6 +162,7 @@ class Measuring:
     labels: tuple[str, ...]
     samples: int
     nulls: int
+    reader: str = ""
 
     @property
     def title(self) -> str:
@@ -162,26 +171,82 @@ class Measuring:
     def order(self) -> dict[str, Any]:
         found = asdict(self)
         del found["run"]
+        if not self.reader:
+            del found["reader"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
     def arguments(self) -> list[str]:
         chosen = [f"--what={part}" for part in self.what] + [f"--label={label}" for label in self.labels]
+        chosen += [f"--reader={self.reader}"] if self.reader else []
         return ["measure", *chosen, f"--samples={self.samples}", f"--nulls={self.nulls}", "--", self.run]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Measuring:
         from ..measures.suite import WHAT  # which takes its time to import
 
-        fields = _fields(order, "what", "labels", "samples", "nulls")
+        fields = _fields({"reader": "", **order}, "reader", "what", "labels", "samples", "nulls")
         what = _texts(fields["what"], "what")
         for part in what:
             if part not in WHAT:
                 raise UsageError(f"what: expected some of {', '.join(WHAT)}, got {part!r}")
         return cls(run=run, what=what, labels=_texts(fields["labels"], "labels"),
-                   samples=_count(fields["samples"], "samples"), nulls=_count(fields["nulls"], "nulls"))  # fmt: skip
+                   samples=_count(fields["samples"], "samples"), nulls=_count(fields["nulls"], "nulls"),
+                   reader=_text(fields["reader"], "reader"))  # fmt: skip
 
 
-KINDS: dict[str, type[Work]] = {kind.kind: kind for kind in (Extraction, Fitting, Importing, Measuring)}
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A reading of a run's pictures into the label set of a reader's name: of all samples not read yet.
+
+    ``form`` is empty for a reader that is kept already. Else it is one of ``READER_FORMS``, and a reader of that form
+    is kept under ``name`` first: ``source`` is a model's folder or hub id, or the label that clicks gave;
+    ``attributes`` are as ``read --attribute`` takes them; ``encoder`` is that of clicks, ``pixels`` if it is empty.
+    """
+
+    kind: ClassVar[str] = READ
+    run: str
+    name: str
+    form: str = ""
+    source: str = ""
+    attributes: tuple[str, ...] = ()
+    encoder: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"reading with {self.name}"
+
+    def order(self) -> dict[str, Any]:
+        return {"name": self.name, "form": self.form, "source": self.source, "attributes": list(self.attributes),
+                "encoder": self.encoder}  # fmt: skip
+
+    def arguments(self) -> list[str]:
+        if not self.form:
+            return ["read", f"--reader={self.name}", "--", self.run]
+        chosen = [f"--attribute={text}" for text in self.attributes]
+        chosen += [f"--encoder={self.encoder}"] if self.encoder else []
+        return ["read", f"--reader={self.form}:{self.source}", *chosen, f"--name={self.name}", "--", self.run]
+
+    @classmethod
+    def read(cls, run: str, order: Mapping[str, Any]) -> Reading:
+        from ..cache.label_files import SET_NAME
+
+        fields = _fields(order, "name", "form", "source", "attributes", "encoder")
+        name, form, source, encoder = (_text(fields[each], each) for each in ("name", "form", "source", "encoder"))
+        attributes = _texts(fields["attributes"], "attributes")
+        if not SET_NAME.fullmatch(name):
+            raise UsageError(f"name: a reader's name has letters, digits, spaces, dots, - and _, got {name[:60]!r}")
+        if form not in ("", *READER_FORMS):
+            raise UsageError(f"form: expected one of {', '.join(READER_FORMS)}, got {form[:60]!r}")
+        if bool(form) != bool(source.strip()):
+            raise UsageError(f"source: expected the model or the label of a reader of a form, got {source[:60]!r}")
+        if encoder and form != "clicks":
+            raise UsageError(f"encoder: readers from clicks alone have one, got {encoder[:60]!r}")
+        if attributes and form not in ("texts", "classifier"):
+            raise UsageError(f"attributes: readers by texts and classifiers alone have them, got {len(attributes)}")
+        return cls(run=run, name=name, form=form, source=source, attributes=attributes, encoder=encoder)
+
+
+KINDS: dict[str, type[Work]] = {kind.kind: kind for kind in (Extraction, Fitting, Importing, Measuring, Reading)}
 """All that can be done in the background."""
 
 
@@ -248,6 +313,12 @@ def _fields(order: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return dict(order)
 
 
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{name}: expected a text, got {str(value)[:60]!r}")
+    return value
+
+
 def _texts(value: Any, name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageError(f"{name}: expected a list of texts, got {str(value)[:60]!r}")
@@ -263,6 +334,4 @@ def _count(value: Any, name: str) -> int:
 def _direction_name(value: Any) -> str:
     from ..directions.store import check_name
 
-    if not isinstance(value, str):
-        raise UsageError(f"name: expected a text, got {str(value)[:60]!r}")
-    return check_name(value)
+    return check_name(_text(value, "name"))

@@ -296,8 +296,9 @@ def _task(data: dict[str, Any], run: str, id: str) -> Task:
             raise ValueError(f"no field {name}")
     if data["state"] not in STATES:
         raise ValueError(f"no state {data['state']}")
-    return Task(**{**data, "run": run, "id": id, "title": data.get("title") or run,
-                   "message": data.get("message", "")[:LONGEST]})  # fmt: skip
+    told: dict[str, Any] = {"run": run, "id": id, "title": data.get("title") or run,
+                            "message": data.get("message", "")[:LONGEST]}  # fmt: skip
+    return Task(**{**data, **told})
 
 
 def _of_schema_1(data: dict[str, Any]) -> dict[str, Any]:

@@ -236,17 +236,19 @@ def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
     raw = name.encode(errors="surrogateescape")
     if not group.id.links.exists(raw):
         raise Malformed(f"it has no {name}")
-    if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
+    if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:  # ty: ignore[missing-attribute]  # compiled, without a stub
         raise Malformed(f"{name} is a link to elsewhere")
     return group[name]
 
 
-def place_of(item: h5py.Dataset, name: str, size: int) -> Place:
+def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> Place:
     """Where an array of that name lies in a file of ``size`` bytes.
 
     Raises:
         Malformed: it is no array of numbers that lies in the file, all of it.
     """
+    if not isinstance(item, h5py.Dataset):
+        raise Malformed(f"{name} is no array of numbers")
     plist = item.id.get_create_plist()
     layout = plist.get_layout()
     if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED) or plist.get_external_count():
@@ -313,7 +315,7 @@ def _read_chunks(descriptor: int, place: Place, at: Any) -> np.ndarray:
 
 def _read_bytes(descriptor: int, at: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     result = np.empty(shape, dtype)
-    left = memoryview(result.reshape(-1)).cast("B") if result.nbytes else b""
+    left = result.reshape(-1).data.cast("B") if result.nbytes else b""
     while left:
         count = os.preadv(descriptor, [left], at)
         if count == 0:

@@ -119,7 +119,7 @@ class LabelFiles:
     its file. ``unread``: set -> why its file could not be read, which says nothing of what is in it.
     """
 
-    sets: Mapping[str, Mapping[str, np.ndarray]]
+    sets: Mapping[str, dict[str, np.ndarray]]
     damaged: Mapping[str, str]
     unread: Mapping[str, str]
 

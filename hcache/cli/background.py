@@ -14,17 +14,32 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..background.kinds import EXTRACT, FIT, IMPORT, MEASURE, Extraction, Fitting, Importing, Measuring, Work, read_work
+from ..background.kinds import (
+    EXTRACT,
+    FIT,
+    IMPORT,
+    MEASURE,
+    READ,
+    Extraction,
+    Fitting,
+    Importing,
+    Measuring,
+    Reading,
+    Work,
+    read_work,
+)
 from ..background.processes import COMMAND
 from ..background.tasks import status_path, task_id
 from ..cache.layout import TASKS, new_run_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..errors import UsageError
+from ..readers.clicks import PIXELS
 from .commands import Result, run_job
 from .directions import fit_and_save, import_and_save
 from .measures import measure_run
 from .progress import reported
+from .readers import describe, keep_and_read
 
 MOST_BYTES = 2**28
 
@@ -71,7 +86,15 @@ def _import(work: Importing, home: Path) -> Result:
 
 
 def _measure(work: Measuring, home: Path) -> Result:
-    return measure_run(_run(work, home), work.what, work.labels, work.samples, work.nulls)
+    return measure_run(_run(work, home), work.what, work.labels, work.samples, work.nulls, reader=work.reader)
+
+
+def _read(work: Reading, home: Path) -> Result:
+    run = _run(work, home)
+    if not work.form:
+        return keep_and_read(run, work.name, None)
+    encoder = work.encoder or PIXELS
+    return keep_and_read(run, work.name, describe(run, work.form, work.source, work.attributes, encoder=encoder))
 
 
 def _run(work: Work, home: Path) -> Run:
@@ -79,7 +102,7 @@ def _run(work: Work, home: Path) -> Run:
 
 
 DOERS: Mapping[str, Callable[[Any, Path], Result]] = {
-    EXTRACT: _extract, FIT: _fit, IMPORT: _import, MEASURE: _measure
+    EXTRACT: _extract, FIT: _fit, IMPORT: _import, MEASURE: _measure, READ: _read
 }  # fmt: skip
 """Who does a kind of work; a test holds it to all that there are."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
 from ..cache.layout import home_folder, run_folder
-from ..cache.measures import delete_stale
+from ..cache.measures import delete_stale, plain
 from ..cache.reading import Run, open_run
 from ..errors import HcacheError, UsageError, refused
 from .commands import Result, table
@@ -20,6 +19,7 @@ from .progress import drive_with_bar
 if TYPE_CHECKING:
     from ..measures.cells import Cell
     from ..measures.driver import Driver
+    from ..measures.verdict import Row
 
 WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivity", "swaps")
 """The parts of :mod:`~hcache.measures.suite`, here so that the help needs nothing of it."""
@@ -33,18 +33,21 @@ def measure(arguments: argparse.Namespace) -> Result:
         return Result(text=f"{run.name}: {gone} stale results taken away", data={"run": run.name, "gone": gone})
     what, labels = arguments.what or WHAT, arguments.label or []
     return measure_run(
-        run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device, arguments.reader or ""
-    )
+        run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device, arguments.reader or "",
+        arguments.width,
+    )  # fmt: skip
 
 
 def measure_run(
     run: Run, what: Sequence[str], labels: Sequence[str], samples: int, nulls: int, null: str = "samples",
-    device: str = "auto", reader: str = "",
+    device: str = "auto", reader: str = "", width: float | None = None,
 ) -> Result:  # fmt: skip
     """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
     from ..measures.suite import Sizes, Suite, labels_of
 
+    if width is not None and not width > 0:
+        raise UsageError(f"--width is the width of an interval, above 0; got {width:g}")
     sizes = Sizes(samples=samples, nulls=nulls, null=null)
     suite = Suite(run, labels_of(run, list(labels)), lambda: _driver(run, device, suite.chosen_reader), sizes, reader)
     refused = suite.refused(what)
@@ -56,9 +59,21 @@ def measure_run(
     work = suite.run_all([name for name in what if name not in refused], lambda title: doing.__setitem__(0, title))
     drive_with_bar(work, lambda: doing[0])
     cells = list(cells_of(run).values())
-    rows = [(f"{cell.question} {cell.subject}", str(cell)) for cell in cells]
+    rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
-    return Result(text=table(rows, ("question", "answer (95 % interval)")), data=data)
+    head = ("question", "answer (95 % interval)")
+    if width is not None:
+        head += (f"n for a width of {width:g}",)
+        for cell, row in zip(cells, data, strict=True):
+            row["needed"] = cell.estimate.samples_for(width) if cell.estimate.defined else None
+    return Result(text=table(rows, head), data=data)
+
+
+def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
+    """How many samples an interval of that width takes, from what was measured; nothing where none is asked for."""
+    if width is None:
+        return ()
+    return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
 
 
 def _driver(run: Run, device: str, name: str) -> Driver:
@@ -84,11 +99,11 @@ def compare(arguments: argparse.Namespace) -> Result:
         raise UsageError("nothing was measured on these runs yet; `python -m hcache measure RUN` does")
     rows, data, names = [], [], [run.name for run in runs]
     for row in found:
-        answers = [str(row.cells[name].estimate) if name in row.cells else "not measured" for name in names]
-        rows.append((f"{row.question} {row.subject}", *answers, _in_words(row.groups, names)))
+        answers = [_answer(row.cells[name]) if name in row.cells else "not measured" for name in names]
+        rows.append((f"{row.question} {row.subject}", *answers, _in_words(row, names)))
         by_run = {name: _facts(cell) for name, cell in row.cells.items()}
         data.append({"question": row.question, "subject": row.subject, "ranking": list(map(list, row.groups)),
-                     "cells": by_run})  # fmt: skip
+                     "larger": list(map(list, row.larger)), "cells": by_run})  # fmt: skip
     letters = [chr(65 + i) for i in range(len(runs))]
     head = "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True))
     text = f"{head}\n{table(rows, ('question', *letters, 'larger'))}"
@@ -110,15 +125,22 @@ def _report(runs: Sequence[Run], path: str | None) -> str:
     return f"\nreport: {path}"
 
 
-def _in_words(groups: Sequence[Sequence[str]], names: Sequence[str]) -> str:
-    """``B > A``; nothing where intervals overlap or there is one only."""
-    if len(groups) < 2:
-        return ""
-    return " > ".join(" = ".join(chr(65 + names.index(name)) for name in group) for group in groups)
+def _answer(cell: Cell) -> str:
+    return f"{cell.estimate}, n {cell.estimate.n}" if cell.estimate.defined else str(cell.estimate)
+
+
+def _in_words(row: Row, names: Sequence[str]) -> str:
+    """``B > A``, every pair of which it is known; or why nothing compares."""
+    from ..measures.verdict import why_not_ranked
+
+    if not row.larger:
+        return why_not_ranked(row.cells) if len(row.cells) > 1 else ""
+    return ", ".join(f"{chr(65 + names.index(a))} > {chr(65 + names.index(b))}" for a, b in row.larger)
 
 
 def _facts(cell: Cell) -> dict[str, Any]:
-    return asdict(cell.estimate) | {"null": cell.null, "p": cell.p, "unit": cell.unit, "note": cell.note}
+    return plain(cell.estimate.to_json()) | {"null": cell.null, "p": cell.p, "family_p": cell.family_p,
+                                             "asked": cell.asked, "unit": cell.unit, "note": cell.note}  # fmt: skip
 
 
 def add_measures(command: Any) -> None:
@@ -129,9 +151,12 @@ def add_measures(command: Any) -> None:
     child.add_argument("--what", action="append", choices=WHAT, help="repeat (default: all)")
     child.add_argument("--label", action="append", help="repeat (default: all)")
     child.add_argument("--samples", type=int, default=16, help="samples that edits are tried on (default: 16)")
-    child.add_argument("--nulls", type=int, default=8, help="random directions beside each (default: 8)")
+    child.add_argument("--nulls", type=int, default=19,
+                       help="random directions beside each (default: 19, from which p is a rank)")  # fmt: skip
     child.add_argument("--null", choices=("noise", "samples"), default="samples",
                        help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
+    child.add_argument("--width", type=float, metavar="W",
+                       help="say how many samples an interval W wide takes, with this as the pilot")  # fmt: skip
     child.add_argument("--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)")
     child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
     child.add_argument("--forget-stale", action="store_true",

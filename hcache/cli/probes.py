@@ -25,7 +25,7 @@ def probe(arguments: argparse.Namespace) -> Result:
     if not arguments.label:
         raise UsageError(f"name a label with --label; {run.name} has {', '.join(named_labels(run)) or 'none'}")
     options = ProbeOptions(kind=arguments.kind, pooled=arguments.pooled, folds=arguments.folds, seed=arguments.seed,
-                           controls=arguments.controls, repeats=arguments.draws)  # fmt: skip
+                           controls=arguments.controls, repeats=arguments.draws, groups=arguments.groups)  # fmt: skip
     sites = arguments.site or list(default_sites(run))
     if arguments.curve:
         return _curves(run, arguments, sites, options, middle_step(run, range(run.spec.steps)))
@@ -41,13 +41,32 @@ def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
     drive_with_bar(decodability(run, arguments.label, sites, steps, options), "probes")
     for label in arguments.label:
         known = stored_decodability(run, label, sites, options)
+        family = known.family()
         for site in sites:
             for row in (known.cells[site, step] for step in steps):
-                data.append({"label": label, "site": site, "metric": known.metric, **row})
+                data.append({"label": label, "site": site, "metric": known.metric, **row,
+                             "p_all": family[site, row["step"]]})  # fmt: skip
                 noise = "" if math.isnan(snr[row["step"]]) else f"{snr[row['step']]:+.1f}"
-                figures = (_text(row["score"]), f"{row['control']:.2f}", _text(row["selectivity"]), f"{row['p']:.2g}")
+                figures = (
+                    _text(row["score"]),
+                    f"{row['control']:.2f}",
+                    _text(row["selectivity"]),
+                    f"{row['p']:.2g}",
+                    f"{family[site, row['step']]:.2g}",
+                )
                 rows.append((label, site, str(row["step"]), noise, known.metric, *figures))
-    head = ("label", "site", "step", "log SNR", "metric", "score (95 %)", "shuffled", "selectivity (95 %)", "p")
+    head = (
+        "label",
+        "site",
+        "step",
+        "log SNR",
+        "metric",
+        "score (95 %)",
+        "shuffled",
+        "selectivity (95 %)",
+        "p",
+        "p, all",
+    )
     return Result(text=table(rows, head), data=data)
 
 
@@ -88,6 +107,9 @@ def add_probes(command: Any) -> None:
     child.add_argument("--kind", choices=KINDS, help="default: logistic of two classes, ridge of other values")
     child.add_argument("--pooled", action="store_true", help="average over space first")
     child.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: 5)")
-    child.add_argument("--controls", type=int, default=19, help="fits of shuffled labels (default: 19)")
+    child.add_argument("--controls", type=int, help="fits of shuffled labels (default: 99 of ridge, 19 of logistic)")
+    child.add_argument("--groups", default="run", metavar="WHICH",
+                       help="samples that belong together, never on both sides of a fold: run (default: those of one "
+                       "prompt, class or picture), none, or a label whose values are the groups")  # fmt: skip
     child.add_argument("--draws", type=int, default=500, help="of the bootstrap (default: 500)")
     child.add_argument("--seed", type=int, default=0, help="of folds, shuffling and draws (default: 0)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,50 +22,61 @@ FORMS = "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:fu
 
 def read(arguments: argparse.Namespace) -> Result:
     """Reads a run with a reader, which is kept in the home by its name."""
-    from ..readers.reading import read_run, unread
-    from ..readers.saved import list_readers, save_reader
-
-    home = home_folder(arguments.home)
-    run = open_run(run_folder(home, arguments.run_name))
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     kind, colon, rest = arguments.reader.partition(":")
-    if colon:
-        if not rest.strip():
-            raise UsageError(f"--reader takes {FORMS}; got {arguments.reader!r}")
-        description = describe(run, kind, rest, arguments)
-        name = arguments.name or _proposed(kind, rest)
-        save_reader(home, name, description, arguments.replace)
-    else:
-        name = arguments.reader
-        if name not in list_readers(home):
-            raise UsageError(f"no reader {name!r} here; give {FORMS}; kept: {', '.join(list_readers(home)) or 'none'}")
+    if not colon:
+        return keep_and_read(run, arguments.reader, None, arguments.device, arguments.replace)
+    if not rest.strip():
+        raise UsageError(f"--reader takes {FORMS}; got {arguments.reader!r}")
+    description = describe(
+        run, kind, rest, arguments.attribute or [], arguments.attributes or "", arguments.encoder,
+        arguments.revision or "", arguments.probability, arguments.device,
+    )  # fmt: skip
+    name = arguments.name or _proposed(kind, rest)
+    return keep_and_read(run, name, description, arguments.device, arguments.replace)
+
+
+def keep_and_read(
+    run: Run, name: str, description: Description | None, device: str = "auto", replace: bool = False
+) -> Result:
+    """Keeps a reader in the run's home, if it is described, and reads the run with the reader of that name."""
+    from ..readers.reading import read_run, unread
+    from ..readers.saved import home_of, list_readers, save_reader
+
+    home = home_of(run)
+    if description is not None:
+        save_reader(home, name, description, replace)
+    elif name not in list_readers(home):
+        raise UsageError(f"no reader {name!r} here; give {FORMS}; kept: {', '.join(list_readers(home)) or 'none'}")
     before = unread(run, name)
-    attributes = drive_with_bar(read_run(run, name, arguments.device, arguments.replace), f"reading with {name}")
-    count = len(run) if arguments.replace else before
+    attributes = drive_with_bar(read_run(run, name, device, replace), f"reading with {name}")
+    count = len(run) if replace else before
     text = f"{name} read {count} of {len(run)} samples of {run.name}: {', '.join(attributes)}"
     data: dict[str, Any] = {"run": run.name, "reader": name, "samples": count, "attributes": attributes}
     return Result(text=text + _quality(home, name, data), data=data)
 
 
-def describe(run: Run, kind: str, rest: str, arguments: argparse.Namespace) -> Description:
+def describe(
+    run: Run, kind: str, rest: str, attributes: Sequence[str] = (), attribute_set: str = "", encoder: str = "pixels",
+    revision: str = "", probability: bool = False, device: str = "auto",
+) -> Description:  # fmt: skip
     """The reader that ``--reader KIND:REST`` and the other options describe."""
     from ..readers.classifier import Classifier
     from ..readers.function import Function
     from ..readers.texts import Texts, attributes_of, parse_attribute
 
-    given, revision = arguments.attribute or [], arguments.revision or ""
     if kind == "texts":
-        pairs = dict(attributes_of(arguments.attributes)) if arguments.attributes else {}
-        pairs |= dict(map(parse_attribute, given))
-        return Texts(model=rest, revision=revision, attributes=pairs, probability=arguments.probability)
+        pairs = dict(attributes_of(attribute_set)) if attribute_set else {}
+        pairs |= dict(map(parse_attribute, attributes))
+        return Texts(model=rest, revision=revision, attributes=pairs, probability=probability)
     if kind == "classifier":
-        return Classifier(model=rest, revision=revision, labels=tuple(given))
+        return Classifier(model=rest, revision=revision, labels=tuple(attributes))
     if kind == "function":
         return Function(target=rest)
     if kind == "clicks":
         from ..readers.clicks import fit_clicks
 
-        return fit_clicks(run.images, find_label(run, rest), rest.rpartition("/")[2], arguments.encoder, revision,
-                          arguments.device)  # fmt: skip
+        return fit_clicks(run.images, find_label(run, rest), rest.rpartition("/")[2], encoder, revision, device)
     raise UsageError(f"--reader takes {FORMS}; got {kind}:{rest}")
 
 

@@ -10,6 +10,7 @@ whatever moves h is a :class:`Move`, and is fitted, saved, listed and applied in
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -86,7 +87,11 @@ def digest_of(move: Move) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method and selection."""
+    """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method and selection.
+
+    ``length``: the root mean square in σ that it had before it was brought to unit length: how far apart two means lie,
+    say. Known where it was just fitted, and not stored; NaN where it is not known.
+    """
 
     kind: ClassVar[str] = "shift"
 
@@ -95,6 +100,7 @@ class Direction:
     made_by: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
     timesteps: tuple[float, ...] = ()
+    length: float = math.nan
 
     @property
     def profile(self) -> np.ndarray:
@@ -158,7 +164,7 @@ class Direction:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
     ) -> Direction:
-        return cls(**arrays, made_by=made_by, model=model, timesteps=timesteps)
+        return cls(delta=arrays["delta"], sigma=arrays["sigma"], made_by=made_by, model=model, timesteps=timesteps)
 
 
 def in_units(
@@ -183,6 +189,7 @@ def in_units(
         made_by=dict(made_by),
         model=model,
         timesteps=tuple(timesteps),
+        length=length,
     )
 
 
@@ -219,7 +226,8 @@ def check_shape(shape: tuple[int, ...], model: Model) -> None:
 def random_direction(sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()) -> Direction:
     """The null: normal noise in units of σ, independent at every step, channel and place, of unit length."""
     noise = np.random.default_rng(seed).standard_normal(sigma.shape).astype(np.float32)
-    return in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
+    found = in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
+    return replace(found, length=math.nan)  # noise has none of its own
 
 
 def in_sigmas(delta: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 Fitting = Generator[float, None, tuple[Move, ...]]
 POSITIVES, NEGATIVES, MODEL = "positives", "negatives", "model"
 
-METHODS = ("naive", "supervised", "vae", "pca", "boundary", "jacobian", "pullback", "asyrp", "arithmetic", "random")
+METHODS = (
+    "naive",
+    "local",
+    "supervised",
+    "vae",
+    "pca",
+    "boundary",
+    "jacobian",
+    "pullback",
+    "asyrp",
+    "arithmetic",
+    "random",
+)
 """A module each, in this folder, with its :class:`Method` as ``METHOD``."""
 
 
@@ -85,7 +97,8 @@ class Method:
     """A way to find directions.
 
     ``needs``: what has to be chosen: positives, negatives, a loaded model. ``least``: the fewest positives, and
-    negatives, that it works with. ``make(fit, options, run, model)`` does it.
+    negatives, that it works with. ``make(fit, options, run, model)`` does it. ``former``: options with which it does
+    what it did before it had them, for recipes that were written then.
     """
 
     name: str
@@ -96,6 +109,7 @@ class Method:
     needs: tuple[str, ...] = ()
     least: int = 1
     options: Mapping[str, Option] = field(default_factory=dict)
+    former: Mapping[str, Any] = field(default_factory=dict)
 
 
 def needed(model: Model | None) -> Model:

@@ -27,7 +27,8 @@ from ..errors import CacheError, UsageError, did_you_mean
 from .direction import Move, digest_of
 
 SCHEMA = 1
-KINDS = {"shift": ("direction", "Direction"), "vae": ("vae", "VaeMove"), "block": ("asyrp", "BlockMove"),
+KINDS = {"shift": ("direction", "Direction"), "vae": ("vae", "VaeMove"), "local": ("local", "LocalMove"),
+         "block": ("asyrp", "BlockMove"),
          "x": ("pullback", "PixelMove")}  # fmt: skip
 """Kind -> module and class; imported when one is met."""
 

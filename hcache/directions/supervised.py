@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError
-from .direction import ROUNDING, Direction, check_full, in_units, spread
+from .direction import ROUNDING, Direction, check_full, in_sigmas, in_units, spread
 from .fitting import NEGATIVES, POSITIVES, Fit, Fitting, Method
 from .naive import top_samples
 
@@ -58,18 +58,21 @@ def both_ends(run: Run, values: np.ndarray, count: int, highest: bool = True) ->
 def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:
     """A direction without its part in the span of others: n - Nᵀ x with (N Nᵀ) x = N n, over (step, c, h, w) at once.
 
+    In units of σ, as cosines are measured: the cosine with each of the others is then 0.
+
     Raises:
         AnalysisError: nothing is left of it.
     """
-    n = direction.delta.ravel().astype(np.float64)
-    stack = np.stack([other.delta.ravel() for other in others]).astype(np.float64)
+    sigma = direction.sigma
+    n = in_sigmas(direction.delta, sigma).ravel().astype(np.float64)
+    stack = np.stack([in_sigmas(other.delta, sigma).ravel() for other in others]).astype(np.float64)
     x, *_ = np.linalg.lstsq(stack @ stack.T, stack @ n, rcond=None)
     left = n - stack.T @ x
     if np.linalg.norm(left) < 1e-6 * np.linalg.norm(n):
         raise AnalysisError("nothing is left of this direction without the others: it lies in their span")
     made_by = {"method": "conditional", "of": dict(direction.made_by), "without": [dict(o.made_by) for o in others]}
-    delta = left.reshape(direction.delta.shape).astype(np.float32)
-    return in_units(delta, direction.sigma, made_by, direction.model, direction.timesteps)
+    delta = (left.reshape(direction.delta.shape) * sigma).astype(np.float32)
+    return in_units(delta, sigma, made_by, direction.model, direction.timesteps)
 
 
 def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..cache.reading import Run, open_run
 from ..directions.direction import Direction, Move, Resamplable, digest_of
-from ..directions.fitting import Fit, fit
+from ..directions.fitting import Fit, find_method, fit
 from ..directions.store import find_move
 from ..errors import AnalysisError, HcacheError, UsageError
 from ..models.model import Model
@@ -31,7 +32,7 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
             f"was made on ({ref.made_by.get('run', 'unknown')}) is not here; import or save it there again"
         )
     try:
-        moves = drive(fit(Fit.from_json(ref.made_by), made_on, model))
+        moves = _made_again(Fit.from_json(ref.made_by), ref.digest, made_on, model)
     except HcacheError as error:
         raise UsageError(f"{what} is not saved, and cannot be fitted again: {error}") from error
     for move in moves:
@@ -41,6 +42,15 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
         f"{what} is not saved, and was fitted again from what made it, but came out as another "
         f"({', '.join(digest_of(move) for move in moves)}): the run or a library has changed since"
     )
+
+
+def _made_again(what: Fit, digest: str, run: Run, model: Model) -> tuple[Move, ...]:
+    """What a fit makes; where that is another, what it made before its method had some of its options."""
+    moves = drive(fit(what, run, model))
+    former = find_method(what.method).former
+    if any(digest_of(move) == digest for move in moves) or not former.keys() - what.options.keys():
+        return moves
+    return moves + drive(fit(replace(what, options={**former, **what.options}), run, model))
 
 
 def fitted_to(move: Move, edit: ShiftEdit | DistanceEdit, run: Run) -> Move:

@@ -249,7 +249,7 @@ def _conditioning(fields: Fields) -> Conditioning:
         classes=tuple(classes.whole(i) for i in list(classes.left)),
         negative_prompt=fields.text("negative_prompt", default=""),
         guidance=fields.number("guidance", 1, default=1.0),
-        null_class=fields.whole("null_class", default=None),
+        null_class=None if fields.any("null_class", None) is None else fields.whole("null_class"),
     )
     fields.done()
     return found

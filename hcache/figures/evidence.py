@@ -150,7 +150,9 @@ def bars_with_null(contrasts: Mapping[str, Mapping[str, Contrast]], title: str, 
 
 def carried(effects: Mapping[str, SwapEffect]) -> go.Figure:
     """What a swap carries of every quantity from the donor, beside what another donor's swap does."""
-    return bars_with_null({run: effect.carried for run, effect in effects.items()},
+    known = {run: {name: found for name, found in effect.carried.items() if found.measured.defined}
+             for run, effect in effects.items()}  # fmt: skip
+    return bars_with_null(known,
                           "carried over from A (0: none, 1: all)", "another donor")  # fmt: skip
 
 

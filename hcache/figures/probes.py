@@ -38,7 +38,10 @@ def chance_of(metric: str, quantity: str = SCORE) -> float:
 def probe_heatmap(
     probes: ProbeMap, quantity: str, timesteps: Sequence[float], log_snr: np.ndarray, chosen: tuple[str, int]
 ) -> go.Figure:
-    """A quantity by site and step; cells that shuffled labels may equal are crossed out, the chosen one is framed.
+    """A quantity by site and step; the chosen cell is framed.
+
+    Crossed out are cells that labels of nothing equal somewhere in the map in more than 5 % of cases: all cells are one
+    family (:meth:`~hcache.measures.decodability.ProbeMap.family`).
 
     A heat map takes no clicks: unseen marks over its cells do, with ``customdata`` [site, step].
     """
@@ -50,7 +53,7 @@ def probe_heatmap(
         go.Heatmap(z=probes.values(quantity), x=steps, y=names, zmin=low, zmax=high, colorscale=SEQUENTIAL,
                    xgap=1, ygap=1, colorbar=bar, hoverinfo="skip")
     )  # fmt: skip
-    chance = [cell for cell, row in probes.cells.items() if row["p"] is not None and row["p"] > LEVEL]
+    chance = [cell for cell, p in probes.family().items() if not p <= LEVEL]
     cross = {"symbol": "x-thin", "size": 8, "line": {"width": 1.5, "color": "#FFFFFF"}}
     figure.add_scatter(x=[step for _, step in chance], y=[site_name(site) for site, _ in chance], mode="markers",
                        marker=cross, hoverinfo="skip", showlegend=False)  # fmt: skip
@@ -167,7 +170,7 @@ def _in_words(probes: ProbeMap, site: str, step: int, timesteps: Sequence[float]
         return f"{lines[0]}<br>not probed yet"
     lines += [
         f"{probes.metric} {row['score']['value']:.2f} ({row['score']['low']:.2f} to {row['score']['high']:.2f})",
-        f"labels shuffled {row['control']:.2f}, p {row['p']:.2f}",
+        f"labels shuffled {row['control']:.2f}, p of this cell alone {row['p']:.2f}",
         f"selectivity {row['selectivity']['value']:.2f} ({row['selectivity']['low']:.2f} to "
         f"{row['selectivity']['high']:.2f})",
     ]

@@ -24,7 +24,7 @@ from ..measures.cells import (
     LINEAR,
     Cell,
 )
-from ..measures.verdict import Row, measured_by
+from ..measures.verdict import Row, measured_by, why_not_ranked
 
 SECTIONS = (
     ("Readable in h", (DECODABLE, IN_X, ALIGNED)),
@@ -101,6 +101,9 @@ def carriers_table(table: Sequence[Carriers]) -> str:
         cells = []
         for site in sites:
             found = row.sites[site]
+            if not found.excess.defined:
+                cells.append(f"<td class='unproven' title='{escape(str(found.excess))}'>undefined</td>")
+                continue
             proven = site not in row.nothing
             words = f"{found.excess}, p {found.p:.2g}" if found.p is not None else str(found.excess)
             cells.append(f"<td class='{'proven' if proven else 'unproven'}' title='{escape(words)}'>"
@@ -134,10 +137,14 @@ def _row(row: Row, runs: Sequence[str], scale: tuple[float, float], chosen: str,
 def _cell(cell: Cell, scale: tuple[float, float]) -> str:
     """The figure, the interval drawn and in numbers, null and p."""
     e = cell.estimate
+    if not e.defined:
+        return f"<span class='missing'>{escape(str(e))}</span>"
     p = "" if cell.p is None else f" · p {_p(cell.p)}"
+    if cell.family_p is not None and cell.asked > 1:
+        p = f" · p {_p(cell.family_p)} of {cell.asked} asked"
     null = "" if cell.null is None else f"null {cell.null:.2f}{p}"
     return (f"<span class='figure'>{e.value:.2f}</span>{_interval(cell, scale)}"
-            f"<span class='detail'>{e.low:.2f} to {e.high:.2f} · {null or 'no null'}</span>"
+            f"<span class='detail'>{e.low:.2f} to {e.high:.2f} · n {e.n} · {null or 'no null'}</span>"
             f"<span class='unit'>{escape(cell.unit)}</span>"
             + (f"<span class='note'>{escape(cell.note)}</span>" if cell.note else "")
             + (f"<span class='warning' title='{escape(cell.warning)}'>means little: see why</span>" if cell.warning
@@ -158,13 +165,12 @@ def _missing(row: Row, run: str, clickable: bool) -> str:
 
 
 def _order(row: Row, runs: Sequence[str]) -> str:
-    """``B > A``, or why nothing is ranked."""
+    """``B > A``, every pair of which it is known; or why nothing is ranked."""
     if len(row.cells) < 2:
         return ""
-    if len(row.groups) < 2:
-        same = len({cell.unit for cell in row.cells.values()}) == 1
-        return f"<small>{'intervals overlap' if same else 'different units'}</small>"
-    return escape(" > ".join(" = ".join(_letter(runs, run) for run in group) for group in row.groups))
+    if not row.larger:
+        return f"<small>{why_not_ranked(row.cells) or 'cannot be told'}</small>"
+    return escape(", ".join(f"{_letter(runs, a)} > {_letter(runs, b)}" for a, b in row.larger))
 
 
 def _letter(runs: Sequence[str], run: str) -> str:
@@ -176,7 +182,8 @@ def _scale(row: Row, section: Sequence[Row]) -> tuple[float, float]:
     to row, with their nulls and 0."""
     units = {cell.unit for cell in row.cells.values()}
     numbers = [0.0]
-    for cell in (cell for each in section for cell in each.cells.values() if cell.unit in units):
+    shown = (cell for each in section for cell in each.cells.values() if cell.unit in units)
+    for cell in (cell for cell in shown if cell.estimate.defined):
         numbers += [cell.estimate.low, cell.estimate.high, cell.estimate.value]
         numbers += [] if cell.null is None else [cell.null]
     low, high = min(numbers), max(numbers)

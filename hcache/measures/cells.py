@@ -7,25 +7,31 @@ and of the same noise for every model, in proportion between the two steps on ei
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..analysis.estimate import Contrast, Estimate
+from ..analysis.linearity import UNDECIDED
 from ..analysis.noise_level import estimates_at
+from ..analysis.permutation import family_p, holm
 from ..cache.layout import H, X
 from ..cache.measures import Record
 from ..cache.reading import Run
 from ..errors import AnalysisError
 from ..readers.reading import readers_of
-from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
+from .kinds import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTION, LEAKAGE, OLDER, SWAP, is_older
 from .label_values import current_records
 from .noise import MIDDLE, log_snr_of, middle_step
 
 DECODABLE, IN_X, ALIGNED, CONTROLLABLE, LINEAR = "decodable", "in x_t", "aligned", "controllable", "linear"
 INTERACTION, DISENTANGLED, EFFECT = "interaction", "disentangled", "effect of"
+FEWEST_DIMENSIONS = 6.0
+"""Of random directions, for one to be told from 19 of them, of which the largest is some 2.3 times their mean."""
+
 EDITS, COMPONENTS_DCI, COMPONENTS_SAP, PAIRS, PIXELS = "edits", "components, DCI", "components, SAP", "pairs", "pixels"
 
 
@@ -35,6 +41,8 @@ class Cell:
 
     ``estimate`` is in ``unit``; ``null``: what chance gives on the same scale; ``p``: of the null, if that was tested.
     ``note``: what else is to be told; ``warning``: why not to rely on it. ``evidence``: the record that it is from.
+    ``drawn``: the figure under each draw of the null, if they were kept. ``family_p``: p adjusted for the ``asked``
+    answers to the same question, of other labels or sites (:func:`with_families`).
     """
 
     question: str
@@ -46,11 +54,20 @@ class Cell:
     note: str
     evidence: Record
     warning: str = ""
+    drawn: tuple[float, ...] = ()
+    family_p: float | None = None
+    asked: int = 1
 
     def __str__(self) -> str:
+        if not self.estimate.defined:
+            return str(self.estimate)
         null = "" if self.null is None else f", null {self.null:.2f}"
         p = "" if self.p is None else f", p {self.p:.2g}"
-        return "; ".join(filter(None, [f"{self.estimate}{null}{p}", self.unit, self.note, self.warning]))
+        if self.family_p is not None and self.asked > 1:
+            p += f" ({self.family_p:.2g} among the {self.asked} asked)"
+        return "; ".join(
+            filter(None, [f"{self.estimate} of n {self.estimate.n}{null}{p}", self.unit, self.note, self.warning])
+        )
 
 
 def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
@@ -67,8 +84,34 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
         for cell in _read(record, run):
             key = (cell.question, cell.subject)
+            if is_older(record.kind, record.parameters):
+                cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
             if key not in found or _effort(cell) > _effort(found[key]):
                 found[key] = cell
+    return with_families(found)
+
+
+def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
+    """The cells with ``family_p`` and ``asked``: the answers to one question are a family, of all labels or sites.
+
+    Adjusted by the largest in each draw of the null (max-T) where all draws were kept and are as many, else by Holm.
+    Over different questions nothing is adjusted.
+    """
+    families: dict[str, list[tuple[str, str]]] = {}
+    for key, cell in cells.items():
+        if cell.p is not None:
+            families.setdefault(EFFECT if key[0].startswith(EFFECT) else key[0], []).append(key)
+    found = dict(cells)
+    for keys in families.values():
+        drawn = [cells[key].drawn for key in keys]
+        values = np.array([cells[key].estimate.value for key in keys], np.float64)
+        if len(set(map(len, drawn))) == 1 and len(drawn[0]) and len({cells[key].unit for key in keys}) == 1:
+            sizes = np.abs(values) if keys[0][0] == CONTROLLABLE else values
+            adjusted = np.fmax(family_p(sizes, np.array(drawn)), [cells[key].p for key in keys])
+        else:
+            adjusted = holm([np.nan if (p := cells[key].p) is None else p for key in keys])
+        for key, p in zip(keys, adjusted.tolist(), strict=True):
+            found[key] = replace(cells[key], family_p=p, asked=len(keys))
     return found
 
 
@@ -89,16 +132,17 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
     try:
         cells = list(_READERS.get(record.kind, _nothing)(record, run))
         for cell in cells:
-            _effort(cell), str(cell), hash((cell.question, cell.subject))
+            _effort(cell), str(cell), hash((cell.question, cell.subject)), np.array(cell.drawn, np.float64)
         return cells
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return ()
 
 
-def _effort(cell: Cell) -> tuple[int, int, int]:
+def _effort(cell: Cell) -> tuple[bool, int, int, int]:
     parameters = cell.evidence.parameters
-    return (cell.estimate.n, int(parameters.get("nulls") or parameters.get("controls") or 0),
-            len(parameters.get("steps") or parameters.get("moves") or ()))  # fmt: skip
+    nulls = int(parameters.get("nulls") or parameters.get("controls") or 0)
+    tried = len(parameters.get("steps") or parameters.get("moves") or ())
+    return (not is_older(cell.evidence.kind, parameters), cell.estimate.n, nulls, tried)
 
 
 def at_middle(
@@ -115,7 +159,11 @@ def at_middle(
         where = f"at step {steps[row]}" + (f", log SNR {level[row]:+.1f}" if np.isfinite(level[row]) else "")
         return estimates[row], tuple(other[row] for other in others), (row,), where
     rows = (int(below[np.argmax(level[below])]), int(above[np.argmin(level[above])]))
-    (found,) = estimates_at([estimates[row] for row in rows], level[list(rows)], np.array([MIDDLE]))
+    nothing = next((estimates[row] for row in rows if not estimates[row].defined), None)
+    if nothing is not None:
+        found = nothing
+    else:
+        (found,) = estimates_at([estimates[row] for row in rows], level[list(rows)], np.array([MIDDLE]))
     if found is None:
         raise AnalysisError(f"steps {steps} do not lie on both sides of log SNR {MIDDLE:g}; measure more steps")
     mixed = tuple(float(np.interp(MIDDLE, level[list(rows)], [other[row] for row in rows])) for other in others)
@@ -132,12 +180,14 @@ def _decodable(record: Record, run: Run) -> list[Cell]:
     site, rows = record.parameters["site"], record.result["steps"]
     if site not in (H, X) or record.parameters["pooled"] or record.parameters.get("kind"):
         return []
-    found, (null,), used, where = at_middle(
-        run, [row["step"] for row in rows], _estimates(rows, "score"), [row["control"] for row in rows]
+    kept = min((len(row.get("drawn") or ()) for row in rows), default=0)
+    draws = [[row["drawn"][k] for row in rows] for k in range(kept)]
+    found, (null, *drawn), used, where = at_middle(
+        run, [row["step"] for row in rows], _estimates(rows, "score"), [row["control"] for row in rows], *draws
     )
     return [Cell(question=DECODABLE if site == H else IN_X, subject=record.parameters["label"], estimate=found,
                  null=null, p=max(rows[i]["p"] for i in used), unit=record.result["metric"], note=where,
-                 evidence=record)]  # fmt: skip
+                 evidence=record, drawn=tuple(drawn))]  # fmt: skip
 
 
 def _aligned(record: Record, run: Run) -> list[Cell]:
@@ -160,15 +210,35 @@ def _direction(record: Record, _: Run) -> list[Cell]:
     found = record.result["readings"][name]
     control, straight = found["controllability"], found["linearity"]
     times = f"{control['effect']['value']:.1f} times a random direction"
+    if natural := found.get("natural"):
+        times += f" ({natural['effect']['value']:.1f} times, p {natural['p']:.2g}, at their own lengths)"
     cells = [Cell(question=CONTROLLABLE, subject=name, estimate=Estimate.from_json(control["change"]),
                   null=control["random"], p=control["p"], unit="spreads a unit of strength", note=times,
-                  evidence=record)]  # fmt: skip
+                  evidence=record, drawn=tuple(control.get("drawn") or ()),
+                  warning=_confined(record.result.get("null_dimensions")))]  # fmt: skip
     if straight["r2"]:
         nulls = [null["r2"]["value"] for null in straight["nulls"] if null["r2"]]
         cells.append(Cell(question=LINEAR, subject=name, estimate=Estimate.from_json(straight["r2"]),
                           null=float(np.mean(nulls)) if nulls else None, p=None, unit="R² of a line",
-                          note=found["verdict"], evidence=record))  # fmt: skip
+                          note=_verdict(found["verdict"], Estimate.from_json(straight["r2"])),
+                          evidence=record))  # fmt: skip
     return cells
+
+
+def _verdict(said: str, r2: Estimate) -> str:
+    """A verdict on linearity; of one that too few samples leave open, how many would halve the interval."""
+    width = (r2.high - r2.low) / 2
+    if said != UNDECIDED or not width > 0:
+        return said
+    return f"{said}: too few samples to say; an interval half as wide takes about {r2.samples_for(width)}"
+
+
+def _confined(dimensions: float | None) -> str:
+    """What to do where random directions lie in so few dimensions that none can be much longer than others."""
+    if dimensions is None or dimensions >= FEWEST_DIMENSIONS:
+        return ""
+    return (f"random directions lie in about {dimensions:.1f} dimensions, where no direction can move a reading more "
+            f"than {dimensions**0.5:.1f} times as far as they do: p is never small; use --null noise")  # fmt: skip
 
 
 def _interaction(record: Record, _: Run) -> list[Cell]:
@@ -196,12 +266,13 @@ def _codes(record: Record, run: Run) -> list[Cell]:
     rows, cells = record.result["steps"], []
     told = [float(np.mean([each["value"] for each in row["informativeness"].values()])) for row in rows]
     for subject, name in ((COMPONENTS_DCI, "disentanglement"), (COMPONENTS_SAP, "sap")):
-        nulls = [row["rotated"][name] for row in rows]
+        nulls = [math.nan if row["rotated"][name] is None else row["rotated"][name] for row in rows]
         found, (null, r2), used, where = at_middle(
             run, [row["step"] for row in rows], _estimates(rows, name), nulls, told
         )
-        cells.append(Cell(question=DISENTANGLED, subject=subject, estimate=found, null=null,
-                          p=max(rows[i]["p"][name] for i in used), unit="D" if name != "sap" else "SAP",
+        p = [rows[i]["p"][name] for i in used]
+        cells.append(Cell(question=DISENTANGLED, subject=subject, estimate=found, null=null if found.defined else None,
+                          p=None if None in p else max(p), unit="D" if name != "sap" else "SAP",
                           note=f"factors' mean R² {r2:.2f}, {where}", evidence=record))  # fmt: skip
     return cells
 
@@ -212,7 +283,7 @@ def _swap(record: Record, run: Run) -> list[Cell]:
         return []
     found: Any = Contrast.from_json(record.result["carried"]["pixels"])
     return [Cell(question=f"{EFFECT} {record.parameters['site']}", subject=PIXELS, estimate=found.excess, null=0.0,
-                 p=found.p, unit="of the way to the donor", note="beyond another donor's",
+                 p=found.p, unit="of the distance to the donor", note="less what another donor's swap does",
                  evidence=record)]  # fmt: skip
 
 

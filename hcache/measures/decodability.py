@@ -15,6 +15,7 @@ import numpy as np
 
 from ..analysis.alignment import alignment
 from ..analysis.decoding import CONTROLS, Decoding, Probing
+from ..analysis.permutation import family_p, holm
 from ..analysis.probes import LOGISTIC, R2, RIDGE, Space, check_labels
 from ..analysis.threads import side_by_side
 from ..cache.labels import find_label
@@ -23,7 +24,8 @@ from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
-from .kinds import ALIGNMENT, DECODABILITY
+from .groups import BY_RUN, groups_digest, groups_of
+from .kinds import ALIGNMENT, DECODABILITY, as_of_today
 from .label_values import values_digest, values_of
 from .stored import Measuring, measured
 
@@ -33,16 +35,18 @@ class ProbeOptions:
     """What is asked of a probe besides its label and site; it is part of every result's parameters.
 
     ``kind``: ``ridge`` or ``logistic``, by the label if None. ``pooled``: averaged over space first. ``folds`` of the
-    cross-validation, ``controls``: shuffled labels beside the true ones, ``repeats``: draws of the bootstrap, ``seed``
-    of folds, shuffling and draws.
+    cross-validation, ``controls``: shuffled labels beside the true ones (None: as many as the metric's default),
+    ``repeats``: draws of the bootstrap, ``seed`` of folds, shuffling and draws. ``groups``: which samples belong
+    together: ``run`` (as the run says), ``none``, or the name of a label.
     """
 
     kind: str | None = None
     pooled: bool = False
     folds: int = 5
-    controls: int = CONTROLS
+    controls: int | None = None
     repeats: int = 500
     seed: int = 0
+    groups: str = BY_RUN
 
     def check(self, name: str, values: np.ndarray) -> str:
         """The metric that a label calls for.
@@ -55,17 +59,23 @@ class ProbeOptions:
         except AnalysisError as error:
             raise AnalysisError(f"{name}: {error}") from error
 
-    def probing(self, values: np.ndarray) -> Probing:
+    def probing(self, values: np.ndarray, groups: np.ndarray | None = None) -> Probing:
         """The folds, shuffled orders and draws for a label."""
         return Probing.of(values, kind=self.kind, folds=self.folds, controls=self.controls, repeats=self.repeats,
-                          seed=self.seed)  # fmt: skip
+                          seed=self.seed, groups=groups)  # fmt: skip
 
-    def parameters(self, name: str, values: np.ndarray, site: str) -> dict[str, Any]:
+    def shuffles(self, values: np.ndarray) -> int:
+        """How many shuffled orders of a label stand beside it."""
+        return CONTROLS[check_labels(values, self.folds, self.kind)[1]] if self.controls is None else self.controls
+
+    def parameters(self, name: str, values: np.ndarray, site: str, groups: np.ndarray | None) -> dict[str, Any]:
         """Of a record. A kind that is the label's own is none that was asked for."""
         own = RIDGE if check_labels(values, self.folds)[1] == R2 else LOGISTIC
-        return {"label": name, "values": values_digest(values), "site": site,
-                "kind": None if self.kind == own else self.kind, "pooled": self.pooled,
-                "folds": self.folds, "controls": self.controls, "repeats": self.repeats, "seed": self.seed}  # fmt: skip
+        found = {"label": name, "values": values_digest(values), "site": site,
+                 "kind": None if self.kind == own else self.kind, "pooled": self.pooled, "folds": self.folds,
+                 "controls": self.shuffles(values), "repeats": self.repeats, "seed": self.seed,
+                 "groups": groups_digest(groups)}  # fmt: skip
+        return as_of_today(DECODABILITY, found)
 
 
 USUAL = ProbeOptions()
@@ -86,6 +96,23 @@ class ProbeMap:
         """How many cells are not known."""
         return len(self.sites) * self.steps - len(self.cells)
 
+    def family(self) -> dict[tuple[str, int], float]:
+        """p of every cell, adjusted for all cells of the map: the chance that labels of nothing give any as good.
+
+        By the largest of all cells in each shuffle (max-T), since all cells have the same shuffles; by Holm where the
+        scores of shuffles were not kept.
+        """
+        known = [cell for cell, row in self.cells.items() if row["p"] is not None]
+        if not known:
+            return {}
+        drawn = [self.cells[cell].get("drawn") or () for cell in known]
+        if len({len(each) for each in drawn}) == 1 and len(drawn[0]):
+            observed = np.array([self.cells[cell]["score"]["value"] for cell in known], np.float64)
+            adjusted = family_p(observed, np.array(drawn, np.float64))
+        else:
+            adjusted = holm([self.cells[cell]["p"] for cell in known])
+        return dict(zip(known, adjusted.tolist(), strict=True))
+
     def values(self, quantity: str) -> np.ndarray:
         """``score``, ``selectivity``, ``control`` or ``p`` by site and step; NaN where it is not known."""
         found = np.full((len(self.sites), self.steps), np.nan)
@@ -104,8 +131,9 @@ def decodability(
 ) -> Generator[float, None, dict[tuple[str, str], Record]]:
     """Probes labels at sites and steps; yields the share done, returns a record for every (label, site).
 
-    A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control", "selectivity", "p"}]}``, of the
-    steps asked for and of those that were measured before. Each is stored as soon as it is known.
+    A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control", "selectivity", "p",
+    "drawn"}]}``, ``drawn`` the scores of the shuffled labels; of the steps asked for and of those that were measured
+    before. Each is stored as soon as it is known.
 
     Args:
         run: The run.
@@ -124,13 +152,14 @@ def decodability(
         run.blocks(site, step)  # reads nothing yet, but knows what there is
     values = {name: find_label(run, name) for name in labels}
     metrics = {name: options.check(name, column) for name, column in values.items()}
-    asked = {(name, site): options.parameters(name, values[name], site) for site in chosen for name in labels}
+    groups = groups_of(run, options.groups)
+    asked = {(name, site): options.parameters(name, values[name], site, groups) for site in chosen for name in labels}
     done = {key: _steps_of(load_record(run, DECODABILITY, parameters)) for key, parameters in asked.items()}
     missing = {(site, step): [name for name in sorted(labels, key=metrics.__getitem__) if step not in done[name, site]]
                for site in chosen for step in steps}  # fmt: skip
     cells = [(site, step, tuple(names)) for (site, step), names in missing.items() if names]
     wanted = {name for _, _, names in cells for name in names}
-    probings = {name: options.probing(values[name]) for name in wanted}
+    probings = {name: options.probing(values[name], groups) for name in wanted}
     total, so_far = max(1, sum(len(names) for _, _, names in cells)), 0
     for site, step, found in side_by_side(partial(_probe_cell, run, options.pooled, probings), cells):
         for name, decoding in found.items():
@@ -150,7 +179,8 @@ def stored_decodability(run: Run, label: str, sites: Sequence[str], options: Pro
     """
     values = find_label(run, label)
     metric = options.check(label, values)
-    found = {site: load_record(run, DECODABILITY, options.parameters(label, values, site)) for site in sites}
+    groups = groups_of(run, options.groups)
+    found = {site: load_record(run, DECODABILITY, options.parameters(label, values, site, groups)) for site in sites}
     cells = {(site, step): row for site, record in found.items() for step, row in _steps_of(record).items()}
     return ProbeMap(label=label, metric=metric, sites=tuple(sites), steps=run.spec.steps, cells=cells)
 
@@ -216,4 +246,5 @@ def alignment_of(
 
 
 def _row(found: Decoding) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")}
+    row = {name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")}
+    return {**row, "drawn": [float(f"{score:.5g}") for score in found.drawn]}

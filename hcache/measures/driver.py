@@ -23,6 +23,9 @@ from ..sampling.loop import Edit, Nudge, denoise
 
 NULLS = NOISE, SAMPLES = "noise", "samples"
 BATCH = 32
+Sets = tuple[int, int, tuple[int, ...]]
+"""Sizes of two sets of samples, and the samples that are in neither."""
+
 NULL_SEED = 1_000_000
 """Random directions of the null begin here, far from the seeds that one chooses by hand."""
 
@@ -75,7 +78,7 @@ class Driver:
         batch: int = BATCH,
     ) -> None:  # fmt: skip
         self.model, self.run, self.reader, self.reader_name, self.batch = model, run, reader, reader_name, batch
-        self._randoms: dict[tuple[str, int], Move] = {}
+        self._randoms: dict[tuple[Any, ...], Move] = {}
 
     def images(
         self, samples: Sequence[int], change: Callable[[slice], Change], first: int, asymmetric: bool
@@ -126,43 +129,59 @@ class Driver:
         """The standard deviation of every reading over the run's own pictures."""
         return {name: float(np.std(values)) for name, values in self.reader(self.run.images).items()}
 
-    def randoms(self, count: int, kind: str = NOISE, like: Move | None = None) -> list[Move]:
+    def randoms(self, count: int, kind: str = NOISE, like: Move | None = None, tried: Sequence[int] = ()) -> list[Move]:
         """The null: as many random directions, of unit length; or of the norm of ``like``, where that moves x_t.
 
         Args:
             count: How many.
             kind: ``noise``, independent at every coordinate; or ``samples``, the difference between the means of two
-                sets of samples chosen at random, a quarter of the run each. The latter lie where h varies, as any
-                fitted direction does, and are the harder to beat.
+                sets of samples chosen at random: what the same procedure makes of a label that is dealt out anew. They
+                are as large as those that ``like`` was fitted on, a quarter of the unseen samples each if it does not
+                say, and no sample is in them that directions are tried on. They lie where h varies, as any fitted
+                direction does, and are the harder to beat.
             like: What they are the null of; a direction in h, if None.
+            tried: Samples that directions are tried on.
         """
         if kind not in NULLS:
             raise UsageError(f"random directions are of {' or '.join(NULLS)}, got {kind!r}")
         seeds = range(NULL_SEED, NULL_SEED + count)
+        sets = self._sizes(like, tried)
         if isinstance(like, PixelMove):
-            return [self._random_in_x(seed, kind, like) for seed in seeds]
+            return [self._random_in_x(seed, kind, like, sets) for seed in seeds]
+        key = (kind, sets) if kind == SAMPLES else (kind,)
         for seed in seeds:  # made once: each takes a pass over all of h
-            if (kind, seed) not in self._randoms:
-                self._randoms[kind, seed] = self._random_in_h(seed, kind)
-        return [self._randoms[kind, seed] for seed in seeds]
+            if (*key, seed) not in self._randoms:
+                self._randoms[*key, seed] = self._random_in_h(seed, kind, sets)
+        return [self._randoms[*key, seed] for seed in seeds]
 
-    def _random_in_h(self, seed: int, kind: str) -> Move:
+    def _sizes(self, like: Move | None, tried: Sequence[int]) -> Sets:
+        """How many samples are in the two sets of the null, and which samples are in neither."""
+        unseen = len(self.run) - len(set(tried))
+        if unseen < 2:
+            raise UsageError(f"all {len(self.run)} samples of {self.run.name} are tried; directions at random take 2 "
+                             "others or more, so try fewer")  # fmt: skip
+        made_by = like.made_by if like is not None else {}
+        given = [len(made_by.get(name) or ()) or max(1, unseen // 4) for name in ("positives", "negatives")]
+        return min(given[0], unseen // 2), min(given[1], unseen // 2), tuple(sorted(tried))
+
+    def _random_in_h(self, seed: int, kind: str, sets: Sets) -> Move:
         if kind == NOISE:
             return random_direction(spread(self.run), seed, self.run.spec.model, self.run.timesteps)
-        return difference_direction(self.run, *self._two_sets(seed))
+        return difference_direction(self.run, *self._two_sets(seed, sets))
 
-    def _two_sets(self, seed: int) -> tuple[list[int], list[int]]:
-        size = max(1, len(self.run) // 4)
-        chosen = np.random.default_rng(seed).permutation(self.run.sample_ids)[: 2 * size].tolist()
-        return chosen[:size], chosen[size:]
+    def _two_sets(self, seed: int, sets: Sets) -> tuple[list[int], list[int]]:
+        one, other, tried = sets
+        unseen = self.run.sample_ids[~np.isin(self.run.sample_ids, tried)]
+        chosen = np.random.default_rng(seed).permutation(unseen)[: one + other].tolist()
+        return chosen[:one], chosen[one:]
 
-    def _random_in_x(self, seed: int, kind: str, like: PixelMove) -> PixelMove:
+    def _random_in_x(self, seed: int, kind: str, like: PixelMove, sets: Sets) -> PixelMove:
         """A direction in x_t, at the step and of the norm of another."""
         if kind == NOISE:
             delta = np.random.default_rng(seed).standard_normal(like.delta.shape)
         else:
-            sets = ([self.run.x(sample, like.index) for sample in chosen] for chosen in self._two_sets(seed))
-            one, other = (np.mean(x, 0, dtype=np.float64) for x in sets)
+            both = ([self.run.x(sample, like.index) for sample in chosen] for chosen in self._two_sets(seed, sets))
+            one, other = (np.mean(x, 0, dtype=np.float64) for x in both)
             delta = one - other
         norm = float(np.linalg.norm(delta))
         if not norm > 0:

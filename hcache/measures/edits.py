@@ -50,7 +50,7 @@ def controllability_over(
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
         """Controllability in each window, of the direction against random ones."""
-        moves, rows = [move, *driver.randoms(nulls, null, move)], []
+        moves, rows = [move, *driver.randoms(nulls, null, move, samples)], []
         for done, grid in enumerate(grids):
             tables = yield from part(tables_of(driver, moves, grid), done / len(grids), 1 / len(grids))
             found = {}
@@ -63,22 +63,33 @@ def controllability_over(
     return (yield from measured(driver.run, CONTROLLABILITY, parameters, compute))
 
 
-def leakage_of(driver: Driver, moves: Mapping[str, Move], grid: Grid, *, repeats: int = 2000) -> Measuring:
+def leakage_of(
+    driver: Driver,
+    moves: Mapping[str, Move],
+    grid: Grid,
+    *,
+    nulls: int = 0,
+    null: str = NOISE,
+    repeats: int = 2000,
+) -> Measuring:
     """The leakage matrix of directions, each meant for the reading that it is named after, at the largest strength.
 
     ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the movement would be where
-    it was meant to be, were edits dealt to attributes at random.
+    it was meant to be, were edits dealt to attributes at random. ``nulls``: random directions that cells are held
+    against.
     """
     parameters = {"moves": {name: digest_of(move) for name, move in moves.items()}, "grid": grid.to_json(),
-                  "reader": driver.reader_name, "repeats": repeats}  # fmt: skip
+                  "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, Any]:
         """The matrix of all readings' changes under all moves, and how far it is from chance."""
-        tables = yield from tables_of(driver, list(moves.values()), grid)
+        randoms = driver.randoms(nulls, null, next(iter(moves.values())), grid.samples) if nulls else []
+        tables = yield from tables_of(driver, [*moves.values(), *randoms], grid)
         most, zero = int(np.argmax(grid.strengths)), grid.strengths.index(0)
         changes = np.stack([values[:, :, most] - values[:, :, zero] for values in tables.values()], 2)
         spreads = [driver.spreads[name] for name in tables]
-        found = leakage(changes, spreads, list(moves), list(tables), repeats=repeats)
+        edits, random = changes[: len(moves)], changes[len(moves) :]
+        found = leakage(edits, spreads, list(moves), list(tables), random, repeats=repeats)
         return {"leakage": found, "leaks": found.leaks, "chance": found.chance, "p": found.p_of_share}
 
     return (yield from measured(driver.run, LEAKAGE, parameters, compute))
@@ -101,7 +112,7 @@ def additivity_of(
 
     def compute() -> Generator[float, None, dict[str, Any]]:
         """Four pictures of every sample and pair, and what does not add up in them."""
-        randoms = driver.randoms(2 * nulls, null)
+        randoms = driver.randoms(2 * nulls, null, next(iter(moves.values())), grid.samples)
         todo = [(moves[a], moves[b]) for a, b in pairs] + list(zip(randoms[::2], randoms[1::2], strict=True))
         four = yield from _fours(driver, todo, grid)
         parts = {"readings": [_scaled(driver, images) for images in four], "pixels": [_flat(images) for images in four]}

@@ -126,7 +126,8 @@ class Evidence:
         return {
             f"{record.parameters['codes']} of {'x_t' if record.parameters['site'] == X else record.parameters['site']}":
             [self._point(row, name, row["rotated"][name], row["p"][name])
-             for row in record.result["steps"] if max(r["value"] for r in row["informativeness"].values()) >= TOLD]
+             for row in record.result["steps"]
+             if max(r["value"] for r in row["informativeness"].values()) >= TOLD and row[name]["value"] is not None]
             for record in self.of_kind(CODES)
         }  # fmt: skip
 
@@ -151,7 +152,8 @@ class Evidence:
             if record.parameters["site"] == site and not is_whole(window, self.run):
                 contrast = Contrast.from_json(record.result["carried"][quantity])
                 at = level_of(self.run, Window(**window))
-                found.append(Point(at=at, estimate=contrast.excess, null=0.0, p=contrast.p))
+                if contrast.excess.defined:
+                    found.append(Point(at=at, estimate=contrast.excess, null=0.0, p=contrast.p))
         return sorted(found, key=lambda point: point.at)
 
     def carriers(self) -> tuple[Carriers, ...]:

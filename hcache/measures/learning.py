@@ -18,6 +18,7 @@ from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
 from ..progress import part
 from .decodability import USUAL, ProbeOptions, data_of, default_sites
+from .groups import groups_of
 
 LEARNING = "learning"
 DRAWS, CONTROLS = 5, 5
@@ -52,12 +53,14 @@ def learning(
         run.blocks(site, step)  # reads nothing yet, but knows what there is
     values = find_label(run, label)
     options.check(label, values)
-    asked = {site: learning_parameters(label, values, site, step, options) for site in chosen}
+    groups = groups_of(run, options.groups)
+    asked = {site: learning_parameters(label, values, site, step, options, groups) for site in chosen}
     records = {site: load_record(run, LEARNING, parameters) for site, parameters in asked.items()}
     missing = [site for site, record in records.items() if record is None]
-    beside = _of_x(run, step, values, options) if missing else None
+    beside = _of_x(run, step, values, options, groups) if missing else None
     for done, site in enumerate(missing):
-        work = _closer(data_of(run, site, step, options.pooled), values, options, None if site == X else beside)
+        space = data_of(run, site, step, options.pooled)
+        work = _closer(space, values, options, groups, None if site == X else beside)
         result = yield from part(work, done / len(missing), 1 / len(missing))
         records[site] = save_record(run, LEARNING, asked[site], result)
     yield 1.0
@@ -68,36 +71,39 @@ def stored_learning(
     run: Run, label: str, step: int, sites: Sequence[str], options: ProbeOptions = USUAL
 ) -> dict[str, dict[str, Any]]:
     """The results that are known, by site. Computes nothing."""
-    values = find_label(run, label)
+    values, groups = find_label(run, label), groups_of(run, options.groups)
     found = {
-        site: load_record(run, LEARNING, learning_parameters(label, values, site, step, options)) for site in sites
+        site: load_record(run, LEARNING, learning_parameters(label, values, site, step, options, groups))
+        for site in sites
     }
     return {site: record.result for site, record in found.items() if record}
 
 
-def learning_parameters(label: str, values: np.ndarray, site: str, step: int, options: ProbeOptions) -> dict[str, Any]:
+def learning_parameters(
+    label: str, values: np.ndarray, site: str, step: int, options: ProbeOptions, groups: np.ndarray | None
+) -> dict[str, Any]:
     """Of a record."""
-    own = replace(options, controls=CONTROLS).parameters(label, values, site)
+    own = replace(options, controls=CONTROLS).parameters(label, values, site, groups)
     return own | {"step": step, "draws": DRAWS, "sizes": default_sizes(len(values), options.folds)}
 
 
-def _of_x(run: Run, step: int, values: np.ndarray, options: ProbeOptions) -> Decoding:
+def _of_x(run: Run, step: int, values: np.ndarray, options: ProbeOptions, groups: np.ndarray | None) -> Decoding:
     with one_thread():
-        return replace(options, controls=0).probing(values).decode(data_of(run, X, step, options.pooled))
+        return replace(options, controls=0).probing(values, groups).decode(data_of(run, X, step, options.pooled))
 
 
 def _closer(
-    space: Space, values: np.ndarray, options: ProbeOptions, beside: Decoding | None
+    space: Space, values: np.ndarray, options: ProbeOptions, groups: np.ndarray | None, beside: Decoding | None
 ) -> Generator[float, None, dict[str, Any]]:
     """The result of one site; ``beside``: the probe of x_t."""
     beyond = None
     if beside is not None:
         with one_thread():
-            here = replace(options, controls=0).probing(values).decode(space)
+            here = replace(options, controls=0).probing(values, groups).decode(space)
         beyond = difference(here, beside, repeats=options.repeats, seed=options.seed)
     curve = yield from learning_curve(
         space, values, default_sizes(len(values), options.folds), kind=options.kind, folds=options.folds, draws=DRAWS,
-        controls=CONTROLS, repeats=options.repeats, seed=options.seed,
+        controls=CONTROLS, repeats=options.repeats, seed=options.seed, groups=groups,
     )  # fmt: skip
     return {"metric": curve.metric, "sizes": curve.sizes, "scores": curve.scores, "controls": curve.controls,
             "enough": curve.enough, "beyond_x": beyond}  # fmt: skip

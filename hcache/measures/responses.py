@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 
 from ..analysis.bootstrap import bootstrap_many, mean_of
-from ..analysis.controllability import controllability
+from ..analysis.controllability import Controllability, controllability
 from ..analysis.estimate import Estimate
 from ..analysis.linearity import linearity
 from ..analysis.similarity import pixel_distance
-from ..directions.direction import Move, digest_of
+from ..directions.direction import Direction, Move, digest_of, in_sigmas
 from ..progress import part
 from .driver import NOISE, Change, Driver, Grid
 from .kinds import DIRECTION, RESPONSES
 from .stored import Measuring, Pictured, measured
+
+FEWEST_COMPARED, MOST_COMPARED = 6, 12
+"""Random directions whose cosines say in how many dimensions they lie."""
 
 SHOWN = 4
 """Samples whose pictures are kept, to be looked at."""
@@ -69,16 +72,20 @@ def direction(
 ) -> Measuring:
     """Linearity and controllability of a direction, for every reading.
 
-    ``{"readings": {reading: {"linearity", "verdict", "controllability", "curve", "null_curves"}}, "null_moves"}``.
-    Controllability is of the slope: the change per unit of strength. ``curve``: the mean change at every strength, in
-    spreads; ``null_curves``: that of every random direction; ``null_moves``: their digests.
+    ``{"readings": {reading: {"linearity", "verdict", "controllability", "natural", "curve", "null_curves"}},
+    "null_moves", "null_dimensions", "lengths"}``. Controllability is of the slope: the change per unit of strength.
+    ``natural``: the same with every direction as long as it was fitted, by the slope: a difference of two means at
+    random is short, and is stretched by the unit. ``lengths``: of the direction and the random ones.
+    ``null_dimensions``: in about how many dimensions the random directions lie. ``curve``: the mean change at every
+    strength, in spreads; ``null_curves``: that of every random direction; ``null_moves``: their digests.
     """
     parameters = {"name": name, "move": digest_of(move), "grid": grid.to_json(), "reader": driver.reader_name,
                   "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
 
     def compute() -> Generator[float, None, dict[str, Any]]:
         """Every reading's response to the direction, against those to random ones as long."""
-        randoms = driver.randoms(nulls, null, move)
+        randoms = driver.randoms(nulls, null, move, grid.samples)
+        lengths = np.array([getattr(each, "length", np.nan) for each in (move, *randoms)])
         tables = yield from tables_of(driver, [move, *randoms], grid)
         gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
         found: dict[str, Any] = {}
@@ -91,12 +98,36 @@ def direction(
                 "linearity": straight,
                 "verdict": straight.verdict,
                 "controllability": controllability(slopes[0], slopes[1:], spread, repeats=repeats),
+                "natural": _at_natural_length(slopes, lengths, spread, repeats),
                 "curve": _means(change[0] / spread, zero, repeats),
                 "null_curves": change[1:].mean(1) / spread,
             }
-        return {"readings": found, "null_moves": [digest_of(each) for each in randoms]}
+        return {"readings": found, "null_moves": [digest_of(each) for each in randoms], "lengths": lengths,
+                "null_dimensions": null_dimensions(randoms)}  # fmt: skip
 
     return (yield from measured(driver.run, DIRECTION, parameters, compute))
+
+
+def null_dimensions(randoms: Sequence[Move]) -> float | None:
+    """In about how many dimensions random directions lie, by their cosines: one over the mean square; None of others.
+
+    A direction among them moves a readout at most √dimensions times as far as they do in the root mean square.
+    """
+    found = [each for each in randoms if isinstance(each, Direction)]
+    if len(found) < FEWEST_COMPARED or len(found) < len(randoms):
+        return None
+    rows = np.stack([in_sigmas(each.delta, each.sigma).ravel() for each in found[:MOST_COMPARED]])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
+    return float(1 / max(np.square(cosines.astype(np.float64)).mean(), 1e-12))
+
+
+def _at_natural_length(slopes: np.ndarray, lengths: np.ndarray, spread: float, repeats: int) -> Controllability | None:
+    """Controllability of directions (1 + m) as long as they were fitted; None where they do not say."""
+    if not (np.isfinite(lengths).all() and len(lengths) > 2):
+        return None
+    slopes = slopes * lengths[:, None]
+    return controllability(slopes[0], slopes[1:], spread, repeats=repeats)
 
 
 def tables_of(driver: Driver, moves: Sequence[Move], grid: Grid) -> Generator[float, None, dict[str, np.ndarray]]:

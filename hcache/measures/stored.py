@@ -10,6 +10,7 @@ import numpy as np
 
 from ..cache.measures import Record, load_record, save_record, save_sheet
 from ..cache.reading import Run
+from .kinds import as_of_today
 
 Measuring = Generator[float, None, Record]
 
@@ -26,6 +27,7 @@ def measured(
     run: Run, kind: str, parameters: Mapping[str, Any], compute: Callable[[], Generator[float, None, Any]]
 ) -> Measuring:
     """The stored result of these parameters, or what ``compute`` comes to, stored; pictures before the result."""
+    parameters = as_of_today(kind, parameters)
     found = load_record(run, kind, parameters)
     if found is None:
         result = yield from compute()

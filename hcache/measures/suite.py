@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analysis.probes import is_binary
+from ..analysis.probes import is_binary, upper_class
 from ..cache.labels import find_label, named_labels
 from ..cache.layout import H, X
 from ..cache.reading import Run
@@ -65,7 +65,7 @@ class Sizes:
     ``null`` beside each."""
 
     samples: int = 16
-    nulls: int = 8
+    nulls: int = 19
     null: str = "samples"
 
 
@@ -177,7 +177,7 @@ class Suite:
     def _alignment(self) -> Iterator[tuple[str, float, Part]]:
         for name in self.labels:
             values = find_label(self.run, name)
-            count = int((values > 0.5).sum()) if is_binary(values) else max(3, len(values) // 4)
+            count = int(upper_class(values).sum()) if is_binary(values) else max(3, len(values) // 4)
             positives = top_samples(self.run, values, count)
             yield f"alignment of {name}", 10.0, alignment_of(self.run, positives, self.steps, name=name)
 
@@ -203,7 +203,8 @@ class Suite:
                 lambda name=name: direction(self.driver, self.moves[name], grid, name=name, nulls=self.sizes.nulls,
                                             null=self.sizes.null))  # fmt: skip
         if self.readable:
-            yield "leakage", 1.0, self._later(lambda: leakage_of(self.driver, self.moves, grid))
+            yield "leakage", 1.0, self._later(lambda: leakage_of(self.driver, self.moves, grid, nulls=self.sizes.nulls,
+                                                                       null=self.sizes.null))  # fmt: skip
 
     def _windows(self) -> Iterator[tuple[str, float, Part]]:
         from .edits import controllability_over

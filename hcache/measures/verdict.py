@@ -1,15 +1,17 @@
 """The verdict on models: what was measured on their runs, side by side, at equal noise.
 
-Which is larger is said only where intervals do not overlap. What was not measured has no cell, and it is said by which
-part of ``measure`` it would get one.
+Which is larger is said only where the interval of the difference, widened for all comparisons of the table, does not
+hold 0, and only of figures from as many samples, by one definition and in one unit. What was not measured has no cell,
+and it is said by which part of ``measure`` it would get one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..analysis.estimate import ordered_groups
+from ..analysis.estimate import known_order, ordered_groups, without_implied
 from ..cache.labels import named_labels
 from ..cache.reading import Run
 from .cells import (
@@ -29,6 +31,7 @@ from .cells import (
     Cell,
     cells_of,
 )
+from .kinds import is_older
 from .suite import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTIONS, SWAPS
 
 MEASURED_BY = {DECODABLE: DECODABILITY, IN_X: DECODABILITY, ALIGNED: ALIGNMENT, CONTROLLABLE: DIRECTIONS,
@@ -44,12 +47,17 @@ FEW = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A question and the answers of all runs that have one. ``groups``: runs, the largest first, unranked within."""
+    """A question and the answers of all runs that have one.
+
+    ``groups``: runs, every one of a group known to be larger than every one of the next. ``larger``: the pairs (larger,
+    smaller) that are known, without those that follow from others.
+    """
 
     question: str
     subject: str
     cells: Mapping[str, Cell]
     groups: tuple[tuple[str, ...], ...]
+    larger: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -68,7 +76,8 @@ def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[R
     sites = dict.fromkeys(site for run in runs for site in run.anatomy.sites if not site.startswith("block."))
     keys = [(question, label) for question in OF_LABELS for label in labels]
     keys += [*OF_MODELS, *((f"{EFFECT} {site}", PIXELS) for site in sites)]
-    return tuple(_row(key, of_runs) for key in keys)
+    comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
+    return tuple(_row(key, of_runs, comparisons) for key in keys)
 
 
 def labels_to_ask(
@@ -88,13 +97,37 @@ def measured_by(question: str, subject: str) -> str:
     return MEASURED_BY.get(question, SWAPS)
 
 
-def ranking(cells: Mapping[str, Cell]) -> tuple[tuple[str, ...], ...]:
-    """Runs in groups, the largest first; those whose intervals overlap are not ranked, nor are different units."""
-    if len({cell.unit for cell in cells.values()}) > 1:
+def ranking(cells: Mapping[str, Cell], comparisons: int | None = None) -> tuple[tuple[str, ...], ...]:
+    """Runs in groups, the largest first; not all is ranked within a group, and nothing of what does not compare.
+
+    Args:
+        cells: By run.
+        comparisons: Of the whole table; those of these runs if None.
+    """
+    if why_not_ranked(cells):
         return (tuple(cells),)
-    return ordered_groups({name: cell.estimate for name, cell in cells.items()})
+    return ordered_groups({name: cell.estimate for name, cell in cells.items()}, comparisons)
 
 
-def _row(key: tuple[str, str], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]]) -> Row:
+def why_not_ranked(cells: Mapping[str, Cell]) -> str:
+    """Why some runs' answers do not compare at all; empty where they do."""
+    if len({cell.unit for cell in cells.values()}) > 1:
+        return "different units"
+    if len({cell.estimate.n for cell in cells.values()}) > 1:
+        return "different n"
+    if len({_older(cell) for cell in cells.values()}) > 1:
+        return "different definitions"
+    return ""
+
+
+def _older(cell: Cell) -> bool:
+    return cell.evidence is not None and is_older(cell.evidence.kind, cell.evidence.parameters)
+
+
+def _row(key: tuple[str, str], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]], comparisons: int) -> Row:
     cells = {name: found[key] for name, found in of_runs.items() if key in found}
-    return Row(question=key[0], subject=key[1], cells=cells, groups=ranking(cells) if cells else ())
+    larger = ()
+    if not why_not_ranked(cells):
+        larger = without_implied(known_order({name: cell.estimate for name, cell in cells.items()}, comparisons))
+    return Row(question=key[0], subject=key[1], cells=cells, groups=ranking(cells, comparisons) if cells else (),
+               larger=larger)  # fmt: skip

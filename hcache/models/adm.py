@@ -124,9 +124,9 @@ def convert_adm(
     structure = read_structure(state.tensors)
     check_flags(found, structure, state.tensors)
     heads = Heads(channels=found.num_head_channels, number=found.num_heads, above=found.num_heads_upsample)
-    channels, steps = state.tensors["time_embed.0.weight"].shape[1], found.diffusion_steps
+    channels, steps = state.tensors["time_embed.0.weight"].shape[1], found.number("diffusion_steps")
     scale = 1000 / steps if found.rescale_timesteps else 1.0
-    unet = unet_of(structure, found.image_size, heads, scale, channels)
+    unet = unet_of(structure, found.number("image_size"), heads, scale, channels)
     new = NEW if found.use_new_attention_order else LEGACY
     load_strictly(unet, converted(state.tensors, structure, heads, new))
     from diffusers import DDIMPipeline  # brings transformers with it, which only this needs
@@ -137,7 +137,7 @@ def convert_adm(
 
 def scheduler_of(flags: Flags) -> DDIMScheduler:
     """The original's named schedules: the linear one is scaled by 1000/T, the cosine one is Nichol and Dhariwal's."""
-    steps = flags.diffusion_steps
+    steps = flags.number("diffusion_steps")
     if flags.noise_schedule == COSINE:
         betas: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2"}
     else:
@@ -178,7 +178,7 @@ def check_flags(flags: Flags, structure: Structure, tensors: Tensors) -> None:
     Raises:
         UsageError: they contradict each other.
     """
-    base, size = tensors["time_embed.0.weight"].shape[1], flags.image_size
+    base, size = tensors["time_embed.0.weight"].shape[1], flags.number("image_size")
     attended = [size // 2**level for level, attends in enumerate(structure.attention) if attends]
     shown = {
         "num_channels": base,
@@ -281,7 +281,7 @@ def unet_of(
     attended = [width for width, a in zip(structure.widths, structure.attention, strict=True) if a]
     channels = {structure.widths[-1] // heads.of(structure.widths[-1])}
     channels |= {width // heads.of(width, decoder) for width in attended for decoder in (False, True)}
-    own = {}
+    own: dict[str, Any] = {}
     if len(channels) > 1:
         own = {"num_heads": heads.number or 1, "num_heads_upsample": heads.above}
     if timestep_scale != 1:

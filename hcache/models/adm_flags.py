@@ -64,6 +64,17 @@ class Flags:
             other = replace(other, num_head_channels=None)
         return replace(other, **{f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None})
 
+    def number(self, name: str) -> int:
+        """An option that is a number, and without which nothing can be converted.
+
+        Raises:
+            UsageError: it is not given.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise UsageError(f"{name} must be given; expected a whole number, 1 or more")
+        return value
+
     @property
     def given(self) -> Mapping[str, Any]:
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
@@ -71,18 +82,20 @@ class Flags:
 
 def _guided(**more: Any) -> Flags:
     """What all of guided-diffusion's README has in common."""
-    common = {"attention_resolutions": "32,16,8", "diffusion_steps": 1000, "learn_sigma": True, "num_res_blocks": 2,
-              "noise_schedule": LINEAR, "resblock_updown": True, "use_new_attention_order": False,
-              "use_scale_shift_norm": True, "rescale_timesteps": False, "predict_xstart": False}  # fmt: skip
+    common: dict[str, Any] = {
+        "attention_resolutions": "32,16,8", "diffusion_steps": 1000, "learn_sigma": True, "num_res_blocks": 2,
+        "noise_schedule": LINEAR, "resblock_updown": True, "use_new_attention_order": False,
+        "use_scale_shift_norm": True, "rescale_timesteps": False, "predict_xstart": False}  # fmt: skip
     return Flags(**{**common, **more})
 
 
 def _improved(**more: Any) -> Flags:
     """Likewise improved-diffusion's, with the defaults of its script_util."""
-    common = {"attention_resolutions": "16,8", "class_cond": False, "diffusion_steps": 4000, "learn_sigma": True,
-              "noise_schedule": COSINE, "num_channels": 128, "num_heads": 4, "num_res_blocks": 3,
-              "resblock_updown": False, "use_new_attention_order": False, "use_scale_shift_norm": True,
-              "rescale_timesteps": True, "predict_xstart": False}  # fmt: skip
+    common: dict[str, Any] = {
+        "attention_resolutions": "16,8", "class_cond": False, "diffusion_steps": 4000, "learn_sigma": True,
+        "noise_schedule": COSINE, "num_channels": 128, "num_heads": 4, "num_res_blocks": 3,
+        "resblock_updown": False, "use_new_attention_order": False, "use_scale_shift_norm": True,
+        "rescale_timesteps": True, "predict_xstart": False}  # fmt: skip
     return Flags(**{**common, **more})
 
 

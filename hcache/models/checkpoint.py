@@ -69,22 +69,30 @@ class Marks:
         return told | ({"rescale_betas_zero_snr": True} if self.zero_snr else {})
 
 
+def _file_of(card: Card) -> Path:
+    """The file of a card that is one file; it may be gone since the card was read."""
+    if card.file is None:
+        raise ModelError(f"{card.source} is no file; expected a checkpoint (.safetensors) that is on this disk")
+    return card.file
+
+
 def configuration_of(card: Card) -> Path:
     """The folder with the configuration of a checkpoint: the card's own, else that of the kind it is seen to be.
 
     Raises:
         ModelError: the file is of a network that cannot be run, does not say which it is, or is not the folder's.
     """
-    marks = read_marks(card.file, bool(card.config))
+    file = _file_of(card)
+    marks = read_marks(file, bool(card.config))
     if card.config:
         folder = Path(card.config).expanduser()
-        _check_against(marks, folder, card.file)
+        _check_against(marks, folder, file)
         return folder
     if marks.width == 1024 and marks.side != FULL_SIZE:
         kinds = "2.x (predicts v, 96 x 96) or 2.x-base (noise, 64 x 64)"
         known = "is 2.x-base" if marks.side == BASE else f"does not say whether it is {kinds}"
         raise ModelError(
-            f"{card.file} is a Stable Diffusion 2 and {known}: give a card of your own (HCACHE_CARDS) whose config "
+            f"{file} is a Stable Diffusion 2 and {known}: give a card of your own (HCACHE_CARDS) whose config "
             "names a folder with its configuration (scheduler/, unet/, vae/, tokenizer/), such as that of "
             "stabilityai/stable-diffusion-2-1-base"
         )
@@ -93,14 +101,15 @@ def configuration_of(card: Card) -> Path:
 
 def schedule_of_file(card: Card, config: dict[str, Any]) -> dict[str, Any]:
     """A configuration's noise schedule with what the file itself says of it; what it took for granted is said."""
-    told = read_marks(card.file, bool(card.config)).schedule
+    file = _file_of(card)
+    told = read_marks(file, bool(card.config)).schedule
     changed = {name: value for name, value in told.items() if config.get(name) != value}
     whose = card.config or "a model of its kind"
     parts = [f"noise schedule {config.get('beta_schedule')} of {whose}, since a single file holds none"]
     if "prediction_type" not in told:
         parts.append(f"prediction {config.get('prediction_type', 'epsilon')} likewise")
     parts += [f"{name} {value} by the file's own mark" for name, value in changed.items()]
-    _log.warning("%s: %s", card.file.name, "; ".join(parts))
+    _log.warning("%s: %s", file.name, "; ".join(parts))
     return {**config, **told, "clip_sample": False}
 
 
@@ -112,18 +121,19 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
     """
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # bring transformers with them
 
-    marks, _ = read_marks(card.file, bool(card.config)), configuration_of(card)  # refuses what cannot be run
+    file = _file_of(card)
+    marks, _ = read_marks(file, bool(card.config)), configuration_of(card)  # refuses what cannot be run
     pixels_only = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     is_xl = not card.config and marks.width == 2048
     is_xl = is_xl or bool(card.config) and (Path(card.config).expanduser() / "text_encoder_2").is_dir()
     kind, more = (StableDiffusionXLPipeline, {}) if is_xl else (StableDiffusionPipeline, pixels_only)
     config: dict[str, Any] = {"config": card.config, "local_files_only": True} if card.config else {}
     try:
-        pipeline = kind.from_single_file(str(card.file), torch_dtype=dtype, **config, **more).to(device)
+        pipeline = kind.from_single_file(str(file), torch_dtype=dtype, **config, **more).to(device)
     except Exception as error:  # noqa: BLE001 - missing tensors, no network, no tokenizer: each in its own way
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{card.file} cannot be loaded: {first}. Its tokenizer and configuration come from the hub; with no network"
+            f"{file} cannot be loaded: {first}. Its tokenizer and configuration come from the hub; with no network"
             " give a card of your own (HCACHE_CARDS) whose config names a folder with them, of any model of its kind"
         ) from error
     if codec_dtype(AutoencoderKL, pipeline.vae.config, str(dtype).removeprefix("torch.")) == "float32":

@@ -17,12 +17,15 @@ from ..errors import ModelError
 
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
 
+PLAIN_NETWORKS = ("UNet2DModel", "GuidedUNet2DModel")
+"""Networks that take x_t, time and perhaps a class: diffusers' own, and the one that convert-adm may write."""
+
 PIPELINES = {
-    "DDPMPipeline": ("UNet2DModel",),
-    "DDIMPipeline": ("UNet2DModel",),
-    "PNDMPipeline": ("UNet2DModel",),
-    "LDMPipeline": ("UNet2DModel",),
-    "LatentDiffusionUncondPipeline": ("UNet2DModel",),
+    "DDPMPipeline": PLAIN_NETWORKS,
+    "DDIMPipeline": PLAIN_NETWORKS,
+    "PNDMPipeline": PLAIN_NETWORKS,
+    "LDMPipeline": PLAIN_NETWORKS,
+    "LatentDiffusionUncondPipeline": PLAIN_NETWORKS,
     "DiTPipeline": ("DiTTransformer2DModel",),
     "StableDiffusionPipeline": ("UNet2DConditionModel",),
     "StableDiffusionXLPipeline": ("UNet2DConditionModel",),

@@ -30,5 +30,6 @@ def download_bytes(card: Card) -> int | None:
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
         return None
     sizes = {file.rfilename: file.size for file in found.siblings or ()}
-    wanted = wanted_files(sizes)
-    return None if any(sizes[name] is None for name in wanted) else sum(sizes[name] for name in wanted)
+    wanted = [sizes[name] for name in wanted_files(sizes)]
+    known = [size for size in wanted if size is not None]
+    return sum(known) if len(known) == len(wanted) else None

@@ -42,7 +42,7 @@ def _split(attention: Attention, heads: int) -> None:
 
 _OWN = {"num_heads": None, "num_heads_upsample": None, "timestep_scale": 1.0, "time_channels": None}
 _PLAIN = inspect.signature(UNet2DModel.__init__)
-_with_heads.__signature__ = _PLAIN.replace(
+_with_heads.__signature__ = _PLAIN.replace(  # ty: ignore[missing-attribute]  # inspect reads it, no stub declares it
     parameters=[
         *_PLAIN.parameters.values(),
         *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _OWN.items()),

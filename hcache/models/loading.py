@@ -20,7 +20,15 @@ from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of_config
 from .checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from .codecs import Autoencoder, Codec, Identity, codec_dtype
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
-from .configurations import AUTOENCODERS, TEXT_PIPELINES, check_codec, check_network, network_class, pipeline_of
+from .configurations import (
+    AUTOENCODERS,
+    PLAIN_NETWORKS,
+    TEXT_PIPELINES,
+    check_codec,
+    check_network,
+    network_class,
+    pipeline_of,
+)
 from .hub import config_folder_of, folder_of, resolved_revision
 from .model import Model
 from .schedulers import Scheduler, check_kind, scheduler_from
@@ -230,7 +238,7 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
     config = parts.config
     if config["_class_name"] == "DiTTransformer2DModel":
         return ByClass(config["num_embeds_ada_norm"], null=config["num_embeds_ada_norm"])
-    if config["_class_name"] == "UNet2DModel":
+    if config["_class_name"] in PLAIN_NETWORKS:
         classes = config.get("num_class_embeds")
         return Unconditional() if network.class_embedding is None else ByClass(classes or 2**31)
     if parts.pipeline not in TEXT_PIPELINES:
@@ -273,7 +281,8 @@ def _check_text_width(parts: Parts, name: str) -> None:
         return
     given = [_read_config(file).get("hidden_size") for file in files]
     wanted = parts.config.get("encoder_hid_dim") or parts.config.get("cross_attention_dim", 1280)
-    if isinstance(wanted, int) and all(isinstance(width, int) for width in given) and sum(given) != wanted:
+    known = [width for width in given if isinstance(width, int)]
+    if isinstance(wanted, int) and len(known) == len(given) and sum(known) != wanted:
         raise ModelError(
             f"the network of {name} attends to text of width {wanted} (cross_attention_dim), and its text encoders "
             f"give {' + '.join(map(str, given))}; expected parts of one model"

@@ -20,7 +20,7 @@ import torch
 
 T = TypeVar("T")
 
-MOST_PARTS = 4
+MOST_PARTS: int = 4
 """With more cores than this, threads inside the operations are used as before."""
 
 

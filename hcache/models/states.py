@@ -168,7 +168,9 @@ def _by_order(data: Any, sets: Sequence[_Set]) -> list[_Set]:
         return []
     for key, value in data.items():
         shadow = value.get("shadow_params") if isinstance(value, Mapping) else None
-        for raw in sets if isinstance(shadow, (list, tuple)) else ():
+        if not isinstance(shadow, (list, tuple)):
+            continue
+        for raw in sets:
             if [t.shape for t in shadow] == [t.shape for t in raw.tensors.values()]:
                 tensors = dict(zip(raw.tensors, shadow, strict=True))
                 return [_Set(label=str(key), averaged=True, tensors=tensors)]

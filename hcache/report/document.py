@@ -43,7 +43,9 @@ def _about(runs: Sequence[Run]) -> str:
     words = "; ".join(f"{escape(run.name)}: {len(run)} samples of {run.spec.steps} steps" for run in runs)
     return (
         f"{words}. In every cell a figure, its 95 % interval as a line, its null as a dashed mark, a thin mark at 0. "
-        "Runs are ranked only where intervals do not overlap. What is measured step by step is told at log SNR 0. "
+        "Runs are ranked only at equal n, and where the interval of their difference, widened for all comparisons of "
+        "the table, does not hold 0. p is adjusted for all labels or sites that a question was asked of. What is "
+        "measured step by step is told at log SNR 0. "
         f"Made by hcache {escape(__version__)}."
     )
 

@@ -147,7 +147,9 @@ def schedule_of(model: Model, steps: int, schedule: str = NEXT) -> Schedule:
 def schedules_agree(model: Model, steps: int) -> bool:
     """Whether diffusers' steps end at the next timestep anyway."""
     ours, theirs = schedule_of(model, steps, NEXT), schedule_of(model, steps, DIFFUSERS)
-    return isinstance(ours, FlowSchedule) or torch.equal(ours.alpha_bar_prev, theirs.alpha_bar_prev)
+    if not (isinstance(ours, DiffusionSchedule) and isinstance(theirs, DiffusionSchedule)):
+        return True  # a flow has one schedule only
+    return torch.equal(ours.alpha_bar_prev, theirs.alpha_bar_prev)
 
 
 @lru_cache(maxsize=32)

@@ -1,4 +1,4 @@
-"""Measures every way to find directions on toyfaces, side by side: the README's table comes out of this command.
+"""Measures every way to find directions on toyfaces: the table in docs/results.md comes out of this command.
 
     python -m hcache.toyfaces.methods --work DIR [--unseen 64] [--strength 1] [--clip FOLDER]
 
@@ -33,6 +33,7 @@ from ..directions.fitting import Fit, fit
 from ..directions.naive import top_samples
 from ..directions.pullback import PixelMove
 from ..directions.supervised import both_ends, conditional_direction, difference_direction
+from ..directions.unit import net_of
 from ..edits.shift import Shift
 from ..edits.window import Window
 from ..extract import extract
@@ -52,6 +53,9 @@ COMPONENTS = 5
 CHOICE_SEED = 2_000_000
 CHOICE_SAMPLES = 16
 RANDOM = "random"
+PER_SAMPLE = ("vae", "local", "block")
+"""Kinds of moves that move each sample by its own: how far in the end, and how much of it towards the mean, is kept."""
+
 ASYRP = {"iterations": 20, "batch": 2, "t_edit": 0.0}
 """Fewer and smaller batches than the method's defaults, on all steps: some 400 steps of the optimiser."""
 
@@ -81,6 +85,7 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
     for attribute in ATTRIBUTES:
         top, bottom = both_ends(run, labels[attribute], POSITIVES)
         yield "naive", attribute, made("naive", positives=tuple(top))
+        yield "local naive", attribute, made("local", positives=tuple(top))
         yield "VAE", attribute, made("vae", positives=tuple(top))
         yield "supervised", attribute, made("supervised", positives=tuple(top), negatives=tuple(bottom))
         yield "conditional", attribute, lambda attribute=attribute: _timed(lambda: _conditional(run, attribute))
@@ -91,6 +96,8 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
     yield RANDOM, "", made("random")
     for name, positives in few_positives(run).items():
         yield f"naive, {name}", "glasses", made("naive", positives=positives)
+        few = {"neighbours": min(16, len(positives) - 1)}
+        yield f"local naive, {name}", "glasses", made("local", positives=positives, options=few)
         yield f"VAE, {name}", "glasses", made("vae", positives=positives)
 
 
@@ -304,6 +311,8 @@ def main(argv: list[str] | None = None) -> None:
         if (method, attribute) in known:
             continue
         made = make()
+        if getattr(made.move, "kind", "") in PER_SAMPLE:
+            made = replace(made, told={**made.told, "net": net_of(made.move, model, run).to_json()})
         text = f"{method} {attribute}".strip()
         after = next((found for move, sign, found in tried if move is made.move and sign == made.sign), None)
         if after is None:  # a component may stand for several attributes

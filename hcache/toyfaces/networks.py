@@ -102,10 +102,14 @@ def vq_autoencoder() -> VQModel:
     )
 
 
-def pixel_scheduler() -> DDIMScheduler:
+def pixel_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
     """Linear betas; predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1 greys its mean colour."""
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_schedule="linear", timestep_spacing="trailing", clip_sample_range=1.5
+        num_train_timesteps=1000,
+        beta_schedule="linear",
+        timestep_spacing="trailing",
+        clip_sample_range=1.5,
+        prediction_type=prediction,
     )
 
 
@@ -142,9 +146,9 @@ def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
     return network.encode(pictures).latents
 
 
-def write_pixel_folder(unet: UNet2DModel, folder: Path) -> None:
+def write_pixel_folder(unet: UNet2DModel, folder: Path, prediction: str = "epsilon") -> None:
     """Writes a diffusers folder with float16 weights; whoever loads it chooses the dtype to compute in."""
-    DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler()).save_pretrained(folder)
+    DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler(prediction)).save_pretrained(folder)
 
 
 def write_latent_folder(unet: UNet2DModel, network: VQModel, folder: Path) -> None:

@@ -170,9 +170,9 @@ def train_pixels(kind: str, data: tuple[torch.Tensor, torch.Tensor], plan: Train
     if start is not None:
         unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
     alpha_bar = networks.pixel_scheduler().alphas_cumprod.to(device)
-    make_loss = velocity_loss if kind == "ddpm" else diffusion_loss
+    make_loss, prediction = PIXELS[kind]
     unet.load_state_dict(train(unet, lambda m: make_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device))
-    networks.write_pixel_folder(unet.cpu(), out)
+    networks.write_pixel_folder(unet.cpu(), out, prediction)
 
 
 def train_latent(data: tuple[torch.Tensor, torch.Tensor], plan: Training, first: Training, work: Path, out: Path,
@@ -222,6 +222,9 @@ def train_reader(data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: 
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
 
+
+PIXELS = {"ddpm": (velocity_loss, "v_prediction"), "adm": (diffusion_loss, "epsilon")}
+"""Models on pixels -> what they are trained by, and what they predict. ADM's learned variance goes with the noise."""
 
 AUTOENCODER = "autoencoder"
 

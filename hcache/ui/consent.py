@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -17,7 +18,7 @@ WARNING = (
 
 
 def agreed(
-    label: str, key: str, ours: bool, work: Callable[[], Work], place: DeltaGenerator | None = None, **options: object
+    label: str, key: str, ours: bool, work: Callable[[], Work], place: DeltaGenerator | None = None, **options: Any
 ) -> bool:
     """A button, and whether its work may be started now: after one press if this user asked for it on this machine.
 

@@ -227,11 +227,19 @@ def wait_for(home: Path, run: Run | None, needs: int) -> NoReturn:
     st.stop()
 
 
-RUN_HELP = "One extraction: a model, its samples and steps, and what is stored of them. All pages show the same run."
+def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Two places side by side: controls in a third of the page, and what they make, which stays in view beside them."""
+    controls, result = st.columns([5, 9], gap="medium")
+    return controls, result.container(key="result")
+
+
+RUN_HELP = "One extraction: a model, its samples and steps, and what is stored. All pages show the same run."
 
 STYLE = """<style>
-.block-container {padding: 2.2rem 3rem 3rem}
-h1 {font-size: 1.9rem !important; padding-bottom: .7rem !important}
+.block-container {padding: 1.1rem 2rem 3rem}
+h1 {font-size: 1.55rem !important; padding: 0 0 .3rem !important}
+h3 {font-size: 1.15rem !important; padding: .2rem 0 !important}
+[data-testid=stColumn]:has(> * > * > .st-key-result) {position: sticky; top: 1rem; align-self: flex-start}
 .st-key-gallery-pictures {max-height: 580px; overflow-y: auto; flex-shrink: 0}
 [data-testid=stMain] [data-testid=stPageLink] p {white-space: normal; text-align: left}
 [data-testid=stMain] [data-testid=stMarkdownContainer] p {max-width: 100ch}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -19,19 +19,22 @@ def need_login() -> None:
         st.info("This dashboard asks who you are.", icon=":material/lock:")
         st.button("Log in", key="log-in", type="primary", on_click=st.login)
         st.stop()
-    if not is_named(user, _secret(ALLOWED) or ()):
+    if not is_named(user, _secret(ALLOWED)):
         st.error(f"You are logged in, and not among those whom {ALLOWED} in secrets.toml names.")
         st.button("Log out", key="log-out", on_click=st.logout)
         st.stop()
 
 
-def is_named(user: dict[str, object], allowed: Sequence[str]) -> bool:
-    """Whether a user's address is among those; an address that the provider has not verified never is."""
+def is_named(user: Mapping[str, object], allowed: object) -> bool:
+    """Whether a user's address is in the list ``allowed``; an address that the provider has not verified never is.
+
+    Anything but a list, as a file of secrets may hold, names nobody.
+    """
     email = str(user.get("email") or "").lower()
     name, at, domain = email.rpartition("@")
-    if not name or not at or user.get("email_verified") is False or isinstance(allowed, str):
+    if not name or not at or user.get("email_verified") is False or not isinstance(allowed, list):
         return False
-    return any(entry.lower() in (email, f"*@{domain}") for entry in allowed)
+    return any(str(entry).lower() in (email, f"*@{domain}") for entry in allowed)
 
 
 def _secret(name: str) -> object:

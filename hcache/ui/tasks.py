@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -21,7 +22,7 @@ MOST_ENDED = 4
 """Tasks that have ended and are still listed; their files stay until dismissed."""
 
 
-def start_button(label: str, run: Run, work: Work, **options: object) -> None:
+def start_button(label: str, run: Run, work: Work, **options: Any) -> None:
     """A button that starts a background task; it cannot be pressed while that is at work.
 
     Args:

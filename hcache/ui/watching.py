@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -20,6 +21,8 @@ from .text import literal
 
 IN_WORK_WIDTH = 96
 """Pixels of a sample in work."""
+
+_REDRAWN = "jobs-redrawn"
 
 LOG_LINES = 60
 """How much of the end of a log is shown."""
@@ -70,9 +73,11 @@ def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
             st.progress(_bar(job), text=literal(describe_job(job)))
         elif job.state in (jobs.FAILED, jobs.DIED) and job is found[0]:
             st.error(f"{literal(job.run)}: {literal(job.message)}. Its log and a Resume are on the Extract page.")
-    grown = any(job.run == run_name and job.done > known for job in found)
-    started = not run_name and any(job.done for job in found)
-    if was_live and (grown or started or not any(job.live for job in found)):
+    told = {job.run: job.done for job in found if job.done and (job.run == run_name or not run_name)}
+    grown = not run_name or told.get(run_name, 0) > known
+    new = bool(told) and grown and st.session_state.get(_REDRAWN) != told
+    if was_live and (new or not any(job.live for job in found)):
+        st.session_state[_REDRAWN] = told  # once for what a job says: its run may never show as many samples
         st.rerun(scope="app")
 
 
@@ -112,7 +117,9 @@ def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> N
         st.rerun()
 
 
-def resumes(label: str, key: str, home: Path, run: str, place: object = None, **options: object) -> bool:
+def resumes(
+    label: str, key: str, home: Path, run: str, place: st.delta_generator.DeltaGenerator | None = None, **options: Any
+) -> bool:
     """A button, and whether the extraction of a run may be gone on with now: see ``consent``."""
 
     def spec() -> RunSpec:

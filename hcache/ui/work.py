@@ -133,12 +133,12 @@ def run_button(
         begun.add(question)
         begin()
     busy = name in works
-    idle = busy or question in results
-    if not (auto and idle):
-        st.button(label, key=f"run-{name}", type="primary", disabled=idle, on_click=begin, **options)
-    if busy:
+    known = question in results
+    if busy:  # the bar takes the button's place, so that what is below does not move far
         _watch(name, label if auto else "")
-    elif name in notes and notes[name][0] == question:
+    elif not (auto and known):
+        st.button(label, key=f"run-{name}", type="primary", disabled=known, on_click=begin, **options)
+    if not busy and name in notes and notes[name][0] == question:
         _say_what_became(notes[name][1])
     return results.get(question)
 

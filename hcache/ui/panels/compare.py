@@ -26,7 +26,7 @@ from .pins import SIDES, Pinned, pinned
 BESIDE, ALONE, TURNS = "side by side", "difference", "by turns (blink)"
 LARGE, SMALL = 400, 480
 """How wide pictures are, in pixels of the screen."""
-KEYS = "Wheel, or + and −, zoom all panes; drag, or arrow keys, move; 0 goes back."
+KEYS = "Zoom all panes with the wheel or + and −. Drag or use the arrow keys to move. 0 resets."
 SCALES = {"the largest difference": 0.0, "±16": 16.0, "±32": 32.0, "±64": 64.0, "±128": 128.0, "±255": 255.0}
 
 
@@ -45,15 +45,15 @@ def compare_panel(run: Run) -> None:
     channel, scale, rate = next(iter(CHANNELS)), 0.0, 1.0
     if view == TURNS:
         with two:
-            rate = state.amount("Changes a second", "blink-rate", SLOWEST, FASTEST, 1.0, 0.5)
+            rate = state.amount("Changes per second", "blink-rate", SLOWEST, FASTEST, 1.0, 0.5)
     elif same_size:
         with two:
             channel = state.select("Difference in", "channel", list(CHANNELS))
         with three:
-            scale = SCALES[state.select("Ends of its scale", "scale", list(SCALES))]
+            scale = SCALES[state.select("Scale", "scale", list(SCALES))]
     _pictures(a, b, view, channel, scale, rate)
     if not same_size:
-        st.info(f"A has {_size(a)} pixels, B {_size(b)}: there is no difference pixel by pixel. Readings compare.")
+        st.info(f"A has {_size(a)} pixels and B has {_size(b)}, so only their readings can be compared.")
     _numbers(a, b, same_size)
 
 
@@ -63,7 +63,7 @@ def _side(side: str, run: Run, number: int) -> Pinned:
     names = run_names(home)
     left, middle = st.columns([3, 2])
     with left:
-        name = state.select(f"{side}, of run", f"{side}-run", names, default=run.name)
+        name = state.select(f"Run of {side}", f"{side}-run", names, default=run.name)
     own = loaders.shared_run(run_folder(home, name))
     if not len(own):
         raise UsageError(f"run {name} has no samples yet; choose another for {side}")
@@ -74,11 +74,11 @@ def _side(side: str, run: Run, number: int) -> Pinned:
     with st.container(horizontal=True, vertical_alignment="center"):
         if found.recipe is not None:
             st.markdown(literal(_recipe_in_words(found)), width="content")
-            st.button("As it was sampled", key=f"{side}-unpin", type="tertiary", on_click=state.choose,
+            st.button("Show the unedited sample", key=f"{side}-unpin", type="tertiary", on_click=state.choose,
                       args=(f"{side}-render", ""))  # fmt: skip
         else:
-            gone = "The pinned picture is not kept any more. " if found.gone else ""
-            st.caption(f"{gone}As it was sampled, seed {own.seed(sample)}.")
+            gone = "The pinned picture is no longer stored. " if found.gone else ""
+            st.caption(f"{gone}Unedited sample, seed {own.seed(sample)}.")
     return found
 
 
@@ -99,7 +99,7 @@ def _pictures(a: Pinned, b: Pinned, view: str, channel: str, scale: float, rate:
             for name, side in zip(SIDES, (a, b), strict=True)]  # fmt: skip
     if view == TURNS:
         show_pictures("compare-turns", pair, LARGE, rate)
-        st.caption(f"{KEYS} Space stops and goes on, A and B show one of the two.")
+        st.caption(f"{KEYS} Space pauses; A and B show one of the two.")
         return
     if a.picture.shape != b.picture.shape:
         show_pictures("compare-pictures", pair, LARGE)
@@ -112,7 +112,7 @@ def _pictures(a: Pinned, b: Pinned, view: str, channel: str, scale: float, rate:
     show_pictures("compare-pictures", [drawn] if view == ALONE else [*pair, drawn], LARGE if view == ALONE else SMALL,
                   legend=legend)  # fmt: skip
     beyond = float((np.abs(difference) > scale).mean())
-    clipped = f"{beyond:.1%} of the pixels lie beyond the scale. " if beyond else ""
+    clipped = f"{beyond:.1%} of the pixels exceed the scale. " if beyond else ""
     st.caption(f"Largest difference {largest:.0f} of 255. {clipped}{KEYS}")
 
 
@@ -133,7 +133,7 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
             st.caption("Readings appear here when both runs have an attribute reader; add one in the Gallery.")
             return
         st.dataframe(_table(*readings, loaders.labels_of(a.run)), hide_index=True, width="stretch")
-        st.caption("What the attribute reader sees in either picture; spreads are standard deviations over A's run.")
+        st.caption("Values of the attribute reader. Spreads are standard deviations over A's run.")
 
 
 def _readings(side: Pinned) -> dict[str, float]:
@@ -158,8 +158,8 @@ def _table(a: Mapping[str, float], b: Mapping[str, float], labels: Mapping[str, 
     rows = []
     for name in (name for name in a if name in b):
         change, spread = b[name] - a[name], float(np.nanstd(labels[name])) if name in labels else 0.0
-        rows.append({"reading": name.replace("_", " "), "A": f"{a[name]:.2f}", "B": f"{b[name]:.2f}",
-                     "B − A": _signed(change), "in spreads": _signed(change / spread) if spread else ""})  # fmt: skip
+        rows.append({"Reading": name.replace("_", " "), "A": f"{a[name]:.2f}", "B": f"{b[name]:.2f}",
+                     "B − A": _signed(change), "In spreads": _signed(change / spread) if spread else ""})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -27,11 +27,13 @@ from .fits import FIT, fit_panel, fitted, import_panel
 from .mask import mask_panel
 
 NEW, FROM_RECIPE = "a new one", "the recipe's"
+WORDS = {NEW: "New direction", FROM_RECIPE: "The recipe's direction"}
 RESAMPLED = ("shift", "block")
 """Kinds of moves that can be brought to other steps."""
 DROPPED = "direction of a recipe"
 """In the session: what a dropped recipe says of a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES, FROM_SELECTION = "a label", "pictures I pick", "the selection"
+SOURCES = {FROM_LABEL: "A label", FROM_PICTURES: "Pictures I pick", FROM_SELECTION: "The selection"}
 REGION = "region"
 """The option that is a part of the picture."""
 
@@ -74,13 +76,11 @@ def direction_panel(run: Run) -> Chosen | None:
     options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
     if state.recall("direction", NEW) not in options:
         state.choose("direction", NEW)
-    left, right = st.columns(2)
-    with left:
-        chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.")
+    chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.",
+                          format_func=lambda name: WORDS.get(name, name))  # fmt: skip
     task_list(run, FIT)
     if chosen == NEW:
-        with right:
-            method = state.select("Method", "method", METHODS, format_func=lambda key: find_method(key).title)
+        method = state.select("Method", "method", METHODS, format_func=lambda key: find_method(key).title)
         return _new(run, find_method(method))
     if chosen == FROM_RECIPE:
         return _from_recipe(run, st.session_state[DROPPED])
@@ -121,7 +121,7 @@ def _owner(run: Run, chosen: str) -> tuple[Run, str]:
 def _new(run: Run, method: Method) -> Chosen | None:
     """What a method needs, and what it found."""
     name = method.name
-    st.caption(method.text + (f" {method.source}." if method.source else ""))
+    st.caption(method.text, help=f"{method.source}." if method.source else None)
     if name == "asyrp":
         import_panel(run)
     positives, negatives, label = _samples(run, method) if POSITIVES in method.needs else ((), (), "")
@@ -232,8 +232,8 @@ def _target(run: Run, made_by: Mapping[str, Any]) -> str | None:
 
 
 def _save_form(run: Run, move: Move, proposed: str) -> None:
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    name = left.text_input("Name to save it under", proposed, key=f"save-name-{proposed}")
+    left, right = st.columns([5, 2], vertical_alignment="bottom")
+    name = left.text_input("Save as", proposed, key=f"save-name-{proposed}")
     if right.button("Save", key="save-direction", width="stretch"):
         save_move(run, name, move)
         state.choose("direction", name)
@@ -297,9 +297,9 @@ def _samples(run: Run, method: Method) -> tuple[tuple[int, ...], tuple[int, ...]
     """Positives, negatives if the method needs them, and the label they are from."""
     labels, both = loaders.labels_of(run), NEGATIVES in method.needs
     sources = [*([FROM_LABEL] if labels else []), FROM_PICTURES, FROM_SELECTION]
-    first, *others = st.columns([3, 4, 3, 4])
+    first, *others = [column for _ in range(2) for column in st.columns(2)]
     with first:
-        source = state.select("Positives from", "source", sources)
+        source = state.select("Positives from", "source", sources, format_func=SOURCES.get)
     if source == FROM_SELECTION:
         return *_from_selection(run, both), ""
     if source == FROM_LABEL:
@@ -316,12 +316,12 @@ def _from_label(
     with left:
         name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
     with middle:
-        highest = state.select("Positives are the", "end", ["highest", "lowest"]) == "highest"
+        end = state.select("Positives are the", "end", ["highest", "lowest"], format_func=str.capitalize)
     with right:
         most = max(2, len(run) // 2)
-        count = state.slider("How many positives", "positives", 2, most, min(max(4, len(run) // 8), most))
+        count = state.slider("Number of positives", "positives", 2, most, min(max(4, len(run) // 8), most))
     values = find_label(run, name)
-    positives, negatives = both_ends(run, values, count, highest)
+    positives, negatives = both_ends(run, values, count, end == "highest")
     with st.expander(f"The {len(positives)} positives" + (f" and {len(negatives)} negatives" if both else "")):
         for what, chosen in (("positives", positives), *([("negatives", negatives)] if both else [])):
             rows = [run.position(sample) for sample in chosen]

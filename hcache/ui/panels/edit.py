@@ -17,25 +17,40 @@ from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
 from ...readers.reading import reader_of
 from .. import loaders, state
-from ..frame import errors_shown
+from ..frame import beside, errors_shown
 from ..reader_choice import choose_reader
 from ..work import run_button
-from .directions import Chosen, profile_caption
-from .edit_setup import DISTANCES, MOST_STRENGTH, Setup, apply_recipe, make_rows
+from .directions import Chosen, direction_panel, profile_caption
+from .edit_setup import DISTANCES, MOST_STRENGTH, Setup, apply_recipe, make_rows, setup_panel
 from .pins import pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
 
 
-def drop_panel(run: Run) -> None:
-    """A picture that was made here sets the page up again."""
-    recipe_drop(run, apply_recipe(run))
+def edit_panel(run: Run) -> None:
+    """The direction and what to do with it on one side; on the other what comes of it, at one step and all the way."""
+    controls, result = beside()
+    with controls:
+        choices, drop = st.container(), st.container()
+        with drop, errors_shown():
+            recipe_drop(run, apply_recipe(run))  # a picture that was made here sets the page up again
+        with choices:
+            chosen = direction_panel(run)
+            setup = setup_panel(run, chosen) if chosen is not None else None
+    with result:
+        if chosen is None or setup is None:
+            st.info("The edited pictures appear here. First choose a saved direction, or fit one with the controls on "
+                    "the left.", icon=":material/tune:")  # fmt: skip
+            return
+        with errors_shown():
+            preview_panel(run, chosen, setup)
+        with errors_shown():
+            strip_panel(run, chosen, setup)
 
 
 def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
     """Samples over strengths, with the reader's values under every picture: one sample symmetric above asymmetric,
     several a row each."""
-    st.subheader("Full edit")
     rows, amounts = make_rows(run, chosen, setup), setup.amounts
     recipes = [recipe for row in rows.values() for recipe in row]
     reader_name = choose_reader(run)
@@ -46,6 +61,8 @@ def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
         lambda: _render(run, chosen, recipes, reader_name),
     )
     if result is None:
+        st.caption(f"A strip of {len(amounts)} pictures in {len(rows)} rows, edited over all steps, from "
+                   f"{amounts[0]:+g} to {amounts[-1]:+g}. The first time, the model has to be loaded.")  # fmt: skip
         return
     cells, readings = result
     n = len(amounts)
@@ -65,14 +82,14 @@ def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
 
 
 _UNITS = {
-    "strength": "Strength 1: root mean square of Δh/σ is 1 over all steps, channels and places.",
-    "distance": "Distance 1 is as long as strength 1 at one step, counted from the middle of the run's samples; every "
-    "sample is put there, so distance 0 is not the picture as it was.",
+    "strength": "At strength 1 the root mean square of Δh/σ over all steps, channels and places is 1.",
+    "distance": "Distance 1 is as long as strength 1 at one step. It is measured from the mean of the run's samples. "
+    "Every sample is moved to that distance, so distance 0 is not the unedited picture.",
 }
 _READING = (
-    "Under each picture what the attribute reader sees; tinted by the change from {what} 0, full tint at 2.5 of the "
-    "attribute's spreads. Symmetric: the edited noise enters P_t and D_t (Haas et al. 2023); asymmetric: P_t only "
-    "(Asyrp: Kwon, Jeong, Uh 2022)."
+    "The values under each picture come from the attribute reader. The tint shows the change from {what} 0; it is full "
+    "at 2.5 standard deviations of the attribute over the run. Symmetric: the edited noise enters P_t and D_t (Haas et "
+    "al. 2023). Asymmetric: it enters P_t only (Asyrp: Kwon, Jeong, Uh 2022)."
 )
 
 
@@ -90,7 +107,6 @@ def _render(
 @st.fragment
 def preview_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
     """Predicted x_0 of one step with h moved: the decoder alone, so it follows the slider."""
-    st.subheader("One-step preview")
     with errors_shown():
         _show_preview(run, chosen, setup)
 
@@ -100,24 +116,31 @@ def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
         st.caption("This direction moves x_t, not h: there is nothing to decode at one step. Render the strip.")
         return
     sample = setup.samples[0]
-    left, middle, right = st.columns([3, 1, 1])
-    with left:
+    first, second, middle, right = st.columns([5, 5, 3, 3])
+    help_text = (
+        f"The predicted x_0 of sample {sample} at one step, from the stored h, moved, and the stored skips, through "
+        f"the decoder half alone. Skips that are not stored are computed once a step. {profile_caption(chosen.move)}"
+    )
+    with first:
         if setup.origin is None:
-            step = state.slider("Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2)
-            amount = state.amount("Strength γ", "strength", -MOST_STRENGTH, MOST_STRENGTH, 2.0, 0.5)
+            step = state.slider("Step of the preview", "step", 0, run.spec.steps - 1, run.spec.steps // 2,
+                                help="Step 0 has most noise.")  # fmt: skip
         else:
             step = setup.window.first
-            amount = state.amount("Distance d", "distance", DISTANCES[0], DISTANCES[-1], 1.0, 0.5)
-        st.caption(
-            f"Sample {sample}, t = {run.timesteps[step]:g}. Cached h, moved, and cached skips through the decoder "
-            f"half; skips that are not stored are computed once a step. {profile_caption(chosen.move)}"
-        )
+        st.caption(f"Sample {sample}, t = {run.timesteps[step]:g}", help=help_text)
+    with second:
+        if setup.origin is None:
+            amount = state.amount("Strength γ", "strength", -MOST_STRENGTH, MOST_STRENGTH, 2.0, 0.5,
+                                  help="Of the preview. The strip below shows several strengths.")  # fmt: skip
+        else:
+            amount = state.amount("Distance d", "distance", DISTANCES[0], DISTANCES[-1], 1.0, 0.5,
+                                  help="Of the preview. The strip below shows several distances.")  # fmt: skip
     with st.spinner("Loading the model …", show_time=True):
         before, after = _preview(run, sample, step, chosen, setup, amount)
-    middle.image(png_bytes(before), caption="predicted x_0", alt="predicted x_0", width="stretch")
+    middle.image(png_bytes(before), caption="Predicted x_0", alt="predicted x_0", width="stretch")
     name = "γ" if setup.origin is None else "d"
     said = f"with {name} = {amount:+g}"
-    right.image(png_bytes(after), caption=said, alt=f"predicted x_0 {said}", width="stretch")
+    right.image(png_bytes(after), caption=said.capitalize(), alt=f"predicted x_0 {said}", width="stretch")
 
 
 def _preview(

@@ -29,6 +29,7 @@ What the edit does is done at 1 to 2. Symmetrically the later steps take it back
 tenth of a spread. The samples themselves lie within 0.35 of the middle."""
 
 SHIFT, DISTANCE = "shift by γ", "put at distance d"
+WAYS = {SHIFT: "Shift by γ", DISTANCE: "Move to distance d"}
 SYMMETRIC, ASYMMETRIC = "symmetric", "asymmetric"
 NOTHING = "nothing else"
 PUBLISHED_T = 500.0
@@ -70,20 +71,18 @@ class Setup:
 
 def setup_panel(run: Run, chosen: Chosen) -> Setup:
     """Which samples, how, when and where."""
-    st.subheader("What to edit")
     ids = run.sample_ids
-    left, middle, right = st.columns([1, 1, 2])
+    left, right = st.columns(2)
     with left:
-        sample = state.sample("Sample to edit", "sample", ids, int(ids[0]))
-        ways = [SHIFT, DISTANCE] if isinstance(chosen.move, Direction) else [SHIFT]
-        how = state.select("How", "how", ways, help=_HOW) if len(ways) > 1 else SHIFT
-    with middle:
-        count = state.slider("Samples, from that one on", "samples", 1, min(MOST_SAMPLES, len(ids)), 1)
+        sample = state.sample("Sample", "sample", ids, int(ids[0]))
     with right:
-        window = _window(run, how)
-        mask = None
-        if chosen.move.kind != "x":
-            mask = mask_panel("edit-mask", run.images[run.position(sample)], run.anatomy.h)
+        ways = [SHIFT, DISTANCE] if isinstance(chosen.move, Direction) else [SHIFT]
+        how = state.select("How", "how", ways, help=_HOW, format_func=WAYS.get) if len(ways) > 1 else SHIFT
+    window = _window(run, how)
+    mask = None
+    if chosen.move.kind != "x":
+        mask = mask_panel("edit-mask", run.images[run.position(sample)], run.anatomy.h)
+    count = state.slider("Number of samples, from this one on", "samples", 1, min(MOST_SAMPLES, len(ids)), 1)
     with st.expander("More: strength over the steps, noise boost, a second direction"):
         shape, per_step, boost, asymmetric, also = _more_panel(run, chosen, count, how)
     window = replace(window, shape=shape)
@@ -95,9 +94,9 @@ def setup_panel(run: Run, chosen: Chosen) -> Setup:
 
 
 _HOW = (
-    "Shift: h + γ Δh, the same for every sample. Distance: c + (d - c·n) n with c = h/σ, at one step; every sample is "
-    "put equally far along the direction, wherever it was (Zhu et al. 2023, Boundary Guided Learning-Free Semantic "
-    "Control with Diffusion Models). 0 is the middle of the run's samples."
+    "Shift: h + γ Δh, the same for every sample. Distance: c + (d - c·n) n with c = h/σ, at one step. It moves every "
+    "sample to the same distance along the direction (Zhu et al. 2023, Boundary Guided Learning-Free Semantic Control "
+    "with Diffusion Models). Distance 0 is the mean of the run's samples."
 )
 
 
@@ -193,11 +192,11 @@ def _window(run: Run, how: str) -> Window:
     t = run.timesteps
     if how == DISTANCE:
         nearest = int(np.argmin(np.abs(np.asarray(t) - PUBLISHED_T)))
-        step = state.slider("Step at which to edit", "distance-step", 0, len(t) - 1, nearest,
-                            help="0 has most noise. Published: t about 500.")  # fmt: skip
+        step = state.slider("Step", "distance-step", 0, len(t) - 1, nearest,
+                            help="Step 0 has most noise. The paper uses t = 500.")  # fmt: skip
         st.caption(f"t = {t[step]:g}")
         return Window(first=step, last=step)
-    first, last = state.window("Steps in which to edit", "window", len(t), help="0 has most noise.")
+    first, last = state.window("Steps", "window", len(t), help="Step 0 has most noise. Both ends are included.")
     st.caption(f"t from {t[first]:g} to {t[last]:g}")
     return Window(first=first, last=last)
 
@@ -205,34 +204,31 @@ def _window(run: Run, how: str) -> Window:
 def _more_panel(
     run: Run, chosen: Chosen, count: int, how: str
 ) -> tuple[str, bool, float | None, bool, ShiftEdit | None]:
-    left, middle, right = st.columns(3)
-    shape, per_step, second = SHAPES[0], False, None
-    with left:
-        if how == SHIFT:
-            shape = state.select("Strength over these steps", "shape", SHAPES)
-            per_step = isinstance(chosen.move, Direction) and state.flag(
-                "Unit length at every step", "per-step", False, help="Off: as long at each step as the data have it."
-            )
-        else:
-            st.caption("A distance is reached at one step: there is nothing to spread over steps.")
-    with middle:
-        t_boost = state.number("Noise boost: η = 1 below t =", "edit-boost", 0.0, MOST_BOOST, 0.0, step=10.0, help=(
-            "Quality boosting of Asyrp (Kwon, Jeong, Uh 2022): published 167 to 200; 0 for none."))  # fmt: skip
-        asymmetric = count == 1 or state.flag(
-            "Asymmetric", "edit-asymmetric", True, help="One sample is shown both ways."
+    shape, per_step = SHAPES[0], False
+    if how == SHIFT:
+        shape = state.select("Strength over the steps", "shape", SHAPES)
+        per_step = isinstance(chosen.move, Direction) and state.flag(
+            "Unit length at every step", "per-step", False, help="Off: each step keeps the length that the data give."
         )
-    with right:
-        second = _second(run)
+    else:
+        st.caption("A distance is set at one step, so there is no strength over the steps.")
+    t_boost = state.number("Noise boost: η = 1 below t =", "edit-boost", 0.0, MOST_BOOST, 0.0, step=10.0, help=(
+        "Quality boosting of Asyrp (Kwon, Jeong, Uh 2022), who use 167 to 200. 0 switches it off."))  # fmt: skip
+    asymmetric = count == 1 or state.flag(
+        "Asymmetric", "edit-asymmetric", True, help="One sample is always shown both ways."
+    )
+    second = _second(run)
     return shape, per_step, t_boost or None, asymmetric, second
 
 
 def _second(run: Run) -> ShiftEdit | None:
     """A shift along another saved direction, in the same steps and place."""
     entries = _seconds(run)
-    also = state.select("Move along a second direction too", "also", [NOTHING, *entries])
+    also = state.select("Second direction", "also", [NOTHING, *entries],
+                        format_func=lambda name: "None" if name == NOTHING else name)  # fmt: skip
     if also == NOTHING:
         return None
-    strength = state.number("by", "also-strength", -MOST_SECOND, MOST_SECOND, 1.0, step=0.5)
+    strength = state.number("Its strength", "also-strength", -MOST_SECOND, MOST_SECOND, 1.0, step=0.5)
     ref = DirectionRef(digest=entries[also].digest, name=also, made_by=entries[also].made_by)
     return ShiftEdit(direction=ref, strength=strength, window=Window(first=0, last=0))
 

@@ -13,7 +13,6 @@ import streamlit as st
 from ...background import extractions as jobs
 from ...cache.layout import IMAGES
 from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
-from ...cache.reading import open_run
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError
 from ...pictures import Picture, prepare_picture
@@ -21,6 +20,7 @@ from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
 from ..downloads import weights_notice
 from ..frame import PENDING
+from ..pace import step_seconds
 from ..text import literal
 from ..watching import format_seconds
 
@@ -30,9 +30,7 @@ OTHER = "another folder or hub id …"
 def model_panel() -> str | None:
     """The model to extract from; None until there is one."""
     cards = load_cards()
-    choice = state.select(
-        "Model", "model", [*cards, OTHER], help="A model known by name, or any folder in diffusers' format."
-    )
+    choice = state.select("Model", "model", [*cards, OTHER], help="A known model, or any folder in diffusers' format.")
     if choice != OTHER:
         st.caption(literal(cards[choice].summary))
         return choice
@@ -54,7 +52,7 @@ def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
     else:
         with left:
             samples = state.whole("Samples", f"samples-{model}", 1, 1_000_000, card.samples, help=(
-                "More samples extend a run that is there."))  # fmt: skip
+                "More samples extend an existing run."))  # fmt: skip
         with right:
             seed = state.whole("First seed", "seed", 0, 2**31, 0, help="Sample i starts from the noise of seed + i.")
     conditioning = _conditioning_panel(card)
@@ -72,7 +70,7 @@ def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
 def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
     """Uploaded pictures, made ready; none: samples are drawn from noise."""
     height, width, _ = anatomy.image
-    with st.expander("Real pictures instead of samples from noise"):
+    with st.expander("Invert real pictures instead of sampling"):
         files = st.file_uploader(
             "Pictures to invert", accept_multiple_files=True, key="pictures",
             help="DDIM inversion (Denoising Diffusion Implicit Models: Song, Meng, Ermon 2020) finds the noise that "
@@ -80,7 +78,7 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
         )  # fmt: skip
         found = [prepare_picture(file.getvalue(), file.name, height, width) for file in files]
         for file, picture in zip(files, found, strict=True):
-            st.caption(f"{literal(file.name)}: {literal(', '.join(picture.notes) or 'taken as it is')}.")
+            st.caption(f"{literal(file.name)}: {literal(', '.join(picture.notes) or 'used as it is')}.")
     return found
 
 
@@ -91,8 +89,8 @@ def _conditioning_panel(card: Card) -> Conditioning:
         left, right = st.columns(2)
         with left:
             text = state.text(
-                "Prompts, one a line", f"prompts-{card.name}", "\n".join(given.prompts), lines=True,
-                help="One for all samples, or one a sample.",
+                "Prompts, one per line", f"prompts-{card.name}", "\n".join(given.prompts), lines=True,
+                help="One for all samples, or one per sample.",
             )  # fmt: skip
         with right:
             negative = state.text("Negative prompt", f"negative-{card.name}", given.negative_prompt)
@@ -106,7 +104,7 @@ def _conditioning_panel(card: Card) -> Conditioning:
             raise UsageError(f"class labels are whole numbers with commas between, got {typed!r}") from error
     if "text" in card.kind or "classes" in card.kind:
         guidance = state.amount("Guidance", f"guidance-{card.name}", 1.0, 20.0, float(given.guidance), 0.5, help=(
-            "Classifier-Free Diffusion Guidance (Ho, Salimans 2022); 1: none."))  # fmt: skip
+            "Classifier-Free Diffusion Guidance (Ho, Salimans 2022). 1 switches it off."))  # fmt: skip
         given = dataclasses.replace(given, guidance=guidance)
     return given
 
@@ -114,10 +112,10 @@ def _conditioning_panel(card: Card) -> Conditioning:
 def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:
     """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided on together."""
     gigabytes = state.optional(
-        "At most so many GB", "budget", 0.001, step=1.0, format="%.3f", placeholder="no limit",
-        help="As much as fits is stored: h first, then outward from it.",
+        "Budget (GB)", "budget", 0.001, step=1.0, format="%.3f", placeholder="no limit",
+        help="Stores as much as fits: h first, then the skip groups outward from it.",
     )  # fmt: skip
-    st.markdown("**What to store of each site, at every step**")
+    st.markdown("**Storage of each site, at every step**")
     if anatomy.without:
         st.info(f"No h-space: {literal(anatomy.without)}.")
     sites = anatomy.sites if anatomy.h else ("block.*",)
@@ -127,47 +125,28 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
         with column:
             store[site] = state.select(site, f"store-{model}-{site}", POLICIES, default=usual.policy(site),
                                        disabled=gigabytes is not None)  # fmt: skip
-    st.caption("full: as computed. pooled: the mean over space. none: computed again from the stored x_t when needed.")
+    st.caption("full: all values. pooled: the mean over space. none: computed again from the stored x_t when needed.")
     return (None if gigabytes is None else int(gigabytes * 1e9)), store
 
 
 def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
-    """Bytes by part and in total, and the same run as a command."""
+    """Bytes in total and for each sample, and the time."""
     plan = make_plan(spec, anatomy)
     free = shutil.disk_usage(home).free
     seconds = _expected_seconds(spec, home)
     total, sample, disk, duration = st.columns(4)
     total.metric("Total", format_bytes(plan.total))
-    sample.metric("A sample", format_bytes(plan.total / plan.samples))
+    sample.metric("Per sample", format_bytes(plan.total / plan.samples))
     disk.metric("Free on this disk", format_bytes(free))
     known = "unknown" if seconds is None else format_seconds(seconds)
-    duration.metric("Time", known, help="At the rate of the last extraction of this model in this home.")
-    with st.expander("Where the bytes go"):
-        names = {"x": "x_t of every step (float32)", "x_0": "predicted x_0 of every step (small, uint8)",
-                 "image": "finished pictures", "overhead": "HDF5's own"}  # fmt: skip
-        rows = [
-            {
-                "part": names.get(part, part),
-                "stored": "" if spec.policy(part) == NONE else spec.policy(part),
-                "bytes": format_bytes(size),
-            }
-            for part, size in plan.parts.items()
-        ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
-    st.code("python -m hcache " + shlex.join(jobs.extract_arguments(spec, home)), language="bash", wrap_lines=True)
+    duration.metric("Estimated time", known, help="At the rate of the last extraction of this model in this home.")
     return plan
 
 
 def _expected_seconds(spec: RunSpec, home: Path) -> float | None:
-    """How long it would take at the rate of the last job of this model; None if there was none."""
-    for job in jobs.list_jobs(home):
-        try:
-            earlier = open_run(home / "runs" / job.run).spec
-        except HcacheError:
-            continue
-        if earlier.model == spec.model and job.rate > 0:
-            return spec.samples * spec.steps / (job.rate * earlier.steps)
-    return None
+    """How long it would take at the rate of the last extraction of this model; None if there was none."""
+    step = step_seconds(home, spec.model)
+    return None if step is None else spec.samples * spec.steps * step
 
 
 def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) -> None:
@@ -187,10 +166,27 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
             st.session_state[PENDING] = spec.name
             st.rerun()
     if short:
-        st.error(f"The disk has not enough free space for {format_bytes(plan.total)}; store less or free some.")
+        st.error(f"The disk has not enough free space for {format_bytes(plan.total)}; store less, or free some space.")
+
+
+def details_panel(spec: RunSpec, plan: Plan, home: Path) -> None:
+    """Bytes by part, and the same run as a command."""
+    with st.expander("Storage by part"):
+        names = {"x": "x_t of every step (float32)", "x_0": "predicted x_0 of every step (small, uint8)",
+                 "image": "finished pictures", "overhead": "HDF5 metadata"}  # fmt: skip
+        rows = [
+            {
+                "Part": names.get(part, part),
+                "Stored": "" if spec.policy(part) == NONE else spec.policy(part),
+                "Size": format_bytes(size),
+            }
+            for part, size in plan.parts.items()
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
+    st.code("python -m hcache " + shlex.join(jobs.extract_arguments(spec, home)), language="bash", wrap_lines=True)
 
 
 def jobs_heading() -> None:
     """Above every job with its state."""
     st.subheader("Jobs")
-    st.caption("Each is a process of its own: it goes on when this page is closed, or the dashboard is stopped.")
+    st.caption("Each job is a separate process. It continues when this page is closed or the dashboard is stopped.")

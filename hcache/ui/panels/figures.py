@@ -28,27 +28,31 @@ from ...figures.choices import (
 from ...figures.drawing import WIDTHS, Figure, Style
 from ...figures.making import Maker
 from ...figures.notebook import draw
+from ...figures.palette import in_dark
+from ...figures.ufigure import Swapped, draw_u
+from ...measures.costs import about, render_seconds
 from ...specs import parse_numbers, parse_samples
 from .. import loaders, state
+from ..pace import starts_itself, step_seconds_of
 from ..work import run_button
+from .swap import untouched
 
 if TYPE_CHECKING:
     from ...directions.direction import Move
     from ...edits.window import Window
     from ...figures.table import Table
-    from ...figures.ufigure import Swapped
 
 U, STRIP, GRID = "U-figure", "strip", "grid"
 ABOUT = {
-    U: "What becomes of B with A's activations at h and at each skip group (Schaerf et al. 2025).",
-    STRIP: "One sample edited: a row a method, a column a strength.",
-    GRID: "Samples edited by several methods: a column an attribute.",
+    U: "B with A's activations at h and at each skip group (Schaerf et al. 2025).",
+    STRIP: "One edited sample: one row per method, one column per strength.",
+    GRID: "Samples edited by several methods: one column per attribute.",
 }
 SIZES = {"single": 7.0, "double": 8.0}
 """Of the type, in points, by the width of the figure."""
 
-SHOWN = 1.4
-"""How much larger than in print a figure is shown."""
+SHOWN, EMPTY = 1.4, 700
+"""How much larger than in print a figure is shown; and the width in pixels of one without results yet."""
 
 
 def figures_panel(run: Run) -> None:
@@ -56,13 +60,14 @@ def figures_panel(run: Run) -> None:
     run.anatomy.need_unet("a figure of swaps or edits")
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     with left:
-        kind = state.select("Figure", "figure", [U, STRIP, GRID])
+        kind = state.select("Figure", "figure", [U, STRIP, GRID], format_func=lambda name: name[:1].upper() + name[1:])
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
-    question = (run.name, len(run), choice)
-    made = run_button("Make the figure", f"figure-{kind}", question, lambda: _make(run, choice))
+    question, seconds = (run.name, len(run), choice), _seconds(run, choice)
+    made = run_button("Make the figure", f"figure-{kind}", question, lambda: _make(run, choice),
+                      auto=starts_itself(run, seconds))  # fmt: skip
     if made is None:
-        st.caption("What was rendered before is not rendered again. The first time the model has to be loaded.")
+        _show_empty(run, choice, seconds)
         return
     place, files = st.container(), st.container()
     style = _style()
@@ -73,6 +78,33 @@ def figures_panel(run: Run) -> None:
     place.image(figure.svg, width=round(figure.width / 72 * 96 * SHOWN), alt=caption or made.caption)
     with files:
         _downloads(run, figure, kind.lower())
+
+
+def _seconds(run: Run, choice: Choice) -> float | None:
+    """What the figure takes, as far as that is known: methods are fitted for strips and grids."""
+    if not isinstance(choice, Swaps):
+        return None
+    return render_seconds(run, 1 + len(run.anatomy.sites), choice.window, step_seconds_of(run))
+
+
+def _show_empty(run: Run, choice: Choice, seconds: float | None) -> None:
+    """What the figure will hold: of the U, A and B in their places."""
+    if isinstance(choice, Swaps):
+        owner = loaders.shared_run(run.folder.parent / choice.donor_run) if choice.donor_run else run
+        pair = [untouched(owner, choice.donor), untouched(run, choice.recipient)]
+        drawing = draw_u(Swapped(anatomy=run.anatomy, donor=pair[0], recipient=pair[1], cells={}, caption="",
+                                 names=(f"sample {choice.donor}", f"sample {choice.recipient}")),
+                         Style(captioned=False)).svg  # fmt: skip
+        dark = st.context.theme.type == "dark"
+        st.image(in_dark(drawing) if dark else drawing, width=EMPTY, alt="The U with A and B, without results yet")
+    elif isinstance(choice, Strip):
+        st.markdown(f"The figure will show sample {choice.sample} in {len(choice.ways)} rows, one for each method, and "
+                    f"{len(choice.strengths)} columns, one for each strength.")  # fmt: skip
+    else:
+        st.markdown(f"The figure will show {len(choice.samples)} samples, each with a row for each method, and "
+                    f"{len(choice.attributes)} columns, one for each attribute.")  # fmt: skip
+    known = "" if seconds is None else f"Rendering takes {about(seconds)}. "
+    st.caption(f"{known}Pictures that were rendered before are used again. The first time, the model has to be loaded.")
 
 
 def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
@@ -91,13 +123,13 @@ def _swaps(run: Run) -> Swaps:
     names = loaders.donors_of(run)
     a, b, owner, steps = st.columns([1, 1, 2, 3])
     with owner:
-        donor_run = state.select("A is of run", "donor-run", names, default=run.name)
+        donor_run = state.select("Donor's run", "donor-run", names, default=run.name)
     donors = run if donor_run == run.name else loaders.shared_run(run.folder.parent / donor_run)
     with a:
         second = int(donors.sample_ids[min(1, len(donors) - 1)])
-        donor = state.sample("A, the donor", "donor", donors.sample_ids, second)
+        donor = state.sample("Donor (A)", "donor", donors.sample_ids, second)
     with b:
-        recipient = state.sample("B, the recipient", "recipient", run.sample_ids, start.recipient)
+        recipient = state.sample("Recipient (B)", "recipient", run.sample_ids, start.recipient)
     with steps:
         window = _window(run, start.window)
     given = "" if donor_run == run.name else donor_run
@@ -110,7 +142,7 @@ def _strip(run: Run) -> Strip:
     left, middle, right = st.columns([1, 2, 1])
     with left:
         label = state.select("Attribute", "figure-label", labels, default=start.label, format_func=name_of, help=(
-            "The methods are fitted to the samples with the most of it.")) if labels else ""  # fmt: skip
+            "The methods are fitted to the samples with its highest values.")) if labels else ""  # fmt: skip
     with middle:
         ways = _ways(run, "strip-ways", default_ways(run, label))
     with right:
@@ -118,7 +150,7 @@ def _strip(run: Run) -> Strip:
     left, middle, right = st.columns([1, 1, 2])
     with left:
         sample = state.sample("Sample", "figure-sample", run.sample_ids, start.sample, help=(
-            "At first one that is at no end of the attribute, so that it was not fitted to."))  # fmt: skip
+            "By default a sample that the methods are not fitted to."))  # fmt: skip
     top, window, asymmetric = _more(run, start, middle, right)
     return Strip(sample=sample, ways=ways, window=window, label=label, top=top, strengths=parse_numbers(strengths),
                  asymmetric=asymmetric)  # fmt: skip
@@ -132,7 +164,7 @@ def _grid(run: Run) -> Grid:
     with left:
         options = [*labels, *saved]
         attributes = state.many("Attributes", "figure-attributes", options, start.attributes, format_func=name_of,
-                                help="Labels, which methods are fitted to, or saved directions.")  # fmt: skip
+                                help="Labels, to which the methods are fitted, or saved directions.")  # fmt: skip
     fitted = bool(attributes) and not attributes[0].startswith(SAVED)
     with middle:
         ways = _ways(run, "grid-ways", start.ways or default_ways(run, labels[0]), False) if fitted else ()
@@ -141,7 +173,7 @@ def _grid(run: Run) -> Grid:
     left, middle, right = st.columns([1, 1, 2])
     with left:
         samples = state.text("Samples", "figure-samples", ", ".join(map(str, start.samples)), help=(
-            "Numbers and ranges: 0, 3, 8-10. At first such as are at no end of the attributes."))  # fmt: skip
+            "Numbers and ranges: 0, 3, 8-10. By default samples that the methods are not fitted to."))  # fmt: skip
     top, window, asymmetric = _more(run, start, middle, right)
     return Grid(samples=parse_samples(samples), attributes=tuple(attributes), ways=ways, window=window, top=top,
                 strength=strength, asymmetric=asymmetric)  # fmt: skip
@@ -149,13 +181,13 @@ def _grid(run: Run) -> Grid:
 
 def _ways(run: Run, name: str, default: tuple[str, ...], with_saved: bool = True) -> tuple[str, ...]:
     ways = [way for way in all_ways(run) if with_saved or not way.startswith(SAVED)]
-    return tuple(state.many("Methods, a row each", name, ways, default, format_func=name_of))
+    return tuple(state.many("Methods, one row each", name, ways, default, format_func=name_of))
 
 
 def _more(run: Run, start: Strip | Grid, left: DeltaGenerator, right: DeltaGenerator) -> tuple[int, Window, bool]:
     """Positives, steps, symmetry: what strip and grid share."""
     with left:
-        top = state.slider("How many positives", "figure-top", 2, len(run) // 2, start.top) if start.top > 1 else 0
+        top = state.slider("Number of positives", "figure-top", 2, len(run) // 2, start.top) if start.top > 1 else 0
     with right:
         steps, symmetry = st.columns([2, 1], vertical_alignment="bottom")
         with steps:
@@ -167,7 +199,7 @@ def _more(run: Run, start: Strip | Grid, left: DeltaGenerator, right: DeltaGener
 
 
 def _window(run: Run, start: Window) -> Window:
-    first, last = state.window("Steps", "window", run.spec.steps, help="0 has most noise; both ends are included.")
+    first, last = state.window("Steps", "window", run.spec.steps, help="Step 0 has most noise. Both ends are included.")
     return replace(start, first=first, last=last)
 
 
@@ -178,23 +210,23 @@ def _style() -> Style:
         names = {name: f"{name} column, {inches:g} in" for name, inches in WIDTHS.items()}
         width = state.select("Width in print", "figure-width", list(names), default="double", format_func=names.get)
     with middle:
-        size = state.number("Type (points)", f"type-{width}", 4.0, 24.0, SIZES[width], step=0.5)
+        size = state.number("Font size (pt)", f"type-{width}", 4.0, 24.0, SIZES[width], step=0.5)
     with right:
         captioned = state.flag("Caption in the figure", "figure-caption", True, help=(
-            "Off, if your paper sets it. It stays the file's description."))  # fmt: skip
+            "Switch it off if your paper sets the caption. It stays in the file as its description."))  # fmt: skip
     return Style(width=WIDTHS[width], size=size, captioned=captioned)
 
 
 def _downloads(run: Run, figure: Figure, kind: str) -> None:
     """The three files; each is made when it is asked for."""
     files = (
-        ("PDF", lambda: figure.pdf, "pdf", "application/pdf", "Texts and lines as vectors, the font inside."),
-        ("SVG", lambda: figure.svg.encode(), "svg", "image/svg+xml", "Texts stay texts, to be edited further."),
-        ("PNG at 2x", figure.png, "png", "image/png", "300 pixels an inch; carries the recipe of every picture."),
+        ("PDF", lambda: figure.pdf, "pdf", "application/pdf", "Vector text and lines, with the font embedded."),
+        ("SVG", lambda: figure.svg.encode(), "svg", "image/svg+xml", "Text stays text and can be edited."),
+        ("PNG at 2x", figure.png, "png", "image/png", "300 pixels per inch. Contains the recipe of every picture."),
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, make, ending, mime, text in files:
             st.download_button(label, make, f"{run.name}-{kind}.{ending}", mime, key=f"download-{ending}",
                                icon=":material/download:", help=text)  # fmt: skip
         inches = f"{figure.width / 72:.1f} x {figure.height / 72:.1f} in"
-        st.caption(f"{inches} in print, shown {SHOWN:g} times as large. `python -m hcache render` takes the PNG.")
+        st.caption(f"{inches} in print, shown at {SHOWN:g} times that size. `python -m hcache render` repeats the PNG.")

@@ -35,7 +35,7 @@ def fitted(run: Run, what: Fit) -> list[Entry]:
 
 def fit_panel(run: Run, what: Fit, proposed: str) -> None:
     """The name to save a fit under, and the button that starts it."""
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         name, problem = _name(run, proposed)
     with right:
@@ -44,8 +44,8 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
         )
     st.caption(
         literal(problem)
-        or "It is fitted in the background: you may leave this page, or close it. How far it is stands "
-        "above, and what is done among the directions."
+        or "The fit runs in the background; you can leave or close this page. Its progress is shown above, and the "
+        "result appears in the list of directions."
     )
 
 
@@ -54,15 +54,15 @@ def import_panel(run: Run) -> None:
 
     They are kept with the task that imports them: how a block was trained stands in its file's name.
     """
-    with st.expander("Or import blocks that were trained already", icon=":material/upload_file:"):
+    with st.expander("Or import trained attribute blocks", icon=":material/upload_file:"):
         task_list(run, IMPORT)
         files = st.file_uploader(
             "Attribute files of Asyrp (.pth)", ["pth", "pt", "safetensors"], accept_multiple_files=True,
-            key="block-files", help="As published, of this model; several act together, as one direction.",
+            key="block-files", help="As published, for this model. Several files act together as one direction.",
         )  # fmt: skip
         if not files:
             return
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        left, right = st.columns([3, 2], vertical_alignment="bottom")
         with left:
             name, problem = _name(run, Path(files[0].name).stem.split("_LC_")[0][:70])  # published names go on
         data = {Path(file.name).name: file.getvalue() for file in files}
@@ -75,7 +75,7 @@ def import_panel(run: Run) -> None:
                                          files=tuple(path.name for path in paths), name=name),
                 disabled=bool(problem), width="stretch",
             )  # fmt: skip
-        st.caption(literal(problem) or "What is imported stands among the directions.")
+        st.caption(literal(problem) or "The imported direction appears in the list of directions.")
 
 
 def _block_folder(run: Run, data: dict[str, bytes]) -> Path:
@@ -104,7 +104,7 @@ def _name(run: Run, proposed: str) -> tuple[str, str]:
     """The name to save a direction under, and what is wrong with it, if anything."""
     taken = {entry.name for entry in list_moves(run)}
     free = _free(proposed, taken)
-    name = st.text_input("Name to save it under", free, key=f"fit-name-{free}")
+    name = st.text_input("Save as", free, key=f"fit-name-{free}")
     return name, _problem(name, taken)
 
 

@@ -11,15 +11,34 @@ from ...cache.reading import Run
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from .. import address, loaders, selection, state
+from ..frame import errors_shown
 from ..grid import Click, picture_grid, selection_grid
 from ..text import literal
 from .pins import pin_buttons
 from .selection import selection_bar
 
 PER_PAGE = 128
+PICTURE = 170
+"""The width of the chosen sample, in pixels."""
+
 HAND = "by hand"
-SELECTS, SHOWS = "selects it", "only shows it"
-CLICKS = {SELECTS: None, SHOWS: None, "marks it 1": 1.0, "marks it 0": 0.0}
+HIGHEST, LOWEST = "highest first", "lowest first"
+SELECTS, SHOWS = "Select", "Show only"
+CLICKS = {SELECTS: None, SHOWS: None, "Label as 1": 1.0, "Label as 0": 0.0}
+
+
+def gallery_page(run: Run) -> None:
+    """The pictures, and beside them the one that was clicked last; its trajectory below."""
+    left, right = st.columns([9, 4], gap="medium")
+    with left, errors_shown():
+        gallery_panel(run)
+    with right, st.container(key="result"):
+        ids = run.sample_ids
+        sample = state.sample("Sample", "sample", ids, int(ids[0]))
+        with errors_shown():
+            sample_panel(run, sample)
+    with errors_shown():
+        trajectory_panel(run, sample)
 
 
 def gallery_panel(run: Run) -> None:
@@ -39,8 +58,8 @@ def gallery_panel(run: Run) -> None:
     captions = [f"{ids[r]}" if values is None else f"{ids[r]} · {values[r]:.2f}" for r in rows]
     chosen = int(state.recall("sample", int(ids[0]), int))
     origin = "real pictures, inverted" if run.real else "samples"
-    st.caption(f"{len(order)} of {len(run)} {origin}. Click one to select it and to see its trajectory and labels "
-               "below, once more to let it go; Shift takes all in between. Arrow keys walk, Enter clicks.")  # fmt: skip
+    st.caption(f"{len(order)} of {len(run)} {origin}. Click a picture to select and show it; click again to deselect "
+               "it. Shift-click selects a range. Arrow keys move, Enter clicks.")  # fmt: skip
     pictures = ids[rows], [uris[r] for r in rows], captions, chosen
     with st.container(key="gallery-pictures"):
         if does == SELECTS:
@@ -70,14 +89,17 @@ def take_clicks(run: Run, clicks: list[Click]) -> None:
 
 def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
     """What a click does (a key of ``CLICKS``), the label it may give, and the values given so far."""
-    with st.expander("What a click does: select, show, or label by hand"):
+    with st.expander("Click action: select, show or label by hand"):
         left, right = st.columns(2)
-        name = left.text_input("Label", "chosen", key="hand-label", help=f"Kept in the run's label set {HAND}.").strip()
-        does = right.segmented_control("A click on a picture", [*CLICKS], default=next(iter(CLICKS)), key="hand-click")
+        name = left.text_input(
+            "Label", "chosen", key="hand-label", help=f"Stored in the run's label set {HAND}."
+        ).strip()
+        does = right.segmented_control("Click action", [*CLICKS], default=next(iter(CLICKS)), key="hand-click")
         given = run.labels.get(HAND, {}).get(name, np.full(len(run), np.nan))
         values = {int(s): float(v) for s, v in zip(run.sample_ids, given, strict=True) if np.isfinite(v)}
-        st.caption(f"{sum(v == 1 for v in values.values())} marked 1, {sum(v == 0 for v in values.values())} marked 0. "
-                   "A second click takes the mark away. It can then be chosen wherever labels are.")  # fmt: skip
+        ones, zeros = (sum(v == given for v in values.values()) for given in (1, 0))
+        st.caption(f"{ones} samples labelled 1, {zeros} labelled 0. A second click removes the mark. "
+                   "The label is available on all pages.")  # fmt: skip
     return does or SELECTS, name, values
 
 
@@ -87,28 +109,29 @@ def _toggle(run: Run, name: str, sample: int, mark: float) -> None:
     st.rerun()
 
 
-def sample_panel(run: Run) -> None:
-    """The chosen sample: its picture, its predicted x_0 over the steps, all its labels."""
-    ids = run.sample_ids
-    sample = state.sample("Sample", "sample", ids, int(ids[0]))
+def sample_panel(run: Run, sample: int) -> None:
+    """The chosen sample: its picture, all its labels, and pins for the Compare page."""
     row = run.position(sample)
-    left, right = st.columns([1, 3])
     if run.real:
-        for picture, said in ((run.original(sample), f"real picture {sample}"),
-                              (run.images[row], "its inversion, denoised again")):  # fmt: skip
+        sides = st.columns(2)
+        for side, picture, said in ((sides[0], run.original(sample), f"real picture {sample}"),
+                                    (sides[1], run.images[row], "its inversion, denoised again")):  # fmt: skip
             if picture is not None:
-                left.image(png_bytes(picture), caption=said, alt=said, width="stretch")
+                side.image(png_bytes(picture), caption=said.capitalize(), alt=said, width="stretch")
     else:
         said = f"sample {sample}, seed {run.seed(sample)}"
-        left.image(png_bytes(run.images[row]), caption=said, alt=said, width="stretch")
-    with right:
-        labels = loaders.labels_of(run)
-        if labels:
-            st.dataframe(_label_table(labels, row), hide_index=True, width="stretch")
-        else:
-            st.caption("This model has no attribute reader, so its samples have no labels.")
-        pin_buttons(run, sample)
-    st.markdown("**Predicted x_0 over the steps**, from most noise to the finished picture")
+        st.image(png_bytes(run.images[row]), caption=said, alt=said, width=PICTURE)
+    labels = loaders.labels_of(run)
+    if labels:
+        st.dataframe(_label_table(labels, row), hide_index=True, width="stretch", row_height=28)
+    else:
+        st.caption("This model has no attribute reader, so its samples have no labels.")
+    pin_buttons(run, sample)
+
+
+def trajectory_panel(run: Run, sample: int) -> None:
+    """The predicted x_0 of a sample over the steps."""
+    st.markdown(f"**Predicted x_0 of sample {sample} over the steps**, from most noise to the finished picture")
     film = run.trajectory(sample)
     st.html(draw_film(film, [f"{i} · t={t}" for i, t in enumerate(run.timesteps)]))
 
@@ -117,21 +140,21 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
     """The rows to show, in order, and the values they were sorted by."""
     sort, direction, low_high = st.columns([2, 1, 3], vertical_alignment="bottom")
     with sort:
-        name = state.select("Sort and filter by", "sort", ["sample", *labels])
+        name = state.select("Sort by", "sort", ["sample", *labels], format_func=_words)
     if name == "sample":
         return np.arange(len(run)), None
     values = labels[name]
     with direction:
-        descending = state.select("Order", "order", ["highest first", "lowest first"]) == "highest first"
+        descending = state.select("Order", "order", [HIGHEST, LOWEST], format_func=str.capitalize) == HIGHEST
     finite = values[np.isfinite(values)]
     if not finite.size:
-        st.caption(f"No sample has a value for {literal(name.replace('_', ' '))}.")
+        st.caption(f"No sample has a value for {literal(_words(name))}.")
         return np.arange(len(run)), values
     low, high = (float(np.floor(finite.min() * 100) / 100), float(np.ceil(finite.max() * 100) / 100))
     if low >= high:
         return np.flatnonzero(np.isfinite(values)), values
     with low_high:
-        chosen = state.span(f"Show {literal(name.replace('_', ' '))} from, to", f"filter-{name}", low, high)
+        chosen = state.span(f"Filter by {literal(_words(name))}", f"filter-{name}", low, high)
     rows = np.flatnonzero((values >= chosen[0]) & (values <= chosen[1]))
     order = np.argsort(values[rows], kind="stable")
     return rows[order[::-1] if descending else order], values
@@ -142,10 +165,14 @@ def _label_table(labels: dict[str, np.ndarray], row: int) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "label": name.replace("_", " "),
-                "value": round(float(values[row]), 3),
-                "higher than": f"{np.mean(values < values[row]):.0%} of samples",
+                "Label": _words(name),
+                "Value": round(float(values[row]), 3),
+                "Higher than": f"{np.mean(values < values[row]):.0%} of samples",
             }
             for name, values in labels.items()
         ]
     )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -16,7 +16,7 @@ ADDS, TAKES_AWAY = "adds", "takes away"
 
 
 def mask_panel(
-    name: str, picture: np.ndarray, site: tuple[int, ...] | None = None, label: str = "Where in the picture"
+    name: str, picture: np.ndarray, site: tuple[int, ...] | None = None, label: str = "Region"
 ) -> Mask | None:
     """The choice of a mask; None: everywhere.
 
@@ -27,7 +27,7 @@ def mask_panel(
         label: Of the choice.
     """
     kind = state.select(label, name, [EVERYWHERE, RECTANGLE, PAINTED, PICTURE], help=(
-        "An edit acts as b + m (edited - b), with the mask m averaged to each site's own resolution."))  # fmt: skip
+        "The edit is b + m (edited - b). The mask m is averaged to the resolution of each site."))  # fmt: skip
     mask = None
     if kind == RECTANGLE:
         left, right = state.window("From left to right (%)", f"{name}-x", 101)
@@ -77,7 +77,7 @@ def _paint(name: str, picture: np.ndarray) -> Mask | None:
     mask = _kept(name)
     turn = st.session_state.setdefault(f"{name}-turn", 0)
     key = f"{name}-paint-{turn}"
-    stroke = st.segmented_control("An area that is drawn", [ADDS, TAKES_AWAY], default=ADDS, key=f"{name}-stroke")
+    stroke = st.segmented_control("Drawing", [ADDS, TAKES_AWAY], default=ADDS, key=f"{name}-stroke")
 
     def take() -> None:
         areas = areas_of(st.session_state[key]["selection"])
@@ -93,7 +93,7 @@ def _paint(name: str, picture: np.ndarray) -> Mask | None:
         alt=f"The picture to paint on; {0 if mask is None else mask.share:.0%} of it is painted",
     )  # fmt: skip
     if mask is None:
-        st.caption("Draw around an area of the picture with the mouse; as long as there is none it is everywhere.")
+        st.caption("Draw around an area of the picture with the mouse. Until then the edit acts everywhere.")
     elif st.button("Clear", key=f"{name}-clear", icon=":material/ink_eraser:"):
         state.choose(f"{name}-png", "")
         st.rerun()
@@ -107,7 +107,7 @@ def _upload(name: str) -> Mask | None:
         st.session_state[f"{name}-taken"] = file.file_id
     mask = _kept(name)
     if mask is None:
-        st.caption("No picture yet: it is everywhere.")
+        st.caption("No picture yet, so the edit acts everywhere.")
     return mask
 
 

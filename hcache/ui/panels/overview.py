@@ -28,11 +28,10 @@ from ..watching import resumes
 from ..work import run_button
 
 INTRODUCTION = """
-A diffusion **U-Net** is cut in two at its bottleneck: what passes the cut is **h**, the bottleneck's activation, whose
-space is the *h-space* in which directions such as *smile* have been found. Everything else the decoder knows of the
-picture comes past the cut, through the **skip groups**: the encoder's activations, a group for every resolution. hcache
-stores both for every sample and step of a run, and these pages show what is readable there, what moves the picture, and
-what does not.
+hcache cuts a diffusion **U-Net** in two at its bottleneck. The activation there is **h**; its space is the *h-space*,
+in which directions such as *smile* have been found. All other information about the picture reaches the decoder through
+the **skip groups**: the encoder's activations, one group for each resolution. hcache stores both for every sample and
+step of a run. These pages show what can be decoded from them, what changes the picture, and what does not.
 """
 
 SOURCE = (
@@ -115,7 +114,7 @@ def anatomy_panel(run: Run | None) -> None:
     heading = st.empty()
     with st.columns(3)[0]:
         names = [first, *(name for name in load_cards() if name != first)]
-        name = state.select("Model", "anatomy", names, help="Drawn from the configuration alone: no weights needed.")
+        name = state.select("Model", "anatomy", names, help="Drawn from the configuration. No weights are needed.")
     own = run is not None and name == run.spec.model
     if not own and not may_read_configuration(name):
         return
@@ -146,10 +145,10 @@ def _in_words(anatomy: Anatomy, site: str) -> str:
 def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
     total = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites)
     steps = run.spec.steps if run else find_card(name).steps
-    colours = "Green: stored in full. Orange: its mean over space. Dashed: not stored, computed again when needed."
+    colours = "Green: stored in full. Orange: mean over space. Dashed: not stored, computed again when needed."
     return (
-        f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16; all sites in "
-        f"full would be {format_bytes(total)}, or {format_bytes(total * steps)} a sample over {steps} steps. "
+        f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in float16. All sites in "
+        f"full take {format_bytes(total)}, or {format_bytes(total * steps)} per sample over {steps} steps. "
         + (colours if run else f"To have it: {literal(find_card(name).get)}.")
     )
 
@@ -163,12 +162,12 @@ def _blocks_table(anatomy: Anatomy) -> None:
         for k, shape in enumerate(anatomy.blocks)
     ]  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=250)
-    st.caption(f"{anatomy.parameters / 1e6:.2f} M parameters. Bytes are of one sample at one step in float16.")
+    st.caption(f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in float16.")
 
 
 def verification_panel(run: Run, home: Path) -> None:
     """The verdict of the last verification with its date; buttons to verify, and to repair what is damaged."""
-    st.subheader("Is it whole?")
+    st.subheader("Integrity")
     report = last_report(run.folder)
     if report is None:
         st.caption("Not verified yet. Verifying reads every shard and compares it with its checksum.")
@@ -176,13 +175,13 @@ def verification_panel(run: Run, home: Path) -> None:
         st.success(f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.", icon=":material/verified:")
     else:
         st.error(f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.", icon=":material/error:")
-    run_button("Verify", "verify", (run.name, len(run), report and report.when), lambda: verify(run.folder))
+    run_button("Verify integrity", "verify", (run.name, len(run), report and report.when), lambda: verify(run.folder))
     if (
         report is not None
         and not report.fine
         and resumes(
             "Repair", "repair", home, run.name,
-            help="Sets the bad shards aside and extracts their samples again, in the background.",
+            help="Moves the damaged shards aside and extracts their samples again in the background.",
         )
     ):  # fmt: skip
         set_aside(run.folder, report)
@@ -198,8 +197,8 @@ def _date(when: str) -> str:
 def provenance_panel(run: Run) -> None:
     """What made the run, and which libraries have changed since."""
     if changed := changes_in_words(run.provenance):
-        st.warning(f"Since this run was extracted, libraries have changed: {literal(changed)}. What is computed now "
-                   "may differ from what is stored; Verify with --rerun, in the shell, tells by how much.")  # fmt: skip
-    with st.expander("What made this run"):
-        st.caption(schedule_in_words(run.spec.schedule, run.timesteps, run.provenance).capitalize() + ".")
+        st.warning(f"Libraries have changed since this run was extracted: {literal(changed)}. Values computed now may "
+                   "differ from the stored ones. `python -m hcache verify --rerun` measures by how much.")  # fmt: skip
+    with st.expander("Provenance"):
+        st.caption(literal(schedule_in_words(run.spec.schedule, run.timesteps, run.provenance).capitalize()) + ".")
         st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)

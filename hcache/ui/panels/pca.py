@@ -12,9 +12,11 @@ from ...analysis.projections import Projections
 from ...cache.reading import Run
 from ...figures.components import variance_explained
 from ...figures.pictures import png_bytes
+from ...measures.costs import about, projection_seconds
 from .. import address, loaders, selection, state
 from ..frame import errors_shown
 from ..hover import hover_pictures
+from ..pace import starts_itself
 from ..scatter import BOX, LASSO, PAN, Points, scatter
 from ..text import literal
 from ..work import run_button
@@ -54,13 +56,13 @@ def _controls(run: Run) -> View:
     labels = loaders.labels_of(run)
     one, two, three, four, five = st.columns([2, 2, 2, 1, 1])
     with one:
-        site = state.select("Site", "site", run.stored_sites, help="h: the bottleneck. skip.g: a skip group, from h "
-                            "outward.")  # fmt: skip
+        site = state.select("Site", "site", run.stored_sites, help="h: the bottleneck. skip.g: a skip group, counted "
+                            "from h outward.")  # fmt: skip
     with two:
         over = state.select("Components", "over", [*OVER] if len(run) <= MOST_SAMPLES else [*OVER][:1], help=(
             "Each step's own: the most variance at that step. Joint: PCA of all steps side by side (Haas et al. 2023, "
-            "Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models), whose axes belong "
-            "together from step to step; only on these does a sample have a path."))  # fmt: skip
+            "Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models), with equal axes "
+            "at every step. Paths of samples are shown on these only."), format_func=_sentence)  # fmt: skip
     with three:
         colour = state.select("Colour", "colour", [*labels, NO_COLOUR], help="A label of each sample.",
                               format_func=_words)  # fmt: skip
@@ -78,8 +80,9 @@ def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
         return None
     found = loaders.projections_of(run, site)
     if found is None:
-        found = run_button("Project all steps", "projections", (run.name, len(run), site),
-                           lambda: loaders.make_projections(run, site), auto=True)  # fmt: skip
+        seconds = projection_seconds(run, site)
+        found = run_button(f"Project all steps, {about(seconds)}", "projections", (run.name, len(run), site),
+                           lambda: loaders.make_projections(run, site), auto=starts_itself(run, seconds))  # fmt: skip
     return found
 
 
@@ -103,7 +106,7 @@ def _projections(
     if every is not None:
         return every[view.over], step
     if view.over == loaders.JOINT:
-        st.caption("Joint components need all steps; they are being projected.")
+        st.caption("Joint components need the projections of all steps, which are not computed yet.")
         return None, 0
     return loaders.projection_at(str(run.folder), len(run), view.site, step), 0
 
@@ -113,16 +116,16 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
     ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
     with right:
-        chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="The one in the ring.")
+        chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="Marked by the ring.")
         row = run.position(chosen)
         label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
         said = f"sample {chosen}{label}"
         st.image(png_bytes(run.images[row]), caption=literal(said), alt=said, width=150)
-        st.segmented_control("Dragging", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
-            "What is drawn around selects. To click single points, let dragging move. A double click selects "
-            "nothing."))  # fmt: skip
-        st.segmented_control("What is selected so", selection.HOW, default=selection.REPLACE, key="pca-how", help=(
-            "Whether it becomes the selection, joins it, or leaves it."))  # fmt: skip
+        st.segmented_control("Drag action", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
+            "Box and lasso select the points inside. Choose move to click single points. A double click clears the "
+            "selection."))  # fmt: skip
+        st.segmented_control("Selection mode", selection.HOW, default=selection.REPLACE, key="pca-how", help=(
+            "Set replaces the selection, add extends it, remove takes points out of it."))  # fmt: skip
         with_paths = view.over == loaders.JOINT and state.flag("Paths of the selected", "paths", False, help=(
             f"Over all steps, of {MOST_PATHS} at most."))  # fmt: skip
         if hover:
@@ -180,6 +183,10 @@ def _shares(values: np.ndarray) -> str:
     return ", ".join(f"{value:.1%}" for value in values[:MOST_NAMED])
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
@@ -212,11 +219,11 @@ def _variance(run: Run, view: View, explained: np.ndarray, step: int) -> None:
     said = f"Share of this step's variance by component, from the first: {_shares(explained)}{beside}"
     st.plotly_chart(variance_explained(explained, baseline), key="pca-variance", alt=said)
     if shuffled:
-        st.caption("Dotted: what components explain when no two features have to do with each other. Components below "
-                   "it say nothing.")  # fmt: skip
+        st.caption("Dotted: what components explain when the features are independent. Components below this line "
+                   "are not above chance.")  # fmt: skip
     elif view.over == loaders.JOINT:
-        st.caption("Joint components are orthogonal over all steps together, not at each one: at a step their shares "
-                   "may overlap and need not descend.")  # fmt: skip
+        st.caption("Joint components are orthogonal over all steps together, not at each step. At one step their "
+                   "shares may overlap and need not decrease.")  # fmt: skip
 
 
 def _what(run: Run, site: str, step: int) -> str:

@@ -55,7 +55,7 @@ def pin_buttons(run: Run, sample: int, digest: str = "", name: str = "") -> None
     with st.container(horizontal=True, vertical_alignment="center"):
         for side in SIDES:
             if st.button(f"Pin as {side}", key=f"pin-{side}", icon=":material/push_pin:",
-                         help="For the Compare page."):  # fmt: skip
+                         help="Shows it on the Compare page."):  # fmt: skip
                 pin(side, run, sample, digest)
                 st.toast(f"{literal(name or f'Sample {sample}')} is {side} on the Compare page.")
         st.page_link("pages/compare.py", label="Compare", icon=":material/compare:")

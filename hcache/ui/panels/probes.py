@@ -23,21 +23,24 @@ from ...figures.probes import (
     site_name,
     step_in_words,
 )
+from ...measures.costs import about, probe_seconds
 from ...measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
+from ...measures.groups import APART, BY_RUN, groups_of, in_words
 from ...measures.learning import learning, stored_learning
 from ...measures.noise import log_snr_of, middle_step
 from ...specs import NONE, POOLED
 from .. import address, loaders, state
 from ..frame import errors_shown
+from ..pace import starts_itself
 from ..work import run_button
 
 OWN = "own"
-KINDS = {OWN: "as the label is", RIDGE: "ridge: its values (R²)", LOGISTIC: "logistic: two classes (AUC)"}
+KINDS = {OWN: "Automatic", RIDGE: "Ridge: values (R²)", LOGISTIC: "Logistic: two classes (AUC)"}
 MOST_NAMED = 6
 QUIET = {"displayModeBar": False}
 MAP = "probe-map"
 
-SHOWN = {SCORE: "score", SELECTIVITY: "selectivity: beyond shuffled labels", CONTROL: "shuffled labels alone"}
+SHOWN = {SCORE: "Score", SELECTIVITY: "Selectivity: score minus shuffled labels", CONTROL: "Shuffled labels alone"}
 
 
 def probes_panel(run: Run) -> None:
@@ -56,11 +59,13 @@ def probes_panel(run: Run) -> None:
     st.caption(_what(run, known, options))
     if known.missing:
         cells = f"{known.missing} of {len(sites) * run.spec.steps}" if known.cells else str(known.missing)
+        seconds = _seconds(run, known)
         run_button(
-            f"Probe {cells} cells",
+            f"Probe {cells} cells, {about(seconds)}",
             "probes",
             (run.name, len(run), label, tuple(sites), options),
             lambda: decodability(run, [label], sites, None, options),
+            auto=starts_itself(run, seconds),
             unit=("cells", known.missing),
         )
     if known.cells:
@@ -73,28 +78,56 @@ def _question(run: Run, labels: Sequence[str]) -> tuple[str, list[str], ProbeOpt
     with one:
         label = state.select("Label", "label", labels, format_func=lambda text: text.replace("_", " "))
     with two:
-        kind = state.select("Probe", "probe", list(KINDS), format_func=KINDS.get, help="Above the median is a class.")
+        kind = state.select(
+            "Probe",
+            "probe",
+            list(KINDS),
+            format_func=KINDS.get,
+            help=(
+                "Automatic: ridge for a continuous label, logistic for a binary one. Logistic on a continuous label "
+                "separates the samples above its median from the others."
+            ),
+        )
     with three:
         sites = state.many("Sites", "probed", default_sites(run), default_sites(run), format_func=site_name,
-                           help="x_t is the noisy picture that the U-Net is given.")  # fmt: skip
-    return label, sites, ProbeOptions(kind=None if kind == OWN else kind)
+                           help="x_t is the noisy picture, the input of the U-Net.")  # fmt: skip
+    return label, sites, ProbeOptions(kind=None if kind == OWN else kind, groups=_together(run, labels))
+
+
+def _together(run: Run, labels: Sequence[str]) -> str:
+    """Which samples belong together; asked where the run says that some do, or somebody chose otherwise."""
+    found = in_words(run, groups_of(run))
+    if not found:
+        return BY_RUN
+    words = {BY_RUN: f"from the run: {found}", APART: "none: each sample on its own"}
+    return state.select("Samples that belong together", "groups", [BY_RUN, APART, *labels],
+                        format_func=lambda name: words.get(name, f"samples with the same {name}"),
+                        help="Samples of one prompt, class or picture are never on both sides of a fold.")  # fmt: skip
+
+
+def _seconds(run: Run, known: ProbeMap) -> float:
+    """What the cells that are not known will take."""
+    missing = {site: sum((site, step) not in known.cells for step in range(known.steps)) for site in known.sites}
+    return probe_seconds(run, missing, [loaders.labels_of(run)[known.label]])
 
 
 def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
     """What is measured, and what is not stored."""
     kind = "logistic" if known.metric == AUC else "ridge"
-    chance = "0.5 is chance" if known.metric == AUC else "0 is no better than the mean, less is worse"
+    chance = "0.5 is chance" if known.metric == AUC else "0 is as good as predicting the mean"
     text = (
-        f"A {kind} probe at {len(known.sites)} sites × {known.steps} steps of {len(run)} samples: {known.metric} on "
-        f"held-out samples ({options.folds} folds, the penalty chosen inside each); {chance}. Beside each, "
-        f"{options.controls} fits of shuffled labels (Hewitt, Liang 2019)."
+        f"A {kind} probe at {len(known.sites)} sites × {known.steps} steps, {len(run)} samples. {known.metric} is "
+        f"measured on held-out samples ({options.folds} folds; the penalty is chosen inside each); {chance}. The null "
+        f"is {options.shuffles(loaders.labels_of(run)[known.label])} fits with shuffled labels (Hewitt, Liang 2019)."
     )
+    together = in_words(run, groups_of(run, options.groups))
+    text += f" {together[:1].upper()}{together[1:]}: folds, shuffles and intervals are of groups." if together else ""
     pooled = [site for site in known.sites if site != X and run.policy(site) == POOLED]
-    text += f" Of {', '.join(pooled)} the mean over space is stored, and probed." if pooled else ""
+    text += f" Of {', '.join(pooled)} only the mean over space is stored and probed." if pooled else ""
     absent = [site for site in run.anatomy.sites if run.policy(site) == NONE]
     if absent:
         names = ", ".join(absent) if len(absent) <= MOST_NAMED else f"{len(absent)} sites"
-        text += f" Not stored, and so not probed: {names}; extract a run with `--store {absent[0]}=pooled`."
+        text += f" Not stored, so not probed: {names}. To probe them, extract a run with `--store {absent[0]}=pooled`."
     return text + ("" if known.missing else " Every cell is stored with the run.")
 
 
@@ -114,7 +147,7 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
         site = state.select("Site", "probe-site", known.sites, format_func=site_name)
     with three:
         step = state.slider("Step", "step", 0, run.spec.steps - 1, middle_step(run, range(run.spec.steps)),
-                            help="0 has most noise. A click on a cell of the map chooses site and step.")  # fmt: skip
+                            help="Step 0 has most noise. Click a cell of the map to choose site and step.")  # fmt: skip
     st.plotly_chart(probe_heatmap(known, shown, run.timesteps, snr, (site, step)), key=MAP,
                     on_select=lambda: take_cell(known), selection_mode="points", config=QUIET,
                     alt=_map_in_words(known, shown))  # fmt: skip
@@ -159,18 +192,20 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
     if row is None:
         st.info("This cell is not probed yet.")
         return
-    lines = ["| | | 95 % |", "|---|---|---|", _line(known.metric, row["score"])]
+    lines = ["| | | 95 % interval |", "|---|---|---|", _line(known.metric, row["score"])]
     if row["accuracy"]:
-        lines.append(_line("balanced accuracy", row["accuracy"]))
+        lines.append(_line("Balanced accuracy", row["accuracy"]))
     lines += [
-        f"| shuffled labels, mean | {row['control']:.2f} | |",
-        _line("selectivity", row["selectivity"]),
-        f"| p, of shuffled labels | {row['p']:.2g} | |",
+        f"| Shuffled labels, mean | {row['control']:.2f} | |",
+        _line("Selectivity", row["selectivity"]),
+        f"| p of this cell alone | {row['p']:.2g} | |",
+        f"| p among all {len(known.cells)} cells | {known.family()[site, step]:.2g} | |",
     ]
     st.markdown("\n".join(lines))
     st.caption(
-        "95 %: the interval over the samples tested on (bootstrap). Cells with p above 0.05 are crossed out. Readable "
-        "does not mean that moving it moves the picture: see Edit."
+        "Intervals: bootstrap over the held-out samples, not over the training samples. Cells with p above 0.05 among "
+        "all cells of the map are crossed out. That a label is decodable does not imply that moving h along it changes "
+        "the picture: see Edit."
     )
 
 
@@ -181,7 +216,7 @@ def _line(name: str, found: dict[str, Any]) -> str:
 
 def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptions) -> None:
     """How many labelled samples are enough at this step, and what a site holds beyond x_t."""
-    st.subheader("How many labels are enough", anchor=False)
+    st.subheader("How many labels are needed", anchor=False)
     found = stored_learning(run, known.label, step, known.sites, options)
     missing = [each for each in known.sites if each not in found]
     if missing:
@@ -193,15 +228,16 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
             unit=("sites", len(missing)),
         )
     if not found:
-        st.caption("Probes of fewer and fewer samples, tested on the same ones; and each site's score less x_t's.")
+        st.caption("Fits probes on fewer and fewer samples and tests them on the same held-out ones. Also compares "
+                   "each site's score with that of x_t.")  # fmt: skip
         return
     left, right = st.columns([2, 3])
     with left:
         st.markdown(_enough(found))
         st.caption(
-            "Enough: the fewest samples whose interval reaches the score of all. Beyond x_t: the site's score less "
-            "that of x_t at this step, paired by sample, with its 95 % interval; above 0 throughout, the U-Net has "
-            "made readable what the noisy picture alone does not show a linear probe."
+            "Needed: the smallest number of samples whose interval reaches the score of all samples. Beyond x_t: the "
+            "site's score minus that of x_t at this step, paired by sample, with its 95 % interval. If the interval "
+            "is above 0, a linear probe reads more from the site than from the noisy picture."
         )
     with right:
         chosen = site if site in found else next(iter(found))
@@ -212,7 +248,7 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
 
 def _enough(found: dict[str, dict[str, Any]]) -> str:
     """A table: site, samples that are enough, what is read beyond x_t."""
-    lines = ["| site | enough | beyond x_t |", "|---|---|---|"]
+    lines = ["| Site | Needed | Beyond x_t |", "|---|---|---|"]
     for site, result in found.items():
         most = result["sizes"][-1]
         beyond = Estimate.from_json(result["beyond_x"]) if result["beyond_x"] else None

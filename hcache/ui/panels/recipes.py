@@ -30,17 +30,17 @@ def recipe_drop(
         apply: Makes a recipe's choices with ``state.choose``; raises UsageError for what this page cannot show.
         apply_sheet: Likewise for all recipes of a sheet at once.
     """
-    with st.expander("Set this page up from a picture", icon=":material/upload_file:"):
+    with st.expander("Load settings from a picture", icon=":material/upload_file:"):
         file = st.file_uploader(
             "A PNG that was downloaded here, or a recipe's JSON", type=["png", "json"], key="recipe-file",
-            help="Every picture that is downloaded from these pages carries what made it.",
+            help="Every picture downloaded from these pages contains the recipe that made it.",
         )  # fmt: skip
         if file is None:
             st.session_state.pop(_TAKEN, None)
         else:
             _take(run, file.file_id, file.getvalue(), apply, apply_sheet)
         before = st.session_state.get(_UNDO)
-        if before is not None and st.button("Undo: back to what was set before", icon=":material/undo:", key="undo"):
+        if before is not None and st.button("Undo: restore the previous settings", icon=":material/undo:", key="undo"):
             del st.session_state[_UNDO]
             state.restore(before)
             st.rerun()
@@ -89,7 +89,7 @@ def _pick(cells: Sequence[Cell], whole: bool) -> Cell | None:
     if len(cells) == 1:
         return cells[0]
     titles = [f"{k}: {cell.title}" for k, cell in enumerate(cells)]
-    chosen = st.selectbox("Which of its pictures", [WHOLE, *titles] if whole else titles, key="recipe-cell")
+    chosen = st.selectbox("Picture in the sheet", [WHOLE, *titles] if whole else titles, key="recipe-cell")
     return None if chosen == WHOLE else cells[titles.index(chosen)]
 
 

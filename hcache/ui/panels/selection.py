@@ -19,11 +19,11 @@ from ..text import literal
 from .directions import FROM_SELECTION, NEW
 
 NOTHING = (
-    "Nothing is selected. Click pictures in the Gallery, or points in PCA, draw a box or lasso there, or type sample "
-    "numbers above: it is one selection, on all pages."
+    "Nothing is selected. Click pictures in the Gallery or points in PCA, draw a box or lasso there, or type sample "
+    "numbers above. Each run has one selection, shared by all pages."
 )
-EDITS = "Takes them as positives of a direction on the Edit page."
-NO_H = "This run does not hold h in full, which directions are fitted on."
+EDITS = "Uses them as positives of a direction on the Edit page."
+NO_H = "Directions need h stored in full, and this run does not have it."
 TYPED, REFUSED = "selection-typed", "selection-refused"
 SHOWN = 8
 """Labels drawn at a time."""
@@ -36,22 +36,22 @@ def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
         st.markdown(f"**{count} of {len(run)}** selected", width="content")
         if shown is not None:
             for label, how, help_text in (
-                (f"Select the {len(shown)} shown", selection.REPLACE, "In place of what is selected."),
-                ("Add them", selection.ADD, "To what is selected."),
-                ("Remove them", selection.REMOVE, "From what is selected."),
+                (f"Select the {len(shown)} shown", selection.REPLACE, "Replaces the selection."),
+                ("Add them", selection.ADD, "Adds to the selection."),
+                ("Remove them", selection.REMOVE, "Removes from the selection."),
             ):
                 st.button(label, key=f"selection-{how}", help=help_text, on_click=selection.select,
                           args=(run, shown, how))  # fmt: skip
         st.button("Invert", key="selection-invert", on_click=selection.invert, args=(run,))
         st.button("Clear", key="selection-clear", on_click=selection.select, args=(run, ()), disabled=not count)
         st.button("Undo", key="selection-undo", icon=":material/undo:", on_click=selection.undo, args=(run,),
-                  disabled=not selection.can_undo(run), help="What was selected before the last change.")  # fmt: skip
+                  disabled=not selection.can_undo(run), help="Restores the previous selection.")  # fmt: skip
         st.text_input("Select by number", key=TYPED, placeholder="or type 0-3, 7", label_visibility="collapsed",
                       width=140, on_change=take_typed, args=(run,),
-                      help="Sample numbers and ranges, in place of what is selected.")  # fmt: skip
+                      help="Sample numbers and ranges. They replace the selection.")  # fmt: skip
     if refused := st.session_state.pop(REFUSED, ""):
         said = literal(repr(refused))
-        st.error(f"{said} names no sample of this run. Write numbers and ranges with commas between: 0-3, 7.")
+        st.error(f"{said} names no sample of this run. Write numbers and ranges separated by commas: 0-3, 7.")
     if not selection.publish(run):
         st.caption("The selection is too scattered for the page's address; save it as a label set to keep it.")
 
@@ -69,7 +69,7 @@ def take_typed(run: Run) -> None:
 
 def selection_panel(run: Run) -> None:
     """What to do with the selection, and its labels against those of the rest."""
-    st.subheader("The selection")
+    st.subheader("Selection")
     chosen = selection.mask(run)
     if not chosen.any():
         st.caption(NOTHING)
@@ -77,7 +77,7 @@ def selection_panel(run: Run) -> None:
     _actions(run)
     contrasts = contrast_labels(loaders.labels_of(run), chosen)
     if not contrasts:
-        st.caption("There is no label that both the selected and the others have, so they cannot be compared.")
+        st.caption("No label is known for both the selected and the other samples, so they cannot be compared.")
         return
     if len(contrasts) > SHOWN:
         names = [contrast.name for contrast in contrasts]
@@ -92,9 +92,9 @@ def selection_panel(run: Run) -> None:
         st.dataframe(_table(contrasts), hide_index=True, width="stretch")
     st.caption(
         f"Mean of the {int(chosen.sum())} selected minus mean of the {int((~chosen).sum())} others, with its 95 % "
-        "interval (Welch): how far it would move had other seeds been drawn. Filled points: zero lies outside. Of 20 "
-        "labels that the selection has nothing to do with, about one is filled all the same. A label by which the "
-        "selection was made, or what goes with it, differs because of that: it is no finding."
+        "interval (Welch) over seeds. Filled points: the interval excludes zero. About one in 20 labels that are "
+        "unrelated to the selection is filled by chance. A label that was used to make the selection, or one that "
+        "correlates with it, differs for that reason: this is not a finding."
     )
 
 
@@ -161,10 +161,10 @@ def _table(contrasts: Sequence[LabelContrast]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "label": contrast.name.replace("_", " "),
-                "selected": _rounded(contrast.selected, contrast.spread),
-                "others": _rounded(contrast.rest, contrast.spread),
-                "difference (95 % interval)": _interval(contrast),
+                "Label": contrast.name.replace("_", " "),
+                "Selected": _rounded(contrast.selected, contrast.spread),
+                "Others": _rounded(contrast.rest, contrast.spread),
+                "Difference (95 % interval)": _interval(contrast),
             }
             for contrast in contrasts
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,85 +21,119 @@ from ...figures.strips import draw_film
 from ...figures.ufigure import Swapped, draw_u
 from ...progress import part
 from .. import loaders, state
+from ..frame import beside
 from ..grid import picture_grid
 from ..work import run_button
-from .pins import pin_cells
+from .pins import SIDES, pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
-from .swap_setup import ALONE, SLERP, TOGETHER, apply_recipe, apply_recipes, make_recipes, setup_panel
+from .swap_setup import ALONE, SLERP, TOGETHER, Setup, apply_recipe, apply_recipes, make_recipes, setup_panel
 
 if TYPE_CHECKING:
     from ...edits.swaps import Identity
 
-WIDE = 1000
-"""The U's width in pixels, where there is room: all of it is on a screen at once."""
+TYPE = 9.5
+"""Points of the figure's type, which is drawn for print and shown smaller here."""
+
+PICTURE, GRID = 112, 150
+"""The width of A and B and the height of the grid, in pixels."""
 
 KEPT_IDENTITIES = 256
 _identities: dict[tuple[str, str, int, int, int], Identity] = {}
 """Of this process: what a swap of a sample with itself came to, by run, weights, sample and steps."""
 
-BUTTONS = {ALONE: "Swap each site alone", TOGETHER: "Swap all sites at once", SLERP: "Turn h by slerp"}
+BUTTONS = {ALONE: "Swap each site alone", TOGETHER: "Swap all sites at once", SLERP: "Rotate h by slerp"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Who gives to whom."""
+
+    donor_run: Run
+    donor: int
+    recipient: int
+
+    def names(self, run: Run) -> tuple[str, str]:
+        """A and B in words, on a page about ``run``."""
+        other = "" if self.donor_run.name == run.name else f" of {self.donor_run.name}"
+        return f"sample {self.donor}{other}", f"sample {self.recipient}"
 
 
 def swap_panel(run: Run) -> None:
-    """Donor, recipient and what to inject; the U-figure; the identity badge; what to take away."""
+    """Donor, recipient and what to inject on one side; on the other the button, the U-figure, the identity badge and
+    the files."""
     run.anatomy.need_unet("swapping h and skip groups")
-    recipe_drop(run, apply_recipe, apply_recipes)
-    donor_run, donor, recipient = _pair_panel(run)
-    setup = setup_panel(run, run.images[run.position(recipient)])
-    recipes = make_recipes(run, setup, DonorRef(run=donor_run.name, sample=donor), recipient)
+    controls, result = beside()
+    with controls:
+        chosen, drop = st.container(), st.container()
+        with drop:
+            recipe_drop(run, apply_recipe, apply_recipes)
+        with chosen:
+            pair = _pair_panel(run)
+            setup = setup_panel(run, run.images[run.position(pair.recipient)])
+    with result:
+        _result_panel(run, pair, setup)
+
+
+def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
+    """The button and what it makes; before that the U with empty places."""
+    recipes = make_recipes(run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient)
     result = run_button(
         BUTTONS[setup.how],
         "swap",
         tuple(recipe.digest for recipe in recipes.values()),
-        lambda: _render(run, recipes, recipient, setup.window),
+        lambda: _render(run, recipes, pair.recipient, setup.window),
     )
     if result is None:
-        st.caption("One pass through the loop renders all sites; nothing runs until you press the button.")
+        _show(run, {}, pair)
+        st.caption("Press the button to fill the places in the figure. All sites are rendered in one pass.")
         return
     cells, identity = result
-    names = (f"sample {donor}" + (f" of {donor_run.name}" if donor_run.name != run.name else ""), f"sample {recipient}")
-    pair = (_untouched(donor_run, donor), _untouched(run, recipient))
-    _show(run, cells, pair, names)
+    _show(run, cells, pair)
     _badge(identity)
     st.caption(
-        f"Steps {setup.window.first} to {setup.window.last}. Numbers: root mean square distance from B, over that of "
-        "A from B. Skips that the run does not hold in full were computed again from A's cached "
-        "x_t. After the figure of Schaerf, Alfarano, Silvestri, Impett (2025)."
+        f"Steps {setup.window.first} to {setup.window.last}. The number at each site is the root mean square distance "
+        "of the result from B, divided by that of A from B. Skips that the run does not store in full are computed "
+        "again from A's stored x_t. Figure after Schaerf, Alfarano, Silvestri, Impett (2025)."
     )
     _downloads(run, cells)
     pin_cells(run, list(cells.values()), list(cells))
 
 
-def _show(run: Run, cells: Mapping[str, Rendered], pair: tuple[Rendered, Rendered], names: tuple[str, str]) -> None:
+def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
     """The U with what was swapped at whole sites, and in a row below it what has no place in the U."""
+    names, two = pair.names(run), (untouched(pair.donor_run, pair.donor), untouched(run, pair.recipient))
     sites = [title for title in cells if title in run.anatomy.sites]
     others = {title: cell.picture for title, cell in cells.items() if title not in sites}
-    if sites:
+    if sites or not cells:
         with st.container(key="u-figure"):
             said = f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time: {', '.join(sites)}"
-            swapped = Swapped(anatomy=run.anatomy, donor=pair[0], recipient=pair[1], names=names, caption="",
+            swapped = Swapped(anatomy=run.anatomy, donor=two[0], recipient=two[1], names=names, caption="",
                               cells={site: cells[site] for site in sites})  # fmt: skip
-            drawing = draw_u(swapped, Style(captioned=False)).svg
+            drawing = draw_u(swapped, Style(captioned=False, size=TYPE)).svg
             dark = st.context.theme.type == "dark"
-            st.image(in_dark(drawing) if dark else drawing, width=WIDE, alt=said)
+            st.image(in_dark(drawing) if dark else drawing, width="stretch", alt=said)
     if others:
-        shown = {f"A, {names[0]}": pair[0].picture, f"B, {names[1]}": pair[1].picture} if not sites else {}
+        pictures = [found.picture for found in two]
+        shown = {f"A, {names[0]}": pictures[0], f"B, {names[1]}": pictures[1]} if not sites else {}
         shown |= others
         st.html(draw_film(np.stack(list(shown.values())), list(shown)))
 
 
-def _untouched(run: Run, sample: int) -> Rendered:
+def untouched(run: Run, sample: int) -> Rendered:
+    """A sample as it is, as figures take pictures."""
     return Rendered(picture=run.images[run.position(sample)], recipe=recipe_of(run, sample))
 
 
 def _badge(identity: Identity) -> None:
     if identity.identical:
         st.success(
-            "Identity: swapping B with itself at all sites reproduced B bit for bit.", icon=":material/verified:"
+            "Identity check: swapping B with itself at all sites reproduced B bit for bit.", icon=":material/verified:"
         )
     else:
-        st.error(f"Identity fails: swapping B with itself changed it by up to {identity.largest_difference:.2g}.")
+        st.error(
+            f"Identity check failed: swapping B with itself changed it by up to {identity.largest_difference:.2g}."
+        )
 
 
 def _downloads(run: Run, cells: Mapping[str, Rendered]) -> None:
@@ -109,38 +144,38 @@ def _downloads(run: Run, cells: Mapping[str, Rendered]) -> None:
         for title, cell in cells.items():
             st.download_button(
                 title, cell.png, f"{run.name}-{cell.recipe.sample}-{title.replace(' ', '')}.png", "image/png",
-                key=f"download-{title}", icon=":material/download:", help="A PNG that carries its recipe.",
+                key=f"download-{title}", icon=":material/download:", help="A PNG with its recipe inside.",
             )  # fmt: skip
 
 
-def _pair_panel(run: Run) -> tuple[Run, int, int]:
+def _pair_panel(run: Run) -> Pair:
     """The donor's run, two sample numbers with their pictures, and a grid to pick either from."""
-    a_side, b_side, grid_side = st.columns([1, 1, 3])
-    with grid_side:
-        left, right = st.columns([1, 2])
-        with left:
-            role = st.segmented_control("A click on a picture chooses", ["A", "B"], default="A", key="swap-role")
+    numbers, choice = st.container(), st.container()
+    with choice:
+        left, right = st.columns([2, 3], vertical_alignment="bottom")
+        role = left.segmented_control("A click picks", SIDES, default="A", key="swap-role")
         with right:
             names = loaders.donors_of(run)
-            name = state.select("A is of run", "donor-run", names, default=run.name, help=(
-                "Runs of the same model and steps, of real pictures as well."))  # fmt: skip
+            name = state.select("Donor's run", "donor-run", names, default=run.name, help=(
+                "Runs of the same model and steps, including runs of real pictures."))  # fmt: skip
     donor_run = run if name == run.name else loaders.shared_run(run.folder.parent / name)
     ids, theirs = run.sample_ids, donor_run.sample_ids
+    a_side, b_side = numbers.columns(2)
     with a_side:
-        donor = state.sample("A, the donor", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
-        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=150, alt=f"A, sample {donor}")
+        donor = state.sample("Donor (A)", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
+        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=PICTURE, alt=f"A, sample {donor}")
     with b_side:
-        recipient = state.sample("B, the recipient", "recipient", ids, int(ids[0]))
-        st.image(png_bytes(run.images[run.position(recipient)]), width=150, alt=f"B, sample {recipient}")
+        recipient = state.sample("Recipient (B)", "recipient", ids, int(ids[0]))
+        st.image(png_bytes(run.images[run.position(recipient)]), width=PICTURE, alt=f"B, sample {recipient}")
     chosen, shown_run = (donor, donor_run) if role == "A" else (recipient, run)
-    with grid_side, st.container(height=190):
+    with choice, st.container(height=GRID):
         shown = shown_run.sample_ids[:256]
         uris = loaders.uris_of(shown_run)[: len(shown)]
-        picked = picture_grid("swap-grid", shown, uris, [str(i) for i in shown], chosen=chosen, size=56)
+        picked = picture_grid("swap-grid", shown, uris, [str(i) for i in shown], chosen=chosen, size=50)
     if picked is not None and picked != chosen:
         state.choose("donor" if role == "A" else "recipient", picked)
         st.rerun()
-    return donor_run, donor, recipient
+    return Pair(donor_run=donor_run, donor=donor, recipient=recipient)
 
 
 def _render(

@@ -50,24 +50,18 @@ class Setup:
 
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
     """How to inject, where, when and how strongly; ``picture``: the recipient's, to paint a mask on."""
-    left, right = st.columns([1, 2])
-    with left:
-        how = state.select("Inject", "inject", [ALONE, TOGETHER, SLERP], help=(
-            "Slerp turns h towards A's and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023, Training-free Content "
-            "Injection using h-space in Diffusion Models)."))  # fmt: skip
-    with right:
-        sites = ["h"] if how == SLERP else _sites(run)
+    how = state.select("Inject", "inject", [ALONE, TOGETHER, SLERP], help=(
+        "Slerp rotates h towards A's h and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023, Training-free Content "
+        "Injection using h-space in Diffusion Models)."))  # fmt: skip
+    sites = ["h"] if how == SLERP else _sites(run)
+    if how == SLERP:
+        share = state.slider("Share γ of the angle (%)", "gamma", 0, 100, 30) / 100
+    else:
+        share = state.slider(
+            "Strength (%)", "blend", 0, 100, 100, help="b + α (a - b): 100 % replaces B's activations by A's."
+        ) / 100  # fmt: skip
     window = _window(run)
-    left, right = st.columns(2)
-    with left:
-        if how == SLERP:
-            share = state.slider("Share γ of the angle (%)", "gamma", 0, 100, 30) / 100
-        else:
-            share = state.slider(
-                "Blend strength (%)", "blend", 0, 100, 100, help="b + α (a - b): 100 % replaces B's activations by A's."
-            ) / 100  # fmt: skip
-    with right:
-        mask = mask_panel("mask", picture, run.anatomy.h)
+    mask = mask_panel("mask", picture, run.anatomy.h)
     with st.expander("More: asymmetric, noise boost, FreeU"):
         asymmetric, t_boost, freeu = _more(run, how)
     return Setup(how=how, sites=tuple(sites), window=window, share=share, mask=mask, freeu=freeu,
@@ -146,8 +140,8 @@ def may_have_freeu(run: Run) -> bool:
 def _sites(run: Run) -> list[str]:
     members = [m for site in run.anatomy.sites for m in run.anatomy.members(site) if m != site]
     found = state.many("Sites", "sites", [*run.anatomy.sites, *members], run.anatomy.sites, help=(
-        "Groups, or single members: SkipInject (Schaerf et al. 2025, Training-Free Style and Content Transfer by "
-        "Leveraging U-Net Skip Connections in Stable Diffusion) takes skip.2.0 and skip.2.1."))  # fmt: skip
+        "Skip groups or single members. SkipInject (Schaerf et al. 2025, Training-Free Style and Content Transfer by "
+        "Leveraging U-Net Skip Connections in Stable Diffusion) uses skip.2.0 and skip.2.1."))  # fmt: skip
     if not found:
         raise UsageError("choose one site or more to swap")
     return found
@@ -155,50 +149,43 @@ def _sites(run: Run) -> list[str]:
 
 def _window(run: Run) -> Window:
     t = run.timesteps
-    left, right = st.columns([2, 1])
-    with right:
-        shape = state.select("Strength over these steps", "shape", SHAPES)
-        presets = {
-            "All steps": lambda: Window(first=0, last=len(t) - 1),
-            "t 1000 to 200": lambda: Window.between(t, 1000, 200),
-            "t ≥ 400": lambda: Window.down_to(t, 400),
-        }
-        with st.container(horizontal=True):
-            for label, make in presets.items():
-                if st.button(label, key=f"preset-{label}", type="tertiary", help=_PRESETS[label]):
-                    found = make()
-                    state.choose("window", f"{found.first}-{found.last}")
-    with left:
-        first, last = state.window(
-            "Steps in which to swap", "window", len(t), help="Step 0 has most noise; both ends are included."
-        )
+    place = st.container()
+    presets = {
+        "All steps": lambda: Window(first=0, last=len(t) - 1),
+        "t 1000 to 200": lambda: Window.between(t, 1000, 200),
+        "t ≥ 400": lambda: Window.down_to(t, 400),
+    }
+    with st.container(horizontal=True):
+        for label, make in presets.items():
+            if st.button(label, key=f"preset-{label}", type="tertiary", help=_PRESETS[label]):
+                found = make()
+                state.choose("window", f"{found.first}-{found.last}")
+    with place:
+        first, last = state.window("Steps", "window", len(t), help="Step 0 has most noise. Both ends are included.")
         st.caption(f"t from {t[first]:g} to {t[last]:g}")
+    shape = state.select("Strength over the steps", "shape", SHAPES)
     return Window(first=first, last=last, shape=shape)
 
 
 _PRESETS = {
-    "All steps": "From noise to picture.",
-    "t 1000 to 200": "As SkipInject does (Schaerf et al. 2025).",
-    "t ≥ 400": "As InjectFusion does (Jeong, Kwon, Uh 2023).",
+    "All steps": "From noise to the finished picture.",
+    "t 1000 to 200": "The window of SkipInject (Schaerf et al. 2025).",
+    "t ≥ 400": "The window of InjectFusion (Jeong, Kwon, Uh 2023).",
 }
 
 
 def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
-    left, middle, right = st.columns(3)
     name = "slerp-asymmetric" if how == SLERP else "swap-asymmetric"
-    with left:
-        asymmetric = state.flag("Asymmetric: into P_t only", name, how == SLERP, help=(
-            "D_t keeps the unedited noise (Asyrp: Kwon, Jeong, Uh 2022). InjectFusion does so."))  # fmt: skip
-    with middle:
-        t_boost = state.number("Noise boost: η = 1 below t =", "swap-boost", 0.0, MOST_BOOST, 0.0, step=10.0,
-                               help="0 for none. InjectFusion: 200.")  # fmt: skip
+    asymmetric = state.flag("Asymmetric: edit P_t only", name, how == SLERP, help=(
+        "D_t keeps the unedited noise (Asyrp: Kwon, Jeong, Uh 2022). InjectFusion does this too."))  # fmt: skip
+    t_boost = state.number("Noise boost: η = 1 below t =", "swap-boost", 0.0, MOST_BOOST, 0.0, step=10.0,
+                           help="0 switches it off. InjectFusion uses 200.")  # fmt: skip
     freeu = None
-    with right:
-        help_text = "Si et al. 2023, FreeU: Free Lunch in Diffusion U-Net. It acts in all steps, whatever the window."
-        if may_have_freeu(run) and state.flag("FreeU", "freeu", False, help=help_text):
-            numbers = {key: state.number(key, f"freeu-{key}", *FREEU_RANGE, value, step=0.05)
-                       for key, value in FREEU.items()}  # fmt: skip
-            freeu = FreeUEdit(**numbers)
+    help_text = "Si et al. 2023, FreeU: Free Lunch in Diffusion U-Net. It acts in all steps, whatever the window."
+    if may_have_freeu(run) and state.flag("FreeU", "freeu", False, help=help_text):
+        numbers = {key: state.number(key, f"freeu-{key}", *FREEU_RANGE, value, step=0.05)
+                   for key, value in FREEU.items()}  # fmt: skip
+        freeu = FreeUEdit(**numbers)
     return asymmetric, t_boost or None, freeu
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 import streamlit as st
 
-from ...background.kinds import MEASURE, Measuring
+from ...background.kinds import MEASURE
 from ...cache.labels import named_labels
 from ...cache.layout import run_names
 from ...cache.reading import Run
 from ...errors import HcacheError, UsageError
 from ...figures.verdict import STYLE, carriers_table, key_of, row_title, verdict_table
 from ...measures.evidence import Evidence
-from ...measures.suite import NEED_MODEL, WHAT
+from ...measures.suite import (
+    WHAT,
+)
 from ...measures.verdict import Row, compare, labels_to_ask
 from ...report.document import verdict_report
 from ...report.exhibits import exhibits
@@ -25,10 +26,8 @@ from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
 from ..text import literal
-
-USUAL = "usual"
-SIZES = {"quick": (8, 4), USUAL: (16, 8), "thorough": (64, 16)}
-"""Samples that edits are tried on, and random directions beside each."""
+from .measuring import chosen_size, measure_all_panel, measure_panel, measuring, start_cheap
+from .shipped import shipped_panel
 
 
 def verdict_panel(run: Run) -> None:
@@ -40,18 +39,22 @@ def verdict_panel(run: Run) -> None:
         labels = _labels_panel(runs)
     evidence = {each.name: Evidence(each) for each in runs}
     rows = compare(runs, labels)
-    names = [each.name for each in runs]
-    _said(rows, names)
+    with errors_shown():
+        start_cheap(runs, labels, rows)
+    with errors_shown():
+        measure_all_panel(runs, labels, rows)
     for each in runs:
         task_list(each, MEASURE)
     with errors_shown():
         _table_panel(runs, labels, rows)
     with errors_shown():
+        shipped_panel(expanded=not any(row.cells for row in rows))
+    with errors_shown():
         _evidence_panel(rows, str(state.recall("cell", "")), evidence)
     with errors_shown():
         _carriers_panel(evidence)
     with errors_shown():
-        _measure_panel(runs, labels)
+        measure_panel(runs, labels)
     with errors_shown():
         _report_panel(runs, labels)
 
@@ -64,9 +67,10 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
     with st.container(height=430, key="verdict-scroll"):
         picked, asked = clickable_table("verdict-table", verdict_table(rows, names, chosen=chosen, clickable=True))
     st.caption(
-        "A figure, its 95 % interval as a line and in numbers, the null as a dashed mark, a thin mark at 0. Press a "
-        "figure to see below what stands behind it. What is measured step by step is told at log SNR 0, where signal "
-        "and noise are equal. Runs are ranked only where intervals do not overlap."
+        "Each cell shows the value, its 95 % interval as a line and in numbers, the null as a dashed mark, and 0 as a "
+        "thin mark. Press a value to see the evidence below. Measures by step are given at log SNR 0, where signal and "
+        "noise are equal. p is adjusted for all labels or sites of the question. Runs are ranked only at equal n, and "
+        "only if the interval of their difference, widened for all comparisons, excludes 0."
     )
     if asked:
         _start_asked(runs, labels, asked)
@@ -93,23 +97,10 @@ def _runs_panel(run: Run) -> list[Run]:
 def _labels_panel(runs: Sequence[Run]) -> list[str]:
     known = list(dict.fromkeys(name for run in runs for name in named_labels(run)))
     if not known:
-        st.info("These runs have no labels, so that there is nothing to read off or to move. Import some with "
-                "`python -m hcache labels-import`, or mark samples by hand on the Gallery page.")  # fmt: skip
+        st.info("These runs have no labels, so there is nothing to decode or to move. Import labels with "
+                "`python -m hcache labels-import`, or label samples by hand on the Gallery page.")  # fmt: skip
         return []
     return state.many("Labels", "verdict-labels", known, labels_to_ask(runs), format_func=_words)
-
-
-def _said(rows: Sequence[Row], names: Sequence[str]) -> None:
-    """How much of the table there is, in words."""
-    total, there = len(rows) * len(names), sum(len(row.cells) for row in rows)
-    if there == 0:
-        st.info(
-            "Nothing was measured on these runs yet. Press one of the buttons in the table, or choose below what to "
-            "measure; it runs in the background, and what is done stays.",
-            icon=":material/hourglass_empty:",
-        )
-    elif there < total:
-        st.caption(f"{there} of {total} answers were measured so far.")
 
 
 def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None:
@@ -117,20 +108,7 @@ def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None
     name, _, part = asked.partition("|")
     run = next((run for run in runs if run.name == name), None)
     if run is not None and part in WHAT:
-        start(run.folder, _measuring(run, labels, [part], _size()))
-
-
-def _size() -> tuple[int, int]:
-    return SIZES.get(str(state.recall("verdict-size", USUAL)), SIZES[USUAL])
-
-
-def _measuring(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int]) -> Measuring:
-    """The measures to be taken, of those labels that the run has."""
-    known, (samples, nulls) = named_labels(run), size
-    return Measuring(
-        run=run.name, what=tuple(what), labels=tuple(label for label in labels if label in known),
-        samples=min(samples, len(run) // 2), nulls=nulls,
-    )  # fmt: skip
+        start(run.folder, measuring(run, labels, [part], chosen_size()))
 
 
 def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Evidence]) -> None:
@@ -143,7 +121,7 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
         st.markdown(f"**{literal(run)}**: {literal(cell)}")
     shown = exhibits(row.question, row.subject, evidence)
     if not shown:
-        st.info("No curves or pictures were kept of this; measure it again to have them.")
+        st.info("No curves or pictures of this are stored. Measure it again to get them.")
     for number, each in enumerate(shown):
         if each.run and each.run != name:
             continue
@@ -179,29 +157,9 @@ def _carriers_panel(evidence: dict[str, Evidence]) -> None:
             st.markdown(f"**{literal(name)}**")
         st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
     st.caption(
-        "What a swap in all steps carries over from the donor, beyond another donor's. Bold: proven, with p times "
-        "the number of sites at 0.05 or below. The last column names the largest; “=” where intervals overlap."
+        "What a swap in all steps carries over from the donor, minus what another donor gives. Bold: significant, with "
+        "p times the number of sites at most 0.05. The last column names the largest; “=” where no order is known."
     )
-
-
-def _measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
-    """What to measure, of which run, at which size; as a task, and as a command."""
-    with st.expander("Measure", icon=":material/play_circle:"):
-        names = [run.name for run in runs]
-        run = runs[names.index(state.select("Run", "verdict-run", names))] if len(runs) > 1 else runs[0]
-        what = state.many(
-            "What", "verdict-what", list(WHAT), list(WHAT), format_func=lambda name: f"{name}: {WHAT[name]}"
-        )
-        size = SIZES[state.select("Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words)]
-        needing = [part for part in what if part in NEED_MODEL]
-        st.caption(
-            (f"{', '.join(needing)} render pictures, which takes minutes. " if needing else "Needs no model. ")
-            + "It goes on when this page is closed; what was measured is looked up, and not measured again."
-        )
-        work = _measuring(run, labels, what, size)
-        if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
-            start(run.folder, work)
-        st.code("python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True)
 
 
 def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
@@ -211,11 +169,6 @@ def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
         key="verdict-report", icon=":material/download:",
         help="One HTML file with the table, all curves and pictures; needs no server and no network.",
     )  # fmt: skip
-
-
-def _size_words(name: str) -> str:
-    samples, nulls = SIZES[name]
-    return f"{name}: {samples} samples, {nulls} random directions"
 
 
 def _words(name: str) -> str:

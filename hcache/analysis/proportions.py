@@ -1,0 +1,69 @@
+"""Intervals of shares that do not shrink to nothing where all of few samples are right.
+
+Resampling samples that are all told right gives the same again: an interval of width 0, as if nothing could ever be
+told wrong. These intervals are inverted tests: they hold every share with which what was seen is not unlikely.
+
+References:
+    Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927),
+    https://doi.org/10.1080/01621459.1927.10502953, for a share
+    Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2 (Newcombe, 2006),
+    https://doi.org/10.1002/sim.2324, method 5, for the area under the curve
+    Confidence limits about effect measures: a general approach (Zou, Donner, 2008), https://doi.org/10.1002/sim.3095
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from .estimate import LEVEL, Estimate
+
+
+def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of a share of n samples."""
+    z = float(norm.isf((1 - level) / 2))
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def auc_interval(area: float, ones: float, zeros: float, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of an area under the curve, of so many samples of either class.
+
+    Its ends θ solve |area - θ| = z √V(θ), V(θ) = θ (1 - θ) [1 + (N - 1) ((1 - θ) / (2 - θ) + θ / (1 + θ))] / (m n) with
+    N = (m + n) / 2.
+    """
+    z = float(norm.isf((1 - level) / 2))
+
+    def beyond(theta: float) -> float:
+        spread = 1 + ((ones + zeros) / 2 - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return abs(area - theta) - z * math.sqrt(theta * (1 - theta) * spread / (ones * zeros))
+
+    low = brentq(beyond, 0.0, area) if area > 0 and beyond(0.0) > 0 and beyond(area) < 0 else 0.0
+    high = brentq(beyond, area, 1.0) if area < 1 and beyond(1.0) > 0 and beyond(area) < 0 else 1.0
+    if area >= 1:
+        low = brentq(beyond, 0.0, 1 - 1e-9)
+    if area <= 0:
+        high = brentq(beyond, 1e-9, 1.0)
+    return float(low), float(high)
+
+
+def balanced_interval(right_ones: float, right_zeros: float, ones: float, zeros: float) -> tuple[float, float]:
+    """The interval of the mean of two shares, each of its own class, from their own intervals."""
+    value = 0.5 * (right_ones + right_zeros)
+    (a, b), (c, d) = wilson(right_ones, ones), wilson(right_zeros, zeros)
+    down = 0.5 * math.hypot(right_ones - a, right_zeros - c)
+    return value - down, value + 0.5 * math.hypot(b - right_ones, d - right_zeros)
+
+
+def wider(estimate: Estimate, interval: tuple[float, float]) -> Estimate:
+    """An estimate with the wider of its own interval and another, at either end."""
+    return replace(
+        estimate,
+        low=float(np.fmin(estimate.low, interval[0])),
+        high=float(np.fmax(estimate.high, interval[1])),
+    )

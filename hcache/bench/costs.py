@@ -1,0 +1,71 @@
+"""How well the estimates of ``measures/costs.py`` fit this machine: measured processor seconds beside each of them.
+
+    python -m hcache.bench.costs
+
+The run is made of numbers, as in :mod:`hcache.bench.probes`; no model is loaded. Everything is measured on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..analysis.projections import project_steps
+from ..analysis.threads import one_thread
+from ..cache.layout import H
+from ..cache.reading import Run
+from ..measures.codes import COMPONENTS, codes
+from ..measures.costs import ALIGNED_ROW, ALIGNED_STEP, CODES_CELL, CODES_ROW, READ, probe_seconds, projection_seconds
+from ..measures.decodability import alignment_of, decodability
+from ..progress import drive
+from ..specs import POOLED
+from .probes import LABELS, made_up_run
+
+STEPS = 20
+
+
+def costs_of(run: Run) -> dict[str, dict[str, float]]:
+    """What is measured -> processor seconds, ``measured`` and ``estimated``. Nothing may be stored with the run yet."""
+    n, steps, labels = len(run), list(range(STEPS)), run.labels["made up"]
+    found = {}
+    for kind, label in LABELS.items():
+        estimated = probe_seconds(run, {H: STEPS}, [labels[label]])
+        found[f"{kind} probes"] = _pair(lambda label=label: decodability(run, [label], [H]), estimated)
+    found["projections"] = _pair(lambda: project_steps(lambda step: run.matrix(H, step), STEPS),
+                                 projection_seconds(run, H))  # fmt: skip
+    positives = run.sample_ids[: n // 4].tolist()
+    estimated = STEPS * (ALIGNED_STEP + ALIGNED_ROW * n + n * run.width(H) * READ)
+    found["alignment"] = _pair(lambda: alignment_of(run, positives, steps, name=LABELS["ridge"]), estimated)
+    found["codes"] = _pair(lambda: codes(run, list(LABELS.values()), COMPONENTS, H, steps[:2]),
+                           2 * 2 * (CODES_CELL + CODES_ROW * n))  # fmt: skip
+    return found
+
+
+def _pair(make: Callable[[], Generator[float, None, Any]], estimated: float) -> dict[str, float]:
+    begun = time.process_time()
+    with one_thread():
+        drive(make())
+    return {"measured": round(time.process_time() - begun, 2), "estimated": round(estimated, 2)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command: prints the seconds by numbers of samples, as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m hcache.bench.costs", description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, action="append", help="of the run; repeat (default: 64 and 256)")
+    asked = parser.parse_args(argv)
+    os.environ["OMP_NUM_THREADS"] = "1"  # which `workers` reads: one piece after the other
+    found = {}
+    for samples in asked.samples or (64, 256):
+        with tempfile.TemporaryDirectory() as home:
+            found[samples] = costs_of(made_up_run(Path(home), samples, STEPS, POOLED))
+    print(json.dumps({"seconds": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

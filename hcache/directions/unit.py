@@ -1,0 +1,100 @@
+"""The unit of methods that move each sample by its own Δh, and how much of such a move is the way to the mean.
+
+A strength of 1 is a move whose root mean square over samples, steps, channels and places is 1 in σ, as that of a
+direction is. It is the move in the end that counts, not the way that was gone.
+
+What a method does to a sample may be, for the most part, to make it more average: with z = (h - μ) / σ that is a move
+along -z. It makes any attribute weaker that a sample has, and is no direction towards anything. So the cosine of a
+move with -z is told, and can be projected out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cache.reading import Run
+from .direction import Move, spread
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.model import Model
+
+TRIED = 64
+"""Samples that a move is measured on, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """``rms``: of moves over samples and steps, in σ. ``to_mean``: the mean of their cosines with -z."""
+
+    rms: float
+    to_mean: float
+
+    def to_json(self) -> dict[str, float]:
+        """Rounded, to stand beside what made a move."""
+        return {"net_rms": float(f"{self.rms:.4g}"), "to_mean": float(f"{self.to_mean:.3g}")}
+
+
+class Netting:
+    """Gathers the moves of some samples, step by step."""
+
+    def __init__(self) -> None:
+        self._squares, self._cosines = [], []
+
+    def add(self, z: torch.Tensor, delta: torch.Tensor) -> None:
+        """Of samples z (n, d), moved by delta (n, d), both in σ."""
+        import torch
+
+        self._squares.append(delta.double().square().mean(1))
+        self._cosines.append(torch.nn.functional.cosine_similarity(delta.double(), -z.double()))
+
+    @property
+    def net(self) -> Net:
+        """Of all that was gathered."""
+        import torch
+
+        squares, cosines = torch.cat(self._squares), torch.cat(self._cosines)
+        return Net(rms=float(squares.mean().sqrt()), to_mean=float(cosines.mean()))
+
+
+def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
+    """What any move does to stored h of some samples of a run at strength 1, at every step.
+
+    Args:
+        move: A direction, or what moves each sample by its own Δh.
+        model: The run's model.
+        run: Holds h in full.
+        seed: Of which samples.
+    """
+    import torch
+
+    from ..sampling.loop import Moment
+
+    mover, sigma, netting = move.bind(model), torch.from_numpy(spread(run)), Netting()
+    rows = tried_rows(len(run), {run.position(sample) for sample in move.made_by.get("positives", ())}, seed)
+    for index, t in enumerate(run.timesteps):
+        every = run.matrix("h", index)
+        unit = torch.where(sigma[index] > 0, sigma[index], torch.inf)
+        h = torch.from_numpy(every[rows]).view(-1, *run.anatomy.shape("h")).to(model.device)
+        moved = mover(h, Moment(index=index, t=t), torch.ones(len(rows), device=model.device))
+        mean = torch.from_numpy(every.mean(0)).view(1, *run.anatomy.shape("h"))
+        netting.add(((h.cpu() - mean) / unit).flatten(1), ((moved - h).cpu() / unit).flatten(1))
+    return netting.net
+
+
+def without_way_to_mean(z: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    """Moves delta (n, d) of samples z (n, d), without each one's part along its own z."""
+    along = (delta * z).sum(1, keepdim=True) / z.square().sum(1, keepdim=True).clamp_min(1e-12)
+    return delta - along * z
+
+
+def tried_rows(n: int, positives: Container[int], seed: int) -> np.ndarray:
+    """Rows of a run that a move is measured on: none of the positives, as long as there are others."""
+    others = np.array([row for row in range(n) if row not in positives])
+    rows = others if len(others) >= 2 else np.arange(n)
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:TRIED])

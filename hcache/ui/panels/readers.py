@@ -1,0 +1,153 @@
+"""Readers of the Gallery's run: those that read its samples, and a form that adds one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from ...background import tasks
+from ...background.kinds import READ, READER_FORMS, Reading
+from ...cache.label_files import SET_NAME
+from ...cache.labels import named_labels
+from ...cache.reading import Run
+from ...errors import UsageError
+from ...readers.reading import readers_of, unread
+from ...readers.registry import functions
+from ...readers.saved import home_of, list_readers, load_description, read_by
+from ...readers.texts import attribute_sets, parse_attribute
+from ..frame import errors_shown
+from ..tasks import start, start_button, task_list
+from ..text import literal
+
+TEXTS, CLASSIFIER, CLICKS = READER_FORMS
+FORMS = {
+    TEXTS: "Texts: compares pictures with texts, by a CLIP or SigLIP model",
+    CLASSIFIER: "Classifier: the probabilities of an image classifier",
+    CLICKS: "Clicks: learns a label of this run, such as one given by hand",
+}
+OWN = "own"
+"""In place of a set of attributes that ships."""
+
+
+def readers_panel(run: Run) -> None:
+    """The run's readers with what each has not read yet, and the form of a new one. Readings at work stand above."""
+    task_list(run, READ)
+    with st.expander("Readers", icon=":material/visibility:"):
+        with errors_shown():
+            _known_readers(run)
+        with errors_shown():
+            _new_reader(run)
+
+
+def _known_readers(run: Run) -> None:
+    names = known_names(run)
+    if not names:
+        st.caption("This run has no attribute reader. Add one below: its readings become labels on all pages, and "
+                   "edited pictures can be read by it.")  # fmt: skip
+    for name in names:
+        with errors_shown(), st.container(horizontal=True, vertical_alignment="center"):
+            left, about = unread(run, name), literal(_about(run, name))
+            st.markdown(f"**{literal(name)}** {about}: {len(run) - left} of {len(run)} samples read", width="stretch")
+            if not left or (name in run.labels and name not in read_by(run)):
+                continue  # what the extraction reads, it reads to its end
+            if name not in list_readers(home_of(run)):
+                st.caption("This reader is not kept in this home, so it can read no more.", width="content")
+            elif st.button("Read the rest", key=f"read-rest-{name}", width="content", disabled=_at_work(run)):
+                start(run.folder, Reading(run=run.name, name=name))
+
+
+def known_names(run: Run) -> list[str]:
+    """The readers of a run, those that have read it elsewhere, and those of its home that are no functions."""
+    kept = [name for name in list_readers(home_of(run)) if name not in functions()]
+    return list(dict.fromkeys([*readers_of(run), *read_by(run), *kept]))
+
+
+def _about(run: Run, name: str) -> str:
+    """``(texts, openai/clip-vit-base-patch32)``; of a reader of another home by what the run says of it."""
+    if name in functions():
+        return "(function)"
+    if name in list_readers(home_of(run)):
+        found = load_description(home_of(run), name).to_json()
+    else:
+        found = read_by(run)[name].description
+    parts = [found.get("kind"), found.get("model") or found.get("encoder")]
+    return f"({', '.join(str(part) for part in parts if part)})"
+
+
+def _new_reader(run: Run) -> None:
+    st.markdown("**Add a reader**")
+    form = st.selectbox("Kind", list(FORMS), format_func=lambda name: FORMS[name], key="reader-form")
+    source, attributes, encoder = _clicks_form(run) if form == CLICKS else _model_form(form)
+    name = st.text_input("Name", _proposed(form, source), key=f"reader-name-{form}-{source}",
+                         help="Of the reader, and of the label set that it makes.").strip()  # fmt: skip
+    problem = _problem(run, form, source, attributes, name)
+    work = Reading(run=run.name, name=name, form=form, source=source, attributes=tuple(attributes), encoder=encoder)
+    start_button("Add and read all samples", run, work, disabled=bool(problem) or _at_work(run))
+    st.caption(
+        literal(problem)
+        or "It reads in the background. A hub id is downloaded first if it is not on this disk. Readers that are "
+        "functions of a package are added in a shell: `python -m hcache read RUN --reader function:…`."
+    )
+
+
+def _model_form(form: str) -> tuple[str, list[str], str]:
+    """Model, attributes and no encoder, of readers by texts and of classifiers."""
+    source = st.text_input("Model folder or hub id", key=f"reader-model-{form}",
+                           placeholder="/data/my-model or owner/name").strip()  # fmt: skip
+    if form == TEXTS:
+        chosen = st.selectbox("Attribute set", [*attribute_sets(), OWN], format_func=str.capitalize, key="reader-set")
+        typed = st.text_area("Attributes, one per line: NAME=what it is|what it is not", "\n".join(_lines(chosen)),
+                             key=f"reader-attributes-{chosen}", height=160)  # fmt: skip
+    else:
+        typed = st.text_area("Labels to read, one per line", key="reader-labels", height=100,
+                             help="By the classifier's own names. Empty: all of them.")  # fmt: skip
+    return source, [line.strip() for line in typed.splitlines() if line.strip()], ""
+
+
+def _clicks_form(run: Run) -> tuple[str, list[str], str]:
+    """Label, no attributes and encoder, of a reader from clicks."""
+    labels = list(named_labels(run))
+    source = st.selectbox("Label to learn", labels, key="reader-label", placeholder="this run has no labels yet",
+                          format_func=lambda name: name.replace("_", " "))  # fmt: skip
+    encoder = st.text_input("Encoder: a model folder or hub id", key="reader-encoder", placeholder="pixels", help=(
+        "A CLIP, SigLIP or DINOv2 model. Empty: principal components of the pixels.")).strip()  # fmt: skip
+    return source or "", [], encoder
+
+
+def _lines(chosen: str) -> list[str]:
+    """A set of attributes as it is typed."""
+    pairs = {} if chosen == OWN else attribute_sets()[chosen]
+    return [f"{name}={'|'.join(_side(side) for side in pair)}" for name, pair in pairs.items()]
+
+
+def _side(texts: str | Sequence[str]) -> str:
+    return texts if isinstance(texts, str) else ";".join(texts)
+
+
+def _proposed(form: str, source: str) -> str:
+    last = source.rstrip("/").rpartition("/")[2]
+    return f"{last}-clicks" if form == CLICKS and last else last
+
+
+def _problem(run: Run, form: str, source: str, attributes: Sequence[str], name: str) -> str:
+    """What is still missing or wrong; empty if nothing is."""
+    if not source:
+        return "Choose a label; label samples by hand first." if form == CLICKS else "Give a model folder or a hub id."
+    if not SET_NAME.fullmatch(name):
+        return "Give a name of letters, digits, spaces, dots, - and _."
+    if name in run.labels or name in list_readers(home_of(run)):
+        return f"There is a reader or a label set {name} already; choose another name."
+    if form == TEXTS and not attributes:
+        return "Give at least one attribute: NAME=what it is|what it is not."
+    try:
+        for line in attributes if form == TEXTS else ():
+            parse_attribute(line)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _at_work(run: Run) -> bool:
+    """Whether a reader is reading the run: two at once could write one label set."""
+    return any(task.live for task in tasks.list_tasks(run.folder, READ))

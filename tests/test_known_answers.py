@@ -1,0 +1,122 @@
+"""A model whose truth is exact goes through extraction, HDF5, measures, verdict and report as any model does."""
+
+import json
+
+import numpy as np
+import pytest
+from linear import NAMES, linear_model, read, truth
+
+from hcache.analysis.swaps import SwapEffect
+from hcache.cache.labels import save_labels
+from hcache.cache.layout import RUN_JSON
+from hcache.cache.measures import list_records
+from hcache.cache.reading import open_run
+from hcache.cards import Card
+from hcache.extract import extract
+from hcache.measures import suite as suite_module
+from hcache.measures.cells import CONTROLLABLE, DECODABLE, DISENTANGLED, EDITS, IN_X, LINEAR, cells_of
+from hcache.measures.driver import Driver
+from hcache.measures.kinds import DIRECTION, LEAKAGE, SWAP
+from hcache.measures.suite import Sizes, Suite
+from hcache.progress import drive
+from hcache.report.document import verdict_report
+from hcache.specs import RunSpec
+
+SIZES = Sizes(samples=12, nulls=19)
+STRENGTHS = (-0.2, -0.1, 0.0, 0.1, 0.2)
+"""Beyond which pictures leave the range of grey levels, and truth is not exact any more."""
+
+WHAT = ("decodability", "directions", "swaps")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The suite of a run of the linear model, measured, and the run."""
+    model = linear_model()
+    spec = RunSpec(model="linear", samples=120, steps=4, batch=40, store={"h": "full"}, store_dtype="float32")
+    run = extract(model, spec, tmp_path_factory.mktemp("linear home"))
+    own = read(run.images)
+    columns = {name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True)) for name, values in own.items()}
+    save_labels(run, "own", columns)
+    run = open_run(run.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite_module, "find_card", lambda name: Card(name=name, source=name, reader="own"))
+        patch.setattr(suite_module, "STRENGTHS", STRENGTHS)
+        suite = Suite(run, NAMES, lambda: Driver(model, run, read, "own"), SIZES)
+        drive(suite.run_all(WHAT))
+        assert suite.readable == list(NAMES)
+    return suite
+
+
+def changes_of(suite, strength):
+    """The exact change of every coordinate (4 edits, tried, 4) at a strength of each label's direction."""
+    run = suite.run
+    alpha_bar = json.loads((run.folder / RUN_JSON).read_text())["provenance"]["alpha_bar"]
+    x_t = np.stack([run.x(sample, 0).ravel() for sample in suite.tried])
+    rest = truth(x_t, alpha_bar, np.zeros((4, 256)), 0.0)
+    moved = [truth(x_t, alpha_bar, suite.moves[name].delta.reshape(4, -1), strength) for name in NAMES]
+    return np.stack(moved) - rest
+
+
+def test_pictures_are_what_matrices_make(measured):
+    """The loop, the stored x_t, the stored pictures and the reader, against DDIM of matrices."""
+    run = measured.run
+    alpha_bar = json.loads((run.folder / RUN_JSON).read_text())["provenance"]["alpha_bar"]
+    x_t = np.stack([run.x(sample, 0).ravel() for sample in run.sample_ids.tolist()])
+    found = np.stack(list(read(run.images).values()), 1)
+    np.testing.assert_allclose(found, truth(x_t, alpha_bar, np.zeros((4, 256)), 0.0), atol=0.03)
+
+
+def test_what_h_holds_is_decodable_and_what_a_skip_holds_is_not(measured):
+    cells = cells_of(measured.run)
+    for name in ("a", "b"):
+        assert cells[DECODABLE, name].estimate.low > 0.9 and cells[DECODABLE, name].family_p <= 0.05
+    nothing = cells[DECODABLE, "d"]
+    assert nothing.family_p > 0.05 and nothing.estimate.low <= 0 and nothing.asked == 4
+    assert cells[IN_X, "d"].p <= 0.05, "but x_t holds it"
+
+
+def test_directions_move_what_matrices_say(measured):
+    """Every curve, every slope and every cell of the leakage matrix, at the grey levels' precision."""
+    spreads = np.array([measured.driver.spreads[name] for name in NAMES])
+    records = {record.parameters["name"]: record.result for record in list_records(measured.run, DIRECTION)}
+    for strength in (-0.2, 0.1, 0.2):
+        exact = changes_of(measured, strength).mean(1) / spreads
+        for i, name in enumerate(NAMES):
+            column = STRENGTHS.index(strength)
+            found = [records[name]["readings"][other]["curve"][column]["value"] for other in NAMES]
+            np.testing.assert_allclose(found, exact[i], atol=0.03, err_msg=name)
+    (leak,) = list_records(measured.run, LEAKAGE)
+    exact = changes_of(measured, 0.2).mean(1) / spreads
+    for i in range(4):
+        for j in range(4):
+            cell = leak.result["leakage"]["matrix"][i][j]
+            assert cell["low"] - 0.03 <= exact[i, j] <= cell["high"] + 0.03, (NAMES[i], NAMES[j], exact[i, j], cell)
+    share = np.square(np.diag(exact)).sum() / np.square(exact).sum()
+    assert cells_of(measured.run)[DISENTANGLED, EDITS].estimate.value == pytest.approx(share, abs=0.03)
+
+
+def test_a_line_is_called_linear_and_what_is_bent_monotone(measured):
+    cells = cells_of(measured.run)
+    verdicts = {name: record.result["readings"][name]["verdict"] for record in list_records(measured.run, DIRECTION)
+                if (name := record.parameters["name"]) in NAMES}  # fmt: skip
+    assert verdicts["c"] in ("monotone, not linear", "no further than random")
+    straight = [cells[LINEAR, name].estimate.value for name in ("a", "b")]
+    assert min(straight) > 0.98 > 0.95 > cells[LINEAR, "c"].estimate.value
+    assert cells[CONTROLLABLE, "d"].family_p > 0.05, "h does not hold it"
+
+
+def test_a_swap_carries_exactly_what_its_site_holds(measured):
+    effects = {record.parameters["site"]: SwapEffect.from_json(record.result)
+               for record in list_records(measured.run, SWAP) if record.parameters["own"]}  # fmt: skip
+    for site, held in (("h", "abc"), ("skip.3", "d"), ("skip.1", "")):
+        for name in NAMES:
+            carried, kept = effects[site].carried[name].measured, effects[site].kept[name]
+            assert carried.value == pytest.approx(float(name in held), abs=0.05), (site, name, str(carried))
+            assert kept.value == pytest.approx(float(name not in held), abs=0.05), (site, name, str(kept))
+        assert effects[site].own <= 1
+
+
+def test_the_report_is_made_of_it(measured):
+    html = verdict_report([measured.run], list(NAMES))
+    assert "a: read off h" in html and "nan" not in html[: html.index("<script>")]

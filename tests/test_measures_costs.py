@@ -1,0 +1,111 @@
+"""Estimates of what work costs: they follow the sizes, agree with the suite's own counts, and are never guessed."""
+
+import numpy as np
+import pytest
+from tiny import synthetic_run
+
+from hcache.cache.labels import save_labels
+from hcache.cache.layout import H, X
+from hcache.cache.reading import open_run
+from hcache.edits.window import Window
+from hcache.measures.costs import (
+    CHEAP,
+    about,
+    is_cheap,
+    probe_seconds,
+    projection_seconds,
+    render_seconds,
+    suite_seconds,
+    trajectories,
+)
+from hcache.measures.suite import ALIGNMENT, CODES, DECODABILITY, NEED_MODEL, SWAPS, WHAT, Sizes, Suite
+from hcache.specs import RunSpec
+
+STEP = 0.02
+
+
+def made(home, samples, steps=4, side=4):
+    """A run of a model with a reader, as large as one likes; its numbers are zeros."""
+    spec = RunSpec(model="toyfaces-ddpm-64", samples=samples, steps=steps, store_dtype="float16")
+    h = np.zeros((steps, samples, 2, side, side), np.float32)
+    run = synthetic_run(home, spec, h, x=np.zeros((steps + 1, samples, 3, 8, 8), np.float32))
+    rng = np.random.default_rng(0)
+    values = {name: {i: float(rng.normal()) for i in range(samples)} for name in ("smile", "yaw", "skin")}
+    save_labels(run, "toyfaces", values)
+    save_labels(run, "mine", {"yes": {i: float(i % 2) for i in range(samples)}})
+    return open_run(run.folder)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("costs"), 24)
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), Sizes(samples=8, nulls=3)])
+@pytest.mark.parametrize("name", NEED_MODEL)
+def test_what_renders_is_counted_as_the_suite_counts_it(run, name, sizes):
+    labels = ("smile", "yaw", "skin", "yes")
+    suite = Suite(run, labels, lambda: pytest.fail("no model is needed to count"), sizes)
+    counted = sum(cost for _, cost, _ in suite.parts([name]))
+    assert trajectories(run, name, labels, sizes) == pytest.approx(counted)
+    assert suite_seconds(run, [name], labels, sizes, STEP) == pytest.approx(2 * counted * run.spec.steps * STEP)
+
+
+def test_without_a_measured_step_nothing_that_renders_has_an_estimate(run):
+    assert suite_seconds(run, [SWAPS], ["smile"], Sizes(), None) is None
+    assert render_seconds(run, 5, Window(first=0, last=3), None) is None
+    assert suite_seconds(run, [DECODABILITY], ["smile"], Sizes(), None) > 0, "probes need no model"
+    assert not is_cheap(None) and is_cheap(CHEAP) and not is_cheap(CHEAP + 0.1)
+
+
+def test_labels_that_no_reader_reads_cost_no_edits(run):
+    assert trajectories(run, "directions", ["yes"], Sizes()) == 0
+    assert trajectories(run, "additivity", ["smile", "yes"], Sizes()) == 0, "one label alone has no pair"
+
+
+def test_probes_cost_more_with_samples_cells_and_classes(run, tmp_path):
+    yes, smile = run.labels["mine"]["yes"], run.labels["toyfaces"]["smile"]
+    one = probe_seconds(run, {H: 1}, [smile])
+    assert probe_seconds(run, {H: 4}, [smile]) == pytest.approx(4 * one)
+    assert probe_seconds(run, {H: 4, X: 4}, [smile]) > 4 * one
+    assert probe_seconds(run, {H: 1}, [yes]) > one
+    large = made(tmp_path, 200)
+    assert probe_seconds(large, {H: 1}, [large.labels["toyfaces"]["smile"]]) > one
+    assert projection_seconds(large, H) > projection_seconds(run, H)
+
+
+def test_a_run_of_thousands_is_not_cheap_and_the_demo_is(run, monkeypatch):
+    """By the sizes alone: 20 steps of 5 sites and x_t, h of 8,192 numbers."""
+    monkeypatch.setattr(type(run), "width", lambda self, site: 8192)
+    monkeypatch.setattr("hcache.measures.costs.workers", lambda: 2)
+    smile, cells = run.labels["toyfaces"]["smile"], {"h": 20, "skip.1": 20, "skip.2": 20, "skip.3": 20, "x": 20}
+    for samples, cheap in ((64, True), (256, True), (4096, False)):
+        monkeypatch.setattr(type(run), "__len__", lambda self, samples=samples: samples)
+        assert is_cheap(probe_seconds(run, cells, [smile])) == cheap
+        monkeypatch.setattr(type(run), "__len__", lambda self: 24)
+
+
+def test_all_parts_have_an_estimate(run):
+    seconds = {name: suite_seconds(run, [name], ["smile", "yaw"], Sizes(), STEP) for name in WHAT}
+    assert all(value > 0 for value in seconds.values())
+    assert seconds[CODES] > seconds[ALIGNMENT] > 0
+    total = suite_seconds(run, list(WHAT), ["smile", "yaw"], Sizes(), STEP)
+    assert total == pytest.approx(sum(seconds.values()))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "about 5 s"), (31, "about 35 s"), (58, "about 1 min"), (370, "about 6 min"), (7300, "about 2 h"),
+     (None, "time unknown")],
+)  # fmt: skip
+def test_times_are_said_roughly(seconds, words):
+    assert about(seconds) == words
+
+
+def test_the_benchmark_puts_measured_seconds_beside_every_estimate(tmp_path):
+    from hcache.bench.costs import STEPS, costs_of
+    from hcache.bench.probes import made_up_run
+
+    found = costs_of(made_up_run(tmp_path, 24, STEPS, "pooled"))
+    assert set(found) == {"ridge probes", "logistic probes", "projections", "alignment", "codes"}
+    assert all(pair["measured"] >= 0 and pair["estimated"] > 0 for pair in found.values())
