@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from tiny import drain
 from hcache.analysis.krylov import leading_vectors
 from hcache.bench import extraction, suite
 from hcache.bench.baselines import full_call, hooked_loop, plain_loop
-from hcache.bench.child import ROOT
 from hcache.bench.machine import describe_machine
 from hcache.bench.planted import planted_run
 from hcache.bench.setting import Row, Setting
@@ -23,6 +23,7 @@ from hcache.errors import HcacheError, UsageError
 from hcache.progress import drive
 from hcache.sampling.loop import denoise
 
+ROOT = Path(__file__).parent.parent
 FACTS = ("name", "what", "against", "aim", "ratio", "unit", "note", "on", "met")
 
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
+from diffusers import DDIMScheduler
 from kinds import save_kind
 from safetensors.torch import save_file
 
-from hcache.cards import OWN_CARDS, default_spec, find_card
+from hcache.cards import OWN_CARDS, Card, default_spec, find_card
 from hcache.errors import ModelError
+from hcache.models import checkpoint
 from hcache.models.checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from hcache.models.loading import load_anatomy, load_model
 from hcache.sampling.loop import denoise
@@ -131,8 +133,22 @@ def test_another_file_is_refused_in_words(tmp_path, data):
 
 def test_a_file_that_is_gone_is_said_to_be(card):
     gone = replace(card, source=card.source + ".gone")
-    uses = (configuration_of, lambda card: schedule_of_file(card, {}),
+    uses = (configuration_of, lambda card: schedule_of_file(card, DDIMScheduler()),
             lambda card: load_checkpoint(card, "cpu", torch.float32))  # fmt: skip
     for use in uses:
         with pytest.raises(ModelError, match="is no file; expected a checkpoint"):
             use(gone)
+
+
+def test_the_schedule_of_a_single_file_is_checked_like_that_of_a_folder(monkeypatch, tmp_path):
+    from diffusers import EulerDiscreteScheduler, PNDMScheduler
+
+    marks = checkpoint.Marks(width=768, channels=4, predicts_v=None, zero_snr=False, side=None)
+    monkeypatch.setattr(checkpoint, "read_marks", lambda *_: marks)
+    (tmp_path / "one.safetensors").touch()
+    card = Card(name="one", source=str(tmp_path / "one.safetensors"))
+    with pytest.raises(ModelError, match="use_karras_sigmas"):
+        checkpoint.schedule_of_file(card, EulerDiscreteScheduler(use_karras_sigmas=True))
+    made = checkpoint.schedule_of_file(card, PNDMScheduler(steps_offset=1))
+    assert not made.config.set_alpha_to_one, "which PNDM's own default is, and not DDIM's"
+    assert made.config.steps_offset == 1 and not made.config.clip_sample

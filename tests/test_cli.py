@@ -20,7 +20,8 @@ COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm",
             "cancel", "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure",
             "measure", "compare", "probe", "read", "reader", "bench", "dashboard", "background",
             "direction")  # fmt: skip
-OF_DIRECTION = ("fit", "list", "show", "delete", "import")
+UNDER = {"direction": ("fit", "list", "show", "delete", "import"), "reader": ("list", "delete")}
+"""Commands that have commands of their own."""
 
 
 def out_of(capsys, *argv):
@@ -123,8 +124,9 @@ def test_a_run_that_is_not_complete_says_so(capsys, copied_run, tmp_path):
 
 
 def test_every_command_is_listed_and_explained(capsys):
-    nested = [["direction", command] for command in OF_DIRECTION]
-    for argv in (["--help"], *([*command, "--help"] for command in [*([c] for c in COMMANDS[:-1]), *nested])):
+    nested = [[group, command] for group, under in UNDER.items() for command in under]
+    alone = [[command] for command in COMMANDS if command not in UNDER]
+    for argv in (["--help"], *([*command, "--help"] for command in alone + nested)):
         with pytest.raises(SystemExit) as ended:
             main(argv)
         assert ended.value.code == 0

@@ -226,7 +226,7 @@ def test_a_null_class_goes_into_a_run_and_its_name(tmp_path, capsys):
     assert main(arguments) == 0
     (made,) = (tmp_path / "home" / "runs").iterdir()
     run = open_run(made)
-    assert run.spec.conditioning.null_class == 9 and "--null-class" in extract_arguments(run.spec, tmp_path)
+    assert run.spec.conditioning.null_class == 9 and "--null-class=9" in extract_arguments(run.spec, tmp_path)
     plain = default_spec(str(at), conditioning=Conditioning(classes=(3,), guidance=2))
     other = default_spec(str(at), conditioning=Conditioning(classes=(3,), guidance=2, null_class=9))
     assert plain.name != other.name

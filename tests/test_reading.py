@@ -69,7 +69,7 @@ def test_float32_runs_are_exact(tiny_model, tiny_folder, tmp_path):
     from hcache.cards import default_spec
     from hcache.extract import extract
 
-    spec = default_spec(str(tiny_folder), samples=3, steps=3, store={"h": "full"}, store_dtype="float32")
+    spec = default_spec(str(tiny_folder), samples=3, steps=3, batch=3, store={"h": "full"}, store_dtype="float32")
     run = extract(tiny_model, spec, tmp_path)
     for step in denoise(tiny_model, [0, 1, 2], 3):
         np.testing.assert_array_equal(run.matrix("h", step.index), step.features.h.numpy().reshape(3, -1))

@@ -140,7 +140,7 @@ def leakage(
     random = None if nulls is None or not len(nulls) else np.asarray(nulls, np.float64) / spread
     if random is not None and (random.shape[1:] != changes.shape[1:] or not np.isfinite(random).all()):
         raise AnalysisError(f"nulls are (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got "
-                            f"{np.shape(nulls)}")  # fmt: skip
+                            f"{random.shape}")  # fmt: skip
     if not scaled[:, np.arange(len(edits)), meant].any() and not scaled.any():
         raise AnalysisError("no edit changes any reading: there is no movement to have a share in")
     flat = scaled.reshape(len(scaled), -1)

@@ -51,8 +51,9 @@ def permutation_test(
     return observed, p_value(observed, null), null
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
-    """p values (k,) adjusted so that the chance of any false call among all k is the level (Holm); NaN stays NaN.
+def holm(p: Sequence[float | None]) -> np.ndarray:
+    """p values (k,) adjusted so that the chance of any false call among all k is the level (Holm). NaN and
+    None stay NaN.
 
     It holds whatever the tests have to do with each other.
     """

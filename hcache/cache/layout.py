@@ -16,6 +16,7 @@
       tasks/<id>.json, .log   background tasks: how far each is or what it came to, and what it said
       measures/*.json, *.png  results of measures, with their parameters and the samples that they are of; pictures
       projections/<site>.npz  every sample at every step on a few axes
+      readers/<set>.json      what read the label set of that name
       lock, holder.json       the lock of who extracts or repairs, and the lease that says who that is
       lock.labels, ...        likewise of who changes a folder
 
@@ -47,10 +48,10 @@ SCHEMA = 2
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
-MEASURES, PROJECTIONS, TASKS = "measures", "projections", "tasks"
+MEASURES, PROJECTIONS, TASKS, READERS = "measures", "projections", "tasks", "readers"
 IN_WORK = "in_work.png"
 INDEX = "index.h5"
-FOLDERS = (SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS, MEASURES, PROJECTIONS, TASKS)
+FOLDERS = (SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS, MEASURES, PROJECTIONS, TASKS, READERS)
 """What a run has below it."""
 
 H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"

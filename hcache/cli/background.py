@@ -34,6 +34,7 @@ from ..cache.layout import TASKS, new_run_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..errors import UsageError
+from ..readers.clicks import PIXELS
 from .commands import Result, run_job
 from .directions import fit_and_save, import_and_save
 from .measures import measure_run
@@ -92,8 +93,8 @@ def _read(work: Reading, home: Path) -> Result:
     run = _run(work, home)
     if not work.form:
         return keep_and_read(run, work.name, None)
-    encoder = {"encoder": work.encoder} if work.encoder else {}
-    return keep_and_read(run, work.name, describe(run, work.form, work.source, work.attributes, **encoder))
+    encoder = work.encoder or PIXELS
+    return keep_and_read(run, work.name, describe(run, work.form, work.source, work.attributes, encoder=encoder))
 
 
 def _run(work: Work, home: Path) -> Run:

@@ -164,6 +164,7 @@ class Direction:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
     ) -> Direction:
+        # ty: ignore[invalid-argument-type]  # the arrays are those of arrays(), by the names of fields
         return cls(**arrays, made_by=made_by, model=model, timesteps=timesteps)
 
 

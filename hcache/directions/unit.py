@@ -80,9 +80,9 @@ def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
     for index, t in enumerate(run.timesteps):
         every = run.matrix("h", index)
         unit = torch.where(sigma[index] > 0, sigma[index], torch.inf)
-        h = torch.from_numpy(every[rows]).view(-1, *run.anatomy.h).to(model.device)
+        h = torch.from_numpy(every[rows]).view(-1, *sigma[index].shape).to(model.device)
         moved = mover(h, Moment(index=index, t=t), torch.ones(len(rows), device=model.device))
-        mean = torch.from_numpy(every.mean(0)).view(1, *run.anatomy.h)
+        mean = torch.from_numpy(every.mean(0)).view(1, *sigma[index].shape)
         netting.add(((h.cpu() - mean) / unit).flatten(1), ((moved - h).cpu() / unit).flatten(1))
     return netting.net
 

@@ -239,7 +239,7 @@ def _in_unit(move: VaeMove, fit: Fit, options: Mapping[str, Any], run: Run, prof
     rows = tried_rows(len(run), {run.position(sample) for sample in fit.positives}, options["seed"])
     whole, left, lengths = Netting(), Netting(), []
     for t in range(run.spec.steps):
-        h = run.matrix("h", t)[rows].reshape(-1, *run.anatomy.h) - move.mean[t]
+        h = run.matrix("h", t)[rows].reshape(-1, *move.mean[t].shape) - move.mean[t]
         z = torch.from_numpy(in_sigmas(h, np.broadcast_to(move.sigma[t], h.shape))).flatten(1)
         delta = _optimised(weights, z, t, run.spec.steps, keeps_mean=True)
         whole.add(z, delta)

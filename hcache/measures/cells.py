@@ -109,7 +109,7 @@ def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str]
             sizes = np.abs(values) if keys[0][0] == CONTROLLABLE else values
             adjusted = np.fmax(family_p(sizes, np.array(drawn)), [cells[key].p for key in keys])
         else:
-            adjusted = holm([cells[key].p for key in keys])
+            adjusted = holm([np.nan if (p := cells[key].p) is None else p for key in keys])
         for key, p in zip(keys, adjusted.tolist(), strict=True):
             found[key] = replace(cells[key], family_p=p, asked=len(keys))
     return found

@@ -113,9 +113,10 @@ def null_dimensions(randoms: Sequence[Move]) -> float | None:
 
     A direction among them moves a readout at most √dimensions times as far as they do in the root mean square.
     """
-    if len(randoms) < FEWEST_COMPARED or not all(isinstance(each, Direction) for each in randoms):
+    alike = [each for each in randoms if isinstance(each, Direction)]
+    if len(randoms) < FEWEST_COMPARED or len(alike) < len(randoms):
         return None
-    rows = np.stack([in_sigmas(each.delta, each.sigma).ravel() for each in randoms[:MOST_COMPARED]])
+    rows = np.stack([in_sigmas(each.delta, each.sigma).ravel() for each in alike[:MOST_COMPARED]])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosines = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
     return float(1 / max(np.square(cosines.astype(np.float64)).mean(), 1e-12))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, SchedulerMixin
 from safetensors import SafetensorError, safe_open
 
 from ..cards import PACKAGE, Card
@@ -23,6 +23,7 @@ from .anatomy import anatomy_of
 from .codecs import Autoencoder, codec_dtype
 from .conditioners import text_conditioner
 from .model import Model
+from .schedulers import Scheduler, scheduler_from
 
 _log = logging.getLogger(__name__)
 
@@ -99,8 +100,13 @@ def configuration_of(card: Card) -> Path:
     return PACKAGE / "configs" / KINDS[marks.width].replace("/", "--")
 
 
-def schedule_of_file(card: Card, config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration's noise schedule with what the file itself says of it; what it took for granted is said."""
+def schedule_of_file(card: Card, configured: SchedulerMixin) -> Scheduler:
+    """A configuration's noise schedule with what the file itself says of it; what it took for granted is said.
+
+    Raises:
+        ModelError: the two make no schedule that is taken; see :mod:`hcache.models.schedulers`.
+    """
+    config = {"_class_name": type(configured).__name__, **configured.config}
     file = _file_of(card)
     told = read_marks(file, bool(card.config)).schedule
     changed = {name: value for name, value in told.items() if config.get(name) != value}
@@ -110,7 +116,7 @@ def schedule_of_file(card: Card, config: dict[str, Any]) -> dict[str, Any]:
         parts.append(f"prediction {config.get('prediction_type', 'epsilon')} likewise")
     parts += [f"{name} {value} by the file's own mark" for name, value in changed.items()]
     _log.warning("%s: %s", file.name, "; ".join(parts))
-    return {**config, **told, "clip_sample": False}
+    return scheduler_from({**config, **told, "clip_sample": False}, f"the schedule of {file}")
 
 
 def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
@@ -140,11 +146,10 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
         pipeline.vae.float()
     for part in (pipeline.unet, pipeline.vae):
         part.eval().requires_grad_(False)
-    scheduler = DDIMScheduler.from_config(schedule_of_file(card, dict(pipeline.scheduler.config)))
     return Model(
         card=card,
         network=pipeline.unet,
-        scheduler=scheduler,
+        scheduler=schedule_of_file(card, pipeline.scheduler),
         anatomy=anatomy_of(pipeline.unet, pipeline.vae_scale_factor),
         codec=Autoencoder(pipeline.vae),
         conditioner=text_conditioner(pipeline),

@@ -67,8 +67,8 @@ def config_folder_of(card: Card) -> Path:
         ModelError: they are neither here nor to be had.
     """
     local = local_folder(card)
-    if local is not None and not missing_configs(local):
-        return local
+    if local is not None and (card.folder is not None or not missing_configs(local)):
+        return local  # what a folder of this disk lacks is said by who reads it: nothing can be downloaded into it
     if card.configs is not None:
         return card.configs
     return folder_of(card) if not card.source else _download(card, card.revision or None, CONFIGS)

@@ -130,7 +130,7 @@ def load_scheduler(name_or_folder: str) -> Scheduler:
     """The noise schedule of a model from its configuration alone, likewise."""
     card = find_card(name_or_folder)
     scheduler = scheduler_of(_configured_parts(card))
-    return DDIMScheduler.from_config(schedule_of_file(card, dict(scheduler.config))) if card.file else scheduler
+    return schedule_of_file(card, scheduler) if card.file else scheduler
 
 
 def _configured_parts(card: Card) -> Parts:

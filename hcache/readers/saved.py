@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.files import write_json
+from ..atomic import make_folder
+from ..cache.files import read_json, write_json
+from ..cache.layout import READERS
 from ..cache.reading import Run
 from ..errors import CacheError, UsageError, did_you_mean
 from .reader import Description, Reader
 from .registry import functions, reader_from_json
 
-READERS = "readers"
 SCHEMA = 1
+MOST_BYTES = 2**20
+"""No description of a reader, and no note about one, is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
         raise UsageError(f"{name} is the name of a reader that is installed; choose another with --name")
     if not replace and path.exists() and load_description(home, name).to_json() != _plain(description.to_json()):
         raise UsageError(f"there is another reader named {name} already; choose another --name, or say --replace")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_json(path, {"schema": SCHEMA, **description.to_json()})
 
 
@@ -73,11 +76,11 @@ def load_description(home: Path, name: str) -> Description:
     if not path.is_file():
         raise UsageError(f"no reader {name!r} in {home}{did_you_mean(name, list_readers(home))}")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, MOST_BYTES)
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise ValueError(f"expected an object with schema {SCHEMA}")
         return reader_from_json(data, str(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CacheError(
             f"the reader {path} cannot be read: {error}; delete the file and make the reader again"
         ) from error
@@ -103,7 +106,7 @@ def open_saved(home: Path, name: str, device: str = "auto") -> Reader:
 def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:
     """Writes down what read the label set of a reader's name."""
     path = run.folder / READERS / f"{reader.name}.json"
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     write_json(path, {"schema": SCHEMA, "name": reader.name, "digest": reader.digest, "version": reader.version,
                       "description": description})  # fmt: skip
 
@@ -113,10 +116,10 @@ def read_by(run: Run) -> dict[str, ReadBy]:
     found = {}
     for path in sorted((run.folder / READERS).glob("*.json")):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path, MOST_BYTES)
             found[path.stem] = ReadBy(name=path.stem, digest=str(data["digest"]), version=str(data["version"]),
                                       description=dict(data["description"]))  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
 

@@ -99,9 +99,9 @@ def _together(run: Run, labels: Sequence[str]) -> str:
     found = in_words(run, groups_of(run))
     if not found:
         return BY_RUN
-    words = {BY_RUN: f"As the run says: {found}", APART: "None: every sample by itself"}
-    return state.select("Groups of samples", "groups", [BY_RUN, APART, *labels],
-                        format_func=lambda name: words.get(name, f"Samples with the same value of {name}"),
+    words = {BY_RUN: f"from the run: {found}", APART: "none: each sample on its own"}
+    return state.select("Samples that belong together", "groups", [BY_RUN, APART, *labels],
+                        format_func=lambda name: words.get(name, f"samples with the same {name}"),
                         help="Samples of one prompt, class or picture are never on both sides of a fold.")  # fmt: skip
 
 
@@ -199,13 +199,13 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
         f"| Shuffled labels, mean | {row['control']:.2f} | |",
         _line("Selectivity", row["selectivity"]),
         f"| p of this cell alone | {row['p']:.2g} | |",
-        f"| p adjusted for all {len(known.cells)} cells | {known.family()[site, step]:.2g} | |",
+        f"| p among all {len(known.cells)} cells | {known.family()[site, step]:.2g} | |",
     ]
     st.markdown("\n".join(lines))
     st.caption(
-        "Intervals: bootstrap over the held-out samples, not over those that the probe was fitted on. Cells with an "
-        "adjusted p above 0.05 are crossed out. That a label is decodable does not imply that moving h along it "
-        "changes the picture: see Edit."
+        "Intervals: bootstrap over the held-out samples, not over the training samples. Cells with p above 0.05 among "
+        "all cells of the map are crossed out. That a label is decodable does not imply that moving h along it changes "
+        "the picture: see Edit."
     )
 
 

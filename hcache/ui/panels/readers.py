@@ -77,7 +77,7 @@ def _about(run: Run, name: str) -> str:
 
 def _new_reader(run: Run) -> None:
     st.markdown("**Add a reader**")
-    form = st.selectbox("Kind", list(FORMS), format_func=FORMS.get, key="reader-form")
+    form = st.selectbox("Kind", list(FORMS), format_func=lambda name: FORMS[name], key="reader-form")
     source, attributes, encoder = _clicks_form(run) if form == CLICKS else _model_form(form)
     name = st.text_input("Name", _proposed(form, source), key=f"reader-name-{form}-{source}",
                          help="Of the reader, and of the label set that it makes.").strip()  # fmt: skip

@@ -69,8 +69,8 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
     st.caption(
         "Each cell shows the value, its 95 % interval as a line and in numbers, the null as a dashed mark, and 0 as a "
         "thin mark. Press a value to see the evidence below. Measures by step are given at log SNR 0, where signal and "
-        "noise are equal. p is adjusted for all labels or sites of a question. Runs are ranked only at equal n, and "
-        "where the interval of their difference, widened for all comparisons, does not contain 0."
+        "noise are equal. p is adjusted for all labels or sites of the question. Runs are ranked only at equal n, and "
+        "only if the interval of their difference, widened for all comparisons, excludes 0."
     )
     if asked:
         _start_asked(runs, labels, asked)
@@ -158,8 +158,7 @@ def _carriers_panel(evidence: dict[str, Evidence]) -> None:
         st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
     st.caption(
         "What a swap in all steps carries over from the donor, minus what another donor gives. Bold: significant, with "
-        "p times the number of sites at most 0.05. The last column names the largest; “=” where they cannot be told "
-        "apart."
+        "p times the number of sites at most 0.05. The last column names the largest; “=” where no order is known."
     )
 
 
