@@ -148,7 +148,7 @@ def test_the_parser_sees_what_it_must():
     assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), "inside a function"
     assert "hcache.background.extractions" in set(imports(MODULES["cli.commands"], "cli.commands")), "as jobs"
     assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), "for type checkers"
-    assert layer("readers.texts") == layer("readers") < layer("toyfaces.reader") == layer("toyfaces.train")
+    assert layer("toyfaces.reader") < layer("readers.texts") == layer("readers") < layer("toyfaces.train")
 
 
 def test_the_package_front_imports_nothing_when_it_is_imported():

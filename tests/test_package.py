@@ -29,7 +29,7 @@ DISTRIBUTIONS = {
     "markdown_it": "markdown-it-py",
 }  # fmt: skip
 """Of modules that are not called as what installs them."""
-BROUGHT = {"tokenizers": "transformers"}
+BROUGHT = {"tokenizers": "transformers", "starlette": "streamlit"}
 """What another dependency always brings along."""
 
 

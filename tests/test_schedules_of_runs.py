@@ -43,7 +43,7 @@ def test_both_ways_are_runs_of_their_own_and_say_which_they_are(folder, model, t
     theirs = extract(model, dataclasses.replace(spec, schedule="diffusers"), tmp_path)
     assert ours.name != theirs.name and ours.timesteps == theirs.timesteps
     assert abs(ours.x(0, 3) - theirs.x(0, 3)).max() > 1e-3
-    assert "--schedule" in extract_arguments(theirs.spec, tmp_path)
+    assert "--schedule=diffusers" in extract_arguments(theirs.spec, tmp_path)
     for run, words in ((ours, "next timestep (as in diffusers' DDIM: no)"), (theirs, "not at the next timestep")):
         assert main(["info", run.name, "--home", str(tmp_path)]) == 0
         assert words in capsys.readouterr().out

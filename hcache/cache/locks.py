@@ -73,7 +73,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         OSError: no lock can be made in the folder.
     """
     with _held_lock(folder / LOCK, folder / HOLDER_JSON, 0.0, lambda who: (
-        f"{folder.name} is being extracted by {who}; watch it with `hcache runs`")):  # fmt: skip
+        f"{folder.name} is being extracted by {who}; watch it with `python -m hcache runs`")):  # fmt: skip
         yield
 
 

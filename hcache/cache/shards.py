@@ -248,5 +248,5 @@ def gone(run: Path) -> CacheError:
     """What to say of a run that is not where it was."""
     return CacheError(
         f"{run} was removed or renamed while it was being written; what had been committed went with it. "
-        "Start the same run again, or go on with `hcache repair` under its new name"
+        "Start the same run again, or go on with `python -m hcache repair` under its new name"
     )

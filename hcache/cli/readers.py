@@ -1,4 +1,4 @@
-"""``python -m hcache read`` and ``hcache reader``: read a run's pictures into labels, and keep readers."""
+"""``python -m hcache read`` and ``python -m hcache reader``: read a run's pictures into labels, and keep readers."""
 
 from __future__ import annotations
 
