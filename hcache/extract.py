@@ -22,7 +22,7 @@ from .cache.files import read_json, write_json
 from .cache.index import IndexWriter, index_is_behind
 from .cache.layout import FOLDERS, HOLDER_JSON, INDEX, JOB_JSON, LOCK, RUN_JSON, SCHEMA, SHARDS, refuse_link
 from .cache.locks import check_run_lock, run_lock, started
-from .cache.manifest import Shard, missing_ranges, read_manifest
+from .cache.manifest import Shard, missing_ranges, read_manifest, shard_ranges
 from .cache.plan import Plan, format_bytes, make_plan
 from .cache.provenance import environment
 from .cache.reading import Run, open_run
@@ -37,10 +37,6 @@ from .models.loading import load_model
 from .models.model import Model
 from .sampling.schedule import schedule_of, schedules_agree
 from .specs import BATCH, BEFORE, RunSpec
-
-FIRST = 2
-"""Samples of a run's first shard, so that something is there to look at soon: as few as a swap takes. Where
-``batch`` is smaller than the usual one, the first shard is like the others."""
 
 
 def extract(
@@ -118,7 +114,7 @@ def _extract_described(
 ) -> Run:
     _sweep(folder)
     whole = _whole_shards(folder)
-    todo = missing_ranges(whole, spec.samples, spec.batch, FIRST if spec.batch >= BATCH else 0)
+    todo = shard_ranges(spec.samples, spec.batch, whole)
     _check_space(make_plan(spec, model.anatomy), todo, folder)
     if todo:
         _raise_schema(folder / RUN_JSON)

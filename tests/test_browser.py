@@ -375,7 +375,7 @@ def test_extract_starts_a_job_that_survives_a_reload_and_can_be_cancelled(page, 
     shoot(page, "2-extract")
     page.get_by_role("spinbutton", name="Samples").fill("4000")
     page.get_by_role("spinbutton", name="Samples").press("Enter")
-    page.get_by_text("--samples 4000").wait_for()
+    page.get_by_text("--samples=4000").wait_for()
     settle(page)
     page.get_by_role("button", name="Start extraction").click()
     page.locator("[data-testid=stMain]").get_by_text("of 4000 samples").first.wait_for()

@@ -9,9 +9,10 @@ from tiny import assert_same_contents, contents
 
 from hcache import in_work
 from hcache.cache.layout import IN_WORK
+from hcache.cache.manifest import FIRST
 from hcache.cache.pngs import png_bytes, read_picture
 from hcache.cli.main import main
-from hcache.extract import FIRST, extract
+from hcache.extract import extract
 from hcache.in_work import MOST_SHOWN, InWork, InWorkFile, read_in_work
 from hcache.specs import BATCH
 

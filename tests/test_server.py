@@ -1,11 +1,7 @@
 """The dashboard's server as a user starts it: to whom it answers, and what pages may do with its answers."""
 
 import asyncio
-import os
 import socket
-import subprocess
-import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import pytest
 from tiny import PATIENCE
 
 import hcache
+from hcache.bench.serving import serve
 from hcache.ui.server import HEADERS, Guard, is_allowed
 
 ROOT = Path(hcache.__file__).parent.parent
@@ -23,31 +20,10 @@ PATHS = ("/", "/extract", "/_stcore/health", "/_stcore/host-config", "/media/x.p
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     """That of a server which was started by the command in the README, with nothing but a port of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     home = tmp_path_factory.mktemp("served home")
     (home / "runs" / "no demo").mkdir(parents=True)
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
-    with (home / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "HCACHE_HOME": str(home)}, stdout=log,
-                                   stderr=subprocess.STDOUT)  # fmt: skip
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not _answers(port):
-            assert process.poll() is None and time.monotonic() < deadline, (home / "server.log").read_text()
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(port):
-    try:
-        return ask(port, "/_stcore/health", f"localhost:{port}")[0] == 200
-    except OSError:
-        return False
+    with serve(home) as server:
+        yield int(server.address.rpartition(":")[2])
 
 
 def ask(port, path, host, method="GET", **headers):

@@ -20,7 +20,7 @@ from hcache.cache.shards import ShardWriter
 from hcache.cards import Card
 from hcache.models.anatomy import anatomy_of
 from hcache.models.model import Model
-from hcache.specs import BATCH, Anatomy
+from hcache.specs import BATCH, NONE, Anatomy
 
 PATIENCE = 120
 """Seconds that a test waits for another process."""
@@ -124,7 +124,8 @@ def synthetic_run(home, spec, h, shards=None, x=None):
         seeds = spec.seed + np.arange(start, stop)
         with ShardWriter(folder, start, seeds, np.arange(spec.steps), spec.store_dtype) as writer:
             for step in range(spec.steps):
-                writer.write_activation(step, "h", h[step, row : row + count])
+                if spec.policy("h") != NONE:
+                    writer.write_activation(step, "h", h[step, row : row + count])
             for index in range(0 if x is None else spec.steps + 1):
                 writer.write_x(index, x[index, row : row + count])
             writer.commit()

@@ -196,7 +196,7 @@ def _write_shard(folder: Path, start: int, stop: int, anatomy: Any, timesteps: S
     pictures = np.stack([np.asarray(draw_face(face)) for face in faces])
     rng = np.random.default_rng([start, 7])
     mixing = np.random.default_rng(7).normal(size=(len(NAMES), int(np.prod(anatomy.h)))).astype(np.float32)
-    with ShardWriter(folder, start, np.arange(start, stop), np.asarray(timesteps), "float16") as writer:
+    with ShardWriter(folder, start, MADE_UP + np.arange(start, stop), np.asarray(timesteps), "float16") as writer:
         for step in range(len(timesteps)):
             noise = rng.normal(size=(stop - start, mixing.shape[1])).astype(np.float32)
             h = (factors @ mixing * (step + 1) / len(timesteps) + noise).reshape(-1, *anatomy.h)

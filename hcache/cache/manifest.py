@@ -16,8 +16,13 @@ from typing import Any
 
 from ..atomic import is_there, read_file, reason, sync_folder, write_bytes
 from ..errors import CacheError
+from ..specs import BATCH
 from .files import CHECKSUMS
 from .layout import MANIFEST, shard_name
+
+FIRST = 2
+"""Samples of a run's first shard, so that something is there to look at soon: as few as a swap takes. Where
+``batch`` is smaller than the usual one, the first shard is like the others."""
 
 MOST, MOST_IN_SHARD = 10**9, 10**6
 """Samples. An entry that claims more was not written by an extraction."""
@@ -127,6 +132,11 @@ def append_to_manifest(run: Path, shard: Shard) -> None:
 def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
     """Replaces the manifest by one of these shards alone, atomically."""
     write_bytes(run / MANIFEST, b"".join(json.dumps(_entry(shard)).encode() + b"\n" for shard in shards))
+
+
+def shard_ranges(samples: int, batch: int, shards: Iterable[Shard] = ()) -> list[tuple[int, int]]:
+    """The shards that an extraction of ``samples`` has still to compute: the first is small, as ``FIRST`` says."""
+    return missing_ranges(shards, samples, batch, FIRST if batch >= BATCH else 0)
 
 
 def missing_ranges(shards: Iterable[Shard], samples: int, batch: int, first: int = 0) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from ..specs import BATCH, FULL, NONE, POOLED, Anatomy, RunSpec
 from .layout import PREVIEW_SIZE
+from .manifest import shard_ranges
 
 SHARD_OVERHEAD, DATASET_OVERHEAD = 7_300, 860
 """HDF5's own structures in a shard, in bytes, and for every tensor of a site more; measured from 0 to 57 tensors."""
@@ -62,7 +63,7 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     parts["x_0"] = n * steps * math.prod(preview_shape(anatomy.image))
     parts["image"] = n * math.prod(anatomy.image)
     shards, tensors = (
-        math.ceil(n / (spec.batch or BATCH)),
+        len(shard_ranges(n, spec.batch or BATCH)),
         sum(len(anatomy.members(s)) for s in parts if s in anatomy.sites),
     )
     parts["overhead"] = shards * (SHARD_OVERHEAD + tensors * DATASET_OVERHEAD)
