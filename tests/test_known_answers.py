@@ -11,7 +11,6 @@ from hcache.cache.labels import save_labels
 from hcache.cache.layout import RUN_JSON
 from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
-from hcache.cards import Card
 from hcache.extract import extract
 from hcache.measures import suite as suite_module
 from hcache.measures.cells import CONTROLLABLE, DECODABLE, DISENTANGLED, EDITS, IN_X, LINEAR, cells_of
@@ -40,7 +39,7 @@ def measured(tmp_path_factory):
     save_labels(run, "own", columns)
     run = open_run(run.folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite_module, "find_card", lambda name: Card(name=name, source=name, reader="own"))
+        patch.setattr(suite_module, "readers_of", lambda run: ["own"])
         patch.setattr(suite_module, "STRENGTHS", STRENGTHS)
         suite = Suite(run, NAMES, lambda: Driver(model, run, read, "own"), SIZES)
         drive(suite.run_all(WHAT))

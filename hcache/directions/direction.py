@@ -216,7 +216,7 @@ def check_full(run: Run) -> None:
 def check_shape(shape: tuple[int, ...], model: Model) -> None:
     """Makes sure that a Δh (c, h, w) fits a model's h."""
     model.anatomy.need_unet("moving h")
-    h = model.anatomy.shape("h")
+    h = model.anatomy.h or ()
     if tuple(shape) != tuple(h):
         theirs, ours = ("x".join(map(str, s)) for s in (shape, h))
         raise AnalysisError(
