@@ -26,6 +26,9 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
     """
     if not source:
         raise UsageError(f"give a {what}: a folder, or a hub id such as openai/clip-vit-base-patch32")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # of loading: the command has a bar of its own
     folder = Path(source).expanduser()
     options: dict[str, Any] = {} if folder.is_dir() else {"revision": revision or None}
     where, failure = (str(folder) if folder.is_dir() else source), None
