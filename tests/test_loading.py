@@ -69,10 +69,11 @@ def test_a_loaded_model_is_the_saved_one(tiny_folder, tiny_model):
     assert tiny_model.anatomy == load_anatomy(str(tiny_folder))
 
 
-def test_a_bare_unet_folder_will_do(tmp_path):
+def test_a_bare_unet_folder_will_do(tmp_path, caplog):
     make_unet().save_pretrained(tmp_path)
     model = load_model(str(tmp_path))
     assert model.anatomy == load_anatomy(str(tmp_path)) and model.scheduler.config.num_train_timesteps == 1000
+    assert "DDPM's own is assumed" in caplog.text and str(tmp_path) in caplog.text
 
 
 def test_the_schedule_is_the_models_own(tmp_path, spoilable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -332,6 +333,10 @@ def scheduler_of(parts: Parts) -> Scheduler:
         raise ModelError(
             f"{parts.folder} has no scheduler/scheduler_config.json; expected that of a flow, with its shift"
         )
+    logging.getLogger(__name__).warning(
+        "%s says nothing of its noise schedule: DDPM's own is assumed (1,000 linear betas from 1e-4 to 0.02, epsilon). "
+        "If it was trained by another, put its scheduler_config.json there", parts.folder,
+    )  # fmt: skip
     return DDIMScheduler(clip_sample=parts.codec is None)
 
 
