@@ -15,17 +15,15 @@ from hcache.cli.main import main
 from hcache.errors import AnalysisError, ModelError, UsageError
 from hcache.readers import Reader, find_reader, reader_from_json
 from hcache.readers.classifier import Classifier
-from hcache.readers.clicks import PIXELS, Clicks, fit_clicks
+from hcache.readers.clicks import Clicks, fit_clicks
 from hcache.readers.encoder import load_encoder
 from hcache.readers.function import Function
 from hcache.readers.reading import read_run, reader_of, readers_of, unread
 from hcache.readers.saved import (
-    MOST_BYTES,
     delete_reader,
     list_readers,
     load_description,
     open_saved,
-    read_by,
     save_reader,
 )
 from hcache.readers.texts import TEMPLATES, Texts, attribute_sets, attributes_of, parse_attribute
@@ -448,20 +446,3 @@ class TestCommands:
         assert main(arguments + (["--attribute", "a=b|c"] if reader == "texts:" else [])) in (1, 2)
         err = capsys.readouterr().err.strip()
         assert said in err and "Traceback" not in err
-
-
-def test_pixels_is_no_model():
-    assert PIXELS == "pixels"
-
-
-def test_hostile_notes_in_a_run_are_left_out(copied_run, tmp_path):
-    """A run may come from anybody: links, texts without an end and deep nesting are no notes."""
-    notes = copied_run.folder / "readers"
-    notes.mkdir()
-    good = json.dumps({"digest": "d", "version": "v", "description": {}})
-    (notes / "good.json").write_text(good)
-    (tmp_path / "elsewhere.json").write_text(good)
-    (notes / "link.json").symlink_to(tmp_path / "elsewhere.json")
-    (notes / "large.json").write_text(good + " " * MOST_BYTES)
-    (notes / "deep.json").write_text("[" * 200_000)
-    assert list(read_by(copied_run)) == ["good"]

@@ -33,6 +33,19 @@ def as_signed(images: torch.Tensor) -> torch.Tensor:
     return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
 
 
+def noised(
+    images: torch.Tensor, alpha_bar: torch.Tensor, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Drawings or latents x_0, noise, x_t (n, c, h, w) and timesteps (n,), stratified over the batch."""
+    x_0 = as_signed(images)
+    n, device = len(x_0), x_0.device
+    u = (torch.arange(n, device=device) + torch.rand(n, generator=rng, device=device)) / n
+    t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
+    noise = torch.randn(x_0.shape, generator=rng, device=device)
+    a = alpha_bar[t].view(n, 1, 1, 1)
+    return x_0, noise, a.sqrt() * x_0 + (1 - a).sqrt() * noise, t
+
+
 def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE) -> Loss:
     """Weighted squared error of the predicted noise; timesteps stratified over the batch.
 
@@ -45,13 +58,7 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, f
 
     def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """At random timesteps."""
-        x_0 = as_signed(images)
-        n, device = len(x_0), x_0.device
-        u = (torch.arange(n, device=device) + torch.rand(n, generator=rng, device=device)) / n
-        t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
-        noise = torch.randn(x_0.shape, generator=rng, device=device)
-        a = alpha_bar[t].view(n, 1, 1, 1)
-        x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
+        x_0, noise, x_t, t = noised(images, alpha_bar, rng)
         out = unet(x_t, t, return_dict=False)[0]
         eps = out[:, : x_0.shape[1]]
         error = eps - noise
@@ -85,13 +92,8 @@ def velocity_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, fl
 
     def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """At random timesteps."""
-        x_0 = as_signed(images)
-        n, device = len(x_0), x_0.device
-        u = (torch.arange(n, device=device) + torch.rand(n, generator=rng, device=device)) / n
-        t = (u * len(alpha_bar)).long().clamp(max=len(alpha_bar) - 1)
-        noise = torch.randn(x_0.shape, generator=rng, device=device)
-        a = alpha_bar[t].view(n, 1, 1, 1)
-        x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
+        x_0, noise, x_t, t = noised(images, alpha_bar, rng)
+        a = alpha_bar[t].view(-1, 1, 1, 1)
         error = unet(x_t, t, return_dict=False)[0].float() - (a.sqrt() * noise - (1 - a).sqrt() * x_0)
         total = error.square().mean((1, 2, 3))
         for side, share in coarse.items():
