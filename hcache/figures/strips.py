@@ -79,7 +79,7 @@ def _reading_row(name: str, values: np.ndarray, strengths: Sequence[float], spre
 _STYLE = """<style>
 table.strip {border-collapse: separate; border-spacing: 3px 1px; font-size: .85rem; width: 100%; max-width: 1180px;
   font-variant-numeric: tabular-nums}
-table.strip th, table.strip td {border: none; padding: 1px 4px; text-align: center; border-radius: 4px}
+table.strip th, table.strip td {border: none; padding: 0 4px; text-align: center; border-radius: 4px; line-height: 1.35}
 table.strip tbody th, table.strip tr th:first-child {text-align: right; font-weight: 400; white-space: nowrap;
   width: 8rem}
 table.strip thead th {font-weight: 600}
