@@ -1,6 +1,8 @@
 """The dashboard's first page, and its server. Start it with `streamlit run dashboard.py`."""
 
-if __name__ != "__main__":  # Streamlit imports this file for its server, and runs it as __main__ for the page
+if (
+    __name__ != "__main__"
+):  # Streamlit imports this file for its server, and runs it as __main__ for the page
     import streamlit as st
 
     from hcache.ui.server import GUARDS

@@ -1,4 +1,5 @@
-"""hcache: caches what passes through a diffusion U-Net's bottleneck and skips, and measures what it means.
+"""hcache: caches what passes through a diffusion U-Net's bottleneck and skips, and measures what it
+means.
 
     from hcache import load_model, denoise, open_run
 
@@ -14,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if sys.version_info < (3, 11):  # noqa: UP036 - a checkout is run without an installer, which would refuse
+if sys.version_info < (
+    3,
+    11,
+):  # noqa: UP036 - a checkout is run without an installer, which would refuse
     raise ImportError(
-        f"hcache needs Python 3.11 or newer, and this is {sys.version_info[0]}.{sys.version_info[1]}; "
-        "start it with a newer one, such as `python3.11 -m hcache`",
+        "hcache needs Python 3.11 or newer, and this is"
+        f" {sys.version_info[0]}.{sys.version_info[1]}; start it with a newer one, such as"
+        " `python3.11 -m hcache`",
         name=__name__,  # with it `python -m hcache` prints this line alone, without a traceback
     )
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
-"""HDF5 asks once, when h5py is first imported. Disks of clusters often cannot lock, and nothing here needs HDF5's
-locks: shards never change once they have their name, and a lock of hcache's own governs who writes."""
+"""HDF5 asks once, when h5py is first imported. Disks of clusters often cannot lock, and nothing
+here needs HDF5's locks: shards never change once they have their name, and a lock of hcache's own
+governs who writes."""
 
 if TYPE_CHECKING:
     from .cache.reading import Run, open_run

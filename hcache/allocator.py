@@ -1,7 +1,8 @@
-"""Keeps freed memory in the process, where glibc would give it back to the system and ask for it anew at every step.
+"""Keeps freed memory in the process, where glibc would give it back to the system and ask for it
+anew at every step.
 
-A denoising step allocates and frees the same tensors as the step before. glibc's defaults return each of them at once,
-and the system clears every page again.
+A denoising step allocates and frees the same tensors as the step before. glibc's defaults return
+each of them at once, and the system clears every page again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ SETTINGS = {
 
 
 def keep_freed_memory() -> bool:
-    """Sets glibc's allocator so for this process; False where it is another allocator, or the user has set it."""
+    """Sets glibc's allocator so for this process; False where it is another allocator, or the
+    user has set it.
+    """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in SETTINGS):
         return False
     with contextlib.suppress(OSError, AttributeError):

@@ -1,8 +1,9 @@
-"""The anatomies of the cards that ship with hcache, as they were read from their configurations once.
+"""The anatomies of the cards that ship with hcache, as they were read from their configurations
+once.
 
-Reading one takes torch and diffusers, which take seconds to import, and the first page that anybody sees shows one. An
-entry holds only for the very configurations that it was read from, by their digest; without one they are read. To write
-them anew, after a card was added or changed:
+Reading one takes torch and diffusers, which take seconds to import, and the first page that anybody
+sees shows one. An entry holds only for the very configurations that it was read from, by their
+digest; without one they are read. To write them anew, after a card was added or changed:
 
     python -c "from hcache.models.anatomies import write_anatomies; write_anatomies()"
 """
@@ -29,7 +30,9 @@ def known_anatomy(model: str) -> Anatomy | None:
 
 
 def configurations_digest(model: str) -> str:
-    """SHA-256 over the configurations of a model's network and autoencoder, with their relative names; "" of none."""
+    """SHA-256 over the configurations of a model's network and autoencoder, with their relative
+    names; "" of none.
+    """
     card = find_card(model)
     folder = card.folder or card.configs
     if folder is None or not folder.is_dir():

@@ -1,7 +1,9 @@
-"""Files that are written whole or not at all, whoever is killed, whatever disk is full, and however many write.
+"""Files that are written whole or not at all, whoever is killed, whatever disk is full, and however
+many write.
 
-Everything that hcache keeps goes through here: a temporary name that nobody else has, a flush, the rename, and a flush
-of the folder. And what it reads from a run's folder is a regular file of that folder, never a link to elsewhere.
+Everything that hcache keeps goes through here: a temporary name that nobody else has, a flush, the
+rename, and a flush of the folder. And what it reads from a run's folder is a regular file of that
+folder, never a link to elsewhere.
 """
 
 from __future__ import annotations
@@ -31,16 +33,20 @@ def host_mark() -> str:
 
 def partial_path(final: Path) -> Path:
     """A temporary name beside ``final`` that no other writer has: by host, process and chance."""
-    return final.with_name(f"{final.name}.{host_mark()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    return final.with_name(
+        f"{final.name}.{host_mark()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
+    )
 
 
 @contextmanager
 def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write into. It takes the place of ``final`` when the block ends, and vanishes if the block fails.
+    """A file to write into. It takes the place of ``final`` when the block ends, and vanishes if
+    the block fails.
 
     Args:
         final: The name that it gets.
-        durable: Whether it must survive a power cut; False spares the flush for what can be made again.
+        durable: Whether it must survive a power cut; False spares the flush for what can be made
+            again.
 
     Raises:
         OSError: it cannot be written; ``final`` is as it was.
@@ -51,7 +57,9 @@ def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
-    """Like :func:`replacing`, for what makes its file itself: the temporary path, where nothing is yet."""
+    """Like :func:`replacing`, for what makes its file itself: the temporary path, where nothing
+    is yet.
+    """
     partial = partial_path(final)
     try:
         yield partial
@@ -79,7 +87,9 @@ def flush_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names inside ``folder`` survive a power cut, where the file system can do that for folders."""
+    """Makes the names inside ``folder`` survive a power cut, where the file system can do that
+    for folders.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -97,7 +107,8 @@ def put_in_place(flushed: Path, final: Path) -> None:
 
 
 def make_folder(folder: Path, parents: bool = True) -> None:
-    """Makes a folder that survives a power cut, and with ``parents`` those above it that are missing.
+    """Makes a folder that survives a power cut, and with ``parents`` those above it that are
+    missing.
 
     Raises:
         OSError: it cannot be made.
@@ -112,7 +123,8 @@ def make_folder(folder: Path, parents: bool = True) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something of that name. ``Path.exists`` takes what it may not look at for nothing.
+    """Whether there is something of that name. ``Path.exists`` takes what it may not look at for
+    nothing.
 
     Raises:
         OSError: it cannot be told.
@@ -130,7 +142,12 @@ def open_file(path: Path) -> int:
     Raises:
         OSError: there is none, it cannot be opened, or it is something else (``ELOOP``).
     """
-    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_CLOEXEC", 0)
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+    )
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -152,4 +169,6 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
 
 def reason(error: BaseException) -> str:
     """What went wrong, in the system's words where it has some."""
-    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    )

@@ -1,4 +1,6 @@
-"""Model cards: what is known of a model before it is loaded. Data in ``cards.yaml``, read here; no torch."""
+"""Model cards: what is known of a model before it is loaded. Data in ``cards.yaml``, read here;
+no torch.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,14 @@ PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A model by name. ``source`` is a folder in diffusers' format, a ``.safetensors`` file of Stable Diffusion, or a
-    Hugging Face hub id with its ``revision``. ``config``: of a file, the folder of its configuration and tokenizer.
+    """A model by name. ``source`` is a folder in diffusers' format, a ``.safetensors`` file of
+    Stable Diffusion, or a Hugging Face hub id with its ``revision``. ``config``: of a file, the
+    folder of its configuration and tokenizer.
 
-    ``kind``: what it denoises and what conditions it, in words. ``get``: where it is to be had. ``reader`` names the
-    attribute reader that labels its images, if there is one; ``steps``, ``samples``, ``store``, ``prompt``,
-    ``classes`` and ``guidance`` are what an extraction of it does unless told otherwise.
+    ``kind``: what it denoises and what conditions it, in words. ``get``: where it is to be had.
+    ``reader`` names the attribute reader that labels its images, if there is one; ``steps``,
+    ``samples``, ``store``, ``prompt``, ``classes`` and ``guidance`` are what an extraction of it
+    does unless told otherwise.
     """
 
     name: str
@@ -60,7 +64,9 @@ class Card:
 
     @property
     def configs(self) -> Path | None:
-        """The model's configurations as they ship with hcache, from which its anatomy is read without the model."""
+        """The model's configurations as they ship with hcache, from which its anatomy is read
+        without the model.
+        """
         path = PACKAGE / "configs" / self.name.replace("/", "--")
         return path if path.is_dir() else None
 
@@ -75,7 +81,8 @@ OWN_CARDS = "HCACHE_CARDS"
 
 
 def load_cards() -> dict[str, Card]:
-    """The cards by name: those that ship with hcache and, going before, those of the file that ``HCACHE_CARDS`` names.
+    """The cards by name: those that ship with hcache and, going before, those of the file that
+    ``HCACHE_CARDS`` names.
 
     Raises:
         UsageError: that file cannot be read, or is not one of cards.
@@ -90,7 +97,9 @@ def _cards_of(path: Path) -> dict[str, Card]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} is not a file of model cards: {error}; set {OWN_CARDS} to one") from error
+        raise UsageError(
+            f"{path} is not a file of model cards: {error}; set {OWN_CARDS} to one"
+        ) from error
     return _read_cards(path, content)
 
 
@@ -101,8 +110,9 @@ def _read_cards(path: Path, content: bytes) -> dict[str, Card]:
         return {name: _card(name, dict(fields), path.parent) for name, fields in raw.items()}
     except (yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise UsageError(
-            f"{path} is not a file of model cards: {str(error).splitlines()[0]}; expected a mapping from names to "
-            f"fields ({', '.join(f.name for f in dataclasses.fields(Card) if f.name != 'name')})"
+            f"{path} is not a file of model cards: {str(error).splitlines()[0]}; expected a mapping"
+            " from names to fields"
+            f" ({', '.join(f.name for f in dataclasses.fields(Card) if f.name != 'name')})"
         ) from error
 
 
@@ -129,8 +139,8 @@ def find_card(model: str) -> Card:
     if path is not None:
         if not any((path / part).is_file() for part in ("model_index.json", "config.json")):
             raise UnknownModelError(
-                f"the folder {model} holds no model: expected model_index.json (a diffusers pipeline) "
-                "or config.json (a U-Net)"
+                f"the folder {model} holds no model: expected model_index.json (a diffusers"
+                " pipeline) or config.json (a U-Net)"
             )
         return Card(name=str(path.resolve()), source=str(path.resolve()), title=path.name)
     if _is_checkpoint(model):
@@ -138,15 +148,25 @@ def find_card(model: str) -> Card:
         return Card(name=str(path), source=str(path), title=path.name, kind="KL latents, text")
     if _is_pickle(model):
         raise UnknownModelError(
-            f"{model} is a pickled checkpoint, which is not run as it is: convert a guided-diffusion one with "
-            "convert-adm, an original DDPM with convert-ddpm, and save the state dict of a Stable Diffusion as "
-            ".safetensors (torch.load(..., weights_only=True), then safetensors.torch.save_file)"
+            f"{model} is a pickled checkpoint, which is not run as it is: convert a"
+            " guided-diffusion one with convert-adm, an original DDPM with convert-ddpm, and save"
+            " the state dict of a Stable Diffusion as .safetensors (torch.load(...,"
+            " weights_only=True), then safetensors.torch.save_file)"
         )
-    if model.count("/") == 1 and not model.startswith((".", "~", "/")) and not any(c.isspace() for c in model):
+    if (
+        model.count("/") == 1
+        and not model.startswith((".", "~", "/"))
+        and not any(c.isspace() for c in model)
+    ):
         source, _, revision = model.partition("@")
-        return dataclasses.replace(cards.get(source, Card(name=model, source=source, title=source)), name=model,
-                                   revision=revision)  # fmt: skip
-    raise UnknownModelError(f"no model {model!r}: neither a card nor a folder{did_you_mean(model, cards)}")
+        return dataclasses.replace(
+            cards.get(source, Card(name=model, source=source, title=source)),
+            name=model,
+            revision=revision,
+        )
+    raise UnknownModelError(
+        f"no model {model!r}: neither a card nor a folder{did_you_mean(model, cards)}"
+    )
 
 
 def _is_checkpoint(model: str) -> bool:
@@ -155,7 +175,9 @@ def _is_checkpoint(model: str) -> bool:
 
 def _is_pickle(model: str) -> bool:
     try:
-        return model.endswith((".ckpt", ".pt", ".pth", ".bin")) and Path(model).expanduser().is_file()
+        return (
+            model.endswith((".ckpt", ".pt", ".pth", ".bin")) and Path(model).expanduser().is_file()
+        )
     except (OSError, RuntimeError, ValueError):
         return False
 
@@ -170,7 +192,9 @@ def _folder_of(model: str) -> Path | None:
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over a model folder's weights and configurations, with their relative names; or over one file."""
+    """SHA-256 over a model folder's weights and configurations, with their relative names; or
+    over one file.
+    """
     if folder.is_file():
         return _file_digest(folder, folder.stat().st_size, folder.stat().st_mtime_ns).hex()
     digest = hashlib.sha256()
@@ -183,16 +207,20 @@ def weights_digest(folder: Path) -> str:
 
 @lru_cache(maxsize=512)
 def _file_digest(path: Path, size: int, modified: int) -> bytes:
-    """Read once as long as the file is what it was: pages ask for it again and again, and weights are large."""
+    """Read once as long as the file is what it was: pages ask for it again and again, and
+    weights are large.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 def pin_weights(spec: RunSpec) -> RunSpec:
-    """The spec with what identifies the weights it will run, so that a retrained model makes another run.
+    """The spec with what identifies the weights it will run, so that a retrained model makes
+    another run.
 
-    Of a folder or file that is its digest; of a hub model the revision that was asked for. Which commit it resolved to
-    is known only once it is downloaded: it stands in the run's provenance, and a run goes on with that commit alone.
+    Of a folder or file that is its digest; of a hub model the revision that was asked for. Which
+    commit it resolved to is known only once it is downloaded: it stands in the run's provenance,
+    and a run goes on with that commit alone.
     """
     card = find_card(spec.model)
     local = card.folder or card.file
@@ -205,17 +233,20 @@ def check_weights(spec: RunSpec) -> None:
     """Makes sure that the model on disk is still the one a run was extracted from.
 
     Raises:
-        ModelError: its weights are others now, so cached and computed activations would not belong together.
+        ModelError: its weights are others now, so cached and computed activations would not belong
+            together.
     """
     if spec.weights and pin_weights(spec).weights != spec.weights:
         raise ModelError(
-            f"the weights of {spec.model} have changed since this run was extracted, so its cache does not belong to "
-            "them; extract it again"
+            f"the weights of {spec.model} have changed since this run was extracted, so its cache"
+            " does not belong to them; extract it again"
         )
 
 
 def default_spec(model: str, **changes: Any) -> RunSpec:
-    """What an extraction of a model does unless told otherwise, by its card; with changes that are not None."""
+    """What an extraction of a model does unless told otherwise, by its card; with changes that
+    are not None.
+    """
     card = find_card(model)
     fields: dict[str, Any] = {
         "model": card.name,
@@ -229,7 +260,9 @@ def default_spec(model: str, **changes: Any) -> RunSpec:
 
 
 def default_store(card: Card) -> dict[str, str]:
-    """What to store of a model of which no card says it: h, or of a transformer its blocks, averaged over tokens."""
+    """What to store of a model of which no card says it: h, or of a transformer its blocks,
+    averaged over tokens.
+    """
     folder = card.folder or card.configs
     is_transformer = folder is not None and (folder / "transformer" / "config.json").is_file()
     return {"block.*": POOLED} if is_transformer else {"h": FULL}

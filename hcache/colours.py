@@ -1,7 +1,7 @@
 """Every kind of pixels that Pillow opens as sRGB of 8 bits: right, or refused.
 
-Pillow's own ``convert("RGB")`` clips 16-bit and float tones at 255, so that a picture turns white or black, and knows
-nothing of colour profiles.
+Pillow's own ``convert("RGB")`` clips 16-bit and float tones at 255, so that a picture turns white
+or black, and knows nothing of colour profiles.
 """
 
 from __future__ import annotations
@@ -56,19 +56,23 @@ def _alpha(image: Image.Image) -> Image.Image | None:
     return Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8))
 
 
-def _eight_bits(image: Image.Image, source: Image.Image, name: str, notes: list[str]) -> Image.Image:
+def _eight_bits(
+    image: Image.Image, source: Image.Image, name: str, notes: list[str]
+) -> Image.Image:
     """Grey tones of 16 bits, or floats from 0 to 1, in 8 bits."""
     values, tags = np.asarray(image).astype(np.float64), getattr(source, "tag_v2", {})
     if image.mode == "F":
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             low, high = (f"{value:.4g}" for value in (np.nanmin(values), np.nanmax(values)))
-            raise UsageError(f"{name} holds floating-point tones from {low} to {high}; expected 0 (black) to 1 (white):"
-                             " scale them first, or save it with 8 or 16 bits")  # fmt: skip
+            raise UsageError(
+                f"{name} holds floating-point tones from {low} to {high}; expected 0 (black) to 1"
+                " (white): scale them first, or save it with 8 or 16 bits"
+            )
         white, told = 1.0, "floating-point tones from 0 to 1"
     elif image.mode == "I" and source.format not in ("PNG", "PPM"):
         raise UsageError(
-            f"{name} holds 32-bit whole numbers ({values.min():.0f} to {values.max():.0f}), and none is agreed to be "
-            "white: save it with 8 or 16 bits"
+            f"{name} holds 32-bit whole numbers ({values.min():.0f} to {values.max():.0f}), and"
+            " none is agreed to be white: save it with 8 or 16 bits"
         )
     else:
         bits = int(np.ravel(tags.get(_BITS_A_SAMPLE, 16))[0])
@@ -80,7 +84,9 @@ def _eight_bits(image: Image.Image, source: Image.Image, name: str, notes: list[
     return Image.fromarray((share * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def _converted(image: Image.Image, profile: bytes | None, name: str, notes: list[str]) -> Image.Image:
+def _converted(
+    image: Image.Image, profile: bytes | None, name: str, notes: list[str]
+) -> Image.Image:
     """In RGB, by its colour profile if it has one that is not sRGB."""
     plain = {"RGBA": "RGB", "RGBX": "RGB", "LA": "L", "1": "L"}
     if image.mode in ("P", "PA"):
@@ -97,16 +103,22 @@ def _converted(image: Image.Image, profile: bytes | None, name: str, notes: list
             if "srgb" in described.lower():
                 return image.convert("RGB")
             result = _by_profiles(image, own)
-            notes.append(f"turned to sRGB from its colour profile ({described or 'without a name'})")
+            notes.append(
+                f"turned to sRGB from its colour profile ({described or 'without a name'})"
+            )
             return result
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             notes.append("its colour profile does not fit it and is left out")
     try:
         return image.convert("RGB")
     except ValueError as error:
-        raise UsageError(f"{name} has pixels of the mode {image.mode}, which cannot be turned to colour: save it as "
-                         "RGB or grey") from error  # fmt: skip
+        raise UsageError(
+            f"{name} has pixels of the mode {image.mode}, which cannot be turned to colour: save it"
+            " as RGB or grey"
+        ) from error
 
 
 def _by_profiles(image: Image.Image, own: ImageCms.ImageCmsProfile) -> Image.Image:
-    return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), image.mode, "RGB").apply(image)
+    return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), image.mode, "RGB").apply(
+        image
+    )

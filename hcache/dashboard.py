@@ -1,7 +1,9 @@
-"""Where the dashboard's script lies: in a checkout beside the package, in an installed package within it.
+"""Where the dashboard's script lies: in a checkout beside the package, in an installed package
+within it.
 
-Streamlit finds pages only as files in ``pages/`` beside the script that it runs, and a theme only in ``.streamlit/``
-there. The wheel therefore has copies of the three in ``hcache/app`` (``pyproject.toml`` says so); a checkout has none.
+Streamlit finds pages only as files in ``pages/`` beside the script that it runs, and a theme only
+in ``.streamlit/`` there. The wheel therefore has copies of the three in ``hcache/app``
+(``pyproject.toml`` says so); a checkout has none.
 """
 
 from __future__ import annotations
@@ -24,4 +26,6 @@ def dashboard_script() -> Path:
     for path in places:
         if path.is_file():
             return path
-    raise UsageError(f"there is no {SCRIPT} in {places[0].parent} or {places[1].parent}; install hcache again")
+    raise UsageError(
+        f"there is no {SCRIPT} in {places[0].parent} or {places[1].parent}; install hcache again"
+    )

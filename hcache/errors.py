@@ -16,8 +16,9 @@
     ├── AnalysisError (ValueError)  1   data on which a measure is not defined
     └── Interrupted                 130 ended on request; what is committed is kept
 
-Each is also the builtin named in parentheses, so a caller may catch either. A message says what was expected,
-what came, and what to do next, in one line: it is shown as it is, on the command line and in the dashboard.
+Each is also the builtin named in parentheses, so a caller may catch either. A message says what was
+expected, what came, and what to do next, in one line: it is shown as it is, on the command line and
+in the dashboard.
 """
 
 from __future__ import annotations
@@ -95,17 +96,26 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def told_of(error: BaseException) -> HcacheError:
-    """An error of the system, in one line, as the kind that has its exit code; one of hcache's own as it is."""
+    """An error of the system, in one line, as the kind that has its exit code; one of hcache's
+    own as it is.
+    """
     if isinstance(error, HcacheError):
         return error
     if isinstance(error, MemoryError):
         return CacheError("memory does not suffice for this; ask for less at a time")
-    words = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    words = (
+        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    )
     name = getattr(error, "filename", None)
     where = f" ({name})" if name else ""
     if getattr(error, "errno", None) in FULL:
-        return NoSpaceError(f"no space left: {words}{where}. What was there is kept: make space, then try again")
-    return CacheError(f"the system refuses: {words}{where}; nothing was changed by that. Put it right, then try again")
+        return NoSpaceError(
+            f"no space left: {words}{where}. What was there is kept: make space, then try again"
+        )
+    return CacheError(
+        f"the system refuses: {words}{where}; nothing was changed by that. Put it right, then try"
+        " again"
+    )
 
 
 def refused(path: object, error: OSError) -> HcacheError:

@@ -20,7 +20,17 @@ from .atomic import PARTIAL, host_mark, is_there, make_folder
 from .cache.description import MOST_BYTES
 from .cache.files import read_json, write_json
 from .cache.index import IndexWriter, index_is_behind
-from .cache.layout import FOLDERS, HOLDER_JSON, INDEX, JOB_JSON, LOCK, RUN_JSON, SCHEMA, SHARDS, refuse_link
+from .cache.layout import (
+    FOLDERS,
+    HOLDER_JSON,
+    INDEX,
+    JOB_JSON,
+    LOCK,
+    RUN_JSON,
+    SCHEMA,
+    SHARDS,
+    refuse_link,
+)
 from .cache.locks import check_run_lock, run_lock, started
 from .cache.manifest import Shard, missing_ranges, read_manifest, shard_ranges
 from .cache.plan import Plan, format_bytes, make_plan
@@ -50,7 +60,8 @@ def extract(
     folder: Path | None = None,
     locked: bool = False,
 ) -> Run:
-    """Extracts what is missing of a run, shard by shard; what was committed before is kept as it is.
+    """Extracts what is missing of a run, shard by shard; what was committed before is kept as it
+    is.
 
     Args:
         model: The loaded model that ``spec`` names.
@@ -58,21 +69,25 @@ def extract(
         home: A writable home.
         report: Called after every step.
         stop: Asked after every step; True ends the extraction there.
-        devices: Two or more: a process of its own on each, with the model loaded from where ``spec`` says. The arrays
-            are those that one device gives. Else all is computed here, by ``model``.
+        devices: Two or more: a process of its own on each, with the model loaded from where
+            ``spec`` says. The arrays are those that one device gives. Else all is computed here, by
+            ``model``.
         show: Given the predicted x_0 of every step; not with several devices.
         folder: The run's, if it is not where its name says, because somebody renamed it.
         locked: Whether the caller holds the run's lock already.
 
     Raises:
-        Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from there.
+        Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from
+            there.
         RunBusyError: another process is extracting this run.
         NoSpaceError: the disk has not the space that is still needed.
     """
     folder = folder or home / "runs" / spec.name
     refuse_link(folder)
     if not spec.batch:
-        known = is_there(folder / RUN_JSON) or len(devices) > 1  # then its own is taken, or the devices are others'
+        known = (
+            is_there(folder / RUN_JSON) or len(devices) > 1
+        )  # then its own is taken, or the devices are others'
         spec = dataclasses.replace(spec, batch=BATCH if known else find_batch(model, spec))
     try:
         make_folder(folder)
@@ -122,31 +137,56 @@ def _extract_described(
         commit = _Commit(folder, spec, whole)
         try:
             if len(devices) > 1:
-                extract_on(devices, spec, folder, todo, _provenance(model, [], made_by), commit, report, stop)
+                extract_on(
+                    devices,
+                    spec,
+                    folder,
+                    todo,
+                    _provenance(model, [], made_by),
+                    commit,
+                    report,
+                    stop,
+                )
             else:
-                _extract_here(model, spec, folder, todo, _provenance(model, [], made_by), commit, report, stop, show)
+                _extract_here(
+                    model,
+                    spec,
+                    folder,
+                    todo,
+                    _provenance(model, [], made_by),
+                    commit,
+                    report,
+                    stop,
+                    show,
+                )
         except Interrupted as error:
             commit.index.write(durable=True)
-            raise Interrupted(f"stopped on request; {commit.done} of {spec.samples} samples are kept") from error
+            raise Interrupted(
+                f"stopped on request; {commit.done} of {spec.samples} samples are kept"
+            ) from error
         commit.index.write(durable=True)
     report(Progress(done=spec.samples, total=spec.samples))
     return open_run(folder)
 
 
 class _Commit:
-    """Takes finished shards into the run: files, manifest, index. One process does that, the lock's holder.
+    """Takes finished shards into the run: files, manifest, index. One process does that, the lock's
+    holder.
 
     Who holds ``whole`` is not met by half a commit.
 
     Raises:
-        CacheError: the run was removed, renamed or replaced meanwhile, or another process has its lock.
+        CacheError: the run was removed, renamed or replaced meanwhile, or another process has its
+            lock.
     """
 
     def __init__(self, folder: Path, spec: RunSpec, whole: Sequence[Shard]) -> None:
         self._of = (folder / RUN_JSON).stat().st_ino
         self.folder, self.index = folder, IndexWriter(folder, spec.seed, whole)
         self.whole = threading.Lock()
-        self.done = spec.samples - sum(stop - start for start, stop in missing_ranges(whole, spec.samples, spec.batch))
+        self.done = spec.samples - sum(
+            stop - start for start, stop in missing_ranges(whole, spec.samples, spec.batch)
+        )
 
     def __call__(self, finished: Finished) -> None:
         with self.whole:
@@ -158,7 +198,10 @@ class _Commit:
 
     def _check(self) -> None:
         """Makes sure that the run is still there, and still ours."""
-        if not is_there(self.folder / RUN_JSON) or (self.folder / RUN_JSON).stat().st_ino != self._of:
+        if (
+            not is_there(self.folder / RUN_JSON)
+            or (self.folder / RUN_JSON).stat().st_ino != self._of
+        ):
             raise gone(self.folder)
         check_run_lock(self.folder)
 
@@ -174,16 +217,34 @@ def _extract_here(
     stop: Callable[[], bool],
     show: Show,
 ) -> None:
-    """Shard after shard in this process; one is completed, flushed and committed while the next is computed."""
+    """Shard after shard in this process; one is completed, flushed and committed while the next
+    is computed.
+    """
     computed, most = commit.done, spec.batch
     with Behind() as closing, Behind() as writing:
         for start, end in todo:
-            part = Part(model=model, spec=spec, folder=folder, start=start, stop=end, provenance=provenance, show=show)
+            part = Part(
+                model=model,
+                spec=spec,
+                folder=folder,
+                start=start,
+                stop=end,
+                provenance=provenance,
+                show=show,
+            )
 
             def tick(piece: Part, step: int, before: int = computed - start) -> None:
                 with commit.whole:
-                    report(Progress(done=commit.done, total=spec.samples, step=step, steps=piece.ticks,
-                                    shard=piece.size, closing=before + piece.start - commit.done))  # fmt: skip
+                    report(
+                        Progress(
+                            done=commit.done,
+                            total=spec.samples,
+                            step=step,
+                            steps=piece.ticks,
+                            shard=piece.size,
+                            closing=before + piece.start - commit.done,
+                        )
+                    )
                 if stop():
                     raise Interrupted
 
@@ -212,8 +273,9 @@ def check_revision(model: Model, run: Run) -> None:
     then = run.provenance.get("revision", "")
     if then and model.revision != then:
         raise ModelError(
-            f"{run.name} was extracted from commit {then} of {run.spec.model}, which is at {model.revision} now; give "
-            f"{run.spec.model.partition('@')[0]}@{then} to have that one, or extract into a new run"
+            f"{run.name} was extracted from commit {then} of {run.spec.model}, which is at"
+            f" {model.revision} now; give {run.spec.model.partition('@')[0]}@{then} to have that"
+            " one, or extract into a new run"
         )
 
 
@@ -249,19 +311,23 @@ def _check_schedule(model: Model, run: Run) -> None:
     now = schedule_of(model, run.spec.steps, run.spec.schedule).timesteps
     if not np.allclose(now, run.timesteps, rtol=0, atol=1e-3):
         raise ModelError(
-            f"{run.name} was denoised at other timesteps (from {run.timesteps[0]:g} to {run.timesteps[-1]:g}) than "
-            f"{run.spec.model} is now (from {now[0]:g} to {now[-1]:g}); extract into a new run, with another "
-            "--seed or --home"
+            f"{run.name} was denoised at other timesteps (from {run.timesteps[0]:g} to"
+            f" {run.timesteps[-1]:g}) than {run.spec.model} is now (from {now[0]:g} to"
+            f" {now[-1]:g}); extract into a new run, with another --seed or --home"
         )
     if run.spec.schedule == BEFORE and not schedules_agree(model, run.spec.steps):
         logging.getLogger(__name__).warning(
-            "%s was begun with diffusers' steps, which end at other noise levels than the next ones begin at; it goes "
-            "on so. For steps that meet, extract into a new run, with another --seed or --home", run.name,
-        )  # fmt: skip
+            "%s was begun with diffusers' steps, which end at other noise levels than the next ones"
+            " begin at; it goes on so. For steps that meet, extract into a new run, with another"
+            " --seed or --home",
+            run.name,
+        )
 
 
 def _raise_schema(path: Path) -> None:
-    """Marks an older run that is gone on with as one that an hcache of then cannot read any more."""
+    """Marks an older run that is gone on with as one that an hcache of then cannot read any
+    more.
+    """
     description = read_json(path, MOST_BYTES)
     if description["schema"] < SCHEMA:
         write_json(path, {**description, "schema": SCHEMA})
@@ -285,13 +351,17 @@ def _provenance(model: Model, alpha_bar: list[float], devices: Sequence[str]) ->
 
 def _device_names(devices: Sequence[str]) -> str:
     """``x86_64``, or how many of which GPUs."""
-    found = Counter(torch.cuda.get_device_name(d) if d.startswith("cuda") else platform.machine() for d in devices)
+    found = Counter(
+        torch.cuda.get_device_name(d) if d.startswith("cuda") else platform.machine()
+        for d in devices
+    )
     return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in found.items())
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what processes that were killed left half written: all among the shards, whose writer would hold the
-    lock, and elsewhere what bears the name of a process of this host that does not run."""
+    """Removes what processes that were killed left half written: all among the shards, whose writer
+    would hold the lock, and elsewhere what bears the name of a process of this host that does not
+    run."""
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
         path.unlink(missing_ok=True)
     (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)  # of an older hcache
@@ -305,7 +375,9 @@ def _sweep(folder: Path) -> None:
 def _tidy_up(folder: Path) -> None:
     """Leaves no folder behind of a run that was removed while it was extracted."""
     with suppress(OSError):
-        if is_there(folder / RUN_JSON) or any(is_there(folder / name) for name in FOLDERS if name != SHARDS):
+        if is_there(folder / RUN_JSON) or any(
+            is_there(folder / name) for name in FOLDERS if name != SHARDS
+        ):
             return
         for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
             path.unlink(missing_ok=True)
@@ -317,12 +389,17 @@ def _tidy_up(folder: Path) -> None:
 
 
 def _whole_shards(folder: Path) -> list[Shard]:
-    """The committed shards whose files are there, as long as they were; the others are computed again.
+    """The committed shards whose files are there, as long as they were; the others are computed
+    again.
 
     Raises:
         OSError: it cannot be told, which says nothing of the shard.
     """
-    return [shard for shard in read_manifest(folder) if _size(folder / SHARDS / shard.file) == shard.bytes]
+    return [
+        shard
+        for shard in read_manifest(folder)
+        if _size(folder / SHARDS / shard.file) == shard.bytes
+    ]
 
 
 def _size(path: Path) -> int:
@@ -348,6 +425,7 @@ def _check_space(plan: Plan, todo: list[tuple[int, int]], folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NoSpaceError(
-            f"{folder} needs {format_bytes(needed)} more and the disk has {format_bytes(free)} free; "
-            f"free {format_bytes(needed - free)}, store less (--store), or choose another --home"
+            f"{folder} needs {format_bytes(needed)} more and the disk has {format_bytes(free)}"
+            f" free; free {format_bytes(needed - free)}, store less (--store), or choose another"
+            " --home"
         )

@@ -1,4 +1,6 @@
-"""How many samples an extraction computes at once, where nobody said it: on a GPU as many as are worth it."""
+"""How many samples an extraction computes at once, where nobody said it: on a GPU as many as are
+worth it.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +22,36 @@ GAIN = 1.05
 """Twice as many samples at once must be faster by this, in samples a second."""
 
 SHARD_BYTES = 2 * 2**30
-"""A shard that was not finished is lost when an extraction is stopped: more than so much is not put at stake."""
+"""A shard that was not finished is lost when an extraction is stopped: more than so much is not
+put at stake.
+"""
 
 
 def find_batch(model: Model, spec: RunSpec) -> int:
-    """As many samples at once as are fastest and fit in memory: :data:`hcache.specs.BATCH`, doubled again and again.
+    """As many samples at once as are fastest and fit in memory: :data:`hcache.specs.BATCH`, doubled
+    again and again.
 
-    On a CPU more at once are not faster, and it is that number. What fits here may still not fit later, beside other
-    work: then :func:`hcache.extract_shard.compute_range` goes on with half of it.
+    On a CPU more at once are not faster, and it is that number. What fits here may still not fit
+    later, beside other work: then :func:`hcache.extract_shard.compute_range` goes on with half of
+    it.
     """
     if model.device.type != "cuda":
         return BATCH
-    return grow(lambda n: _seconds(model, spec, n), most_at_once(spec, model, psutil.virtual_memory().available))
+    return grow(
+        lambda n: _seconds(model, spec, n),
+        most_at_once(spec, model, psutil.virtual_memory().available),
+    )
 
 
 def most_at_once(spec: RunSpec, model: Model, available: int) -> int:
-    """No more than there are, than the shards are meant to be large, and than a quarter of this machine's
-    memory (``available``, in bytes) holds of three steps, which are waiting to be written; but always ``BATCH``."""
-    sample = make_plan(replace(spec, samples=1, batch=1, conditioning=spec.conditioning.rows([0]), images=()),
-                       model.anatomy).total  # fmt: skip
+    """No more than there are, than the shards are meant to be large, and than a quarter of this
+    machine's memory (``available``, in bytes) holds of three steps, which are waiting to be
+    written; but always ``BATCH``.
+    """
+    sample = make_plan(
+        replace(spec, samples=1, batch=1, conditioning=spec.conditioning.rows([0]), images=()),
+        model.anatomy,
+    ).total
     bounds = (MOST, SHARD_BYTES // sample, available // 4 * spec.steps // (3 * sample))
     return min(spec.samples, max(BATCH, min(bounds)))
 
@@ -47,7 +60,8 @@ def grow(seconds: Callable[[int], float], most: int) -> int:
     """Doubles from ``BATCH`` to ``most`` for as long as it gains.
 
     Args:
-        seconds: What one step of n samples takes; or that there is not enough memory for it, by raising.
+        seconds: What one step of n samples takes; or that there is not enough memory for it, by
+            raising.
         most: Samples.
     """
     best, n, rate = min(BATCH, most), min(BATCH, most), 0.0
@@ -67,7 +81,9 @@ def grow(seconds: Callable[[int], float], most: int) -> int:
 
 
 def _seconds(model: Model, spec: RunSpec, n: int) -> float:
-    """Of the second step of n samples; the first warms up, and a decoded picture shows whether that fits as well."""
+    """Of the second step of n samples; the first warms up, and a decoded picture shows whether
+    that fits as well.
+    """
     try:
         rows = spec.conditioning.rows(range(n))
         steps = denoise(model, range(n), max(2, spec.steps), conditioning=rows)

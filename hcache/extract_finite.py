@@ -1,7 +1,7 @@
 """Whether what an extraction computes is finite, without waiting for the device at every step.
 
-The sum of a tensor is finite as long as all its values are, and is read from memory once. The sums of every step stay
-on the device and are looked at once a shard, before anything of it is committed.
+The sum of a tensor is finite as long as all its values are, and is read from memory once. The sums
+of every step stay on the device and are looked at once a shard, before anything of it is committed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,13 @@ class Finite:
     def note_step(self, step: Step) -> None:
         """Takes note of all of a denoising step, whether it is stored or not."""
         when = f"step {step.index} (t = {step.t:g})"
-        for name, tensor in (("x", step.x_t), *_as_computed(step.features), ("eps", step.eps), ("x_0", step.x_0),
-                             ("the next x", step.x_next)):  # fmt: skip
+        for name, tensor in (
+            ("x", step.x_t),
+            *_as_computed(step.features),
+            ("eps", step.eps),
+            ("x_0", step.x_0),
+            ("the next x", step.x_next),
+        ):
             self.note(name, when, tensor)
 
     def check(self, samples: Sequence[int], dtype: str) -> None:
@@ -50,20 +55,29 @@ class Finite:
             return
         place = int(bad.any(1).nonzero()[0])
         (name, when), row = self._what[place], int(bad[place].nonzero()[0])
-        raise ModelError(f"{name} of sample {samples[row]} is not finite at {when}; {advice(dtype)}")
+        raise ModelError(
+            f"{name} of sample {samples[row]} is not finite at {when}; {advice(dtype)}"
+        )
 
 
 def advice(dtype: str) -> str:
     """What to do about values that are not finite."""
     if dtype == "float16":
         return "half precision overflows in this model: compute in bfloat16 or float32 (--dtype)"
-    return "the model's weights or its schedule are spoilt: load the model anew, or compare it with its own pipeline"
+    return (
+        "the model's weights or its schedule are spoilt: load the model anew, or compare it with"
+        " its own pipeline"
+    )
 
 
 def _as_computed(features: Features) -> list[tuple[str, torch.Tensor]]:
     """Skips from the input inward, then h, or a transformer's blocks."""
     groups = [(g, group or ()) for g, group in enumerate(features.skips, 1)]
-    found = [(f"skip.{g}.{i}", member) for g, group in reversed(groups) for i, member in reversed([*enumerate(group)])]
+    found = [
+        (f"skip.{g}.{i}", member)
+        for g, group in reversed(groups)
+        for i, member in reversed([*enumerate(group)])
+    ]
     if features.h is not None:
         found.append(("h", features.h))
     return found + [(f"block.{k}", block) for k, block in enumerate(features.blocks)]

@@ -1,9 +1,11 @@
-"""Computes one shard: the steps of a batch go to its file in a thread, while the next step computes.
+"""Computes one shard: the steps of a batch go to its file in a thread, while the next step
+computes.
 
-What is kept is narrowed to the storage dtype where it was computed, and leaves a GPU through pinned memory without
-anybody waiting for it but the thread that writes. That thread is one step behind at most: no more than two steps'
-activations are held, however slow the disk is. What a finished shard still needs (checksum, flush, commit) is done in
-another thread while the next is computed. That is one shard behind at most.
+What is kept is narrowed to the storage dtype where it was computed, and leaves a GPU through pinned
+memory without anybody waiting for it but the thread that writes. That thread is one step behind at
+most: no more than two steps' activations are held, however slow the disk is. What a finished shard
+still needs (checksum, flush, commit) is done in another thread while the next is computed. That is
+one shard behind at most.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ STORING = {"float16": torch.float16, "float32": torch.float32}
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far an extraction is: samples committed, of how many, and steps done of the shard in work
-    (or of all shards in work together, where there are several). ``closing``: samples of the shard before, which is
-    computed and not committed yet."""
+    (or of all shards in work together, where there are several). ``closing``: samples of the shard
+    before, which is computed and not committed yet."""
 
     done: int
     total: int
@@ -59,15 +61,18 @@ class Progress:
 def _compute_alone() -> None:
     """What this thread computes is computed in it alone.
 
-    OpenMP gives every thread that calls it helpers of its own. Once there are more of them than cores, all of them
-    sleep where they used to spin, and the network that computes beside this takes a fifth longer.
+    OpenMP gives every thread that calls it helpers of its own. Once there are more of them than
+    cores, all of them sleep where they used to spin, and the network that computes beside this
+    takes a fifth longer.
     """
     torch.get_num_threads()  # which sets their number when a thread calls it first, and not again
     threadpool_limits(1, user_api="openmp")
 
 
 class Behind:
-    """Does one thing at a time in its own thread. What goes wrong there is raised at the next call, or by ``wait``."""
+    """Does one thing at a time in its own thread. What goes wrong there is raised at the next
+    call, or by ``wait``.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "hcache-behind", initializer=_compute_alone)
@@ -76,7 +81,9 @@ class Behind:
     def __enter__(self) -> Behind:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Waits for what is being done; what goes wrong in it counts only if nothing has before."""
         try:
             self.wait() if error is None else self.settle()
@@ -101,8 +108,8 @@ class Behind:
 
 
 Show = Callable[[int, int, np.ndarray], None]
-"""Is given the first sample in work, the step that is done, and the predicted x_0 of all samples in work,
-(n, height, width, 3) uint8. It is called in the thread that writes."""
+"""Is given the first sample in work, the step that is done, and the predicted x_0 of all samples in
+work, (n, height, width, 3) uint8. It is called in the thread that writes."""
 
 
 def show_nothing(start: int, step: int, x_0: np.ndarray) -> None:
@@ -139,11 +146,13 @@ def compute_range(
     finished: Callable[[Finished], None],
     most: int,
 ) -> int:
-    """Computes a part as one shard; as several, one after the other, where memory does not suffice for it at once.
+    """Computes a part as one shard; as several, one after the other, where memory does not suffice
+    for it at once.
 
     Args:
         part: What to compute.
-        tick: Called after every step with what is in work and how many of its steps are done. It may raise.
+        tick: Called after every step with what is in work and how many of its steps are done. It
+            may raise.
         writing: See :func:`compute_shard`.
         closing: Likewise.
         finished: Likewise.
@@ -165,8 +174,9 @@ def compute_range(
                 raise
             if piece.size == 1:
                 raise ModelError(
-                    f"memory on {part.model.device} does not suffice for one sample of {part.spec.model}: {error}. "
-                    "Compute in half precision (--dtype float16), or on another device (--device)"
+                    f"memory on {part.model.device} does not suffice for one sample of"
+                    f" {part.spec.model}: {error}. Compute in half precision (--dtype float16), or"
+                    " on another device (--device)"
                 ) from error
         else:
             start = piece.stop
@@ -174,8 +184,10 @@ def compute_range(
         most = (piece.size + 1) // 2
         logging.getLogger(__name__).warning(
             "memory on %s does not suffice for %d samples at once; going on with %d",
-            part.model.device, piece.size, most,
-        )  # fmt: skip
+            part.model.device,
+            piece.size,
+            most,
+        )
         if part.model.device.type == "cuda":
             torch.cuda.empty_cache()
     return most
@@ -183,7 +195,9 @@ def compute_range(
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, be it a GPU's or this machine's."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)
 
 
 def compute_shard(
@@ -199,7 +213,8 @@ def compute_shard(
         part: What to compute.
         tick: Called after every step with how many are done. It may raise to end the work.
         writing: Writes steps and completes the shard, which may not be done yet when this returns.
-        closing: Then flushes it. The shard before is told of as ``finished`` before the last tick of this one.
+        closing: Then flushes it. The shard before is told of as ``finished`` before the last tick
+            of this one.
         finished: Called in that thread with the shard, whole and flushed.
     """
     spec = part.spec
@@ -212,12 +227,27 @@ def compute_shard(
         writer.describe(part.provenance | {"run": spec.name, "conditioning": asdict(conditioning)})
         originals, x_t, finite = None, None, Finite()
         if spec.images:
-            originals = np.stack([load_prepared(part.folder / IMAGES, d) for d in spec.images[part.start : part.stop]])
-            if part.model.anatomy.x == (1, *part.model.anatomy.image[:2]):  # a grey model sees luminance
+            originals = np.stack(
+                [
+                    load_prepared(part.folder / IMAGES, d)
+                    for d in spec.images[part.start : part.stop]
+                ]
+            )
+            if part.model.anatomy.x == (
+                1,
+                *part.model.anatomy.image[:2],
+            ):  # a grey model sees luminance
                 originals = greyed(originals)
             x_t = _invert(part.model, spec, originals, conditioning, tick, finite)
-        for step in denoise(part.model, seeds, spec.steps, spec.eta, conditioning=conditioning, x_t=x_t,
-                            schedule=spec.schedule):  # fmt: skip
+        for step in denoise(
+            part.model,
+            seeds,
+            spec.steps,
+            spec.eta,
+            conditioning=conditioning,
+            x_t=x_t,
+            schedule=spec.schedule,
+        ):
             finite.note_step(step)
             writing(_Kept(part.model, spec, step).to(writer, partial(part.show, part.start)))
             if step.index == spec.steps - 1:
@@ -226,7 +256,9 @@ def compute_shard(
         finite.check(samples, spec.dtype)
         images = part.model.to_images(step.x_next, samples).numpy()
         labels = partial(_labels, part.model, originals, images)
-        writing(partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, closing, finished))
+        writing(
+            partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, closing, finished)
+        )
     except BaseException:
         with writer:  # which takes away what is not finished
             writing.settle()
@@ -241,8 +273,8 @@ def _finish(
     closing: Behind,
     finished: Callable[[Finished], None],
 ) -> None:
-    """Completes and closes a shard, and leaves the rest to ``closing``: two threads in HDF5 at once, of which one meets
-    a full disk, may end the process."""
+    """Completes and closes a shard, and leaves the rest to ``closing``: two threads in HDF5 at
+    once, of which one meets a full disk, may end the process."""
     with writer:
         writer.write_x(writer.steps, x)
         writer.write_images(images)
@@ -253,7 +285,9 @@ def _finish(
     closing(lambda: finished(seal()))
 
 
-def _labels(model: Model, originals: np.ndarray | None, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+def _labels(
+    model: Model, originals: np.ndarray | None, images: np.ndarray
+) -> dict[str, dict[str, np.ndarray]]:
     """What is read off the finished pictures: set -> name -> values (n,)."""
     labels: dict[str, dict[str, np.ndarray]] = {}
     if originals is not None:
@@ -283,7 +317,9 @@ def _invert(
 
 
 def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Root mean square difference of pictures (n, height, width, 3) uint8, as a share of the full range: (n,)."""
+    """Root mean square difference of pictures (n, height, width, 3) uint8, as a share of the
+    full range: (n,).
+    """
     difference = (originals.astype(np.float32) - images.astype(np.float32)) / 255
     return np.sqrt(np.square(difference).mean((1, 2, 3)))
 
@@ -303,12 +339,19 @@ class _Kept:
                     self._sources[member] = source
                     self._narrow[member] = _to_host(source.to(STORING[spec.store_dtype]))
             height, width, _ = preview_shape(model.anatomy.image)
-            self._x_t, self._x_0 = _to_host(step.x_t), _to_host(model.to_previews(step.x_0, height, width))
-            self._arrived = torch.cuda.Event(blocking=True) if cuda else None  # waited for by sleeping, not spinning
+            self._x_t, self._x_0 = (
+                _to_host(step.x_t),
+                _to_host(model.to_previews(step.x_0, height, width)),
+            )
+            self._arrived = (
+                torch.cuda.Event(blocking=True) if cuda else None
+            )  # waited for by sleeping, not spinning
             if self._arrived is not None:
                 self._arrived.record(torch.cuda.current_stream(model.device))
 
-    def to(self, writer: ShardWriter, show: Callable[[int, np.ndarray], None]) -> Callable[[], None]:
+    def to(
+        self, writer: ShardWriter, show: Callable[[int, np.ndarray], None]
+    ) -> Callable[[], None]:
         """What writes it, and shows it, in another thread."""
 
         def write() -> None:
@@ -316,7 +359,9 @@ class _Kept:
                 self._arrived.synchronize()
             for member, narrow in self._narrow.items():
                 source = self._sources[member]
-                writer.write_activation(self.index, member, narrow.numpy(), lambda s=source: s.float().cpu().numpy())
+                writer.write_activation(
+                    self.index, member, narrow.numpy(), lambda s=source: s.float().cpu().numpy()
+                )
             writer.write_x(self.index, self._x_t.numpy())
             writer.write_x_0(self.index, self._x_0.numpy())
             show(self.index, self._x_0.numpy())
@@ -325,7 +370,11 @@ class _Kept:
 
 
 def _to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor on the CPU: itself, or from a CUDA device a pinned copy that is still being filled."""
+    """The tensor on the CPU: itself, or from a CUDA device a pinned copy that is still being
+    filled.
+    """
     if tensor.device.type != "cuda":
         return tensor.cpu()
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
+        tensor, non_blocking=True
+    )

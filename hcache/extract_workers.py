@@ -1,13 +1,14 @@
-"""Extraction on several devices: one process on each computes shards, and this one takes them into the run.
+"""Extraction on several devices: one process on each computes shards, and this one takes them into
+the run.
 
         this process                               a worker, on its device
     hands out (start, stop)      ────────────►   computes and writes the shard
     tells of progress            ◄────────────   a step is done
     renames, manifest, index     ◄────────────   the shard is whole and flushed
 
-Manifest and index have one writer, this process, which holds the run's lock. Shards are the same ranges of samples as
-on one device, and a sample's noise is its own, so that the arrays are the same too. A worker whose pipe closes ends
-itself; what a dead worker had in work is handed to another.
+Manifest and index have one writer, this process, which holds the run's lock. Shards are the same
+ranges of samples as on one device, and a sample's noise is its own, so that the arrays are the same
+too. A worker whose pipe closes ends itself; what a dead worker had in work is handed to another.
 """
 
 from __future__ import annotations
@@ -51,8 +52,15 @@ def parse_devices(text: str) -> list[str]:
     devices: list[str] = []
     for entry in text.split(","):
         kind, _, number = entry.strip().partition(":")
-        if not kind.isidentifier() or (number and not number.isdecimal()) or (kind == "cpu" and number == "0"):
-            raise UsageError(f"--devices takes devices with commas between (cuda:0,cuda:1), or cpu:2; got {text!r}")
+        if (
+            not kind.isidentifier()
+            or (number and not number.isdecimal())
+            or (kind == "cpu" and number == "0")
+        ):
+            raise UsageError(
+                "--devices takes devices with commas between (cuda:0,cuda:1), or cpu:2; got"
+                f" {text!r}"
+            )
         devices += ["cpu"] * int(number or 1) if kind == "cpu" else [entry.strip()]
     twice = sorted({device for device in devices if device != "cpu" and devices.count(device) > 1})
     if twice:
@@ -62,7 +70,9 @@ def parse_devices(text: str) -> list[str]:
 
 @dataclass(kw_only=True)
 class _Worker:
-    """A worker as this process sees it: the range in work, how many steps of it are done, and how it died if it did."""
+    """A worker as this process sees it: the range in work, how many steps of it are done, and
+    how it died if it did.
+    """
 
     device: str
     process: BaseProcess
@@ -105,7 +115,10 @@ def extract_on(
     waiting = deque(todo)
     context = multiprocessing.get_context(METHOD)
     threads = max(1, torch.get_num_threads() // max(1, list(devices).count("cpu")))
-    workers = [_start(context, device, spec, folder, provenance, threads) for device in devices[: len(todo)]]
+    workers = [
+        _start(context, device, spec, folder, provenance, threads)
+        for device in devices[: len(todo)]
+    ]
     try:
         while waiting or any(worker.range for worker in workers if not worker.ended):
             alive = [worker for worker in workers if not worker.ended]
@@ -125,9 +138,13 @@ def extract_on(
         _end(workers, folder)
 
 
-def _start(context: Any, device: str, spec: RunSpec, folder: Path, provenance: dict[str, Any], threads: int) -> _Worker:
+def _start(
+    context: Any, device: str, spec: RunSpec, folder: Path, provenance: dict[str, Any], threads: int
+) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, device, spec, folder, provenance, threads), daemon=True)
+    process = context.Process(
+        target=_work, args=(theirs, device, spec, folder, provenance, threads), daemon=True
+    )
     process.start()
     theirs.close()  # so that the worker's end is the only one, and its death is heard
     return _Worker(device=device, process=process, pipe=ours)
@@ -141,8 +158,15 @@ def _hand_out(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path) ->
         _bury(worker, waiting, folder)
 
 
-def _hear(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path, commit: Callable[[Finished], None]) -> None:
-    """One message of a worker: a number of steps, a finished shard, or what went wrong; or that it is dead."""
+def _hear(
+    worker: _Worker,
+    waiting: deque[tuple[int, int]],
+    folder: Path,
+    commit: Callable[[Finished], None],
+) -> None:
+    """One message of a worker: a number of steps, a finished shard, or what went wrong; or that
+    it is dead.
+    """
     try:
         message = worker.pipe.recv()
     except (EOFError, OSError):
@@ -152,7 +176,10 @@ def _hear(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path, commit
         raise message
     if isinstance(message, Finished) and worker.range is not None:
         _, stop = worker.range
-        worker.range, worker.step = (message.shard.stop, stop) if message.shard.stop < stop else None, 0
+        worker.range, worker.step = (
+            (message.shard.stop, stop) if message.shard.stop < stop else None,
+            0,
+        )
         commit(message)
     else:
         worker.step = message
@@ -161,10 +188,14 @@ def _hear(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path, commit
 def _bury(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path) -> None:
     """Hands on what a dead worker had in work, and sweeps up what it left."""
     worker.process.join(PATIENCE)
-    worker.ended = f"{worker.device}: process {worker.process.pid}, exit code {worker.process.exitcode}"
+    worker.ended = (
+        f"{worker.device}: process {worker.process.pid}, exit code {worker.process.exitcode}"
+    )
     logging.getLogger(__name__).warning("a worker died (%s); the others do its part", worker.ended)
     if worker.range:
-        (folder / SHARDS / partial_name(worker.range[0], worker.process.pid)).unlink(missing_ok=True)
+        (folder / SHARDS / partial_name(worker.range[0], worker.process.pid)).unlink(
+            missing_ok=True
+        )
         waiting.appendleft(worker.range)
         worker.range = None
 
@@ -172,8 +203,8 @@ def _bury(worker: _Worker, waiting: deque[tuple[int, int]], folder: Path) -> Non
 def _all_died(workers: Sequence[_Worker]) -> str:
     ends = "; ".join(worker.ended for worker in workers)
     return (
-        f"every worker died ({ends}), perhaps for want of memory: take a smaller --batch or fewer --devices; "
-        "what was committed is kept"
+        f"every worker died ({ends}), perhaps for want of memory: take a smaller --batch or fewer"
+        " --devices; what was committed is kept"
     )
 
 
@@ -186,7 +217,9 @@ def _progress(workers: Sequence[_Worker], spec: RunSpec, done: int) -> Progress:
 
 
 def _end(workers: Sequence[_Worker], folder: Path) -> None:
-    """Workers end when they are told to or their pipe ends, after the step they are in; who does not is killed."""
+    """Workers end when they are told to or their pipe ends, after the step they are in; who does
+    not is killed.
+    """
     for worker in workers:
         with contextlib.suppress(OSError):
             worker.pipe.send(None)
@@ -197,10 +230,19 @@ def _end(workers: Sequence[_Worker], folder: Path) -> None:
             worker.process.kill()
             worker.process.join()
         if worker.range:
-            (folder / SHARDS / partial_name(worker.range[0], worker.process.pid)).unlink(missing_ok=True)
+            (folder / SHARDS / partial_name(worker.range[0], worker.process.pid)).unlink(
+                missing_ok=True
+            )
 
 
-def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance: dict[str, Any], threads: int) -> None:
+def _work(
+    pipe: Connection,
+    device: str,
+    spec: RunSpec,
+    folder: Path,
+    provenance: dict[str, Any],
+    threads: int,
+) -> None:
     """A worker's whole life."""
     for number in (signal.SIGINT, signal.SIGTERM):  # its master is told, and closes the pipe
         signal.signal(number, signal.SIG_IGN)
@@ -208,7 +250,8 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
     sending = threading.Lock()
 
     def send(message: Any) -> None:
-        with sending:  # a shard may be finished while the next one, made smaller for want of memory, is in work
+        # a shard may be finished while the next one, made smaller for want of memory, is in work
+        with sending:
             pipe.send(message)
 
     def tick(piece: Part, step: int) -> None:
@@ -225,7 +268,14 @@ def _work(pipe: Connection, device: str, spec: RunSpec, folder: Path, provenance
         with Behind() as closing, Behind() as writing:
             while (samples := pipe.recv()) is not None:
                 start, stop = samples
-                part = Part(model=model, spec=spec, folder=folder, start=start, stop=stop, provenance=provenance)
+                part = Part(
+                    model=model,
+                    spec=spec,
+                    folder=folder,
+                    start=start,
+                    stop=stop,
+                    provenance=provenance,
+                )
                 most = compute_range(part, tick, writing, closing, send, most)
                 writing.wait()
                 closing.wait()

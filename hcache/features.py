@@ -15,9 +15,10 @@ Array = Any  # a torch tensor or a numpy array, (n, c, h, w) or, of a single sam
 class Features:
     """What passes from the encoder half of a U-Net to its decoder half.
 
-    ``h``: the output of the whole mid block, (n, c, h, w). ``skips[g - 1]``: the members of skip group ``g``, in
-    the order in which ``up_blocks[g - 1]`` consumes them, each (n, c, h, w). A group that a cache does not hold
-    in full is None. A transformer has neither: its ``blocks[k]`` are the outputs of its blocks, to be read only.
+    ``h``: the output of the whole mid block, (n, c, h, w). ``skips[g - 1]``: the members of skip
+    group ``g``, in the order in which ``up_blocks[g - 1]`` consumes them, each (n, c, h, w). A
+    group that a cache does not hold in full is None. A transformer has neither: its ``blocks[k]``
+    are the outputs of its blocks, to be read only.
     """
 
     h: Array  # None of a transformer
@@ -52,7 +53,8 @@ class Features:
         """The same features but for the named tensors.
 
         Raises:
-            UsageError: a name that is not a tensor here, a group's (``skip.2``) among them: a group has members.
+            UsageError: a name that is not a tensor here, a group's (``skip.2``) among them: a group
+                has members.
         """
         if not changes:
             return self
@@ -66,10 +68,16 @@ class Features:
         """Every tensor through ``change(name, tensor)``."""
         h = None if self.h is None else change("h", self.h)
         skips = tuple(
-            None if group is None else tuple(change(f"skip.{g}.{i}", tensor) for i, tensor in enumerate(group))
+            (
+                None
+                if group is None
+                else tuple(change(f"skip.{g}.{i}", tensor) for i, tensor in enumerate(group))
+            )
             for g, group in enumerate(self.skips, 1)
         )
-        blocks = tuple(None if b is None else change(f"block.{k}", b) for k, b in enumerate(self.blocks))
+        blocks = tuple(
+            None if b is None else change(f"block.{k}", b) for k, b in enumerate(self.blocks)
+        )
         return Features(h=h, skips=skips, blocks=blocks)
 
     def rows(self, start: int, stop: int) -> Features:
@@ -78,5 +86,7 @@ class Features:
 
     @staticmethod
     def join(parts: Sequence[Features], concatenate: Callable[[list[Array]], Array]) -> Features:
-        """One batch of several, joined along the first axis by ``concatenate`` (``torch.cat``, say)."""
+        """One batch of several, joined along the first axis by ``concatenate`` (``torch.cat``,
+        say).
+        """
         return parts[0].map(lambda name, _: concatenate([part[name] for part in parts]))

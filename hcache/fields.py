@@ -1,4 +1,6 @@
-"""Checked fields out of JSON that anyone may have written: what is wrong is named by where it stands."""
+"""Checked fields out of JSON that anyone may have written: what is wrong is named by where it
+stands.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,15 @@ _NEEDED = object()
 class Fields:
     """The fields of one JSON object; ``where`` names it in messages: ``edits[0].window``.
 
-    Every method takes a field by name and raises :class:`UsageError` if it is not there (and has no default) or not
-    what it has to be. :meth:`done` refuses those that nobody took.
+    Every method takes a field by name and raises :class:`UsageError` if it is not there (and has no
+    default) or not what it has to be. :meth:`done` refuses those that nobody took.
     """
 
     def __init__(self, data: Any, where: str = "") -> None:
         if not isinstance(data, dict):
-            raise UsageError(f"recipe: {where or 'it'} must be an object with named fields; got {_brief(data)}")
+            raise UsageError(
+                f"recipe: {where or 'it'} must be an object with named fields; got {_brief(data)}"
+            )
         self.left, self.where = dict(data), where
         self.known: list[str] = []
 
@@ -40,9 +44,15 @@ class Fields:
             return default
         return self.left.pop(field)
 
-    def text(self, field: str, pattern: str = r"(?s).*", expected: str = "a text", default: Any = _NEEDED) -> str:
+    def text(
+        self, field: str, pattern: str = r"(?s).*", expected: str = "a text", default: Any = _NEEDED
+    ) -> str:
         found = self.any(field, default)
-        if not isinstance(found, str) or len(found) > LONGEST_TEXT or not re.fullmatch(pattern, found):
+        if (
+            not isinstance(found, str)
+            or len(found) > LONGEST_TEXT
+            or not re.fullmatch(pattern, found)
+        ):
             raise self.wrong(field, expected, found)
         return found
 
@@ -52,9 +62,15 @@ class Fields:
             raise self.wrong(field, f"a whole number from {low} to {high}", found)
         return found
 
-    def number(self, field: str, low: float = -1e6, high: float = 1e6, default: Any = _NEEDED) -> float:
+    def number(
+        self, field: str, low: float = -1e6, high: float = 1e6, default: Any = _NEEDED
+    ) -> float:
         found = self.any(field, default)
-        if isinstance(found, bool) or not isinstance(found, int | float) or not low <= found <= high:
+        if (
+            isinstance(found, bool)
+            or not isinstance(found, int | float)
+            or not low <= found <= high
+        ):
             raise self.wrong(field, f"a number from {low:g} to {high:g}", found)
         return float(found)
 
@@ -76,14 +92,19 @@ class Fields:
 
     def done(self) -> None:
         for field in self.left:
-            raise UsageError(f"recipe: {self.name(str(field)[:80])} is not a field{did_you_mean(field, self.known)}")
+            raise UsageError(
+                f"recipe: {self.name(str(field)[:80])} is not a"
+                f" field{did_you_mean(field, self.known)}"
+            )
 
 
 def check_json(data: Any, where: str) -> None:
     """Makes sure that a value is plain JSON of finite numbers, as far as one can go down in it."""
     if isinstance(data, float) and not math.isfinite(data):
         raise UsageError(f"recipe: {where} holds a number that is not finite")
-    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list | tuple) else ()
+    inner = (
+        data.values() if isinstance(data, dict) else data if isinstance(data, list | tuple) else ()
+    )
     for value in inner:
         check_json(value, where)
 

@@ -1,7 +1,8 @@
-"""The samples that an extraction is at, to be looked at meanwhile: their predicted x_0 after the latest step.
+"""The samples that an extraction is at, to be looked at meanwhile: their predicted x_0 after the
+latest step.
 
-One small PNG in the run's folder, replaced as a whole a few times a second, and taken away when the extraction ends.
-It says itself of which samples and which step it is. It is no part of the run.
+One small PNG in the run's folder, replaced as a whole a few times a second, and taken away when the
+extraction ends. It says itself of which samples and which step it is. It is no part of the run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ SECONDS = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class InWork:
-    """Samples ``start`` to ``stop`` (not included) are in work, and step ``step`` of ``steps`` is done, from 0.
+    """Samples ``start`` to ``stop`` (not included) are in work, and step ``step`` of ``steps`` is
+    done, from 0.
 
     ``shown``: how many of them the picture shows, the first ones.
     """
@@ -46,8 +48,14 @@ class InWork:
 
     def in_words(self) -> str:
         """``Samples 2 to 7 in work, predicted x_0 after step 3 of 20``."""
-        which = f"Samples {self.start} to {self.stop - 1}" if self.stop - self.start > 1 else f"Sample {self.start}"
-        first = f" (the first {self.shown} are shown)" if self.shown < self.stop - self.start else ""
+        which = (
+            f"Samples {self.start} to {self.stop - 1}"
+            if self.stop - self.start > 1
+            else f"Sample {self.start}"
+        )
+        first = (
+            f" (the first {self.shown} are shown)" if self.shown < self.stop - self.start else ""
+        )
         return f"{which} in work{first}, predicted x_0 after step {self.step + 1} of {self.steps}"
 
 
@@ -60,12 +68,15 @@ class InWorkFile:
     def show(self, start: int, step: int, x_0: np.ndarray) -> None:
         """Takes note of a step of the samples from ``start`` on: x_0 (n, height, width, 3) uint8.
 
-        On a full disk nothing: the extraction ends where its data are written, and it is told there.
+        On a full disk nothing: the extraction ends where its data are written, and it is told
+        there.
         """
         if time.monotonic() - self._written < SECONDS:
             return
         shown = x_0[:MOST_SHOWN]
-        said = InWork(start=start, stop=start + len(x_0), step=step, steps=self.steps, shown=len(shown))
+        said = InWork(
+            start=start, stop=start + len(x_0), step=step, steps=self.steps, shown=len(shown)
+        )
         picture = png_bytes(np.concatenate(list(shown), axis=1), json.dumps(asdict(said)))
         with contextlib.suppress(OSError):
             write_bytes(self.path, picture, durable=False)

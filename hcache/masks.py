@@ -1,7 +1,9 @@
-"""Where in the picture an edit acts: a mask in [0, 1], brought to each site's own resolution by averaging over areas.
+"""Where in the picture an edit acts: a mask in [0, 1], brought to each site's own resolution by
+averaging over areas.
 
-A mask is data, and travels in a recipe: a rectangle in fractions of the picture, or a small grey picture, white where
-the edit acts. What it does to an edit is b + m (edited - b), at every site that the edit changes.
+A mask is data, and travels in a recipe: a rectangle in fractions of the picture, or a small grey
+picture, white where the edit acts. What it does to an edit is b + m (edited - b), at every site
+that the edit changes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ LARGEST = 64
 
 _MOST_BYTES = 64 * 1024
 _FINE = 4
-"""Places of a pixel, along a side, that are looked at to tell how much of it a painted area covers."""
+"""Places of a pixel, along a side, that are looked at to tell how much of it a painted area
+covers.
+"""
 
 Point = tuple[float, float]
 
@@ -32,15 +36,17 @@ Point = tuple[float, float]
 def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of a rectangle, of which there must be as many."""
     if len(sides) != 4:
-        raise UsageError(f"a mask's rectangle is left, top, right, bottom; got {len(sides)} numbers")
+        raise UsageError(
+            f"a mask's rectangle is left, top, right, bottom; got {len(sides)} numbers"
+        )
     left, top, right, bottom = sides
     return left, top, right, bottom
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mask:
-    """One of two: ``rectangle`` (left, top, right, bottom) in fractions of the picture from its upper left corner, or
-    ``png``, a grey PNG file in base64."""
+    """One of two: ``rectangle`` (left, top, right, bottom) in fractions of the picture from its
+    upper left corner, or ``png``, a grey PNG file in base64."""
 
     rectangle: tuple[float, float, float, float] | None = None
     png: str = ""
@@ -54,8 +60,9 @@ class Mask:
         left, top, right, bottom = (float(side) for side in corners(self.rectangle))
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise UsageError(
-                "a mask's rectangle is left, top, right, bottom in fractions of the picture, 0 <= left < right <= 1 "
-                f"and 0 <= top < bottom <= 1; got {left:g}, {top:g}, {right:g}, {bottom:g}"
+                "a mask's rectangle is left, top, right, bottom in fractions of the picture, 0 <="
+                f" left < right <= 1 and 0 <= top < bottom <= 1; got {left:g}, {top:g}, {right:g},"
+                f" {bottom:g}"
             )
         object.__setattr__(self, "rectangle", (left, top, right, bottom))
 
@@ -67,36 +74,54 @@ class Mask:
             UsageError: it is none, not grey, or too large; the message says which.
         """
         if len(data) > _MOST_BYTES:
-            raise UsageError(f"a mask has at most {LARGEST} pixels on a side; this file has {len(data)} bytes")
+            raise UsageError(
+                f"a mask has at most {LARGEST} pixels on a side; this file has {len(data)} bytes"
+            )
         return cls(png=base64.b64encode(data).decode())
 
     @classmethod
     def from_array(cls, values: np.ndarray) -> Mask:
         """A mask from values (height, width) in [0, 1], kept to 1/255."""
         values = np.asarray(values, np.float64)
-        if values.ndim != 2 or not values.size or not (np.isfinite(values) & (values >= 0) & (values <= 1)).all():
-            raise UsageError(f"a mask is an array (height, width) of values in [0, 1]; got shape {values.shape}")
+        if (
+            values.ndim != 2
+            or not values.size
+            or not (np.isfinite(values) & (values >= 0) & (values <= 1)).all()
+        ):
+            raise UsageError(
+                f"a mask is an array (height, width) of values in [0, 1]; got shape {values.shape}"
+            )
         buffer = io.BytesIO()
         Image.fromarray(np.round(values * 255).astype(np.uint8)).save(buffer, "PNG")
         return cls.from_picture(buffer.getvalue())
 
     @classmethod
-    def painted(cls, areas: Sequence[Sequence[Point]], before: Mask | None = None, adds: bool = True) -> Mask:
-        """Areas in a picture, each a polygon by its corners, as a mask; drawn on top of another, or cut out of it.
+    def painted(
+        cls, areas: Sequence[Sequence[Point]], before: Mask | None = None, adds: bool = True
+    ) -> Mask:
+        """Areas in a picture, each a polygon by its corners, as a mask; drawn on top of another, or
+        cut out of it.
 
         Args:
-            areas: Corners (x, y) in fractions of the picture from its upper left corner; what lies outside is cut off.
+            areas: Corners (x, y) in fractions of the picture from its upper left corner; what lies
+                outside is cut off.
             before: What was painted already: nothing, for None.
             adds: Otherwise what the areas cover is taken away from ``before``.
         """
-        values = np.zeros((LARGEST, LARGEST)) if before is None else before.at(LARGEST, LARGEST).astype(np.float64)
+        values = (
+            np.zeros((LARGEST, LARGEST))
+            if before is None
+            else before.at(LARGEST, LARGEST).astype(np.float64)
+        )
         for area in areas:
             if len(area) < 3:
                 continue
             fine = Image.new("L", (_FINE * LARGEST, _FINE * LARGEST))
             corners = [(float(x) * fine.width - 0.5, float(y) * fine.height - 0.5) for x, y in area]
             ImageDraw.Draw(fine).polygon(corners, fill=1)
-            cover = np.asarray(fine, np.float64).reshape(LARGEST, _FINE, LARGEST, _FINE).mean((1, 3))
+            cover = (
+                np.asarray(fine, np.float64).reshape(LARGEST, _FINE, LARGEST, _FINE).mean((1, 3))
+            )
             values = np.maximum(values, cover) if adds else values * (1 - cover)
         return cls.from_array(values)
 
@@ -106,19 +131,30 @@ class Mask:
         return float(self.at(1, 1)[0, 0])
 
     def at(self, height: int, width: int) -> np.ndarray:
-        """The share of every cell of a grid that the mask covers: (height, width) float32 in [0, 1]."""
+        """The share of every cell of a grid that the mask covers: (height, width) float32 in [0,
+        1].
+        """
         if self.rectangle is not None:
             left, top, right, bottom = self.rectangle
-            found = _cover(height, np.array([top, bottom]))[:, None, 0] * _cover(width, np.array([left, right]))[:, 0]
+            found = (
+                _cover(height, np.array([top, bottom]))[:, None, 0]
+                * _cover(width, np.array([left, right]))[:, 0]
+            )
         else:
             values = self._pixels()
-            down, across = (_cover(n, np.linspace(0, 1, m + 1)) for n, m in ((height, len(values)),
-                                                                             (width, values.shape[1])))  # fmt: skip
+            down, across = (
+                _cover(n, np.linspace(0, 1, m + 1))
+                for n, m in ((height, len(values)), (width, values.shape[1]))
+            )
             found = down @ values @ across.T
-        return np.clip(np.round(found, 6), 0, 1).astype(np.float32)  # rounded: all ones must average to 1, exactly
+        return np.clip(np.round(found, 6), 0, 1).astype(
+            np.float32
+        )  # rounded: all ones must average to 1, exactly
 
     def to_json(self) -> dict[str, Any]:
-        return {"rectangle": list(self.rectangle)} if self.rectangle is not None else {"png": self.png}
+        return (
+            {"rectangle": list(self.rectangle)} if self.rectangle is not None else {"png": self.png}
+        )
 
     @classmethod
     def from_json(cls, data: Any, where: str) -> Mask:
@@ -141,17 +177,25 @@ class Mask:
             size, mode = image.size, image.mode
             if max(size) <= LARGEST and mode in ("1", "L"):
                 return np.asarray(image.convert("L"), np.float64) / 255
-        except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError) as error:
-            raise UsageError(f"this mask is no PNG file: {str(error).splitlines()[0][:200]}") from error
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            binascii.Error,
+            Image.DecompressionBombError,
+        ) as error:
+            raise UsageError(
+                f"this mask is no PNG file: {str(error).splitlines()[0][:200]}"
+            ) from error
         raise UsageError(
-            f"a mask is a grey PNG (mode L) of at most {LARGEST} x {LARGEST} pixels, white where the edit acts; got "
-            f"{size[0]} x {size[1]} of mode {mode}"
+            f"a mask is a grey PNG (mode L) of at most {LARGEST} x {LARGEST} pixels, white where"
+            f" the edit acts; got {size[0]} x {size[1]} of mode {mode}"
         )
 
 
 def _cover(cells: int, edges: np.ndarray) -> np.ndarray:
-    """The share of each of ``cells`` equal cells of [0, 1] that lies between neighbouring ``edges`` (m + 1,):
-    (cells, m)."""
+    """The share of each of ``cells`` equal cells of [0, 1] that lies between neighbouring ``edges``
+    (m + 1,): (cells, m)."""
     low = np.arange(cells)[:, None] / cells
     overlap = np.minimum(low + 1 / cells, edges[None, 1:]) - np.maximum(low, edges[None, :-1])
     return np.clip(overlap, 0, None) * cells

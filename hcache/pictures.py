@@ -1,4 +1,6 @@
-"""Real pictures, made ready for a model: upright, in sRGB of 8 bits, square, of the model's size."""
+"""Real pictures, made ready for a model: upright, in sRGB of 8 bits, square, of the model's
+size.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class Picture:
         return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
     def save(self, folder: Path) -> Path:
-        """Keeps it as ``<digest>.png`` in a folder; again only where what is there is not this picture.
+        """Keeps it as ``<digest>.png`` in a folder; again only where what is there is not this
+        picture.
 
         Raises:
             OSError: it cannot be written.
@@ -50,8 +53,8 @@ class Picture:
 
 
 def prepare_picture(source: Path | bytes, name: str, height: int, width: int) -> Picture:
-    """A picture file as the model takes it: turned upright by its EXIF, on white where it is transparent, in sRGB of 8
-    bits, its centre cropped to the right proportions and resized.
+    """A picture file as the model takes it: turned upright by its EXIF, on white where it is
+    transparent, in sRGB of 8 bits, its centre cropped to the right proportions and resized.
 
     Args:
         source: The file or what is in it.
@@ -60,20 +63,23 @@ def prepare_picture(source: Path | bytes, name: str, height: int, width: int) ->
         width: Of the result.
 
     Raises:
-        UsageError: it is no picture, one of too many pixels, or one whose tones have no agreed black and white.
+        UsageError: it is no picture, one of too many pixels, or one whose tones have no agreed
+            black and white.
     """
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         if image.width * image.height > MOST_PIXELS:
             raise UsageError(
-                f"{name} claims {image.width} x {image.height} pixels; at most {MOST_PIXELS // 10**6} million are "
-                "taken: reduce it first"
+                f"{name} claims {image.width} x {image.height} pixels; at most"
+                f" {MOST_PIXELS // 10**6} million are taken: reduce it first"
             )
         image.load()
     except UsageError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UsageError(f"{name} is not a picture that can be read: {str(error).splitlines()[0]}") from error
+        raise UsageError(
+            f"{name} is not a picture that can be read: {str(error).splitlines()[0]}"
+        ) from error
     return _fit(image, name, height, width)
 
 
@@ -96,7 +102,9 @@ def _fit(image: Image.Image, name: str, height: int, width: int) -> Picture:
 
 
 def greyed(pixels: np.ndarray) -> np.ndarray:
-    """Pictures (..., 3) uint8 by their luminance (ITU-R BT.601), still of three channels: what a grey model takes."""
+    """Pictures (..., 3) uint8 by their luminance (ITU-R BT.601), still of three channels: what a
+    grey model takes.
+    """
     luminance = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     return np.repeat(luminance.round().astype(np.uint8)[..., None], 3, axis=-1)
 
@@ -115,7 +123,9 @@ def load_prepared(folder: Path, digest: str) -> np.ndarray:
     except FileNotFoundError as error:
         raise UsageError(f"the picture {path} is gone; {again}") from error
     except OSError as error:
-        raise CacheError(f"the picture {path} could not be read: {reason(error)}; try again later") from error
+        raise CacheError(
+            f"the picture {path} could not be read: {reason(error)}; try again later"
+        ) from error
     try:
         found = Picture(pixels=_decoded(data), notes=())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -1,4 +1,5 @@
-"""Work that takes its time is a generator: it yields the share done, in [0, 1], and returns its result.
+"""Work that takes its time is a generator: it yields the share done, in [0, 1], and returns its
+result.
 
 Whoever drives it may show the share, and stop between two yields.
 """
@@ -25,7 +26,9 @@ def drive(work: Generator[float, None, T], report: Callable[[float], None] = lam
 
 
 def part(work: Generator[float, None, T], done: float, length: float) -> Generator[float, None, T]:
-    """Work that is a part of a larger one, from ``done`` on ``length`` long: its shares in the larger one's terms."""
+    """Work that is a part of a larger one, from ``done`` on ``length`` long: its shares in the
+    larger one's terms.
+    """
     while True:
         try:
             share = next(work)
@@ -39,7 +42,8 @@ def drive_under_bar(
     text: str | Callable[[], str],
     report: Callable[[float], None] = lambda _: None,
 ) -> T:
-    """Runs a piece of work to its end under a bar on the standard error, telling every share that it yields.
+    """Runs a piece of work to its end under a bar on the standard error, telling every share that
+    it yields.
 
     ``text``: what it is; a function, if that changes on the way.
     """

@@ -1,7 +1,8 @@
-"""Computes parts of a run again, from what made them, and compares: is what is read what was computed?
+"""Computes parts of a run again, from what made them, and compares: is what is read what was
+computed?
 
-Every step is taken anew from its own cached x_t, so that rounding does not add up along the trajectory and the
-tolerance can be as narrow as the dtypes allow.
+Every step is taken anew from its own cached x_t, so that rounding does not add up along the
+trajectory and the tolerance can be as narrow as the dtypes allow.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from .sampling.loop import denoise
 from .specs import FULL, NONE
 
 ROUNDING = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
-"""What computing in another batch, or on another device of the same kind, may change, relative to the largest value."""
+"""What computing in another batch, or on another device of the same kind, may change, relative
+to the largest value.
+"""
 
 STORING = {"float32": 0.0, "float16": 2.0**-11}
 """Half a unit in the last place."""
 
 
-def rerun(model: Model, run: Run, samples: Sequence[int]) -> Generator[float, None, dict[str, Difference]]:
-    """Yields the share done; returns for ``x`` and each stored tensor the largest difference and its tolerance."""
+def rerun(
+    model: Model, run: Run, samples: Sequence[int]
+) -> Generator[float, None, dict[str, Difference]]:
+    """Yields the share done; returns for ``x`` and each stored tensor the largest difference and
+    its tolerance.
+    """
     largest: dict[str, float] = {}
     scale: dict[str, float] = {}
     for done, sample in enumerate(samples, 1):
@@ -34,7 +41,8 @@ def rerun(model: Model, run: Run, samples: Sequence[int]) -> Generator[float, No
             scale[name] = max(scale.get(name, 0.0), float(np.abs(stored).max()))
         yield done / len(samples)
     return {
-        name: Difference(largest=largest[name], tolerance=scale[name] * _share(run, name)) for name in sorted(largest)
+        name: Difference(largest=largest[name], tolerance=scale[name] * _share(run, name))
+        for name in sorted(largest)
     }
 
 
@@ -44,12 +52,24 @@ def _share(run: Run, name: str) -> float:
 
 
 def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, as stored, computed again) of one sample, for x_{t-1} and every tensor that is stored, at every step."""
+    """(name, as stored, computed again) of one sample, for x_{t-1} and every tensor that is
+    stored, at every step.
+    """
     conditioning = run.spec.conditioning.rows([sample])
     for index in range(run.spec.steps):
         x = torch.from_numpy(run.x(sample, index))[None]
-        step = next(denoise(model, [run.seed(sample)], run.spec.steps, run.spec.eta, conditioning=conditioning,
-                            x_t=x, start=index, schedule=run.spec.schedule))  # fmt: skip
+        step = next(
+            denoise(
+                model,
+                [run.seed(sample)],
+                run.spec.steps,
+                run.spec.eta,
+                conditioning=conditioning,
+                x_t=x,
+                start=index,
+                schedule=run.spec.schedule,
+            )
+        )
         yield "x", run.x(sample, index + 1), step.x_next[0].cpu().numpy()
         for site in run.anatomy.sites:
             policy = run.policy(site)

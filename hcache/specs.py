@@ -18,14 +18,17 @@ STORE_DTYPES = ("float16", "float32")
 
 NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
 SCHEDULES = (NEXT, DIFFUSERS)
-"""Where a denoising step ends. ``next``: at the noise level of the next timestep. ``diffusers``: at that of t minus
-(trained steps) // steps, as diffusers' DDIM has it, which is another level wherever timesteps are not that far apart.
-A run from before there was a choice says ``before``: it was made as by ``diffusers``, and keeps its name."""
+"""Where a denoising step ends. ``next``: at the noise level of the next timestep. ``diffusers``: at
+that of t minus (trained steps) // steps, as diffusers' DDIM has it, which is another level wherever
+timesteps are not that far apart. A run from before there was a choice says ``before``: it was made
+as by ``diffusers``, and keeps its name."""
 
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """One skip tensor: the ``index``-th, in order of consumption, that up block ``group - 1`` takes."""
+    """One skip tensor: the ``index``-th, in order of consumption, that up block ``group - 1``
+    takes.
+    """
 
     group: int
     index: int
@@ -38,10 +41,11 @@ class Member:
 class Anatomy:
     """A model's sites and their shapes (c, h, w), without the batch.
 
-    ``h`` is the bottleneck: the output of the whole mid block. ``skips[g - 1]`` are the shapes of skip group
-    ``g``, numbered from the bottleneck outward, in the order in which the up block consumes them. A model
-    without a U-Net has no ``h`` and no skips, and says why in ``without``; ``blocks[k]`` is then the shape of what
-    its transformer block k puts out, image tokens alone, laid out as a picture of channels. That is not h.
+    ``h`` is the bottleneck: the output of the whole mid block. ``skips[g - 1]`` are the shapes of
+    skip group ``g``, numbered from the bottleneck outward, in the order in which the up block
+    consumes them. A model without a U-Net has no ``h`` and no skips, and says why in ``without``;
+    ``blocks[k]`` is then the shape of what its transformer block k puts out, image tokens alone,
+    laid out as a picture of channels. That is not h.
     """
 
     x: tuple[int, int, int]
@@ -54,9 +58,15 @@ class Anatomy:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """``h`` and the skip groups, from the bottleneck outward; of a transformer ``block.0``, ``block.1``, ..."""
+        """``h`` and the skip groups, from the bottleneck outward; of a transformer ``block.0``,
+        ``block.1``, ...
+        """
         blocks = tuple(f"block.{k}" for k in range(len(self.blocks)))
-        return (("h",) if self.h else ()) + tuple(f"skip.{g + 1}" for g in range(len(self.skips))) + blocks
+        return (
+            (("h",) if self.h else ())
+            + tuple(f"skip.{g + 1}" for g in range(len(self.skips)))
+            + blocks
+        )
 
     def need_unet(self, what: str) -> None:
         """Makes sure that there is an h and skips.
@@ -68,7 +78,9 @@ class Anatomy:
             raise NoUNetError(f"{what} cannot be done here: {self.without}")
 
     def members(self, site: str) -> tuple[str, ...]:
-        """The tensors a site stands for: ``h`` -> h; ``skip.2`` -> skip.2.0, skip.2.1, ...; ``skip.2.0`` -> itself."""
+        """The tensors a site stands for: ``h`` -> h; ``skip.2`` -> skip.2.0, skip.2.1, ...;
+        ``skip.2.0`` -> itself.
+        """
         if (site == "h" and self.h) or (site.startswith("block.") and site in self.sites):
             return (site,)
         match = re.fullmatch(r"skip\.(\d+)(?:\.(\d+))?", site)
@@ -111,10 +123,11 @@ class Anatomy:
 class Conditioning:
     """What samples are conditioned on; nothing, for an unconditional model.
 
-    ``prompts`` or ``classes``: one for all samples, or one a sample. ``guidance``: the scale of classifier-free
-    guidance, ε = ε_uncond + guidance (ε_cond - ε_uncond); at 1 only the conditional branch runs. For models with
-    distilled guidance (FLUX) it is the number they are given. ``null_class``: the label that a class-conditional U-Net
-    was trained with in place of a class, for guidance; its files do not say it.
+    ``prompts`` or ``classes``: one for all samples, or one a sample. ``guidance``: the scale of
+    classifier-free guidance, ε = ε_uncond + guidance (ε_cond - ε_uncond); at 1 only the conditional
+    branch runs. For models with distilled guidance (FLUX) it is the number they are given.
+    ``null_class``: the label that a class-conditional U-Net was trained with in place of a class,
+    for guidance; its files do not say it.
 
     References:
         Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), https://arxiv.org/abs/2207.12598
@@ -140,7 +153,10 @@ class Conditioning:
         """Itself, if there is enough of it for so many samples."""
         for what, values in (("prompts", self.prompts), ("classes", self.classes)):
             if 1 < len(values) < samples:
-                raise UsageError(f"{len(values)} {what} were given for {samples} samples; give one, or one a sample")
+                raise UsageError(
+                    f"{len(values)} {what} were given for {samples} samples; give one, or one a"
+                    " sample"
+                )
         return self
 
     def rows(self, samples: Sequence[int]) -> Conditioning:
@@ -168,12 +184,13 @@ LARGEST_SEED = 2**62
 class RunSpec:
     """One extraction, up to how many samples of it there are.
 
-    Sample ``i`` starts from the noise of seed ``seed + i``. ``store`` maps sites to ``full``, ``pooled`` (mean
-    over space) or ``none``; ``skip.*`` and ``block.*`` stand for all that are not named; what is neither is not
-    stored. Under guidance, what is stored is the conditional branch's. ``images``: digests of real pictures, if the
-    samples are not drawn from noise but are these, inverted. Two specs that differ in anything but ``samples`` and
-    ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond rounding.
-    ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts. ``schedule``: see
+    Sample ``i`` starts from the noise of seed ``seed + i``. ``store`` maps sites to ``full``,
+    ``pooled`` (mean over space) or ``none``; ``skip.*`` and ``block.*`` stand for all that are not
+    named; what is neither is not stored. Under guidance, what is stored is the conditional
+    branch's. ``images``: digests of real pictures, if the samples are not drawn from noise but are
+    these, inverted. Two specs that differ in anything but ``samples`` and ``batch`` are different
+    runs: more samples extend a run, and a batch changes no sample beyond rounding. ``batch``:
+    samples computed at once, and kept in a shard; 0 leaves it to who extracts. ``schedule``: see
     ``SCHEDULES``.
     """
 
@@ -193,7 +210,9 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         if self.schedule not in (*SCHEDULES, BEFORE):
-            raise UsageError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+            raise UsageError(
+                f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
+            )
         for name in ("samples", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -203,30 +222,41 @@ class RunSpec:
             raise UsageError(f"seed must be 0 or more, got {self.seed}")
         if self.seed + self.samples > LARGEST_SEED:
             raise UsageError(
-                f"seeds must be below {LARGEST_SEED} (2^62), got those of {self.samples} samples from {self.seed} on"
+                f"seeds must be below {LARGEST_SEED} (2^62), got those of {self.samples} samples"
+                f" from {self.seed} on"
             )
         if not 0 <= self.eta <= 1:
-            raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {self.eta}")
+            raise UsageError(
+                f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {self.eta}"
+            )
         if self.store_dtype not in STORE_DTYPES:
-            raise UsageError(f"store dtype must be one of {', '.join(STORE_DTYPES)}, got {self.store_dtype!r}")
+            raise UsageError(
+                f"store dtype must be one of {', '.join(STORE_DTYPES)}, got {self.store_dtype!r}"
+            )
         for site, policy in self.store.items():
             if policy not in POLICIES:
-                raise UsageError(f"what to store of {site} must be one of {', '.join(POLICIES)}, got {policy!r}")
+                raise UsageError(
+                    f"what to store of {site} must be one of {', '.join(POLICIES)}, got {policy!r}"
+                )
         kept = {site: policy for site, policy in sorted(self.store.items()) if policy != NONE}
         object.__setattr__(self, "store", kept)
         self.conditioning.check(self.samples)
         if self.images and (self.samples != len(self.images) or self.eta):
             raise UsageError(
-                f"an inversion has as many samples as pictures and eta 0, got {self.samples} samples of "
-                f"{len(self.images)} pictures and eta {self.eta}"
+                f"an inversion has as many samples as pictures and eta 0, got {self.samples}"
+                f" samples of {len(self.images)} pictures and eta {self.eta}"
             )
 
     def check(self, anatomy: Anatomy) -> RunSpec:
         """Itself, once every site it names is one of the model's."""
         for site in self.store:
             family = site.removesuffix("*") if site.endswith(".*") else None
-            if site not in anatomy.sites and not (family and any(s.startswith(family) for s in anatomy.sites)):
-                why = f": {anatomy.without}" if anatomy.without else did_you_mean(site, anatomy.sites)
+            if site not in anatomy.sites and not (
+                family and any(s.startswith(family) for s in anatomy.sites)
+            ):
+                why = (
+                    f": {anatomy.without}" if anatomy.without else did_you_mean(site, anatomy.sites)
+                )
                 raise UnknownSiteError(f"no site {site!r} in {self.model}{why}")
         return self
 
@@ -238,7 +268,9 @@ class RunSpec:
 
     @property
     def digest(self) -> str:
-        """Hex digits that name this run: over all that decides what a sample is and what is kept of it."""
+        """Hex digits that name this run: over all that decides what a sample is and what is kept
+        of it.
+        """
         identity = {k: v for k, v in asdict(self).items() if k not in ("samples", "batch")}
         for name, empty in (("conditioning", UNCONDITIONED), ("images", ())):
             if getattr(self, name) == empty:
@@ -286,7 +318,9 @@ def parse_samples(text: str | None) -> tuple[int, ...]:
         try:
             found.extend(range(int(low), int(high) + 1) if dash else [int(low)])
         except ValueError as error:
-            raise UsageError(f"samples are numbers and ranges with commas between, 1,4,10-12; got {part!r}") from error
+            raise UsageError(
+                f"samples are numbers and ranges with commas between, 1,4,10-12; got {part!r}"
+            ) from error
     return tuple(found)
 
 

@@ -1,4 +1,6 @@
-"""What a process does before it imports torch, so that it starts soon and stands others on the same cores."""
+"""What a process does before it imports torch, so that it starts soon and stands others on the
+same cores.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ WAITING = "OMP_WAIT_POLICY"
 
 
 def wait_asleep() -> None:
-    """Has OpenMP's threads sleep while they wait for each other, in this process and in those that it starts.
+    """Has OpenMP's threads sleep while they wait for each other, in this process and in those that
+    it starts.
 
-    By default they spin. With another process busy on one of the cores, that takes more processor time than the work
-    itself. What the user has set stays.
+    By default they spin. With another process busy on one of the cores, that takes more processor
+    time than the work itself. What the user has set stays.
     """
     if not {WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ[WAITING] = "passive"
@@ -25,8 +28,8 @@ def wait_asleep() -> None:
 def without_collection() -> Iterator[None]:
     """Imports without garbage collection, and leaves what they have made out of it for good.
 
-    The million objects that torch and diffusers make are there to stay; while they are imported the collector goes
-    through them again and again.
+    The million objects that torch and diffusers make are there to stay; while they are imported the
+    collector goes through them again and again.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -1,4 +1,6 @@
-"""guided-diffusion's U-Net written down once more, as plain functions over its tensors, for tests to compare with."""
+"""guided-diffusion's U-Net written down once more, as plain functions over its tensors, for
+tests to compare with.
+"""
 
 import math
 
@@ -8,8 +10,12 @@ from torch.nn import functional as F
 GROUPS = 32
 
 
-def random_tensors(widths, attention, *, resnets=1, updown=True, classes=None, out=6, time=None, seed=0):
-    """Random weights by the original's names. ``time``: channels in which time is embedded (default: widths[0])."""
+def random_tensors(
+    widths, attention, *, resnets=1, updown=True, classes=None, out=6, time=None, seed=0
+):
+    """Random weights by the original's names. ``time``: channels in which time is embedded
+    (default: widths[0]).
+    """
     rng, t = torch.Generator().manual_seed(seed), {}
     base = time or widths[0]
     d = 4 * base
@@ -83,14 +89,18 @@ def random_tensors(widths, attention, *, resnets=1, updown=True, classes=None, o
 class Reference:
     """Computes what guided-diffusion's ``UNetModel`` of these tensors and options does."""
 
-    def __init__(self, tensors, *, heads=None, heads_up=None, head_channels=None, new_order=False, resnets=1):
+    def __init__(
+        self, tensors, *, heads=None, heads_up=None, head_channels=None, new_order=False, resnets=1
+    ):
         self.t, self.heads, self.heads_up = tensors, heads, heads_up or heads
         self.head_channels, self.new_order, self.resnets = head_channels, new_order, resnets
 
     def __call__(self, x, steps, y=None):
         """x (n, c, h, w) at ``steps`` (n,), as the network is told them -> its output."""
         base = self.t["time_embed.0.weight"].shape[1]
-        angles = steps[:, None].float() * torch.exp(-math.log(10000) * torch.arange(base // 2) / (base // 2))
+        angles = steps[:, None].float() * torch.exp(
+            -math.log(10000) * torch.arange(base // 2) / (base // 2)
+        )
         emb = self.linear("time_embed.0", torch.cat([angles.cos(), angles.sin()], 1).to(x.dtype))
         emb = self.linear("time_embed.2", F.silu(emb))
         if y is not None:
@@ -117,22 +127,37 @@ class Reference:
             elif f"{part}.qkv.weight" in self.t:
                 h = self.attend(part, h, self.heads_up if decoder else self.heads)
             elif f"{part}.op.weight" in self.t:
-                h = F.conv2d(h, self.t[f"{part}.op.weight"], self.t[f"{part}.op.bias"], stride=2, padding=1)
+                h = F.conv2d(
+                    h, self.t[f"{part}.op.weight"], self.t[f"{part}.op.bias"], stride=2, padding=1
+                )
             elif f"{part}.conv.weight" in self.t:
-                h = self.conv(f"{part}.conv", F.interpolate(h, scale_factor=2, mode="nearest"), padding=1)
+                h = self.conv(
+                    f"{part}.conv", F.interpolate(h, scale_factor=2, mode="nearest"), padding=1
+                )
             elif f"{part}.weight" in self.t:
                 h = self.conv(part, h, padding=1)
         return h
 
     def res(self, name, x, emb, resample):
-        sample = {"": lambda z: z, "down": lambda z: F.avg_pool2d(z, 2),
-                  "up": lambda z: F.interpolate(z, scale_factor=2, mode="nearest")}[resample]  # fmt: skip
-        h = self.conv(f"{name}.in_layers.2", sample(F.silu(self.norm(f"{name}.in_layers.0", x))), padding=1)
-        scale, shift = self.linear(f"{name}.emb_layers.1", F.silu(emb))[:, :, None, None].chunk(2, 1)
+        sample = {
+            "": lambda z: z,
+            "down": lambda z: F.avg_pool2d(z, 2),
+            "up": lambda z: F.interpolate(z, scale_factor=2, mode="nearest"),
+        }[resample]
+        h = self.conv(
+            f"{name}.in_layers.2", sample(F.silu(self.norm(f"{name}.in_layers.0", x))), padding=1
+        )
+        scale, shift = self.linear(f"{name}.emb_layers.1", F.silu(emb))[:, :, None, None].chunk(
+            2, 1
+        )
         h = F.silu(self.norm(f"{name}.out_layers.0", h) * (1 + scale) + shift)
         h = self.conv(f"{name}.out_layers.3", h, padding=1)
         x = sample(x)
-        return h + (self.conv(f"{name}.skip_connection", x) if f"{name}.skip_connection.weight" in self.t else x)
+        return h + (
+            self.conv(f"{name}.skip_connection", x)
+            if f"{name}.skip_connection.weight" in self.t
+            else x
+        )
 
     def attend(self, name, x, heads):
         n, c, rows, columns = x.shape

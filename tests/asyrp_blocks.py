@@ -1,4 +1,6 @@
-"""Published attribute blocks of random weights, models wide enough for them, and the published formula."""
+"""Published attribute blocks of random weights, models wide enough for them, and the published
+formula.
+"""
 
 import numpy as np
 import torch
@@ -21,7 +23,9 @@ WINDOW = Window(first=0, last=STEPS - 1)
 def extracted(folder, home, samples=SAMPLES, **spec):
     spec = {"store": {"h": "full"}, "store_dtype": "float32", **spec}
     model = load_model(str(folder))
-    return model, extract(model, default_spec(str(folder), samples=samples, steps=STEPS, **spec), home)
+    return model, extract(
+        model, default_spec(str(folder), samples=samples, steps=STEPS, **spec), home
+    )
 
 
 def save_plain(home):
@@ -36,7 +40,9 @@ def save_adm(home):
 
 def random_state(kind, c=C, d=D, seed=0):
     rng = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(shape, generator=rng) for name, shape in LAYERS[kind].shapes(c, d).items()}
+    return {
+        name: torch.randn(shape, generator=rng) for name, shape in LAYERS[kind].shapes(c, d).items()
+    }
 
 
 def published(folder, kind, name="smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth", **changes):
@@ -44,7 +50,10 @@ def published(folder, kind, name="smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth"
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.5)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
     state = random_state(kind, **changes)
-    torch.save({"0": state, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, folder / name)
+    torch.save(
+        {"0": state, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()},
+        folder / name,
+    )
     return folder / name
 
 
@@ -62,7 +71,10 @@ def formula(kind, w, h, temb):
         return F.conv2d(x, w["conv2.weight"], w["conv2.bias"])
     x = F.silu(F.group_norm(h, 32, w["in_layers.0.weight"], w["in_layers.0.bias"], eps=1e-5))
     x = F.conv2d(x, w["in_layers.2.weight"], w["in_layers.2.bias"])
-    x = x + F.linear(F.silu(temb), w["emb_layers.1.weight"], w["emb_layers.1.bias"])[:, :, None, None]
+    x = (
+        x
+        + F.linear(F.silu(temb), w["emb_layers.1.weight"], w["emb_layers.1.bias"])[:, :, None, None]
+    )
     x = F.silu(F.group_norm(x, 32, w["out_layers.0.weight"], w["out_layers.0.bias"], eps=1e-5))
     return F.conv2d(x, w["out_layers.3.weight"], w["out_layers.3.bias"])
 
@@ -71,4 +83,6 @@ def moved(move, model, run, step, strengths, samples=(0, 1, 2)):
     """(h of some samples at a step, what the move makes of it)."""
     h = torch.from_numpy(np.stack([run.features(sample, step).h for sample in samples]))
     with torch.inference_mode():
-        return h, move.bind(model)(h, Moment(index=step, t=run.timesteps[step]), torch.tensor(strengths))
+        return h, move.bind(model)(
+            h, Moment(index=step, t=run.timesteps[step]), torch.tensor(strengths)
+        )

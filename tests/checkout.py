@@ -1,4 +1,6 @@
-"""A checkout as the README leaves it: with the virtual environment inside the folder that the server is started in."""
+"""A checkout as the README leaves it: with the virtual environment inside the folder that the
+server is started in.
+"""
 
 import os
 import shutil
@@ -11,7 +13,8 @@ LEFT_OUT = shutil.ignore_patterns(".git", ENVIRONMENT, "artefacts", "__pycache__
 
 
 def as_the_readme_makes_it(folder):
-    """This checkout itself, if this very environment lies inside it; else a copy with the environment, in ``folder``.
+    """This checkout itself, if this very environment lies inside it; else a copy with the
+    environment, in ``folder``.
 
     Of the environment's files only the names are copied, where the file system allows that.
     """
@@ -23,7 +26,9 @@ def as_the_readme_makes_it(folder):
     start = root / ENVIRONMENT / "bin" / "streamlit"
     lines = start.read_text(encoding="utf-8").splitlines(keepends=True)
     start.unlink()  # the other name of this file is the environment's own
-    start.write_text("".join([f"#!{root / ENVIRONMENT / 'bin' / 'python'}\n", *lines[1:]]), encoding="utf-8")
+    start.write_text(
+        "".join([f"#!{root / ENVIRONMENT / 'bin' / 'python'}\n", *lines[1:]]), encoding="utf-8"
+    )
     start.chmod(0o755)
     return root
 

@@ -12,7 +12,9 @@ LONGEST_FIRST = ("test_browser.py",)
 
 
 def pytest_xdist_auto_num_workers(config):
-    """The whole suite runs on every core; files that are named run in this very process, which is ready sooner."""
+    """The whole suite runs on every core; files that are named run in this very process, which
+    is ready sooner.
+    """
     if any(argument.split("::")[0].endswith(".py") for argument in config.args):
         return 0
     return min(len(os.sched_getaffinity(0)), 8)
@@ -34,7 +36,9 @@ def isolated_home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
-    """A saved pipeline of three levels on 16 x 16 pixels, in a folder whose path has a space in it."""
+    """A saved pipeline of three levels on 16 x 16 pixels, in a folder whose path has a space in
+    it.
+    """
     from tiny import make_unet, save_pipeline
 
     return save_pipeline(tmp_path_factory.mktemp("tiny models") / "tiny", make_unet())
@@ -49,7 +53,9 @@ def tiny_model(tiny_folder):
 
 @pytest.fixture(scope="session")
 def tiny_spec(tiny_folder):
-    """12 samples in shards of 5, 5 and 2; 4 steps; h and skip.1 in full, skip.2 and skip.3 pooled."""
+    """12 samples in shards of 5, 5 and 2; 4 steps; h and skip.1 in full, skip.2 and skip.3
+    pooled.
+    """
     from hcache.cards import default_spec
 
     store = {"h": "full", "skip.1": "full", "skip.2": "pooled", "skip.3": "pooled"}
@@ -63,7 +69,9 @@ def tiny_home(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_model, tiny_spec, tiny_home):
-    """The extraction of ``tiny_spec``. Shared by all tests: who wants to change it takes ``copied_run``."""
+    """The extraction of ``tiny_spec``. Shared by all tests: who wants to change it takes
+    ``copied_run``.
+    """
     from hcache.extract import extract
 
     return extract(tiny_model, tiny_spec, tiny_home)

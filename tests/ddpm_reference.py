@@ -1,4 +1,6 @@
-"""The original DDPM network in PyTorch (ermongroup's names) written down once more, and Asyrp's sampling of it."""
+"""The original DDPM network in PyTorch (ermongroup's names) written down once more, and Asyrp's
+sampling of it.
+"""
 
 import math
 
@@ -64,16 +66,24 @@ def random_tensors(widths, attention, *, resnets=1, channels=3, seed=0):
 
 
 class Reference:
-    """Computes what the original ``Model`` of these tensors does; ``edit`` makes another h of (h, temb)."""
+    """Computes what the original ``Model`` of these tensors does; ``edit`` makes another h of
+    (h, temb).
+    """
 
     def __init__(self, tensors):
         self.t = tensors
-        self.levels = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("down."))
-        self.resnets = 1 + max(int(name.split(".")[3]) for name in tensors if name.startswith("down.0.block."))
+        self.levels = 1 + max(
+            int(name.split(".")[1]) for name in tensors if name.startswith("down.")
+        )
+        self.resnets = 1 + max(
+            int(name.split(".")[3]) for name in tensors if name.startswith("down.0.block.")
+        )
 
     def embed(self, steps):
         half = self.t["temb.dense.0.weight"].shape[1] // 2
-        frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000) / (half - 1)))
+        frequencies = torch.exp(
+            torch.arange(half, dtype=torch.float32) * -(math.log(10000) / (half - 1))
+        )
         angles = steps.float()[:, None] * frequencies
         emb = torch.cat([angles.sin(), angles.cos()], 1).to(self.t["temb.dense.0.weight"].dtype)
         return self.linear("temb.dense.1", F.silu(self.linear("temb.dense.0", emb)))
@@ -86,7 +96,9 @@ class Reference:
                 h = self.res(f"down.{i}.block.{j}", skips[-1], emb)
                 skips.append(self.attend(f"down.{i}.attn.{j}", h))
             if i < self.levels - 1:
-                skips.append(self.conv(f"down.{i}.downsample.conv", F.pad(skips[-1], (0, 1, 0, 1)), stride=2))
+                skips.append(
+                    self.conv(f"down.{i}.downsample.conv", F.pad(skips[-1], (0, 1, 0, 1)), stride=2)
+                )
         h = self.res("mid.block_1", skips[-1], emb)
         h = self.res("mid.block_2", self.attend("mid.attn_1", h), emb)
         h = h if edit is None else edit(h, emb)
@@ -95,14 +107,20 @@ class Reference:
                 h = self.res(f"up.{i}.block.{j}", torch.cat([h, skips.pop()], 1), emb)
                 h = self.attend(f"up.{i}.attn.{j}", h)
             if i:
-                h = self.conv(f"up.{i}.upsample.conv", F.interpolate(h, scale_factor=2.0, mode="nearest"), padding=1)
+                h = self.conv(
+                    f"up.{i}.upsample.conv",
+                    F.interpolate(h, scale_factor=2.0, mode="nearest"),
+                    padding=1,
+                )
         return self.conv("conv_out", F.silu(self.norm("norm_out", h)), padding=1)
 
     def res(self, name, x, emb):
         h = self.conv(f"{name}.conv1", F.silu(self.norm(f"{name}.norm1", x)), padding=1)
         h = h + self.linear(f"{name}.temb_proj", F.silu(emb))[:, :, None, None]
         h = self.conv(f"{name}.conv2", F.silu(self.norm(f"{name}.norm2", h)), padding=1)
-        return h + (self.conv(f"{name}.nin_shortcut", x) if f"{name}.nin_shortcut.weight" in self.t else x)
+        return h + (
+            self.conv(f"{name}.nin_shortcut", x) if f"{name}.nin_shortcut.weight" in self.t else x
+        )
 
     def attend(self, name, x):
         if f"{name}.q.weight" not in self.t:
@@ -127,7 +145,8 @@ class Reference:
 
 
 def asymmetric(reference, x, timesteps, t_edit, delta, scale):
-    """Asyrp's sampling: the edited noise enters the predicted x_0, the unedited one the direction to x_t.
+    """Asyrp's sampling: the edited noise enters the predicted x_0, the unedited one the direction
+    to x_t.
 
     Args:
         x: The noise (n, c, h, w).

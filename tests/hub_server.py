@@ -1,4 +1,6 @@
-"""A local stand-in for the hub: the few addresses of its API that a download asks for, and ways to fail."""
+"""A local stand-in for the hub: the few addresses of its API that a download asks for, and ways
+to fail.
+"""
 
 import hashlib
 import json
@@ -10,7 +12,8 @@ COMMIT = "c" * 40
 
 
 class Hub:
-    """Serves ``files`` (name -> bytes) as the repository ``repo``. ``asked``: names of the files that were sent.
+    """Serves ``files`` (name -> bytes) as the repository ``repo``. ``asked``: names of the files
+    that were sent.
 
     ``fail_at``: the file in whose middle the connection breaks.
     """
@@ -37,8 +40,17 @@ class Hub:
                     self.send_json([hub.entry(name) for name in sorted(hub.files)])
                 elif path.startswith(f"/api/models/{hub.repo}"):
                     siblings = [{"rfilename": name} for name in hub.files]
-                    self.send_json({"id": hub.repo, "sha": COMMIT, "siblings": siblings, "private": False,
-                                    "tags": [], "downloads": 0, "likes": 0})  # fmt: skip
+                    self.send_json(
+                        {
+                            "id": hub.repo,
+                            "sha": COMMIT,
+                            "siblings": siblings,
+                            "private": False,
+                            "tags": [],
+                            "downloads": 0,
+                            "likes": 0,
+                        }
+                    )
                 elif path.startswith(f"/{hub.repo}/resolve/"):
                     self.send_file(path.split("/", 5)[5], body)
                 else:
@@ -84,7 +96,12 @@ class Hub:
 
     def entry(self, name):
         data = self.files[name]
-        return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        return {
+            "type": "file",
+            "path": name,
+            "size": len(data),
+            "oid": hashlib.sha1(data).hexdigest(),
+        }
 
     @property
     def address(self):

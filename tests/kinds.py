@@ -33,7 +33,12 @@ from transformers import (
 )
 
 TOKENS = 16
-LATENT = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
+LATENT = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+}
 SD = {**LATENT, "set_alpha_to_one": False, "steps_offset": 1}
 
 
@@ -46,15 +51,30 @@ def _grown(module, by=1.5):
 
 def clip_tokenizer():
     letters = sorted(ByteLevel.alphabet())
-    pieces = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=TOKENS)
+    pieces = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    return CLIPTokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=TOKENS
+    )
 
 
 def clip_text(kind=CLIPTextModel, width=16):
     config = CLIPTextConfig(
-        vocab_size=520, hidden_size=width, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=TOKENS, projection_dim=width, bos_token_id=512, eos_token_id=513, pad_token_id=513,
-    )  # fmt: skip
+        vocab_size=520,
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        projection_dim=width,
+        bos_token_id=512,
+        eos_token_id=513,
+        pad_token_id=513,
+    )
     return _grown(kind(config))
 
 
@@ -69,34 +89,59 @@ def kl(latent=4, **changes):
             norm_num_groups=4,
             sample_size=16,
             **changes,
-        )  # fmt: skip
+        )
     )
 
 
 def text_unet(**changes):
     config = {
-        "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "block_out_channels": (8, 16),
-        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "norm_num_groups": 4, "attention_head_dim": 4,
-        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "cross_attention_dim": 16,
-    }  # fmt: skip
+        "sample_size": 8,
+        "in_channels": 4,
+        "out_channels": 4,
+        "layers_per_block": 2,
+        "block_out_channels": (8, 16),
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "norm_num_groups": 4,
+        "attention_head_dim": 4,
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": 16,
+    }
     return _grown(UNet2DConditionModel(**{**config, **changes}))
 
 
 def _stable_diffusion(scheduler):
     return StableDiffusionPipeline(
-        vae=kl(), text_encoder=clip_text(), tokenizer=clip_tokenizer(), unet=text_unet(), scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=kl(),
+        text_encoder=clip_text(),
+        tokenizer=clip_tokenizer(),
+        unet=text_unet(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def _sdxl():
-    sizes = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "use_linear_projection": True}
-    unet = text_unet(cross_attention_dim=32, projection_class_embeddings_input_dim=16 + 6 * 4, **sizes)
+    sizes = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "use_linear_projection": True,
+    }
+    unet = text_unet(
+        cross_attention_dim=32, projection_class_embeddings_input_dim=16 + 6 * 4, **sizes
+    )
     scheduler = EulerDiscreteScheduler.from_config({**SD, "timestep_spacing": "leading"})
     return StableDiffusionXLPipeline(
-        vae=kl(), text_encoder=clip_text(), text_encoder_2=clip_text(CLIPTextModelWithProjection), unet=unet,
-        tokenizer=clip_tokenizer(), tokenizer_2=clip_tokenizer(), scheduler=scheduler, add_watermarker=False,
-    )  # fmt: skip
+        vae=kl(),
+        text_encoder=clip_text(),
+        text_encoder_2=clip_text(CLIPTextModelWithProjection),
+        unet=unet,
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        scheduler=scheduler,
+        add_watermarker=False,
+    )
 
 
 def _ldm():
@@ -110,39 +155,65 @@ def _ldm():
             num_vq_embeddings=32,
             norm_num_groups=4,
             sample_size=32,
-        )  # fmt: skip
+        )
     )
     return LDMPipeline(vqvae=vq, unet=make_unet(), scheduler=DDIMScheduler(**LATENT))
 
 
 def _dit():
     transformer = DiTTransformer2DModel(
-        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=3, sample_size=8,
-        num_embeds_ada_norm=10, norm_num_groups=4,
-    )  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=3,
+        sample_size=8,
+        num_embeds_ada_norm=10,
+        norm_num_groups=4,
+    )
     return DiTPipeline(_grown(transformer), kl(), DDIMScheduler(clip_sample=False))
 
 
 def _flux():
     transformer = FluxTransformer2DModel(
-        in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, pooled_projection_dim=16, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
-    )  # fmt: skip
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -1.0), *((chr(c), -2.0) for c in range(97, 123))]
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 6, 6),
+    )
+    pieces = [
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        ("▁", -1.0),
+        *((chr(c), -2.0) for c in range(97, 123)),
+    ]
     t5 = T5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True), vae=kl(shift_factor=0.1),
-        text_encoder=clip_text(), tokenizer=clip_tokenizer(), text_encoder_2=_grown(T5EncoderModel(t5)),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=kl(shift_factor=0.1),
+        text_encoder=clip_text(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=_grown(T5EncoderModel(t5)),
         tokenizer_2=T5TokenizerFast(vocab=pieces, model_max_length=TOKENS, extra_ids=0),
         transformer=_grown(transformer),
-    )  # fmt: skip
+    )
 
 
 ADM = {
-    "out_channels": 6, "downsample_type": "resnet", "upsample_type": "resnet", "resnet_time_scale_shift": "scale_shift",
+    "out_channels": 6,
+    "downsample_type": "resnet",
+    "upsample_type": "resnet",
+    "resnet_time_scale_shift": "scale_shift",
     "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"),
-    "up_block_types": ("ResnetUpsampleBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"), "attn_norm_num_groups": 4,
-}  # fmt: skip
+    "up_block_types": ("ResnetUpsampleBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+    "attn_norm_num_groups": 4,
+}
 
 KINDS = {
     "DDPM": lambda: DDPMPipeline(make_unet(), DDPMScheduler()),

@@ -1,8 +1,10 @@
-"""A model whose truth is exact: its encoder and decoder are matrices, and what they mix is written down here.
+"""A model whose truth is exact: its encoder and decoder are matrices, and what they mix is written
+down here.
 
-A picture has four coordinates along orthonormal patterns, a to d, and is 0 elsewhere. ``encode`` reads a, b and c of
-x_t, and 20 other projections, into h along orthonormal axes, and d into ``skip.3.0``. ``decode`` predicts a picture:
-a as it is, b with half of a in it (entangled), c bent by tanh (not linear), d from its skip alone.
+A picture has four coordinates along orthonormal patterns, a to d, and is 0 elsewhere. ``encode``
+reads a, b and c of x_t, and 20 other projections, into h along orthonormal axes, and d into
+``skip.3.0``. ``decode`` predicts a picture: a as it is, b with half of a in it (entangled), c bent
+by tanh (not linear), d from its skip alone.
 """
 
 import numpy as np
@@ -40,9 +42,13 @@ class LinearModel(Model):
     def encode(self, x_t, t, condition=None, embedding=None):
         read = x_t.float().flatten(1) @ torch.from_numpy(PATTERNS).T
         h = read[:, [0, 1, 2, *range(4, 4 + OTHERS)]] @ torch.from_numpy(IN_H)
-        skips = [tuple(torch.zeros(len(x_t), *shape) for shape in group) for group in self.anatomy.skips]
+        skips = [
+            tuple(torch.zeros(len(x_t), *shape) for shape in group) for group in self.anatomy.skips
+        ]
         features = Features(h=h.view(-1, *self.anatomy.h), skips=tuple(skips))
-        return features.replace({PLACE: (read[:, 3:4] @ torch.from_numpy(IN_SKIP)).view(features[PLACE].shape)})
+        return features.replace(
+            {PLACE: (read[:, 3:4] @ torch.from_numpy(IN_SKIP)).view(features[PLACE].shape)}
+        )
 
     def decode(self, features, t, condition=None, embedding=None):
         a, b, c = (features.h.flatten(1) @ torch.from_numpy(IN_H[:3]).T).unbind(1)
@@ -54,8 +60,12 @@ class LinearModel(Model):
 def linear_model():
     unet = make_unet()
     scheduler = DDIMScheduler(prediction_type="sample", clip_sample=False)
-    return LinearModel(card=Card(name="linear", source="linear"), network=unet, scheduler=scheduler,
-                       anatomy=anatomy_of(unet))  # fmt: skip
+    return LinearModel(
+        card=Card(name="linear", source="linear"),
+        network=unet,
+        scheduler=scheduler,
+        anatomy=anatomy_of(unet),
+    )
 
 
 def read(images):
@@ -65,8 +75,8 @@ def read(images):
 
 
 def truth(x_t, alpha_bar, delta, strength):
-    """The coordinates (n, 4) of the finished pictures of x_t (n, 768), h moved by ``strength`` times delta (step, 256)
-    at every step, in P_t alone: DDIM of matrices, in float64."""
+    """The coordinates (n, 4) of the finished pictures of x_t (n, 768), h moved by ``strength``
+    times delta (step, 256) at every step, in P_t alone: DDIM of matrices, in float64."""
     x = x_t.astype(np.float64) @ PATTERNS[:4].T
     after = np.r_[alpha_bar[1:], 1.0]
 

@@ -1,17 +1,29 @@
-"""Tiny vision models with random weights, in the folder format of transformers: CLIP, SigLIP, DINOv2, a classifier."""
+"""Tiny vision models with random weights, in the folder format of transformers: CLIP, SigLIP,
+DINOv2, a classifier.
+"""
 
 import json
 
 import torch
 
 NAMES = ("cat", "dog", "face")
-WORDS = (
-    """<pad> <unk> a an happy sad face old photo of cropped close up - dog with its mouth open closed calm""".split()
-)
-VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-          "image_size": 16, "patch_size": 8}  # fmt: skip
-TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "vocab_size": 64, "max_position_embeddings": 16}  # fmt: skip
+WORDS = """<pad> <unk> a an happy sad face old photo of cropped close up - dog with its mouth open closed calm""".split()
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 8,
+}
+TEXT = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 64,
+    "max_position_embeddings": 16,
+}
 
 
 def save_clip(folder, seed=0):
@@ -25,7 +37,9 @@ def save_clip(folder, seed=0):
 def save_siglip(folder, seed=1):
     from transformers import SiglipConfig, SiglipModel
 
-    config = SiglipConfig(text_config=TEXT | {"pad_token_id": 0, "projection_size": 16}, vision_config=VISION)
+    config = SiglipConfig(
+        text_config=TEXT | {"pad_token_id": 0, "projection_size": 16}, vision_config=VISION
+    )
     return _save(folder, SiglipModel, config, "SiglipImageProcessor", seed, eos=61)
 
 
@@ -38,8 +52,13 @@ def save_dinov2(folder, seed=2):
 def save_classifier(folder, names=NAMES, seed=3):
     from transformers import ViTConfig, ViTForImageClassification
 
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    return _save(folder, ViTForImageClassification, ViTConfig(**VISION, **labels), "ViTImageProcessor", seed)
+    labels = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+    return _save(
+        folder, ViTForImageClassification, ViTConfig(**VISION, **labels), "ViTImageProcessor", seed
+    )
 
 
 def _save(folder, kind, config, processor, seed, eos=None):
@@ -52,8 +71,14 @@ def _save(folder, kind, config, processor, seed, eos=None):
     network.save_pretrained(folder)
     side = {"height": VISION["image_size"], "width": VISION["image_size"]}
     half = [0.5, 0.5, 0.5]
-    written = {"image_processor_type": processor, "size": side, "crop_size": side, "image_mean": half,
-               "image_std": half,               "do_center_crop": False}  # fmt: skip
+    written = {
+        "image_processor_type": processor,
+        "size": side,
+        "crop_size": side,
+        "image_mean": half,
+        "image_std": half,
+        "do_center_crop": False,
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(written))
     if eos is not None:
         _save_tokenizer(folder, eos)
@@ -75,6 +100,12 @@ def _save_tokenizer(folder, eos):
     tokenizer.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", eos - 1), ("</s>", eos)]
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", bos_token="<s>",
-                                   eos_token="</s>", model_max_length=16)  # fmt: skip
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        model_max_length=16,
+    )
     fast.save_pretrained(folder)

@@ -1,8 +1,10 @@
-"""Makes the README's pictures of the pages: a demo run, the dashboard over it, and a browser that visits every page.
+"""Makes the README's pictures of the pages: a demo run, the dashboard over it, and a browser that
+visits every page.
 
 PYTHONPATH=. python tests/screenshots.py [--home HOME] [--out tests/pictures] [--only PAGE]
 
-In an empty home everything is extracted and measured first, which takes minutes; what a home has is used again.
+In an empty home everything is extracted and measured first, which takes minutes; what a home has is
+used again.
 """
 
 import argparse
@@ -33,9 +35,16 @@ LABEL, OTHERS = "hair_length", ("smile", "glasses")
 PREPARED = (
     ["extract", MODEL],
     ["probe", RUN, "--label", LABEL],
-    ["measure", RUN, "--what", "decodability", "--what", "alignment",
-     *(part for label in (LABEL, *OTHERS) for part in ("--label", label))],
-)  # fmt: skip
+    [
+        "measure",
+        RUN,
+        "--what",
+        "decodability",
+        "--what",
+        "alignment",
+        *(part for label in (LABEL, *OTHERS) for part in ("--label", label)),
+    ],
+)
 """What the pages show, as one would type it; each is done again in an instant once it is there."""
 
 WIDTH, HEIGHT = 1366, 768
@@ -47,8 +56,9 @@ QUALITY, STILL = 82, 700
 class Shot:
     """A page as the README shows it.
 
-    ``choices`` are those of its address. ``press`` is a button to press, ``until`` a selector of what must be there
-    then. The page is scrolled until ``top`` (a selector) is at its upper edge, and pictured ``height`` pixels down.
+    ``choices`` are those of its address. ``press`` is a button to press, ``until`` a selector of
+    what must be there then. The page is scrolled until ``top`` (a selector) is at its upper edge,
+    and pictured ``height`` pixels down.
     """
 
     page: str
@@ -64,31 +74,76 @@ DONOR, RECIPIENT = 9, 4
 SWAPPED = {"donor": DONOR, "recipient": RECIPIENT}
 SHOTS = (
     Shot(page="Overview", until="[data-testid=stDataFrame]", height=698),
-    Shot(page="Extract", choices={"model": CELEBA, f"samples-{CELEBA}": 1000}, until=".st-key-start-extraction",
-         height=750),
-    Shot(page="Gallery", choices={"sort": "smile", "sample": 9, "selection": "1-2,6,8-9,31"}, until=".st-key-pin-A"),
-    Shot(page="PCA", choices={"step": 12, "colour": "smile", "sample": 9, "selection": "1-2,6,8-9,31"},
-         until=".st-key-pca-scatter .scatter"),
-    Shot(page="Probes", choices={"label": LABEL, "probe-site": "h", "step": 12},
-         until=".st-key-probe-curves .plot-container"),
-    Shot(page="Swap", choices=SWAPPED, press="Swap each site alone", until=".st-key-u-figure img",
-         top=".st-key-u-figure", height=640),
-    Shot(page="Edit", choices={"direction": "a new one", "method": "supervised", "source": "a label", "label": LABEL,
-                               "sample": RECIPIENT}, press="Render the strip", until="table.strip",
-         top="table.strip"),
-    Shot(page="Verdict", choices={"verdict-labels": ",".join((LABEL, *OTHERS))}, until="table.verdict"),
+    Shot(
+        page="Extract",
+        choices={"model": CELEBA, f"samples-{CELEBA}": 1000},
+        until=".st-key-start-extraction",
+        height=750,
+    ),
+    Shot(
+        page="Gallery",
+        choices={"sort": "smile", "sample": 9, "selection": "1-2,6,8-9,31"},
+        until=".st-key-pin-A",
+    ),
+    Shot(
+        page="PCA",
+        choices={"step": 12, "colour": "smile", "sample": 9, "selection": "1-2,6,8-9,31"},
+        until=".st-key-pca-scatter .scatter",
+    ),
+    Shot(
+        page="Probes",
+        choices={"label": LABEL, "probe-site": "h", "step": 12},
+        until=".st-key-probe-curves .plot-container",
+    ),
+    Shot(
+        page="Swap",
+        choices=SWAPPED,
+        press="Swap each site alone",
+        until=".st-key-u-figure img",
+        top=".st-key-u-figure",
+        height=640,
+    ),
+    Shot(
+        page="Edit",
+        choices={
+            "direction": "a new one",
+            "method": "supervised",
+            "source": "a label",
+            "label": LABEL,
+            "sample": RECIPIENT,
+        },
+        press="Render the strip",
+        until="table.strip",
+        top="table.strip",
+    ),
+    Shot(
+        page="Verdict",
+        choices={"verdict-labels": ",".join((LABEL, *OTHERS))},
+        until="table.verdict",
+    ),
     Shot(page="Compare", until="text=from sample 9"),
-    Shot(page="Figures", choices={"figure": "strip", "figure-label": LABEL, "figure-sample": RECIPIENT},
-         press="Make the figure", until="[data-testid=stImage] img", top="[data-testid=stImage]"),
-)  # fmt: skip
+    Shot(
+        page="Figures",
+        choices={"figure": "strip", "figure-label": LABEL, "figure-sample": RECIPIENT},
+        press="Make the figure",
+        until="[data-testid=stImage] img",
+        top="[data-testid=stImage]",
+    ),
+)
 
 
 def main() -> None:
     """Prepares the home, visits the pages, writes a picture of each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--home", type=Path, help="where the demo run is, or is put; else a temporary folder")
-    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "pictures", help="where the pictures go")
-    parser.add_argument("--only", action="append", choices=[shot.page for shot in SHOTS], help="this page; repeat")
+    parser.add_argument(
+        "--home", type=Path, help="where the demo run is, or is put; else a temporary folder"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "tests" / "pictures", help="where the pictures go"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=[shot.page for shot in SHOTS], help="this page; repeat"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hcache-screenshots-") as folder:
         home = (given.home or Path(folder)).resolve()
@@ -111,7 +166,9 @@ def prepare(home: Path) -> None:
 
 
 def take(page, address: str, shot: Shot, home: Path) -> bytes:
-    """The picture of a page, as WebP: all of the window for the first, of the others without the navigation."""
+    """The picture of a page, as WebP: all of the window for the first, of the others without the
+    navigation.
+    """
     choices = {"run": RUN, **(pinned(home) if shot.page == "Compare" else shot.choices)}
     path = "" if shot.page == "Overview" else shot.page.lower()
     page.goto(f"{address}/{path}?{urlencode(choices)}")
@@ -123,10 +180,16 @@ def take(page, address: str, shot: Shot, home: Path) -> bytes:
     settle(page)
     if shot.top:
         page.locator(shot.top).first.evaluate("(there) => there.scrollIntoView({block: 'start'})")
-    left = 0 if shot.page == "Overview" else page.locator("[data-testid=stMain]").bounding_box()["x"] + 1
+    left = (
+        0
+        if shot.page == "Overview"
+        else page.locator("[data-testid=stMain]").bounding_box()["x"] + 1
+    )
     clip = {"x": left, "y": 0, "width": WIDTH - left, "height": shot.height}
     out = io.BytesIO()
-    Image.open(io.BytesIO(still(page, clip))).convert("RGB").save(out, "WEBP", quality=QUALITY, method=6)
+    Image.open(io.BytesIO(still(page, clip))).convert("RGB").save(
+        out, "WEBP", quality=QUALITY, method=6
+    )
     return out.getvalue()
 
 
@@ -141,11 +204,19 @@ def still(page, clip: dict[str, float]) -> bytes:
 
 
 def pinned(home: Path) -> dict[str, object]:
-    """The address of Compare: a sample, and what the Swap page has made of it at the first skip group."""
+    """The address of Compare: a sample, and what the Swap page has made of it at the first skip
+    group.
+    """
     run = open_run(RUN, home)
     window = Window(first=0, last=run.spec.steps - 1)
-    swap = SwapEdit(sites=("skip.1",), donor=DonorRef(run=RUN, sample=DONOR), alpha=1.0, window=window)
-    return {"A-sample": RECIPIENT, "B-sample": RECIPIENT, "B-render": recipe_of(run, RECIPIENT, [swap]).digest}
+    swap = SwapEdit(
+        sites=("skip.1",), donor=DonorRef(run=RUN, sample=DONOR), alpha=1.0, window=window
+    )
+    return {
+        "A-sample": RECIPIENT,
+        "B-sample": RECIPIENT,
+        "B-render": recipe_of(run, RECIPIENT, [swap]).digest,
+    }
 
 
 if __name__ == "__main__":

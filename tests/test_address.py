@@ -1,4 +1,6 @@
-"""The address: what is chosen stands in it, what it says is chosen, and Back is not undone by what was chosen since."""
+"""The address: what is chosen stands in it, what it says is chosen, and Back is not undone by
+what was chosen since.
+"""
 
 import pytest
 from streamlit.runtime.state import QueryParamsProxy
@@ -39,11 +41,16 @@ def app():
 
 def address_of(app):
     """As it stands: the harness gives lists for what it read, and texts for what was set in it."""
-    return {name: value if isinstance(value, str) else value[-1] for name, value in app.query_params.items()}
+    return {
+        name: value if isinstance(value, str) else value[-1]
+        for name, value in app.query_params.items()
+    }
 
 
 def go(app, **address):
-    """As the browser does when it goes back, or a link is opened: the address changes, and nothing else."""
+    """As the browser does when it goes back, or a link is opened: the address changes, and
+    nothing else.
+    """
     app.query_params.clear()
     app.query_params.update(address)
     return app.run()
@@ -60,7 +67,11 @@ def test_the_run_and_what_is_not_at_its_default_stand_in_the_address(app):
 
 def test_a_link_is_opened_as_it_was_copied_and_a_wrong_one_shows_defaults(app):
     go(app, run="second", step="2", sample="99")
-    assert (app.selectbox[0].value, app.slider[0].value, app.number_input[0].value) == ("second", 2, 0)
+    assert (app.selectbox[0].value, app.slider[0].value, app.number_input[0].value) == (
+        "second",
+        2,
+        0,
+    )
     assert address_of(app) == {"run": "second", "step": "2"}
     other = go(AppTest.from_function(page), run="third", step="nonsense")
     assert not other.exception and (other.selectbox[0].value, other.slider[0].value) == ("first", 5)
@@ -86,13 +97,17 @@ def entries(monkeypatch):
     """Every address that is written: the browser makes an entry of each."""
     found, write = [], QueryParamsProxy.from_dict
     monkeypatch.setattr(
-        QueryParamsProxy, "from_dict", lambda self, address: (found.append(dict(address)), write(self, address))
+        QueryParamsProxy,
+        "from_dict",
+        lambda self, address: (found.append(dict(address)), write(self, address)),
     )
     return found
 
 
 def test_choices_made_together_are_one_entry_in_the_history(app, entries, monkeypatch):
-    monkeypatch.setattr("hcache.ui.address.STALE", 0.0)  # Back is pressed here sooner than a hand could
+    monkeypatch.setattr(
+        "hcache.ui.address.STALE", 0.0
+    )  # Back is pressed here sooner than a hand could
     app.run()
     entries.clear()
     app.button[2].click().run()
@@ -108,7 +123,9 @@ def test_choices_made_together_are_one_entry_in_the_history(app, entries, monkey
 
 
 def test_an_address_that_comes_late_does_not_undo_a_choice(app):
-    """A browser tells the address of a moment before when two things are done in quick succession."""
+    """A browser tells the address of a moment before when two things are done in quick
+    succession.
+    """
     app.run()
     app.slider(key="choose-step").set_value(7).run()
     app.query_params.clear()
@@ -159,7 +176,10 @@ def ranges():
 
 def test_a_range_is_chosen_both_ways_and_all_of_it_grows_with_what_there_is():
     app = go(AppTest.from_function(ranges), run="first", range="0.25~0.5")
-    assert app.text[0].value == "(0.25, 0.5)" and address_of(app) == {"run": "first", "range": "0.25~0.5"}
+    assert app.text[0].value == "(0.25, 0.5)" and address_of(app) == {
+        "run": "first",
+        "range": "0.25~0.5",
+    }
     app.slider[0].set_value((0.5, 0.75)).run()
     assert address_of(app)["range"] == "0.5~0.75"
     app.session_state["high"] = 2.0
@@ -174,9 +194,19 @@ def test_a_range_is_chosen_both_ways_and_all_of_it_grows_with_what_there_is():
 
 @pytest.mark.parametrize(
     ("said", "shown"),
-    [("nonsense", (0, 1)), ("nan~nan", (0, 1)), ("0.8~0.2", (0, 1)), ("0.1~0.2~0.3", (0, 1)), ("~", (0, 1)),
-     ("", (0, 1)), ("-inf~inf", (0, 1)), ("7~9", (1, 1)), ("-3~0.5", (0, 0.5)), ("9" * 5000 + "~1", (0, 1))],
-)  # fmt: skip
+    [
+        ("nonsense", (0, 1)),
+        ("nan~nan", (0, 1)),
+        ("0.8~0.2", (0, 1)),
+        ("0.1~0.2~0.3", (0, 1)),
+        ("~", (0, 1)),
+        ("", (0, 1)),
+        ("-inf~inf", (0, 1)),
+        ("7~9", (1, 1)),
+        ("-3~0.5", (0, 0.5)),
+        ("9" * 5000 + "~1", (0, 1)),
+    ],
+)
 def test_a_strange_range_is_all_of_it_or_what_there_is_of_it(said, shown):
     app = go(AppTest.from_function(ranges), run="first", range=said)
     assert not app.exception and app.text[0].value == str(tuple(map(float, shown)))

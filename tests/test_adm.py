@@ -1,4 +1,6 @@
-"""Conversion of guided-diffusion checkpoints: against what the original code computed, and against every misfit."""
+"""Conversion of guided-diffusion checkpoints: against what the original code computed, and
+against every misfit.
+"""
 
 import os
 import pickle
@@ -15,7 +17,9 @@ from hcache.models.adm import LEGACY, NEW, Structure, convert_adm, read_structur
 from hcache.models.loading import load_model
 
 GOLDEN = Path(__file__).parent / "data" / "adm_legacy_attention.safetensors"
-"""A small guided-diffusion model of random weights, an input, and what the original code made of it."""
+"""A small guided-diffusion model of random weights, an input, and what the original code made of
+it.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,9 @@ def test_the_wrong_attention_order_loads_and_is_wrong(golden, checkpoint, tmp_pa
 
 
 def guided_names(unet, structure, order, head):
-    """The weights of a diffusers U-Net under guided-diffusion's names: the conversion backwards, done another way."""
+    """The weights of a diffusers U-Net under guided-diffusion's names: the conversion backwards,
+    done another way.
+    """
     weights, result = unet.state_dict(), {}
     rename = {new: old for old, new in adm._RESNET.items()}
     ends = {new: old for old, new in adm._ENDS.items()}
@@ -66,11 +72,16 @@ def guided_names(unet, structure, order, head):
             elif part == "group_norm":
                 result[f"{old}.norm.{kind}"] = weights[name]
             elif part == "to_out.0":
-                result[f"{old}.proj_out.{kind}"] = weights[name][..., None] if kind == "weight" else weights[name]
+                result[f"{old}.proj_out.{kind}"] = (
+                    weights[name][..., None] if kind == "weight" else weights[name]
+                )
             elif part == "to_q":
                 q, k, v = (weights[f"{new}.to_{which}.{kind}"] for which in "qkv")
                 if order == LEGACY:
-                    heads = [torch.cat(rows) for rows in zip(*(m.split(head) for m in (q, k, v)), strict=True)]
+                    heads = [
+                        torch.cat(rows)
+                        for rows in zip(*(m.split(head) for m in (q, k, v)), strict=True)
+                    ]
                     joined = torch.cat(heads)
                 else:
                     joined = torch.cat([q, k, v])
@@ -81,7 +92,9 @@ def guided_names(unet, structure, order, head):
             result[f"{ends[prefix]}.{kind}"] = tensor
         elif prefix == "class_embedding":
             result["label_emb.weight"] = tensor
-    assert sum(t.numel() for t in result.values()) == sum(t.numel() for t in weights.values()), "nothing left out"
+    assert sum(t.numel() for t in result.values()) == sum(t.numel() for t in weights.values()), (
+        "nothing left out"
+    )
     return result
 
 
@@ -89,7 +102,11 @@ STRUCTURES = {
     "as published": {"widths": (32, 32, 64), "attention": (False, True, False)},
     "several attention levels": {"widths": (32, 64, 64), "attention": (False, True, True)},
     "three resnets": {"widths": (32, 64), "attention": (True, True), "resnets": 3},
-    "convolutions resample": {"widths": (32, 64), "attention": (False, True), "resampling_resnets": False},
+    "convolutions resample": {
+        "widths": (32, 64),
+        "attention": (False, True),
+        "resampling_resnets": False,
+    },
     "no scale and shift": {"widths": (32, 64), "attention": (False, False), "scale_shift": False},
     "three outputs": {"widths": (32, 64), "attention": (False, True), "channels": (3, 3)},
     "classes": {"widths": (32, 64), "attention": (False, True), "classes": 7},
@@ -101,13 +118,22 @@ STRUCTURES = {
 @pytest.mark.parametrize("case", STRUCTURES)
 @torch.no_grad()
 def test_any_structure_is_read_off_the_tensors_and_converted(case, order, tmp_path):
-    usual = {"resnets": 1, "resampling_resnets": True, "scale_shift": True, "channels": (3, 6), "classes": None}
+    usual = {
+        "resnets": 1,
+        "resampling_resnets": True,
+        "scale_shift": True,
+        "channels": (3, 6),
+        "classes": None,
+    }
     structure = Structure(**{**usual, **STRUCTURES[case]})
     torch.manual_seed(0)
     unet = unet_of(structure, 16, 16).eval()
     tensors = guided_names(unet, structure, order, 16)
     assert read_structure(tensors) == structure
-    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, tmp_path / "a.pt")
+    torch.save(
+        {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
+        tmp_path / "a.pt",
+    )
     convert_adm(tmp_path / "a.pt", tmp_path / "out", image_size=16, head_channels=16, order=order)
     x, t = torch.randn(2, 3, 16, 16), torch.tensor([5, 900])
     labels = torch.tensor([1, 2]) if structure.classes else None
@@ -130,24 +156,40 @@ def spoilt(golden, change):
         (lambda t: t.pop("model.time_embed.0.weight"), "no guided-diffusion checkpoint"),
         (lambda t: t.pop("model.input_blocks.1.0.out_layers.3.weight"), "lacks"),
         (lambda t: t.update({"model.out.2.bias": torch.zeros(5)}), "do not fit"),
-        (lambda t: [t.pop(n) for n in list(t) if n.startswith("model.output_blocks.3.")], "do not make"),
+        (
+            lambda t: [t.pop(n) for n in list(t) if n.startswith("model.output_blocks.3.")],
+            "do not make",
+        ),
     ],
     ids=range(7),
 )
-def test_a_checkpoint_that_does_not_fit_is_refused_in_words(golden, change, words, tmp_path, capsys):
+def test_a_checkpoint_that_does_not_fit_is_refused_in_words(
+    golden, change, words, tmp_path, capsys
+):
     save_file(spoilt(golden, change), tmp_path / "bad.safetensors")
     with pytest.raises(ModelError, match=words):
         convert_adm(tmp_path / "bad.safetensors", tmp_path / "out", 32, 16)
     assert not (tmp_path / "out").exists()
-    arguments = ["convert-adm", str(tmp_path / "bad.safetensors"), str(tmp_path / "out"), "--head-channels", "16"]
+    arguments = [
+        "convert-adm",
+        str(tmp_path / "bad.safetensors"),
+        str(tmp_path / "out"),
+        "--head-channels",
+        "16",
+    ]
     assert main(arguments) == 1 and "Traceback" not in capsys.readouterr().err
 
 
 def test_options_that_do_not_fit_are_refused(checkpoint, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    for out, size, head, order in (("out", 32, 7, LEGACY), ("out", 0, 16, LEGACY), ("full", 32, 16, LEGACY),
-                                   ("out", 32, 16, "random"), ("out", 32, 0, LEGACY)):  # fmt: skip
+    for out, size, head, order in (
+        ("out", 32, 7, LEGACY),
+        ("out", 0, 16, LEGACY),
+        ("full", 32, 16, LEGACY),
+        ("out", 32, 16, "random"),
+        ("out", 32, 0, LEGACY),
+    ):
         with pytest.raises(UsageError):
             convert_adm(checkpoint, tmp_path / out, size, head, order)
     with pytest.raises(UsageError, match="no file"):
@@ -167,7 +209,11 @@ class Hostile:
 @pytest.mark.parametrize("plain", [True, False], ids=["pickle", "torch"])
 def test_a_hostile_pickle_runs_nothing(plain, tmp_path):
     mark, path = tmp_path / "mark", tmp_path / "hostile.pt"
-    path.write_bytes(pickle.dumps(Hostile(mark))) if plain else torch.save({"a": Hostile(mark)}, path)
+    (
+        path.write_bytes(pickle.dumps(Hostile(mark)))
+        if plain
+        else torch.save({"a": Hostile(mark)}, path)
+    )
     with pytest.raises(ModelError, match="nothing in it was run"):
         convert_adm(path, tmp_path / "out", 32)
     assert not mark.exists()

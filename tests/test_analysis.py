@@ -1,4 +1,6 @@
-"""Measures hold against scikit-learn where that is feasible, and against planted truth; elsewhere they refuse."""
+"""Measures hold against scikit-learn where that is feasible, and against planted truth;
+elsewhere they refuse.
+"""
 
 import warnings
 
@@ -30,13 +32,18 @@ def data_of(shape, seed=0, rank=6, noise=0.1):
     rng = np.random.default_rng(seed)
     n, d = shape
     strong = rng.normal(size=(n, rank)) * np.arange(rank, 0, -1)
-    return (strong @ rng.normal(size=(rank, d)) + noise * rng.normal(size=shape) + 3).astype(np.float32)
+    return (strong @ rng.normal(size=(rank, d)) + noise * rng.normal(size=shape) + 3).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("shape", [WIDE, TALL, SQUARE], ids=str)
 def test_components_are_scikit_learns(shape):
     data = data_of(shape)
-    ours, theirs = principal_components(data, k=6), ReferencePCA(6, svd_solver="full").fit(data.astype(np.float64))
+    ours, theirs = (
+        principal_components(data, k=6),
+        ReferencePCA(6, svd_solver="full").fit(data.astype(np.float64)),
+    )
     scores = theirs.transform(data.astype(np.float64))
     signs = np.sign((ours.scores * scores).sum(0))
     np.testing.assert_allclose(ours.scores, signs * scores, atol=1e-3 * np.abs(scores).max())
@@ -47,11 +54,18 @@ def test_components_are_scikit_learns(shape):
 def test_components_are_ordered_shares_of_the_variance_with_a_sign(shape):
     found = principal_components(data_of(shape), k=10**6)
     k = min(shape[0] - 1, shape[1])
-    assert found.scores.shape == (shape[0], k) and found.explained.shape == found.baseline.shape == (k,)
-    assert (np.diff(found.explained) <= 1e-9).all() and found.explained.sum() == pytest.approx(1, abs=1e-4)
+    assert found.scores.shape == (
+        shape[0],
+        k,
+    ) and found.explained.shape == found.baseline.shape == (k,)
+    assert (np.diff(found.explained) <= 1e-9).all() and found.explained.sum() == pytest.approx(
+        1, abs=1e-4
+    )
     assert ((found.scores**3).sum(0) >= -1e-3).all(), "skewed to the right"
     turned = principal_components(-data_of(shape), k=3)
-    np.testing.assert_allclose(np.abs(turned.scores), np.abs(found.scores[:, :3]), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        np.abs(turned.scores), np.abs(found.scores[:, :3]), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_the_baseline_is_what_structureless_data_explain():
@@ -175,13 +189,23 @@ def test_a_label_is_probed_by_its_kind_or_the_one_asked_for():
 
 def test_labels_are_binary_when_they_are_near_0_or_1():
     rng = np.random.default_rng(0)
-    assert is_binary(np.array([0.0, 1, 1, 0])) and is_binary(np.r_[rng.uniform(0, 0.1, 50), rng.uniform(0.9, 1, 50)])
-    for other in (rng.normal(size=100), np.zeros(9), np.ones(9), np.array([0.0, 1, 2, 3]), rng.uniform(size=100)):
+    assert is_binary(np.array([0.0, 1, 1, 0])) and is_binary(
+        np.r_[rng.uniform(0, 0.1, 50), rng.uniform(0.9, 1, 50)]
+    )
+    for other in (
+        rng.normal(size=100),
+        np.zeros(9),
+        np.ones(9),
+        np.array([0.0, 1, 2, 3]),
+        rng.uniform(size=100),
+    ):
         assert not is_binary(other)
     tail = np.r_[rng.uniform(0, 0.15, 97), 0.6, 0.7, 0.95]  # an error, most of it small
     assert not is_binary(tail) and check_labels(tail, 5)[1] == R2
     target, metric = check_labels(np.array([3.0, 5.0] * 10), 5)
-    assert metric == AUC and target.tolist() == [0, 1] * 10, "two distinct values are two classes, whichever they are"
+    assert metric == AUC and target.tolist() == [0, 1] * 10, (
+        "two distinct values are two classes, whichever they are"
+    )
     target, metric = check_labels(np.array([0.02, 0.99] * 10), 5)
     assert metric == AUC and target.tolist() == [0, 1] * 10
 

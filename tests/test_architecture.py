@@ -16,7 +16,18 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors", "allocator", "dashboard", "starting", "atomic"),
-    ("specs", "cards", "anatomies", "features", "pictures", "colours", "fields", "masks", "progress", "texts"),
+    (
+        "specs",
+        "cards",
+        "anatomies",
+        "features",
+        "pictures",
+        "colours",
+        "fields",
+        "masks",
+        "progress",
+        "texts",
+    ),
     ("cache",),
     ("analysis",),
     ("models",),
@@ -36,7 +47,9 @@ LAYERS = (
     ("cli", "__main__"),
     ("ui",),
 )
-"""From the bottom up. A module imports from its own layer or from those below, by its longest name here."""
+"""From the bottom up. A module imports from its own layer or from those below, by its longest
+name here.
+"""
 
 TORCH_FREE = (
     "errors",
@@ -71,9 +84,19 @@ TORCH_FREE = (
 """What may not import torch or diffusers when it is imported."""
 
 PUBLIC = [
-    "Anatomy", "Features", "HcacheError", "Model", "Run", "RunSpec", "Step", "__version__", "denoise",
-    "load_anatomy", "load_model", "open_run",
-]  # fmt: skip
+    "Anatomy",
+    "Features",
+    "HcacheError",
+    "Model",
+    "Run",
+    "RunSpec",
+    "Step",
+    "__version__",
+    "denoise",
+    "load_anatomy",
+    "load_model",
+    "open_run",
+]
 
 
 def modules():
@@ -93,7 +116,11 @@ MODULES = modules()
 def imports(path, name="", top_only=False):
     """What a file imports: absolute names; inside the package as ``hcache.…``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = ["hcache", *name.split(".")] if path.name == "__init__.py" else ["hcache", *name.split(".")[:-1]]
+    package = (
+        ["hcache", *name.split(".")]
+        if path.name == "__init__.py"
+        else ["hcache", *name.split(".")[:-1]]
+    )
     nodes = tree.body if top_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -107,16 +134,24 @@ def imports(path, name="", top_only=False):
 
 
 def layer(module):
-    """(number of the layer, its entry) by the longest entry that is the module or a package around it."""
-    fits = [(len(entry), number, entry) for number, entries in enumerate(LAYERS) for entry in entries
-            if module == entry or module.startswith(entry + ".")]  # fmt: skip
+    """(number of the layer, its entry) by the longest entry that is the module or a package
+    around it.
+    """
+    fits = [
+        (len(entry), number, entry)
+        for number, entries in enumerate(LAYERS)
+        for entry in entries
+        if module == entry or module.startswith(entry + ".")
+    ]
     assert fits, f"{module} belongs to no layer; give it one"
     _, number, entry = max(fits)
     return number, entry
 
 
 def within(name):
-    """The module of the package that an import means; None for another package or the package's front."""
+    """The module of the package that an import means; None for another package or the package's
+    front.
+    """
     return name.removeprefix("hcache.") if name.startswith("hcache.") else None
 
 
@@ -128,7 +163,10 @@ def test_a_module_imports_from_its_own_layer_or_below(module):
 
 
 def test_no_two_modules_import_each_other():
-    graph = {name: {within(i) for i in imports(path, name)} & MODULES.keys() for name, path in MODULES.items()}
+    graph = {
+        name: {within(i) for i in imports(path, name)} & MODULES.keys()
+        for name, path in MODULES.items()
+    }
     done = set()
 
     def visit(module, trail):
@@ -145,10 +183,21 @@ def test_no_two_modules_import_each_other():
 def test_the_parser_sees_what_it_must():
     """The tests above cannot pass for not looking."""
     assert "hcache.cache.reading" in set(imports(MODULES["edits.render"], "edits.render"))
-    assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), "inside a function"
-    assert "hcache.background.extractions" in set(imports(MODULES["cli.commands"], "cli.commands")), "as jobs"
-    assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), "for type checkers"
-    assert layer("toyfaces.reader") < layer("readers.texts") == layer("readers") < layer("toyfaces.train")
+    assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), (
+        "inside a function"
+    )
+    assert "hcache.background.extractions" in set(
+        imports(MODULES["cli.commands"], "cli.commands")
+    ), "as jobs"
+    assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), (
+        "for type checkers"
+    )
+    assert (
+        layer("toyfaces.reader")
+        < layer("readers.texts")
+        == layer("readers")
+        < layer("toyfaces.train")
+    )
 
 
 def test_the_package_front_imports_nothing_when_it_is_imported():
@@ -160,7 +209,11 @@ def test_only_pages_and_ui_know_streamlit():
     pages = {ROOT / "dashboard.py", *(ROOT / "pages").glob("*.py")}
     sources = {path: set(imports(path, name)) for name, path in MODULES.items()}
     sources |= {path: set(imports(path)) for path in pages}
-    users = {path for path, names in sources.items() if any(name.split(".")[0] == "streamlit" for name in names)}
+    users = {
+        path
+        for path, names in sources.items()
+        if any(name.split(".")[0] == "streamlit" for name in names)
+    }
     assert users, "someone does"
     for path in users - pages:
         assert path.is_relative_to(PACKAGE / "ui"), path
@@ -174,11 +227,19 @@ def test_pages_only_put_panels_together():
 
 def test_every_chart_and_picture_on_a_page_has_an_alternative_text():
     found = []
-    for path in [*(PACKAGE / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "dashboard.py"]:
+    for path in [
+        *(PACKAGE / "ui").rglob("*.py"),
+        *(ROOT / "pages").glob("*.py"),
+        ROOT / "dashboard.py",
+    ]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 shows = node.func.attr in ("plotly_chart", "image")
-                found += [(path.name, node.lineno, {word.arg for word in node.keywords})] if shows else []
+                found += (
+                    [(path.name, node.lineno, {word.arg for word in node.keywords})]
+                    if shows
+                    else []
+                )
     assert len(found) > 15
     assert [place for *place, words in found if "alt" not in words] == []
 
@@ -197,14 +258,29 @@ def test_what_must_be_light_names_no_torch_at_its_top(entry):
 def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
     for module, path in MODULES.items():
         if module == entry or module.startswith(entry + "."):
-            assert not {name.split(".")[0] for name in imports(path, module)} & {"torch", "diffusers"}, module
+            assert not {name.split(".")[0] for name in imports(path, module)} & {
+                "torch",
+                "diffusers",
+            }, module
 
 
 def test_reading_a_cache_loads_no_torch():
     """In a process of its own: the import graph as Python walks it."""
-    light = ["cache.reading", "cache.shards", "background.extractions", "jobs",
-             "analysis.probes", "analysis.pca", "cli.main", "readers", "directions.naive", "figures.unet",
-             "figures.strips", "figures.notebook", "figures.pdf"]  # fmt: skip
+    light = [
+        "cache.reading",
+        "cache.shards",
+        "background.extractions",
+        "jobs",
+        "analysis.probes",
+        "analysis.pca",
+        "cli.main",
+        "readers",
+        "directions.naive",
+        "figures.unet",
+        "figures.strips",
+        "figures.notebook",
+        "figures.pdf",
+    ]
     code = f"""
 import importlib, sys
 import hcache
@@ -215,7 +291,9 @@ heavy = [name for name in ("torch", "diffusers", "streamlit") if name in sys.mod
 assert not heavy, heavy
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -231,16 +309,31 @@ def test_every_error_is_the_builtin_it_is_said_to_be():
     """The table in errors.py is the code's: names, builtins and exit codes."""
     errors = importlib.import_module("hcache.errors")
     expected = {
-        "UsageError": (2, ValueError), "UnknownModelError": (2, LookupError), "UnknownSiteError": (2, LookupError),
-        "UnknownRunError": (2, LookupError), "HomeError": (2, OSError), "ModelError": (1, RuntimeError),
-        "CacheError": (1, OSError), "NotStoredError": (1, LookupError), "RunBusyError": (1, OSError),
-        "NoSpaceError": (5, OSError), "NoUNetError": (2, LookupError),
+        "UsageError": (2, ValueError),
+        "UnknownModelError": (2, LookupError),
+        "UnknownSiteError": (2, LookupError),
+        "UnknownRunError": (2, LookupError),
+        "HomeError": (2, OSError),
+        "ModelError": (1, RuntimeError),
+        "CacheError": (1, OSError),
+        "NotStoredError": (1, LookupError),
+        "RunBusyError": (1, OSError),
+        "NoSpaceError": (5, OSError),
+        "NoUNetError": (2, LookupError),
         "DamagedError": (3, Exception),
-        "AnalysisError": (1, ValueError), "Interrupted": (130, Exception),
-    }  # fmt: skip
-    defined = {name for name, value in vars(errors).items() if isinstance(value, type)} - {"HcacheError", "Iterable"}
+        "AnalysisError": (1, ValueError),
+        "Interrupted": (130, Exception),
+    }
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type)} - {
+        "HcacheError",
+        "Iterable",
+    }
     assert defined == expected.keys()
     for name, (code, builtin) in expected.items():
         kind = getattr(errors, name)
-        assert issubclass(kind, (errors.HcacheError,)) and issubclass(kind, builtin) and kind.exit_code == code
+        assert (
+            issubclass(kind, (errors.HcacheError,))
+            and issubclass(kind, builtin)
+            and kind.exit_code == code
+        )
         assert str(kind("a message, as it is")) == "a message, as it is"

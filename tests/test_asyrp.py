@@ -38,7 +38,9 @@ def test_an_imported_block_is_the_published_formula(kind, plain, adm, tmp_path):
     for step in (0, STEPS - 1):
         h, found = moved(move, model, run, step, [unit, -0.5 * unit, 2.0 * unit])
         with torch.no_grad():
-            f = formula(kind, random_state(kind), h, time_embedding(model.network, run.timesteps[step]))
+            f = formula(
+                kind, random_state(kind), h, time_embedding(model.network, run.timesteps[step])
+            )
         expected = h + 40 / STEPS * torch.tensor([1, -0.5, 2]).view(-1, 1, 1, 1) * f
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
@@ -46,10 +48,21 @@ def test_an_imported_block_is_the_published_formula(kind, plain, adm, tmp_path):
 @pytest.mark.parametrize("kind", [PLAIN, ADM])
 def test_where_h_hardly_varies_the_norms_are_the_published_ones_too(kind):
     """What they add to the variance differs between the kinds, and shows only there."""
-    small = {name: tensor * (1e-3 if "norm" not in name else 1) for name, tensor in random_state(kind).items()}
-    h, temb = (torch.randn(shape, generator=torch.Generator().manual_seed(1)) for shape in ((2, C, 4, 4), (1, D)))
-    found, expected = (f(*arguments) for f, arguments in (
-        (delta_h, (small, 32, 1e-3 * h, temb)), (formula, (kind, small, 1e-3 * h, temb))))  # fmt: skip
+    small = {
+        name: tensor * (1e-3 if "norm" not in name else 1)
+        for name, tensor in random_state(kind).items()
+    }
+    h, temb = (
+        torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        for shape in ((2, C, 4, 4), (1, D))
+    )
+    found, expected = (
+        f(*arguments)
+        for f, arguments in (
+            (delta_h, (small, 32, 1e-3 * h, temb)),
+            (formula, (kind, small, 1e-3 * h, temb)),
+        )
+    )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -78,7 +91,9 @@ def test_several_attributes_see_the_same_h_and_share_their_length(plain, tmp_pat
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_strength_of_one_is_one_sigma(count, plain, tmp_path):
     model, run = plain
-    move = import_blocks([published(tmp_path, PLAIN, f"{i}.pth", seed=i) for i in range(count)], run, model)
+    move = import_blocks(
+        [published(tmp_path, PLAIN, f"{i}.pth", seed=i) for i in range(count)], run, model
+    )
     sigma, ratios = spread(run), []
     for step in range(STEPS):
         h, found = moved(move, model, run, step, [1.0] * SAMPLES, range(SAMPLES))
@@ -91,7 +106,9 @@ def test_on_other_steps_a_block_is_as_long_and_its_published_strength_follows(pl
     model, run = plain
     move = import_blocks([published(tmp_path, PLAIN)], run, model)
     finer = move.resampled(tuple(range(1000, 0, -1000 // (2 * STEPS))))
-    assert finer.made_by["published_strength"] == pytest.approx(move.made_by["published_strength"] / 2)
+    assert finer.made_by["published_strength"] == pytest.approx(
+        move.made_by["published_strength"] / 2
+    )
     assert len(finer.timesteps) == 2 * STEPS and digest_of(finer) == digest_of(move)
 
 
@@ -101,7 +118,15 @@ def test_a_block_edits_asymmetrically_and_strength_zero_is_plain_ddim(plain, tmp
     seeds = [run.seed(sample) for sample in range(3)]
 
     def result(strengths, asymmetric=True):
-        return last_x(denoise(model, seeds, STEPS, edit=Shift(move, strengths, WINDOW, model), asymmetric=asymmetric))
+        return last_x(
+            denoise(
+                model,
+                seeds,
+                STEPS,
+                edit=Shift(move, strengths, WINDOW, model),
+                asymmetric=asymmetric,
+            )
+        )
 
     unedited = last_x(denoise(model, seeds, STEPS))
     assert torch.equal(result([0.0] * 3), unedited)
@@ -112,7 +137,9 @@ def test_a_block_edits_asymmetrically_and_strength_zero_is_plain_ddim(plain, tmp
 
 def test_a_block_is_saved_and_comes_back_the_same(plain, tmp_path):
     model, run = plain
-    move = import_blocks([published(tmp_path, PLAIN, seed=i, name=f"{i}.pth") for i in range(2)], run, model)
+    move = import_blocks(
+        [published(tmp_path, PLAIN, seed=i, name=f"{i}.pth") for i in range(2)], run, model
+    )
     save_move(run, "two", move)
     back = load_move(run, "two")
     entry = next(entry for entry in list_moves(run) if entry.name == "two")
@@ -128,13 +155,19 @@ def test_blocks_of_text_models_move_both_branches(homes, tmp_path):
     """Time alone is embedded: neither text nor sizes are f's to know."""
     folder = save_kind("SDXL", homes / "SDXL")
     conditioning = {"prompts": ("a face",), "guidance": 3.0}
-    model, run = extracted(folder, homes / "home", samples=2, conditioning=Conditioning(**conditioning))
+    model, run = extracted(
+        folder, homes / "home", samples=2, conditioning=Conditioning(**conditioning)
+    )
     c, d = asyrp_block.widths_of(model)
-    weights = {name: tensor.numpy() for name, tensor in first_weights(c, d, torch.Generator().manual_seed(0)).items()}
+    weights = {
+        name: tensor.numpy()
+        for name, tensor in first_weights(c, d, torch.Generator().manual_seed(0)).items()
+    }
     move = asyrp_block.in_run_units([Block(weights=weights, groups=4)], [1.0], run, model, {})
     shift = Shift(move, [0.0, 1.0], WINDOW, model)
     seeds = [run.seed(0), run.seed(1)]
     plain, edited = (
-        last_x(denoise(model, seeds, STEPS, edit=edit, conditioning=run.spec.conditioning)) for edit in (None, shift)
+        last_x(denoise(model, seeds, STEPS, edit=edit, conditioning=run.spec.conditioning))
+        for edit in (None, shift)
     )
     assert torch.equal(plain[0], edited[0]) and not torch.allclose(plain[1], edited[1])

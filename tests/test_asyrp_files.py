@@ -1,4 +1,6 @@
-"""Asyrp's attribute files, which cannot be trusted: found however they lie, refused in words, never run."""
+"""Asyrp's attribute files, which cannot be trusted: found however they lie, refused in words,
+never run.
+"""
 
 import pickle
 from dataclasses import replace
@@ -14,17 +16,28 @@ from hcache.directions.asyrp_files import import_blocks, read_block
 from hcache.errors import AnalysisError, ModelError, UsageError
 
 LAYOUTS = {
-    "as published": lambda state: {"0": state, "optimizer": {"state": {}}, "scheduler": {"last_epoch": 1}},
+    "as published": lambda state: {
+        "0": state,
+        "optimizer": {"state": {}},
+        "scheduler": {"last_epoch": 1},
+    },
     "numbered by a number": lambda state: {0: state},
     "alone": lambda state: state,
-    "of a parallel module": lambda state: {"0": {f"module.{name}": tensor for name, tensor in state.items()}},
+    "of a parallel module": lambda state: {
+        "0": {f"module.{name}": tensor for name, tensor in state.items()}
+    },
     "in a whole network": lambda state: {
-        "conv_in.weight": torch.zeros(3), **{f"module.layer_0.{name}": tensor for name, tensor in state.items()},
+        "conv_in.weight": torch.zeros(3),
+        **{f"module.layer_0.{name}": tensor for name, tensor in state.items()},
     },
     "of several": lambda state: {"0": state, "1": random_state(PLAIN, seed=9)},
-    "as parameters": lambda state: {"0": {name: torch.nn.Parameter(tensor) for name, tensor in state.items()}},
-    "in half precision": lambda state: {"0": {name: tensor.half() for name, tensor in state.items()}},
-}  # fmt: skip
+    "as parameters": lambda state: {
+        "0": {name: torch.nn.Parameter(tensor) for name, tensor in state.items()}
+    },
+    "in half precision": lambda state: {
+        "0": {name: tensor.half() for name, tensor in state.items()}
+    },
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -42,7 +55,11 @@ def test_a_block_is_found_however_it_lies_in_its_file(layout, kind, tmp_path):
 def test_a_block_may_be_a_safetensors_file_and_of_the_old_format(tmp_path):
     save_file(random_state(ADM), tmp_path / "block.safetensors")
     torch.save({"0": random_state(ADM)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert read_block(tmp_path / "block.safetensors").kind == read_block(tmp_path / "old.pth").kind == ADM
+    assert (
+        read_block(tmp_path / "block.safetensors").kind
+        == read_block(tmp_path / "old.pth").kind
+        == ADM
+    )
 
 
 def without(state, name):
@@ -64,9 +81,13 @@ MISFITS = {
 @pytest.mark.parametrize("misfit", MISFITS)
 def test_a_file_of_neither_kind_is_refused_with_what_was_expected_and_what_came(misfit, tmp_path):
     torch.save(MISFITS[misfit], tmp_path / "odd.pth")
-    with pytest.raises(ModelError, match=r"odd\.pth holds no attribute block .*conv1\.weight.*in_layers\.0.*got") as e:
+    with pytest.raises(
+        ModelError, match=r"odd\.pth holds no attribute block .*conv1\.weight.*in_layers\.0.*got"
+    ) as e:
         read_block(tmp_path / "odd.pth")
-    for name in list(MISFITS[misfit].get("0", {}))[:1] if isinstance(MISFITS[misfit].get("0"), dict) else []:
+    for name in (
+        list(MISFITS[misfit].get("0", {}))[:1] if isinstance(MISFITS[misfit].get("0"), dict) else []
+    ):
         assert name in str(e.value).split("got")[1]
     assert "\n" not in str(e.value)
 
@@ -83,7 +104,10 @@ def test_spoilt_files_are_refused_in_words(tmp_path):
     torch.save({"0": random_state(PLAIN, c=16)}, tmp_path / "narrow.pth")
     with pytest.raises(ModelError, match="16 channels.*32 groups"):
         read_block(tmp_path / "narrow.pth")
-    torch.save({"0": {**random_state(PLAIN), "conv2.bias": torch.full((C,), torch.nan)}}, tmp_path / "nan.pth")
+    torch.save(
+        {"0": {**random_state(PLAIN), "conv2.bias": torch.full((C,), torch.nan)}},
+        tmp_path / "nan.pth",
+    )
     with pytest.raises(ModelError, match="not finite"):
         read_block(tmp_path / "nan.pth")
 
@@ -115,7 +139,8 @@ def test_a_hostile_pickle_runs_nothing(how, tmp_path):
 def test_a_block_for_another_model_is_refused_and_says_for_which(plain, adm, tmp_path):
     model, run = plain
     with pytest.raises(
-        AnalysisError, match=r"64 channels and a time embedding of 128, as google/.*celebahq.*32 and 32"
+        AnalysisError,
+        match=r"64 channels and a time embedding of 128, as google/.*celebahq.*32 and 32",
     ):
         import_blocks([published(tmp_path, PLAIN, c=64, d=128)], run, model)
     with pytest.raises(AnalysisError, match="time embedding of 128; .* has 32 and 32"):
@@ -124,7 +149,9 @@ def test_a_block_for_another_model_is_refused_and_says_for_which(plain, adm, tmp
     with pytest.raises(AnalysisError, match="afhq_dog_4m.*another kind of U-Net"):
         import_blocks([dog], run, model)
     church = replace(model, card=replace(model.card, name="google/ddpm-ema-church-256"))
-    with pytest.raises(AnalysisError, match="is for google/ddpm-ema-celebahq-256, and this run is of .*church"):
+    with pytest.raises(
+        AnalysisError, match="is for google/ddpm-ema-celebahq-256, and this run is of .*church"
+    ):
         import_blocks([published(tmp_path, PLAIN)], run, church)
     move = import_blocks([dog], adm[1], adm[0])
     assert "AFHQ-Dog" in move.made_by["trained_on"]

@@ -28,11 +28,25 @@ def clip_folder(homes):
     from transformers import CLIPConfig, CLIPModel
 
     torch.manual_seed(1)
-    text = {"vocab_size": 520, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "max_position_embeddings": TOKENS, "bos_token_id": 512, "eos_token_id": 513,
-            "pad_token_id": 513}  # fmt: skip
-    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-              "image_size": 24, "patch_size": 8}  # fmt: skip
+    text = {
+        "vocab_size": 520,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": TOKENS,
+        "bos_token_id": 512,
+        "eos_token_id": 513,
+        "pad_token_id": 513,
+    }
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 24,
+        "patch_size": 8,
+    }
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
     for parameter in model.parameters():
         parameter.data.mul_(3)
@@ -52,7 +66,9 @@ def test_training_lowers_the_loss_and_gives_a_move_that_changes_the_picture(plai
     options = {"iterations": 15, "batch": SAMPLES, "learning_rate": 0.01, "reconstruction": 0.01}
     shares, (move,) = drain(fit(a_fit(run, clip_folder, **options), run, model))
     trained = sum(t >= 400 for t in run.timesteps)
-    assert len(shares) == 15 * trained and shares == sorted(shares) and shares[-1] == pytest.approx(1)
+    assert (
+        len(shares) == 15 * trained and shares == sorted(shares) and shares[-1] == pytest.approx(1)
+    )
     assert move.made_by["loss"]["last"] < 0.8 * move.made_by["loss"]["first"]
     seeds = [run.seed(0)]
     plain_x, edited = (
@@ -66,7 +82,7 @@ def test_a_training_is_its_seed_and_is_remembered(plain, clip_folder):
     model, run = plain
     (first,), (again,), (other,) = (
         drain(fit(a_fit(run, clip_folder, seed=seed), run, model))[1] for seed in (0, 0, 1)
-    )  # fmt: skip
+    )
     assert digest_of(first) == digest_of(again) != digest_of(other)
     assert Fit.from_json(first.made_by) == a_fit(run, clip_folder, seed=0)
     assert first.made_by["published_strength"] > 0 and first.timesteps == tuple(run.timesteps)
@@ -91,7 +107,10 @@ def test_training_follows_the_run_where_nothing_is_edited(plain, clip_folder):
     model, run = plain
     clip = load_clip(str(clip_folder), model.device)
     training = Training(iterations=1, batch=2, learning_rate=1e-6, reconstruction=1.0, t_edit=0)
-    weights = {name: torch.zeros_like(tensor) for name, tensor in first_weights(C, D, torch.Generator()).items()}
+    weights = {
+        name: torch.zeros_like(tensor)
+        for name, tensor in first_weights(C, D, torch.Generator()).items()
+    }
     trainer = _Trainer(run, model, clip, clip.direction("face", "smiling face"), training, weights)
     _, x = trainer.step([1, 4], trainer.x([1, 4], 0), 0)
     torch.testing.assert_close(x, trainer.x([1, 4], 1), rtol=1e-4, atol=1e-4)
@@ -99,11 +118,18 @@ def test_training_follows_the_run_where_nothing_is_edited(plain, clip_folder):
 
 @pytest.mark.parametrize("kind", ["SD", "LDM", "classes", "learned variance"])
 def test_every_kind_of_unet_can_be_trained_on(kind, homes, clip_folder):
-    """Gradients pass the autoencoder of latent models, all branches of guidance, and noise on the way."""
-    conditioning = {"SD": {"prompts": ("a face",), "guidance": 3.0}, "classes": {"classes": (1,)}}.get(kind, {})
+    """Gradients pass the autoencoder of latent models, all branches of guidance, and noise on
+    the way.
+    """
+    conditioning = {
+        "SD": {"prompts": ("a face",), "guidance": 3.0},
+        "classes": {"classes": (1,)},
+    }.get(kind, {})
     eta = 0.5 if kind == "learned variance" else 0.0
     folder = save_kind(kind, homes / kind)
-    model, run = extracted(folder, homes / "home", samples=2, conditioning=Conditioning(**conditioning), eta=eta)
+    model, run = extracted(
+        folder, homes / "home", samples=2, conditioning=Conditioning(**conditioning), eta=eta
+    )
     shares, (move,) = drain(fit(a_fit(run, clip_folder, iterations=1, batch=2), run, model))
     assert shares[-1] == pytest.approx(1) and np.isfinite(move.gains).all()
 
@@ -131,14 +157,19 @@ def test_every_sample_comes_once_before_any_comes_again():
     batches = shuffled(range(7), 3, torch.Generator().manual_seed(0))
     for _ in range(2):
         epoch = [next(batches) for _ in range(3)]
-        assert [len(batch) for batch in epoch] == [3, 3, 1] and sorted(sum(epoch, [])) == list(range(7))
+        assert [len(batch) for batch in epoch] == [3, 3, 1] and sorted(sum(epoch, [])) == list(
+            range(7)
+        )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"clip": ""}, "give the option clip, a folder or a hub id"),
-        ({"clip": "/nowhere/clip"}, "no CLIP model at /nowhere/clip .*expected a folder.*hf download"),
+        (
+            {"clip": "/nowhere/clip"},
+            "no CLIP model at /nowhere/clip .*expected a folder.*hf download",
+        ),
         ({"clip": "owner/no-such-clip"}, "no CLIP model at owner/no-such-clip .*hf download"),
         ({"target": ""}, "give both texts"),
         ({"target": "face"}, "are the same"),
@@ -168,7 +199,9 @@ def test_half_a_clip_is_refused(plain, clip_folder, tmp_path):
         drain(fit(a_fit(plain[1], tmp_path / "half"), plain[1], plain[0]))
     for path in (tmp_path / "half").glob("*token*"):
         path.unlink()
-    (tmp_path / "half" / "model.safetensors").write_bytes((clip_folder / "model.safetensors").read_bytes())
+    (tmp_path / "half" / "model.safetensors").write_bytes(
+        (clip_folder / "model.safetensors").read_bytes()
+    )
     with pytest.raises(ModelError, match="tokenizer"):
         drain(fit(a_fit(plain[1], tmp_path / "half"), plain[1], plain[0]))
 
@@ -181,9 +214,13 @@ def test_clip_sees_what_its_own_processor_would_show_it(clip_folder):
 
     from hcache.directions.asyrp_clip import load_clip
 
-    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 6), (40, 60), mode="bicubic").clamp(0, 1)
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 4, 6), (40, 60), mode="bicubic"
+    ).clamp(0, 1)
     pixels = smooth[0].permute(1, 2, 0).mul(255).round().to(torch.uint8).numpy()
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}
+    )
     taken = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
     model = CLIPModel.from_pretrained(clip_folder).eval()
     with torch.no_grad():
@@ -204,6 +241,10 @@ def test_the_loss_is_on_the_way_of_training(plain, clip_folder):
     model, run = plain
     clip = load_clip(str(clip_folder), model.device)
     training = Training(iterations=1, batch=2, learning_rate=1e-3, reconstruction=1.0, t_edit=0)
-    told, block = drain(train_block(run, model, [0, 1], clip, clip.direction("face", "old face"), training))
-    assert [round(p.share, 4) for p in told] == [0.25, 0.5, 0.75, 1.0] and all(p.loss > 0 for p in told)
+    told, block = drain(
+        train_block(run, model, [0, 1], clip, clip.direction("face", "old face"), training)
+    )
+    assert [round(p.share, 4) for p in told] == [0.25, 0.5, 0.75, 1.0] and all(
+        p.loss > 0 for p in told
+    )
     assert block.kind == PLAIN and block.widths == (C, D)

@@ -1,7 +1,9 @@
-"""Attacks on a run that stay: kills, full disks, damage, strangers' files, rivals, a run that is taken away.
+"""Attacks on a run that stay: kills, full disks, damage, strangers' files, rivals, a run that is
+taken away.
 
-``HCACHE_SLOW=1`` repeats each more often. What every attack must leave behind is the same: what was committed is there,
-what is damaged is told and named, what could not be read is not touched, and nobody sees a traceback.
+``HCACHE_SLOW=1`` repeats each more often. What every attack must leave behind is the same: what was
+committed is there, what is damaged is told and named, what could not be read is not touched, and
+nobody sees a traceback.
 """
 
 import csv
@@ -24,7 +26,17 @@ from hcache import atomic
 from hcache.cache.files import read_json
 from hcache.cache.index import write_index
 from hcache.cache.labels import find_label, import_labels, mark_sample, save_labels
-from hcache.cache.layout import DIRECTIONS, INDEX, LABELS, LOCK, MANIFEST, MEASURES, RUN_JSON, SHARDS, VERIFY_JSON
+from hcache.cache.layout import (
+    DIRECTIONS,
+    INDEX,
+    LABELS,
+    LOCK,
+    MANIFEST,
+    MEASURES,
+    RUN_JSON,
+    SHARDS,
+    VERIFY_JSON,
+)
 from hcache.cache.locks import run_lock
 from hcache.cache.measures import list_records, save_record
 from hcache.cache.projections import save_projections
@@ -45,7 +57,9 @@ KILLS, SECONDS = (20, 60.0) if SLOW else (2, 1.0)
 
 
 def in_a_child(work):
-    """Starts ``work`` in a forked process, which has the model already; returns its id. What it returns is the code."""
+    """Starts ``work`` in a forked process, which has the model already; returns its id. What it
+    returns is the code.
+    """
     child = os.fork()
     if child == 0:
         code = 99
@@ -67,8 +81,11 @@ def report_of(run):
 
 def tree(folder, but=(VERIFY_JSON,)):
     """Every file below a folder and what is in it."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in but and not path.name.startswith(LOCK)}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in but and not path.name.startswith(LOCK)
+    }
 
 
 @pytest.fixture
@@ -84,14 +101,21 @@ def furnished(copied_run):
     save_move(copied_run, "way", naive_direction(copied_run, [0, 1]))
     save_move(copied_run, "back", naive_direction(copied_run, [2, 3]))
     save_record(copied_run, "decodability", {"site": "h"}, {"steps": []})
-    save_projections(copied_run, "h", {"own_scores": np.zeros((4, 12, 2), np.float32),
-                                       "own_explained": np.zeros((4, 2), np.float32)})  # fmt: skip
+    save_projections(
+        copied_run,
+        "h",
+        {
+            "own_scores": np.zeros((4, 12, 2), np.float32),
+            "own_explained": np.zeros((4, 2), np.float32),
+        },
+    )
     write_index(copied_run)
     report_of(copied_run)
     return open_run(copied_run.folder)
 
 
-# -- kills ------------------------------------------------------------------------------------------------------------
+# -- kills
+# ------------------------------------------------------------------------------------------------------------
 
 
 def commands(run, home, table):
@@ -102,12 +126,25 @@ def commands(run, home, table):
         "labels-import": ["labels-import", run.name, str(table), "--set", "mine", *where],
         "export": ["export", run.name, str(home / "out.csv"), *where],
         "projector": ["export", run.name, str(home / "out"), "--format", "projector", *where],
-        "fit": ["direction", "fit", run.name, "--method", "pca", "--option", "count=4", "--name", "pc", *where],
+        "fit": [
+            "direction",
+            "fit",
+            run.name,
+            "--method",
+            "pca",
+            "--option",
+            "count=4",
+            "--name",
+            "pc",
+            *where,
+        ],
         "repair": ["repair", run.name, *where],
     }
 
 
-@pytest.mark.parametrize("name", ["verify", "labels-import", "export", "projector", "fit", "repair"])
+@pytest.mark.parametrize(
+    "name", ["verify", "labels-import", "export", "projector", "fit", "repair"]
+)
 def test_a_command_that_is_killed_leaves_all_or_nothing_and_can_be_given_again(
     furnished, tiny_run, home, tmp_path, capfd, name
 ):
@@ -135,10 +172,15 @@ def test_a_command_that_is_killed_leaves_all_or_nothing_and_can_be_given_again(
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         run = open_run(furnished.folder)
-        assert not (home / "out.csv").exists() or len((home / "out.csv").read_text().splitlines()) == 13
+        assert (
+            not (home / "out.csv").exists()
+            or len((home / "out.csv").read_text().splitlines()) == 13
+        )
         assert not (home / "out").exists() or len(list((home / "out").iterdir())) == 3
         assert not run.label_files.problems and set(run.label_files.sets) == {"mine", "other"}
-        assert all(digest_of(load_move(run, entry.name)) == entry.digest for entry in list_moves(run))
+        assert all(
+            digest_of(load_move(run, entry.name)) == entry.digest for entry in list_moves(run)
+        )
         if name != "repair":
             assert report_of(run).fine and tree(home / "runs").keys() >= before.keys()
     for out in (home / "out.csv", home / "out"):
@@ -148,11 +190,31 @@ def test_a_command_that_is_killed_leaves_all_or_nothing_and_can_be_given_again(
     assert report_of(run).fine
     assert_same_contents(run, tiny_run)
     if name == "fit":
-        assert {entry.name for entry in list_moves(run)} == {"way", "back", "pc.0", "pc.1", "pc.2", "pc.3"}
+        assert {entry.name for entry in list_moves(run)} == {
+            "way",
+            "back",
+            "pc.0",
+            "pc.1",
+            "pc.2",
+            "pc.3",
+        }
 
 
-def test_a_fit_that_was_killed_between_its_directions_is_given_again_and_another_is_refused(furnished, home, capsys):
-    fit = ["direction", "fit", furnished.name, "--method", "pca", "--home", str(home), "--name", "pc", "--option"]
+def test_a_fit_that_was_killed_between_its_directions_is_given_again_and_another_is_refused(
+    furnished, home, capsys
+):
+    fit = [
+        "direction",
+        "fit",
+        furnished.name,
+        "--method",
+        "pca",
+        "--home",
+        str(home),
+        "--name",
+        "pc",
+        "--option",
+    ]
     assert main([*fit, "count=4"]) == 0
     digests = {entry.name: entry.digest for entry in list_moves(furnished)}
     for kept in (["pc.0"], ["pc.0", "pc.1", "pc.3"]):
@@ -167,7 +229,9 @@ def test_a_fit_that_was_killed_between_its_directions_is_given_again_and_another
 
 @pytest.mark.parametrize("cut", [0, 60, 300])
 def test_a_picture_that_was_half_saved_is_saved_again(tmp_path, cut):
-    picture = Picture(pixels=np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8), notes=())
+    picture = Picture(
+        pixels=np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8), notes=()
+    )
     path = picture.save(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
@@ -178,7 +242,8 @@ def test_a_picture_that_was_half_saved_is_saved_again(tmp_path, cut):
     assert [path.name for path in tmp_path.iterdir()] == [f"{picture.digest}.png"]
 
 
-# -- full disks -------------------------------------------------------------------------------------------------------
+# -- full disks
+# -------------------------------------------------------------------------------------------------------
 
 
 def writers(run, spec, model, home, folder):
@@ -194,7 +259,9 @@ def writers(run, spec, model, home, folder):
         "index": lambda: write_index(run),
         "picture": lambda: Picture(pixels=pixels, notes=()).save(folder / "pictures"),
         "export": lambda: main(["export", run.name, str(folder / "out.csv"), *where]),
-        "projector": lambda: main(["export", run.name, str(folder / "out"), "--format", "projector", *where]),
+        "projector": lambda: main(
+            ["export", run.name, str(folder / "out"), "--format", "projector", *where]
+        ),
     }
 
 
@@ -216,7 +283,9 @@ WRITERS = ("extract", "labels", "direction", "measure", "index", "picture", "exp
 def test_a_limit_on_files_at_any_size_is_exit_code_5_and_leaves_nothing(
     tiny_model, tiny_spec, furnished, home, tmp_path, name, capfd
 ):
-    """``RLIMIT_FSIZE`` in a process of its own: what HDF5 does with it would end the process by a signal."""
+    """``RLIMIT_FSIZE`` in a process of its own: what HDF5 does with it would end the process by
+    a signal.
+    """
     import dataclasses
 
     spec = dataclasses.replace(tiny_spec, seed=5)
@@ -234,7 +303,9 @@ def test_a_limit_on_files_at_any_size_is_exit_code_5_and_leaves_nothing(
         before = tree(home / "runs" / furnished.name)
         codes.append(code_of(in_a_child(limited)))
         after = tree(home / "runs" / furnished.name)
-        assert not [path for path in tmp_path.rglob("*.partial")], f"{name} at {limit} bytes left something"
+        assert not [path for path in tmp_path.rglob("*.partial")], (
+            f"{name} at {limit} bytes left something"
+        )
         assert after == before or codes[-1] == 0
     assert set(codes) <= {0, 5} and 5 in codes, codes
     assert report_of(furnished).fine
@@ -243,7 +314,9 @@ def test_a_limit_on_files_at_any_size_is_exit_code_5_and_leaves_nothing(
 def mounted(folder, size):
     """A disk of so many bytes; False where none may be mounted."""
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True
+    )
     return done.returncode == 0
 
 
@@ -259,21 +332,42 @@ def test_a_disk_that_fills_while_a_run_is_extracted_ends_it_with_exit_code_5(
         (disk / "theirs").write_bytes(bytes(filled))
         real = shutil.disk_usage
         monkeypatch.setattr(shutil, "disk_usage", lambda path: real("/"))
-        given = ["extract", str(tiny_folder), "--samples", "40", "--steps", "4", "--batch", "4", "--home", str(disk),
-                 "--store", "h=full", "--store", "skip.1=full", "--device", "cpu"]  # fmt: skip
+        given = [
+            "extract",
+            str(tiny_folder),
+            "--samples",
+            "40",
+            "--steps",
+            "4",
+            "--batch",
+            "4",
+            "--home",
+            str(disk),
+            "--store",
+            "h=full",
+            "--store",
+            "skip.1=full",
+            "--device",
+            "cpu",
+        ]
         assert code_of(in_a_child(lambda: main(given))) == 5
         said = capfd.readouterr().err
         assert "no space left" in said and "Traceback" not in said
         (folder,) = (disk / "runs").iterdir()
-        assert read_json(folder / "job.json")["state"] == "failed" and not list(disk.rglob("*.partial"))
+        assert read_json(folder / "job.json")["state"] == "failed" and not list(
+            disk.rglob("*.partial")
+        )
         assert report_of(open_run(folder)).fine
         (disk / "theirs").unlink()
-        assert code_of(in_a_child(lambda: main([*given[:3], "4", *given[4:]]))) == 0, "and goes on where there is space"
+        assert code_of(in_a_child(lambda: main([*given[:3], "4", *given[4:]]))) == 0, (
+            "and goes on where there is space"
+        )
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
-# -- damage and surroundings ------------------------------------------------------------------------------------------
+# -- damage and surroundings
+# ------------------------------------------------------------------------------------------
 
 LOOKS = ("info", "verify", "runs", "labels-export", "direction list", "tasks")
 
@@ -299,8 +393,14 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_every_file_of_a_run_spoilt_in_every_way_is_told_and_costs_no_other(furnished, home, capsys, harm):
-    files = [path for path in sorted(furnished.folder.rglob("*")) if path.is_file() and not path.name.startswith(LOCK)]
+def test_every_file_of_a_run_spoilt_in_every_way_is_told_and_costs_no_other(
+    furnished, home, capsys, harm
+):
+    files = [
+        path
+        for path in sorted(furnished.folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(LOCK)
+    ]
     assert len(files) >= 13
     for place, path in enumerate(files):
         whole = path.read_bytes()
@@ -308,12 +408,17 @@ def test_every_file_of_a_run_spoilt_in_every_way_is_told_and_costs_no_other(furn
         codes = look(home, furnished.name, capsys)
         where = path.relative_to(furnished.folder)
         proves = where.parts[0] == SHARDS or where.name == INDEX
-        if where.parts[0] in (LABELS, DIRECTIONS):  # a label set or a direction under another name is one all the same
+        if where.parts[0] in (
+            LABELS,
+            DIRECTIONS,
+        ):  # a label set or a direction under another name is one all the same
             proves = harm == "emptied" or (where.suffix == ".h5" and harm != "a neighbour's")
         if proves:
             assert codes["verify"] == 3, f"{where} {harm}"
         if where.parts[0] in (LABELS, DIRECTIONS, MEASURES):
-            assert codes["info"] == codes["direction list"] == codes["labels-export"] == 0, f"{where} {harm}"
+            assert codes["info"] == codes["direction list"] == codes["labels-export"] == 0, (
+                f"{where} {harm}"
+            )
         path.write_bytes(whole)
     assert report_of(furnished).fine
 
@@ -346,7 +451,9 @@ def test_what_the_system_refuses_to_read_is_not_damaged_and_not_touched(
     assert main(["verify", furnished.name, "--home", str(home)]) == 0
 
 
-def test_a_shard_that_may_not_be_looked_at_is_not_computed_again(furnished, home, tiny_model, monkeypatch):
+def test_a_shard_that_may_not_be_looked_at_is_not_computed_again(
+    furnished, home, tiny_model, monkeypatch
+):
     from hcache import extract as module
 
     def refuse(_):
@@ -377,7 +484,8 @@ def test_repair_is_refused_while_somebody_extracts(furnished, home, capsys):
     assert f"process {os.getpid()}" in capsys.readouterr().err and tree(furnished.folder) == before
 
 
-# -- another run's, or a stranger's -----------------------------------------------------------------------------------
+# -- another run's, or a stranger's
+# -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -398,7 +506,9 @@ def test_the_shards_of_another_run_of_the_same_shape_do_not_pass(furnished, twin
     assert len([fault for fault in report_of(run).faults if "another run" in fault.problem]) == 3
 
 
-def test_an_older_shard_that_does_not_say_its_run_is_read_and_its_seeds_are_checked(furnished, twin):
+def test_an_older_shard_that_does_not_say_its_run_is_read_and_its_seeds_are_checked(
+    furnished, twin
+):
     for run in (furnished, twin):
         for shard in run.shards:
             with h5py.File(run.shard_path(shard), "a") as file:
@@ -411,7 +521,9 @@ def test_an_older_shard_that_does_not_say_its_run_is_read_and_its_seeds_are_chec
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
-def test_a_manifest_that_lost_a_whole_line_does_not_pass_and_is_repaired(furnished, tiny_run, home, capsys, lost):
+def test_a_manifest_that_lost_a_whole_line_does_not_pass_and_is_repaired(
+    furnished, tiny_run, home, capsys, lost
+):
     path = furnished.folder / MANIFEST
     lines = path.read_text().splitlines(True)
     path.write_text("".join(line for number, line in enumerate(lines) if number != lost))
@@ -429,13 +541,18 @@ def test_a_renamed_run_is_repaired_where_it_is(furnished, tiny_run, home):
     assert_same_contents(open_run(renamed), tiny_run)
 
 
-def test_a_linked_run_is_neither_written_nor_read_and_that_is_told(furnished, tiny_model, home, tmp_path, capsys):
+def test_a_linked_run_is_neither_written_nor_read_and_that_is_told(
+    furnished, tiny_model, home, tmp_path, capsys
+):
     furnished.folder.rename(tmp_path / "elsewhere")
     furnished.folder.symlink_to(tmp_path / "elsewhere")
     before = tree(tmp_path / "elsewhere")
     with pytest.raises(UnknownRunError, match="is a link"):
         extract(tiny_model, furnished.spec, home)
-    assert main(["info", furnished.name, "--home", str(home)]) == 2 and "is a link" in capsys.readouterr().err
+    assert (
+        main(["info", furnished.name, "--home", str(home)]) == 2
+        and "is a link" in capsys.readouterr().err
+    )
     assert main(["runs", "--home", str(home)]) == 0 and "is a link" in capsys.readouterr().err
     assert tree(tmp_path / "elsewhere") == before
 
@@ -477,16 +594,23 @@ def another_shape(file, secret):
 def huge(file, secret):
     shape = file["h"].shape
     del file["h"]
-    file.create_dataset("h", (shape[0], shape[1], 10**4, 10**4, 10), "f2", chunks=(1, 1, 100, 100, 1), compression=9)
+    file.create_dataset(
+        "h", (shape[0], shape[1], 10**4, 10**4, 10), "f2", chunks=(1, 1, 100, 100, 1), compression=9
+    )
 
 
 def strange_name(file, secret):
     file["labels/=CMD()/x"] = np.zeros(file["seed"].shape, np.float32)
 
 
-@pytest.mark.parametrize("harm", [external, stored_outside, virtual, another_shape, huge, strange_name],
-                         ids=lambda harm: harm.__name__)  # fmt: skip
-def test_a_strangers_shard_hands_out_nothing_from_outside(furnished, twin, home, tmp_path, capsys, harm):
+@pytest.mark.parametrize(
+    "harm",
+    [external, stored_outside, virtual, another_shape, huge, strange_name],
+    ids=lambda harm: harm.__name__,
+)
+def test_a_strangers_shard_hands_out_nothing_from_outside(
+    furnished, twin, home, tmp_path, capsys, harm
+):
     """With the right length and checksum in the manifest: the sender has written both."""
     secret = twin.shard_path(twin.shards[0])
     path = furnished.shard_path(furnished.shards[0])
@@ -520,12 +644,15 @@ def test_no_cell_of_an_exported_table_is_a_formula(furnished, home, tmp_path):
         assert main(["export", furnished.name, str(out), "--home", str(home)]) == 0
         with out.open(newline="") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
-        assert not [cell for cell in cells if cell and cell[0] in "=+-@\t" and not cell[1:2].isdigit()]
+        assert not [
+            cell for cell in cells if cell and cell[0] in "=+-@\t" and not cell[1:2].isdigit()
+        ]
         out.unlink()
         (furnished.folder / LABELS / f"{name}.csv").unlink()
 
 
-# -- a run that is taken away while it is extracted --------------------------------------------------------------------
+# -- a run that is taken away while it is extracted
+# --------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -533,7 +660,9 @@ def growing(tiny_folder):
     return default_spec(str(tiny_folder), samples=4, steps=3, batch=1, store={"h": "full"})
 
 
-def test_a_run_that_is_removed_while_it_is_extracted_does_not_come_back(tiny_model, growing, tmp_path):
+def test_a_run_that_is_removed_while_it_is_extracted_does_not_come_back(
+    tiny_model, growing, tmp_path
+):
     folder = tmp_path / "runs" / growing.name
 
     def remove(progress):
@@ -545,7 +674,9 @@ def test_a_run_that_is_removed_while_it_is_extracted_does_not_come_back(tiny_mod
     assert not folder.exists()
 
 
-def test_a_run_that_is_renamed_while_it_is_extracted_goes_on_under_its_new_name(tiny_model, growing, tmp_path):
+def test_a_run_that_is_renamed_while_it_is_extracted_goes_on_under_its_new_name(
+    tiny_model, growing, tmp_path
+):
     folder, other = tmp_path / "runs" / growing.name, tmp_path / "runs" / "renamed"
 
     def rename(progress):
@@ -572,7 +703,8 @@ def test_a_run_that_was_replaced_meanwhile_is_not_written_into(tiny_model, growi
     assert len(open_run(folder)) == 2
 
 
-# -- rivals -----------------------------------------------------------------------------------------------------------
+# -- rivals
+# -----------------------------------------------------------------------------------------------------------
 
 
 def rivals(writing, reading, seconds=SECONDS):
@@ -584,17 +716,28 @@ def rivals(writing, reading, seconds=SECONDS):
             work(k, count)
             count += 1
 
-    children = [in_a_child(lambda w=work, k=k: repeat(w, k)) for work in (writing, reading) for k in range(3)]
+    children = [
+        in_a_child(lambda w=work, k=k: repeat(w, k))
+        for work in (writing, reading)
+        for k in range(3)
+    ]
     assert [code_of(child) for child in children] == [0] * 6
 
 
 def test_rivals_on_one_label_set_never_leave_or_see_half_of_it(furnished):
     def write(k, count):
-        save_labels(furnished, "mine", {"a": {s: float(k) for s in range(12)}, "b": {s: float(k) for s in range(12)}})
+        save_labels(
+            furnished,
+            "mine",
+            {"a": {s: float(k) for s in range(12)}, "b": {s: float(k) for s in range(12)}},
+        )
 
     def read(k, count):
         found = furnished.label_files
-        assert not found.problems and len({float(v) for values in found.sets["mine"].values() for v in values}) <= 12
+        assert (
+            not found.problems
+            and len({float(v) for values in found.sets["mine"].values() for v in values}) <= 12
+        )
         a = found.sets["mine"].get("b")
         assert a is None or len(set(a.tolist()) | set(found.sets["mine"]["a"].tolist())) == 1
 
@@ -651,11 +794,17 @@ def test_rivals_on_directions_records_and_the_index_see_whole_files(furnished):
     assert not list(furnished.folder.rglob("*.partial"))
 
 
-def test_what_a_killed_writer_left_is_swept_up_and_what_a_live_one_writes_is_not(furnished, tiny_model, home):
+def test_what_a_killed_writer_left_is_swept_up_and_what_a_live_one_writes_is_not(
+    furnished, tiny_model, home
+):
     child = in_a_child(lambda: 0)
     os.waitpid(child, 0)
     for pid, kept in ((child, False), (os.getpid(), True)):
-        path = furnished.folder / LABELS / f"mine.csv.{atomic.host_mark()}-{pid}-0a0b0c0d{atomic.PARTIAL}"
+        path = (
+            furnished.folder
+            / LABELS
+            / f"mine.csv.{atomic.host_mark()}-{pid}-0a0b0c0d{atomic.PARTIAL}"
+        )
         path.write_text("half")
         extract(tiny_model, furnished.spec, home)
         assert path.exists() == kept

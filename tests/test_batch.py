@@ -1,4 +1,6 @@
-"""How many samples are computed at once: found where nobody says it, and made smaller where memory does not suffice."""
+"""How many samples are computed at once: found where nobody says it, and made smaller where
+memory does not suffice.
+"""
 
 import dataclasses
 import logging
@@ -42,7 +44,9 @@ def assert_same_samples(run, like):
     """Beyond rounding, which a batch may change."""
     for step in range(like.spec.steps):
         for site in ("h", "skip.1", "skip.2"):
-            np.testing.assert_allclose(run.matrix(site, step), like.matrix(site, step), rtol=2e-3, atol=2e-3)
+            np.testing.assert_allclose(
+                run.matrix(site, step), like.matrix(site, step), rtol=2e-3, atol=2e-3
+            )
     assert np.abs(run.images.astype(int) - like.images).max() <= 1 and run.spec == like.spec
 
 
@@ -67,15 +71,21 @@ def test_where_memory_does_not_suffice_the_samples_are_the_same_in_smaller_shard
         run = extract(tiny_model, tiny_spec, tmp_path, seen.append)
     assert ranges(run) == expected
     assert_same_samples(run, tiny_run)
-    assert run.complete and drive(verify(run.folder)).fine and not list(run.folder.rglob("*.partial"))
+    assert (
+        run.complete and drive(verify(run.folder)).fine and not list(run.folder.rglob("*.partial"))
+    )
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
     assert all(0 <= progress.work <= 12 for progress in seen) and seen[-1].work == 12
     too_many = [n for n, _ in calls if n > most]
-    assert len(set(too_many)) * (at_step + 1) == len(too_many), "no size is tried again that did not fit"
+    assert len(set(too_many)) * (at_step + 1) == len(too_many), (
+        "no size is tried again that did not fit"
+    )
     assert "does not suffice for 5 samples at once; going on with 3" in caplog.text
 
 
-def test_memory_may_run_out_in_processes_of_their_own(tiny_model, tiny_spec, tiny_run, tmp_path, monkeypatch):
+def test_memory_may_run_out_in_processes_of_their_own(
+    tiny_model, tiny_spec, tiny_run, tmp_path, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     monkeypatch.setattr(extract_workers, "METHOD", "fork")
     small_memory(monkeypatch, 2)
@@ -83,23 +93,34 @@ def test_memory_may_run_out_in_processes_of_their_own(tiny_model, tiny_spec, tin
     run = extract(tiny_model, tiny_spec, tmp_path, seen.append, devices=["cpu", "cpu"])
     assert all(stop - start <= 2 for start, stop in ranges(run))
     assert_same_samples(run, tiny_run)
-    assert run.complete and drive(verify(run.folder)).fine and all(0 <= progress.work <= 12 for progress in seen)
+    assert (
+        run.complete
+        and drive(verify(run.folder)).fine
+        and all(0 <= progress.work <= 12 for progress in seen)
+    )
 
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("Unable to allocate 3 GiB"),
-     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError("Unable to allocate 3 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
     ids=lambda error: type(error).__name__,
-)  # fmt: skip
-def test_one_sample_too_many_is_an_error_that_says_what_to_do(tiny_model, tiny_spec, tmp_path, monkeypatch, error):
+)
+def test_one_sample_too_many_is_an_error_that_says_what_to_do(
+    tiny_model, tiny_spec, tmp_path, monkeypatch, error
+):
     small_memory(monkeypatch, 0, error)
     with pytest.raises(ModelError, match="does not suffice for one sample.*--dtype float16"):
         extract(tiny_model, tiny_spec, tmp_path)
     assert not list((tmp_path / "runs" / tiny_spec.name).rglob("*.partial"))
 
 
-def test_another_error_is_not_taken_for_want_of_memory(tiny_model, tiny_spec, tmp_path, monkeypatch):
+def test_another_error_is_not_taken_for_want_of_memory(
+    tiny_model, tiny_spec, tmp_path, monkeypatch
+):
     calls = small_memory(monkeypatch, 4, RuntimeError("shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         extract(tiny_model, tiny_spec, tmp_path)
@@ -159,11 +180,19 @@ def test_on_a_gpu_steps_are_timed(tiny_model, tiny_spec, monkeypatch):
     for name in ("synchronize", "empty_cache"):
         monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: asked.append(name))
     monkeypatch.setattr(Model, "device", property(lambda self: torch.device("cuda")))
-    monkeypatch.setattr(extract_batch, "denoise", lambda model, *rest, **more: on_cpu(monkeypatch, model, rest, more))
+    monkeypatch.setattr(
+        extract_batch,
+        "denoise",
+        lambda model, *rest, **more: on_cpu(monkeypatch, model, rest, more),
+    )
     spec = dataclasses.replace(tiny_spec, samples=1000, batch=0)
     assert find_batch(tiny_model, spec) in (8, 16)
     tried = [n for n, _ in calls]
-    assert tried[:4] == [8, 8, 16, 16] and asked[:3] == ["synchronize", "synchronize", "empty_cache"]
+    assert tried[:4] == [8, 8, 16, 16] and asked[:3] == [
+        "synchronize",
+        "synchronize",
+        "empty_cache",
+    ]
 
 
 def on_cpu(monkeypatch, model, rest, more):
@@ -174,7 +203,9 @@ def on_cpu(monkeypatch, model, rest, more):
         yield from denoise(model, *rest, **more)
 
 
-def test_left_to_itself_a_run_keeps_the_batch_that_was_found(tiny_folder, tmp_path, monkeypatch, capsys):
+def test_left_to_itself_a_run_keeps_the_batch_that_was_found(
+    tiny_folder, tmp_path, monkeypatch, capsys
+):
     found = iter([6])
     monkeypatch.setattr("hcache.extract.find_batch", lambda model, spec: next(found))
     command = ["extract", str(tiny_folder), "--steps", "2", "--home", str(tmp_path), "--samples"]

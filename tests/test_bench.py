@@ -1,4 +1,6 @@
-"""The benchmark measures what its table says, and says what it cannot; its figures themselves are nobody's to test."""
+"""The benchmark measures what its table says, and says what it cannot; its figures themselves
+are nobody's to test.
+"""
 
 import json
 import subprocess
@@ -31,7 +33,9 @@ FACTS = ("name", "what", "against", "aim", "ratio", "unit", "note", "on", "met")
 def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, capsys):
     assert main(["bench", "--quick", "--json", "--only", name, "--work", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["quick"] and found["machine"]["cores"] >= 1 and found["machine"]["libraries"]["torch"]
+    assert (
+        found["quick"] and found["machine"]["cores"] >= 1 and found["machine"]["libraries"]["torch"]
+    )
     measured = [row for row in found["rows"] if row["ratio"]]
     assert len(measured) == {"extraction": 6, "edit": 1, "reading": 3, "neighbour": 3}[name]
     for row in measured:
@@ -42,8 +46,14 @@ def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, c
 
 def test_the_table_says_what_was_not_measured_and_why(tmp_path, monkeypatch, capsys):
     """Without a GPU: the comparisons of models on one are named."""
-    row = Row(name="edit", what="an edit", against="another", aim=0.5, note="a note",
-              ratio=Ratio(ours=1.0, theirs=4.0, ratio=0.25, least=0.2, largest=0.3, rounds=3))  # fmt: skip
+    row = Row(
+        name="edit",
+        what="an edit",
+        against="another",
+        aim=0.5,
+        note="a note",
+        ratio=Ratio(ours=1.0, theirs=4.0, ratio=0.25, least=0.2, largest=0.3, rounds=3),
+    )
 
     def measured(_):
         yield 1.0
@@ -54,18 +64,25 @@ def test_the_table_says_what_was_not_measured_and_why(tmp_path, monkeypatch, cap
     assert main(["bench", "--quick", "--only", "edit", "--work", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "0.25 (0.2 to 0.3)" in text and "0.5, met" in text and "edit: a note" in text
-    assert "not measured" in text and "there is no CUDA device here" in text and "float16 and bfloat16" in text
+    assert (
+        "not measured" in text
+        and "there is no CUDA device here" in text
+        and "float16 and bfloat16" in text
+    )
     assert "mean nothing" in text, "it was quick"
 
 
 def test_where_there_is_a_gpu_all_subjects_are_measured_on_it(tmp_path):
     work = list(suite._work(Setting(work=tmp_path), ["edit", "pca"], cuda=True))
     assert [(name, at.subject, at.device, at.dtype) for name, at in work][:3] == [
-        ("edit", "toyfaces", "cpu", "float32"), ("pca", "toyfaces", "cpu", "float32"),
+        ("edit", "toyfaces", "cpu", "float32"),
+        ("pca", "toyfaces", "cpu", "float32"),
         ("edit", "toyfaces", "cuda", "float16"),
-    ]  # fmt: skip
+    ]
     assert {(at.subject, at.dtype) for _, at in work if at.device == "cuda"} == {
-        (subject, dtype) for subject in ("toyfaces", "celebahq-256", "sd-1.5") for dtype in ("float16", "bfloat16")
+        (subject, dtype)
+        for subject in ("toyfaces", "celebahq-256", "sd-1.5")
+        for dtype in ("float16", "bfloat16")
     }
 
 
@@ -78,14 +95,24 @@ def test_ways_are_timed_in_turn_and_once_before():
     calls = []
     ways = {name: lambda name=name: calls.append(name) for name in "ab"}
     shares, timed = drain(interleaved(ways, 3))
-    assert calls == list("ababbaab") and shares[-1] == 1.0 and [len(times) for times in timed.values()] == [3, 3]
+    assert (
+        calls == list("ababbaab")
+        and shares[-1] == 1.0
+        and [len(times) for times in timed.values()] == [3, 3]
+    )
 
 
 def test_a_ratio_is_the_median_over_rounds():
     times = {"a": [Spent(1.0, 2.0), Spent(4.0, 2.0), Spent(3.0, 1.0)], "b": [Spent(2.0, 1.0)] * 3}
     ratio = Ratio.of(times, "a", "b")
     assert ratio.processor == 2.0
-    assert (ratio.ours, ratio.theirs, ratio.ratio, ratio.least, ratio.largest) == (3.0, 2.0, 1.5, 0.5, 2.0)
+    assert (ratio.ours, ratio.theirs, ratio.ratio, ratio.least, ratio.largest) == (
+        3.0,
+        2.0,
+        1.5,
+        0.5,
+        2.0,
+    )
 
 
 def test_a_child_that_fails_says_why():
@@ -101,7 +128,9 @@ def test_a_machine_is_described():
 def test_the_baselines_compute_what_hcache_does(tiny_model, tmp_path):
     """diffusers' own loop ends where ours does, and its hooks see what is cached."""
     steps = list(denoise(tiny_model, [3, 4], 4))
-    assert (plain_loop(tiny_model, [3, 4], 4).int() - tiny_model.to_images(steps[-1].x_next).int()).abs().max() <= 1
+    assert (
+        plain_loop(tiny_model, [3, 4], 4).int() - tiny_model.to_images(steps[-1].x_next).int()
+    ).abs().max() <= 1
     written = hooked_loop(tiny_model, [3, 4], 4, tmp_path, skips=True)
     paths = sorted(tmp_path.iterdir())
     assert written == sum(path.stat().st_size for path in paths) and len(paths) == 2
@@ -113,7 +142,9 @@ def test_the_baselines_compute_what_hcache_does(tiny_model, tmp_path):
 
 
 def test_a_full_size_subject_runs_without_its_weights(monkeypatch, tmp_path):
-    """Its configuration is the card's; here one of a tiny text-conditional network stands for it."""
+    """Its configuration is the card's; here one of a tiny text-conditional network stands for
+    it.
+    """
     import dataclasses
 
     from hcache.bench import subjects
@@ -122,13 +153,25 @@ def test_a_full_size_subject_runs_without_its_weights(monkeypatch, tmp_path):
 
     def tiny_parts(folder, name):
         parts = real(folder, name)
-        config = {**parts.config, "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4,
-                  "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "cross_attention_dim": 8,
-                  "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "attention_head_dim": 4,
-                  "sample_size": 8}  # fmt: skip
-        codec = {**parts.codec_config, "block_out_channels": [8, 8], "norm_num_groups": 4, "layers_per_block": 1,
-                 "down_block_types": ["DownEncoderBlock2D"] * 2,
-                 "up_block_types": ["UpDecoderBlock2D"] * 2}  # fmt: skip
+        config = {
+            **parts.config,
+            "block_out_channels": [8, 16],
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+            "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+            "cross_attention_dim": 8,
+            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+            "attention_head_dim": 4,
+            "sample_size": 8,
+        }
+        codec = {
+            **parts.codec_config,
+            "block_out_channels": [8, 8],
+            "norm_num_groups": 4,
+            "layers_per_block": 1,
+            "down_block_types": ["DownEncoderBlock2D"] * 2,
+            "up_block_types": ["UpDecoderBlock2D"] * 2,
+        }
         return dataclasses.replace(parts, config=config, codec_config=codec)
 
     monkeypatch.setattr(subjects, "read_parts", tiny_parts)
@@ -164,7 +207,9 @@ def test_joint_components_of_many_samples_are_those_of_the_gram_matrix(tmp_path,
 
 
 def test_products_that_lead_nowhere_are_given_up():
-    """All eigenvalues alike: no subspace is the leading one. And vectors are orthonormal where there is one."""
+    """All eigenvalues alike: no subspace is the leading one. And vectors are orthonormal where
+    there is one.
+    """
 
     def found_of(matrix, **options):
         search = leading_vectors(len(matrix), 3, **options)
@@ -187,17 +232,30 @@ def test_products_that_lead_nowhere_are_given_up():
 def test_skips_are_compared_on_fewer_samples_where_there_are_many(tmp_path, monkeypatch):
     """Each with the plain loop over just as many."""
     seen, plain = [], extraction.plain_loop
-    monkeypatch.setattr(extraction, "amount_of", lambda *_: Amount(samples=3, of_skips=2, steps=1, batch=2))
-    monkeypatch.setattr(extraction, "plain_loop", lambda *given: seen.append(given[1]) or plain(*given))
+    monkeypatch.setattr(
+        extraction, "amount_of", lambda *_: Amount(samples=3, of_skips=2, steps=1, batch=2)
+    )
+    monkeypatch.setattr(
+        extraction, "plain_loop", lambda *given: seen.append(given[1]) or plain(*given)
+    )
     rows = {row.name: row for row in drive(extraction.extraction(Setting(work=tmp_path, rounds=1)))}
     assert seen.count(range(2, 3)) == len(seen) / 3 and set(seen) == {range(2), range(2, 3)}
-    assert rows["extraction"].note.startswith("3 samples") and rows["extraction, skips"].note.startswith("2 samples")
-    assert rows["extraction"].ratio.theirs != rows["extraction, skips"].ratio.theirs, "each has its own"
+    assert rows["extraction"].note.startswith("3 samples") and rows[
+        "extraction, skips"
+    ].note.startswith("2 samples")
+    assert rows["extraction"].ratio.theirs != rows["extraction, skips"].ratio.theirs, (
+        "each has its own"
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system has one number only")
 def test_the_peak_of_a_child_is_its_own_whatever_its_parent_holds():
     ask = "from hcache.bench.child import peak; print(peak())"
-    script = f"import subprocess, sys; held = b'x' * 700_000_000; subprocess.run([sys.executable, '-c', {ask!r}])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    script = (
+        "import subprocess, sys; held = b'x' * 700_000_000; subprocess.run([sys.executable, '-c',"
+        f" {ask!r}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert 5 < float(done.stdout) < 600

@@ -66,7 +66,10 @@ cuts = some.lists(some.integers(1, 39), max_size=6)
 @given(shape=shapes, cuts=cuts, memory=some.integers(0, 40_000), seed=some.integers(0, 3))
 def test_components_in_blocks_are_those_at_once(shape, cuts, memory, seed):
     data = data_of(*shape, seed)
-    whole, parts = principal_components(data, k=2), principal_components(InBlocks(data, cuts), k=2, memory=memory)
+    whole, parts = (
+        principal_components(data, k=2),
+        principal_components(InBlocks(data, cuts), k=2, memory=memory),
+    )
     np.testing.assert_allclose(parts.explained, whole.explained, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(parts.baseline, whole.baseline, rtol=1e-4, atol=1e-6)
     scale = np.abs(whole.scores).max()
@@ -81,7 +84,9 @@ def test_the_first_component_keeps_its_sign_and_the_baseline_its_shuffles(shape)
     """The property above cannot pass for comparing nothing."""
     data = data_of(*shape, 0)
     whole, parts = principal_components(data), principal_components(InBlocks(data, [7]), memory=0)
-    np.testing.assert_allclose(parts.scores[:, :2], whole.scores[:, :2], atol=1e-4 * np.abs(whole.scores).max())
+    np.testing.assert_allclose(
+        parts.scores[:, :2], whole.scores[:, :2], atol=1e-4 * np.abs(whole.scores).max()
+    )
     np.testing.assert_allclose(parts.baseline, whole.baseline, rtol=1e-5)
     other = principal_components(data, seed=1)
     assert not np.allclose(other.baseline, whole.baseline, rtol=1e-5)
@@ -96,17 +101,27 @@ def test_a_gram_matrix_in_blocks_is_that_at_once(shape, cuts, memory, seed):
         with pytest.raises(AnalysisError, match="nothing to read off"):
             gram_matrix(InBlocks(data, cuts), memory=memory)
         return
-    np.testing.assert_allclose(gram_matrix(InBlocks(data, cuts), memory=memory), gram_matrix(data), atol=1e-4)
+    np.testing.assert_allclose(
+        gram_matrix(InBlocks(data, cuts), memory=memory), gram_matrix(data), atol=1e-4
+    )
 
 
 @settings(deadline=None, max_examples=30)
-@given(n=some.integers(20, 40), d=some.integers(2, 60), cuts=cuts, binary=some.booleans(), seed=some.integers(0, 3))
+@given(
+    n=some.integers(20, 40),
+    d=some.integers(2, 60),
+    cuts=cuts,
+    binary=some.booleans(),
+    seed=some.integers(0, 3),
+)
 def test_probes_in_blocks_are_those_at_once_and_so_are_their_controls(n, d, cuts, binary, seed):
     data = data_of(n, d, seed)
     labels = data[:, 0] + np.random.default_rng(seed).normal(size=n)
     labels = (labels > np.median(labels)).astype(float) if binary else labels
     probing = Probing.of(labels, folds=3, controls=2, repeats=20)
-    whole, parts = (probing.decode(Space.of(found, memory=0)) for found in (data, InBlocks(data, cuts)))
+    whole, parts = (
+        probing.decode(Space.of(found, memory=0)) for found in (data, InBlocks(data, cuts))
+    )
     assert whole.metric == parts.metric == (AUC if binary else R2)
     assert parts.score.value == pytest.approx(whole.score.value, abs=1e-3)
     assert parts.control == pytest.approx(whole.control, abs=2e-3)
@@ -144,7 +159,9 @@ def test_what_fits_is_read_once_and_what_does_not_a_block_at_a_time():
     assert Blocks.of(fits, data.nbytes).width == 40 and fits.reads == 1
     blocks = Blocks.of(does_not, data.nbytes - 1)
     assert (blocks.n, blocks.d, blocks.width % 4) == (20, 40, 0) and len(blocks.starts) > 1
-    np.testing.assert_array_equal(np.concatenate([blocks.columns(i) for i in blocks.starts], 1), data)
+    np.testing.assert_array_equal(
+        np.concatenate([blocks.columns(i) for i in blocks.starts], 1), data
+    )
     assert does_not.reads == 1 + len(blocks.starts)
 
 
@@ -190,7 +207,9 @@ def test_inner_products_are_the_same_a_few_rows_at_a_time_and_refused_beyond_wha
     monkeypatch.setattr(blocks_module, "_PAIRED_AT_ONCE", 7)
     np.testing.assert_allclose(inner_products(z), whole, rtol=1e-5, atol=1e-4)
     monkeypatch.setattr(blocks_module, "MOST_PAIRED", 19)
-    with pytest.raises(AnalysisError, match="20 samples are too many to be held against one another, at most 19"):
+    with pytest.raises(
+        AnalysisError, match="20 samples are too many to be held against one another, at most 19"
+    ):
         inner_products(z)
     with pytest.raises(AnalysisError, match="choose fewer"):
         drive(project_steps(lambda step: z, 1))

@@ -1,4 +1,6 @@
-"""The whole path in a real browser: empty home, demo run, every page, a screenshot of each in ``artefacts/``."""
+"""The whole path in a real browser: empty home, demo run, every page, a screenshot of each in
+``artefacts/``.
+"""
 
 import os
 import re
@@ -82,10 +84,14 @@ def visit(page, name):
 
 
 def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server, home):
-    """What happens is said, with the time it takes; what is there already can be clicked meanwhile."""
+    """What happens is said, with the time it takes; what is there already can be clicked
+    meanwhile.
+    """
     page.goto(server)
     page.get_by_text("This home was empty").wait_for()
-    page.get_by_role("heading", name="Anatomy of toyfaces-ddpm-64").wait_for()  # from its configuration
+    page.get_by_role(
+        "heading", name="Anatomy of toyfaces-ddpm-64"
+    ).wait_for()  # from its configuration
     main = page.locator("[data-testid=stMain]")
     main.get_by_text(re.compile(r"of 64 samples, .* a second, .* left")).first.wait_for()
     main.get_by_role("link", name="What does each skip group carry?").click()
@@ -146,7 +152,9 @@ def test_two_tabs_on_the_same_run_do_not_disturb_each_other(page, server, browse
     context.close()
 
 
-def test_a_run_removed_under_an_open_page_is_said_and_others_are_offered(page, server, home, browser):
+def test_a_run_removed_under_an_open_page_is_said_and_others_are_offered(
+    page, server, home, browser
+):
     (run,) = (home / "runs").iterdir()
     copy = shutil.copytree(run, run.with_name("copy-of-it"))
     context = browser.new_context(viewport={"width": 1366, "height": 768})
@@ -170,7 +178,9 @@ def test_pca_a_click_on_a_point_shows_its_picture(page):
     page.locator(SCATTER).wait_for()
     settle(page)
     before = page.url
-    for point in range(12):  # a click on the sample that is chosen already changes nothing: try others
+    for point in range(
+        12
+    ):  # a click on the sample that is chosen already changes nothing: try others
         _click_point(page, point)
         page.wait_for_timeout(700)
         settle(page)
@@ -188,7 +198,9 @@ def test_pca_a_click_on_a_point_shows_its_picture(page):
 
 
 def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
-    """Pictures picked in the Gallery are the points marked in PCA, and a point clicked there is the picture here."""
+    """Pictures picked in the Gallery are the points marked in PCA, and a point clicked there is
+    the picture here.
+    """
     visit(page, "Gallery")
     settle(page)
     if page.get_by_role("button", name="Clear", exact=True).is_enabled():
@@ -202,7 +214,9 @@ def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
     page.locator(SCATTER).wait_for()
     page.get_by_text("4 of 64 selected").wait_for()
     settle(page)
-    marked = page.locator(SCATTER).evaluate("({chart: {data}}) => [...data.id].filter((_, row) => data.selected[row])")
+    marked = page.locator(SCATTER).evaluate(
+        "({chart: {data}}) => [...data.id].filter((_, row) => data.selected[row])"
+    )
     assert marked == [3, 4, 6, 7] and "selection=3-4%2C6-7" in page.url
     before = page.url
     _click_point(page, 20)
@@ -258,7 +272,10 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
     assert 0 < len(left) < 64
     page.get_by_text(f"{len(left)} of 64 selected").wait_for()
     settle(page)
-    assert chart.evaluate("({chart: {data}}) => [...data.id].filter((_, k) => data.selected[k])") == left
+    assert (
+        chart.evaluate("({chart: {data}}) => [...data.id].filter((_, k) => data.selected[k])")
+        == left
+    )
     chart.locator("canvas").focus()
     page.keyboard.press("+")
     closer = chart.evaluate("({chart}) => chart.ends")
@@ -284,13 +301,17 @@ def test_probes_start_by_themselves(page):
     page.locator(".st-key-probe-map .plot-container").wait_for(timeout=240_000)
     page.get_by_text("Every cell is stored").wait_for(timeout=240_000)
     settle(page)
-    drawn = page.evaluate("document.querySelector('.st-key-probe-map .js-plotly-plot')._fullData.map((t) => t.type)")
+    drawn = page.evaluate(
+        "document.querySelector('.st-key-probe-map .js-plotly-plot')._fullData.map((t) => t.type)"
+    )
     assert "heatmap" in drawn
     shoot(page, "5-probes")
 
 
 def on_screen(page, *selectors):
-    """Where elements are, from the top of a window of 1366 x 768; each of them begins and ends within it."""
+    """Where elements are, from the top of a window of 1366 x 768; each of them begins and ends
+    within it.
+    """
     tops = []
     for selector in selectors:
         box = page.locator(selector).first.bounding_box()
@@ -324,7 +345,10 @@ def test_edit_strip_with_readings(page):
     page.locator("table.strip").wait_for(timeout=240_000)
     settle(page)
     choices = [".st-key-choose-direction", ".st-key-choose-strength", ".st-key-run-strip button"]
-    rows = ["table.strip tr.pictures:nth-child(1)", "table.strip tr:last-child"]  # and the last of all readings
+    rows = [
+        "table.strip tr.pictures:nth-child(1)",
+        "table.strip tr:last-child",
+    ]  # and the last of all readings
     assert on_screen(page, *choices, *rows)[3] < 350
     assert page.locator("table.strip tr.pictures img").count() == 18
     shoot(page, "7-edit")
@@ -363,7 +387,8 @@ def test_a_render_can_be_cancelled(page):
     page.locator(".st-key-choose-samples").get_by_text("8", exact=True).first.wait_for()
     settle(page)
     page.get_by_role("button", name="Render the strip").click()
-    # Streamlit draws a button with a help text twice, and hides the one for screens that are touched: a role has one
+    # Streamlit draws a button with a help text twice, and hides the one for screens that are
+    # touched: a role has one
     page.get_by_role("button", name="Cancel", exact=True).click()  # which fails if there are two
     page.get_by_text(re.compile(r"Cancelled at \d+%")).wait_for()
     settle(page)

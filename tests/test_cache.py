@@ -1,4 +1,6 @@
-"""What is written is what is read; what was not finished is not there; a run weighs what was foretold."""
+"""What is written is what is read; what was not finished is not there; a run weighs what was
+foretold.
+"""
 
 import dataclasses
 import errno
@@ -96,7 +98,10 @@ def test_one_broken_value_costs_no_other(tmp_path, broken):
 
 
 def test_a_shard_that_is_not_committed_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), ShardWriter(tmp_path, 0, np.arange(2), np.arange(1), "float16") as writer:
+    with (
+        pytest.raises(RuntimeError),
+        ShardWriter(tmp_path, 0, np.arange(2), np.arange(1), "float16") as writer,
+    ):
         writer.write_activation(0, "h", normal(0)[:2])
         assert list((tmp_path / SHARDS).iterdir())
         raise RuntimeError
@@ -115,27 +120,45 @@ def test_a_shard_describes_itself(tmp_path):
     with h5py.File(tmp_path / SHARDS / shard.file, "r") as file:
         assert [d.label for d in file["h"].dims] == ["step", "sample", "channel", "height", "width"]
         assert [d.label for d in file["skip.1.0"].dims] == ["step", "sample", "channel"]
-        assert file["h"].dims[0][0][()].tolist() == [9, 5, 1] and file["h"].dims[1][0][()].tolist() == [106, 107]
+        assert file["h"].dims[0][0][()].tolist() == [9, 5, 1] and file["h"].dims[1][0][
+            ()
+        ].tolist() == [106, 107]
         assert list(file["labels/set"]) == ["b", "a"] and file["labels/set/a"].dtype == np.float32
 
 
-@pytest.mark.parametrize("error", [
-    OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), OSError(errno.EFBIG, "full"),
-    OSError("write failed: No space left on device"), OSError("file write failed: errno = 27, 'File too large'"),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EDQUOT, "full"),
+        OSError(errno.EFBIG, "full"),
+        OSError("write failed: No space left on device"),
+        OSError("file write failed: errno = 27, 'File too large'"),
+    ],
+    ids=str,
+)
 def test_a_full_disk_is_told_from_other_failures_and_what_is_missing(tmp_path, monkeypatch, error):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**7, 8 * 10**6, 2 * 10**6))
     found = explain_write_error(error, tmp_path, 5 * 10**6)
     assert isinstance(found, NoSpaceError)
     assert "5.0 MB more are needed, 2.0 MB are free, 3.0 MB are missing" in str(found)
-    assert "quota or a limit" in str(explain_write_error(error, tmp_path, 10**6)), "nothing is missing on the disk"
+    assert "quota or a limit" in str(explain_write_error(error, tmp_path, 10**6)), (
+        "nothing is missing on the disk"
+    )
     other = explain_write_error(OSError(errno.EIO, "broken"), tmp_path, 5)
-    assert isinstance(other, CacheError) and not isinstance(other, NoSpaceError) and "broken" in str(other)
+    assert (
+        isinstance(other, CacheError)
+        and not isinstance(other, NoSpaceError)
+        and "broken" in str(other)
+    )
 
 
 def shards(*ranges):
-    return [Shard(start=a, stop=b, file=f"{a:08d}.h5", bytes=1, checksum="xxh3_128:" + "0" * 32) for a, b in ranges]
+    return [
+        Shard(start=a, stop=b, file=f"{a:08d}.h5", bytes=1, checksum="xxh3_128:" + "0" * 32)
+        for a, b in ranges
+    ]
 
 
 def test_a_manifest_cut_anywhere_loses_its_last_line_at_most(tmp_path):
@@ -166,12 +189,22 @@ def test_a_line_after_a_torn_one_is_whole(tmp_path):
 @pytest.mark.parametrize(
     "line",
     [b"{}", b"[]", b"not json", b"\xff\xfe", b'{"start": "0"}']
-    + [json.dumps({"start": 0, "stop": 4, "bytes": 1, "checksum": "sha256:", **changes}).encode() for changes in (
-        {"file": "../../elsewhere.h5"}, {"file": "/etc/passwd"}, {"file": ".hidden"}, {"file": "a.h5", "stop": 0},
-        {"file": "a.h5", "start": -1}, {"file": "a.h5", "start": "0"}, {"file": 3},
-        {"file": "00000000.h5", "checksum": "md5:0"}, {"file": "00000000.h5", "checksum": None},
-        {"file": "00000000.h5", "sha256": 5})],
-)  # fmt: skip
+    + [
+        json.dumps({"start": 0, "stop": 4, "bytes": 1, "checksum": "sha256:", **changes}).encode()
+        for changes in (
+            {"file": "../../elsewhere.h5"},
+            {"file": "/etc/passwd"},
+            {"file": ".hidden"},
+            {"file": "a.h5", "stop": 0},
+            {"file": "a.h5", "start": -1},
+            {"file": "a.h5", "start": "0"},
+            {"file": 3},
+            {"file": "00000000.h5", "checksum": "md5:0"},
+            {"file": "00000000.h5", "checksum": None},
+            {"file": "00000000.h5", "sha256": 5},
+        )
+    ],
+)
 def test_a_line_that_is_no_shard_is_an_error_with_its_number(tmp_path, line):
     append_to_manifest(tmp_path, *shards((0, 4)))
     with (tmp_path / MANIFEST).open("ab") as file:
@@ -184,16 +217,26 @@ def test_a_shard_takes_the_place_of_those_it_overlaps(tmp_path):
     """Two shards that were lost may be made again as two others."""
     for entry in shards((0, 5), (5, 7), (7, 12), (12, 15), (5, 10)):
         append_to_manifest(tmp_path, entry)
-    assert [(shard.start, shard.stop) for shard in read_manifest(tmp_path)] == [(0, 5), (5, 10), (12, 15)]
+    assert [(shard.start, shard.stop) for shard in read_manifest(tmp_path)] == [
+        (0, 5),
+        (5, 10),
+        (12, 15),
+    ]
     append_to_manifest(tmp_path, *shards((10, 12)))
     assert [shard.stop for shard in read_manifest(tmp_path)] == [5, 10, 12, 15]
 
 
 def test_the_first_shard_may_be_smaller_and_the_others_are_cut_where_they_were():
     assert missing_ranges([], 20, 8, first=2) == [(0, 2), (2, 8), (8, 16), (16, 20)]
-    assert missing_ranges(shards((0, 2)), 20, 8, first=2) == [(2, 8), (8, 16), (16, 20)], "gone on with"
+    assert missing_ranges(shards((0, 2)), 20, 8, first=2) == [
+        (2, 8),
+        (8, 16),
+        (16, 20),
+    ], "gone on with"
     assert missing_ranges(shards((0, 8)), 20, 8, first=2) == [(8, 16), (16, 20)], "of before"
-    assert missing_ranges([], 2, 8, first=2) == [(0, 2)] and missing_ranges([], 1, 8, first=2) == [(0, 1)]
+    assert missing_ranges([], 2, 8, first=2) == [(0, 2)] and missing_ranges([], 1, 8, first=2) == [
+        (0, 1)
+    ]
 
 
 @pytest.mark.parametrize("first", [0, 2])
@@ -211,14 +254,22 @@ def test_missing_ranges_cover_what_is_missing_once_in_batches(first):
 
 
 ANATOMY = Anatomy(
-    x=(3, 64, 64), image=(64, 64, 3), h=(128, 8, 8),
-    skips=(((128, 8, 8), (128, 8, 8), (96, 8, 8)), ((96, 16, 16), (96, 16, 16), (64, 16, 16)), ((64, 32, 32),) * 2),
-)  # fmt: skip
+    x=(3, 64, 64),
+    image=(64, 64, 3),
+    h=(128, 8, 8),
+    skips=(
+        ((128, 8, 8), (128, 8, 8), (96, 8, 8)),
+        ((96, 16, 16), (96, 16, 16), (64, 16, 16)),
+        ((64, 32, 32),) * 2,
+    ),
+)
 
 
 @pytest.mark.parametrize("store_dtype", ["float16", "float32"])
 @pytest.mark.parametrize(
-    "store", [{"h": "full"}, {"h": "full", "skip.1": "full", "skip.2": "pooled", "skip.3": "none"}, {}], ids=len
+    "store",
+    [{"h": "full"}, {"h": "full", "skip.1": "full", "skip.2": "pooled", "skip.3": "none"}, {}],
+    ids=len,
 )
 def test_a_shard_weighs_what_was_foretold(tmp_path, store, store_dtype):
     spec = RunSpec(model="m", samples=8, steps=20, batch=8, store=store, store_dtype=store_dtype)
@@ -229,7 +280,9 @@ def test_a_shard_weighs_what_was_foretold(tmp_path, store, store_dtype):
             for site, policy in spec.store.items():
                 for member in ANATOMY.members(site):
                     values = rng.normal(size=(n, *ANATOMY.shape(member))).astype(np.float32)
-                    writer.write_activation(step, member, values if policy == "full" else values.mean((2, 3)))
+                    writer.write_activation(
+                        step, member, values if policy == "full" else values.mean((2, 3))
+                    )
             writer.write_x(step, np.zeros((n, *ANATOMY.x), np.float32))
             writer.write_x_0(step, np.zeros((n, *preview_shape(ANATOMY.image)), np.uint8))
         writer.write_x(spec.steps, np.zeros((n, *ANATOMY.x), np.float32))
@@ -243,7 +296,10 @@ def test_a_shard_weighs_what_was_foretold(tmp_path, store, store_dtype):
 
 def test_a_plan_grows_with_samples_and_steps():
     spec = RunSpec(model="m", samples=16, steps=10, store={"h": "full", "skip.2": "pooled"})
-    plan, twice = make_plan(spec, ANATOMY), make_plan(dataclasses.replace(spec, samples=32), ANATOMY)
+    plan, twice = (
+        make_plan(spec, ANATOMY),
+        make_plan(dataclasses.replace(spec, samples=32), ANATOMY),
+    )
     overheads = plan.parts.pop("overhead"), twice.parts.pop("overhead")
     assert overheads[0] < overheads[1] < 2 * overheads[0], "shards double, the index does not"
     assert {part: 2 * size for part, size in plan.parts.items()} == twice.parts
@@ -264,8 +320,14 @@ def test_previews_are_no_larger_than_64_pixels_and_keep_the_format(size):
 
 def test_bytes_are_written_as_disks_are_sold():
     assert [format_bytes(n) for n in (0, 999, 1000, 1_234_567, 2_500_000_000, 7.2e12, 9.9e15)] == [
-        "0 B", "999 B", "1.0 kB", "1.2 MB", "2.5 GB", "7.2 TB", "9900 TB",
-    ]  # fmt: skip
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.2 MB",
+        "2.5 GB",
+        "7.2 TB",
+        "9900 TB",
+    ]
 
 
 def test_a_run_of_many_shards_reads_as_one(tmp_path):

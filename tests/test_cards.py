@@ -29,14 +29,20 @@ TABLE = {
     "facebook/DiT-XL-2-256": (749.83, None, []),
     "black-forest-labs/FLUX.1-dev": (11901.41, None, []),
 }
-"""U-Nets as published. DiT-XL/2 was published with 675 M; diffusers embeds time and class anew in every block."""
+"""U-Nets as published. DiT-XL/2 was published with 675 M; diffusers embeds time and class anew
+in every block.
+"""
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_the_anatomy_of_a_card_is_the_published_models(name):
     parameters, h, groups = TABLE[name]
     found = load_anatomy(name)
-    assert (round(found.parameters / 1e6, 2), found.h, [len(g) for g in found.skips]) == (parameters, h, groups)
+    assert (round(found.parameters / 1e6, 2), found.h, [len(g) for g in found.skips]) == (
+        parameters,
+        h,
+        groups,
+    )
     assert bool(found.without) == (h is None)
 
 
@@ -46,7 +52,15 @@ def test_every_card_is_in_the_table():
 
 def test_the_blocks_of_a_transformer_are_estimated_honestly(capsys):
     """19 double and 38 single blocks of 3072 x 4096 tokens: 57 times 25 MB a step in float16."""
-    arguments = ["estimate", "black-forest-labs/FLUX.1-dev", "--samples", "1", "--steps", "1", "--json"]
+    arguments = [
+        "estimate",
+        "black-forest-labs/FLUX.1-dev",
+        "--samples",
+        "1",
+        "--steps",
+        "1",
+        "--json",
+    ]
     for policy, size in (("full", 57 * 3072 * 4096 * 2), ("pooled", 57 * 3072 * 2)):
         assert main([*arguments, "--store", f"block.*={policy}"]) == 0
         parts = json.loads(capsys.readouterr().out)["bytes"]
@@ -75,7 +89,9 @@ def test_ones_own_cards_go_before_the_others(tiny_folder, tmp_path, monkeypatch)
     shutil.copytree(tiny_folder, tmp_path / "beside")
     mine = {"mine": {"source": "beside", "steps": 7}, "adm-metfaces": {"source": str(tiny_folder)}}
     write_cards(tmp_path, monkeypatch, mine)
-    assert find_card("mine").steps == 7 and load_model("mine").anatomy == load_anatomy(str(tiny_folder))
+    assert find_card("mine").steps == 7 and load_model("mine").anatomy == load_anatomy(
+        str(tiny_folder)
+    )
     assert find_card("adm-metfaces").folder == tiny_folder
     assert "toyfaces-ddpm-64" in load_cards()
 
@@ -110,7 +126,9 @@ def run_hcache(environment, *arguments):
 def test_a_hub_model_is_found_in_hf_home_and_its_commit_kept(hub, tmp_path):
     commit, environment = hub
     home = ("--home", str(tmp_path / "home"))
-    done = run_hcache(environment, "extract", "someone/tiny", "--samples", "1", "--steps", "2", "--json", *home)
+    done = run_hcache(
+        environment, "extract", "someone/tiny", "--samples", "1", "--steps", "2", "--json", *home
+    )
     assert done.returncode == 0, done.stderr
     name = json.loads(done.stdout)["name"]
     facts = json.loads(run_hcache(environment, "info", name, "--json", *home).stdout)
@@ -120,14 +138,18 @@ def test_a_hub_model_is_found_in_hf_home_and_its_commit_kept(hub, tmp_path):
 
 
 def test_a_run_goes_on_with_the_commit_it_was_begun_with_alone(tiny_model, tiny_spec, tmp_path):
-    """Whatever the hub has moved on to; the name of the run is the same before the download and after."""
+    """Whatever the hub has moved on to; the name of the run is the same before the download and
+    after.
+    """
     begun, moved = (dataclasses.replace(tiny_model, revision=commit * 40) for commit in "ab")
     few, more = (dataclasses.replace(tiny_spec, samples=n) for n in (1, 2))
     extract(begun, few, tmp_path)
     with pytest.raises(ModelError, match="@" + "a" * 40):
         extract(moved, more, tmp_path)
     assert len(extract(begun, more, tmp_path)) == 2
-    assert default_spec("owner/name").weights == "" and default_spec("owner/name@v1").weights == "v1"
+    assert (
+        default_spec("owner/name").weights == "" and default_spec("owner/name@v1").weights == "v1"
+    )
 
 
 def test_a_hub_model_that_is_not_here_names_the_command_that_gets_it(hub):
@@ -146,7 +168,9 @@ def test_a_pipeline_that_misses_a_part_is_refused_in_words(part, tmp_path):
 
 
 def test_a_model_that_is_no_diffusion_model_is_refused_in_words(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "bert", "architectures": ["BertModel"]})
+    )
     for load in (load_model, load_anatomy):
         with pytest.raises(ModelError, match="expected one of"):
             load(str(tmp_path))
@@ -155,22 +179,34 @@ def test_a_model_that_is_no_diffusion_model_is_refused_in_words(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--guidance", "3"], "unconditional"), (["--prompt", "a dog"], "unconditional"),
+        (["--guidance", "3"], "unconditional"),
+        (["--prompt", "a dog"], "unconditional"),
         (["--classes", "1"], "unconditional"),
-        (["--classes", "one"], "whole numbers"), (["--prompts", "/no/such/file"], "cannot be read"),
-        (["--guidance", "0.5"], "1 (none) or more"), (["--guidance", "nan"], "1 (none) or more"),
+        (["--classes", "one"], "whole numbers"),
+        (["--prompts", "/no/such/file"], "cannot be read"),
+        (["--guidance", "0.5"], "1 (none) or more"),
+        (["--guidance", "nan"], "1 (none) or more"),
     ],
-)  # fmt: skip
-def test_a_condition_that_cannot_be_is_refused_before_anything_is_made(tiny_folder, tmp_path, capsys, arguments, words):
+)
+def test_a_condition_that_cannot_be_is_refused_before_anything_is_made(
+    tiny_folder, tmp_path, capsys, arguments, words
+):
     home = tmp_path / "home"
-    assert main(["extract", str(tiny_folder), "--samples", "2", "--home", str(home), *arguments]) == 2
+    assert (
+        main(["extract", str(tiny_folder), "--samples", "2", "--home", str(home), *arguments]) == 2
+    )
     assert words in capsys.readouterr().err
     assert not home.exists() or not any((home / "runs").iterdir())
 
 
 def test_a_prompt_file_that_is_too_short_is_refused(tmp_path, capsys):
     (tmp_path / "prompts.txt").write_text("a dog\n\na cat\n")
-    arguments = ["estimate", "stable-diffusion-v1-5/stable-diffusion-v1-5", "--prompts", str(tmp_path / "prompts.txt")]
+    arguments = [
+        "estimate",
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "--prompts",
+        str(tmp_path / "prompts.txt"),
+    ]
     assert main([*arguments, "--samples", "3"]) == 2
     assert "2 prompts were given for 3 samples" in capsys.readouterr().err
     assert main([*arguments, "--samples", "2"]) == 0
@@ -187,4 +223,6 @@ def test_a_changed_file_of_cards_is_seen_by_a_process_that_read_it_before(tmp_pa
         own.write_text(f"mine: {{source: owner/mine, title: {title}}}")
         os.utime(own, (1_000_000_000, 1_000_000_000))
         assert load_cards()["mine"].title == title
-        assert load_cards()["mine"] is load_cards()["mine"], "read once as long as it is what it was"
+        assert load_cards()["mine"] is load_cards()["mine"], (
+            "read once as long as it is what it was"
+        )

@@ -1,4 +1,6 @@
-"""Stable Diffusion as one file: the tiny pipeline's own weights under the original names, read by diffusers' loader."""
+"""Stable Diffusion as one file: the tiny pipeline's own weights under the original names, read
+by diffusers' loader.
+"""
 
 from dataclasses import replace
 
@@ -17,21 +19,37 @@ from hcache.models.loading import load_anatomy, load_model
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
 
-RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
-          "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}  # fmt: skip
+RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
 PLACES = {
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.resnets.0": "middle_block.0",
-    "mid_block.attentions.0": "middle_block.1", "mid_block.resnets.1": "middle_block.2",
-    "down_blocks.0.resnets.0": "input_blocks.1.0", "down_blocks.0.attentions.0": "input_blocks.1.1",
-    "down_blocks.0.resnets.1": "input_blocks.2.0", "down_blocks.0.attentions.1": "input_blocks.2.1",
-    "down_blocks.0.downsamplers.0": "input_blocks.3.0", "down_blocks.1.resnets.0": "input_blocks.4.0",
-    "down_blocks.1.resnets.1": "input_blocks.5.0", "up_blocks.0.resnets.0": "output_blocks.0.0",
-    "up_blocks.0.resnets.1": "output_blocks.1.0", "up_blocks.0.resnets.2": "output_blocks.2.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+    "mid_block.resnets.0": "middle_block.0",
+    "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.1": "middle_block.2",
+    "down_blocks.0.resnets.0": "input_blocks.1.0",
+    "down_blocks.0.attentions.0": "input_blocks.1.1",
+    "down_blocks.0.resnets.1": "input_blocks.2.0",
+    "down_blocks.0.attentions.1": "input_blocks.2.1",
+    "down_blocks.0.downsamplers.0": "input_blocks.3.0",
+    "down_blocks.1.resnets.0": "input_blocks.4.0",
+    "down_blocks.1.resnets.1": "input_blocks.5.0",
+    "up_blocks.0.resnets.0": "output_blocks.0.0",
+    "up_blocks.0.resnets.1": "output_blocks.1.0",
+    "up_blocks.0.resnets.2": "output_blocks.2.0",
     "up_blocks.0.upsamplers.0": "output_blocks.2.1",
     **{f"up_blocks.1.resnets.{i}": f"output_blocks.{3 + i}.0" for i in range(3)},
     **{f"up_blocks.1.attentions.{i}": f"output_blocks.{3 + i}.1" for i in range(3)},
-}  # fmt: skip
+}
 
 
 def unet_names(weights):
@@ -41,7 +59,9 @@ def unet_names(weights):
         place = max((p for p in PLACES if name.startswith(p + ".")), key=len)
         part, kind = name.removeprefix(place + ".").rpartition(".")[::2]
         part = RESNET.get(part, "op" if "downsamplers" in place and part == "conv" else part)
-        result[".".join(filter(None, ["model.diffusion_model", PLACES[place], part, kind]))] = tensor
+        result[".".join(filter(None, ["model.diffusion_model", PLACES[place], part, kind]))] = (
+            tensor
+        )
     assert len(result) == len(weights)
     return result
 
@@ -51,7 +71,9 @@ def vae_names(weights):
     result = {}
     for name, tensor in weights.items():
         new = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
-        new = new.replace("mid_block.resnets.0", "mid.block_1").replace("mid_block.resnets.1", "mid.block_2")
+        new = new.replace("mid_block.resnets.0", "mid.block_1").replace(
+            "mid_block.resnets.1", "mid.block_2"
+        )
         if "mid_block.attentions.0" in new:
             new = new.replace("mid_block.attentions.0", "mid.attn_1").replace("group_norm", "norm")
             new = new.replace("to_out.0", "proj_out").replace("to_", "")
@@ -77,7 +99,9 @@ def file(folder, tmp_path_factory):
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
     tensors = {**unet_names(pipeline.unet.state_dict()), **vae_names(pipeline.vae.state_dict())}
     for name, tensor in pipeline.text_encoder.state_dict().items():
-        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = (
+            tensor
+        )
     path = tmp_path_factory.mktemp("file") / "tiny.safetensors"
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
     return path
@@ -86,7 +110,12 @@ def file(folder, tmp_path_factory):
 @pytest.fixture
 def card(file, folder, tmp_path, monkeypatch):
     """A card of one's own, which says where the tokenizer is."""
-    fields = {"source": str(file), "config": str(folder), "kind": "KL latents, text", "guidance": 3.0}
+    fields = {
+        "source": str(file),
+        "config": str(folder),
+        "kind": "KL latents, text",
+        "guidance": 3.0,
+    }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"my-model": fields}))
     monkeypatch.setenv(OWN_CARDS, str(tmp_path / "mine.yaml"))
     return find_card("my-model")
@@ -133,8 +162,11 @@ def test_another_file_is_refused_in_words(tmp_path, data):
 
 def test_a_file_that_is_gone_is_said_to_be(card):
     gone = replace(card, source=card.source + ".gone")
-    uses = (configuration_of, lambda card: schedule_of_file(card, DDIMScheduler()),
-            lambda card: load_checkpoint(card, "cpu", torch.float32))  # fmt: skip
+    uses = (
+        configuration_of,
+        lambda card: schedule_of_file(card, DDIMScheduler()),
+        lambda card: load_checkpoint(card, "cpu", torch.float32),
+    )
     for use in uses:
         with pytest.raises(ModelError, match="is no file; expected a checkpoint"):
             use(gone)

@@ -1,4 +1,6 @@
-"""The command line: every command in text and JSON, every failure in one line with its exit code."""
+"""The command line: every command in text and JSON, every failure in one line with its exit
+code.
+"""
 
 import json
 import os
@@ -16,10 +18,35 @@ from hcache.cache.plan import make_plan
 from hcache.cards import load_cards
 from hcache.cli.main import build_parser, main
 
-COMMANDS = ("models", "anatomy", "estimate", "extract", "invert", "convert-adm", "convert-ddpm", "runs", "info",
-            "cancel", "tasks", "verify", "repair", "labels-import", "labels-export", "export", "render", "figure",
-            "measure", "compare", "probe", "read", "reader", "bench", "dashboard", "background",
-            "direction")  # fmt: skip
+COMMANDS = (
+    "models",
+    "anatomy",
+    "estimate",
+    "extract",
+    "invert",
+    "convert-adm",
+    "convert-ddpm",
+    "runs",
+    "info",
+    "cancel",
+    "tasks",
+    "verify",
+    "repair",
+    "labels-import",
+    "labels-export",
+    "export",
+    "render",
+    "figure",
+    "measure",
+    "compare",
+    "probe",
+    "read",
+    "reader",
+    "bench",
+    "dashboard",
+    "background",
+    "direction",
+)
 UNDER = {"direction": ("fit", "list", "show", "delete", "import"), "reader": ("list", "delete")}
 """Commands that have commands of their own."""
 
@@ -64,14 +91,20 @@ def test_anatomy(capsys, folder, tiny_model):
     anatomy = tiny_model.anatomy
     assert list(found["sites"]) == list(anatomy.sites) and found["parameters"] == anatomy.parameters
     for site, facts in found["sites"].items():
-        assert [tuple(shape) for shape in facts["shapes"]] == [anatomy.shape(m) for m in anatomy.members(site)]
+        assert [tuple(shape) for shape in facts["shapes"]] == [
+            anatomy.shape(m) for m in anatomy.members(site)
+        ]
     assert found["sites"]["h"] == {"shapes": [[16, 4, 4]], "float16_bytes": 512, "pooled_bytes": 32}
     text = out_of(capsys, "anatomy", folder)
     assert "16x4x4" in text and "512 B" in text and all(site in text for site in anatomy.sites)
 
 
-def test_estimate_prints_bytes_per_site_and_runs_nothing(capsys, folder, tiny_spec, tiny_model, isolated_home):
-    store = [part for site, policy in tiny_spec.store.items() for part in ("--store", f"{site}={policy}")]
+def test_estimate_prints_bytes_per_site_and_runs_nothing(
+    capsys, folder, tiny_spec, tiny_model, isolated_home
+):
+    store = [
+        part for site, policy in tiny_spec.store.items() for part in ("--store", f"{site}={policy}")
+    ]
     arguments = ("estimate", folder, "--samples", "12", "--steps", "4", "--batch", "5", *store)
     found = json_of(capsys, *arguments)
     plan = make_plan(tiny_spec, tiny_model.anatomy)
@@ -85,16 +118,24 @@ def test_estimate_prints_bytes_per_site_and_runs_nothing(capsys, folder, tiny_sp
 def test_extract_runs_and_info(capsys, folder, tmp_path):
     home = ("--home", str(tmp_path / "new home"))
     assert json_of(capsys, "runs", *home) == [] and "no runs" in out_of(capsys, "runs", *home)
-    made = json_of(capsys, "extract", folder, "--samples", "3", "--steps", "2", "--store", "h", *home)
+    made = json_of(
+        capsys, "extract", folder, "--samples", "3", "--steps", "2", "--store", "h", *home
+    )
     assert made["samples"] == made["of"] == 3 and made["state"] == "complete" and made["bytes"] > 0
     assert (Path(made["folder"]) / RUN_JSON).is_file()
     assert json_of(capsys, "runs", *home) == [made]
     assert f"{made['name']}      3/3" in out_of(capsys, "runs", *home)
     info = json_of(capsys, "info", made["name"], *home)
-    assert info.items() >= made.items() and info["spec"]["store"] == {"h": "full"} and len(info["timesteps"]) == 2
+    assert (
+        info.items() >= made.items()
+        and info["spec"]["store"] == {"h": "full"}
+        and len(info["timesteps"]) == 2
+    )
     text = out_of(capsys, "info", made["name"], *home)
     assert "h full" in text and "complete" in text
-    more = out_of(capsys, "extract", folder, "--samples", "5", "--steps", "2", "--store", "h", *home)
+    more = out_of(
+        capsys, "extract", folder, "--samples", "5", "--steps", "2", "--store", "h", *home
+    )
     assert f"{made['name']}: 5 samples" in more
 
 
@@ -105,15 +146,34 @@ def test_the_home_is_an_option_or_the_environments(capsys, tiny_run, tiny_home, 
 
 
 def test_taking_up_a_run_says_which_libraries_changed(capsys, copied_run, folder, tmp_path):
-    arguments = ["extract", folder, "--samples", "12", "--steps", "4", "--store", "h", "--store", "skip.1",
-                 "--store", "skip.2=pooled", "--store", "skip.3=pooled", "--home", str(tmp_path / "copy")]  # fmt: skip
+    arguments = [
+        "extract",
+        folder,
+        "--samples",
+        "12",
+        "--steps",
+        "4",
+        "--store",
+        "h",
+        "--store",
+        "skip.1",
+        "--store",
+        "skip.2=pooled",
+        "--store",
+        "skip.3=pooled",
+        "--home",
+        str(tmp_path / "copy"),
+    ]
     assert main(arguments) == 0 and "other libraries" not in capsys.readouterr().err
     path = copied_run.folder / RUN_JSON
     data = json.loads(path.read_text())
     data["provenance"]["libraries"]["torch"] = "1.0"
     path.write_text(json.dumps(data))
     assert main(arguments) == 0
-    assert f"{copied_run.name} was begun with other libraries: torch 1.0 then, " in capsys.readouterr().err
+    assert (
+        f"{copied_run.name} was begun with other libraries: torch 1.0 then, "
+        in capsys.readouterr().err
+    )
 
 
 def test_a_run_that_is_not_complete_says_so(capsys, copied_run, tmp_path):
@@ -141,11 +201,15 @@ def test_an_unknown_model_suggests_the_nearest(capsys, command):
     assert "did you mean toyfaces-ddpm-64" in failure(capsys, 2, command, "toyface-ddpm")
 
 
-@pytest.mark.parametrize("model", ["/no/such/folder", "~nosuchuser/model", "x" * 300, "a\0b", "", "."])
+@pytest.mark.parametrize(
+    "model", ["/no/such/folder", "~nosuchuser/model", "x" * 300, "a\0b", "", "."]
+)
 def test_a_model_that_cannot_be_is_refused(capsys, tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
     line = failure(capsys, 2, "anatomy", model)
-    assert "neither a card nor a folder" in line or "holds no model: expected model_index.json" in line
+    assert (
+        "neither a card nor a folder" in line or "holds no model: expected model_index.json" in line
+    )
 
 
 def test_a_model_on_the_hub_needs_a_network_and_says_so(capsys):
@@ -155,17 +219,31 @@ def test_a_model_on_the_hub_needs_a_network_and_says_so(capsys):
 @pytest.mark.parametrize("command", ["estimate", "extract"])
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--samples", "0"), ("--samples", "-3"), ("--samples", "many"), ("--samples", "1.5"), ("--steps", "0"),
-     ("--steps", "-1"), ("--batch", "0"), ("--seed", "-1"), ("--eta", "2"), ("--eta", "nan"), ("--store", "h=some"),
-     ("--store-dtype", "int8"), ("--dtype", "float8")],
-)  # fmt: skip
+    [
+        ("--samples", "0"),
+        ("--samples", "-3"),
+        ("--samples", "many"),
+        ("--samples", "1.5"),
+        ("--steps", "0"),
+        ("--steps", "-1"),
+        ("--batch", "0"),
+        ("--seed", "-1"),
+        ("--eta", "2"),
+        ("--eta", "nan"),
+        ("--store", "h=some"),
+        ("--store-dtype", "int8"),
+        ("--dtype", "float8"),
+    ],
+)
 def test_values_that_cannot_be_are_refused(capsys, folder, isolated_home, command, option, value):
     assert value.split("=")[-1] in failure(capsys, 2, command, folder, f"{option}={value}")
     assert not isolated_home.exists()
 
 
 def test_steps_and_devices_the_model_does_not_have_are_refused(capsys, folder):
-    assert "1 to 1000" in failure_at_last(capsys, 2, "extract", folder, "--steps", "1001", "--samples", "1")
+    assert "1 to 1000" in failure_at_last(
+        capsys, 2, "extract", folder, "--steps", "1001", "--samples", "1"
+    )
     assert "nowhere" in failure(capsys, 2, "extract", folder, "--device", "nowhere")
 
 
@@ -181,7 +259,9 @@ def failure_at_last(capsys, code, *argv):
 def test_an_unknown_site_suggests_the_nearest(capsys, folder, command):
     assert "did you mean skip.3" in failure(capsys, 2, command, folder, "--store", "skip.33=full")
     assert "skip.1.0" in failure(capsys, 2, command, folder, "--store", "skip.1.0=full")
-    assert "twice" in failure(capsys, 2, command, folder, "--store", "h=full", "--store", "h=pooled")
+    assert "twice" in failure(
+        capsys, 2, command, folder, "--store", "h=full", "--store", "h=pooled"
+    )
 
 
 def test_an_unknown_run_suggests_the_nearest(capsys, tiny_run, tiny_home):
@@ -210,7 +290,9 @@ def test_a_home_that_cannot_be_is_refused(capsys, folder, home):
 def test_a_disk_that_is_too_small_is_exit_code_5(capsys, folder, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1))
-    line = failure_at_last(capsys, 5, "extract", folder, "--samples", "2", "--steps", "2", "--home", str(tmp_path))
+    line = failure_at_last(
+        capsys, 5, "extract", folder, "--samples", "2", "--steps", "2", "--home", str(tmp_path)
+    )
     assert line.startswith("hcache: ") and "1 B free" in line
 
 
@@ -233,7 +315,9 @@ def test_a_spoilt_run_does_not_hide_the_others(capsys, copied_run, tmp_path):
     assert copied_run.name in out_of(capsys, "runs", "--home", str(home))
 
 
-@pytest.mark.parametrize("argv", [[], ["nonsense"], ["info"], ["anatomy"], ["models", "--nonsense"]], ids=str)
+@pytest.mark.parametrize(
+    "argv", [[], ["nonsense"], ["info"], ["anatomy"], ["models", "--nonsense"]], ids=str
+)
 def test_wrong_usage_is_one_line_that_names_the_help(capsys, argv):
     assert "--help" in failure(capsys, 2, *argv)
 
@@ -245,9 +329,13 @@ def test_the_module_is_a_program(tmp_path):
 
     def run(*argv):
         command = [sys.executable, "-m", "hcache", *argv]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
 
     good, bad = run("models", "--json"), run("info", "no-such-run")
-    assert good.returncode == 0 and "toyfaces-ddpm-64" in [card["name"] for card in json.loads(good.stdout)]
+    assert good.returncode == 0 and "toyfaces-ddpm-64" in [
+        card["name"] for card in json.loads(good.stdout)
+    ]
     assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.startswith("hcache: ")
     assert bad.stderr.count("\n") == 1

@@ -21,12 +21,16 @@ def run(tiny_model, tiny_folder, isolated_home):
     made = extract(tiny_model, spec, isolated_home)
     labels = made.folder / "labels"
     labels.mkdir()
-    (labels / "mine.csv").write_text("sample,age\n" + "".join(f"{i},{(7 * i) % 12}\n" for i in range(12)))
+    (labels / "mine.csv").write_text(
+        "sample,age\n" + "".join(f"{i},{(7 * i) % 12}\n" for i in range(12))
+    )
     return made
 
 
 def test_a_direction_from_a_label_is_that_of_its_top_samples(capsys, run):
-    out = out_of(capsys, "direction", "fit", run.name, "--method", "naive", "--label", "age", "--top", "3")
+    out = out_of(
+        capsys, "direction", "fit", run.name, "--method", "naive", "--label", "age", "--top", "3"
+    )
     assert out.startswith("saved naive (")
     top = [int(i) for i in np.argsort([(7 * i) % 12 for i in range(12)])[::-1][:3]]
     move = load_move(run, "naive")
@@ -35,28 +39,83 @@ def test_a_direction_from_a_label_is_that_of_its_top_samples(capsys, run):
 
 
 def test_fit_list_and_show(capsys, run):
-    fitted = json_of(capsys, "direction", "fit", run.name, "--method", "supervised", "--label", "age",
-                     "--top", "4", "--name", "age", "--end", "lowest")  # fmt: skip
+    fitted = json_of(
+        capsys,
+        "direction",
+        "fit",
+        run.name,
+        "--method",
+        "supervised",
+        "--label",
+        "age",
+        "--top",
+        "4",
+        "--name",
+        "age",
+        "--end",
+        "lowest",
+    )
     (entry,) = fitted["directions"]
     assert entry["digest"] == digest_of(load_move(run, "age"))
-    out_of(capsys, "direction", "fit", run.name, "--method", "naive", "--positives", "1,4-6", "--name", "picked")
+    out_of(
+        capsys,
+        "direction",
+        "fit",
+        run.name,
+        "--method",
+        "naive",
+        "--positives",
+        "1,4-6",
+        "--name",
+        "picked",
+    )
     listed = json_of(capsys, "direction", "list", run.name)
-    assert [(e["name"], e["method"]) for e in listed] == [("age", "supervised"), ("picked", "naive")]
+    assert [(e["name"], e["method"]) for e in listed] == [
+        ("age", "supervised"),
+        ("picked", "naive"),
+    ]
     assert listed[1]["made_by"]["positives"] == [1, 4, 5, 6]
     shown = json_of(capsys, "direction", "show", run.name, "age")
-    assert len(shown["profile"]) == 3 and set(shown["cosines"]) == {"picked"} and shown["digest"] == entry["digest"]
+    assert (
+        len(shown["profile"]) == 3
+        and set(shown["cosines"]) == {"picked"}
+        and shown["digest"] == entry["digest"]
+    )
     text = out_of(capsys, "direction", "show", run.name, "age")
     assert "cosine with picked" in text and "length at each step" in text
 
 
 def test_methods_with_several_directions_number_them(capsys, run):
     out_of(capsys, "direction", "fit", run.name, "--method", "pca", "--option", "count=2")
-    out_of(capsys, "direction", "fit", run.name, "--method", "jacobian", "--option", "count=2", "--option", "last=0",
-           "--option", "iterations=2", "--device", "cpu")  # fmt: skip
+    out_of(
+        capsys,
+        "direction",
+        "fit",
+        run.name,
+        "--method",
+        "jacobian",
+        "--option",
+        "count=2",
+        "--option",
+        "last=0",
+        "--option",
+        "iterations=2",
+        "--device",
+        "cpu",
+    )
     names = [entry["name"] for entry in json_of(capsys, "direction", "list", run.name)]
     assert names == ["jacobian.0", "jacobian.1", "pca.0", "pca.1"]
     out_of(
-        capsys, "direction", "fit", run.name, "--method", "arithmetic", "--name", "both", "--option", "of=pca.0,pca.1"
+        capsys,
+        "direction",
+        "fit",
+        run.name,
+        "--method",
+        "arithmetic",
+        "--name",
+        "both",
+        "--option",
+        "of=pca.0,pca.1",
     )
     assert "no saved" not in out_of(capsys, "direction", "list", run.name)
 
@@ -75,7 +134,7 @@ def test_methods_with_several_directions_number_them(capsys, run):
         (("fit", "--method", "pca", "--name", "../x"), "80 letters"),
         (("show", "none"), "no direction"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_in_one_line(capsys, run, arguments, words):
     import re
 
@@ -106,8 +165,13 @@ def test_what_made_a_direction_makes_it_again(capsys, run):
     made_by = json_of(capsys, "direction", "show", run.name, "pca.1")["made_by"]
     again = ("direction", "fit", run.name, "--name", "again", "--made-by")
     found = json_of(capsys, *again, json.dumps(made_by))["directions"]
-    assert [entry["name"] for entry in found] == ["again.0", "again.1"], "the whole fit, whichever component was named"
-    assert [entry["digest"] for entry in found] == [digest_of(load_move(run, f"pca.{k}")) for k in range(2)]
+    assert [entry["name"] for entry in found] == [
+        "again.0",
+        "again.1",
+    ], "the whole fit, whichever component was named"
+    assert [entry["digest"] for entry in found] == [
+        digest_of(load_move(run, f"pca.{k}")) for k in range(2)
+    ]
     for data, more, words in (
         ("{", (), "takes JSON"),
         ("{}", (), "does not say how"),

@@ -46,9 +46,13 @@ def test_16_bit_tones_keep_their_place_between_black_and_white(kind):
 def test_big_endian_and_12_bit_and_white_is_zero_tiffs():
     values = (RAMP * 65535).round().astype(">u2")
     assert_ramp(prepared(tiff(values.tobytes(), 16, 1, b"MM")))
-    assert_ramp(prepared(tiff((65535 - values.astype(np.uint16)).astype("<u2").tobytes(), 16, 0, b"II")))
+    assert_ramp(
+        prepared(tiff((65535 - values.astype(np.uint16)).astype("<u2").tobytes(), 16, 0, b"II"))
+    )
     twelve = (RAMP * 4095).round().astype(np.uint16).reshape(-1, 2)
-    packed = np.stack([twelve[:, 0] >> 4, (twelve[:, 0] & 15) << 4 | twelve[:, 1] >> 8, twelve[:, 1] & 255], -1)
+    packed = np.stack(
+        [twelve[:, 0] >> 4, (twelve[:, 0] & 15) << 4 | twelve[:, 1] >> 8, twelve[:, 1] & 255], -1
+    )
     assert_ramp(prepared(tiff(packed.astype(np.uint8).tobytes(), 12, 1, b"II")))
 
 
@@ -57,8 +61,17 @@ def tiff(data, bits, photometric, order):
     import struct
 
     e = "<" if order == b"II" else ">"
-    entries = [(256, 4, SIDE), (257, 4, SIDE), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8),
-               (277, 3, 1), (278, 4, SIDE), (279, 4, len(data))]  # fmt: skip
+    entries = [
+        (256, 4, SIDE),
+        (257, 4, SIDE),
+        (258, 3, bits),
+        (259, 3, 1),
+        (262, 3, photometric),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, SIDE),
+        (279, 4, len(data)),
+    ]
     ifd = struct.pack(e + "H", len(entries))
     for tag, kind, value in entries:
         ifd += struct.pack(e + "HHI", tag, kind, 1)
@@ -75,7 +88,9 @@ def test_floats_from_0_to_1_are_tones_and_others_are_refused():
         prepared(saved(Image.fromarray((RAMP * 1e6).astype(np.int32)), "TIFF"))
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+@pytest.mark.parametrize(
+    "mode", ["L", "LA", "P", "1", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"]
+)
 def test_every_mode_of_8_bits_comes_out_as_the_grey_that_it_was(mode):
     grey = Image.fromarray((RAMP * 255).round().astype(np.uint8))
     if mode == "LAB":
@@ -90,7 +105,11 @@ def test_every_mode_of_8_bits_comes_out_as_the_grey_that_it_was(mode):
     if mode == "1":
         assert set(np.unique(pixels)) == {0, 255} and abs(pixels.mean() - 127.5) < 2
     elif mode == "LAB":  # L* is no luminance: black, white and neutrality are what must hold
-        assert pixels[0, 0].max() <= 1 and pixels[-1, -1].min() >= 254 and np.ptp(pixels, axis=-1).max() <= 4
+        assert (
+            pixels[0, 0].max() <= 1
+            and pixels[-1, -1].min() >= 254
+            and np.ptp(pixels, axis=-1).max() <= 4
+        )
         assert (np.diff(pixels[..., 1].ravel()) >= 0).all()
     elif mode == "P":  # a palette has few colours
         assert (pixels == np.asarray(image.convert("RGB"))).all()
@@ -115,13 +134,19 @@ def test_a_colour_that_a_png_calls_transparent_becomes_white(mode):
 
 
 def wide_profile():
-    """A profile that is not sRGB: that of CIE L*a*b* is none of RGB, so one is made with its red and blue swapped."""
+    """A profile that is not sRGB: that of CIE L*a*b* is none of RGB, so one is made with its red
+    and blue swapped.
+    """
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     table = int.from_bytes(data[128:132], "big")
     places = {bytes(data[132 + 12 * i : 136 + 12 * i]): 136 + 12 * i for i in range(table)}
     red, blue = places[b"rXYZ"], places[b"bXYZ"]
     data[red : red + 8], data[blue : blue + 8] = data[blue : blue + 8], data[red : red + 8]
-    return bytes(data).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")).replace(b"sRGB", b"swap")
+    return (
+        bytes(data)
+        .replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+        .replace(b"sRGB", b"swap")
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
@@ -140,7 +165,9 @@ def test_a_colour_profile_is_turned_to_srgb(kind):
 def test_the_first_of_several_pictures_is_taken_and_said():
     frames = [Image.new("RGB", (SIDE, SIDE), colour) for colour in ("red", "blue")]
     found = prepared(saved(frames[0], "TIFF", save_all=True, append_images=frames[1:]))
-    assert "the first of its 2 pictures" in found.notes and (found.pixels[0, 0] == [255, 0, 0]).all()
+    assert (
+        "the first of its 2 pictures" in found.notes and (found.pixels[0, 0] == [255, 0, 0]).all()
+    )
 
 
 def test_luminance_is_pillows():

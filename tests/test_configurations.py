@@ -30,7 +30,10 @@ TABLE = Path(__file__).parents[1] / "docs" / "models-table.md"
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """One folder of each kind, not to be changed."""
-    return {kind: save_kind(kind, tmp_path_factory.mktemp("kinds") / "m") for kind in ("SD", "SDXL", "DDPM", "LDM")}
+    return {
+        kind: save_kind(kind, tmp_path_factory.mktemp("kinds") / "m")
+        for kind in ("SD", "SDXL", "DDPM", "LDM")
+    }
 
 
 @pytest.fixture
@@ -54,16 +57,26 @@ def refused(folder, *words):
 
 
 def test_the_table_names_every_pipeline():
-    rows = [line.split("|") for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    said = {cells[1].strip().strip("`"): cells[2].strip() for cells in rows if "Pipeline" in cells[1]}
+    rows = [
+        line.split("|")
+        for line in TABLE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+    said = {
+        cells[1].strip().strip("`"): cells[2].strip() for cells in rows if "Pipeline" in cells[1]
+    }
     plain = dict.fromkeys(PLAIN, "as the plain one")
-    assert said == dict.fromkeys(PIPELINES, "taken") | plain | dict.fromkeys(REFUSED_PIPELINES, "refused")
+    assert said == dict.fromkeys(PIPELINES, "taken") | plain | dict.fromkeys(
+        REFUSED_PIPELINES, "refused"
+    )
 
 
 @pytest.mark.parametrize("name", [*REFUSED_PIPELINES, "AnotherPipeline"])
 def test_a_pipeline_with_another_loop_is_refused_with_its_reason(name, folder):
     refused(
-        changed(folder("SD"), INDEX, _class_name=name), name, REFUSED_PIPELINES.get(name, "StableDiffusionPipeline")
+        changed(folder("SD"), INDEX, _class_name=name),
+        name,
+        REFUSED_PIPELINES.get(name, "StableDiffusionPipeline"),
     )
 
 
@@ -72,7 +85,9 @@ def test_a_pipeline_of_code_of_its_own_is_refused(folder):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_folder_with_the_parts_of_the_plain_pipeline_is_run_as_that_and_says_so(name, folder, saved, caplog):
+def test_a_folder_with_the_parts_of_the_plain_pipeline_is_run_as_that_and_says_so(
+    name, folder, saved, caplog
+):
     kind = "SDXL" if "XL" in name else "SD"
     model = load_model(str(changed(folder(kind), INDEX, _class_name=name)))
     assert f"is a {name}" in caplog.text and PLAIN[name] in caplog.text
@@ -86,7 +101,12 @@ def test_a_folder_with_the_parts_of_the_plain_pipeline_is_run_as_that_and_says_s
     [
         ("SDXL", INDEX, {"requires_aesthetics_score": True}, "requires_aesthetics_score"),
         ("SD", INDEX, {"controlnet": ["diffusers", "ControlNetModel"]}, "controlnet"),
-        ("SD", UNET, {"encoder_hid_dim_type": "image_proj", "encoder_hid_dim": 16}, "embedding of a picture"),
+        (
+            "SD",
+            UNET,
+            {"encoder_hid_dim_type": "image_proj", "encoder_hid_dim": 16},
+            "embedding of a picture",
+        ),
         ("SD", UNET, {"addition_embed_type": "image"}, "addition_embed_type"),
         ("SD", UNET, {"class_embed_type": "projection"}, "class_embed_type"),
         ("SD", UNET, {"num_class_embeds": 1000}, "noise level"),
@@ -97,7 +117,7 @@ def test_a_folder_with_the_parts_of_the_plain_pipeline_is_run_as_that_and_says_s
         ("LDM", "vqvae/config.json", {"a_field_of_tomorrow": [1]}, "a_field_of_tomorrow"),
         ("SD", VAE, {"_class_name": "AutoencoderDC"}, "AutoencoderDC"),
     ],
-)  # fmt: skip
+)
 def test_a_field_that_changes_what_is_computed_is_never_dropped(kind, file, fields, words, folder):
     refused(changed(folder(kind), file, **fields), words)
 
@@ -113,22 +133,31 @@ def added(path, **tensors):
 
 @pytest.mark.parametrize(
     ("kind", "part", "file"),
-    [("SD", "unet", "diffusion_pytorch_model"), ("SD", "vae", "diffusion_pytorch_model"),
-     ("SD", "text_encoder", "model"), ("DDPM", "unet", "diffusion_pytorch_model")],
-)  # fmt: skip
+    [
+        ("SD", "unet", "diffusion_pytorch_model"),
+        ("SD", "vae", "diffusion_pytorch_model"),
+        ("SD", "text_encoder", "model"),
+        ("DDPM", "unet", "diffusion_pytorch_model"),
+    ],
+)
 def test_tensors_without_a_place_are_an_error(kind, part, file, folder):
     at = folder(kind)
     name = "down_blocks.0.attentions.0.to_q.lora.down.weight"
     added(at / part / f"{file}.safetensors", **{name: torch.zeros(2, 2)})
-    with pytest.raises(ModelError, match="1 tensors that its network has no place for, first down_blocks.*lora"):
+    with pytest.raises(
+        ModelError, match="1 tensors that its network has no place for, first down_blocks.*lora"
+    ):
         load_model(str(at))
 
 
 def test_tensors_that_take_no_part_are_none(folder):
     """Counters of positions, and the other half of CLIP."""
     at = folder("SD")
-    harmless = {"text_model.embeddings.position_ids": torch.arange(16)[None], "logit_scale": torch.tensor(1.0),
-                "vision_model.post_layernorm.weight": torch.ones(4)}  # fmt: skip
+    harmless = {
+        "text_model.embeddings.position_ids": torch.arange(16)[None],
+        "logit_scale": torch.tensor(1.0),
+        "vision_model.post_layernorm.weight": torch.ones(4),
+    }
     added(at / "text_encoder/model.safetensors", **harmless)
     load_model(str(at))
 
@@ -138,23 +167,46 @@ def test_a_text_encoder_that_lacks_a_tensor_is_not_given_a_random_one(folder):
     path = at / "text_encoder/model.safetensors"
     tensors = load_file(path)
     first = next(name for name in tensors if "mlp" in name)
-    save_file({name: tensor for name, tensor in tensors.items() if name != first}, path, metadata={"format": "pt"})
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if name != first},
+        path,
+        metadata={"format": "pt"},
+    )
     with pytest.raises(ModelError, match="lack 1 tensors"):
         load_model(str(at))
 
 
 @torch.no_grad()
 def test_dit_under_its_old_name_makes_the_pictures_of_its_pipeline(tmp_path, monkeypatch):
-    """facebook/DiT-XL-2-256: its files name Transformer2DModel, and its pipeline class 1000 for none."""
+    """facebook/DiT-XL-2-256: its files name Transformer2DModel, and its pipeline class 1000 for
+    none.
+    """
     torch.manual_seed(0)
-    transformer = DiTTransformer2DModel(num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8,
-                                        num_layers=2, sample_size=8, num_embeds_ada_norm=1000,
-                                        norm_num_groups=4)  # fmt: skip
-    DiTPipeline(_grown(transformer), kl(), DDIMScheduler(clip_sample=False)).save_pretrained(tmp_path)
-    old = {"_class_name": "Transformer2DModel", "_diffusers_version": "0.12.0.dev0", "cross_attention_dim": None,
-           "num_vector_embeds": None, "only_cross_attention": False, "use_linear_projection": False}  # fmt: skip
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        num_embeds_ada_norm=1000,
+        norm_num_groups=4,
+    )
+    DiTPipeline(_grown(transformer), kl(), DDIMScheduler(clip_sample=False)).save_pretrained(
+        tmp_path
+    )
+    old = {
+        "_class_name": "Transformer2DModel",
+        "_diffusers_version": "0.12.0.dev0",
+        "cross_attention_dim": None,
+        "num_vector_embeds": None,
+        "only_cross_attention": False,
+        "use_linear_projection": False,
+    }
     changed(tmp_path, "transformer/config.json", **old)
-    changed(tmp_path, INDEX, transformer=["diffusers", "Transformer2DModel"], id2label={"3": "shark"})
+    changed(
+        tmp_path, INDEX, transformer=["diffusers", "Transformer2DModel"], id2label={"3": "shark"}
+    )
     model, seeds = load_model(str(tmp_path)), [4, 5]
     assert load_anatomy(str(tmp_path)) == model.anatomy and len(model.anatomy.blocks) == 2
     pipeline = DiTPipeline.from_pretrained(tmp_path)
@@ -166,36 +218,67 @@ def test_dit_under_its_old_name_makes_the_pictures_of_its_pipeline(tmp_path, mon
     ours = (model.codec.decode(last.x_next) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     assert theirs.std() > 0.01 and np.abs(theirs[0] - theirs[1]).max() > 0.01
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
-    refused(changed(tmp_path, "transformer/config.json", norm_type="ada_norm_single"), "PixArtTransformer2DModel")
+    refused(
+        changed(tmp_path, "transformer/config.json", norm_type="ada_norm_single"),
+        "PixArtTransformer2DModel",
+    )
 
 
 @torch.no_grad()
 def test_distilled_guidance_is_told_as_its_own_pipeline_tells_it(tmp_path):
-    """``time_cond_proj_dim`` with a scheduler that is DDIM's: one branch, whose time embedding has the scale in it."""
+    """``time_cond_proj_dim`` with a scheduler that is DDIM's: one branch, whose time embedding
+    has the scale in it.
+    """
     torch.manual_seed(0)
     unet = text_unet(time_cond_proj_dim=6)
     StableDiffusionPipeline(
-        vae=kl(), text_encoder=clip_text(), tokenizer=clip_tokenizer(), unet=unet, scheduler=DDIMScheduler(**SD),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    ).save_pretrained(tmp_path)  # fmt: skip
+        vae=kl(),
+        text_encoder=clip_text(),
+        tokenizer=clip_tokenizer(),
+        unet=unet,
+        scheduler=DDIMScheduler(**SD),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(tmp_path)
     model = load_model(str(tmp_path))
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
     noise = start_noise([1], model.anatomy.x)
     found = {}
     for scale in (1.0, 5.0):
-        theirs = pipeline("a dog", latents=noise, num_inference_steps=3, guidance_scale=scale, height=16, width=16,
-                          output_type="np").images  # fmt: skip
-        *_, last = denoise(model, [1], 3, conditioning=Conditioning(prompts=("a dog",), guidance=scale))
-        found[scale] = (model.codec.decode(last.x_next) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+        theirs = pipeline(
+            "a dog",
+            latents=noise,
+            num_inference_steps=3,
+            guidance_scale=scale,
+            height=16,
+            width=16,
+            output_type="np",
+        ).images
+        *_, last = denoise(
+            model, [1], 3, conditioning=Conditioning(prompts=("a dog",), guidance=scale)
+        )
+        found[scale] = (
+            (model.codec.decode(last.x_next) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+        )
         np.testing.assert_allclose(found[scale], theirs, atol=2e-5)
     assert np.abs(found[1.0] - found[5.0]).max() > 0.01
     with pytest.raises(UsageError, match="no negative prompt"):
-        next(denoise(model, [1], 3, conditioning=Conditioning(prompts=("a",), negative_prompt="b", guidance=2)))
+        next(
+            denoise(
+                model,
+                [1],
+                3,
+                conditioning=Conditioning(prompts=("a",), negative_prompt="b", guidance=2),
+            )
+        )
 
 
 def test_a_class_conditional_unet_is_guided_by_the_null_class_it_was_trained_with():
-    """Which no file of it says: eps = uncond + guidance (cond - uncond), uncond that of the class that was named."""
+    """Which no file of it says: eps = uncond + guidance (cond - uncond), uncond that of the
+    class that was named.
+    """
     unet = make_unet(num_class_embeds=11)
     from dataclasses import replace
 
@@ -203,7 +286,9 @@ def test_a_class_conditional_unet_is_guided_by_the_null_class_it_was_trained_wit
     given = Conditioning(classes=(3,), guidance=2.5, null_class=10)
     step = next(denoise(model, [0], 4, conditioning=given))
     with torch.no_grad():
-        cond, uncond = (unet(step.x_t, step.t, class_labels=torch.tensor([label])).sample for label in (3, 10))
+        cond, uncond = (
+            unet(step.x_t, step.t, class_labels=torch.tensor([label])).sample for label in (3, 10)
+        )
     torch.testing.assert_close(step.eps, uncond + 2.5 * (cond - uncond), atol=1e-4, rtol=1e-4)
     for spoilt, words in (
         (replace(given, null_class=None), "--null-class"),
@@ -221,12 +306,28 @@ def test_a_null_class_goes_into_a_run_and_its_name(tmp_path, capsys):
     from hcache.jobs import extract_arguments
 
     at = save_kind("classes", tmp_path / "classes")
-    arguments = ["extract", str(at), "--samples", "1", "--steps", "2", "--classes", "3", "--guidance", "2",
-                 "--null-class", "9", "--home", str(tmp_path / "home")]  # fmt: skip
+    arguments = [
+        "extract",
+        str(at),
+        "--samples",
+        "1",
+        "--steps",
+        "2",
+        "--classes",
+        "3",
+        "--guidance",
+        "2",
+        "--null-class",
+        "9",
+        "--home",
+        str(tmp_path / "home"),
+    ]
     assert main(arguments) == 0
     (made,) = (tmp_path / "home" / "runs").iterdir()
     run = open_run(made)
-    assert run.spec.conditioning.null_class == 9 and "--null-class=9" in extract_arguments(run.spec, tmp_path)
+    assert run.spec.conditioning.null_class == 9 and "--null-class=9" in extract_arguments(
+        run.spec, tmp_path
+    )
     plain = default_spec(str(at), conditioning=Conditioning(classes=(3,), guidance=2))
     other = default_spec(str(at), conditioning=Conditioning(classes=(3,), guidance=2, null_class=9))
     assert plain.name != other.name

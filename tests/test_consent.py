@@ -1,4 +1,6 @@
-"""What a run's files ask for is done after one press if this user asked for it here, and else only once agreed to."""
+"""What a run's files ask for is done after one press if this user asked for it here, and else
+only once agreed to.
+"""
 
 import json
 from dataclasses import asdict, replace
@@ -72,7 +74,9 @@ def test_a_received_task_that_is_none_of_the_known_ones_cannot_be_tried(copied_r
     button = app.button(key=f"again-{task.id}")
     if not button.disabled:
         app = button.click().run()
-        assert app.error and not [each for each in app.button if each.key == f"agree-again-{task.id}"]
+        assert app.error and not [
+            each for each in app.button if each.key == f"agree-again-{task.id}"
+        ]
     assert started == [] and not app.exception
 
 
@@ -91,6 +95,8 @@ def test_a_received_runs_model_is_not_run_before_it_was_agreed_to(copied_run, tm
 
 
 def test_ones_own_run_is_resumed_by_one_press(copied_run, started):
-    StatusFile.of_extraction(copied_run.folder, copied_run.spec).finish(extractions.FAILED, "the disk is full")
+    StatusFile.of_extraction(copied_run.folder, copied_run.spec).finish(
+        extractions.FAILED, "the disk is full"
+    )
     open_page("extract").button(key=f"resume-{copied_run.name}").click().run()
     assert [work.spec for work in started] == [copied_run.spec]

@@ -1,4 +1,6 @@
-"""What must not regress, counted and not timed: network calls, bytes, copies, shards opened for a question."""
+"""What must not regress, counted and not timed: network calls, bytes, copies, shards opened for
+a question.
+"""
 
 import dataclasses
 import os
@@ -76,7 +78,11 @@ class Copies(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         name = function._schema.name.removeprefix("aten::")
-        if name in self.COPYING and result.numel() in self.sizes and result.data_ptr() != args[0].data_ptr():
+        if (
+            name in self.COPYING
+            and result.numel() in self.sizes
+            and result.data_ptr() != args[0].data_ptr()
+        ):
             self.found[result.dtype] += 1
         return result
 
@@ -91,12 +97,18 @@ def test_an_extraction_calls_the_network_once_a_step(tiny_model, tiny_spec, tmp_
 def test_a_step_embeds_its_time_once_whatever_is_edited(tiny_model, calls, monkeypatch):
     embedded = []
     plain = halves.time_embedding
-    monkeypatch.setattr(halves, "time_embedding", lambda *given: embedded.append(given[2]) or plain(*given))
+    monkeypatch.setattr(
+        halves, "time_embedding", lambda *given: embedded.append(given[2]) or plain(*given)
+    )
 
     def moved(features, moment):
         return features.replace({"h": features.h + 1})
 
-    for options, decoded in (({}, 2), ({"edit": moved}, 2), ({"edit": moved, "asymmetric": True}, 4)):
+    for options, decoded in (
+        ({}, 2),
+        ({"edit": moved}, 2),
+        ({"edit": moved, "asymmetric": True}, 4),
+    ):
         embedded.clear()
         calls.clear()
         steps = [step.t for step in denoise(tiny_model, [0, 1], 2, **options)]
@@ -104,22 +116,34 @@ def test_a_step_embeds_its_time_once_whatever_is_edited(tiny_model, calls, monke
 
 
 def test_what_a_run_costs_once_is_done_once(tiny_model, tiny_spec, tmp_path, monkeypatch):
-    """The index is made at every shard and only flushed at the end; the libraries' versions are looked up once."""
+    """The index is made at every shard and only flushed at the end; the libraries' versions are
+    looked up once.
+    """
     provenance._versions.cache_clear()
     asked, version = [], provenance.version
     monkeypatch.setattr(provenance, "version", lambda name: asked.append(name) or version(name))
     filled, fill = [], index.IndexWriter._fill
-    monkeypatch.setattr(index.IndexWriter, "_fill", lambda self, file: filled.append(len(self)) or fill(self, file))
+    monkeypatch.setattr(
+        index.IndexWriter, "_fill", lambda self, file: filled.append(len(self)) or fill(self, file)
+    )
     extract(tiny_model, tiny_spec, tmp_path)
     assert asked == list(provenance.LIBRARIES) and filled == [5, 10, 12]
 
 
-@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count what a process writes")
+@pytest.mark.skipif(
+    not Path("/proc/self/io").exists(), reason="the system does not count what a process writes"
+)
 def test_every_byte_of_a_shard_is_written_once(tmp_path):
-    """Nothing is filled with zeros first, and nothing written twice; what is smaller than HDF5's buffer may be."""
+    """Nothing is filled with zeros first, and nothing written twice; what is smaller than HDF5's
+    buffer may be.
+    """
 
     def written():
-        return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["wchar"])
+        return int(
+            dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())[
+                "wchar"
+            ]
+        )
 
     h, x = np.ones((4, 64, 32, 32), np.float16), np.ones((4, 3, 64, 64), np.float32)
     before = written()
@@ -129,11 +153,15 @@ def test_every_byte_of_a_shard_is_written_once(tmp_path):
             writer.write_x(step, x)
         writer.write_x(3, x)
         shard = writer.commit()
-    assert written() - before == pytest.approx(shard.bytes, rel=0.01)  # HDF5 leaves a few holes of its own
+    assert written() - before == pytest.approx(
+        shard.bytes, rel=0.01
+    )  # HDF5 leaves a few holes of its own
 
 
 @pytest.mark.parametrize("store_dtype", ["float16", "float32"])
-def test_an_activation_is_copied_once_to_be_narrowed_and_else_not_at_all(tiny_model, tiny_spec, tmp_path, store_dtype):
+def test_an_activation_is_copied_once_to_be_narrowed_and_else_not_at_all(
+    tiny_model, tiny_spec, tmp_path, store_dtype
+):
     store = {"h": "full", "skip.1": "full", "skip.2": "full"}
     spec = dataclasses.replace(tiny_spec, samples=5, store=store, store_dtype=store_dtype)
     members = [member for site in store for member in tiny_model.anatomy.members(site)]
@@ -155,7 +183,9 @@ def test_numpy_holds_no_copy_of_what_is_written(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         writer.finish()
-    assert peak < 0.1 * values.nbytes, "infinities are looked for, and what is written is written, without a copy"
+    assert peak < 0.1 * values.nbytes, (
+        "infinities are looked for, and what is written is written, without a copy"
+    )
 
 
 def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
@@ -163,7 +193,14 @@ def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
     shards = [str(tiny_run.folder / SHARDS / shard.file) for shard in tiny_run.shards]
     for question, expected in [
         (lambda: tiny_run.matrix("h", 1), shards),
-        (lambda: (tiny_run.matrix("h", 2), list(tiny_run.blocks("h", 0)), tiny_run.pooled("h", 1)), []),
+        (
+            lambda: (
+                tiny_run.matrix("h", 2),
+                list(tiny_run.blocks("h", 0)),
+                tiny_run.pooled("h", 1),
+            ),
+            [],
+        ),
         (lambda: tiny_run.array("h"), []),
         (lambda: tiny_run.features(6, 2), []),
         (lambda: tiny_run.row("h", 11, 2), []),
@@ -196,7 +233,9 @@ def test_a_shard_that_other_tools_have_written_anew_reads_the_same(copied_run, l
     with h5py.File(path, "a") as file:
         held = file["h"][:]
         del file["h"]
-        options = {"chunks": True, "compression": "gzip"} if layout == "chunked" else {"dtype": ">f2"}
+        options = (
+            {"chunks": True, "compression": "gzip"} if layout == "chunked" else {"dtype": ">f2"}
+        )
         file.create_dataset("h", data=held, **options)
     np.testing.assert_array_equal(copied_run.matrix("h", 3), before)
 
@@ -221,8 +260,12 @@ def test_a_preview_needs_the_decoder_alone(tiny_model, tiny_run, calls):
     assert calls == {"decode": 3}
 
 
-def test_an_edit_begins_at_its_first_step_and_sites_share_a_batch_and_a_donor(tiny_model, tiny_run, calls, opens):
-    """Four sites from step 2 of 4: two steps of one batch, and of the donor one encoder call a step."""
+def test_an_edit_begins_at_its_first_step_and_sites_share_a_batch_and_a_donor(
+    tiny_model, tiny_run, calls, opens
+):
+    """Four sites from step 2 of 4: two steps of one batch, and of the donor one encoder call a
+    step.
+    """
     sites = tiny_model.anatomy.sites
     donor = DonorRef(run=tiny_run.name, sample=1)
     recipes = swap_recipes(tiny_run, 7, sites, donor, 1.0, Window(first=2, last=3))
@@ -230,20 +273,29 @@ def test_an_edit_begins_at_its_first_step_and_sites_share_a_batch_and_a_donor(ti
     assert len(sites) == 4 and calls == {"encode": 2 + 2, "decode": 2}
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="glibc's own")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="glibc's own"
+)
 def test_freed_memory_is_kept_unless_the_user_says_otherwise():
-    """In a process of its own: glibc gives no account of its settings, but the heap's size tells."""
+    """In a process of its own: glibc gives no account of its settings, but the heap's size
+    tells.
+    """
     code = (
-        "import ctypes, sys; from hcache.allocator import keep_freed_memory; done = keep_freed_memory();"
-        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.sbrk.restype = ctypes.c_void_p;"
-        "libc.malloc.argtypes = [ctypes.c_size_t]; libc.free.argtypes = [ctypes.c_void_p];"
-        "block = libc.malloc(2**24); top = libc.sbrk(0); libc.free(block);"
-        "print(done, libc.sbrk(0) == top, top > block and top - block < 2**30)"
+        "import ctypes, sys; from hcache.allocator import keep_freed_memory; done ="
+        " keep_freed_memory();libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p;"
+        " libc.sbrk.restype = ctypes.c_void_p;libc.malloc.argtypes = [ctypes.c_size_t];"
+        " libc.free.argtypes = [ctypes.c_void_p];block = libc.malloc(2**24); top = libc.sbrk(0);"
+        " libc.free(block);print(done, libc.sbrk(0) == top, top > block and top - block < 2**30)"
     )
 
     def told(**environment):
-        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment, "PYTHONPATH": ROOT},
-                              capture_output=True, text=True, check=True)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment, "PYTHONPATH": ROOT},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return done.stdout.split()
 
     assert told() == ["True", "True", "True"], "a block of 16 MB lies in the heap, and stays there"

@@ -1,4 +1,6 @@
-"""``hcache dashboard``: what it starts, and every place that it refuses in one line. No server is started here."""
+"""``hcache dashboard``: what it starts, and every place that it refuses in one line. No server
+is started here.
+"""
 
 import os
 import socket
@@ -18,7 +20,9 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def started(monkeypatch):
-    """What Streamlit is started with, in place of a server; the environment as it was afterwards."""
+    """What Streamlit is started with, in place of a server; the environment as it was
+    afterwards.
+    """
     found = []
     monkeypatch.setenv("HCACHE_HOME", "/nowhere")
     monkeypatch.setattr(command, "_run_streamlit", lambda arguments: found.append(arguments) or 0)
@@ -34,13 +38,19 @@ def refused(capsys, *argv):
 def test_the_pages_are_served_for_this_machine_alone_by_default(started, tmp_path, capsys):
     assert main(["dashboard", "--home", str(tmp_path / "a home")]) == 0
     assert started == [[str(ROOT / "dashboard.py"), "--server.address", "127.0.0.1"]]
-    assert os.environ["HCACHE_HOME"] == str(tmp_path / "a home") and (tmp_path / "a home" / "runs").is_dir()
+    assert (
+        os.environ["HCACHE_HOME"] == str(tmp_path / "a home")
+        and (tmp_path / "a home" / "runs").is_dir()
+    )
 
 
 def test_port_and_host_are_passed_on(started, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert main(["dashboard", "--home", str(tmp_path), "--port", str(port), "--host", "localhost"]) == 0
+    assert (
+        main(["dashboard", "--home", str(tmp_path), "--port", str(port), "--host", "localhost"])
+        == 0
+    )
     assert started[0][1:] == ["--server.address", "localhost", "--server.port", str(port)]
 
 
@@ -58,8 +68,14 @@ def test_what_is_no_port_is_said(started, capsys, port):
 
 
 def test_a_host_that_is_not_this_machine_is_said(started, tmp_path, capsys):
-    line = refused(capsys, "--home", str(tmp_path), "--host", "192.0.2.1")  # RFC 5737: an address of no machine
-    assert "192.0.2.1" in line and "choose an address of this machine with --host" in line and not started
+    line = refused(
+        capsys, "--home", str(tmp_path), "--host", "192.0.2.1"
+    )  # RFC 5737: an address of no machine
+    assert (
+        "192.0.2.1" in line
+        and "choose an address of this machine with --host" in line
+        and not started
+    )
 
 
 def test_a_port_that_needs_more_rights_is_said(monkeypatch):
@@ -67,7 +83,9 @@ def test_a_port_that_needs_more_rights_is_said(monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(socket, "create_server", create_server)
-    with pytest.raises(UsageError, match="port 80 of 127.0.0.1 is not allowed to this user; choose one above 1023"):
+    with pytest.raises(
+        UsageError, match="port 80 of 127.0.0.1 is not allowed to this user; choose one above 1023"
+    ):
         command.check_address("127.0.0.1", 80)
 
 
@@ -78,7 +96,9 @@ def test_a_home_on_a_disk_that_is_read_only_is_said(started, tmp_path, monkeypat
     monkeypatch.setattr(Path, "mkdir", mkdir)
     line = refused(capsys, "--home", str(tmp_path / "home"))
     assert (
-        "cannot be written (Read-only file system); choose another with --home or HCACHE_HOME" in line and not started
+        "cannot be written (Read-only file system); choose another with --home or HCACHE_HOME"
+        in line
+        and not started
     )
 
 
@@ -106,7 +126,10 @@ def test_the_installed_script_goes_before_the_one_beside_the_package(tmp_path, m
 
 
 def test_the_command_is_named_as_it_was_typed(monkeypatch):
-    for typed, prog in (("/usr/bin/hcache", "hcache"), ("/a/hcache/__main__.py", "python -m hcache")):
+    for typed, prog in (
+        ("/usr/bin/hcache", "hcache"),
+        ("/a/hcache/__main__.py", "python -m hcache"),
+    ):
         monkeypatch.setattr(sys, "argv", [typed])
         assert build_parser.__wrapped__().prog == prog
 
@@ -114,6 +137,11 @@ def test_the_command_is_named_as_it_was_typed(monkeypatch):
 def test_a_python_too_old_is_said_in_one_line():
     code = "import sys, runpy; sys.version_info = (3, 10, 4); sys.argv = ['hcache', 'runs']; "
     as_main = "runpy._run_module_as_main('hcache')"
-    done = subprocess.run([sys.executable, "-c", code + as_main], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code + as_main], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     (line,) = done.stderr.strip().splitlines()
-    assert done.returncode == 1 and "hcache needs Python 3.11 or newer, and this is 3.10; start it with" in line
+    assert (
+        done.returncode == 1
+        and "hcache needs Python 3.11 or newer, and this is 3.10; start it with" in line
+    )

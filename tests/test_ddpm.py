@@ -1,4 +1,6 @@
-"""Original DDPM checkpoints: the converted network, and Asyrp's edits on it, against the original code written anew."""
+"""Original DDPM checkpoints: the converted network, and Asyrp's edits on it, against the
+original code written anew.
+"""
 
 import json
 
@@ -29,7 +31,11 @@ def doubled(tensors):
 
 
 CASES = {
-    "as published, small": {"widths": (32, 32, 64), "attention": (False, True, False), "resnets": 2},
+    "as published, small": {
+        "widths": (32, 32, 64),
+        "attention": (False, True, False),
+        "resnets": 2,
+    },
     "one resnet": {"widths": (32, 64), "attention": (False, True), "resnets": 1},
     "two levels attend": {"widths": (32, 64), "attention": (True, True), "resnets": 1},
     "grey": {"widths": (32,), "attention": (True,), "resnets": 1, "channels": 1},
@@ -56,15 +62,21 @@ def test_the_converted_network_computes_what_the_original_does(case, tmp_path):
 def test_the_form_is_that_of_googles_celebahq(tmp_path):
     """Every tensor of that network, by its shape; nothing is computed."""
     config = json.loads((PACKAGE / "configs/google--ddpm-ema-celebahq-256/config.json").read_text())
-    structure = Structure(widths=(128, 128, 256, 256, 512, 512), resnets=2, channels=(3, 3),
-                          attention=(False, False, False, False, True, False))  # fmt: skip
+    structure = Structure(
+        widths=(128, 128, 256, 256, 512, 512),
+        resnets=2,
+        channels=(3, 3),
+        attention=(False, False, False, False, True, False),
+    )
     with torch.device("meta"):
         found = unet_of(structure, 256)
         expected = type(found).from_config(config)
         for name, value in config.items():
             if name[0] != "_":
                 assert json.loads(json.dumps(found.config[name])) == value, name
-    shapes = [{name: t.shape for name, t in unet.state_dict().items()} for unet in (found, expected)]
+    shapes = [
+        {name: t.shape for name, t in unet.state_dict().items()} for unet in (found, expected)
+    ]
     assert shapes[0] == shapes[1]
 
 
@@ -75,7 +87,9 @@ def converted(tmp_path_factory):
     torch.save(tensors, folder / "celeba_hq.ckpt")
     convert_ddpm(folder / "celeba_hq.ckpt", folder / "out", image_size=16)
     model = load_model(str(folder / "out"))
-    spec = default_spec(str(folder / "out"), samples=4, steps=STEPS, store={"h": "full"}, store_dtype="float32")
+    spec = default_spec(
+        str(folder / "out"), samples=4, steps=STEPS, store={"h": "full"}, store_dtype="float32"
+    )
     return tensors, model, extract(model, spec, folder / "home")
 
 
@@ -86,13 +100,17 @@ def test_a_whole_asymmetric_edit_is_the_original_codes(t_edit, converted, tmp_pa
     move = import_blocks([file], run, model)
     strength, window = move.made_by["published_strength"], Window.down_to(run.timesteps, t_edit)
     seeds = [3, 4]
-    *_, last = denoise(model, seeds, STEPS, edit=Shift(move, [strength] * 2, window, model), asymmetric=True)
+    *_, last = denoise(
+        model, seeds, STEPS, edit=Shift(move, [strength] * 2, window, model), asymmetric=True
+    )
     state = doubled(random_state(PLAIN, c=64, d=128))
     x = start_noise(seeds, model.anatomy.x).double()
     original = Reference(doubled(tensors))
     times = [int(t) for t in run.timesteps]
     with torch.no_grad():
-        expected = asymmetric(original, x, times, t_edit, lambda h, e: formula(PLAIN, state, h, e), 40 / STEPS)
+        expected = asymmetric(
+            original, x, times, t_edit, lambda h, e: formula(PLAIN, state, h, e), 40 / STEPS
+        )
         plain = asymmetric(original, x, times, 2000, None, 0)
     assert (expected - plain).norm() > 0.02 * plain.norm(), "the edit does something"
     assert (last.x_next.double() - expected).abs().max() < 1e-4 * expected.abs().max()
@@ -104,7 +122,11 @@ def test_a_block_equals_its_formula_to_the_fifth_digit(converted, tmp_path):
     h = torch.from_numpy(run.features(0, 1).h)[None]
     temb = model.network.time_embedding(model.network.time_proj(torch.tensor([run.timesteps[1]])))
     with torch.inference_mode():
-        found = move.delta_on(model)(h, run.timesteps[1]) * move.made_by["published_strength"] / (40 / STEPS)
+        found = (
+            move.delta_on(model)(h, run.timesteps[1])
+            * move.made_by["published_strength"]
+            / (40 / STEPS)
+        )
         state = doubled(random_state(PLAIN, c=64, d=128))
         expected = formula(PLAIN, state, h.double(), temb.double())
     assert (found.double() - expected).abs().max() < 1e-5 * expected.abs().max()
@@ -130,9 +152,16 @@ def test_the_command_takes_a_training_state_and_finds_the_size(tmp_path, capsys)
     said = capsys.readouterr().out
     assert "moving average" in said and "image size 32" in said and "linear" in said
     net = load_model(str(tmp_path / "out"))
-    assert net.anatomy.image == (32, 32, 3) and torch.equal(net.network.conv_in.weight, ema["conv_in.weight"])
+    assert net.anatomy.image == (32, 32, 3) and torch.equal(
+        net.network.conv_in.weight, ema["conv_in.weight"]
+    )
     assert net.scheduler.config.clip_sample is False
-    assert main(["convert-ddpm", str(tmp_path / "ckpt.pth"), str(tmp_path / "raw"), "--weights", "raw"]) == 0
+    assert (
+        main(
+            ["convert-ddpm", str(tmp_path / "ckpt.pth"), str(tmp_path / "raw"), "--weights", "raw"]
+        )
+        == 0
+    )
     found = load_model(str(tmp_path / "raw")).network.conv_in.weight
     assert torch.equal(found, raw["conv_in.weight"])
 
@@ -148,7 +177,7 @@ def test_the_command_takes_a_training_state_and_finds_the_size(tmp_path, capsys)
         (lambda t: t.pop("down.0.downsample.conv.weight"), "without convolutions"),
         (lambda t: t.pop("down.1.block.0.conv1.weight"), "not whole"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_such_checkpoint_is_refused_in_words(change, words, tmp_path):
     tensors = random_tensors((32, 64), (False, True))
     change(tensors)

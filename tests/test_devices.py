@@ -1,4 +1,6 @@
-"""Several processes extract into one run: the arrays are those of one, whoever stops, dies or takes it up again."""
+"""Several processes extract into one run: the arrays are those of one, whoever stops, dies or
+takes it up again.
+"""
 
 import dataclasses
 import os
@@ -26,7 +28,9 @@ TWO = ["cpu", "cpu"]
 
 @pytest.fixture(autouse=True)
 def plain_main(monkeypatch):
-    """A new process runs its parent's main module again, which tests of pages leave as a script that is gone."""
+    """A new process runs its parent's main module again, which tests of pages leave as a script
+    that is gone.
+    """
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
@@ -69,7 +73,9 @@ def test_stopped_and_taken_up_by_any_number_of_processes_it_is_the_same(
 ):
     seen = []
     with pytest.raises(Interrupted, match="of 12 samples are kept"):
-        extract(tiny_model, tiny_spec, tmp_path, seen.append, lambda: bool(seen and seen[-1].done), TWO)
+        extract(
+            tiny_model, tiny_spec, tmp_path, seen.append, lambda: bool(seen and seen[-1].done), TWO
+        )
     kept = open_run(tiny_spec.name, tmp_path)
     assert 0 < len(kept) < 12 and not list((kept.folder / SHARDS).glob("*.partial"))
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
@@ -92,23 +98,37 @@ def test_what_a_dead_worker_had_in_work_is_done_by_the_other(
     assert_whole(run, tiny_run)
 
 
-def test_when_all_are_dead_it_is_said_and_what_is_committed_stays(tiny_model, tiny_spec, tmp_path, workers, forked):
+def test_when_all_are_dead_it_is_said_and_what_is_committed_stays(
+    tiny_model, tiny_spec, tmp_path, workers, forked
+):
     def kill(progress):
         if progress.done:
             for worker in workers:
                 worker.process.kill()
 
     spec = dataclasses.replace(tiny_spec, batch=1)
-    with pytest.raises(ModelError, match=r"every worker died \(cpu: process \d+, exit code -9; cpu"):
+    with pytest.raises(
+        ModelError, match=r"every worker died \(cpu: process \d+, exit code -9; cpu"
+    ):
         extract(tiny_model, spec, tmp_path, report=kill, devices=TWO)
     kept = open_run(spec.name, tmp_path)
-    assert 0 < len(kept) < 12 and drive(verify(kept.folder)).fine and not list(kept.folder.rglob("*.partial"))
+    assert (
+        0 < len(kept) < 12
+        and drive(verify(kept.folder)).fine
+        and not list(kept.folder.rglob("*.partial"))
+    )
 
 
-@pytest.mark.parametrize(("text", "devices"), [
-    ("cuda:0,cuda:1", ["cuda:0", "cuda:1"]), ("cpu:2", ["cpu", "cpu"]), ("cpu", ["cpu"]), ("mps", ["mps"]),
-    ("cuda:0, cpu:1", ["cuda:0", "cpu"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "devices"),
+    [
+        ("cuda:0,cuda:1", ["cuda:0", "cuda:1"]),
+        ("cpu:2", ["cpu", "cpu"]),
+        ("cpu", ["cpu"]),
+        ("mps", ["mps"]),
+        ("cuda:0, cpu:1", ["cuda:0", "cpu"]),
+    ],
+)
 def test_devices_are_told_from_their_list(text, devices):
     assert parse_devices(text) == devices
 

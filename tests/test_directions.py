@@ -19,7 +19,9 @@ def length(direction):
 
 @pytest.fixture(scope="module")
 def planted():
-    """(scale of h, Δh in units of it): channels of widely different scales, Δh large in the middle of denoising."""
+    """(scale of h, Δh in units of it): channels of widely different scales, Δh large in the
+    middle of denoising.
+    """
     rng = np.random.default_rng(1)
     scale = 10.0 ** rng.uniform(-2, 1, size=(STEPS, *SHAPE))
     return scale, rng.normal(size=(STEPS, *SHAPE)) * np.array([0.5, 2.0, 1.0])[:, None, None, None]
@@ -33,7 +35,9 @@ def run(tmp_path_factory, planted):
     noise = np.random.default_rng(0).normal(size=(STEPS, SAMPLES, *SHAPE))
     h = scale[:, None] * (noise + 5 + moved * delta[:, None])
     spec = RunSpec(model="planted", samples=SAMPLES, steps=STEPS, store_dtype="float32")
-    return synthetic_run(tmp_path_factory.mktemp("planted"), spec, h.astype(np.float32), [(0, 50), (50, SAMPLES)])
+    return synthetic_run(
+        tmp_path_factory.mktemp("planted"), spec, h.astype(np.float32), [(0, 50), (50, SAMPLES)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,23 +77,32 @@ def test_a_unit_is_the_same_whatever_the_scale_of_h(run):
     delta = np.random.default_rng(2).normal(size=sigma.shape).astype(np.float32) * sigma
     stretch = 10.0 ** np.random.default_rng(3).uniform(-2, 2, size=sigma.shape).astype(np.float32)
     plain, stretched = in_units(delta, sigma, {}), in_units(delta * stretch, sigma * stretch, {})
-    np.testing.assert_allclose(stretched.delta / stretched.sigma, plain.delta / plain.sigma, rtol=1e-4)
+    np.testing.assert_allclose(
+        stretched.delta / stretched.sigma, plain.delta / plain.sigma, rtol=1e-4
+    )
 
 
 def test_towards_the_others_is_the_opposite(run):
     others = sorted(set(range(SAMPLES)) - set(POSITIVES))
-    assert naive_direction(run, POSITIVES).cosine(naive_direction(run, others)) == pytest.approx(-1, abs=1e-4)
+    assert naive_direction(run, POSITIVES).cosine(naive_direction(run, others)) == pytest.approx(
+        -1, abs=1e-4
+    )
 
 
 def test_order_and_repetition_of_positives_do_not_matter(run):
-    once, twice = naive_direction(run, POSITIVES), naive_direction(run, POSITIVES[::-1] + POSITIVES[:5])
+    once, twice = (
+        naive_direction(run, POSITIVES),
+        naive_direction(run, POSITIVES[::-1] + POSITIVES[:5]),
+    )
     np.testing.assert_array_equal(once.delta, twice.delta)
 
 
 def test_cosine_is_that_of_an_angle(run):
     a, b = (random_direction(spread(run), seed) for seed in (0, 1))
     back = Direction(delta=-a.delta, sigma=a.sigma)
-    assert a.cosine(a) == pytest.approx(1, abs=1e-5) and a.cosine(back) == pytest.approx(-1, abs=1e-5)
+    assert a.cosine(a) == pytest.approx(1, abs=1e-5) and a.cosine(back) == pytest.approx(
+        -1, abs=1e-5
+    )
     assert a.cosine(b) == pytest.approx(b.cosine(a), abs=1e-6) and abs(a.cosine(b)) < 0.3
 
 
@@ -106,7 +119,9 @@ def test_the_spread_is_the_standard_deviation(run):
         np.testing.assert_allclose(spread(run)[step], h.std(0), rtol=1e-4)
 
 
-@pytest.mark.parametrize("positives", [[], [3], [3, 3], list(range(SAMPLES))], ids=["none", "one", "one twice", "all"])
+@pytest.mark.parametrize(
+    "positives", [[], [3], [3, 3], list(range(SAMPLES))], ids=["none", "one", "one twice", "all"]
+)
 def test_too_few_positives_or_no_others_are_refused_in_words(run, positives):
     with pytest.raises(AnalysisError, match=f"2 to {SAMPLES - 1} positives of {SAMPLES}"):
         naive_direction(run, positives)
@@ -120,7 +135,9 @@ def test_positives_that_are_not_there_are_refused(run):
 def test_where_h_does_not_vary_a_direction_is_zero(tmp_path):
     h = np.random.default_rng(0).normal(size=(2, 10, *SHAPE)).astype(np.float32)
     h[:, :, 0] = 3
-    run = synthetic_run(tmp_path, RunSpec(model="still", samples=10, steps=2, store_dtype="float32"), h)
+    run = synthetic_run(
+        tmp_path, RunSpec(model="still", samples=10, steps=2, store_dtype="float32"), h
+    )
     direction = naive_direction(run, [0, 1, 2])
     assert np.isfinite(direction.delta).all() and np.isfinite(direction.profile).all()
     assert np.abs(direction.delta[:, 0]).max() < 1e-6 < np.abs(direction.delta[:, 1:]).min()
@@ -154,18 +171,28 @@ def test_top_samples_leave_out_those_without_a_value(run):
     assert top_samples(run, values, 50) == [7, 4, 9]
 
 
-@pytest.mark.parametrize("measure", [spread, lambda run: naive_direction(run, [0, 1])], ids=["spread", "naive"])
-@pytest.mark.parametrize("store", [{"h": "pooled"}, {"skip.1": "full"}], ids=["pooled", "not stored"])
-def test_a_run_without_h_in_full_is_refused_in_words(tiny_model, tiny_folder, tmp_path, measure, store):
+@pytest.mark.parametrize(
+    "measure", [spread, lambda run: naive_direction(run, [0, 1])], ids=["spread", "naive"]
+)
+@pytest.mark.parametrize(
+    "store", [{"h": "pooled"}, {"skip.1": "full"}], ids=["pooled", "not stored"]
+)
+def test_a_run_without_h_in_full_is_refused_in_words(
+    tiny_model, tiny_folder, tmp_path, measure, store
+):
     from hcache.cards import default_spec
     from hcache.extract import extract
 
-    run = extract(tiny_model, default_spec(str(tiny_folder), samples=4, steps=1, store=store), tmp_path)
+    run = extract(
+        tiny_model, default_spec(str(tiny_folder), samples=4, steps=1, store=store), tmp_path
+    )
     with pytest.raises(HcacheError):
         measure(run)
 
 
 def test_the_spread_of_one_sample_is_refused_in_words(tmp_path):
-    run = synthetic_run(tmp_path, RunSpec(model="one", samples=1, steps=1), np.ones((1, 1, *SHAPE), np.float32))
+    run = synthetic_run(
+        tmp_path, RunSpec(model="one", samples=1, steps=1), np.ones((1, 1, *SHAPE), np.float32)
+    )
     with pytest.raises(AnalysisError, match="2 samples"):
         spread(run)

@@ -57,21 +57,31 @@ def test_every_cell_of_a_strip_gives_its_picture_again(page, copied_run, tiny_mo
     assert_fine(page)
     cells, _ = list(page.session_state["results-strip"].values())[-1]
     assert len(cells) == 18 and all(isinstance(cell, Rendered) for cell in cells)
-    _, again = drain(render_again(tiny_model, copied_run, [cells[0].recipe, cells[17].recipe], home_of(copied_run)))
+    _, again = drain(
+        render_again(
+            tiny_model, copied_run, [cells[0].recipe, cells[17].recipe], home_of(copied_run)
+        )
+    )
     for cell, repeated in zip((cells[0], cells[17]), again, strict=True):
         assert (cell.picture == repeated.picture).all()
     assert (cells[0].picture != cells[4].picture).any(), "the strip shows something"
 
 
-def test_a_dropped_picture_sets_the_page_up_and_undo_brings_back(page, copied_run, tiny_model, naive):
+def test_a_dropped_picture_sets_the_page_up_and_undo_brings_back(
+    page, copied_run, tiny_model, naive
+):
     edit = shift_by(naive, 2.5, Window(first=1, last=2, shape="falling"), "a smile")
     before = kept(page)
     drop(page, picture(tiny_model, copied_run, naive, edit, t_boost=200.0).png)
     assert_fine(page)
     now = kept(page)
     assert (now["sample"], now["window"], now["shape"], now["edit-boost"], now["strength"]) == (
-        7, "1-2", "falling", 200.0, 2.5,
-    )  # fmt: skip
+        7,
+        "1-2",
+        "falling",
+        200.0,
+        2.5,
+    )
     assert now["direction"] == "the recipe's", "it is not saved, and was fitted again"
     page.button(key="undo").click().run()
     assert_fine(page)
@@ -80,7 +90,10 @@ def test_a_dropped_picture_sets_the_page_up_and_undo_brings_back(page, copied_ru
 
 def test_a_saved_direction_is_chosen_by_its_digest(page, copied_run, tiny_model, naive):
     save_move(copied_run, "mine", naive)
-    drop(page, picture(tiny_model, copied_run, naive, shift_by(naive, 1.0, Window(first=0, last=3))).png)
+    drop(
+        page,
+        picture(tiny_model, copied_run, naive, shift_by(naive, 1.0, Window(first=0, last=3))).png,
+    )
     assert_fine(page)
     assert kept(page)["direction"] == "mine"
 
@@ -102,14 +115,25 @@ def test_two_directions_travel_with_the_picture_and_back(page, copied_run, tiny_
     drop(page, cells[0].png)
     assert_fine(page)
     now = kept(page)
-    assert (now["direction"], now["also"], now["also-strength"], now["strength"]) == ("mine", "other", -2.5, -4.0)
+    assert (now["direction"], now["also"], now["also-strength"], now["strength"]) == (
+        "mine",
+        "other",
+        -2.5,
+        -4.0,
+    )
     assert page.button(key="run-strip").disabled, "it is the strip that is there"
     delete_move(copied_run, "other")
     drop(page, cells[1].png, "b.png")
-    assert [error.value for error in page.error if "second direction" in error.value and "other" in error.value]
+    assert [
+        error.value
+        for error in page.error
+        if "second direction" in error.value and "other" in error.value
+    ]
 
 
-def test_a_direction_of_another_run_travels_with_the_picture_and_back(page, copied_run, tiny_model, naive):
+def test_a_direction_of_another_run_travels_with_the_picture_and_back(
+    page, copied_run, tiny_model, naive
+):
     folder = copied_run.folder.with_name("another")
     shutil.copytree(copied_run.folder, folder)
     other = open_run(folder)
@@ -121,32 +145,51 @@ def test_a_direction_of_another_run_travels_with_the_picture_and_back(page, copi
 
 
 def test_published_blocks_are_imported_from_the_page(page, copied_run, monkeypatch):
-    """The command that is started names the very files, by their own names: how they were trained stands in these."""
+    """The command that is started names the very files, by their own names: how they were
+    trained stands in these.
+    """
     started = []
     monkeypatch.setattr(tasks, "start", lambda *arguments: started.append(arguments))
     page.selectbox(key="choose-method").set_value("asyrp").run()
     name = "smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth"
-    page.file_uploader(key="block-files").set_value([(name, b"tensors", "application/octet-stream")]).run()
+    page.file_uploader(key="block-files").set_value(
+        [(name, b"tensors", "application/octet-stream")]
+    ).run()
     assert_fine(page)
     page.button(key="start-import").click().run()
     assert_fine(page)
     ((folder, work),) = started
-    assert (folder, work.kind, work.run, work.name) == (copied_run.folder, "import", copied_run.name, "smiling")
-    assert work.files == (name,) and (folder / "tasks" / work.folder / name).read_bytes() == b"tensors"
+    assert (folder, work.kind, work.run, work.name) == (
+        copied_run.folder,
+        "import",
+        copied_run.name,
+        "smiling",
+    )
+    assert (
+        work.files == (name,) and (folder / "tasks" / work.folder / name).read_bytes() == b"tensors"
+    )
     arguments = build_parser().parse_args(work.arguments())
     assert arguments.run.__name__ == "import_blocks" and Path(arguments.files[0]).name == name
 
 
-def test_what_the_page_cannot_show_is_refused_and_nothing_is_lost(page, copied_run, tiny_model, naive):
+def test_what_the_page_cannot_show_is_refused_and_nothing_is_lost(
+    page, copied_run, tiny_model, naive
+):
     before = kept(page)
-    swap = SwapEdit(sites=("h",), donor=DonorRef(run=copied_run.name, sample=1), alpha=1.0,
-                    window=Window(first=0, last=3))  # fmt: skip
+    swap = SwapEdit(
+        sites=("h",),
+        donor=DonorRef(run=copied_run.name, sample=1),
+        alpha=1.0,
+        window=Window(first=0, last=3),
+    )
     drop(page, picture(tiny_model, copied_run, naive, swap).png)
     assert not page.exception and any("Swap page" in error.value for error in page.error)
     assert {name: kept(page)[name] for name in before} == before
 
 
-def test_a_distance_and_a_mask_travel_with_the_picture_and_back(page, copied_run, tiny_model, naive):
+def test_a_distance_and_a_mask_travel_with_the_picture_and_back(
+    page, copied_run, tiny_model, naive
+):
     save_move(copied_run, "mine", naive)
     mask = Mask.painted([[(0, 0), (0.5, 0), (0.5, 1), (0, 1)]])
     page.run()
@@ -160,7 +203,9 @@ def test_a_distance_and_a_mask_travel_with_the_picture_and_back(page, copied_run
     cells, _ = list(page.session_state["results-strip"].values())[-1]
     edit = cells[0].recipe.edits[0]
     assert (edit.kind, edit.distance, edit.step, edit.mask) == ("distance", DISTANCES[0], 2, mask)
-    _, (again,) = drain(render_again(tiny_model, copied_run, [cells[1].recipe], home_of(copied_run)))
+    _, (again,) = drain(
+        render_again(tiny_model, copied_run, [cells[1].recipe], home_of(copied_run))
+    )
     assert (again.picture == cells[1].picture).all()
 
     page.selectbox(key="choose-how").set_value(SHIFT).run()
@@ -168,9 +213,19 @@ def test_a_distance_and_a_mask_travel_with_the_picture_and_back(page, copied_run
     drop(page, cells[1].png)
     assert_fine(page)
     now = kept(page)
-    assert (now["how"], now["distance-step"], now["distance"], now["edit-mask"], now["edit-mask-png"]) == (
-        DISTANCE, 2, DISTANCES[1], PAINTED, mask.png,
-    )  # fmt: skip
+    assert (
+        now["how"],
+        now["distance-step"],
+        now["distance"],
+        now["edit-mask"],
+        now["edit-mask-png"],
+    ) == (
+        DISTANCE,
+        2,
+        DISTANCES[1],
+        PAINTED,
+        mask.png,
+    )
     assert page.button(key="run-strip").disabled, "it is the strip that is there"
 
 
@@ -184,10 +239,15 @@ def test_a_methods_options_stand_in_the_address_both_ways(page):
     for tolerance, shown in (("0.002", 0.002), ("nan", 0.01)):
         other = AppTest.from_file("../dashboard.py", default_timeout=60)
         other.switch_page("pages/edit.py")
-        other.query_params.update({"method": "jacobian", **said, "option-jacobian-tolerance": tolerance})
+        other.query_params.update(
+            {"method": "jacobian", **said, "option-jacobian-tolerance": tolerance}
+        )
         other.run()
         assert_fine(other)
-        found = [other.number_input(key=f"choose-option-jacobian-{name}").value for name in ("count", "tolerance")]
+        found = [
+            other.number_input(key=f"choose-option-jacobian-{name}").value
+            for name in ("count", "tolerance")
+        ]
         assert found == [2, shown]
 
 
@@ -199,7 +259,9 @@ def test_picked_positives_stand_in_the_address_both_ways(page, copied_run, monke
     page.session_state["address"].written = -1.0  # the user takes longer than a message
     page.run()
     assert_fine(page)
-    assert page.query_params[name] == "1-2" and page.text_input(key="save-name-naive").value == "naive"
+    assert (
+        page.query_params[name] == "1-2" and page.text_input(key="save-name-naive").value == "naive"
+    )
     clicks = iter([4, None])
     monkeypatch.setattr(directions, "picture_grid", lambda *_, **__: next(clicks, None))
     page.run()

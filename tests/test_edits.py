@@ -1,4 +1,6 @@
-"""Edits are pure functions that do what they say and nothing else, bit for bit where they say nothing."""
+"""Edits are pure functions that do what they say and nothing else, bit for bit where they say
+nothing.
+"""
 
 import dataclasses
 
@@ -26,10 +28,17 @@ MEMBERS = ("h", "skip.1.0", "skip.1.1", "skip.2.0")
 
 def some_features(seed, n=1):
     rng = torch.Generator().manual_seed(seed)
-    shapes = {"h": (16, 4, 4), "skip.1": [(16, 4, 4), (16, 4, 4)], "skip.2": [(16, 8, 8), (8, 8, 8)]}
+    shapes = {
+        "h": (16, 4, 4),
+        "skip.1": [(16, 4, 4), (16, 4, 4)],
+        "skip.2": [(16, 8, 8), (8, 8, 8)],
+    }
     return Features(
         h=torch.randn(n, *shapes["h"], generator=rng),
-        skips=tuple(tuple(torch.randn(n, *s, generator=rng) for s in shapes[g]) for g in ("skip.1", "skip.2")),
+        skips=tuple(
+            tuple(torch.randn(n, *s, generator=rng) for s in shapes[g])
+            for g in ("skip.1", "skip.2")
+        ),
     )
 
 
@@ -75,7 +84,9 @@ def test_a_swap_in_between_blends(alpha):
     features, donor = some_features(0, n=2), some_features(1)
     swapped = Swap(MEMBERS, lambda _: donor, alpha, ALWAYS)(features, at(0))
     for name in MEMBERS:
-        torch.testing.assert_close(swapped[name], (1 - alpha) * features[name] + alpha * donor[name])
+        torch.testing.assert_close(
+            swapped[name], (1 - alpha) * features[name] + alpha * donor[name]
+        )
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
@@ -110,7 +121,10 @@ def test_a_shift_of_strength_0_is_no_edit(tiny_model, direction):
 def test_an_edit_acts_in_its_window_only(tiny_model, direction, first, last):
     window = Window(first=first, last=last)
     features, donor = some_features(0), some_features(1)
-    for edit in (Swap(MEMBERS, lambda _: donor, 1.0, window), Shift(direction, [1.0], window, tiny_model)):
+    for edit in (
+        Swap(MEMBERS, lambda _: donor, 1.0, window),
+        Shift(direction, [1.0], window, tiny_model),
+    ):
         for index in range(STEPS):
             assert (edit(features, at(index)) is not features) == (first <= index <= last), index
     plain = list(denoise(tiny_model, [1], STEPS))
@@ -136,7 +150,9 @@ def test_an_edit_per_row_is_each_edit_on_its_row(tiny_model, direction):
     together = PerRow(edits)(features, at(2))
     for row, edit in enumerate(edits):
         alone = edit(features.rows(row, row + 1), at(2))
-        assert all(torch.equal(together[name][row], tensor[0]) for name, tensor in alone.items()), row
+        assert all(torch.equal(together[name][row], tensor[0]) for name, tensor in alone.items()), (
+            row
+        )
     assert all(len(tensor) == 4 for _, tensor in together.items())
 
 
@@ -159,7 +175,9 @@ def test_cached_features_are_as_stored_and_computed_where_they_are_not(tiny_mode
     found = cached_features(tiny_model, tiny_run, sample, step)
     stored = tiny_run.features(sample, step)
     with torch.no_grad():
-        fresh = tiny_model.encode(cached_x(tiny_model, tiny_run, sample, step), tiny_run.timesteps[step])
+        fresh = tiny_model.encode(
+            cached_x(tiny_model, tiny_run, sample, step), tiny_run.timesteps[step]
+        )
     present = dict(stored.items())
     assert set(present) == {"h", "skip.1.0", "skip.1.1"}
     for name, tensor in found.items():
@@ -172,7 +190,9 @@ def test_cached_features_are_as_stored_and_computed_where_they_are_not(tiny_mode
 @pytest.mark.parametrize(("first", "last"), [(0, 3), (1, 2), (3, 3)])
 def test_rendered_swaps(tiny_model, tiny_run, first, last):
     donor, recipient = 3, 8
-    shares, result = drain(render_swaps(tiny_model, tiny_run, donor, recipient, Window(first=first, last=last)))
+    shares, result = drain(
+        render_swaps(tiny_model, tiny_run, donor, recipient, Window(first=first, last=last))
+    )
     assert result.identical is True and result.largest_difference == 0.0
     assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == pytest.approx(1.0)
     assert list(result.images) == list(tiny_model.anatomy.sites)
@@ -186,7 +206,10 @@ def test_rendered_swaps(tiny_model, tiny_run, first, last):
 def test_swaps_of_strength_0_or_with_itself_give_the_recipient_back(tiny_model, tiny_run):
     _, nothing = drain(render_swaps(tiny_model, tiny_run, 3, 8, ALWAYS, alpha=0.0))
     _, itself = drain(render_swaps(tiny_model, tiny_run, 8, 8, ALWAYS))
-    for result, tolerance in ((nothing, 1), (itself, 3)):  # the donor's cached h went through float16
+    for result, tolerance in (
+        (nothing, 1),
+        (itself, 3),
+    ):  # the donor's cached h went through float16
         for site, picture in result.images.items():
             apart = np.abs(picture.astype(int) - tiny_run.images[8]).max()
             assert apart <= tolerance, (site, apart)
@@ -221,7 +244,15 @@ def test_moved_by_nothing_is_the_cached_picture(tiny_model, tiny_run, direction,
         samples = list(range(shard.start, shard.stop))
         for window in (ALWAYS, Window(first=2, last=3)):
             shares, pictures = drain(
-                render_moved(tiny_model, tiny_run, samples, direction, [0.0] * len(samples), window, asymmetric)
+                render_moved(
+                    tiny_model,
+                    tiny_run,
+                    samples,
+                    direction,
+                    [0.0] * len(samples),
+                    window,
+                    asymmetric,
+                )
             )
             np.testing.assert_array_equal(pictures, tiny_run.images[samples])
             assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
@@ -229,7 +260,9 @@ def test_moved_by_nothing_is_the_cached_picture(tiny_model, tiny_run, direction,
 
 def test_a_strip_has_the_picture_itself_in_its_middle(tiny_model, tiny_run, direction):
     strengths = [-4.0, 0.0, 4.0]
-    _, pictures = drain(render_moved(tiny_model, tiny_run, [7] * 3, direction, strengths, ALWAYS, True))
+    _, pictures = drain(
+        render_moved(tiny_model, tiny_run, [7] * 3, direction, strengths, ALWAYS, True)
+    )
     apart = [np.abs(picture.astype(int) - tiny_run.images[7]).max() for picture in pictures]
     assert apart[1] <= 1 < min(apart[0], apart[2])
 
@@ -237,12 +270,21 @@ def test_a_strip_has_the_picture_itself_in_its_middle(tiny_model, tiny_run, dire
 def test_stochastic_runs_are_taken_up_with_their_own_noise(tiny_model, tiny_spec, tmp_path):
     from hcache.extract import extract
 
-    run = extract(tiny_model, dataclasses.replace(tiny_spec, samples=4, batch=4, eta=1.0, seed=7), tmp_path)
+    run = extract(
+        tiny_model, dataclasses.replace(tiny_spec, samples=4, batch=4, eta=1.0, seed=7), tmp_path
+    )
     direction = random_direction(spread(run), 0)
-    _, pictures = drain(render_moved(tiny_model, run, range(4), direction, [0.0] * 4, Window(first=1, last=1), False))
+    _, pictures = drain(
+        render_moved(
+            tiny_model, run, range(4), direction, [0.0] * 4, Window(first=1, last=1), False
+        )
+    )
     np.testing.assert_array_equal(pictures, run.images)
     _, result = drain(render_swaps(tiny_model, run, 0, 2, Window(first=1, last=2), alpha=0.0))
-    assert result.identical and max(np.abs(p.astype(int) - run.images[2]).max() for p in result.images.values()) <= 1
+    assert (
+        result.identical
+        and max(np.abs(p.astype(int) - run.images[2]).max() for p in result.images.values()) <= 1
+    )
 
 
 def test_replacing_what_is_not_there_is_said_and_not_passed_over():

@@ -1,4 +1,6 @@
-"""An extraction may be stopped, killed and taken up again, and the run is the one it would have been."""
+"""An extraction may be stopped, killed and taken up again, and the run is the one it would have
+been.
+"""
 
 import dataclasses
 import errno
@@ -16,7 +18,14 @@ from hcache.cache.manifest import read_manifest
 from hcache.cache.plan import make_plan
 from hcache.cache.reading import open_run
 from hcache.cache.shards import ShardWriter
-from hcache.errors import CacheError, Interrupted, NoSpaceError, RunBusyError, UnknownSiteError, UsageError
+from hcache.errors import (
+    CacheError,
+    Interrupted,
+    NoSpaceError,
+    RunBusyError,
+    UnknownSiteError,
+    UsageError,
+)
 from hcache.extract import extract
 
 
@@ -27,12 +36,18 @@ def stop_after(calls):
 
 
 def digests(run):
-    return {shard.file: "xxh3_128:" + xxhash.xxh3_128_hexdigest((run.folder / SHARDS / shard.file).read_bytes())
-            for shard in run.shards}  # fmt: skip
+    return {
+        shard.file: (
+            "xxh3_128:" + xxhash.xxh3_128_hexdigest((run.folder / SHARDS / shard.file).read_bytes())
+        )
+        for shard in run.shards
+    }
 
 
 @pytest.mark.parametrize("calls", [1, 3, 4, 5, 9, 12])
-def test_a_run_that_was_stopped_and_taken_up_is_the_same(tiny_model, tiny_spec, tiny_run, tmp_path, calls):
+def test_a_run_that_was_stopped_and_taken_up_is_the_same(
+    tiny_model, tiny_spec, tiny_run, tmp_path, calls
+):
     """Three shards of four steps: within, between and at the very end of them."""
     kept = 5 * ((calls - 1) // 4)
     with pytest.raises(Interrupted, match=f"{kept} of 12 samples are kept"):
@@ -46,7 +61,9 @@ def test_a_run_that_was_stopped_and_taken_up_is_the_same(tiny_model, tiny_spec, 
     assert again.complete and not list((again.folder / SHARDS).glob("*.partial"))
 
 
-def test_stopped_again_and_again_it_still_comes_to_its_end(tiny_model, tiny_spec, tiny_run, tmp_path):
+def test_stopped_again_and_again_it_still_comes_to_its_end(
+    tiny_model, tiny_spec, tiny_run, tmp_path
+):
     lengths = []
     for calls in (2, 5, 7, 3):
         with pytest.raises(Interrupted):
@@ -60,7 +77,9 @@ def test_two_extractions_are_the_same(tiny_model, tiny_spec, tiny_run, tmp_path)
     other = extract(tiny_model, tiny_spec, tmp_path)
     assert_same_contents(other, tiny_run)
     before = digests(other)
-    assert digests(extract(tiny_model, tiny_spec, tmp_path)) == before, "a complete run is left alone"
+    assert digests(extract(tiny_model, tiny_spec, tmp_path)) == before, (
+        "a complete run is left alone"
+    )
 
 
 def test_manifest_and_shards_agree(tiny_run):
@@ -76,12 +95,18 @@ def test_more_samples_keep_those_there_are(tiny_model, tiny_spec, tiny_run, tmp_
     before = digests(small)
     assert len(small) == first and small.complete
     grown = extract(tiny_model, dataclasses.replace(tiny_spec, batch=7), tmp_path)
-    assert before.items() <= digests(grown).items() and len(grown) == 12 and grown.name == small.name
-    assert grown.spec.samples == 12 and all(s.stop - s.start <= 5 for s in grown.shards), "the batch it began with"
+    assert (
+        before.items() <= digests(grown).items() and len(grown) == 12 and grown.name == small.name
+    )
+    assert grown.spec.samples == 12 and all(s.stop - s.start <= 5 for s in grown.shards), (
+        "the batch it began with"
+    )
     if first % 5 == 0:
         assert_same_contents(grown, tiny_run)
     for step in range(4):
-        np.testing.assert_allclose(grown.matrix("h", step), tiny_run.matrix("h", step), rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(
+            grown.matrix("h", step), tiny_run.matrix("h", step), rtol=1e-2, atol=1e-2
+        )
 
 
 def test_fewer_samples_leave_a_run_as_it_is(tiny_model, tiny_spec, tiny_run, tmp_path):
@@ -91,24 +116,35 @@ def test_fewer_samples_leave_a_run_as_it_is(tiny_model, tiny_spec, tiny_run, tmp
     assert fewer.spec.samples == 12
 
 
-def test_fewer_samples_of_a_partial_run_take_it_no_further(tiny_model, tiny_spec, tiny_run, tmp_path):
+def test_fewer_samples_of_a_partial_run_take_it_no_further(
+    tiny_model, tiny_spec, tiny_run, tmp_path
+):
     with pytest.raises(Interrupted):
         extract(tiny_model, tiny_spec, tmp_path, stop=stop_after(5))
     some = extract(tiny_model, dataclasses.replace(tiny_spec, samples=7), tmp_path)
-    assert [(shard.start, shard.stop) for shard in some.shards] == [(0, 5), (5, 7)] and not some.complete
+    assert [(shard.start, shard.stop) for shard in some.shards] == [
+        (0, 5),
+        (5, 7),
+    ] and not some.complete
     whole = extract(tiny_model, tiny_spec, tmp_path)
     assert whole.complete and whole.sample_ids.tolist() == list(range(12))
     assert np.abs(whole.images.astype(int) - tiny_run.images).max() <= 1
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"eta": 0.5}, {"steps": 5}, {"store": {"h": "pooled"}}], ids=str)
-def test_what_changes_a_sample_or_what_is_kept_makes_another_run(tiny_model, tiny_spec, tiny_run, tmp_path, change):
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"eta": 0.5}, {"steps": 5}, {"store": {"h": "pooled"}}], ids=str
+)
+def test_what_changes_a_sample_or_what_is_kept_makes_another_run(
+    tiny_model, tiny_spec, tiny_run, tmp_path, change
+):
     other = extract(tiny_model, dataclasses.replace(tiny_spec, samples=2, **change), tmp_path)
     assert other.name != tiny_run.name
     if "store" not in change:
         assert not np.array_equal(other.images, tiny_run.images[:2])
     if "seed" in change:
-        assert np.abs(other.images[0].astype(int) - tiny_run.images[1]).max() <= 1, "sample 0 has its neighbour's seed"
+        assert np.abs(other.images[0].astype(int) - tiny_run.images[1]).max() <= 1, (
+            "sample 0 has its neighbour's seed"
+        )
 
 
 def test_progress_goes_forward_to_the_end(tiny_model, tiny_spec, tmp_path):
@@ -116,7 +152,9 @@ def test_progress_goes_forward_to_the_end(tiny_model, tiny_spec, tmp_path):
     extract(tiny_model, tiny_spec, tmp_path, report=seen.append)
     work = [progress.work for progress in seen]
     assert work == sorted(work) and work[-1] == 12 and len(seen) == 3 * 4 + 1
-    assert {progress.done for progress in seen} == {0, 5, 10, 12} and {p.total for p in seen} == {12}
+    assert {progress.done for progress in seen} == {0, 5, 10, 12} and {p.total for p in seen} == {
+        12
+    }
 
 
 def test_a_reader_meets_whole_shards_only(tiny_model, tiny_spec, tmp_path):
@@ -148,7 +186,9 @@ def test_what_a_killed_extraction_left_is_swept(tiny_model, tiny_spec, tiny_run,
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone"])
-def test_a_spoilt_shard_is_replaced_as_its_error_promises(copied_run, tiny_model, tiny_run, tmp_path, harm):
+def test_a_spoilt_shard_is_replaced_as_its_error_promises(
+    copied_run, tiny_model, tiny_run, tmp_path, harm
+):
     path = copied_run.folder / SHARDS / copied_run.shards[1].file
     path.write_bytes(path.read_bytes()[:3000]) if harm == "cut" else path.unlink()
     with pytest.raises(CacheError, match="repair .* to replace it"):
@@ -177,7 +217,9 @@ def disk_with(monkeypatch, free):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(free, 0, free))
 
 
-def test_a_run_that_does_not_fit_is_refused_before_it_begins(tiny_model, tiny_spec, tmp_path, monkeypatch):
+def test_a_run_that_does_not_fit_is_refused_before_it_begins(
+    tiny_model, tiny_spec, tmp_path, monkeypatch
+):
     needed = make_plan(tiny_spec, tiny_model.anatomy).total
     disk_with(monkeypatch, needed - 1)
     with pytest.raises(NoSpaceError, match="store less"):
@@ -190,7 +232,9 @@ def test_a_run_that_does_not_fit_is_refused_before_it_begins(tiny_model, tiny_sp
 def test_only_what_is_missing_must_fit(tiny_model, tiny_spec, tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         extract(tiny_model, tiny_spec, tmp_path, stop=stop_after(9))
-    disk_with(monkeypatch, make_plan(tiny_spec, tiny_model.anatomy).total // 5)  # 2 of 12 samples are missing
+    disk_with(
+        monkeypatch, make_plan(tiny_spec, tiny_model.anatomy).total // 5
+    )  # 2 of 12 samples are missing
     assert extract(tiny_model, tiny_spec, tmp_path).complete
     disk_with(monkeypatch, 0)
     assert extract(tiny_model, tiny_spec, tmp_path).complete, "nothing is missing"
@@ -217,7 +261,9 @@ def test_a_disk_that_fails_midway_costs_the_shard_in_work(
     assert_same_contents(extract(tiny_model, tiny_spec, tmp_path), tiny_run)
 
 
-@pytest.mark.parametrize("place", ["open", "write", "close", "fsync", "rename", "manifest", "index"])
+@pytest.mark.parametrize(
+    "place", ["open", "write", "close", "fsync", "rename", "manifest", "index"]
+)
 def test_a_disk_that_is_full_at_any_place_loses_nothing_and_says_what_is_missing(
     tiny_model, tiny_spec, tiny_run, tmp_path, monkeypatch, place
 ):
@@ -225,10 +271,14 @@ def test_a_disk_that_is_full_at_any_place_loses_nothing_and_says_what_is_missing
     from hcache.cache import files, hdf5, index, shards
 
     target, name = {
-        "open": (shards.ShardWriter, "__init__"), "write": (shards.ShardWriter, "write_images"),
-        "close": (hdf5.Output, "close"), "fsync": (files.os, "fsync"), "rename": (files.os, "replace"),
-        "manifest": (shards, "append_to_manifest"), "index": (index.IndexWriter, "_fill"),
-    }[place]  # fmt: skip
+        "open": (shards.ShardWriter, "__init__"),
+        "write": (shards.ShardWriter, "write_images"),
+        "close": (hdf5.Output, "close"),
+        "fsync": (files.os, "fsync"),
+        "rename": (files.os, "replace"),
+        "manifest": (shards, "append_to_manifest"),
+        "index": (index.IndexWriter, "_fill"),
+    }[place]
     whole, second = getattr(target, name), []
 
     def full(*arguments, **options):
@@ -267,9 +317,17 @@ def test_every_spacing_of_steps_stores_one_row_a_step(tiny_folder, tiny_model, t
     from hcache.cards import default_spec
 
     model = dataclasses.replace(tiny_model, scheduler=DDIMScheduler(timestep_spacing="trailing"))
-    run = extract(model, default_spec(str(tiny_folder), samples=1, steps=61, store={"h": "pooled"}), tmp_path)
+    run = extract(
+        model, default_spec(str(tiny_folder), samples=1, steps=61, store={"h": "pooled"}), tmp_path
+    )
     arrays = {name: array for (_, _, name), array in contents(run).items()}
-    assert len(run.timesteps) == len(arrays["timestep"]) == len(arrays["h"]) == len(arrays["x_0"]) == 61
+    assert (
+        len(run.timesteps)
+        == len(arrays["timestep"])
+        == len(arrays["h"])
+        == len(arrays["x_0"])
+        == 61
+    )
     assert len(arrays["x"]) == 62
     assert len({row.tobytes() for row in arrays["h"]}) == 61
 

@@ -31,18 +31,34 @@ def test_the_anatomy_names_every_site_with_its_shape_and_size(groups):
     shown = texts(root)
     for site in anatomy.sites:
         assert sum(text.startswith(f"{site}  ·") for text in shown) == 1, site
-    assert "16×4×4" in shown and "8×4×4 (2), 4×4×4" in shown and not any("stored" in text for text in shown)
-    assert len(root.findall(f"{SVG}path")) == 3 * groups + 1, "a line a skip tensor, and the bottleneck"
+    assert (
+        "16×4×4" in shown
+        and "8×4×4 (2), 4×4×4" in shown
+        and not any("stored" in text for text in shown)
+    )
+    assert len(root.findall(f"{SVG}path")) == 3 * groups + 1, (
+        "a line a skip tensor, and the bottleneck"
+    )
     _, _, width, height = map(float, root.get("viewBox").split())
     for element in root.iter(f"{SVG}rect"):
         if "x" in element.attrib:
-            assert 0 <= float(element.get("x")) and float(element.get("x")) + float(element.get("width")) <= width
-            assert 0 <= float(element.get("y")) and float(element.get("y")) + float(element.get("height")) <= height
+            assert (
+                0 <= float(element.get("x"))
+                and float(element.get("x")) + float(element.get("width")) <= width
+            )
+            assert (
+                0 <= float(element.get("y"))
+                and float(element.get("y")) + float(element.get("height")) <= height
+            )
 
 
 def test_the_anatomy_of_a_run_tells_what_is_stored():
-    shown = "\n".join(texts(ET.fromstring(draw_anatomy(anatomy_of(3), {"h": "full", "skip.2": "pooled"}))))
-    assert re.search(r"^h  .*stored full$", shown, re.M) and re.search(r"^skip.2  .*stored pooled$", shown, re.M)
+    shown = "\n".join(
+        texts(ET.fromstring(draw_anatomy(anatomy_of(3), {"h": "full", "skip.2": "pooled"})))
+    )
+    assert re.search(r"^h  .*stored full$", shown, re.M) and re.search(
+        r"^skip.2  .*stored pooled$", shown, re.M
+    )
     assert len(re.findall(r"not stored$", shown, re.M)) == 2
 
 

@@ -1,4 +1,6 @@
-"""The Figures page on a tiny run: each figure by its button alone, what can be set, what cannot be shown."""
+"""The Figures page on a tiny run: each figure by its button alone, what can be set, what cannot
+be shown.
+"""
 
 import numpy as np
 import pytest
@@ -19,7 +21,11 @@ def home(copied_run, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
     values = {int(s): float(s) for s in copied_run.sample_ids}
-    save_labels(copied_run, "mine", {"size": values, "hue": {s: float(v * v % 7) for s, v in values.items()}})
+    save_labels(
+        copied_run,
+        "mine",
+        {"size": values, "hue": {s: float(v * v % 7) for s, v in values.items()}},
+    )
     monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
     return home_of(copied_run)
 
@@ -46,7 +52,9 @@ def test_the_u_figure_is_one_click_and_its_style_renders_nothing_anew(page):
     page.selectbox(key="choose-figure-width").set_value("single").run()
     page.text_area[0].set_value("My caption.").run()
     assert_fine(page)
-    assert page.text_area[0].value == "My caption." and page.button(key="run-figure-U-figure").disabled
+    assert (
+        page.text_area[0].value == "My caption." and page.button(key="run-figure-U-figure").disabled
+    )
     assert any("3.3 x" in caption.value for caption in page.caption)
     page.checkbox(key="choose-figure-caption").set_value(False).run()
     assert_fine(page)
@@ -62,8 +70,14 @@ def test_a_strip_of_the_chosen_attribute_methods_and_strengths(page):
     page.text_input(key="choose-strengths").set_value("0, 2").run()
     choice, result = made(page, "strip")
     assert isinstance(choice, Strip) and (choice.label, choice.strengths) == ("hue", (0.0, 2.0))
-    assert [row.label for row in result.rows] == ["naive", "random"] and result.columns == ("0", "2")
-    assert (page.query_params["strengths"], page.query_params["strip-ways"]) == ("0, 2", "naive,random")
+    assert [row.label for row in result.rows] == ["naive", "random"] and result.columns == (
+        "0",
+        "2",
+    )
+    assert (page.query_params["strengths"], page.query_params["strip-ways"]) == (
+        "0, 2",
+        "naive,random",
+    )
     page.text_input(key="choose-strengths").set_value("0, much").run()
     assert not page.exception and "numbers stand with commas" in page.error[0].value
 
@@ -74,9 +88,13 @@ def test_a_grid_of_samples_and_methods_over_attributes(page):
     page.text_input(key="choose-figure-samples").set_value("3, 5-6").run()
     choice, result = made(page, "grid")
     assert isinstance(choice, Grid) and choice.samples == (3, 5, 6)
-    assert result.columns == ("untouched", "size", "hue") and [row.group for row in result.rows] == [
-        "sample 3", "sample 5", "sample 6",
-    ]  # fmt: skip
+    assert result.columns == ("untouched", "size", "hue") and [
+        row.group for row in result.rows
+    ] == [
+        "sample 3",
+        "sample 5",
+        "sample 6",
+    ]
     page.text_input(key="choose-figure-samples").set_value("3, 99").run()
     page.button(key="run-figure-grid").click().run()
     while any(work.running for _, work in page.session_state["works"].values()):

@@ -36,15 +36,21 @@ class Spoilt:
 
 
 @pytest.mark.parametrize(
-    ("site", "named"), [("h", "h"), ("skip.2.1", "skip.2.1"), ("skip.3.0", "skip.3.0"), ("output", "eps")]
+    ("site", "named"),
+    [("h", "h"), ("skip.2.1", "skip.2.1"), ("skip.3.0", "skip.3.0"), ("output", "eps")],
 )
-def test_it_stops_with_site_step_and_sample_and_keeps_what_is_committed(tiny_model, tiny_spec, tmp_path, monkeypatch,
-                                                                        site, named):  # fmt: skip
+def test_it_stops_with_site_step_and_sample_and_keeps_what_is_committed(
+    tiny_model, tiny_spec, tmp_path, monkeypatch, site, named
+):
     """Whether the site is stored or not: of skip.3 only means are, of skip.2 nothing here."""
     spec = dataclasses.replace(tiny_spec, store={"h": "full", "skip.3": "pooled"})
-    spoilt = Spoilt(site, 2, calls=4 + 1)  # the first shard takes 4 steps, and the second one is whole
+    spoilt = Spoilt(
+        site, 2, calls=4 + 1
+    )  # the first shard takes 4 steps, and the second one is whole
     monkeypatch.setattr(type(tiny_model), "trace", spoilt(type(tiny_model).trace))
-    with pytest.raises(ModelError, match=rf"^{named} of sample 7 is not finite at step 1 \(t = 500\)"):
+    with pytest.raises(
+        ModelError, match=rf"^{named} of sample 7 is not finite at step 1 \(t = 500\)"
+    ):
         extract(tiny_model, spec, tmp_path)
     monkeypatch.undo()
     kept = open_run(spec.name, tmp_path)
@@ -68,7 +74,14 @@ def test_a_network_that_overflows_half_precision_is_told_what_to_do(tmp_path):
     spec = default_spec(str(folder), samples=2, steps=2, dtype="float16")
     with pytest.raises(ModelError, match=r"skip\.3\.1 of sample 0 .*step 0.*bfloat16"):
         extract(load_model(str(folder), dtype="float16"), spec, tmp_path)
-    assert len(extract(load_model(str(folder)), default_spec(str(folder), samples=2, steps=2), tmp_path)) == 2
+    assert (
+        len(
+            extract(
+                load_model(str(folder)), default_spec(str(folder), samples=2, steps=2), tmp_path
+            )
+        )
+        == 2
+    )
 
 
 def test_everything_of_a_step_is_looked_at(tiny_model):
@@ -88,7 +101,8 @@ def test_everything_of_a_step_is_looked_at(tiny_model):
 
         if name in names:
             harmed = dataclasses.replace(
-                step, features=step.features.map(lambda n, t, name=name: spoil(t) if n == name else t)
+                step,
+                features=step.features.map(lambda n, t, name=name: spoil(t) if n == name else t),
             )
         else:
             harmed = dataclasses.replace(step, **{name: spoil(getattr(step, name))})
@@ -107,7 +121,9 @@ def test_large_values_of_half_precision_are_finite():
 
 @pytest.mark.parametrize("upcast", [True, False, None])
 def test_an_autoencoder_computes_in_the_precision_that_its_configuration_asks_for(tmp_path, upcast):
-    """``force_upcast``: in float32 beside a network in half precision; left out, it is what diffusers takes it for."""
+    """``force_upcast``: in float32 beside a network in half precision; left out, it is what
+    diffusers takes it for.
+    """
     import json
 
     folder = save_kind("SDXL", tmp_path / "xl")

@@ -1,4 +1,5 @@
-"""The README's first command, as a person types it: what the server takes of a core, with an environment in its folder.
+"""The README's first command, as a person types it: what the server takes of a core, with an
+environment in its folder.
 
 Shares are of processor time, which other work on the machine hardly changes.
 """
@@ -82,7 +83,10 @@ def test_what_is_started_for_tests_and_benchmarks_is_started_by_that_line():
     others = [path for path in sources if path not in (Path(serving.__file__), Path(__file__))]
     starts = re.compile(r'"streamlit",? "?run|"run", "dashboard\.py"|--server\.|STREAMLIT_')
     found = {path.name for path in others if starts.search(path.read_text(encoding="utf-8"))}
-    of_the_command = {"dashboard.py", "test_dashboard.py"}  # `hcache dashboard` and its tests, which start no server
+    of_the_command = {
+        "dashboard.py",
+        "test_dashboard.py",
+    }  # `hcache dashboard` and its tests, which start no server
     only_named = {"server.py", "test_readme.py"}
     assert found == of_the_command | only_named
     options = set(re.findall(r"--[a-z]+\.\w+", Path(serving.__file__).read_text(encoding="utf-8")))
@@ -91,11 +95,17 @@ def test_what_is_started_for_tests_and_benchmarks_is_started_by_that_line():
 
 def test_the_settings_that_make_it_cheap_are_the_projects_own():
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
-    assert config["server"]["fileWatcherType"] == "none" and config["runner"]["postScriptGC"] is False
+    assert (
+        config["server"]["fileWatcherType"] == "none" and config["runner"]["postScriptGC"] is False
+    )
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(serving, "typed_command", lambda _: ["sh", "-c", "echo begun; echo no such thing >&2; exit 3"])
+    monkeypatch.setattr(
+        serving,
+        "typed_command",
+        lambda _: ["sh", "-c", "echo begun; echo no such thing >&2; exit 3"],
+    )
     with pytest.raises(UsageError, match="no such thing"), serve(tmp_path):
         pass
 

@@ -1,4 +1,6 @@
-"""Whatever stands in a run's files: one clear error or a right answer, in Python, in the shell and in the browser."""
+"""Whatever stands in a run's files: one clear error or a right answer, in Python, in the shell
+and in the browser.
+"""
 
 import copy
 import json
@@ -23,13 +25,47 @@ FUZZ = settings(deadline=None, max_examples=120, suppress_health_check=list(Heal
 FEW = settings(FUZZ, max_examples=40)
 
 STRANGE = (
-    None, True, False, 0, -1, 1, 3, 10**6, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e300, float("nan"), float("inf"),
-    "", "h", "full", "../../etc", "/etc/passwd", "\0", "a\ud800b", "x" * 5000, [], [[]], [1, 2, 3], [0, 0, 0],
-    [1.5, 2, 3], {}, {"h": "full"}, {"h": 3}, {"": None}, [None], [[[[1]]]],
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3,
+    10**6,
+    2**31,
+    2**63,
+    10**30,
+    -(10**30),
+    0.5,
+    1e300,
+    float("nan"),
+    float("inf"),
+    "",
+    "h",
+    "full",
+    "../../etc",
+    "/etc/passwd",
+    "\0",
+    "a\ud800b",
+    "x" * 5000,
+    [],
+    [[]],
+    [1, 2, 3],
+    [0, 0, 0],
+    [1.5, 2, 3],
+    {},
+    {"h": "full"},
+    {"h": 3},
+    {"": None},
+    [None],
+    [[[[1]]]],
+)
 values = some.sampled_from(STRANGE) | some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=8),
-    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -37,7 +73,13 @@ values = some.sampled_from(STRANGE) | some.recursive(
 def places(data, path=()):
     """Every place in a JSON value, the whole of it first."""
     yield path
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    items = (
+        data.items()
+        if isinstance(data, dict)
+        else enumerate(data)
+        if isinstance(data, list)
+        else ()
+    )
     for key, value in items:
         yield from places(value, (*path, key))
 
@@ -59,7 +101,9 @@ def changed(data, path, value):
 
 @some.composite
 def damages(draw, whole):
-    """The file's bytes after some of its values were replaced or removed; or cut short; or with bytes changed."""
+    """The file's bytes after some of its values were replaced or removed; or cut short; or with
+    bytes changed.
+    """
     if draw(some.integers(0, 4)) == 0:
         data = bytearray(whole)
         for _ in range(draw(some.integers(1, 4))):
@@ -80,10 +124,19 @@ def run_json(tiny_run):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("eta", 0.5), ("seed", 7), ("store_dtype", "float32"), ("model", "another"), ("weights", "ab")]
+    ("field", "value"),
+    [
+        ("eta", 0.5),
+        ("seed", 7),
+        ("store_dtype", "float32"),
+        ("model", "another"),
+        ("weights", "ab"),
+    ],
 )
 def test_a_run_that_says_it_is_another_is_refused(copied_run, field, value):
-    """Every value is as good as the one before; together they are not the run that was extracted."""
+    """Every value is as good as the one before; together they are not the run that was
+    extracted.
+    """
     path = copied_run.folder / RUN_JSON
     path.write_text(json.dumps(changed(json.loads(path.read_text()), ("spec", field), value)))
     with pytest.raises(CacheError, match="was it edited"):
@@ -102,10 +155,20 @@ def ask_everything(folder):
     """All that a run can be asked that reads its files."""
     run = open_run(folder)
     asked = [
-        lambda: run.images, lambda: run.labels, lambda: run.widened, lambda: run.matrix("h", 0), lambda: run.bytes,
-        lambda: run.pooled("skip.1", 1), lambda: run.x(0, 0), lambda: run.trajectory(5), lambda: run.features(5, 1),
-        lambda: run.row("h", 3, 0), lambda: run.original(0), lambda: run.complete, lambda: run.sample_ids,
-    ]  # fmt: skip
+        lambda: run.images,
+        lambda: run.labels,
+        lambda: run.widened,
+        lambda: run.matrix("h", 0),
+        lambda: run.bytes,
+        lambda: run.pooled("skip.1", 1),
+        lambda: run.x(0, 0),
+        lambda: run.trajectory(5),
+        lambda: run.features(5, 1),
+        lambda: run.row("h", 3, 0),
+        lambda: run.original(0),
+        lambda: run.complete,
+        lambda: run.sample_ids,
+    ]
     for ask in asked:
         try:
             ask()
@@ -115,7 +178,13 @@ def ask_everything(folder):
 
 def ask_by_command(home, name, capsys):
     """Every command that describes runs ends in order, and the good run is always listed."""
-    for argv in (["info", name], ["info", name, "--json"], ["verify", name], ["runs"], ["runs", "--json"]):
+    for argv in (
+        ["info", name],
+        ["info", name, "--json"],
+        ["verify", name],
+        ["runs"],
+        ["runs", "--json"],
+    ):
         assert main([*argv, "--home", str(home)]) in (0, 1, 2, 3)
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
@@ -156,7 +225,9 @@ def test_a_damaged_manifest_is_an_error_or_a_run(home, copied_run, tiny_run, cap
     lines = (tiny_run.folder / MANIFEST).read_bytes().splitlines()
     number = data.draw(some.integers(0, len(lines) - 1))
     lines[number] = data.draw(damages(lines[number])).replace(b"\n", b" ")
-    (copied_run.folder / MANIFEST).write_bytes(b"\n".join(lines) + b"\n" * data.draw(some.integers(0, 1)))
+    (copied_run.folder / MANIFEST).write_bytes(
+        b"\n".join(lines) + b"\n" * data.draw(some.integers(0, 1))
+    )
     try:
         ask_everything(copied_run.folder)
     except CacheError as error:
@@ -184,9 +255,22 @@ def test_shards_that_overlap_or_are_missing_are_never_read_twice(copied_run, tin
 @given(data=some.data())
 def test_a_damaged_job_or_verdict_is_none_or_one(copied_run, tmp_path, capsys, name, data):
     assert main(["verify", copied_run.name, "--home", str(tmp_path / "copy")]) in (0, 3)
-    job = {"run": "r", "state": "running", "pid": 1, "process_started": 1.0, "begun": 1.0, "updated": 2.0, "done": 3,
-           "total": 4, "work": 3.0, "work_at_start": 0.0, "message": ""}  # fmt: skip
-    whole = json.dumps(job).encode() if name == JOB_JSON else (copied_run.folder / name).read_bytes()
+    job = {
+        "run": "r",
+        "state": "running",
+        "pid": 1,
+        "process_started": 1.0,
+        "begun": 1.0,
+        "updated": 2.0,
+        "done": 3,
+        "total": 4,
+        "work": 3.0,
+        "work_at_start": 0.0,
+        "message": "",
+    }
+    whole = (
+        json.dumps(job).encode() if name == JOB_JSON else (copied_run.folder / name).read_bytes()
+    )
     (copied_run.folder / name).write_bytes(data.draw(damages(whole)))
     report, job = last_report(copied_run.folder), read_job(copied_run.folder)
     assert report is None or report.in_words()
@@ -195,15 +279,23 @@ def test_a_damaged_job_or_verdict_is_none_or_one(copied_run, tmp_path, capsys, n
     capsys.readouterr()
 
 
-cells = some.sampled_from(["", "0", "11", "12", "-1", "1e999", "1e39", "nan", "0x1", "1_0", "é", '"', "9" * 400, " 3 "])
+cells = some.sampled_from(
+    ["", "0", "11", "12", "-1", "1e999", "1e39", "nan", "0x1", "1_0", "é", '"', "9" * 400, " 3 "]
+)
 
 
 @FUZZ
-@given(text=some.lists(some.lists(cells, max_size=4).map(",".join), max_size=5).map("\n".join), key=some.booleans(),
-       raw=some.binary(max_size=40), broken=some.integers(0, 3))  # fmt: skip
+@given(
+    text=some.lists(some.lists(cells, max_size=4).map(",".join), max_size=5).map("\n".join),
+    key=some.booleans(),
+    raw=some.binary(max_size=40),
+    broken=some.integers(0, 3),
+)
 def test_any_csv_is_imported_whole_or_refused(copied_run, tmp_path, text, key, raw, broken):
     source = tmp_path / "labels.csv"
-    source.write_bytes((f"{'sample' if key else 'seed'},a\n{text}").encode() + (raw if broken == 0 else b""))
+    source.write_bytes(
+        (f"{'sample' if key else 'seed'},a\n{text}").encode() + (raw if broken == 0 else b"")
+    )
     before = open_run(copied_run.folder).labels
     try:
         names = import_labels(open_run(copied_run.folder), source, "mine")
@@ -223,7 +315,9 @@ DAMAGES = {
     "no provenance": (RUN_JSON, lambda text: json.dumps({**json.loads(text), "provenance": {}})),
     "strange provenance": (
         RUN_JSON,
-        lambda text: json.dumps({**json.loads(text), "provenance": {"created": 3, "libraries": [1], "device": None}}),
+        lambda text: json.dumps(
+            {**json.loads(text), "provenance": {"created": 3, "libraries": [1], "device": None}}
+        ),
     ),
     "other shapes": (RUN_JSON, lambda text: text.replace('"image": [\n   16', '"image": [\n   17')),
     "manifest": (MANIFEST, lambda text: text.replace('"start"', '"stant"', 1)),
@@ -235,7 +329,9 @@ DAMAGES = {
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_no_page_breaks_on_a_damaged_run_and_the_good_one_is_there(home, copied_run, monkeypatch, damage, page):
+def test_no_page_breaks_on_a_damaged_run_and_the_good_one_is_there(
+    home, copied_run, monkeypatch, damage, page
+):
     name, change = DAMAGES[damage]
     path = copied_run.folder / name
     before = path.read_text() if path.exists() else ""
@@ -258,11 +354,17 @@ def test_no_page_breaks_on_a_damaged_run_and_the_good_one_is_there(home, copied_
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_page_breaks_on_a_run_that_stores_no_site(tiny_model, tiny_folder, tmp_path, monkeypatch, page):
+def test_no_page_breaks_on_a_run_that_stores_no_site(
+    tiny_model, tiny_folder, tmp_path, monkeypatch, page
+):
     from hcache.cards import default_spec
     from hcache.extract import extract
 
-    extract(tiny_model, default_spec(str(tiny_folder), samples=16, steps=2, batch=16, store={"h": "none"}), tmp_path)
+    extract(
+        tiny_model,
+        default_spec(str(tiny_folder), samples=16, steps=2, batch=16, store={"h": "none"}),
+        tmp_path,
+    )
     st.cache_data.clear()
     st.cache_resource.clear()
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path))

@@ -19,10 +19,19 @@ PAIRS = {
 
 
 def levels(*downs, **changes):
-    """Levels of these down blocks with their matching up blocks. Skip blocks insist on 32 channels."""
-    channels = (32,) * len(downs) if any("Skip" in down for down in downs) else (8, 16, 16)[: len(downs)]
+    """Levels of these down blocks with their matching up blocks. Skip blocks insist on 32
+    channels.
+    """
+    channels = (
+        (32,) * len(downs) if any("Skip" in down for down in downs) else (8, 16, 16)[: len(downs)]
+    )
     ups = tuple(PAIRS[down] for down in reversed(downs))
-    return {"down_block_types": downs, "up_block_types": ups, "block_out_channels": channels, **changes}
+    return {
+        "down_block_types": downs,
+        "up_block_types": ups,
+        "block_out_channels": channels,
+        **changes,
+    }
 
 
 CASES = {
@@ -39,7 +48,9 @@ CASES = {
     "class timestep": {"class_embed_type": "timestep"},
     "class identity": {"class_embed_type": "identity"},
     "fourier time": {"time_embedding_type": "fourier"},
-    "fourier time, skips": levels("SkipDownBlock2D", "AttnSkipDownBlock2D", time_embedding_type="fourier"),
+    "fourier time, skips": levels(
+        "SkipDownBlock2D", "AttnSkipDownBlock2D", time_embedding_type="fourier"
+    ),
     "learned time": {"time_embedding_type": "learned", "num_train_timesteps": 1000},
     "wide time": {"time_embedding_dim": 20},
     "centred input": {"center_input_sample": True},
@@ -53,7 +64,12 @@ CASES = {
     "four channels": {"in_channels": 4, "out_channels": 4},
     "variance learned": {"out_channels": 6},
     "one head": {"attention_head_dim": None},
-    "as in DDPM": {"downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1, "norm_eps": 1e-6},
+    "as in DDPM": {
+        "downsample_padding": 0,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "norm_eps": 1e-6,
+    },
 }
 
 
@@ -89,7 +105,9 @@ def both_ways(unet, x, t, labels):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("t", [500, torch.tensor(7), torch.tensor([3, 990])], ids=["number", "tensor", "per sample"])
+@pytest.mark.parametrize(
+    "t", [500, torch.tensor(7), torch.tensor([3, 990])], ids=["number", "tensor", "per sample"]
+)
 def test_the_halves_make_the_whole_bit_for_bit(case, t):
     unet = build(case)
     x, labels = inputs(unet)
@@ -123,13 +141,17 @@ def test_neither_half_changes_what_it_is_given(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_feature_is_what_the_unet_itself_hands_to_that_resnet(case):
-    """skip.g.i is what the i-th resnet of up block g-1 finds concatenated; h what the first up block is given."""
+    """skip.g.i is what the i-th resnet of up block g-1 finds concatenated; h what the first up
+    block is given.
+    """
     unet = build(case)
     x, labels = inputs(unet)
     taken, entered = {}, []
     for g, block in enumerate(unet.up_blocks, 1):
         for i, resnet in enumerate(block.resnets):
-            resnet.register_forward_pre_hook(lambda _, args, at=f"skip.{g}.{i}": taken.update({at: args[0]}))
+            resnet.register_forward_pre_hook(
+                lambda _, args, at=f"skip.{g}.{i}": taken.update({at: args[0]})
+            )
     unet.up_blocks[0].register_forward_pre_hook(lambda _, args: entered.append(args[0]))
     with torch.no_grad():
         unet(x, 10, class_labels=labels)
@@ -155,7 +177,9 @@ def test_groups_are_numbered_from_the_bottleneck_and_members_in_order_of_consump
     assert [len(group) for group in features.skips] == [layers + 1] * 3
     flat = [tensor for name, tensor in features.items() if name != "h"]
     assert len(flat) == len(made)
-    assert all(a is b for a, b in zip(flat, reversed(made), strict=True)), "the last skip made is skip.1.0"
+    assert all(a is b for a, b in zip(flat, reversed(made), strict=True)), (
+        "the last skip made is skip.1.0"
+    )
     assert features[f"skip.3.{layers}"] is made[0]
 
 
@@ -165,7 +189,9 @@ def test_every_feature_matters_to_the_prediction():
         features = encode(unet, torch.randn(1, 3, 16, 16), 10)
         whole = decode(unet, features, 10)
         for name, tensor in features.items():
-            assert not torch.equal(whole, decode(unet, features.replace({name: tensor + 1}), 10)), name
+            assert not torch.equal(whole, decode(unet, features.replace({name: tensor + 1}), 10)), (
+                name
+            )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -179,7 +205,9 @@ def test_the_anatomy_read_off_the_configuration_is_that_of_real_features(case):
     assert {name: anatomy.shape(name) for name, _ in features.items()} == {
         name: tuple(tensor.shape[1:]) for name, tensor in features.items()
     }
-    assert [m for site in anatomy.sites for m in anatomy.members(site)] == [name for name, _ in features.items()]
+    assert [m for site in anatomy.sites for m in anatomy.members(site)] == [
+        name for name, _ in features.items()
+    ]
     assert anatomy.parameters == sum(p.numel() for p in unet.parameters())
     assert anatomy == anatomy_of(unet)
 
@@ -203,7 +231,9 @@ def test_a_configuration_without_a_size_is_refused_in_words():
 
 
 def test_a_unet_whose_decoder_leaves_skips_unused_is_refused_in_words():
-    """K blocks are the only others that run in a UNet2DModel, and they are no U-Net that can be cut."""
+    """K blocks are the only others that run in a UNet2DModel, and they are no U-Net that can be
+    cut.
+    """
     kinds = {"down_block_types": ("KDownBlock2D",) * 2, "up_block_types": ("KUpBlock2D",) * 2}
     unet = make_unet(base=TWO_LEVELS, **kinds, block_out_channels=(32, 32), norm_num_groups=32)
     with pytest.raises(ModelError, match="3 skips and the decoder takes 2"):

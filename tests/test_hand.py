@@ -1,4 +1,6 @@
-"""The benchmark in the browser: its made-up run is one that every page can read, and what it lacks is said."""
+"""The benchmark in the browser: its made-up run is one that every page can read, and what it
+lacks is said.
+"""
 
 import builtins
 
@@ -80,8 +82,19 @@ class FakeWatch:
 def test_what_fails_is_told_and_left_out_and_the_rest_is_measured(capsys):
     found, watch = hand.Found(), FakeWatch()
     hand._pages(found, watch, "http://there", 2)
-    assert [link for link, patience in watch.visits if patience == 1] == ["Overview", "Gallery", "Probes"] * 2
-    assert found.times == {"page to page": [800, 800, 700, 700], "to Overview": [800, 800], "to Gallery": [700, 700]}
-    assert found.failed == ["first visit to PCA: PCA is not idle", *["to Probes: Probes is not idle"] * 2]
+    assert [link for link, patience in watch.visits if patience == 1] == [
+        "Overview",
+        "Gallery",
+        "Probes",
+    ] * 2
+    assert found.times == {
+        "page to page": [800, 800, 700, 700],
+        "to Overview": [800, 800],
+        "to Gallery": [700, 700],
+    }
+    assert found.failed == [
+        "first visit to PCA: PCA is not idle",
+        *["to Probes: Probes is not idle"] * 2,
+    ]
     assert watch.opened == 1 and "failed: to Probes" in capsys.readouterr().err
     assert "n 4" in hand.in_words(found.times, 10)

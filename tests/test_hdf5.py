@@ -1,4 +1,6 @@
-"""Files that claim, refer or pack more than hcache writes are refused before they are read; a full disk is an error."""
+"""Files that claim, refer or pack more than hcache writes are refused before they are read; a
+full disk is an error.
+"""
 
 import errno
 import os
@@ -8,7 +10,15 @@ import numpy as np
 import pytest
 
 from hcache.cache import hdf5
-from hcache.cache.hdf5 import Malformed, Output, opened, read_array, read_row, replacing_hdf5, structure_of
+from hcache.cache.hdf5 import (
+    Malformed,
+    Output,
+    opened,
+    read_array,
+    read_row,
+    replacing_hdf5,
+    structure_of,
+)
 
 
 def structure(path):
@@ -53,7 +63,9 @@ def packed_bomb(file, secret):
 
 
 def packed_zeros(file, secret):
-    file.create_dataset("h", data=np.zeros((3000, 8000), np.float32), chunks=(3000, 8000), compression="gzip")
+    file.create_dataset(
+        "h", data=np.zeros((3000, 8000), np.float32), chunks=(3000, 8000), compression="gzip"
+    )
 
 
 def texts(file, secret):
@@ -88,8 +100,22 @@ def large_attribute(file, secret):
     file.attrs.create("made_by", np.zeros(2**21, np.uint8))
 
 
-HARMS = [external_link, soft_link, external_storage, virtual, never_written, packed_bomb, packed_zeros, texts,
-         references, compound, loop, named_type, odd_floats, large_attribute]  # fmt: skip
+HARMS = [
+    external_link,
+    soft_link,
+    external_storage,
+    virtual,
+    never_written,
+    packed_bomb,
+    packed_zeros,
+    texts,
+    references,
+    compound,
+    loop,
+    named_type,
+    odd_floats,
+    large_attribute,
+]
 
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
@@ -171,10 +197,14 @@ def fill(output):
     output.check()
 
 
-def test_a_disk_that_is_full_after_any_number_of_writes_is_an_error_and_never_a_crash(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_after_any_number_of_writes_is_an_error_and_never_a_crash(
+    tmp_path, monkeypatch
+):
     """In a process of its own, which HDF5 would take along."""
     written, write = [], os.pwrite
-    monkeypatch.setattr(hdf5.os, "pwrite", lambda fd, data, at: written.append(1) or write(fd, data, at))
+    monkeypatch.setattr(
+        hdf5.os, "pwrite", lambda fd, data, at: written.append(1) or write(fd, data, at)
+    )
     output = Output(tmp_path / "whole.h5")
     fill(output)
     output.close()

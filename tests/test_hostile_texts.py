@@ -1,5 +1,5 @@
-"""Texts that others wrote are shown as they are, on every page and in the report: no picture is fetched for them, no
-HTML or script of theirs gets into a page."""
+"""Texts that others wrote are shown as they are, on every page and in the report: no picture is
+fetched for them, no HTML or script of theirs gets into a page."""
 
 import dataclasses
 import json
@@ -29,21 +29,73 @@ from hcache.ui import frame
 from hcache.ui.text import literal
 
 EVIL = (
-    "![p](http://evil.example/p.png) [l](http://evil.example) <img src='http://evil.example/q.png' onerror='alert(1)'>"
-    "<script>alert(1)</script> :material/home: :red[x] $x$ `y` **b** _c_ https://evil.example &lt;img&gt; </td>'\">"
+    "![p](http://evil.example/p.png) [l](http://evil.example) <img src='http://evil.example/q.png'"
+    " onerror='alert(1)'><script>alert(1)</script> :material/home: :red[x] $x$ `y` **b** _c_"
+    " https://evil.example &lt;img&gt; </td>'\">"
 )
 LABEL = "<img src='http://evil.example/q.png' onerror='alert(1)'>![p](http://evil.example/p.png)"
 PAGES = {label: path for path, label, _ in frame.PAGES}
-TEXTS = ("markdown", "caption", "error", "warning", "info", "success", "title", "header", "subheader", "button",
-         "toast", "checkbox", "slider", "selectbox", "multiselect", "number_input", "text_input", "metric", "expander",
-         "progress", "imgs", "tab", "toggle", "radio", "page_link", "download_button")  # fmt: skip
-NOT_MARKDOWN = ("options", "default", "value", "raw_value", "raw_values", "query_string", "url", "alt", "id", "page",
-                "placeholder", "form_id", "formatted_max", "formatted_min")  # fmt: skip
+TEXTS = (
+    "markdown",
+    "caption",
+    "error",
+    "warning",
+    "info",
+    "success",
+    "title",
+    "header",
+    "subheader",
+    "button",
+    "toast",
+    "checkbox",
+    "slider",
+    "selectbox",
+    "multiselect",
+    "number_input",
+    "text_input",
+    "metric",
+    "expander",
+    "progress",
+    "imgs",
+    "tab",
+    "toggle",
+    "radio",
+    "page_link",
+    "download_button",
+)
+NOT_MARKDOWN = (
+    "options",
+    "default",
+    "value",
+    "raw_value",
+    "raw_values",
+    "query_string",
+    "url",
+    "alt",
+    "id",
+    "page",
+    "placeholder",
+    "form_id",
+    "formatted_max",
+    "formatted_min",
+)
 """Fields that the browser shows as they are, or not at all."""
 
 
 @pytest.mark.parametrize(
-    "text", [EVIL, LABEL, "# a", "- a", "1. a", "===", "a\nb\n---", "| a |\n|-|", "\\![a](b)", "www.evil.example"]
+    "text",
+    [
+        EVIL,
+        LABEL,
+        "# a",
+        "- a",
+        "1. a",
+        "===",
+        "a\nb\n---",
+        "| a |\n|-|",
+        "\\![a](b)",
+        "www.evil.example",
+    ],
 )
 def test_a_literal_text_is_one_paragraph_of_its_own_letters(text):
     tokens = MarkdownIt("commonmark", {"linkify": True}).enable("table").parse(literal(text))
@@ -53,24 +105,38 @@ def test_a_literal_text_is_one_paragraph_of_its_own_letters(text):
 
 
 def test_a_literal_text_leaves_names_as_they_are():
-    assert literal("hair_colour of run ddpm-64-0ab: 3.5 s, it's 7 of 8 (87 %)") == (
-        "hair_colour of run ddpm-64-0ab: 3.5 s, it's 7 of 8 (87 %)"
+    assert (
+        literal("hair_colour of run ddpm-64-0ab: 3.5 s, it's 7 of 8 (87 %)")
+        == "hair_colour of run ddpm-64-0ab: 3.5 s, it's 7 of 8 (87 %)"
     )
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A run in which all that may be a text is a hostile one."""
-    spec = dataclasses.replace(default_spec("toyfaces-ddpm-64", samples=12, steps=2, store={"h": "full"}), model=EVIL,
-                               conditioning=Conditioning(prompts=(EVIL,)))  # fmt: skip
+    spec = dataclasses.replace(
+        default_spec("toyfaces-ddpm-64", samples=12, steps=2, store={"h": "full"}),
+        model=EVIL,
+        conditioning=Conditioning(prompts=(EVIL,)),
+    )
     h = np.random.default_rng(0).normal(size=(2, 12, 4, 2, 2)).astype(np.float16)
     run = synthetic_run(tmp_path, spec, h, x=np.zeros((3, 12, 3, 8, 8), np.float32))
     path = run.folder / RUN_JSON
     data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, "provenance": {"libraries": {"torch": EVIL, EVIL: "1"}, "created": EVIL}}))
+    path.write_text(
+        json.dumps(
+            {**data, "provenance": {"libraries": {"torch": EVIL, EVIL: "1"}, "created": EVIL}}
+        )
+    )
     save_labels(run, "own", {"level": {int(s): float(s) for s in run.sample_ids}})
     direction = naive_direction(run, [0, 1])
-    save_move(run, "bad", dataclasses.replace(direction, made_by={**direction.made_by, "method": EVIL, "label": EVIL}))
+    save_move(
+        run,
+        "bad",
+        dataclasses.replace(
+            direction, made_by={**direction.made_by, "method": EVIL, "label": EVIL}
+        ),
+    )
     for kind in ("fit", "measure", "import"):
         put_task(run.folder, id=f"{kind}-1", kind=kind, title=EVIL, state=FAILED, message=EVIL)
         put_task(run.folder, id=f"{kind}-2", kind=kind, title=EVIL, stage=EVIL, share=0.5)
@@ -102,13 +168,19 @@ def strings(message):
 
 
 def brought_in(text):
-    """What of a text would be more than letters: the kinds of Markdown tokens that name the attacker or run."""
+    """What of a text would be more than letters: the kinds of Markdown tokens that name the
+    attacker or run.
+    """
     found = []
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         for child in [token, *(token.children or ())]:
-            if child.type in ("image", "html_inline", "html_block", "link_open", "code_inline") and (
-                "evil" in str(child.attrs) + child.content or child.content == "y"
-            ):
+            if child.type in (
+                "image",
+                "html_inline",
+                "html_block",
+                "link_open",
+                "code_inline",
+            ) and ("evil" in str(child.attrs) + child.content or child.content == "y"):
                 found.append((child.type, child.content))
     return found
 
@@ -119,7 +191,9 @@ class Tags(HTMLParser):
         self.found = []
 
     def handle_starttag(self, tag, attrs):
-        of_attacker = any("evil.example/" in (value or "") and name in ("src", "href") for name, value in attrs)
+        of_attacker = any(
+            "evil.example/" in (value or "") and name in ("src", "href") for name, value in attrs
+        )
         if of_attacker or any(name.startswith("on") for name, _ in attrs):
             self.found.append((tag, attrs))
 
@@ -132,10 +206,16 @@ def tags_of(html):
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize(
-    "address", [{}, {"run": EVIL}, {"cell": EVIL, "label": LABEL, "colour": LABEL, "sort": LABEL, "direction": "bad"},
-                {"broken": "labels"}, {"model": "another folder or hub id …", "other-model": EVIL}],
+    "address",
+    [
+        {},
+        {"run": EVIL},
+        {"cell": EVIL, "label": LABEL, "colour": LABEL, "sort": LABEL, "direction": "bad"},
+        {"broken": "labels"},
+        {"model": "another folder or hub id …", "other-model": EVIL},
+    ],
     ids=["plain", "run", "choices", "broken", "model"],
-)  # fmt: skip
+)
 def test_no_page_takes_a_text_for_markdown_or_html(page, address, home):
     if "broken" in address:
         save_broken_labels(home)
@@ -157,17 +237,30 @@ def test_no_page_takes_a_text_for_markdown_or_html(page, address, home):
 
 
 def test_the_search_finds_what_it_is_for():
-    assert {kind for kind, _ in brought_in(EVIL)} == {"link_open", "html_inline", "code_inline"} | {"image"}
+    assert {kind for kind, _ in brought_in(EVIL)} == {"link_open", "html_inline", "code_inline"} | {
+        "image"
+    }
     assert brought_in(literal(EVIL)) == [] and tags_of(EVIL)
 
 
 def test_the_report_shows_texts_as_they_are(home):
     run = open_run(next((home / "runs").iterdir()))
     found = {"value": 0.9, "low": 0.8, "high": 1.0, "n": 12, "level": 0.95}
-    step = {"step": 0, "score": found, "accuracy": 0.9, "control": 0.1, "selectivity": 0.8, "p": 0.05}
+    step = {
+        "step": 0,
+        "score": found,
+        "accuracy": 0.9,
+        "control": 0.1,
+        "selectivity": 0.8,
+        "p": 0.05,
+    }
     for label in (LABEL, "level"):
-        save_record(run, DECODABILITY, {"label": label, "site": "h", "pooled": False},
-                    {"metric": LABEL, "steps": [step, {**step, "step": 1}]})  # fmt: skip
+        save_record(
+            run,
+            DECODABILITY,
+            {"label": label, "site": "h", "pooled": False},
+            {"metric": LABEL, "steps": [step, {**step, "step": 1}]},
+        )
     report = verdict_report([run], [LABEL, "level"])
     assert "evil.example" in report and tags_of(report) == []
     assert "<script>alert" not in report and "</script><script>alert" not in report

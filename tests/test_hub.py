@@ -1,4 +1,6 @@
-"""Models on the hub, by a local stand-in for its API: what is downloaded, and what a broken download leaves."""
+"""Models on the hub, by a local stand-in for its API: what is downloaded, and what a broken
+download leaves.
+"""
 
 import pytest
 import torch
@@ -17,7 +19,11 @@ REPO = "lab/faces"
 
 
 def files_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +43,13 @@ def serve(tmp_path, monkeypatch):
         server = Hub(REPO, files)
         servers.append(server)
         template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
-        for name, value in (("ENDPOINT", server.address), ("HF_HUB_OFFLINE", False),
-                            ("HF_HUB_CACHE", str(tmp_path / f"cache{len(servers)}")),
-                            ("HUGGINGFACE_CO_URL_TEMPLATE", template),
-                            ("HF_HUB_DISABLE_XET", True)):  # fmt: skip
+        for name, value in (
+            ("ENDPOINT", server.address),
+            ("HF_HUB_OFFLINE", False),
+            ("HF_HUB_CACHE", str(tmp_path / f"cache{len(servers)}")),
+            ("HUGGINGFACE_CO_URL_TEMPLATE", template),
+            ("HF_HUB_DISABLE_XET", True),
+        ):
             monkeypatch.setattr(constants, name, value)
         from huggingface_hub import hf_api
 
@@ -64,7 +73,10 @@ def as_bin(files, name):
     return out.getvalue()
 
 
-UNET, VQVAE = "unet/diffusion_pytorch_model.safetensors", "vqvae/diffusion_pytorch_model.safetensors"
+UNET, VQVAE = (
+    "unet/diffusion_pytorch_model.safetensors",
+    "vqvae/diffusion_pytorch_model.safetensors",
+)
 
 
 def test_a_model_is_downloaded_once_and_found_without_asking(serve, ldm):
@@ -115,20 +127,28 @@ def test_a_cache_that_another_program_filled_with_half_precision_is_not_the_mode
 
 
 def test_weights_that_are_there_twice_are_downloaded_once(serve, ldm):
-    files = {**ldm, "unet/diffusion_pytorch_model.bin": as_bin(ldm, UNET),
-             "vqvae/diffusion_pytorch_model.bin": as_bin(ldm, VQVAE),
-             "unet/diffusion_pytorch_model.fp16.safetensors": ldm[UNET],
-             "unet/diffusion_pytorch_model.non_ema.safetensors": ldm[UNET],
-             "safety_checker/model.safetensors": b"x", "v1-5-pruned.ckpt": b"x"}  # fmt: skip
+    files = {
+        **ldm,
+        "unet/diffusion_pytorch_model.bin": as_bin(ldm, UNET),
+        "vqvae/diffusion_pytorch_model.bin": as_bin(ldm, VQVAE),
+        "unet/diffusion_pytorch_model.fp16.safetensors": ldm[UNET],
+        "unet/diffusion_pytorch_model.non_ema.safetensors": ldm[UNET],
+        "safety_checker/model.safetensors": b"x",
+        "v1-5-pruned.ckpt": b"x",
+    }
     server = serve(files)
     load_model(REPO)
     assert sorted(server.asked) == sorted(ldm)
 
 
-def test_pickled_weights_are_read_with_one_word_of_it_and_nothing_of_diffusers(serve, ldm, caplog, capfd):
+def test_pickled_weights_are_read_with_one_word_of_it_and_nothing_of_diffusers(
+    serve, ldm, caplog, capfd
+):
     files = {name: data for name, data in ldm.items() if name not in (UNET, VQVAE)}
-    files |= {"unet/diffusion_pytorch_model.bin": as_bin(ldm, UNET),
-              "vqvae/diffusion_pytorch_model.bin": as_bin(ldm, VQVAE)}  # fmt: skip
+    files |= {
+        "unet/diffusion_pytorch_model.bin": as_bin(ldm, UNET),
+        "vqvae/diffusion_pytorch_model.bin": as_bin(ldm, VQVAE),
+    }
     serve(files)
     model = load_model(REPO)
     said = caplog.text + "".join(capfd.readouterr())
@@ -140,7 +160,10 @@ def test_pickled_weights_are_read_with_one_word_of_it_and_nothing_of_diffusers(s
     from safetensors.torch import load
 
     expected.load_state_dict(load(ldm[UNET]))
-    assert all(torch.equal(a, b) for a, b in zip(model.network.parameters(), expected.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.network.parameters(), expected.parameters(), strict=True)
+    )
 
 
 def test_half_precision_is_taken_where_there_is_nothing_else_and_said(serve, ldm, caplog):
@@ -165,7 +188,9 @@ def test_shards_with_an_index_are_downloaded_and_completed(serve, ldm, tmp_path)
     server.asked.clear()
     found = load_model(REPO).network
     assert server.asked == [name for name in shards if "-00002-of-" in name]
-    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), unet.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.parameters(), unet.parameters(), strict=True)
+    )
 
 
 def test_an_anatomy_never_downloads_weights(serve, ldm):
@@ -177,10 +202,14 @@ def test_an_anatomy_never_downloads_weights(serve, ldm):
 
 
 def test_an_old_repository_with_its_network_in_the_root(serve, tmp_path):
-    """As google/ddpm-ema-celebahq-256 lies on the hub: all in the root, weights as .bin and as safetensors."""
+    """As google/ddpm-ema-celebahq-256 lies on the hub: all in the root, weights as .bin and as
+    safetensors.
+    """
     folder = save_pipeline(tmp_path / "old", make_unet())
     files = files_of(folder)
-    old = {name.removeprefix("unet/").removeprefix("scheduler/"): data for name, data in files.items()}
+    old = {
+        name.removeprefix("unet/").removeprefix("scheduler/"): data for name, data in files.items()
+    }
     old["diffusion_pytorch_model.bin"] = as_bin(files, UNET)
     server = serve(old)
     assert load_model(REPO).anatomy == load_anatomy(str(folder))
@@ -202,8 +231,14 @@ def test_one_set_of_weights_is_chosen_among_files():
     whole = [f"model-0000{k}-of-00002.safetensors" for k in (1, 2)]
     index = "model.safetensors.index.json"
     cases = {
-        ("diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors"): "diffusion_pytorch_model.safetensors",
-        ("diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.safetensors"): "diffusion_pytorch_model.bin",
+        (
+            "diffusion_pytorch_model.bin",
+            "diffusion_pytorch_model.safetensors",
+        ): "diffusion_pytorch_model.safetensors",
+        (
+            "diffusion_pytorch_model.bin",
+            "diffusion_pytorch_model.fp16.safetensors",
+        ): "diffusion_pytorch_model.bin",
         ("pytorch_model.fp16.bin",): "pytorch_model.fp16.bin",
         (*whole, index): whole[0],
         (whole[0], index): None,
@@ -221,8 +256,23 @@ def test_one_set_of_weights_is_chosen_among_files():
 
 
 def test_single_files_and_other_formats_are_not_wanted():
-    names = ["model_index.json", "v1-5-pruned.safetensors", "unet/config.json", "unet/model.onnx", "vae/config.json",
-             "unet/diffusion_pytorch_model.safetensors", "tokenizer/vocab.json", "tokenizer/merges.txt",
-             "text_encoder/model.fp16.safetensors", "text_encoder/model.safetensors", "image.png"]  # fmt: skip
-    left = {"v1-5-pruned.safetensors", "unet/model.onnx", "text_encoder/model.fp16.safetensors", "image.png"}
+    names = [
+        "model_index.json",
+        "v1-5-pruned.safetensors",
+        "unet/config.json",
+        "unet/model.onnx",
+        "vae/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "tokenizer/vocab.json",
+        "tokenizer/merges.txt",
+        "text_encoder/model.fp16.safetensors",
+        "text_encoder/model.safetensors",
+        "image.png",
+    ]
+    left = {
+        "v1-5-pruned.safetensors",
+        "unet/model.onnx",
+        "text_encoder/model.fp16.safetensors",
+        "image.png",
+    }
     assert set(wanted_files(names)) == set(names) - left

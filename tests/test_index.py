@@ -1,4 +1,6 @@
-"""``index.h5`` while a run grows: as new as the manifest at every commit, at the cost of one shard."""
+"""``index.h5`` while a run grows: as new as the manifest at every commit, at the cost of one
+shard.
+"""
 
 import dataclasses
 
@@ -43,7 +45,9 @@ def run_of(tmp_path, h=None, shards=((0, 4), (4, 5), (5, 9))):
     return synthetic_run(tmp_path, SPEC, h, list(shards)), h
 
 
-def test_at_every_commit_the_index_holds_what_the_manifest_does(tiny_model, tiny_spec, tiny_run, tmp_path):
+def test_at_every_commit_the_index_holds_what_the_manifest_does(
+    tiny_model, tiny_spec, tiny_run, tmp_path
+):
     folder, seen = tmp_path / "runs" / tiny_spec.name, []
 
     def look(progress):
@@ -51,7 +55,9 @@ def test_at_every_commit_the_index_holds_what_the_manifest_does(tiny_model, tiny
         if committed and progress.step:
             found = read(folder)
             assert found.shape[1] == committed
-            np.testing.assert_array_equal(found.reshape(4, committed, -1)[2], tiny_run.matrix("h", 2)[:committed])
+            np.testing.assert_array_equal(
+                found.reshape(4, committed, -1)[2], tiny_run.matrix("h", 2)[:committed]
+            )
             seen.append(committed)
 
     extract(tiny_model, tiny_spec, tmp_path, report=look)
@@ -116,11 +122,18 @@ def test_a_reader_keeps_the_index_it_opened(tmp_path):
 
 
 def test_an_index_that_is_behind_is_brought_up_to_date(tiny_model, copied_run, tmp_path):
-    """A kill between a commit and the index: nothing is left to extract, and the index is written all the same."""
+    """A kill between a commit and the index: nothing is left to extract, and the index is
+    written all the same.
+    """
     IndexWriter(copied_run.folder, 0, copied_run.shards[:1]).write()
-    assert index_is_behind(copied_run.folder, 0, copied_run.shards) and read(copied_run.folder).shape[1] == 5
+    assert (
+        index_is_behind(copied_run.folder, 0, copied_run.shards)
+        and read(copied_run.folder).shape[1] == 5
+    )
     extract(tiny_model, copied_run.spec, tmp_path / "copy")
-    assert read(copied_run.folder).shape[1] == 12 and not index_is_behind(copied_run.folder, 0, copied_run.shards)
+    assert read(copied_run.folder).shape[1] == 12 and not index_is_behind(
+        copied_run.folder, 0, copied_run.shards
+    )
     before = (copied_run.folder / INDEX).stat().st_ino
     extract(tiny_model, copied_run.spec, tmp_path / "copy")
     assert (copied_run.folder / INDEX).stat().st_ino == before, "a whole run is left alone"

@@ -1,4 +1,6 @@
-"""Masks, slerp, FreeU, donors of other runs, single members: each does what it says and nothing else."""
+"""Masks, slerp, FreeU, donors of other runs, single members: each does what it says and nothing
+else.
+"""
 
 import dataclasses
 import functools
@@ -73,7 +75,9 @@ def runs(tmp_path_factory):
         given_ = Conditioning(prompts=tuple(f"a dog {i}" for i in range(4)), guidance=5)
         given_ = Conditioning(classes=(3,)) if kind == "classes" else given_
         given_ = Conditioning() if kind in ("LDM", "DDPM") else given_
-        spec = default_spec(str(folder), samples=4, steps=4, conditioning=given_, store={"h": "full"})
+        spec = default_spec(
+            str(folder), samples=4, steps=4, conditioning=given_, store={"h": "full"}
+        )
         model = load_model(str(folder))
         return model, extract(model, spec, tmp_path_factory.mktemp("home"))
 
@@ -88,10 +92,14 @@ class TestWindows:
             swapped = Swap(MEMBERS, lambda _: donor, 0.8, falling)(features, at(index))
             alpha = 0.8 * (1 - index / 4)
             for name in MEMBERS:
-                torch.testing.assert_close(swapped[name], (1 - alpha) * features[name] + alpha * donor[name])
+                torch.testing.assert_close(
+                    swapped[name], (1 - alpha) * features[name] + alpha * donor[name]
+                )
 
     def test_asyrp_edits_down_to_t_edit_itself(self):
-        assert Window.down_to([980, 600, 513, 500, 0], 513, "falling") == Window(first=0, last=2, shape="falling")
+        assert Window.down_to([980, 600, 513, 500, 0], 513, "falling") == Window(
+            first=0, last=2, shape="falling"
+        )
         with pytest.raises(UsageError, match="no step has t >= 990; the first is at 980"):
             Window.down_to([980, 600], 990)
 
@@ -99,27 +107,44 @@ class TestWindows:
         timesteps = [980, 780, 580, 380, 200, 180, 0]
         assert Window.between(timesteps, 1000, 200) == Window(first=0, last=4)
         assert Window.between(timesteps, 600, 190, "bell") == Window(first=2, last=4, shape="bell")
-        with pytest.raises(UsageError, match="no step has 1200 >= t >= 990; the steps go from 980 to 0"):
+        with pytest.raises(
+            UsageError, match="no step has 1200 >= t >= 990; the steps go from 980 to 0"
+        ):
             Window.between(timesteps, 1200, 990)
 
 
 class TestMask:
-    @pytest.mark.parametrize("ones", [Mask(rectangle=(0, 0, 1, 1)), Mask.from_array(np.ones((7, 5)))])
-    def test_all_ones_is_no_mask_and_all_zeros_no_edit_bit_for_bit(self, tiny_model, tiny_run, ones):
+    @pytest.mark.parametrize(
+        "ones", [Mask(rectangle=(0, 0, 1, 1)), Mask.from_array(np.ones((7, 5)))]
+    )
+    def test_all_ones_is_no_mask_and_all_zeros_no_edit_bit_for_bit(
+        self, tiny_model, tiny_run, ones
+    ):
         features, donor = some_features(0, n=2), some_features(1)
         direction = random_direction(spread(tiny_run), 0)
-        for edit in (Swap(MEMBERS, lambda _: donor, 0.3, ALWAYS), Slerp(lambda _: donor, 0.5, ALWAYS),
-                     Shift(direction, [2.0, 1.0], ALWAYS, tiny_model)):  # fmt: skip
+        for edit in (
+            Swap(MEMBERS, lambda _: donor, 0.3, ALWAYS),
+            Slerp(lambda _: donor, 0.5, ALWAYS),
+            Shift(direction, [2.0, 1.0], ALWAYS, tiny_model),
+        ):
             assert same(Masked(edit, ones)(features, at(1)), edit(features, at(1)))
             assert Masked(edit, Mask.from_array(np.zeros((3, 3))))(features, at(1)) is features
 
     def test_all_ones_renders_what_no_mask_renders(self, tiny_model, tiny_run):
         swap = SwapEdit(
-            sites=("h", "skip.1", "skip.3"), donor=DonorRef(run=tiny_run.name, sample=2), alpha=0.7, window=ALWAYS
+            sites=("h", "skip.1", "skip.3"),
+            donor=DonorRef(run=tiny_run.name, sample=2),
+            alpha=0.7,
+            window=ALWAYS,
         )
         whole, masked, none, nothing = (
             dataclasses.replace(swap, mask=mask)
-            for mask in (None, Mask(rectangle=(0, 0, 1, 1)), Mask.from_array(np.zeros((8, 8))), None)
+            for mask in (
+                None,
+                Mask(rectangle=(0, 0, 1, 1)),
+                Mask.from_array(np.zeros((8, 8))),
+                None,
+            )
         )
         nothing = dataclasses.replace(nothing, alpha=0)
         found = render(tiny_model, tiny_run, [whole], [masked], [none], [nothing])
@@ -134,15 +159,27 @@ class TestMask:
 
     def test_it_acts_there_and_leaves_the_rest(self):
         features, donor = some_features(0, n=2), some_features(1)
-        swapped = Masked(Swap(MEMBERS, lambda _: donor, 1.0, ALWAYS), Mask(rectangle=(0.5, 0, 1, 1)))(features, at(0))
+        swapped = Masked(
+            Swap(MEMBERS, lambda _: donor, 1.0, ALWAYS), Mask(rectangle=(0.5, 0, 1, 1))
+        )(features, at(0))
         for name in MEMBERS:
             half = features[name].shape[-1] // 2
             assert torch.equal(swapped[name][..., :half], features[name][..., :half])
-            assert torch.equal(swapped[name][..., half:], donor[name].expand_as(swapped[name])[..., half:])
+            assert torch.equal(
+                swapped[name][..., half:], donor[name].expand_as(swapped[name])[..., half:]
+            )
 
     @settings(max_examples=50, deadline=None)
-    @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(1, 20), st.integers(0, 99))
-    def test_averaging_over_areas_keeps_the_mean_and_the_range(self, rows, columns, height, width, seed):
+    @given(
+        st.integers(1, 9),
+        st.integers(1, 9),
+        st.integers(1, 20),
+        st.integers(1, 20),
+        st.integers(0, 99),
+    )
+    def test_averaging_over_areas_keeps_the_mean_and_the_range(
+        self, rows, columns, height, width, seed
+    ):
         values = np.round(np.random.default_rng(seed).random((rows, columns)) * 255) / 255
         m = Mask.from_array(values).at(height, width)
         assert m.shape == (height, width) and m.dtype == np.float32 and 0 <= m.min() <= m.max() <= 1
@@ -150,11 +187,17 @@ class TestMask:
         if (rows, columns) == (height, width):
             np.testing.assert_allclose(m, values, atol=1e-5)
         if rows == 2 * height and columns == 2 * width:
-            np.testing.assert_allclose(m, values.reshape(height, 2, width, 2).mean((1, 3)), atol=1e-5)
+            np.testing.assert_allclose(
+                m, values.reshape(height, 2, width, 2).mean((1, 3)), atol=1e-5
+            )
 
     @pytest.mark.parametrize(
         ("size", "mode", "message"),
-        [((LARGEST + 1, 4), "L", "65 x 4"), ((4, 4), "RGB", "mode RGB"), ((4, 4), "RGBA", "grey PNG")],
+        [
+            ((LARGEST + 1, 4), "L", "65 x 4"),
+            ((4, 4), "RGB", "mode RGB"),
+            ((4, 4), "RGBA", "grey PNG"),
+        ],
     )
     def test_a_picture_of_another_size_or_kind_is_refused(self, size, mode, message):
         buffer = io.BytesIO()
@@ -184,7 +227,10 @@ class TestSlerp:
     @given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.01, 100))
     def test_it_keeps_the_norm_and_turns_by_its_share_of_the_angle(self, seed, gamma, scale):
         rng = torch.Generator().manual_seed(seed)
-        h, donor = torch.randn(3, 8, 4, 4, generator=rng), scale * torch.randn(1, 8, 4, 4, generator=rng)
+        h, donor = (
+            torch.randn(3, 8, 4, 4, generator=rng),
+            scale * torch.randn(1, 8, 4, 4, generator=rng),
+        )
         turned = slerp(h, donor, gamma)
         flat, theirs, found = (x.expand_as(h).double().flatten(1) for x in (h, donor, turned))
         torch.testing.assert_close(found.norm(dim=1), flat.norm(dim=1), rtol=1e-6, atol=0)
@@ -192,8 +238,12 @@ class TestSlerp:
         def angle(a, b):
             return torch.arccos((torch.cosine_similarity(a, b, dim=1)).clamp(-1, 1))
 
-        torch.testing.assert_close(angle(flat, found), gamma * angle(flat, theirs), rtol=0, atol=1e-3)
-        torch.testing.assert_close(angle(found, theirs), (1 - gamma) * angle(flat, theirs), rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            angle(flat, found), gamma * angle(flat, theirs), rtol=0, atol=1e-3
+        )
+        torch.testing.assert_close(
+            angle(found, theirs), (1 - gamma) * angle(flat, theirs), rtol=0, atol=1e-3
+        )
 
     def test_a_share_of_0_is_no_edit_and_asks_no_donor(self):
         features = some_features(0)
@@ -231,7 +281,10 @@ class TestSlerp:
 class TestSeveral:
     def test_edits_that_commute_commute(self, tiny_model, tiny_run):
         """Those of different sites bit for bit, and two directions but for rounding."""
-        direction, donor = random_direction(spread(tiny_run), 0), DonorRef(run=tiny_run.name, sample=2)
+        direction, donor = (
+            random_direction(spread(tiny_run), 0),
+            DonorRef(run=tiny_run.name, sample=2),
+        )
         shift = ShiftEdit(direction=reference_to(direction), strength=2.0, window=ALWAYS)
         deep = SwapEdit(sites=("h",), donor=donor, alpha=1.0, window=Window(first=1, last=2))
         skips = SwapEdit(sites=("skip.2.0", "skip.3"), donor=donor, alpha=0.5, window=ALWAYS)
@@ -239,28 +292,42 @@ class TestSeveral:
         def both(*edits):
             recipe = recipe_of(tiny_run, 7, edits)
             moves = {digest_of(direction): direction}
-            return drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run), moves))[1][0].picture
+            return drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run), moves))[
+                1
+            ][0].picture
 
         for other in (shift, deep):
             np.testing.assert_array_equal(both(other, skips), both(skips, other))
-        assert not np.array_equal(both(shift, deep), both(deep, shift)), "of one site they act in order"
+        assert not np.array_equal(both(shift, deep), both(deep, shift)), (
+            "of one site they act in order"
+        )
         other = dataclasses.replace(random_direction(spread(tiny_run), 1))
         moves = [Shift(d, [1.5], ALWAYS, tiny_model) for d in (direction, other)]
         features = some_features(0)
-        torch.testing.assert_close(Chain(moves)(features, at(0)).h, Chain(moves[::-1])(features, at(0)).h)
+        torch.testing.assert_close(
+            Chain(moves)(features, at(0)).h, Chain(moves[::-1])(features, at(0)).h
+        )
 
     def test_members_of_a_group_together_are_the_group(self, tiny_model, tiny_run):
-        swap = SwapEdit(sites=("skip.2",), donor=DonorRef(run=tiny_run.name, sample=2), alpha=1.0, window=ALWAYS)
-        one, other, both = (dataclasses.replace(swap, sites=sites) for sites in
-                            (("skip.2.0",), ("skip.2.1",), ("skip.2.0", "skip.2.1")))  # fmt: skip
+        swap = SwapEdit(
+            sites=("skip.2",), donor=DonorRef(run=tiny_run.name, sample=2), alpha=1.0, window=ALWAYS
+        )
+        one, other, both = (
+            dataclasses.replace(swap, sites=sites)
+            for sites in (("skip.2.0",), ("skip.2.1",), ("skip.2.0", "skip.2.1"))
+        )
         found = render(tiny_model, tiny_run, [swap], [both], [one, other], [one], [other])
         np.testing.assert_array_equal(found[0], found[1])
         np.testing.assert_array_equal(found[0], found[2])
         assert not np.array_equal(found[0], found[3]) and not np.array_equal(found[3], found[4])
 
     def test_a_tensor_keeps_its_layout_in_memory(self):
-        """A convolution of other strides rounds otherwise, and rows would depend on those beside them."""
-        features = some_features(0, n=3).map(lambda _, t: t.contiguous(memory_format=torch.channels_last))
+        """A convolution of other strides rounds otherwise, and rows would depend on those beside
+        them.
+        """
+        features = some_features(0, n=3).map(
+            lambda _, t: t.contiguous(memory_format=torch.channels_last)
+        )
         donor = some_features(1)
         edits = [
             Swap(("h",), lambda _: donor, 0.5, ALWAYS),
@@ -272,31 +339,51 @@ class TestSeveral:
 
 
 class TestDonors:
-    def test_one_of_another_run_is_as_good_as_the_same_sample_of_this_run(self, tiny_model, tiny_run, other_run):
+    def test_one_of_another_run_is_as_good_as_the_same_sample_of_this_run(
+        self, tiny_model, tiny_run, other_run
+    ):
         assert other_run.name != tiny_run.name
         pairs = [(DonorRef(run=tiny_run.name, sample=7), DonorRef(run=other_run.name, sample=2))]
         for ours, theirs in pairs:
-            for edits in (lambda d: [SwapEdit(sites=("h", "skip.2"), donor=d, alpha=1.0, window=ALWAYS)],
-                          lambda d: [SlerpEdit(donor=d, window=ALWAYS)]):  # fmt: skip
+            for edits in (
+                lambda d: [SwapEdit(sites=("h", "skip.2"), donor=d, alpha=1.0, window=ALWAYS)],
+                lambda d: [SlerpEdit(donor=d, window=ALWAYS)],
+            ):
                 a, b = render(tiny_model, tiny_run, edits(ours), edits(theirs), sample=1)
                 np.testing.assert_array_equal(a, b)
 
     def test_a_real_picture_can_give(self, tiny_model, tiny_spec, tiny_home, tiny_run):
-        picture = Picture(pixels=np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8), notes=())
+        picture = Picture(
+            pixels=np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8), notes=()
+        )
         spec = dataclasses.replace(tiny_spec, samples=1, batch=1, images=(picture.digest,))
         picture.save(tiny_home / "runs" / spec.name / "images")
         real = extract(tiny_model, spec, tiny_home)
-        swap = SwapEdit(sites=("skip.2", "skip.3"), donor=DonorRef(run=real.name, sample=0), alpha=1.0, window=ALWAYS)
+        swap = SwapEdit(
+            sites=("skip.2", "skip.3"),
+            donor=DonorRef(run=real.name, sample=0),
+            alpha=1.0,
+            window=ALWAYS,
+        )
         given_, without = render(tiny_model, tiny_run, [swap], [])
         assert not np.array_equal(given_, without)
         into_real = dataclasses.replace(swap, donor=DonorRef(run=tiny_run.name, sample=3))
         assert not np.array_equal(*render(tiny_model, real, [into_real], [], sample=0))
 
-    def test_one_of_other_steps_or_another_model_is_refused(self, tiny_model, tiny_spec, tiny_home, tiny_run, tmp_path):
+    def test_one_of_other_steps_or_another_model_is_refused(
+        self, tiny_model, tiny_spec, tiny_home, tiny_run, tmp_path
+    ):
         short = extract(tiny_model, dataclasses.replace(tiny_spec, samples=1, steps=2), tiny_home)
-        other = extract(tiny_model, dataclasses.replace(tiny_spec, samples=1, weights="another"), tiny_home)
-        for run, message in ((short, "other steps .*: 2 from t = 500 to 0, not 4"), (other, "another model")):
-            swap = SwapEdit(sites=("h",), donor=DonorRef(run=run.name, sample=0), alpha=1.0, window=ALWAYS)
+        other = extract(
+            tiny_model, dataclasses.replace(tiny_spec, samples=1, weights="another"), tiny_home
+        )
+        for run, message in (
+            (short, "other steps .*: 2 from t = 500 to 0, not 4"),
+            (other, "another model"),
+        ):
+            swap = SwapEdit(
+                sites=("h",), donor=DonorRef(run=run.name, sample=0), alpha=1.0, window=ALWAYS
+            )
             with pytest.raises(UsageError, match=message):
                 render(tiny_model, tiny_run, [swap])
 
@@ -312,7 +399,9 @@ class TestFreeU:
             kept = features.map(lambda _, tensor: tensor.clone())
             ours = with_it.decode(features, t, condition)
             assert same(features, kept), "diffusers scales in place"
-            assert torch.equal(text.trace(x, t, condition)[1], before) and not torch.equal(ours, before)
+            assert torch.equal(text.trace(x, t, condition)[1], before) and not torch.equal(
+                ours, before
+            )
             try:
                 text.network.enable_freeu(s1=FREEU.s1, s2=FREEU.s2, b1=FREEU.b1, b2=FREEU.b2)
                 theirs = text.network(x, t, encoder_hidden_states=condition.text).sample
@@ -320,7 +409,9 @@ class TestFreeU:
                 text.network.disable_freeu()
         assert torch.equal(ours, theirs)
         parameters = dict(text.network.named_parameters())
-        assert all(p is parameters[name] for name, p in with_it.network.named_parameters()), "the weights are shared"
+        assert all(p is parameters[name] for name, p in with_it.network.named_parameters()), (
+            "the weights are shared"
+        )
         assert with_freeu(text, None) is text
 
     def test_a_model_whose_blocks_have_none_says_so(self, tiny_model, tiny_run):
@@ -349,8 +440,16 @@ class TestKinds:
     def test_render_again_is_the_picture(self, runs, kind):
         model, run = runs(kind)
         direction, donor = random_direction(spread(run), 0), DonorRef(run=run.name, sample=0)
-        shift = ShiftEdit(direction=reference_to(direction), strength=2.0, window=Window(first=1, last=3))
-        swap = SwapEdit(sites=("skip.2.0",), donor=donor, alpha=0.8, window=ALWAYS, mask=Mask(rectangle=(0, 0, 0.6, 1)))
+        shift = ShiftEdit(
+            direction=reference_to(direction), strength=2.0, window=Window(first=1, last=3)
+        )
+        swap = SwapEdit(
+            sites=("skip.2.0",),
+            donor=donor,
+            alpha=0.8,
+            window=ALWAYS,
+            mask=Mask(rectangle=(0, 0, 0.6, 1)),
+        )
         turn = SlerpEdit(donor=donor, window=Window(first=2, last=2))
         lists = [[shift], [swap], [turn], [shift, swap, turn]]
         if not why_not(model.network):
@@ -362,7 +461,9 @@ class TestKinds:
         assert len({cell.recipe.pixels for cell in cells}) == len(cells)
         for cell in cells:
             _, (again,) = drain(render_again(model, run, [cell.recipe], home_of(run), moves))
-            np.testing.assert_array_equal(again.picture, cell.picture, err_msg=str(cell.recipe.edits))
+            np.testing.assert_array_equal(
+                again.picture, cell.picture, err_msg=str(cell.recipe.edits)
+            )
 
     def test_both_branches_are_given_their_own(self, runs):
         model, run = runs("SD")
@@ -374,11 +475,18 @@ class TestKinds:
 
         swap = Swap(("h",), listen, 1.0, ALWAYS)
         next(denoise(model, [1], STEPS, edit=swap, conditioning=run.spec.conditioning.rows([1])))
-        assert given_.keys() == {"cond", "uncond"} and not torch.equal(given_["cond"].h, given_["uncond"].h)
+        assert given_.keys() == {"cond", "uncond"} and not torch.equal(
+            given_["cond"].h, given_["uncond"].h
+        )
 
     def test_a_donor_without_guidance_gives_to_one_with_it(self, runs):
         model, run = runs("SD")
         plain = dataclasses.replace(run.spec, conditioning=Conditioning(prompts=("a cat",)))
         other = extract(model, plain, home_of(run))
-        swap = SwapEdit(sites=("h", "skip.2"), donor=DonorRef(run=other.name, sample=1), alpha=1.0, window=ALWAYS)
+        swap = SwapEdit(
+            sites=("h", "skip.2"),
+            donor=DonorRef(run=other.name, sample=1),
+            alpha=1.0,
+            window=ALWAYS,
+        )
         assert not np.array_equal(*render(model, run, [swap], [], sample=1))

@@ -28,7 +28,9 @@ def png(image, **options):
 def ramp(width, height, mode="RGB"):
     """Dark on the left, bright on the right; red at the top, blue at the bottom."""
     y, x = np.mgrid[0:height, 0:width]
-    pixels = np.stack([255 * (1 - y / height), 255 * x / width, 255 * y / height], -1).astype(np.uint8)
+    pixels = np.stack([255 * (1 - y / height), 255 * x / width, 255 * y / height], -1).astype(
+        np.uint8
+    )
     return Image.fromarray(pixels).convert(mode)
 
 
@@ -51,7 +53,9 @@ def test_transparency_becomes_white():
     image.putalpha(0)
     found = prepare_picture(png(image), "a", 16, 16)
     assert (found.pixels == 255).all() and "white" in found.notes[0]
-    assert not prepare_picture(png(ramp(16, 16, "RGBA")), "a", 16, 16).notes, "an alpha that hides nothing"
+    assert not prepare_picture(png(ramp(16, 16, "RGBA")), "a", 16, 16).notes, (
+        "an alpha that hides nothing"
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "I;16"])
@@ -62,12 +66,17 @@ def test_other_modes_become_colour(mode):
 
 def test_the_centre_is_cropped_and_that_is_said():
     found = prepare_picture(png(ramp(64, 32)), "a", 16, 16)
-    assert found.pixels.shape == (16, 16, 3) and found.notes == ("cropped to its centre", "resized from 64 x 32")
+    assert found.pixels.shape == (16, 16, 3) and found.notes == (
+        "cropped to its centre",
+        "resized from 64 x 32",
+    )
     green = found.pixels[8, :, 1].astype(int)
     assert green[0] > 55 and green[-1] < 200, "the left and right quarters are gone"
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 100, b"GIF89a" + b"\xff" * 20])
+@pytest.mark.parametrize(
+    "data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 100, b"GIF89a" + b"\xff" * 20]
+)
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(UsageError, match="holiday.png is not a picture"):
         prepare_picture(data, "holiday.png", 16, 16)
@@ -80,7 +89,9 @@ def test_a_bomb_of_pixels_is_refused_unopened():
     with pytest.raises(UsageError, match="million"):
         prepare_picture(data, "bomb.png", 16, 16)
     with pytest.raises(UsageError):
-        prepare_picture(png(Image.new("1", (side * 2, side * 2))), "larger than Pillow takes", 16, 16)
+        prepare_picture(
+            png(Image.new("1", (side * 2, side * 2))), "larger than Pillow takes", 16, 16
+        )
 
 
 @pytest.mark.parametrize("to_one", [True, False])
@@ -100,7 +111,9 @@ def test_inversion_of_a_linear_model_is_exact(spacing, steps, to_one):
 
 def test_more_steps_invert_better():
     unet = make_unet()
-    unet.conv_out.weight.mul_(0.1)  # as a trained model's, whose output hardly changes from one step to the next
+    unet.conv_out.weight.mul_(
+        0.1
+    )  # as a trained model's, whose output hardly changes from one step to the next
     model = model_of(unet, clip_sample=False, beta_end=0.004)
     x = torch.tanh(torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
     errors = []
@@ -120,9 +133,21 @@ def pictures(tmp_path):
     return [str(path) for path in paths]
 
 
-def test_the_command_makes_a_run_like_any_other_with_its_errors(pictures, tiny_folder, tmp_path, capsys):
+def test_the_command_makes_a_run_like_any_other_with_its_errors(
+    pictures, tiny_folder, tmp_path, capsys
+):
     home = tmp_path / "home"
-    arguments = ["invert", str(tiny_folder), *pictures, "--steps", "3", "--batch", "2", "--home", str(home)]
+    arguments = [
+        "invert",
+        str(tiny_folder),
+        *pictures,
+        "--steps",
+        "3",
+        "--batch",
+        "2",
+        "--home",
+        str(home),
+    ]
     assert main(arguments) == 0
     printed = capsys.readouterr()
     assert "cropped to its centre" in printed.err and "reconstruction error" in printed.out
@@ -136,7 +161,9 @@ def test_the_command_makes_a_run_like_any_other_with_its_errors(pictures, tiny_f
     assert main(arguments) == 0, "again: nothing is left to do"
 
 
-def test_an_interrupted_inversion_goes_on_to_the_same_arrays(pictures, tiny_model, tiny_folder, tmp_path):
+def test_an_interrupted_inversion_goes_on_to_the_same_arrays(
+    pictures, tiny_model, tiny_folder, tmp_path
+):
     prepared = [prepare_picture(open(path, "rb").read(), path, 16, 16) for path in pictures]
     digests = tuple(picture.digest for picture in prepared)
     spec = default_spec(str(tiny_folder), samples=3, steps=3, batch=2, images=digests)

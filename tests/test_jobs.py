@@ -40,7 +40,9 @@ def no_job_outlives_its_test(tmp_path):
 @pytest.fixture
 def slow_spec(tiny_folder):
     """Some seconds of work in 12 shards, so that there is time to interrupt it."""
-    return default_spec(str(tiny_folder), samples=24, steps=25, batch=2, store={"h": "full", "skip.2": "pooled"})
+    return default_spec(
+        str(tiny_folder), samples=24, steps=25, batch=2, store={"h": "full", "skip.2": "pooled"}
+    )
 
 
 def end_of_job(folder):
@@ -58,16 +60,26 @@ def samples_of(folder):
 def put_job(folder, **fields):
     folder.mkdir(parents=True, exist_ok=True)
     now = time.time()
-    me = {"pid": os.getpid(), "process_started": psutil.Process().create_time(), "title": folder.name}
-    job = jobs.Job(**{"run": folder.name, "state": jobs.RUNNING, **me, "begun": now, "updated": now, **fields})
+    me = {
+        "pid": os.getpid(),
+        "process_started": psutil.Process().create_time(),
+        "title": folder.name,
+    }
+    job = jobs.Job(
+        **{"run": folder.name, "state": jobs.RUNNING, **me, "begun": now, "updated": now, **fields}
+    )
     (folder / JOB_JSON).write_text(json.dumps(dataclasses.asdict(job)))
     return job
 
 
-def test_a_real_extraction_stopped_midway_and_run_again_is_the_same(tiny_model, slow_spec, tmp_path):
+def test_a_real_extraction_stopped_midway_and_run_again_is_the_same(
+    tiny_model, slow_spec, tmp_path
+):
     folder = tmp_path / "runs" / slow_spec.name
     command = [sys.executable, "-m", "hcache", *jobs.extract_arguments(slow_spec, tmp_path)]
-    process = subprocess.Popen(command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         wait_for(lambda: samples_of(folder) >= 2 or process.poll() is not None, "the first shard")
         process.send_signal(signal.SIGTERM)
@@ -134,7 +146,9 @@ def test_a_job_is_dead_when_its_process_is(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     began = psutil.Process(ended.pid).create_time()
     put_job(folder, pid=ended.pid, process_started=began)
-    wait_for(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE, "the process to end")
+    wait_for(
+        lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE, "the process to end"
+    )
     assert jobs.read_job(folder).state == jobs.DIED, "a zombie does not live"
     ended.wait()
     job = jobs.read_job(folder)
@@ -181,12 +195,17 @@ def test_a_clock_that_is_set_does_not_kill_a_job(tmp_path):
 def test_no_ended_process_is_left_defunct(tmp_path):
     """Its parent takes note of its end by itself, without starting another."""
     found = processes.launch(b"{}", tmp_path / "log")
-    wait_for(lambda: not psutil.pid_exists(found["pid"]), "the process to be gone from the system's table")
+    wait_for(
+        lambda: not psutil.pid_exists(found["pid"]),
+        "the process to be gone from the system's table",
+    )
     assert "`background` reads an object" in (tmp_path / "log").read_text()
 
 
 def test_a_job_file_leads_nowhere_else(tmp_path):
-    """Its run is the folder that it lies in, and a log that is a link is neither shown nor written."""
+    """Its run is the folder that it lies in, and a log that is a link is neither shown nor
+    written.
+    """
     folder, secret = tmp_path / "runs" / "some-run", tmp_path / "secret"
     secret.write_text("a secret\n")
     put_job(folder, run="../..", process_started=0.0)
@@ -202,11 +221,28 @@ def test_a_job_file_leads_nowhere_else(tmp_path):
 
 
 def test_a_job_file_that_an_earlier_version_wrote_is_read(tmp_path):
-    written = {"run": tmp_path.name, "state": "done", "pid": 7, "process_started": 5.0, "begun": 10.0, "updated": 30.0,
-               "done": 8, "total": 10, "work": 8.0, "work_at_start": 4.0, "message": ""}  # fmt: skip
+    written = {
+        "run": tmp_path.name,
+        "state": "done",
+        "pid": 7,
+        "process_started": 5.0,
+        "begun": 10.0,
+        "updated": 30.0,
+        "done": 8,
+        "total": 10,
+        "work": 8.0,
+        "work_at_start": 4.0,
+        "message": "",
+    }
     (tmp_path / JOB_JSON).write_text(json.dumps(written))
     job = jobs.read_job(tmp_path)
-    assert (job.state, job.done, job.total, job.work, job.rate) == ("done", 8, 10, 8.0, pytest.approx(0.2))
+    assert (job.state, job.done, job.total, job.work, job.rate) == (
+        "done",
+        8,
+        10,
+        8.0,
+        pytest.approx(0.2),
+    )
 
 
 def test_a_run_is_from_here_if_this_user_began_it(tiny_spec, tmp_path, monkeypatch):
@@ -214,7 +250,9 @@ def test_a_run_is_from_here_if_this_user_began_it(tiny_spec, tmp_path, monkeypat
     folder.mkdir(parents=True)
     assert not jobs.is_from_here(folder, tiny_spec)
     StatusFile.of_extraction(folder, tiny_spec).finish(jobs.CANCELLED)
-    assert jobs.is_from_here(folder, dataclasses.replace(tiny_spec, samples=99)), "more samples extend it"
+    assert jobs.is_from_here(folder, dataclasses.replace(tiny_spec, samples=99)), (
+        "more samples extend it"
+    )
     assert not jobs.is_from_here(folder, dataclasses.replace(tiny_spec, model="another/model"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user"))
     assert not jobs.is_from_here(folder, tiny_spec)
@@ -232,12 +270,19 @@ def test_a_job_file_follows_the_work(tmp_path):
     assert jobs.read_job(tmp_path) is None, "another process may be at it"
     job_file.count(4, 10, 4.0)
     first = jobs.read_job(tmp_path)
-    assert (first.state, first.pid, first.done, first.share_before) == (jobs.RUNNING, os.getpid(), 4, 0.4)
+    assert (first.state, first.pid, first.done, first.share_before) == (
+        jobs.RUNNING,
+        os.getpid(),
+        4,
+        0.4,
+    )
     assert first.remaining is None, "nothing done yet to go by"
     time.sleep(0.3)
     job_file.count(6, 10, 7.0)
     second = jobs.read_job(tmp_path)
-    assert second.rate == pytest.approx(3 / (second.updated - second.work_begun)) and second.rate < 11
+    assert (
+        second.rate == pytest.approx(3 / (second.updated - second.work_begun)) and second.rate < 11
+    )
     assert second.remaining == pytest.approx(3 / second.rate)
     job_file.count(10, 10, 10.0)
     job_file.finish(jobs.DONE)
@@ -262,12 +307,22 @@ def test_a_job_is_done_once_extract_is(tiny_folder, tmp_path, capsys):
     assert (job.state, job.done, job.total, job.work) == (jobs.DONE, 2, 2, 2.0)
 
 
-HOSTILE = ("--status=overwritten", "-x", "---", "a 'quoted' $(touch overwritten) name", "--batch", "=", "\u2028")
+HOSTILE = (
+    "--status=overwritten",
+    "-x",
+    "---",
+    "a 'quoted' $(touch overwritten) name",
+    "--batch",
+    "=",
+    "\u2028",
+)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_text_is_never_taken_for_an_option(text, tiny_folder, tmp_path):
-    """As a model's name and as a prompt, in the command that is shown, and in what a process is given."""
+    """As a model's name and as a prompt, in the command that is shown, and in what a process is
+    given.
+    """
     from hcache.cli.background import read_order
     from hcache.cli.commands import conditioning_of
 
@@ -283,23 +338,33 @@ def test_a_text_is_never_taken_for_an_option(text, tiny_folder, tmp_path):
 
 
 def test_a_model_that_is_named_like_an_option_overwrites_nothing(tmp_path, monkeypatch):
-    """The whole way: a run's spec with such a name is extracted, and ends by saying that there is no such model."""
+    """The whole way: a run's spec with such a name is extracted, and ends by saying that there
+    is no such model.
+    """
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    spec = dataclasses.replace(default_spec("toyfaces-ddpm-64", samples=1), model=f"--status={victim}")
+    spec = dataclasses.replace(
+        default_spec("toyfaces-ddpm-64", samples=1), model=f"--status={victim}"
+    )
     words = []
     popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **more: words.append(command) or popen(command, **more))
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, **more: words.append(command) or popen(command, **more)
+    )
     jobs.start(spec, tmp_path)
     job = end_of_job(tmp_path / "runs" / spec.name)
     assert job.state == jobs.FAILED and "no model" in job.message
-    assert victim.read_text() == "precious" and words == [[sys.executable, "-m", "hcache", "background"]]
+    assert victim.read_text() == "precious" and words == [
+        [sys.executable, "-m", "hcache", "background"]
+    ]
 
 
 def test_a_prompt_that_begins_with_a_dash_is_told_how_to_be_given(tiny_folder, capsys):
     assert main(["extract", str(tiny_folder), "--prompt", "-dash"]) == 2
     assert "--prompt=VALUE" in capsys.readouterr().err
-    assert main(["extract", str(tiny_folder), "--prompt=--"]) == 2, "which argparse would take for no value at all"
+    assert main(["extract", str(tiny_folder), "--prompt=--"]) == 2, (
+        "which argparse would take for no value at all"
+    )
     assert "--prompt cannot be" in capsys.readouterr().err
 
 
@@ -309,7 +374,11 @@ def test_a_prompt_that_begins_with_a_dash_is_told_how_to_be_given(tiny_folder, c
         {},
         {"samples": 3, "steps": 7, "seed": 5, "eta": 0.1, "batch": 2},
         {"store": {"h": "none"}},
-        {"store": {"skip.1": "pooled", "skip.3": "full"}, "store_dtype": "float32", "dtype": "bfloat16"},
+        {
+            "store": {"skip.1": "pooled", "skip.3": "full"},
+            "store_dtype": "float32",
+            "dtype": "bfloat16",
+        },
         {"eta": 1e-5},
     ],
     ids=str,

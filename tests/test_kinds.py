@@ -1,4 +1,6 @@
-"""Every kind of model through the same code: load, anatomy, extract, probe, swap, edit; and each against diffusers."""
+"""Every kind of model through the same code: load, anatomy, extract, probe, swap, edit; and each
+against diffusers.
+"""
 
 import dataclasses
 import functools
@@ -56,7 +58,9 @@ def runs(folders, models, tmp_path_factory):
     def run(kind):
         given = CONDITIONS.get(kind, UNCONDITIONED)
         store = {"block.*": "pooled"} if kind in TRANSFORMERS else {"h": "full", "skip.1": "full"}
-        spec = default_spec(str(folders(kind)), samples=8, steps=STEPS, batch=5, conditioning=given, store=store)
+        spec = default_spec(
+            str(folders(kind)), samples=8, steps=STEPS, batch=5, conditioning=given, store=store
+        )
         return extract(models(kind), spec, tmp_path_factory.mktemp("home"))
 
     return run
@@ -80,15 +84,25 @@ def by_diffusers(folder, kind, noise):
         if kind == "FLUX":
             noise = pipeline._pack_latents(noise, *noise.shape)
             more = {"max_sequence_length": 512}
-        return pipeline([given.prompts[0]] * n, latents=noise, num_inference_steps=STEPS, height=side, width=side,
-                        guidance_scale=given.guidance, output_type="np", **more).images  # fmt: skip
+        return pipeline(
+            [given.prompts[0]] * n,
+            latents=noise,
+            num_inference_steps=STEPS,
+            height=side,
+            width=side,
+            guidance_scale=given.guidance,
+            output_type="np",
+            **more,
+        ).images
     scheduler = pipeline.scheduler
     scheduler.set_timesteps(STEPS)
     x, network = noise, pipeline.transformer if kind == "DiT" else pipeline.unet
     for t in scheduler.timesteps:
         if kind == "DiT":
             labels = torch.tensor([3, 3, 10, 10])
-            cond, uncond = network(torch.cat([x, x]), t.expand(4), class_labels=labels).sample[:, :4].chunk(2)
+            cond, uncond = (
+                network(torch.cat([x, x]), t.expand(4), class_labels=labels).sample[:, :4].chunk(2)
+            )
             output = uncond + given.guidance * (cond - uncond)
         else:
             labels = torch.tensor(given.classes).expand(len(x)) if given.classes else None
@@ -108,7 +122,9 @@ def test_it_makes_the_pictures_that_its_diffusers_pipeline_makes(kind, folders, 
     *_, last = denoise(model, seeds, STEPS, conditioning=CONDITIONS.get(kind, UNCONDITIONED))
     ours = (model.codec.decode(last.x_next) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     theirs = by_diffusers(folders(kind), kind, start_noise(seeds, model.anatomy.x))
-    assert theirs.std() > 0.01 and np.abs(theirs[0] - theirs[1]).max() > 0.01, "it would pass on a constant"
+    assert theirs.std() > 0.01 and np.abs(theirs[0] - theirs[1]).max() > 0.01, (
+        "it would pass on a constant"
+    )
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
@@ -135,8 +151,12 @@ def test_it_is_extracted_and_analysed_like_any_other(kind, runs):
 
 
 @pytest.mark.parametrize("kind", UNETS)
-def test_what_is_not_stored_is_computed_again_as_storing_would_have_given(kind, models, runs, tmp_path):
-    """Within half a unit in the last place of the storage dtype, and the rounding of another batch."""
+def test_what_is_not_stored_is_computed_again_as_storing_would_have_given(
+    kind, models, runs, tmp_path
+):
+    """Within half a unit in the last place of the storage dtype, and the rounding of another
+    batch.
+    """
     model, part = models(kind), runs(kind)
     everything = dataclasses.replace(part.spec, store=dict.fromkeys(part.anatomy.sites, "full"))
     whole = extract(model, everything, tmp_path)
@@ -150,7 +170,11 @@ def test_what_is_not_stored_is_computed_again_as_storing_would_have_given(kind, 
             for name, tensor in found.items():
                 scale = float(np.abs(stored[name]).max())
                 np.testing.assert_allclose(
-                    tensor[0].numpy(), stored[name], rtol=2**-10, atol=1e-4 * scale, err_msg=f"{name} at {step}"
+                    tensor[0].numpy(),
+                    stored[name],
+                    rtol=2**-10,
+                    atol=1e-4 * scale,
+                    err_msg=f"{name} at {step}",
                 )
 
 
@@ -158,7 +182,9 @@ def test_what_is_not_stored_is_computed_again_as_storing_would_have_given(kind, 
 def test_a_swap_with_itself_changes_nothing_and_one_with_another_does(kind, models, runs):
     _, result = drain(render_swaps(models(kind), runs(kind), 1, 0, WHOLE))
     assert result.identical and result.largest_difference == 0
-    changed = [np.abs(picture.astype(int) - result.recipient).max() for picture in result.images.values()]
+    changed = [
+        np.abs(picture.astype(int) - result.recipient).max() for picture in result.images.values()
+    ]
     assert max(changed) > 0
 
 
@@ -167,7 +193,9 @@ def test_a_swap_with_itself_changes_nothing_and_one_with_another_does(kind, mode
 def test_moving_h_moves_the_picture_and_strength_0_does_not(kind, asymmetric, models, runs):
     run = runs(kind)
     direction = naive_direction(run, [0, 3])
-    _, pictures = drain(render_moved(models(kind), run, [2, 2], direction, [0.0, 8.0], WHOLE, asymmetric))
+    _, pictures = drain(
+        render_moved(models(kind), run, [2, 2], direction, [0.0, 8.0], WHOLE, asymmetric)
+    )
     assert np.abs(pictures[0].astype(int) - run.images[2]).max() <= 1, "one grey level of rounding"
     assert np.abs(pictures[1].astype(int) - run.images[2]).max() > 1
 
@@ -177,7 +205,7 @@ def test_guidance_runs_both_branches_and_the_cache_holds_the_conditional_one(kin
     model, given = models(kind), CONDITIONS.get(kind, UNCONDITIONED)
     seen = []
     edit = lambda features, moment: seen.append((moment.branch, features)) or features  # noqa: E731
-    (step, *_) = denoise(model, [1, 2], STEPS, edit=edit, conditioning=given)
+    step, *_ = denoise(model, [1, 2], STEPS, edit=edit, conditioning=given)
     branches = {branch: features for branch, features in seen[: 2 if given.guidance > 1 else 1]}
     assert set(branches) == ({"cond", "uncond"} if given.guidance > 1 else {"cond"})
     assert torch.equal(step.features.h, branches["cond"].h)
@@ -195,7 +223,9 @@ def test_a_sample_has_its_own_prompt_whatever_batch_it_is_in(kind, models):
     for i in range(3):
         *_, alone = denoise(models(kind), [i], STEPS, conditioning=together.rows([i]))
         torch.testing.assert_close(alone.x_next[0], batch.x_next[i], atol=1e-4, rtol=1e-4)
-    *_, other = denoise(models(kind), [0], STEPS, conditioning=Conditioning(prompts=("a cat",), guidance=3))
+    *_, other = denoise(
+        models(kind), [0], STEPS, conditioning=Conditioning(prompts=("a cat",), guidance=3)
+    )
     assert not torch.allclose(other.x_next[0], batch.x_next[0], atol=1e-3)
 
 
@@ -231,12 +261,15 @@ def test_block_outputs_are_the_image_tokens_alone(kind, models):
 @pytest.mark.parametrize(
     ("kind", "given", "words"),
     [
-        ("DDPM", Conditioning(guidance=2), "unconditional"), ("DDPM", Conditioning(prompts=("a",)), "unconditional"),
-        ("classes", UNCONDITIONED, "class-conditional"), ("classes", Conditioning(classes=(10,)), "0 to 9"),
-        ("classes", Conditioning(classes=(1,), guidance=2), "no class"), ("SD", Conditioning(classes=(1,)), "prompts"),
+        ("DDPM", Conditioning(guidance=2), "unconditional"),
+        ("DDPM", Conditioning(prompts=("a",)), "unconditional"),
+        ("classes", UNCONDITIONED, "class-conditional"),
+        ("classes", Conditioning(classes=(10,)), "0 to 9"),
+        ("classes", Conditioning(classes=(1,), guidance=2), "no class"),
+        ("SD", Conditioning(classes=(1,)), "prompts"),
         ("DiT", Conditioning(prompts=("a",)), "class labels"),
     ],
-)  # fmt: skip
+)
 def test_a_conditioning_that_the_model_does_not_take_is_refused(kind, given, words, models):
     with pytest.raises(UsageError, match=words):
         next(denoise(models(kind), [0], STEPS, conditioning=given))
@@ -266,7 +299,9 @@ def test_latents_of_a_vq_model_are_not_scaled_and_of_a_kl_model_are(models):
     """The configured factor of ldm-celebahq-256 is one that it was not trained with."""
     vq, kl, flux = (models(kind).codec for kind in ("LDM", "SD", "FLUX"))
     assert vq.network.config.scaling_factor != 1 and (vq.scale, vq.shift) == (1.0, 0.0)
-    assert (kl.scale, kl.shift) == (pytest.approx(0.18215), 0.0) and flux.shift == pytest.approx(0.1)
+    assert (kl.scale, kl.shift) == (pytest.approx(0.18215), 0.0) and flux.shift == pytest.approx(
+        0.1
+    )
 
 
 @pytest.mark.parametrize("kind", ["LDM", "SD", "FLUX"])
@@ -279,7 +314,9 @@ def test_encoding_leads_to_where_decoding_comes_from(kind, models):
     raw = latents / codec.scale + codec.shift
     torch.testing.assert_close(codec.decode(latents), codec.network.decode(raw).sample.float())
     inner = codec.network.encode(pictures)
-    torch.testing.assert_close(raw, inner.latents if kind == "LDM" else inner.latent_dist.mean, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        raw, inner.latents if kind == "LDM" else inner.latent_dist.mean, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_preview_of_latents_is_the_best_linear_one(models):

@@ -1,4 +1,6 @@
-"""A model whose truth is exact goes through extraction, HDF5, measures, verdict and report as any model does."""
+"""A model whose truth is exact goes through extraction, HDF5, measures, verdict and report as
+any model does.
+"""
 
 import json
 
@@ -13,7 +15,15 @@ from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
 from hcache.extract import extract
 from hcache.measures import suite as suite_module
-from hcache.measures.cells import CONTROLLABLE, DECODABLE, DISENTANGLED, EDITS, IN_X, LINEAR, cells_of
+from hcache.measures.cells import (
+    CONTROLLABLE,
+    DECODABLE,
+    DISENTANGLED,
+    EDITS,
+    IN_X,
+    LINEAR,
+    cells_of,
+)
 from hcache.measures.driver import Driver
 from hcache.measures.kinds import DIRECTION, LEAKAGE, SWAP
 from hcache.measures.suite import Sizes, Suite
@@ -32,10 +42,15 @@ WHAT = ("decodability", "directions", "swaps")
 def measured(tmp_path_factory):
     """The suite of a run of the linear model, measured, and the run."""
     model = linear_model()
-    spec = RunSpec(model="linear", samples=120, steps=4, batch=40, store={"h": "full"}, store_dtype="float32")
+    spec = RunSpec(
+        model="linear", samples=120, steps=4, batch=40, store={"h": "full"}, store_dtype="float32"
+    )
     run = extract(model, spec, tmp_path_factory.mktemp("linear home"))
     own = read(run.images)
-    columns = {name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True)) for name, values in own.items()}
+    columns = {
+        name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True))
+        for name, values in own.items()
+    }
     save_labels(run, "own", columns)
     run = open_run(run.folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -48,12 +63,16 @@ def measured(tmp_path_factory):
 
 
 def changes_of(suite, strength):
-    """The exact change of every coordinate (4 edits, tried, 4) at a strength of each label's direction."""
+    """The exact change of every coordinate (4 edits, tried, 4) at a strength of each label's
+    direction.
+    """
     run = suite.run
     alpha_bar = json.loads((run.folder / RUN_JSON).read_text())["provenance"]["alpha_bar"]
     x_t = np.stack([run.x(sample, 0).ravel() for sample in suite.tried])
     rest = truth(x_t, alpha_bar, np.zeros((4, 256)), 0.0)
-    moved = [truth(x_t, alpha_bar, suite.moves[name].delta.reshape(4, -1), strength) for name in NAMES]
+    moved = [
+        truth(x_t, alpha_bar, suite.moves[name].delta.reshape(4, -1), strength) for name in NAMES
+    ]
     return np.stack(moved) - rest
 
 
@@ -76,9 +95,13 @@ def test_what_h_holds_is_decodable_and_what_a_skip_holds_is_not(measured):
 
 
 def test_directions_move_what_matrices_say(measured):
-    """Every curve, every slope and every cell of the leakage matrix, at the grey levels' precision."""
+    """Every curve, every slope and every cell of the leakage matrix, at the grey levels'
+    precision.
+    """
     spreads = np.array([measured.driver.spreads[name] for name in NAMES])
-    records = {record.parameters["name"]: record.result for record in list_records(measured.run, DIRECTION)}
+    records = {
+        record.parameters["name"]: record.result for record in list_records(measured.run, DIRECTION)
+    }
     for strength in (-0.2, 0.1, 0.2):
         exact = changes_of(measured, strength).mean(1) / spreads
         for i, name in enumerate(NAMES):
@@ -90,15 +113,25 @@ def test_directions_move_what_matrices_say(measured):
     for i in range(4):
         for j in range(4):
             cell = leak.result["leakage"]["matrix"][i][j]
-            assert cell["low"] - 0.03 <= exact[i, j] <= cell["high"] + 0.03, (NAMES[i], NAMES[j], exact[i, j], cell)
+            assert cell["low"] - 0.03 <= exact[i, j] <= cell["high"] + 0.03, (
+                NAMES[i],
+                NAMES[j],
+                exact[i, j],
+                cell,
+            )
     share = np.square(np.diag(exact)).sum() / np.square(exact).sum()
-    assert cells_of(measured.run)[DISENTANGLED, EDITS].estimate.value == pytest.approx(share, abs=0.03)
+    assert cells_of(measured.run)[DISENTANGLED, EDITS].estimate.value == pytest.approx(
+        share, abs=0.03
+    )
 
 
 def test_a_line_is_called_linear_and_what_is_bent_monotone(measured):
     cells = cells_of(measured.run)
-    verdicts = {name: record.result["readings"][name]["verdict"] for record in list_records(measured.run, DIRECTION)
-                if (name := record.parameters["name"]) in NAMES}  # fmt: skip
+    verdicts = {
+        name: record.result["readings"][name]["verdict"]
+        for record in list_records(measured.run, DIRECTION)
+        if (name := record.parameters["name"]) in NAMES
+    }
     assert verdicts["c"] in ("monotone, not linear", "no further than random")
     straight = [cells[LINEAR, name].estimate.value for name in ("a", "b")]
     assert min(straight) > 0.98 > 0.95 > cells[LINEAR, "c"].estimate.value
@@ -106,13 +139,24 @@ def test_a_line_is_called_linear_and_what_is_bent_monotone(measured):
 
 
 def test_a_swap_carries_exactly_what_its_site_holds(measured):
-    effects = {record.parameters["site"]: SwapEffect.from_json(record.result)
-               for record in list_records(measured.run, SWAP) if record.parameters["own"]}  # fmt: skip
+    effects = {
+        record.parameters["site"]: SwapEffect.from_json(record.result)
+        for record in list_records(measured.run, SWAP)
+        if record.parameters["own"]
+    }
     for site, held in (("h", "abc"), ("skip.3", "d"), ("skip.1", "")):
         for name in NAMES:
             carried, kept = effects[site].carried[name].measured, effects[site].kept[name]
-            assert carried.value == pytest.approx(float(name in held), abs=0.05), (site, name, str(carried))
-            assert kept.value == pytest.approx(float(name not in held), abs=0.05), (site, name, str(kept))
+            assert carried.value == pytest.approx(float(name in held), abs=0.05), (
+                site,
+                name,
+                str(carried),
+            )
+            assert kept.value == pytest.approx(float(name not in held), abs=0.05), (
+                site,
+                name,
+                str(kept),
+            )
         assert effects[site].own <= 1
 
 

@@ -27,15 +27,22 @@ def test_samples_and_seeds_name_rows_and_empty_cells_are_no_value():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "empty"), ("a,b\n1,2\n", "line 1: expected one column called sample or seed"),
-        ("sample,seed,a\n", "line 1"), ("sample\n1\n", "line 1"), ("sample,a,a\n", "line 1"),
-        ("sample,../a\n1,2\n", "line 1"), ("sample,a\n1,2\n9,2\n", "line 3: there is no sample 9"),
+        ("", "empty"),
+        ("a,b\n1,2\n", "line 1: expected one column called sample or seed"),
+        ("sample,seed,a\n", "line 1"),
+        ("sample\n1\n", "line 1"),
+        ("sample,a,a\n", "line 1"),
+        ("sample,../a\n1,2\n", "line 1"),
+        ("sample,a\n1,2\n9,2\n", "line 3: there is no sample 9"),
         ("sample,a\n1,2\n2,1\n1,5\n", "line 4: sample 1 was given before, in line 2"),
-        ("sample,a\n1,yes\n", "line 2, a: expected a number"), ("sample,a\n1,nan\n", "line 2, a: expected a finite"),
-        ("sample,a\n1\n", "line 2: 1 cells; expected 2"), ("sample,a\n1.5,2\n", "line 2: sample must be a whole"),
-        ("seed,a\n1,2\n", "no seed 1"), ('sample,a\n1,"2\n', "not a CSV"),
+        ("sample,a\n1,yes\n", "line 2, a: expected a number"),
+        ("sample,a\n1,nan\n", "line 2, a: expected a finite"),
+        ("sample,a\n1\n", "line 2: 1 cells; expected 2"),
+        ("sample,a\n1.5,2\n", "line 2: sample must be a whole"),
+        ("seed,a\n1,2\n", "no seed 1"),
+        ('sample,a\n1,"2\n', "not a CSV"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_with_its_line(text, words):
     with pytest.raises(UsageError, match=words):
         parse(text)
@@ -43,25 +50,36 @@ def test_what_does_not_fit_is_refused_with_its_line(text, words):
 
 @settings(deadline=None, max_examples=300)
 @given(
-    st.text(alphabet=st.characters(codec="utf-8"), max_size=60) | st.from_regex(r"(sample|seed),a\n([0-9,.\n]{0,30})")
+    st.text(alphabet=st.characters(codec="utf-8"), max_size=60)
+    | st.from_regex(r"(sample|seed),a\n([0-9,.\n]{0,30})")
 )
 def test_any_text_is_labels_or_a_usage_error(text):
     try:
         columns = parse(text)
     except UsageError:
         return
-    assert all(sample in KNOWN and np.isfinite(v) for values in columns.values() for sample, v in values.items())
+    assert all(
+        sample in KNOWN and np.isfinite(v)
+        for values in columns.values()
+        for sample, v in values.items()
+    )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50
+)
 @given(values=st.dictionaries(st.integers(0, 11), st.floats(-1e6, 1e6, width=32), max_size=12))
 def test_what_is_exported_is_what_was_imported(copied_run, values):
     save_labels(copied_run, "mine", {"a": values})
     run = open_run(copied_run.folder)
     expected = np.array([values.get(int(s), np.nan) for s in run.sample_ids], np.float32)
     np.testing.assert_array_equal(run.labels["mine"]["a"], expected)
-    again = parse_labels(export_labels(run, "mine").replace("sample,seed", "sample,x", 1), "e", *[KNOWN_ALL] * 2)["a"]
-    assert {k: np.float32(v) for k, v in again.items()} == {k: np.float32(v) for k, v in values.items()}
+    again = parse_labels(
+        export_labels(run, "mine").replace("sample,seed", "sample,x", 1), "e", *[KNOWN_ALL] * 2
+    )["a"]
+    assert {k: np.float32(v) for k, v in again.items()} == {
+        k: np.float32(v) for k, v in values.items()
+    }
 
 
 KNOWN_ALL = {i: i for i in range(12)}
@@ -71,8 +89,14 @@ def test_the_commands_import_all_or_nothing_and_export(copied_run, tmp_path, cap
     home = ("--home", str(tmp_path / "copy"))
     (tmp_path / "good.csv").write_text("seed,kind\n0,1\n5,0\n")
     (tmp_path / "bad.csv").write_text("sample,kind\n0,0\n0,1\n")
-    assert main(["labels-import", copied_run.name, str(tmp_path / "good.csv"), "--set", "mine", *home]) == 0
-    assert main(["labels-import", copied_run.name, str(tmp_path / "bad.csv"), "--set", "mine", *home]) == 2
+    assert (
+        main(["labels-import", copied_run.name, str(tmp_path / "good.csv"), "--set", "mine", *home])
+        == 0
+    )
+    assert (
+        main(["labels-import", copied_run.name, str(tmp_path / "bad.csv"), "--set", "mine", *home])
+        == 2
+    )
     assert "line 3" in capsys.readouterr().err
     kind = open_run(copied_run.folder).labels["mine"]["kind"]
     assert kind[0] == 1 and kind[5] == 0 and np.isnan(kind[1])
@@ -81,7 +105,10 @@ def test_the_commands_import_all_or_nothing_and_export(copied_run, tmp_path, cap
     assert printed[0] == "sample,seed,kind" and printed[1] == "0,0,1" and printed[2] == "1,1,"
     assert main(["labels-export", copied_run.name, "--set", "mime", *home]) == 2
     assert "did you mean mine" in capsys.readouterr().err
-    assert main(["labels-import", copied_run.name, str(tmp_path / "none.csv"), "--set", "a", *home]) == 2
+    assert (
+        main(["labels-import", copied_run.name, str(tmp_path / "none.csv"), "--set", "a", *home])
+        == 2
+    )
 
 
 def test_a_sets_name_cannot_lead_elsewhere(copied_run, tmp_path):
@@ -91,7 +118,9 @@ def test_a_sets_name_cannot_lead_elsewhere(copied_run, tmp_path):
             import_labels(copied_run, tmp_path / "good.csv", name)
 
 
-def test_a_spoilt_set_costs_no_other_and_is_one_clear_error_where_it_is_asked_for(copied_run, capsys):
+def test_a_spoilt_set_costs_no_other_and_is_one_clear_error_where_it_is_asked_for(
+    copied_run, capsys
+):
     save_labels(copied_run, "mine", {"a": {0: 1.0}})
     save_labels(copied_run, "good", {"b": {0: 1.0}})
     spoilt = copied_run.folder / "labels" / "mine.csv"
@@ -102,6 +131,9 @@ def test_a_spoilt_set_costs_no_other_and_is_one_clear_error_where_it_is_asked_fo
         with pytest.raises(CacheError, match="mine.*cannot be used"):
             ask()
     home = str(copied_run.folder.parents[1])
-    assert main(["verify", run.name, "--home", home]) == 3 and "labels/mine.csv" in capsys.readouterr().out
+    assert (
+        main(["verify", run.name, "--home", home]) == 3
+        and "labels/mine.csv" in capsys.readouterr().out
+    )
     assert main(["repair", run.name, "--home", home]) == 0, "it is set aside, and kept"
     assert spoilt.with_name("mine.csv.bad").read_bytes() == b"\xff\xfe" and "good" in run.labels

@@ -15,8 +15,10 @@ from hcache.models.loading import load_anatomy, load_model
 from hcache.specs import POLICIES
 
 CONFIG, SCHEDULER, WEIGHTS = (
-    "unet/config.json", "scheduler/scheduler_config.json", "unet/diffusion_pytorch_model.safetensors",
-)  # fmt: skip
+    "unet/config.json",
+    "scheduler/scheduler_config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+)
 
 
 @pytest.fixture
@@ -28,15 +30,26 @@ def test_every_card_is_whole():
     for name, card in load_cards().items():
         assert card.name == name and card.title and card.summary and card.licence
         anatomy = load_anatomy(name)
-        assert card.kind and card.get and default_spec(name).check(anatomy), "every card's run can be planned"
+        assert card.kind and card.get and default_spec(name).check(anatomy), (
+            "every card's run can be planned"
+        )
         assert known_anatomy(name) in (anatomy, None)
-        assert card.steps > 0 and card.samples > 0 and card.store and set(card.store.values()) <= set(POLICIES)
+        assert (
+            card.steps > 0
+            and card.samples > 0
+            and card.store
+            and set(card.store.values()) <= set(POLICIES)
+        )
         assert find_card(name) is card
 
 
 def test_a_folder_is_its_own_card(tiny_folder, monkeypatch):
     card = find_card(str(tiny_folder))
-    assert card.source == card.name == str(tiny_folder) and card.folder == tiny_folder and card.title == "tiny"
+    assert (
+        card.source == card.name == str(tiny_folder)
+        and card.folder == tiny_folder
+        and card.title == "tiny"
+    )
     monkeypatch.chdir(tiny_folder.parent)
     assert find_card("tiny") == find_card("./tiny/") == card, "the same run, wherever it is started"
 
@@ -45,7 +58,9 @@ def test_a_hub_id_is_taken_at_its_word():
     assert find_card("owner/name").folder is None
 
 
-@pytest.mark.parametrize("name", ["nothing", "a/b/c", "/a/b", "./a", "~/no-such", "a /b", "a/b\n", ""])
+@pytest.mark.parametrize(
+    "name", ["nothing", "a/b/c", "/a/b", "./a", "~/no-such", "a /b", "a/b\n", ""]
+)
 def test_what_is_no_model_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownModelError):
@@ -65,25 +80,40 @@ def test_a_loaded_model_is_the_saved_one(tiny_folder, tiny_model):
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(tiny_model.decode(tiny_model.encode(x, 3), 3), saved(x, 3).sample)
-    assert not tiny_model.network.training and not any(p.requires_grad for p in tiny_model.network.parameters())
+    assert not tiny_model.network.training and not any(
+        p.requires_grad for p in tiny_model.network.parameters()
+    )
     assert tiny_model.anatomy == load_anatomy(str(tiny_folder))
 
 
 def test_a_bare_unet_folder_will_do(tmp_path, caplog):
     make_unet().save_pretrained(tmp_path)
     model = load_model(str(tmp_path))
-    assert model.anatomy == load_anatomy(str(tmp_path)) and model.scheduler.config.num_train_timesteps == 1000
+    assert (
+        model.anatomy == load_anatomy(str(tmp_path))
+        and model.scheduler.config.num_train_timesteps == 1000
+    )
     assert "DDPM's own is assumed" in caplog.text and str(tmp_path) in caplog.text
 
 
 def test_the_schedule_is_the_models_own(tmp_path, spoilable):
-    folder = save_pipeline(tmp_path / "other", make_unet(), num_train_timesteps=50, prediction_type="v_prediction")
+    folder = save_pipeline(
+        tmp_path / "other", make_unet(), num_train_timesteps=50, prediction_type="v_prediction"
+    )
     config = load_model(str(folder)).scheduler.config
     assert (config.num_train_timesteps, config.prediction_type) == (50, "v_prediction")
-    ddpm = {"_class_name": "DDPMScheduler", "beta_end": 0.05, "clip_sample": False, "variance_type": "fixed_large"}
+    ddpm = {
+        "_class_name": "DDPMScheduler",
+        "beta_end": 0.05,
+        "clip_sample": False,
+        "variance_type": "fixed_large",
+    }
     (spoilable / SCHEDULER).write_text(json.dumps(ddpm))
     config = load_model(str(spoilable)).scheduler.config
-    assert (config.beta_end, config.clip_sample) == (0.05, False), "a DDPM is sampled by DDIM with its own betas"
+    assert (config.beta_end, config.clip_sample) == (
+        0.05,
+        False,
+    ), "a DDPM is sampled by DDIM with its own betas"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -182,10 +212,16 @@ def test_a_default_spec_is_the_cards_with_changes():
     assert spec.store == card.store and spec.weights == ""
 
 
-def test_a_known_anatomy_holds_for_the_configurations_that_it_was_read_from(spoilable, monkeypatch, tmp_path):
-    """A card of one's own of the same name, with another model, is read anew; so is what is no card."""
+def test_a_known_anatomy_holds_for_the_configurations_that_it_was_read_from(
+    spoilable, monkeypatch, tmp_path
+):
+    """A card of one's own of the same name, with another model, is read anew; so is what is no
+    card.
+    """
     own = tmp_path / "cards.yaml"
-    own.write_text(f"toyfaces-ddpm-64: {{source: {json.dumps(str(spoilable))}, title: t, kind: k, summary: s}}")
+    own.write_text(
+        f"toyfaces-ddpm-64: {{source: {json.dumps(str(spoilable))}, title: t, kind: k, summary: s}}"
+    )
     assert known_anatomy("toyfaces-ddpm-64") and known_anatomy(str(spoilable)) is None
     monkeypatch.setenv("HCACHE_CARDS", str(own))
     assert known_anatomy("toyfaces-ddpm-64") is None

@@ -10,7 +10,16 @@ import time
 import pytest
 
 from hcache.cache.layout import HOLDER_JSON, LOCK
-from hcache.cache.locks import STALE, Holder, check_run_lock, holder_of, part_lock, run_lock, started, this_holder
+from hcache.cache.locks import (
+    STALE,
+    Holder,
+    check_run_lock,
+    holder_of,
+    part_lock,
+    run_lock,
+    started,
+    this_holder,
+)
 from hcache.errors import RunBusyError
 
 
@@ -32,13 +41,18 @@ def disk(request, monkeypatch, tmp_path):
 def put_lease(folder, **changes):
     """A lease that somebody holds."""
     lease = folder / HOLDER_JSON
-    lease.write_text(json.dumps(dataclasses.asdict(dataclasses.replace(this_holder(False), **changes))))
+    lease.write_text(
+        json.dumps(dataclasses.asdict(dataclasses.replace(this_holder(False), **changes)))
+    )
     return lease
 
 
 def test_one_holds_it_and_the_other_is_told_who(disk):
     with run_lock(disk):
-        with pytest.raises(RunBusyError, match=rf"process {os.getpid()} on .* since 20"), run_lock(disk):
+        with (
+            pytest.raises(RunBusyError, match=rf"process {os.getpid()} on .* since 20"),
+            run_lock(disk),
+        ):
             pass
         check_run_lock(disk)
     with run_lock(disk):
@@ -160,7 +174,9 @@ def test_a_process_is_known_by_number_and_beginning():
     child = os.fork()
     if child == 0:
         os._exit(0)
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # until it has ended, and leaves it to be waited for
+    os.waitid(
+        os.P_PID, child, os.WEXITED | os.WNOWAIT
+    )  # until it has ended, and leaves it to be waited for
     assert started(child) == "", "one that has ended and was not waited for holds nothing"
     os.waitpid(child, 0)
     assert isinstance(this_holder(True), Holder) and (LOCK, HOLDER_JSON)

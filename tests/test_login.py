@@ -1,4 +1,6 @@
-"""Who is let in where a login was set up; and the proxy's configuration in docs/shared-server.md."""
+"""Who is let in where a login was set up; and the proxy's configuration in
+docs/shared-server.md.
+"""
 
 import re
 import shutil
@@ -17,12 +19,19 @@ ALLOWED = ["you@lab.example", "*@group.example"]
 
 @pytest.mark.parametrize(
     ("user", "expected"),
-    [({"email": "you@lab.example"}, True), ({"email": "YOU@LAB.example", "email_verified": True}, True),
-     ({"email": "any@group.example"}, True), ({"email": "any@sub.group.example"}, False),
-     ({"email": "you@lab.example", "email_verified": False}, False), ({"email": "a@evil.example"}, False),
-     ({"email": "x@you@lab.example"}, False), ({"email": ""}, False), ({"email": "@group.example"}, False),
-     ({}, False)],
-)  # fmt: skip
+    [
+        ({"email": "you@lab.example"}, True),
+        ({"email": "YOU@LAB.example", "email_verified": True}, True),
+        ({"email": "any@group.example"}, True),
+        ({"email": "any@sub.group.example"}, False),
+        ({"email": "you@lab.example", "email_verified": False}, False),
+        ({"email": "a@evil.example"}, False),
+        ({"email": "x@you@lab.example"}, False),
+        ({"email": ""}, False),
+        ({"email": "@group.example"}, False),
+        ({}, False),
+    ],
+)
 def test_who_is_named_is_let_in(user, expected):
     assert login.is_named(user, ALLOWED) == expected
     for none in ([], None, "you@lab.example", 7, True, {"you@lab.example": 1}, [7]):
@@ -53,10 +62,30 @@ def test_the_documented_configuration_is_one_that_nginx_takes(tmp_path):
         pytest.skip("nginx is not on this machine")
     (text,) = re.findall(r"```nginx\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
     key, certificate = tmp_path / "hcache.key", tmp_path / "hcache.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", str(key),
-                    "-out", str(certificate)], check=True, capture_output=True)  # fmt: skip
-    text = text.replace("/etc/ssl/certs/hcache.pem", str(certificate)).replace("/etc/ssl/private/hcache.key", str(key))
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=x",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    text = text.replace("/etc/ssl/certs/hcache.pem", str(certificate)).replace(
+        "/etc/ssl/private/hcache.key", str(key)
+    )
     config = tmp_path / "nginx.conf"
     config.write_text(f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{text}\n}}\n")
-    done = subprocess.run([nginx, "-t", "-p", str(tmp_path), "-c", str(config)], capture_output=True, text=True)
+    done = subprocess.run(
+        [nginx, "-t", "-p", str(tmp_path), "-c", str(config)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""Intervals cover what was planted, tests are significant as often as they say, and what overlaps is not ranked."""
+"""Intervals cover what was planted, tests are significant as often as they say, and what
+overlaps is not ranked.
+"""
 
 import json
 
@@ -46,7 +48,9 @@ def estimate(value, low, high):
 @pytest.mark.parametrize("method", [BCA, PERCENTILE])
 @pytest.mark.parametrize("n", [8, 24, 100])
 def test_intervals_of_a_mean_cover_it(n, method):
-    covered = share_of(lambda rng: bootstrap(mean_of(rng.normal(3, 2, n)), n, repeats=500, method=method).covers(3))
+    covered = share_of(
+        lambda rng: bootstrap(mean_of(rng.normal(3, 2, n)), n, repeats=500, method=method).covers(3)
+    )
     assert 0.90 <= covered <= 0.98
 
 
@@ -54,7 +58,9 @@ def test_intervals_of_a_mean_cover_it(n, method):
 def test_intervals_of_a_ratio_of_sums_cover_it(n):
     def covers(rng):
         below = rng.gamma(4, size=n)
-        return bootstrap(ratio_of(0.3 * below + 0.2 * rng.normal(size=n), below), n, repeats=500).covers(0.3)
+        return bootstrap(
+            ratio_of(0.3 * below + 0.2 * rng.normal(size=n), below), n, repeats=500
+        ).covers(0.3)
 
     assert 0.90 <= share_of(covers) <= 0.98
 
@@ -65,7 +71,9 @@ def test_intervals_of_any_function_of_rows_cover_it():
     def covers(rng):
         x = rng.normal(size=60)
         y = 0.8 * x + 0.6 * rng.normal(size=60)
-        return bootstrap(rows(lambda a, b: np.corrcoef(a, b)[0, 1], x, y), 60, repeats=200).covers(0.8)
+        return bootstrap(rows(lambda a, b: np.corrcoef(a, b)[0, 1], x, y), 60, repeats=200).covers(
+            0.8
+        )
 
     assert 0.90 <= share_of(covers, 100) <= 0.98
 
@@ -108,19 +116,29 @@ def test_an_interval_is_its_seed():
 
 def test_an_interval_agrees_with_scipys():
     values = np.random.default_rng(0).exponential(size=200)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20000, method="BCa", rng=0).confidence_interval
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20000, method="BCa", rng=0
+    ).confidence_interval
     ours = bootstrap(mean_of(values), 200, repeats=20000)
-    assert ours.low == pytest.approx(theirs.low, abs=0.01) and ours.high == pytest.approx(theirs.high, abs=0.01)
+    assert ours.low == pytest.approx(theirs.low, abs=0.01) and ours.high == pytest.approx(
+        theirs.high, abs=0.01
+    )
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(arrays(float, 12, elements=st.floats(-100, 100)), st.floats(0.01, 1000), st.randoms(use_true_random=False))
+@given(
+    arrays(float, 12, elements=st.floats(-100, 100)),
+    st.floats(0.01, 1000),
+    st.randoms(use_true_random=False),
+)
 def test_an_interval_scales_with_its_unit_and_knows_no_order(values, unit, random):
     order = list(range(12))
     random.shuffle(order)
     plain, scaled = (bootstrap(mean_of(v), 12, repeats=200) for v in (values, unit * values))
     for name in ("value", "low", "high"):
-        assert getattr(scaled, name) == pytest.approx(unit * getattr(plain, name), rel=1e-6, abs=1e-6 * unit)
+        assert getattr(scaled, name) == pytest.approx(
+            unit * getattr(plain, name), rel=1e-6, abs=1e-6 * unit
+        )
     shuffled = bootstrap(mean_of(values[order]), 12, repeats=200)
     assert shuffled.value == pytest.approx(plain.value, abs=1e-9)
     assert plain.low - 1e-9 <= plain.value <= plain.high + 1e-9
@@ -191,7 +209,9 @@ def test_names_are_ranked_only_where_no_intervals_overlap():
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 4), st.floats(0, 4)), min_size=1, max_size=8))
+@given(
+    st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 4), st.floats(0, 4)), min_size=1, max_size=8)
+)
 def test_groups_hold_every_name_and_lie_wholly_above_each_other(spans):
     found = {str(i): estimate(v, v - down, v + up) for i, (v, down, up) in enumerate(spans)}
     groups = ordered_groups(found)
@@ -203,26 +223,36 @@ def test_groups_hold_every_name_and_lie_wholly_above_each_other(spans):
 
 def test_only_what_is_known_is_ordered():
     found = {"a": estimate(5, 4, 6), "b": estimate(9, 8, 10), "c": estimate(7, 5.5, 8.5)}
-    assert known_order(found) == (("b", "a"),), "c overlaps both: it is neither's equal, nothing is known of it"
+    assert known_order(found) == (("b", "a"),), (
+        "c overlaps both: it is neither's equal, nothing is known of it"
+    )
     apart = {"a": estimate(3, 2.9, 3.1), "b": estimate(2, 1.9, 2.1), "c": estimate(1, 0.9, 1.1)}
     assert known_order(apart) == (("a", "b"), ("a", "c"), ("b", "c"))
     assert without_implied((("a", "b"), ("a", "c"), ("b", "c"))) == (("a", "b"), ("b", "c"))
     many = Estimate(value=9, low=8, high=10, n=512)
-    assert known_order({"few": estimate(1, 0, 2), "many": many}) == (), "of other numbers of samples"
+    assert known_order({"few": estimate(1, 0, 2), "many": many}) == (), (
+        "of other numbers of samples"
+    )
     nothing = Estimate.undefined("codes carry nothing", 9)
     assert known_order({"a": found["a"], "nothing": nothing}) == ()
     assert ordered_groups({"a": found["a"], "nothing": nothing}) == (("a",),)
 
 
 def test_two_samples_of_one_kind_are_rarely_ranked_and_a_family_more_rarely_still():
-    """Differences of two means of 30, 400 times: the interval of one covers 0 in about 95 %, a family's in more."""
+    """Differences of two means of 30, 400 times: the interval of one covers 0 in about 95 %, a
+    family's in more.
+    """
     rng = np.random.default_rng(0)
     one = family = 0
     for _ in range(400):
         pair = []
         for values in rng.normal(size=(2, 30)):
             half = 2.045 * values.std(ddof=1) / np.sqrt(30)
-            pair.append(Estimate(value=values.mean(), low=values.mean() - half, high=values.mean() + half, n=30))
+            pair.append(
+                Estimate(
+                    value=values.mean(), low=values.mean() - half, high=values.mean() + half, n=30
+                )
+            )
         low, high = difference_interval(*pair)
         one += not low <= 0 <= high
         family += bool(known_order(dict(zip("ab", pair, strict=True)), comparisons=10))
@@ -232,7 +262,11 @@ def test_two_samples_of_one_kind_are_rarely_ranked_and_a_family_more_rarely_stil
 def test_what_is_undefined_says_why_and_goes_through_json():
     nothing = Estimate.undefined("donor and recipient are alike", 9)
     again = Estimate.from_json(json.loads(json.dumps(plain(nothing.to_json()))))
-    assert not again.defined and str(again) == "undefined: donor and recipient are alike" and again.n == 9
+    assert (
+        not again.defined
+        and str(again) == "undefined: donor and recipient are alike"
+        and again.n == 9
+    )
     old = {"value": 1.0, "low": 0.0, "high": 2.0, "n": 4, "level": 0.95}
     assert Estimate.from_json(old).defined, "as it was stored before there was a reason"
 
@@ -252,7 +286,9 @@ def test_holm_worked_by_hand():
 
 
 def test_a_family_of_ranks_has_one_error_rate_however_its_members_go_together():
-    """60 members that share most of what they are, on scales apart by 1e6: any p of 0.05 or less in 5 % of families."""
+    """60 members that share most of what they are, on scales apart by 1e6: any p of 0.05 or less
+    in 5 % of families.
+    """
 
     def significant(rng):
         shared = rng.normal(size=(100, 1))

@@ -1,4 +1,6 @@
-"""Estimates of what work costs: they follow the sizes, agree with the suite's own counts, and are never guessed."""
+"""Estimates of what work costs: they follow the sizes, agree with the suite's own counts, and
+are never guessed.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,16 @@ from hcache.measures.costs import (
     suite_seconds,
     trajectories,
 )
-from hcache.measures.suite import ALIGNMENT, CODES, DECODABILITY, NEED_MODEL, SWAPS, WHAT, Sizes, Suite
+from hcache.measures.suite import (
+    ALIGNMENT,
+    CODES,
+    DECODABILITY,
+    NEED_MODEL,
+    SWAPS,
+    WHAT,
+    Sizes,
+    Suite,
+)
 from hcache.specs import RunSpec
 
 STEP = 0.02
@@ -30,7 +41,9 @@ def made(home, samples, steps=4, side=4):
     h = np.zeros((steps, samples, 2, side, side), np.float32)
     run = synthetic_run(home, spec, h, x=np.zeros((steps + 1, samples, 3, 8, 8), np.float32))
     rng = np.random.default_rng(0)
-    values = {name: {i: float(rng.normal()) for i in range(samples)} for name in ("smile", "yaw", "skin")}
+    values = {
+        name: {i: float(rng.normal()) for i in range(samples)} for name in ("smile", "yaw", "skin")
+    }
     save_labels(run, "toyfaces", values)
     save_labels(run, "mine", {"yes": {i: float(i % 2) for i in range(samples)}})
     return open_run(run.folder)
@@ -48,7 +61,9 @@ def test_what_renders_is_counted_as_the_suite_counts_it(run, name, sizes):
     suite = Suite(run, labels, lambda: pytest.fail("no model is needed to count"), sizes)
     counted = sum(cost for _, cost, _ in suite.parts([name]))
     assert trajectories(run, name, labels, sizes) == pytest.approx(counted)
-    assert suite_seconds(run, [name], labels, sizes, STEP) == pytest.approx(2 * counted * run.spec.steps * STEP)
+    assert suite_seconds(run, [name], labels, sizes, STEP) == pytest.approx(
+        2 * counted * run.spec.steps * STEP
+    )
 
 
 def test_without_a_measured_step_nothing_that_renders_has_an_estimate(run):
@@ -60,7 +75,9 @@ def test_without_a_measured_step_nothing_that_renders_has_an_estimate(run):
 
 def test_labels_that_no_reader_reads_cost_no_edits(run):
     assert trajectories(run, "directions", ["yes"], Sizes()) == 0
-    assert trajectories(run, "additivity", ["smile", "yes"], Sizes()) == 0, "one label alone has no pair"
+    assert trajectories(run, "additivity", ["smile", "yes"], Sizes()) == 0, (
+        "one label alone has no pair"
+    )
 
 
 def test_probes_cost_more_with_samples_cells_and_classes(run, tmp_path):
@@ -78,7 +95,10 @@ def test_a_run_of_thousands_is_not_cheap_and_the_demo_is(run, monkeypatch):
     """By the sizes alone: 20 steps of 5 sites and x_t, h of 8,192 numbers."""
     monkeypatch.setattr(type(run), "width", lambda self, site: 8192)
     monkeypatch.setattr("hcache.measures.costs.workers", lambda: 2)
-    smile, cells = run.labels["toyfaces"]["smile"], {"h": 20, "skip.1": 20, "skip.2": 20, "skip.3": 20, "x": 20}
+    smile, cells = (
+        run.labels["toyfaces"]["smile"],
+        {"h": 20, "skip.1": 20, "skip.2": 20, "skip.3": 20, "x": 20},
+    )
     for samples, cheap in ((64, True), (256, True), (4096, False)):
         monkeypatch.setattr(type(run), "__len__", lambda self, samples=samples: samples)
         assert is_cheap(probe_seconds(run, cells, [smile])) == cheap
@@ -95,9 +115,15 @@ def test_all_parts_have_an_estimate(run):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "about 5 s"), (31, "about 35 s"), (58, "about 1 min"), (370, "about 6 min"), (7300, "about 2 h"),
-     (None, "time unknown")],
-)  # fmt: skip
+    [
+        (0.2, "about 5 s"),
+        (31, "about 35 s"),
+        (58, "about 1 min"),
+        (370, "about 6 min"),
+        (7300, "about 2 h"),
+        (None, "time unknown"),
+    ],
+)
 def test_times_are_said_roughly(seconds, words):
     assert about(seconds) == words
 

@@ -1,4 +1,6 @@
-"""Probes find what was planted, with intervals that cover it, and nothing where there is nothing."""
+"""Probes find what was planted, with intervals that cover it, and nothing where there is
+nothing.
+"""
 
 import warnings
 
@@ -34,7 +36,9 @@ QUICK = {"controls": 2, "repeats": 300}
 
 
 def planted(rng, n=100, d=300, noise=0.5, rank=10):
-    """Features with some strong components, and a label that is one of these, in noise. The true R² is 1/(1+noise²)."""
+    """Features with some strong components, and a label that is one of these, in noise. The true
+    R² is 1/(1+noise²).
+    """
     strong = rng.normal(size=(n, rank))
     data = strong @ rng.normal(size=(rank, d)) + 0.5 * rng.normal(size=(n, d))
     return data.astype(np.float32), strong[:, 0] + noise * rng.normal(size=n)
@@ -54,7 +58,10 @@ def test_ridge_probes_are_scikit_learns(d):
     z = (data - data.mean(0)) / data.std(0) / np.sqrt(d)
     train, test = split(len(z), rng)
     unit = np.square(z[train] - z[train].mean(0)).sum(1).mean()
-    theirs = [RidgeCV(PENALTIES * unit).fit(z[train], target[train]).predict(z[test]) for target in targets.T]
+    theirs = [
+        RidgeCV(PENALTIES * unit).fit(z[train], target[train]).predict(z[test])
+        for target in targets.T
+    ]
     inner, outer = principal_scores(gram_matrix(data), train, test)
     np.testing.assert_allclose(ridge(inner, outer, targets[train]), np.stack(theirs, 1), atol=1e-3)
 
@@ -65,7 +72,9 @@ def test_held_out_predictions_are_scikit_learns_of_every_fold(d):
     rng = np.random.default_rng(2)
     data, label = planted(rng, n=80, d=d, rank=4)
     z = (data - data.mean(0)) / data.std(0) / np.sqrt(d)
-    values, classes = (decode(data, part, folds=4, **QUICK) for part in (label, (label > 0).astype(float)))
+    values, classes = (
+        decode(data, part, folds=4, **QUICK) for part in (label, (label > 0).astype(float))
+    )
     for number in range(4):
         train, test = values.fold != number, values.fold == number
         unit = np.square(z[train] - z[train].mean(0)).sum(1).mean()
@@ -73,9 +82,15 @@ def test_held_out_predictions_are_scikit_learns_of_every_fold(d):
         np.testing.assert_allclose(values.predicted[test], theirs, atol=2e-3)
         train, test = classes.fold != number, classes.fold == number
         scale = np.sqrt(np.square(z[train] - z[train].mean(0)).sum(1).mean())
-        fits = [LogisticRegression(C=1 / (c * scale**2), class_weight="balanced", tol=1e-9, max_iter=10**4)
-                .fit(z[train], classes.target[train]) for c in LOGISTIC_PENALTIES]  # fmt: skip
-        apart = [np.abs(fit.decision_function(z[test]) - classes.predicted[test]).max() for fit in fits]
+        fits = [
+            LogisticRegression(
+                C=1 / (c * scale**2), class_weight="balanced", tol=1e-9, max_iter=10**4
+            ).fit(z[train], classes.target[train])
+            for c in LOGISTIC_PENALTIES
+        ]
+        apart = [
+            np.abs(fit.decision_function(z[test]) - classes.predicted[test]).max() for fit in fits
+        ]
         assert min(apart) < 5e-3, apart
 
 
@@ -84,7 +99,9 @@ def test_draws_made_before_are_the_draws_that_would_be_made():
     strata, values = np.arange(40) % 2, rng.normal(size=(40, 3))
     drawn = draw_counts(40, 300, np.random.default_rng(5), strata).astype(np.uint8)
     options = {"repeats": 300, "seed": 5, "strata": strata}
-    assert bootstrap_many(mean_of(values), 40, drawn=drawn) == bootstrap_many(mean_of(values), 40, **options)
+    assert bootstrap_many(mean_of(values), 40, drawn=drawn) == bootstrap_many(
+        mean_of(values), 40, **options
+    )
 
 
 def test_logistic_probes_are_scikit_learns():
@@ -98,7 +115,9 @@ def test_logistic_probes_are_scikit_learns():
     for penalty in LOGISTIC_PENALTIES:
         beta = fit_logistic(x, y, weights, penalty, np.zeros((3, 7)))
         for ours, target in zip(beta, y, strict=True):
-            theirs = LogisticRegression(C=1 / penalty, class_weight="balanced", tol=1e-9, max_iter=10**4)
+            theirs = LogisticRegression(
+                C=1 / penalty, class_weight="balanced", tol=1e-9, max_iter=10**4
+            )
             theirs.fit(x[:, :-1], target)
             np.testing.assert_allclose(ours, [*theirs.coef_[0], theirs.intercept_[0]], atol=2e-3)
 
@@ -172,7 +191,9 @@ def test_a_label_that_is_there_but_not_linearly_is_not_read_off():
 
 
 def test_intervals_cover_what_probes_of_that_size_score():
-    """Against 2,000 unseen samples; and the planted R² itself, where there are samples enough to reach it."""
+    """Against 2,000 unseen samples; and the planted R² itself, where there are samples enough to
+    reach it.
+    """
     covered, planted_covered = [], []
     for seed in range(200):
         rng = np.random.default_rng([seed, 7])
@@ -181,8 +202,13 @@ def test_intervals_cover_what_probes_of_that_size_score():
         y = x @ np.array([1, 0, 0, 0]) + rng.normal(size=n + 2000)
         found = decode(x[:n], y[:n], seed=seed, **QUICK)
         z = (x - x[:n].mean(0)) / x[:n].std(0)
-        fits = [RidgeCV(np.logspace(-1, 4, 8)).fit(z[:n][found.fold != k], y[:n][found.fold != k]) for k in range(5)]
-        covered.append(found.score.covers(np.mean([r2_score(y[n:], fit.predict(z[n:])) for fit in fits])))
+        fits = [
+            RidgeCV(np.logspace(-1, 4, 8)).fit(z[:n][found.fold != k], y[:n][found.fold != k])
+            for k in range(5)
+        ]
+        covered.append(
+            found.score.covers(np.mean([r2_score(y[n:], fit.predict(z[n:])) for fit in fits]))
+        )
         planted_covered.append(found.score.covers(0.5))
     assert 0.90 <= np.mean(covered) <= 0.98, np.mean(covered)
     assert 0.90 <= np.mean(planted_covered) <= 0.98, np.mean(planted_covered)
@@ -217,8 +243,13 @@ def test_two_sites_compare_on_the_same_samples():
     blurred = data + 4 * rng.normal(size=data.shape).astype(np.float32)
     clear, dim = (decode(part, label, **QUICK) for part in (data, blurred))
     found = difference(clear, dim)
-    assert found.value == pytest.approx(clear.score.value - dim.score.value, abs=1e-9) and found.low > 0
-    assert found.high - found.low < (dim.score.high - dim.score.low) + (clear.score.high - clear.score.low)
+    assert (
+        found.value == pytest.approx(clear.score.value - dim.score.value, abs=1e-9)
+        and found.low > 0
+    )
+    assert found.high - found.low < (dim.score.high - dim.score.low) + (
+        clear.score.high - clear.score.low
+    )
     none = difference(clear, clear)
     assert (none.value, none.low, none.high) == (0, 0, 0)
     classes = (label > 0).astype(float)
@@ -232,13 +263,19 @@ def test_two_sites_compare_on_the_same_samples():
 def test_learning_curves_rise_and_say_how_many_are_enough(binary):
     data, label = planted(np.random.default_rng(0), n=200, noise=0.1)
     label = (label > 0).astype(float) if binary else label
-    shares, found = drain(learning_curve(Space.of(data), label, [8, 20, 80, 160], draws=3, repeats=300))
+    shares, found = drain(
+        learning_curve(Space.of(data), label, [8, 20, 80, 160], draws=3, repeats=300)
+    )
     assert shares == [0.25, 0.5, 0.75, 1] and found.sizes == (8, 20, 80, 160)
     values = [score.value for score in found.scores]
     assert values[0] < values[1] < values[2] and values[3] > values[0] + 0.1
     assert found.enough in (20, 80, None)
     chance = 0.5 if binary else 0
-    assert len(found.controls) == 4 and max(found.controls) < chance + 0.2 and values[0] > found.controls[0]
+    assert (
+        len(found.controls) == 4
+        and max(found.controls) < chance + 0.2
+        and values[0] > found.controls[0]
+    )
     with pytest.raises(AnalysisError, match="from 6 to 160"):
         next(learning_curve(Space.of(data), label, [8, 161]))
     assert default_sizes(200) == (6, 10, 20, 40, 80, 160)
@@ -277,7 +314,9 @@ def test_a_probe_is_blind_to_units(seed, unit, label_unit, binary):
     data, label = planted(np.random.default_rng(seed), n=40, d=30)
     target = (label > np.median(label)).astype(float) if binary else label
     moved = target if binary else label_unit * target - 3
-    plain, scaled = (decode(d, t, folds=4, **QUICK) for d, t in ((data, target), (unit * data + 1, moved)))
+    plain, scaled = (
+        decode(d, t, folds=4, **QUICK) for d, t in ((data, target), (unit * data + 1, moved))
+    )
     assert scaled.score.value == pytest.approx(plain.score.value, abs=5e-3)
     assert scaled.control == pytest.approx(plain.control, abs=0.05)
 
@@ -288,7 +327,9 @@ def test_a_probe_knows_no_order_of_features(seed):
     rng = np.random.default_rng(seed)
     data, label = planted(rng, n=40, d=30)
     other = decode(data[:, rng.permutation(30)], label, folds=4, **QUICK)
-    assert other.score.value == pytest.approx(decode(data, label, folds=4, **QUICK).score.value, abs=1e-3)
+    assert other.score.value == pytest.approx(
+        decode(data, label, folds=4, **QUICK).score.value, abs=1e-3
+    )
 
 
 def test_samples_that_belong_together_are_in_one_fold_and_shuffled_as_one():
@@ -304,19 +345,25 @@ def test_samples_that_belong_together_are_in_one_fold_and_shuffled_as_one():
     varied = shuffled_by_group(np.arange(30.0), groups, rng)
     assert sorted(varied) == list(range(30)), "each label is still there"
     of_fours = [set(np.arange(30.0)[groups == number]) for number in (3, 7, 11)]
-    assert all(set(varied[groups == number]) in of_fours for number in (3, 7, 11)), "and those of a group together"
+    assert all(set(varied[groups == number]) in of_fours for number in (3, 7, 11)), (
+        "and those of a group together"
+    )
 
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_labels_of_groups_that_are_not_there_are_called_significant_in_5_per_cent(binary):
-    """16 prompts of 4 samples, whose activations share much; a label of prompts that has nothing to do with them."""
+    """16 prompts of 4 samples, whose activations share much; a label of prompts that has nothing
+    to do with them.
+    """
     groups, significant, apart = np.repeat(np.arange(16), 4), 0, 0
     for seed in range(60):
         rng = np.random.default_rng([6, seed])
         label = rng.normal(size=16)[groups]
         label = (label > np.median(label)).astype(float) if binary else label
         data = (rng.normal(size=(16, 60))[groups] + rng.normal(size=(64, 60))).astype(np.float32)
-        significant += decode(data, label, groups=groups, controls=19, repeats=2, folds=4, seed=seed).p <= 0.05
+        significant += (
+            decode(data, label, groups=groups, controls=19, repeats=2, folds=4, seed=seed).p <= 0.05
+        )
         apart += decode(data, label, controls=19, repeats=2, folds=4, seed=seed).p <= 0.05
     assert significant <= 8 and apart > 40, (significant, apart)
 
@@ -325,7 +372,11 @@ def test_rows_that_are_the_same_to_the_bit_belong_together():
     rng = np.random.default_rng(0)
     data, label = rng.normal(size=(32, 50)).astype(np.float32), rng.normal(size=32)
     found = decode(np.r_[data, data], np.r_[label, label], **QUICK)
-    assert found.groups.tolist() == [*found.groups[:32]] * 2 and found.score.n == 32 and found.score.value < 0.3
+    assert (
+        found.groups.tolist() == [*found.groups[:32]] * 2
+        and found.score.n == 32
+        and found.score.value < 0.3
+    )
     assert decode(data, label, **QUICK).groups is None
     with pytest.raises(AnalysisError, match="2 groups that belong together"):
         decode(data, label, groups=np.arange(32) % 2)
@@ -336,17 +387,23 @@ def test_rows_that_are_the_same_to_the_bit_belong_together():
 def test_what_is_told_right_throughout_has_an_interval_all_the_same():
     rng = np.random.default_rng(0)
     label = np.repeat([0.0, 1.0], 32)
-    found = decode((label[:, None] + 0.01 * rng.normal(size=(64, 20))).astype(np.float32), label, **QUICK)
+    found = decode(
+        (label[:, None] + 0.01 * rng.normal(size=(64, 20))).astype(np.float32), label, **QUICK
+    )
     assert found.score.value == 1 and 0.9 < found.score.low < 0.95 and found.score.high == 1
     assert found.accuracy.low < 0.95 and found.selectivity.low < found.selectivity.value
     assert auc_interval(1.0, 32, 32) == pytest.approx((0.9373, 1), abs=1e-3)
-    assert auc_interval(0.0, 32, 32) == pytest.approx(tuple(1 - x for x in auc_interval(1.0, 32, 32)[::-1]), abs=1e-6)
+    assert auc_interval(0.0, 32, 32) == pytest.approx(
+        tuple(1 - x for x in auc_interval(1.0, 32, 32)[::-1]), abs=1e-6
+    )
     low, high = auc_interval(0.75, 20, 30)
     assert low < 0.75 < high and wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
 
 
 def test_intervals_of_areas_near_1_cover_the_truth():
-    """Scores of two normal classes, apart by as much as gives areas of 0.9, 0.98 and 0.995, 300 data sets each."""
+    """Scores of two normal classes, apart by as much as gives areas of 0.9, 0.98 and 0.995, 300
+    data sets each.
+    """
     rng = np.random.default_rng(0)
     for truth in (0.9, 0.98, 0.995):
         apart, covered = np.sqrt(2) * stats.norm.ppf(truth), 0

@@ -21,11 +21,14 @@ LOG2_3 = np.log2(3)
         ([[0, 7], [0.2, 0]], 1, 1),
         # Every code for every factor.
         ([[1, 1], [1, 1]], 0, 0),
-        # Two codes share a factor: each is pure, the factor needs two. Over 3 codes: 1 - 1 bit / log2(3) and 1.
+        # Two codes share a factor: each is pure, the factor needs two. Over 3 codes: 1 - 1 bit /
+        # log2(3) and 1.
         ([[1, 0], [1, 0], [0, 1]], 1, (1 - 1 / LOG2_3 + 1) / 2),
-        # One code carries both factors: entropy 1 bit of 1; the dead one has no weight. Each factor needs one code.
+        # One code carries both factors: entropy 1 bit of 1; the dead one has no weight. Each factor
+        # needs one code.
         ([[1, 1], [0, 0]], 0, 1),
-        # Rows 3:1 and 0:2. H(3/4, 1/4) = 0.811278; weights 4/6 and 2/6. Columns 3:0 and 1:2, H(1/3) = 0.918296.
+        # Rows 3:1 and 0:2. H(3/4, 1/4) = 0.811278; weights 4/6 and 2/6. Columns 3:0 and 1:2, H(1/3)
+        # = 0.918296.
         ([[3, 1], [0, 2]], (4 * (1 - 0.8112781245) + 2) / 6, (1 + 1 - 0.9182958341) / 2),
         # A factor that nothing carries: no code is the worse for it, completeness is.
         ([[1, 0, 0], [0, 1, 0], [0, 0, 0]], 1, 2 / 3),
@@ -45,7 +48,10 @@ def test_dci_knows_no_scale_and_no_order(seed, unit):
     importance = rng.gamma(0.5, size=(5, 3))
     other = unit * importance[rng.permutation(5)][:, rng.permutation(3)]
     for score in (disentanglement_of, completeness_of):
-        assert score(other) == pytest.approx(score(importance), abs=1e-9) and 0 <= score(importance) <= 1 + 1e-12
+        assert (
+            score(other) == pytest.approx(score(importance), abs=1e-9)
+            and 0 <= score(importance) <= 1 + 1e-12
+        )
 
 
 def factors_of(rng, n=200):
@@ -82,8 +88,9 @@ def test_codes_of_nothing_inform_of_nothing():
 
 
 def test_sap_worked_by_hand():
-    """Four samples of orthogonal codes: squared correlations 16/25 and 9/25 with a factor of 4 and 3 parts; a factor of
-    two values is told by the best threshold, right throughout and half of the time."""
+    """Four samples of orthogonal codes: squared correlations 16/25 and 9/25 with a factor of 4 and
+    3 parts; a factor of two values is told by the best threshold, right throughout and half of the
+    time."""
     a, b = np.array([1.0, 1, -1, -1]), np.array([1.0, -1, 1, -1])
     found = sap(np.stack([a, b], 1), np.stack([4 * a + 3 * b, 3 * a], 1), repeats=50)
     np.testing.assert_allclose(found.scores, [[16 / 25, 1], [9 / 25, 0.5]], atol=1e-12)
@@ -91,7 +98,9 @@ def test_sap_worked_by_hand():
 
 
 def test_sap_of_a_binary_factor_is_by_thresholds():
-    """Code 1 tells all zeros but one from the ones, (3/4 + 1) / 2; code 2, turned round, half of them and 3/4."""
+    """Code 1 tells all zeros but one from the ones, (3/4 + 1) / 2; code 2, turned round, half of
+    them and 3/4.
+    """
     factor = np.array([0, 0, 0, 0, 1, 1, 1, 1.0])
     one = np.array([1, 2, 3, 4, 2.5, 5, 6, 7.0])
     flat = np.array([9, 9, 1, 1, 9, 1, 1, 1.0])
@@ -114,7 +123,9 @@ def test_intervals_of_sap_cover_what_was_planted():
     for seed in range(200):
         rng = np.random.default_rng([seed, 19])
         a, b, c, noise = rng.normal(size=(4, 150))
-        found = sap(np.stack([a, b, c], 1), np.stack([a + 0.5 * noise, b + 0.5 * c], 1), repeats=300)
+        found = sap(
+            np.stack([a, b, c], 1), np.stack([a + 0.5 * noise, b + 0.5 * c], 1), repeats=300
+        )
         covered += found.score.covers((1 / 1.25 + (1 - 0.25) / 1.25) / 2)
     assert 180 <= covered <= 196, covered
 
@@ -142,9 +153,15 @@ def test_cosines_are_found_without_their_samples_chance():
     def ends(label):
         return np.where(label > 0.6, 1, np.where(label < -0.6, -1, 0))
 
-    found = cosines(data @ data.T, {"u": ends(u), "v": ends(v), "nothing": ends(nothing)}, repeats=200)
+    found = cosines(
+        data @ data.T, {"u": ends(u), "v": ends(v), "nothing": ends(nothing)}, repeats=200
+    )
     meant, *chance = found
-    assert meant.cosine.covers(0.5) and meant.p < 0.01 and meant.null < meant.fitted < meant.cosine.value
+    assert (
+        meant.cosine.covers(0.5)
+        and meant.p < 0.01
+        and meant.null < meant.fitted < meant.cosine.value
+    )
     assert all(each.p > 0.05 for each in chance) and {each.second for each in chance} == {"nothing"}
     with pytest.raises(AnalysisError, match="2 positives and 2 negatives"):
         cosines(data @ data.T, {"u": ends(u), "v": np.ones(n)})
@@ -164,7 +181,9 @@ def test_codes_beyond_their_rotations():
 
 
 def positives_of(rng, shift, n=120, d=200, count=20):
-    """Samples of which the first ``count`` are moved alike by ``shift`` σ; alignment is shift² / (1 + shift²)."""
+    """Samples of which the first ``count`` are moved alike by ``shift`` σ; alignment is shift² /
+    (1 + shift²).
+    """
     data = rng.normal(size=(n, d))
     positive = np.arange(n) < count
     data[:count] += shift * np.ones(d)
@@ -187,7 +206,9 @@ def test_positives_that_share_nothing_are_warned_of():
 
 
 def test_positives_of_two_opposite_kinds_cancel():
-    """The same positives, of one pose and of both: each kind is aligned, the two together are not."""
+    """The same positives, of one pose and of both: each kind is aligned, the two together are
+    not.
+    """
     data, positive = positives_of(np.random.default_rng(0), 0.6)
     both = data.copy()
     both[10:20] -= 1.2
@@ -200,7 +221,11 @@ def test_positives_of_two_opposite_kinds_cancel():
 def test_a_weak_average_over_few_positives_is_warned_of_for_its_reliability():
     data, positive = positives_of(np.random.default_rng(3), 0.38, n=200, count=4)
     found = alignment(data, positive, repeats=300)
-    assert found.p <= 0.05 and "would be found again" in found.warning and found.reliability.value < 0.5
+    assert (
+        found.p <= 0.05
+        and "would be found again" in found.warning
+        and found.reliability.value < 0.5
+    )
 
 
 def test_intervals_of_alignment_cover_and_its_test_keeps_its_level(monkeypatch):
@@ -265,7 +290,9 @@ def test_what_has_no_measure_is_refused_in_words(call, words):
 
 
 def test_intervals_of_dci_lie_about_the_value_and_cover_that_of_more_data():
-    """The truth is what far more samples give; draws of the same sample twice would lie beside it."""
+    """The truth is what far more samples give; draws of the same sample twice would lie beside
+    it.
+    """
 
     def planted(seed, n):
         rng = np.random.default_rng([seed, 23])

@@ -1,4 +1,6 @@
-"""Probes over a run: a record a label and site that grows by steps, looked up again, stale when the run grows."""
+"""Probes over a run: a record a label and site that grows by steps, looked up again, stale when
+the run grows.
+"""
 
 import dataclasses
 
@@ -18,7 +20,13 @@ from hcache.errors import AnalysisError, NotStoredError, UsageError
 from hcache.figures.probes import probe_heatmap
 from hcache.measures import decodability as module
 from hcache.measures.cells import cells_of
-from hcache.measures.decodability import ProbeMap, ProbeOptions, decodability, default_sites, stored_decodability
+from hcache.measures.decodability import (
+    ProbeMap,
+    ProbeOptions,
+    decodability,
+    default_sites,
+    stored_decodability,
+)
 from hcache.measures.groups import groups_of
 from hcache.measures.learning import learning, stored_learning
 from hcache.specs import Conditioning, RunSpec
@@ -57,7 +65,10 @@ def test_labels_are_probed_at_every_site_once(run, unread):
     assert shares == [0.25, 0.5, 0.75, 1.0, 1.0], "a share for every site and step"
     result = found["level", "x"].result
     assert result["metric"] == "R²" and [row["step"] for row in result["steps"]] == [0, 3]
-    assert Estimate.from_json(result["steps"][1]["score"]).n == 12 and found["half", "h"].result["metric"] == "AUC"
+    assert (
+        Estimate.from_json(result["steps"][1]["score"]).n == 12
+        and found["half", "h"].result["metric"] == "AUC"
+    )
     unread()
     assert drain(decodability(run, ["level", "half"], ["h", "x"], [0, 3], QUICK)) == ([1.0], found)
     save_labels(run, "own", {"level": {int(s): float(s) for s in run.sample_ids}})
@@ -74,7 +85,8 @@ def test_a_record_grows_by_the_steps_asked_for(run, unread):
     known = stored_decodability(run, "level", ["x"], QUICK)
     assert first.missing == 3 and known.missing == 0 and known.cells["x", 3] == first.cells["x", 3]
     assert (
-        known.values("score").shape == (1, 4) and known.values("score")[0, 3] == known.cells["x", 3]["score"]["value"]
+        known.values("score").shape == (1, 4)
+        and known.values("score")[0, 3] == known.cells["x", 3]["score"]["value"]
     )
     unread()
     drain(decodability(run, ["level"], ["x"], [1, 2], QUICK))
@@ -97,12 +109,18 @@ def test_probing_goes_on_where_it_was_cancelled(run):
     for _ in range(3):
         next(work)
     work.close()
-    assert set(stored_decodability(run, "level", SITES, QUICK).cells) == {("h", 0), ("h", 3), ("x", 0)}
+    assert set(stored_decodability(run, "level", SITES, QUICK).cells) == {
+        ("h", 0),
+        ("h", 3),
+        ("x", 0),
+    }
     assert drain(decodability(run, ["level"], ["h", "x"], [0, 3], QUICK))[0] == [1.0, 1.0]
 
 
 def test_results_are_of_their_options(run):
-    """A kind that is the label's own is none that was asked for; another is no part of the verdict."""
+    """A kind that is the label's own is none that was asked for; another is no part of the
+    verdict.
+    """
     drain(decodability(run, ["level"], ["h"], [2], QUICK))
     for options, known in (
         (dataclasses.replace(QUICK, kind="ridge"), 1),
@@ -119,12 +137,19 @@ def test_results_are_of_their_options(run):
 
 def test_bad_questions_are_refused_before_anything_is_read(run, unread):
     samples = [int(s) for s in run.sample_ids]
-    bad = {"some": {0: 1.0, 1: 2.0}, "flat": dict.fromkeys(samples, 1.0), "rare": {s: float(s == 5) for s in samples}}
+    bad = {
+        "some": {0: 1.0, 1: 2.0},
+        "flat": dict.fromkeys(samples, 1.0),
+        "rare": {s: float(s == 5) for s in samples},
+    }
     save_labels(run, "bad", bad)
     run = open_run(run.folder)
     unread()
-    for name, words in (("some", "some: 10 of 12 samples have no value"), ("flat", "flat: all samples have the same"),
-                        ("rare", "rare: the smaller class has 1 samples; 3 folds")):  # fmt: skip
+    for name, words in (
+        ("some", "some: 10 of 12 samples have no value"),
+        ("flat", "flat: all samples have the same"),
+        ("rare", "rare: the smaller class has 1 samples; 3 folds"),
+    ):
         with pytest.raises(AnalysisError, match=words):
             next(decodability(run, [name], options=QUICK))
         with pytest.raises(AnalysisError, match=words):
@@ -159,19 +184,39 @@ def test_learning_curves_come_with_what_is_read_beyond_x(run, unread):
     drain(decodability(run, ["level"], ["h", "x"], [3], QUICK))
     scores = stored_decodability(run, "level", ["h", "x"], QUICK).values("score")[:, 3]
     assert result["beyond_x"]["value"] == pytest.approx(scores[0] - scores[1])
-    assert result["scores"][-1]["value"] == pytest.approx(scores[0]), "all training samples are what a probe has"
-    assert stored_learning(run, "level", 3, SITES, QUICK) == {site: record.result for site, record in found.items()}
+    assert result["scores"][-1]["value"] == pytest.approx(scores[0]), (
+        "all training samples are what a probe has"
+    )
+    assert stored_learning(run, "level", 3, SITES, QUICK) == {
+        site: record.result for site, record in found.items()
+    }
     unread()
     assert drain(learning(run, "level", 3, ["h", "x"], QUICK)) == ([1.0], found)
 
 
 def test_the_shell_prints_probes_and_curves(run, capsys):
-    common = ["probe", run.name, "--home", str(run.folder.parent.parent), "--label", "level", "--site", "x",
-              "--folds", "3", "--controls", "2", "--draws", "50"]  # fmt: skip
+    common = [
+        "probe",
+        run.name,
+        "--home",
+        str(run.folder.parent.parent),
+        "--label",
+        "level",
+        "--site",
+        "x",
+        "--folds",
+        "3",
+        "--controls",
+        "2",
+        "--draws",
+        "50",
+    ]
     assert main([*common, "--step", "3"]) == 0
     printed = capsys.readouterr().out
     assert "selectivity" in printed and "R²" in printed and "level" in printed
-    assert set(stored_decodability(run, "level", ["x"], QUICK).cells) == {("x", 3)}, "the page finds it"
+    assert set(stored_decodability(run, "level", ["x"], QUICK).cells) == {("x", 3)}, (
+        "the page finds it"
+    )
     assert main([*common, "--curve"]) == 0
     assert "beyond x_t" in capsys.readouterr().out
     assert main(["probe", run.name, "--home", str(run.folder.parent.parent)]) == 2
@@ -187,28 +232,43 @@ def test_the_benchmark_probes_every_site_and_step_and_finds_what_it_planted(tmp_
 
 
 def test_a_map_of_labels_of_nothing_is_crossed_out_in_95_per_cent():
-    """12 cells that go with one another; cells alone are significant somewhere far more often. A label that is there
-    stays in."""
+    """12 cells that go with one another; cells alone are significant somewhere far more often. A
+    label that is there stays in."""
     rng, n, steps = np.random.default_rng(0), 40, 6
     spaces = {}
     for site in ("h", "x"):
         state = rng.normal(size=(n, 8))
         for step in range(steps):
             state = 0.7 * state + 0.7 * rng.normal(size=(n, 8))
-            spaces[site, step] = Space.of((state @ rng.normal(size=(8, 60)) + rng.normal(size=(n, 60))).astype("f4"))
+            spaces[site, step] = Space.of(
+                (state @ rng.normal(size=(8, 60)) + rng.normal(size=(n, 60))).astype("f4")
+            )
 
     def uncrossed(label):
         probing = Probing.of(label, controls=39, repeats=2, folds=4)
         found = {cell: probing.decode(space) for cell, space in spaces.items()}
-        rows = {cell: {"step": cell[1], "score": each.score.to_json(), "accuracy": None, "control": each.control,
-                       "selectivity": each.selectivity.to_json(), "p": each.p, "drawn": each.drawn.tolist()}
-                for cell, each in found.items()}  # fmt: skip
+        rows = {
+            cell: {
+                "step": cell[1],
+                "score": each.score.to_json(),
+                "accuracy": None,
+                "control": each.control,
+                "selectivity": each.selectivity.to_json(),
+                "p": each.p,
+                "drawn": each.drawn.tolist(),
+            }
+            for cell, each in found.items()
+        }
         known = ProbeMap(label="nothing", metric="R²", sites=("h", "x"), steps=steps, cells=rows)
         figure = probe_heatmap(known, "score", list(range(steps)), np.full(steps, np.nan), ("h", 0))
-        crosses = next(t for t in figure.data if t.type == "scatter" and t.marker.symbol == "x-thin")
+        crosses = next(
+            t for t in figure.data if t.type == "scatter" and t.marker.symbol == "x-thin"
+        )
         return len(rows) - len(crosses.x), sum(each.p <= 0.05 for each in found.values())
 
-    told = np.array([uncrossed(np.random.default_rng([1, seed]).normal(size=n)) for seed in range(60)])
+    told = np.array(
+        [uncrossed(np.random.default_rng([1, seed]).normal(size=n)) for seed in range(60)]
+    )
     family, alone = (told > 0).mean(0)
     assert family <= 0.13 and alone > 0.2, (family, alone)
     assert uncrossed(state[:, 0])[0] > 0
@@ -218,14 +278,25 @@ def test_a_run_says_which_of_its_samples_belong_together(tmp_path):
     h = np.random.default_rng(0).normal(size=(2, 6, 2, 4, 4)).astype(np.float32)
 
     def grouped(name, by="run", **more):
-        spec = RunSpec(model=name, samples=6, steps=2, store_dtype="float32", conditioning=Conditioning(**more))
+        spec = RunSpec(
+            model=name, samples=6, steps=2, store_dtype="float32", conditioning=Conditioning(**more)
+        )
         run = synthetic_run(tmp_path / name, spec, h)
         save_labels(run, "own", {"pair": {s: float(s // 2) for s in range(6)}})
         found = groups_of(open_run(run.folder), by)
         return None if found is None else found.tolist()
 
-    assert grouped("none") is None and grouped("one", prompts=("a",)) is None, "what all have in common tells nothing"
+    assert grouped("none") is None and grouped("one", prompts=("a",)) is None, (
+        "what all have in common tells nothing"
+    )
     assert grouped("prompts", prompts=tuple("aabbcc")) == [0, 0, 1, 1, 2, 2]
-    assert grouped("both", prompts=tuple("aabbcd"), classes=(0, 1, 2, 3, 4, 2)) == [0, 0, 1, 1, 2, 1]
+    assert grouped("both", prompts=tuple("aabbcd"), classes=(0, 1, 2, 3, 4, 2)) == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        1,
+    ]
     assert grouped("apart", by="none", prompts=tuple("aabbcc")) is None
     assert grouped("label", by="pair") == [0, 0, 1, 1, 2, 2]

@@ -1,4 +1,6 @@
-"""Measures over a run: stored with what made them, looked up when asked again, stale when the run grows."""
+"""Measures over a run: stored with what made them, looked up when asked again, stale when the
+run grows.
+"""
 
 import json
 
@@ -74,7 +76,9 @@ def test_a_result_is_stored_with_its_parameters_and_found_again(copied_run):
     assert load_record(copied_run, "thing", {"x": (1, 3)}) is None
     assert load_record(copied_run, "other", {"x": (1, 2)}) is None
     assert list_records(copied_run) == [saved] == list_records(copied_run, "thing")
-    assert json.loads(record_path(copied_run, "thing", {"x": (1, 2)}).read_text())["kind"] == "thing"
+    assert (
+        json.loads(record_path(copied_run, "thing", {"x": (1, 2)}).read_text())["kind"] == "thing"
+    )
     with pytest.raises(UsageError, match="object is not"):
         plain({"a": object()})
     with pytest.raises(UsageError, match="kind"):
@@ -110,7 +114,9 @@ def test_what_is_stored_is_not_computed_again(copied_run):
 
 
 def test_pictures_lie_beside_a_result_and_go_with_it(copied_run):
-    sheet = np.random.default_rng(0).integers(0, 256, (2, 3, *copied_run.anatomy.image), dtype=np.uint8)
+    sheet = np.random.default_rng(0).integers(
+        0, 256, (2, 3, *copied_run.anatomy.image), dtype=np.uint8
+    )
 
     def compute():
         yield 0.5
@@ -121,14 +127,20 @@ def test_pictures_lie_beside_a_result_and_go_with_it(copied_run):
     assert load_sheet(copied_run, "other", {}) is None
     path = record_path(copied_run, "thing", {}).with_suffix(".png")
     path.write_bytes(path.read_bytes()[:100])
-    assert load_sheet(copied_run, "thing", {}) is None, "what cannot be read is as good as not there"
+    assert load_sheet(copied_run, "thing", {}) is None, (
+        "what cannot be read is as good as not there"
+    )
     object.__setattr__(copied_run, "shards", copied_run.shards[:1])
     assert delete_stale(copied_run) == 1 and not path.exists()
 
 
 def test_alignment_is_stored_by_step(copied_run):
     shares, record = drain(alignment_of(copied_run, [4, 0, 7, 4], [0, 2], **QUICK))
-    assert [row["step"] for row in record.result] == [0, 2] and record.parameters["positives"] == [0, 4, 7]
+    assert [row["step"] for row in record.result] == [0, 2] and record.parameters["positives"] == [
+        0,
+        4,
+        7,
+    ]
     assert {"alignment", "reliability", "p", "warning"} <= set(record.result[0]) and shares[-1] == 1
     with pytest.raises(UsageError, match="choose some"):
         next(alignment_of(copied_run, []))
@@ -142,8 +154,12 @@ def test_responses_at_strength_0_are_the_runs_own(driver, move, grid):
         assert np.shape(values) == (4, 3)
         np.testing.assert_array_equal(np.array(values)[:, 1], own[name])
     none = Shift(move, [0.0] * 4, ALL, driver.model)
-    _, again = drain(driver.images((0, 1, 2, 3), lambda rows: Change(edit=none), 0, asymmetric=True))
-    assert np.abs(again.astype(int) - driver.unedited((0, 1, 2, 3))).max() <= 1, "rendered anew it would be the same"
+    _, again = drain(
+        driver.images((0, 1, 2, 3), lambda rows: Change(edit=none), 0, asymmetric=True)
+    )
+    assert np.abs(again.astype(int) - driver.unedited((0, 1, 2, 3))).max() <= 1, (
+        "rendered anew it would be the same"
+    )
     pixels = np.array(record.result["pixels"])
     assert (pixels[:, 1] == 0).all() and (pixels[:, [0, 2]] > 0).all()
 
@@ -152,9 +168,20 @@ def test_a_directions_measures_share_their_pictures_and_are_looked_up(driver, mo
     _, record = drain(direction(driver, move, grid, nulls=2, **QUICK))
     assert set(record.result["readings"]) == {"light", "warm"}
     found = record.result["readings"]["light"]
-    assert found["curve"][1]["value"] == 0 and found["curve"][0]["low"] <= found["curve"][0]["value"]
-    assert Estimate.from_json(found["linearity"]["slope"]).n == 4 and len(found["linearity"]["nulls"]) == 2
-    assert found["verdict"] in ("linear", "monotone, not linear", "not linear", "undecided", "no further than random")
+    assert (
+        found["curve"][1]["value"] == 0 and found["curve"][0]["low"] <= found["curve"][0]["value"]
+    )
+    assert (
+        Estimate.from_json(found["linearity"]["slope"]).n == 4
+        and len(found["linearity"]["nulls"]) == 2
+    )
+    assert found["verdict"] in (
+        "linear",
+        "monotone, not linear",
+        "not linear",
+        "undecided",
+        "no further than random",
+    )
     assert found["natural"] is None, "noise has no length of its own"
     assert found["controllability"]["directions"] == 2 and np.shape(found["null_curves"]) == (2, 3)
     assert len(list_records(driver.run, "responses")) == 3
@@ -177,13 +204,17 @@ def test_random_directions_are_of_unit_length_and_of_two_kinds(driver):
         for each in found:
             assert np.sqrt(np.square(each.profile).mean()) == pytest.approx(1, rel=1e-4)
         assert len({each.delta.tobytes() for each in found}) == 3
-        assert all((a.delta == b.delta).all() for a, b in zip(found, driver.randoms(3, kind), strict=True))
+        assert all(
+            (a.delta == b.delta).all() for a, b in zip(found, driver.randoms(3, kind), strict=True)
+        )
     with pytest.raises(UsageError, match="noise or samples"):
         driver.randoms(2, "none")
 
 
 def test_the_null_of_samples_is_as_many_unseen_samples_at_their_own_length(driver):
-    """What the same procedure makes of labels that are dealt out anew: same sizes, none that is tried."""
+    """What the same procedure makes of labels that are dealt out anew: same sizes, none that is
+    tried.
+    """
     run, tried = driver.run, (0, 1, 2)
     like = difference_direction(run, [4, 5, 6], [7, 8])
     for each in driver.randoms(5, "samples", like, tried):
@@ -207,14 +238,19 @@ def test_random_directions_in_few_dimensions_are_told_to_be_so():
     rng = np.random.default_rng(0)
     sigma = np.ones((2, 8, 4, 4), np.float32)
     plane = rng.normal(size=(3, *sigma.shape))
-    few = [in_units(np.tensordot(rng.normal(size=3), plane, 1).astype(np.float32), sigma, {}) for _ in range(12)]
+    few = [
+        in_units(np.tensordot(rng.normal(size=3), plane, 1).astype(np.float32), sigma, {})
+        for _ in range(12)
+    ]
     many = [random_direction(sigma, seed) for seed in range(12)]
     assert 2 < null_dimensions(few) < 4.5 and null_dimensions(many) > 50
     assert null_dimensions(few[:1]) is None
 
 
 def test_a_pullback_is_driven_by_moving_x_once(driver):
-    """A direction in x_t: the driver's pictures are those that its recipe renders; random ones are as long."""
+    """A direction in x_t: the driver's pictures are those that its recipe renders; random ones
+    are as long.
+    """
     from hcache.directions.fitting import Fit, fit
     from hcache.edits.recipe import recipe_of
     from hcache.edits.render import render_recipes, shift_by
@@ -225,16 +261,31 @@ def test_a_pullback_is_driven_by_moving_x_once(driver):
     grid = Grid(samples=(0, 1, 2), window=window, strengths=(0.0, 4.0))
     _, record = drain(direction(driver, move, grid, nulls=2, null="samples", **QUICK))
     assert record.result["readings"]["light"]["controllability"]["directions"] == 2
-    sheet = load_sheet(run, "responses", {"move": record.parameters["move"], "grid": record.parameters["grid"],
-                                          "reader": driver.reader_name})  # fmt: skip
-    recipes = [recipe_of(run, sample, [shift_by(move, 4.0, window)], asymmetric=True) for sample in grid.samples]
-    _, cells = drain(render_recipes(driver.model, run, recipes, run.folder.parent.parent, {record.parameters["move"]:
-                                                                                         move}))  # fmt: skip
+    sheet = load_sheet(
+        run,
+        "responses",
+        {
+            "move": record.parameters["move"],
+            "grid": record.parameters["grid"],
+            "reader": driver.reader_name,
+        },
+    )
+    recipes = [
+        recipe_of(run, sample, [shift_by(move, 4.0, window)], asymmetric=True)
+        for sample in grid.samples
+    ]
+    _, cells = drain(
+        render_recipes(
+            driver.model, run, recipes, run.folder.parent.parent, {record.parameters["move"]: move}
+        )
+    )
     assert np.abs(sheet[:, 1].astype(int) - np.stack([cell.picture for cell in cells])).max() <= 1
     assert np.abs(sheet[:, 1].astype(int) - sheet[:, 0]).max() > 1, "it does something"
     for kind in ("noise", "samples"):
         for other in driver.randoms(2, kind, move):
-            assert np.linalg.norm(other.delta) == pytest.approx(np.linalg.norm(move.delta), rel=1e-5)
+            assert np.linalg.norm(other.delta) == pytest.approx(
+                np.linalg.norm(move.delta), rel=1e-5
+            )
             assert other.index == 1 and not np.allclose(other.delta, move.delta)
     with pytest.raises(UsageError, match="before step 1, which is not among the steps 2 to 3"):
         driver.moved(move, [1.0], Window(first=2, last=3))
@@ -245,7 +296,9 @@ def test_a_pullback_is_driven_by_moving_x_once(driver):
 def test_controllability_comes_by_window(driver, move):
     windows = [Window(first=0, last=1), Window(first=2, last=3)]
     shares, record = drain(
-        controllability_over(driver, move, windows, (0, 1, 2), strength=4.0, nulls=2, null="samples", **QUICK)
+        controllability_over(
+            driver, move, windows, (0, 1, 2), strength=4.0, nulls=2, null="samples", **QUICK
+        )
     )
     assert shares == sorted(shares) and [row["window"]["first"] for row in record.result] == [0, 2]
     assert Estimate.from_json(record.result[0]["readings"]["warm"]["change"]).n == 3
@@ -268,10 +321,18 @@ def test_swaps_come_with_their_controls_and_go_on_where_they_stood(driver):
     shares, found = drain(swaps(driver, pairs, ALL, ["h", "skip.3"], **QUICK))
     assert set(found) == {"h", "skip.3"} and shares == sorted(shares) and shares[-1] == 1
     for record in found.values():
-        assert record.result["own"] <= 2, "a sample's own activations change nothing but the last digit"
+        assert record.result["own"] <= 2, (
+            "a sample's own activations change nothing but the last digit"
+        )
         assert record.result["pairs"] == 4 and set(record.result["kept"]) == {"light", "warm"}
     evidence = Evidence(driver.run)
-    assert {row.quantity for row in evidence.carriers()} == {PIXELS, "structure", "colour", "light", "warm"}
+    assert {row.quantity for row in evidence.carriers()} == {
+        PIXELS,
+        "structure",
+        "colour",
+        "light",
+        "warm",
+    }
     strip = evidence.swapped("skip.3")
     assert strip.pictures.shape[:2] == (4, len(COLUMNS)) == (4, len(strip.columns))
     np.testing.assert_array_equal(strip.pictures[:, 1], driver.unedited(pairs.donors))
@@ -291,7 +352,9 @@ def test_noise_has_the_norm_of_what_it_stands_for(driver):
     start = donor._given(moment).map(lambda _, tensor: tensor.flip(0))
     given, noisy = donor(start, moment), noise(start, moment)
     for member in driver.run.anatomy.members("skip.1"):
-        wanted, got = ((part[member] - start[member]).flatten(1).norm(dim=1) for part in (given, noisy))
+        wanted, got = (
+            (part[member] - start[member]).flatten(1).norm(dim=1) for part in (given, noisy)
+        )
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
         assert not torch.equal(given[member], noisy[member])
     assert given.h is start.h and donor(start, Moment(index=9, t=0)) is start

@@ -1,4 +1,6 @@
-"""Swaps carry what was planted; SSIM and colour distance are what their papers say; noise levels are comparable."""
+"""Swaps carry what was planted; SSIM and colour distance are what their papers say; noise levels
+are comparable.
+"""
 
 import json
 
@@ -18,7 +20,15 @@ from hcache.analysis.similarity import (
     ssim,
     structure_distance,
 )
-from hcache.analysis.swaps import COLOUR, PIXELS, STRUCTURE, Pictures, SwapEffect, swap_effect, which_carries
+from hcache.analysis.swaps import (
+    COLOUR,
+    PIXELS,
+    STRUCTURE,
+    Pictures,
+    SwapEffect,
+    swap_effect,
+    which_carries,
+)
 from hcache.cache.measures import plain
 from hcache.errors import AnalysisError
 
@@ -41,18 +51,26 @@ def ssim_by_the_book(a, b):
             mp, mq = (weight * p).sum(), (weight * q).sum()
             vp, vq = (weight * (p - mp) ** 2).sum(), (weight * (q - mq) ** 2).sum()
             cov = (weight * (p - mp) * (q - mq)).sum()
-            found.append((2 * mp * mq + c1) * (2 * cov + c2) / ((mp**2 + mq**2 + c1) * (vp + vq + c2)))
+            found.append(
+                (2 * mp * mq + c1) * (2 * cov + c2) / ((mp**2 + mq**2 + c1) * (vp + vq + c2))
+            )
     return np.mean(found)
 
 
 def test_ssim_is_the_papers_formula():
     a = pictures(0, 2, 16)
-    near = np.clip(a.astype(int) + np.random.default_rng(1).integers(-40, 40, a.shape), 0, 255).astype(np.uint8)
-    np.testing.assert_allclose(ssim(a, near), [ssim_by_the_book(*pair) for pair in zip(a, near, strict=True)])
+    near = np.clip(
+        a.astype(int) + np.random.default_rng(1).integers(-40, 40, a.shape), 0, 255
+    ).astype(np.uint8)
+    np.testing.assert_allclose(
+        ssim(a, near), [ssim_by_the_book(*pair) for pair in zip(a, near, strict=True)]
+    )
 
 
 def test_ssim_has_the_properties_that_its_paper_claims():
-    """Symmetric, at most 1, and 1 only of the same picture; and the closed form for flat pictures."""
+    """Symmetric, at most 1, and 1 only of the same picture; and the closed form for flat
+    pictures.
+    """
     a, b = pictures(0), pictures(1)
     np.testing.assert_allclose(ssim(a, b), ssim(b, a))
     np.testing.assert_allclose(ssim(a, a), 1)
@@ -65,7 +83,9 @@ def test_ssim_has_the_properties_that_its_paper_claims():
 
 
 def test_ssim_tells_structure_from_error_of_the_same_size():
-    """The paper's own point: a shift of brightness and noise of equal mean square error are not equally alike."""
+    """The paper's own point: a shift of brightness and noise of equal mean square error are not
+    equally alike.
+    """
     ramp = np.linspace(60, 180, 32)
     image = (ramp + 20 * np.sin(np.arange(32) / 2)[:, None])[None, :, :, None] * np.ones(3)
     shifted = image + 15
@@ -88,7 +108,8 @@ def test_colour_distance_is_of_means_and_covariances_and_blind_to_place():
     np.testing.assert_allclose(colour_distance(a, turned), 0, atol=1e-6)
     assert structure_distance(a, turned)[0] > 0.5
     np.testing.assert_allclose(colour_distance(a / 2.0, a / 2.0 + [51, 0, 0]), 0.2, atol=1e-9)
-    # Where covariances are diagonal the distance of normals is √(Σ (μ₁ - μ₂)² + (σ₁ - σ₂)²) over the axes.
+    # Where covariances are diagonal the distance of normals is √(Σ (μ₁ - μ₂)² + (σ₁ - σ₂)²) over
+    # the axes.
     signs = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1.0]])
     axes = np.tile(signs[1:].T, (36, 1)).reshape(1, 12, 12, 3)
     one, other = 100 + axes * [20, 10, 5], 120 + axes * [50, 10, 20]
@@ -112,12 +133,24 @@ TEXTURE = np.random.default_rng(9).normal(size=(2, 16, 16, 1))
 
 
 def drawn(rng, tone, shape):
-    """Pictures whose colour is ``tone`` (n, 3) and whose structure blends two textures by ``shape`` (n,)."""
-    structure = np.cos(shape)[:, None, None, None] * TEXTURE[0] + np.sin(shape)[:, None, None, None] * TEXTURE[1]
+    """Pictures whose colour is ``tone`` (n, 3) and whose structure blends two textures by
+    ``shape`` (n,).
+    """
+    structure = (
+        np.cos(shape)[:, None, None, None] * TEXTURE[0]
+        + np.sin(shape)[:, None, None, None] * TEXTURE[1]
+    )
     noise = 4 * rng.normal(size=(len(tone), 16, 16, 3))
-    images = np.clip(128 + 20 * tone[:, None, None] + 20 * structure + noise, 0, 255).astype(np.uint8)
-    return Pictures(images=images, readings={"tone": tone[:, 0] + 0.2 * rng.normal(size=len(tone)),
-                                             "shape": shape + 0.2 * rng.normal(size=len(tone))})  # fmt: skip
+    images = np.clip(128 + 20 * tone[:, None, None] + 20 * structure + noise, 0, 255).astype(
+        np.uint8
+    )
+    return Pictures(
+        images=images,
+        readings={
+            "tone": tone[:, 0] + 0.2 * rng.normal(size=len(tone)),
+            "shape": shape + 0.2 * rng.normal(size=len(tone)),
+        },
+    )
 
 
 def swapped(rng, n=24, tone=0.0, shape=0.0, repeats=300, **options):
@@ -126,7 +159,11 @@ def swapped(rng, n=24, tone=0.0, shape=0.0, repeats=300, **options):
     a, b = (drawn(rng, tones[i], shapes[i]) for i in (0, 1))
 
     def of(i):
-        return drawn(rng, tone * tones[i] + (1 - tone) * tones[1], shape * shapes[i] + (1 - shape) * shapes[1])
+        return drawn(
+            rng,
+            tone * tones[i] + (1 - tone) * tones[1],
+            shape * shapes[i] + (1 - shape) * shapes[1],
+        )
 
     noise = drawn(rng, tones[1] + 0.2 * rng.normal(size=(n, 3)), shapes[1])
     return swap_effect(a, b, of(0), other=of(2), noise=noise, own=b, repeats=repeats, **options)
@@ -134,8 +171,13 @@ def swapped(rng, n=24, tone=0.0, shape=0.0, repeats=300, **options):
 
 def test_a_swap_carries_what_was_planted_and_nothing_else():
     found = swapped(np.random.default_rng(0), tone=0.9)
-    assert found.carried["tone"].measured.value == pytest.approx(0.9, abs=0.15) and found.carried["tone"].p < 0.01
-    assert found.carried["tone"].null.covers(0) and found.kept["tone"].value == pytest.approx(0.1, abs=0.15)
+    assert (
+        found.carried["tone"].measured.value == pytest.approx(0.9, abs=0.15)
+        and found.carried["tone"].p < 0.01
+    )
+    assert found.carried["tone"].null.covers(0) and found.kept["tone"].value == pytest.approx(
+        0.1, abs=0.15
+    )
     assert found.carried[COLOUR].above_null and found.carried[PIXELS].above_null
     assert not found.carried["shape"].above_null and found.kept["shape"].value > 0.7
     assert found.moved[COLOUR].above_null and found.moved[COLOUR].measured.value > 0.5
@@ -154,7 +196,10 @@ def test_a_whole_swap_carries_all_and_none_none():
     assert all(whole.kept[name].value == pytest.approx(0, abs=1e-6) for name in ("tone", "shape"))
     none = swap_effect(a, b, b, other=b, noise=b, repeats=100)
     for name in (PIXELS, STRUCTURE, COLOUR):
-        assert (none.moved[name].measured.value, none.carried[name].measured.value) == pytest.approx((0, 0), abs=1e-6)
+        assert (
+            none.moved[name].measured.value,
+            none.carried[name].measured.value,
+        ) == pytest.approx((0, 0), abs=1e-6)
         assert none.carried[name].p > 0.4 and not none.carried[name].above_null
     assert none.own is None and none.kept["tone"].value == pytest.approx(1)
 
@@ -168,7 +213,9 @@ def test_swaps_of_nothing_are_called_significant_in_5_per_cent_and_intervals_cov
             false[name] += found.carried[name].p <= 0.05
         half = swapped(np.random.default_rng([seed, 37]), n=24, tone=0.5, repeats=300)
         # The readings' own noise weakens the slope on the donor by 1 / (1 + 0.2²).
-        covered.append([half.carried["tone"].measured.covers(0.5 / 1.04), half.kept["tone"].covers(0.5 / 1.04)])
+        covered.append(
+            [half.carried["tone"].measured.covers(0.5 / 1.04), half.kept["tone"].covers(0.5 / 1.04)]
+        )
     assert sum(false.values()) <= 0.07 * 5 * 200 and max(false.values()) <= 20, false
     carried, kept = np.mean(covered, 0)
     assert 0.90 <= carried <= 0.98 and 0.90 <= kept <= 0.98, (carried, kept)
@@ -192,35 +239,61 @@ def test_the_table_says_which_site_carries_what_and_ranks_none_that_overlap():
     table = {row.quantity: row for row in which_carries(effects)}
     assert set(table) == {PIXELS, STRUCTURE, COLOUR, "tone", "shape"}
     tone = table["tone"]
-    assert {frozenset(group) for group in tone.groups} == {frozenset({"skip.1", "skip.3"}), frozenset({"skip.2"})}
+    assert {frozenset(group) for group in tone.groups} == {
+        frozenset({"skip.1", "skip.3"}),
+        frozenset({"skip.2"}),
+    }
     assert tone.groups[-1] == ("skip.2",) and set(tone.nothing) == {"h", "skip.4"}
     assert table["shape"].groups == (("skip.4",),) and table["shape"].sites["h"].p > 0.05
     assert which_carries({}) == ()
 
 
 def alike(n=24, size=24):
-    """Recipients, donors that differ from them in colour alone, and swaps that bring the colour over."""
+    """Recipients, donors that differ from them in colour alone, and swaps that bring the colour
+    over.
+    """
     rng = np.random.default_rng(0)
     base = rng.integers(60, 180, (n, size, size, 3)).astype(np.int64)
     tint = rng.integers(-40, 40, (n, 1, 1, 3))
     other = rng.integers(0, 255, (n, size, size, 3))
-    made = {"donor": base + tint, "recipient": base, "swapped": base + tint, "other": other, "noise": base + 3}
+    made = {
+        "donor": base + tint,
+        "recipient": base,
+        "swapped": base + tint,
+        "other": other,
+        "noise": base + 3,
+    }
     readings = {name: {"tone": rng.normal(size=n)} for name in made}
-    return {name: Pictures(images=images.astype(np.uint8), readings=readings[name]) for name, images in made.items()}
+    return {
+        name: Pictures(images=images.astype(np.uint8), readings=readings[name])
+        for name, images in made.items()
+    }
 
 
 def test_what_is_carried_is_undefined_where_donor_and_recipient_are_alike_in_it():
-    """A swap that breaks the picture's structure, where donors have the recipients' own: -9 and 4.23 were such."""
+    """A swap that breaks the picture's structure, where donors have the recipients' own: -9 and
+    4.23 were such.
+    """
     found = swap_effect(**alike(), repeats=50)
-    assert not found.carried[STRUCTURE].excess.defined and "alike in structure" in str(found.carried[STRUCTURE].excess)
+    assert not found.carried[STRUCTURE].excess.defined and "alike in structure" in str(
+        found.carried[STRUCTURE].excess
+    )
     assert found.carried["tone"].measured.defined
     parts = alike()
-    near = np.where(np.random.default_rng(1).random(parts["recipient"].images.shape) < 0.5, 1, 0).astype(np.uint8)
-    parts["donor"] = Pictures(images=parts["recipient"].images + near, readings={"tone": np.linspace(0, 1e-3, 24)})
+    near = np.where(
+        np.random.default_rng(1).random(parts["recipient"].images.shape) < 0.5, 1, 0
+    ).astype(np.uint8)
+    parts["donor"] = Pictures(
+        images=parts["recipient"].images + near, readings={"tone": np.linspace(0, 1e-3, 24)}
+    )
     found = swap_effect(**parts, repeats=50)
     for name in (PIXELS, STRUCTURE, COLOUR):
-        assert not found.carried[name].measured.defined and "pair others" in str(found.carried[name].measured)
-    assert not found.carried["tone"].measured.defined and "hardly differ in tone" in str(found.kept["tone"])
+        assert not found.carried[name].measured.defined and "pair others" in str(
+            found.carried[name].measured
+        )
+    assert not found.carried["tone"].measured.defined and "hardly differ in tone" in str(
+        found.kept["tone"]
+    )
     table = {row.quantity: row for row in which_carries({"h": found})}
     assert all(row.groups == () and row.nothing == ("h",) for row in table.values())
     again = SwapEffect.from_json(json.loads(json.dumps(plain(found))))
@@ -232,12 +305,24 @@ def test_a_reading_that_all_donors_share_is_undefined_and_the_rest_is_told(value
     rng = np.random.default_rng(0)
     roles = ("donor", "recipient", "swapped", "other", "noise")
     parts = {role: drawn(rng, rng.normal(size=(6, 3)), rng.uniform(0, 1, 6)) for role in roles}
-    parts["donor"] = Pictures(images=parts["donor"].images,
-                              readings={**parts["donor"].readings, "tone": np.full(6, value)})  # fmt: skip
-    for role in ("recipient", "swapped", "other"):  # nothing that is read varies: no number may come of rounding
-        parts[role] = Pictures(images=parts[role].images, readings={**parts[role].readings, "tone": np.full(6, value)})
+    parts["donor"] = Pictures(
+        images=parts["donor"].images,
+        readings={**parts["donor"].readings, "tone": np.full(6, value)},
+    )
+    for role in (
+        "recipient",
+        "swapped",
+        "other",
+    ):  # nothing that is read varies: no number may come of rounding
+        parts[role] = Pictures(
+            images=parts[role].images, readings={**parts[role].readings, "tone": np.full(6, value)}
+        )
     found = swap_effect(
-        parts["donor"], parts["recipient"], parts["swapped"], other=parts["other"], noise=parts["noise"]
+        parts["donor"],
+        parts["recipient"],
+        parts["swapped"],
+        other=parts["other"],
+        noise=parts["noise"],
     )
     why = "all donors have the same tone"
     assert not found.carried["tone"].measured.defined and why in str(found.carried["tone"].measured)
@@ -248,7 +333,9 @@ def test_a_reading_that_all_donors_share_is_undefined_and_the_rest_is_told(value
 
 
 def without(part, name):
-    return Pictures(images=part.images, readings={k: v for k, v in part.readings.items() if k != name})
+    return Pictures(
+        images=part.images, readings={k: v for k, v in part.readings.items() if k != name}
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,7 +343,14 @@ def without(part, name):
     [
         ({"other": lambda p: Pictures(images=p.images[:-1])}, "one shape"),
         ({"swapped": lambda p: without(p, "tone")}, "the swapped has no reading of tone"),
-        ({"donor": lambda p: Pictures(images=p.images, readings={**p.readings, "tone": np.full(6, np.nan)})}, "finite"),
+        (
+            {
+                "donor": lambda p: Pictures(
+                    images=p.images, readings={**p.readings, "tone": np.full(6, np.nan)}
+                )
+            },
+            "finite",
+        ),
         ({"donor": None}, "same pictures"),
     ],
 )
@@ -267,7 +361,13 @@ def test_swaps_that_cannot_be_measured_are_refused_in_words(changes, words):
     for role, change in changes.items():
         parts[role] = parts["recipient"] if change is None else change(parts[role])
     with pytest.raises(AnalysisError, match=words):
-        swap_effect(parts["donor"], parts["recipient"], parts["swapped"], other=parts["other"], noise=parts["noise"])
+        swap_effect(
+            parts["donor"],
+            parts["recipient"],
+            parts["swapped"],
+            other=parts["other"],
+            noise=parts["noise"],
+        )
 
 
 def test_pictures_that_cannot_be_compared_are_refused_in_words():
@@ -290,7 +390,9 @@ def test_log_snr_is_0_where_signal_and_noise_are_equal():
 
 
 def test_two_schedules_of_one_curve_agree_at_equal_noise():
-    """A measure that depends on the noise alone; at equal step index the two would differ throughout."""
+    """A measure that depends on the noise alone; at equal step index the two would differ
+    throughout.
+    """
     linear = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     cosine = np.cos(np.linspace(0.05, 1.55, 1000) / 1.0) ** 2
     steps = np.arange(990, 5, -20)
@@ -301,14 +403,20 @@ def test_two_schedules_of_one_curve_agree_at_equal_noise():
     np.testing.assert_allclose(a, b, atol=0.02)
     np.testing.assert_allclose(a, np.tanh(wanted / 3), atol=0.02)
     assert np.abs(measure[0] - measure[1]).max() > 0.3
-    assert wanted[0] == max(level.min() for level in levels) and wanted[-1] == min(level.max() for level in levels)
+    assert wanted[0] == max(level.min() for level in levels) and wanted[-1] == min(
+        level.max() for level in levels
+    )
 
 
 def test_nothing_is_extrapolated_and_intervals_come_along():
     own = np.array([-2.0, 0.0, 2.0])
     assert np.isnan(at_levels(own, own, np.array([-3, 3]))).all()
-    np.testing.assert_allclose(at_levels(np.stack([own, 2 * own], 1), own[::-1], np.array([1.0])), [[-1, -2]])
-    estimates = [Estimate(value=v, low=v - 1, high=v + 2, n=n) for v, n in ((0.0, 10), (4.0, 8), (6.0, 9))]
+    np.testing.assert_allclose(
+        at_levels(np.stack([own, 2 * own], 1), own[::-1], np.array([1.0])), [[-1, -2]]
+    )
+    estimates = [
+        Estimate(value=v, low=v - 1, high=v + 2, n=n) for v, n in ((0.0, 10), (4.0, 8), (6.0, 9))
+    ]
     found = estimates_at(estimates, own, np.array([-1.0, 5.0]))
     assert found == (Estimate(value=2.0, low=1.0, high=4.0, n=8), None)
     with pytest.raises(AnalysisError, match="no noise level in common"):
@@ -324,4 +432,6 @@ def test_levels_know_no_order_of_steps(seed):
     own, values = rng.normal(size=8).cumsum(), rng.normal(size=(8, 2))
     order = rng.permutation(8)
     wanted = np.linspace(own.min(), own.max(), 5)
-    np.testing.assert_allclose(at_levels(values[order], own[order], wanted), at_levels(values, own, wanted))
+    np.testing.assert_allclose(
+        at_levels(values[order], own[order], wanted), at_levels(values, own, wanted)
+    )

@@ -1,4 +1,6 @@
-"""Every method that finds directions, against what was planted or what a plain computation gives."""
+"""Every method that finds directions, against what was planted or what a plain computation
+gives.
+"""
 
 import json
 
@@ -42,7 +44,9 @@ def run(tmp_path_factory, planted):
     h = rng.normal(size=(STEPS, SAMPLES, *SHAPE)) + 3
     h[:, :30] += planted[:, None]
     spec = RunSpec(model="planted", samples=SAMPLES, steps=STEPS, store_dtype="float32")
-    return synthetic_run(tmp_path_factory.mktemp("methods"), spec, h.astype(np.float32), [(0, 40), (40, SAMPLES)])
+    return synthetic_run(
+        tmp_path_factory.mktemp("methods"), spec, h.astype(np.float32), [(0, 40), (40, SAMPLES)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,9 @@ def rms(array):
 
 @pytest.mark.parametrize("method", ["naive", "supervised", "boundary"])
 def test_methods_with_positives_find_what_was_planted(run, truth, method):
-    (found,) = made(run, method, positives=POSITIVES, negatives=() if method == "naive" else NEGATIVES)
+    (found,) = made(
+        run, method, positives=POSITIVES, negatives=() if method == "naive" else NEGATIVES
+    )
     assert found.cosine(truth) > 0.8
     assert rms(found.delta / found.sigma) == pytest.approx(1, rel=1e-4)
     assert Fit.from_json(found.made_by).method == method
@@ -86,21 +92,30 @@ def test_components_by_gram_are_those_of_scikit_learn(run, over):
         reference = PCA(3, svd_solver="full").fit(data[step])
         lengths = [np.linalg.norm(c.delta[step]) for c in found]
         for component, expected, length in zip(found, reference.components_, lengths, strict=True):
-            assert abs(component.delta[step].ravel() @ expected) / length == pytest.approx(1, abs=1e-5)
+            assert abs(component.delta[step].ravel() @ expected) / length == pytest.approx(
+                1, abs=1e-5
+            )
 
 
 def test_components_per_step_of_too_many_samples_are_refused(run, monkeypatch):
     monkeypatch.setattr("hcache.analysis.blocks.MOST_PAIRED", SAMPLES - 1)
-    with pytest.raises(AnalysisError, match=f"{SAMPLES} samples are too many to be held against one another"):
+    with pytest.raises(
+        AnalysisError, match=f"{SAMPLES} samples are too many to be held against one another"
+    ):
         next(pca_directions(run, 1, joint=False))
 
 
 def test_components_are_as_long_as_a_standard_deviation_along_them(run):
     """Against each other: the ratio of two steps' lengths is that of the singular values."""
     found = drive(pca_directions(run, 1, joint=False))[0]
-    values = [PCA(1, svd_solver="full").fit(run.matrix("h", step)).singular_values_[0] for step in range(STEPS)]
+    values = [
+        PCA(1, svd_solver="full").fit(run.matrix("h", step)).singular_values_[0]
+        for step in range(STEPS)
+    ]
     lengths = [np.linalg.norm(found.delta[step]) for step in range(STEPS)]
-    np.testing.assert_allclose(np.array(lengths) / lengths[0], np.array(values) / values[0], rtol=1e-4)
+    np.testing.assert_allclose(
+        np.array(lengths) / lengths[0], np.array(values) / values[0], rtol=1e-4
+    )
 
 
 def test_neighbouring_steps_of_a_component_point_to_the_same_samples(tmp_path):
@@ -109,7 +124,11 @@ def test_neighbouring_steps_of_a_component_point_to_the_same_samples(tmp_path):
     axis, scores = rng.normal(size=SHAPE), rng.normal(size=40)
     h = np.stack([(-1) ** t * scores[:, None, None, None] * axis for t in range(4)])
     h = h + 0.01 * rng.normal(size=h.shape)
-    run = synthetic_run(tmp_path, RunSpec(model="m", samples=40, steps=4, store_dtype="float32"), h.astype(np.float32))
+    run = synthetic_run(
+        tmp_path,
+        RunSpec(model="m", samples=40, steps=4, store_dtype="float32"),
+        h.astype(np.float32),
+    )
     found = drive(pca_directions(run, 1, joint=False))[0]
     signs = [np.sign((run.matrix("h", t) @ found.delta[t].ravel()) @ scores) for t in range(4)]
     assert len(set(signs)) == 1
@@ -121,7 +140,9 @@ def test_a_boundary_is_that_of_a_plain_support_vector_machine(run):
     z = (h - h.mean(0)) / h.std(0) / np.sqrt(h.shape[1])
     plain = SVC(kernel="linear").fit(z, np.arange(SAMPLES) < 30).coef_[0]
     normal = (found.delta[1].ravel()) / h.std(0)
-    assert normal @ plain / np.linalg.norm(normal) / np.linalg.norm(plain) == pytest.approx(1, abs=1e-4)
+    assert normal @ plain / np.linalg.norm(normal) / np.linalg.norm(plain) == pytest.approx(
+        1, abs=1e-4
+    )
     assert not found.delta[[0, 2]].any(), "the other steps are left alone"
 
 
@@ -131,7 +152,9 @@ def vae(run):
 
 
 def test_a_vae_moves_others_onto_the_positives(run, vae, truth):
-    """Negatives go where the planted Δh leads, further with more strength; as far as told, in the mean of samples."""
+    """Negatives go where the planted Δh leads, further with more strength; as far as told, in
+    the mean of samples.
+    """
     model = _StandIn(SHAPE)
     for t in (0, 1):
         h = torch.from_numpy(run.matrix("h", t)[30:60].reshape(-1, *SHAPE))
@@ -139,7 +162,9 @@ def test_a_vae_moves_others_onto_the_positives(run, vae, truth):
         for strength in (0.5, 1.0, 1.5):
             moved = vae.bind(model)(h, Moment(index=t, t=0), torch.full((30,), strength))
             z = ((moved - h).numpy()) / vae.sigma[t]
-            along = (z * (truth.delta[t] / truth.sigma[t])).mean((1, 2, 3)) / rms(truth.delta[t] / truth.sigma[t])
+            along = (z * (truth.delta[t] / truth.sigma[t])).mean((1, 2, 3)) / rms(
+                truth.delta[t] / truth.sigma[t]
+            )
             assert along.mean() > before
             profile = rms(truth.delta[t] / truth.sigma[t])
             assert np.sqrt(np.square(z).mean()) == pytest.approx(strength * profile, rel=0.15)
@@ -148,14 +173,18 @@ def test_a_vae_moves_others_onto_the_positives(run, vae, truth):
 
 
 def test_a_vae_descends_until_its_loss_is_least(run):
-    """At the strength that undoes the unit, h is where it is reconstructed best; half way there it is not."""
+    """At the strength that undoes the unit, h is where it is reconstructed best; half way there
+    it is not.
+    """
     (vae,) = made(run, "vae", positives=POSITIVES, options={"iterations": 300, "to_mean": "kept"})
     model, t = _StandIn(SHAPE), 0
     h = torch.from_numpy(run.matrix("h", t)[30:60].reshape(-1, *SHAPE))
     losses = []
     for share in (0.0, 0.5, 1.0):
         strengths = torch.full((30,), share / float(vae.scale[t]))
-        moved = Shift(vae, strengths.tolist(), Window(first=0, last=2), model)(_Features(h), Moment(index=t, t=0)).h
+        moved = Shift(vae, strengths.tolist(), Window(first=0, last=2), model)(
+            _Features(h), Moment(index=t, t=0)
+        ).h
         losses.append(_reconstruction_loss(vae, moved, t))
     assert losses[0] > losses[1] > losses[2] and losses[2] < 0.02 * losses[0], losses
 
@@ -165,21 +194,31 @@ def _net_of(move, run, rows, strength=1.0):
     sigma, found = spread(run), []
     for t in range(run.spec.steps):
         h = torch.from_numpy(run.matrix("h", t)[rows].reshape(-1, *run.anatomy.h))
-        moved = move.bind(_StandIn(run.anatomy.h))(h, Moment(index=t, t=0), torch.full((len(h),), strength))
+        moved = move.bind(_StandIn(run.anatomy.h))(
+            h, Moment(index=t, t=0), torch.full((len(h),), strength)
+        )
         found.append(((moved - h).numpy() / sigma[t]).reshape(len(h), -1))
     return np.stack(found)
 
 
 @pytest.mark.parametrize("method", ["vae", "local"])
 def test_moves_of_each_sample_have_the_unit_of_directions(run, method):
-    """A strength of 1 is a root mean square of 1 in σ over samples and steps, and strength multiplies it."""
-    (move,) = made(run, method, positives=POSITIVES, options={"iterations": 100} if method == "vae" else {})
+    """A strength of 1 is a root mean square of 1 in σ over samples and steps, and strength
+    multiplies it.
+    """
+    (move,) = made(
+        run, method, positives=POSITIVES, options={"iterations": 100} if method == "vae" else {}
+    )
     one = _net_of(move, run, slice(30, 90))
     assert rms(one) == pytest.approx(1, rel=0.03)
-    np.testing.assert_allclose(_net_of(move, run, slice(30, 90), -2.0), -2 * one, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        _net_of(move, run, slice(30, 90), -2.0), -2 * one, rtol=1e-3, atol=1e-3
+    )
     assert 0 < move.made_by["net"]["net_rms"] and -1 <= move.made_by["net"]["to_mean"] <= 1
     alone = np.concatenate([_net_of(move, run, slice(row, row + 1)) for row in (40, 41)], 1)
-    np.testing.assert_allclose(alone, one[:, 10:12], atol=1e-3, err_msg="whatever samples are moved beside it")
+    np.testing.assert_allclose(
+        alone, one[:, 10:12], atol=1e-3, err_msg="whatever samples are moved beside it"
+    )
 
 
 def test_what_any_move_does_in_the_end_is_measured_alike(run, vae):
@@ -188,37 +227,57 @@ def test_what_any_move_does_in_the_end_is_measured_alike(run, vae):
     assert found.rms == pytest.approx(1, rel=0.05) and abs(found.to_mean) < 0.01
     (naive,) = made(run, "naive", positives=POSITIVES)
     found = net_of(naive, model, run)
-    assert found.rms == pytest.approx(1, rel=1e-3) and -1 < found.to_mean < 1 and set(found.to_json()) == {
-        "net_rms", "to_mean"}  # fmt: skip
+    assert (
+        found.rms == pytest.approx(1, rel=1e-3)
+        and -1 < found.to_mean < 1
+        and set(found.to_json()) == {"net_rms", "to_mean"}
+    )
 
 
 def test_the_way_to_the_mean_is_taken_out_of_a_vaes_move_and_told(run):
     options = {"iterations": 100}
-    left, whole = (made(run, "vae", positives=POSITIVES, options={**options, "to_mean": each})[0]
-                   for each in ("removed", "kept"))  # fmt: skip
+    left, whole = (
+        made(run, "vae", positives=POSITIVES, options={**options, "to_mean": each})[0]
+        for each in ("removed", "kept")
+    )
     cosines = []
     for move in (left, whole):
         delta = _net_of(move, run, slice(30, 90))
-        z = np.stack([(h - h.mean(0)) / h.std(0) for h in (run.matrix("h", t) for t in range(STEPS))])[:, 30:90]
-        cosines.append((-(delta * z).sum(2) / np.linalg.norm(delta, axis=2) / np.linalg.norm(z, axis=2)).mean())
+        z = np.stack(
+            [(h - h.mean(0)) / h.std(0) for h in (run.matrix("h", t) for t in range(STEPS))]
+        )[:, 30:90]
+        cosines.append(
+            (-(delta * z).sum(2) / np.linalg.norm(delta, axis=2) / np.linalg.norm(z, axis=2)).mean()
+        )
     assert abs(cosines[0]) < 1e-3 and cosines[1] > 0.2
     assert whole.made_by["net"]["to_mean"] == pytest.approx(cosines[1], abs=0.05)
     assert left.made_by["net"]["to_mean_before"] == pytest.approx(cosines[1], abs=0.05)
 
 
 def two_kinds(folder, seed):
-    """240 samples of two kinds that h shows, 40 positives; what makes a positive is another Δh in each kind."""
+    """240 samples of two kinds that h shows, 40 positives; what makes a positive is another Δh
+    in each kind.
+    """
     rng = np.random.default_rng(seed)
     shows, one, other = np.linalg.qr(rng.normal(size=(128, 3)))[0].T * np.sqrt(128)
     kind = np.where(np.arange(240) % 2, 1, -1)
-    h = 0.5 * rng.normal(size=(2, 240, 128)) + 0.3 * rng.normal(size=(240, 6)) @ rng.normal(size=(6, 128))
+    h = 0.5 * rng.normal(size=(2, 240, 128)) + 0.3 * rng.normal(size=(240, 6)) @ rng.normal(
+        size=(6, 128)
+    )
     h += 0.7 * kind[:, None] * shows
     h[:, :40] += np.where(kind[:40, None] > 0, one, other)
     spec = RunSpec(model="planted", samples=240, steps=2, store_dtype="float32")
-    return synthetic_run(folder, spec, h.reshape(2, 240, 8, 4, 4).astype(np.float32)), kind, one, other
+    return (
+        synthetic_run(folder, spec, h.reshape(2, 240, 8, 4, 4).astype(np.float32)),
+        kind,
+        one,
+        other,
+    )
 
 
-@pytest.mark.parametrize(("method", "options"), [("local", {}), ("vae", {"iterations": 200}), ("naive", {})])
+@pytest.mark.parametrize(
+    ("method", "options"), [("local", {}), ("vae", {"iterations": 200}), ("naive", {})]
+)
 def test_of_positives_of_two_kinds_a_sample_goes_to_its_own(tmp_path, method, options):
     """The naive direction goes between them: to a sample's own kind as often as not."""
     run, kind, one, other = two_kinds(tmp_path, 0)
@@ -230,7 +289,9 @@ def test_of_positives_of_two_kinds_a_sample_goes_to_its_own(tmp_path, method, op
 
 
 def test_a_vae_of_before_there_was_a_unit_is_read_and_made_again(run, tmp_path):
-    """Its recipe has no word of how it descends; what it says of itself makes it again, bit for bit."""
+    """Its recipe has no word of how it descends; what it says of itself makes it again, bit for
+    bit.
+    """
     options = {"iterations": 20}
     (former,) = made(run, "vae", positives=POSITIVES, options={**options, "descent": "strides"})
     assert former.scale is None and "scale" not in former.arrays()
@@ -261,7 +322,10 @@ class _StandIn:
         from hcache.cards import Card
         from hcache.specs import Anatomy
 
-        self.anatomy, self.card = Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h), Card(name="stand-in", source="none")
+        self.anatomy, self.card = (
+            Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h),
+            Card(name="stand-in", source="none"),
+        )
 
 
 class _Features:
@@ -309,11 +373,15 @@ def test_sums_are_sums(run):
 
 
 def test_an_orthogonal_set_is_orthogonal_and_keeps_the_first(run):
-    found = orthogonal_set([random_direction(spread(run), seed, "planted", run.timesteps) for seed in range(3)])
+    found = orthogonal_set(
+        [random_direction(spread(run), seed, "planted", run.timesteps) for seed in range(3)]
+    )
     flat = np.stack([(d.delta / d.sigma).ravel().astype(np.float64) for d in found])
     gram = flat @ flat.T
     np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0, atol=1e-4 * gram.max())
-    assert digest_of(found[0]) == digest_of(random_direction(spread(run), 0, "planted", run.timesteps))
+    assert digest_of(found[0]) == digest_of(
+        random_direction(spread(run), 0, "planted", run.timesteps)
+    )
 
 
 def test_projecting_out_what_was_fitted_leaves_nothing_to_fit(run, planted, tmp_path):
@@ -334,7 +402,9 @@ def test_projecting_out_what_was_fitted_leaves_nothing_to_fit(run, planted, tmp_
 
 def test_arithmetic_takes_saved_directions_by_name(run):
     for name, seed in (("one", 0), ("two", 1)):
-        save_move(run, name, random_direction(spread(run), seed, "planted", run.timesteps), replace=True)
+        save_move(
+            run, name, random_direction(spread(run), seed, "planted", run.timesteps), replace=True
+        )
     (total,) = made(run, "arithmetic", options={"of": "one, two", "weights": "2,-1"})
     assert [operand["name"] for operand in total.made_by["operands"]] == ["one", "two"]
     (alone,) = made(run, "arithmetic", options={"of": "one,two", "operation": "without"})
@@ -373,8 +443,18 @@ def test_options_are_checked_by_name_and_type(run):
     ("method", "more", "error", "words"),
     [
         ("vae", {"positives": (1, 2)}, AnalysisError, "needs 5 positives or more; got 2"),
-        ("local", {"positives": (1, 2, 3)}, AnalysisError, "16 neighbours .* take 17 or more of either, got 3 and 87"),
-        ("local", {"positives": POSITIVES, "options": {"neighbours": 0}}, UsageError, "1 or more, got 0"),
+        (
+            "local",
+            {"positives": (1, 2, 3)},
+            AnalysisError,
+            "16 neighbours .* take 17 or more of either, got 3 and 87",
+        ),
+        (
+            "local",
+            {"positives": POSITIVES, "options": {"neighbours": 0}},
+            UsageError,
+            "1 or more, got 0",
+        ),
         ("boundary", {"positives": (1, 2), "negatives": (3,)}, AnalysisError, "2 negatives"),
         ("boundary", {"positives": (1, 2), "negatives": (2, 3)}, UsageError, "sample 2 is among"),
         ("naive", {"positives": (1, 500)}, UsageError, "not in run"),
@@ -392,7 +472,9 @@ def test_a_direction_on_other_steps_is_brought_to_them(run):
     (found,) = made(run, "naive", positives=POSITIVES)
     assert found.timesteps == run.timesteps == (2, 1, 0)
     finer = found.resampled((2.0, 1.5, 1.0, 0.5, 0.0))
-    assert finer.delta.shape[0] == 5 and rms(finer.delta / finer.sigma) == pytest.approx(1, rel=1e-4)
+    assert finer.delta.shape[0] == 5 and rms(finer.delta / finer.sigma) == pytest.approx(
+        1, rel=1e-4
+    )
     middle = finer.delta[1] / np.linalg.norm(finer.delta[1])
     expected = found.delta[0] + found.delta[1]
     np.testing.assert_allclose(middle, expected / np.linalg.norm(expected), atol=1e-5)

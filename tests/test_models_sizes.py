@@ -1,4 +1,6 @@
-"""Sizes and channels: what has an anatomy can be run, and what cannot is refused by ``anatomy`` and ``estimate``."""
+"""Sizes and channels: what has an anatomy can be run, and what cannot is refused by ``anatomy``
+and ``estimate``.
+"""
 
 import json
 
@@ -66,8 +68,15 @@ def test_sdxl_is_told_height_and_width_apart(size, tmp_path):
     height, width, _ = model.anatomy.image
     assert (height, width) == (2 * size[0], 2 * size[1])
     noise = start_noise([3], model.anatomy.x)
-    theirs = pipeline("a dog", latents=noise, num_inference_steps=3, guidance_scale=5, height=height, width=width,
-                      output_type="np").images  # fmt: skip
+    theirs = pipeline(
+        "a dog",
+        latents=noise,
+        num_inference_steps=3,
+        guidance_scale=5,
+        height=height,
+        width=width,
+        output_type="np",
+    ).images
     *_, last = denoise(model, [3], 3, conditioning=Conditioning(prompts=("a dog",), guidance=5))
     ours = (model.codec.decode(last.x_next) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     assert theirs.std() > 0.01
@@ -83,14 +92,20 @@ def test_sdxl_decodes_with_the_moments_of_its_latents(tmp_path):
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     noise = start_noise([3], model.anatomy.x)
-    latents = pipeline("a dog", latents=noise, num_inference_steps=2, height=16, width=16, output_type="latent").images
-    pictures = pipeline("a dog", latents=noise, num_inference_steps=2, height=16, width=16, output_type="np").images
+    latents = pipeline(
+        "a dog", latents=noise, num_inference_steps=2, height=16, width=16, output_type="latent"
+    ).images
+    pictures = pipeline(
+        "a dog", latents=noise, num_inference_steps=2, height=16, width=16, output_type="np"
+    ).images
     ours = (model.codec.decode(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(ours, pictures, atol=2e-5)
     plain = load_model(str(changed(save_kind("SDXL", tmp_path / "plain"), VAE)))
     assert abs(plain.codec.decode(latents) - model.codec.decode(latents)).max() > 0.01
     seen = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    mean, std = (torch.tensor(moments[name]).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std"))
+    mean, std = (
+        torch.tensor(moments[name]).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std")
+    )
     torch.testing.assert_close(
         model.codec.encode(seen), plain.codec.encode(seen) / std - mean * plain.codec.scale / std
     )

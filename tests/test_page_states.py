@@ -1,4 +1,6 @@
-"""Every page in every state that its run may be in: nothing there, being loaded, partial, complete, failed, gone."""
+"""Every page in every state that its run may be in: nothing there, being loaded, partial,
+complete, failed, gone.
+"""
 
 import json
 import os
@@ -50,15 +52,26 @@ def run_of(home):
 def put_job(run, state, done, message=""):
     """A job file; one at work is at work in this process."""
     process = psutil.Process(os.getpid())
-    job = {"run": run.name, "state": state, "pid": process.pid, "process_started": process.create_time(),
-           "begun": 1000.0, "updated": 1010.0, "done": done, "total": 20, "work": float(done), "message": message,
-           }  # fmt: skip
+    job = {
+        "run": run.name,
+        "state": state,
+        "pid": process.pid,
+        "process_started": process.create_time(),
+        "begun": 1000.0,
+        "updated": 1010.0,
+        "done": done,
+        "total": 20,
+        "work": float(done),
+        "message": message,
+    }
     (run / JOB_JSON).write_text(json.dumps(job))
     (run / JOB_LOG).write_text("loading\n 10%\r 80%\nthe last line\n")
 
 
 def cut(run):
-    """Leaves the first 16 samples: the small shard that a run begins with, and the one that fills its batch."""
+    """Leaves the first 16 samples: the small shard that a run begins with, and the one that
+    fills its batch.
+    """
     path = run / MANIFEST
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
 
@@ -149,7 +162,9 @@ def test_a_failed_job_can_be_resumed_and_its_log_opened(home, monkeypatch):
     app = show("Extract")
     assert any(code.value == "loading\n 80%\nthe last line" for code in app.code)
     app.button(key=f"resume-{run.name}").click().run()
-    assert started == [] and "came from elsewhere" in said(app), "an earlier version wrote it, or someone else"
+    assert started == [] and "came from elsewhere" in said(app), (
+        "an earlier version wrote it, or someone else"
+    )
     assert any(run.name in code.value and "extract" in code.value for code in app.code)
     app.button(key=f"agree-resume-{run.name}").click().run()
     assert started == [run.name] and not app.exception

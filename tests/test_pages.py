@@ -25,8 +25,16 @@ from hcache.pictures import Picture
 from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"
-PAGES = {"extract": "Extract", "gallery": "Gallery", "pca": "PCA", "probes": "Probes", "swap": "Swap", "edit": "Edit",
-         "compare": "Compare", "figures": "Figures"}  # fmt: skip
+PAGES = {
+    "extract": "Extract",
+    "gallery": "Gallery",
+    "pca": "PCA",
+    "probes": "Probes",
+    "swap": "Swap",
+    "edit": "Edit",
+    "compare": "Compare",
+    "figures": "Figures",
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +79,10 @@ def finish(app, key, seconds=90):
 
 
 def html_of(app):
-    return "".join(element.value if hasattr(element, "value") else element.proto.body for element in app.get("html"))
+    return "".join(
+        element.value if hasattr(element, "value") else element.proto.body
+        for element in app.get("html")
+    )
 
 
 def test_overview_lists_the_run_and_draws_its_anatomy(app):
@@ -103,7 +114,9 @@ def test_gallery_sorts_and_filters(app, page_home):
     open_page(app, "gallery")
     app.selectbox(key="choose-sort").set_value("smile").run()
     assert_fine(app)
-    app.slider(key="choose-filter-smile").set_value((0.0, app.slider(key="choose-filter-smile").max)).run()
+    app.slider(key="choose-filter-smile").set_value(
+        (0.0, app.slider(key="choose-filter-smile").max)
+    ).run()
     assert_fine(app)
     shown = next(c.value for c in app.caption if "Click a picture" in c.value)
     assert 0 < int(shown.split()[0]) < 24
@@ -215,7 +228,9 @@ def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
     assert app.code[0].value == before
 
 
-@pytest.mark.parametrize("model", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "facebook/DiT-XL-2-256"])
+@pytest.mark.parametrize(
+    "model", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "facebook/DiT-XL-2-256"]
+)
 def test_extract_asks_a_conditional_model_for_its_condition(app, model):
     open_page(app, "extract")
     app.selectbox(key="choose-model").set_value(model).run()
@@ -231,7 +246,10 @@ def dit_home(tmp_path_factory):
     """A home with a run of a transformer."""
     from kinds import save_kind
 
-    folder, home = save_kind("DiT", tmp_path_factory.mktemp("dit")), tmp_path_factory.mktemp("dit home")
+    folder, home = (
+        save_kind("DiT", tmp_path_factory.mktemp("dit")),
+        tmp_path_factory.mktemp("dit home"),
+    )
     spec = default_spec(str(folder), samples=20, steps=3, conditioning=Conditioning(classes=(1,)))
     extract(load_model(str(folder)), spec, home)
     return home
@@ -252,7 +270,9 @@ def test_the_other_pages_show_a_transformers_run(dit_home, monkeypatch, page):
     assert_fine(app)
 
 
-def test_the_gallery_shows_a_real_picture_beside_its_inversion(tmp_path, monkeypatch, tiny_folder, tiny_model):
+def test_the_gallery_shows_a_real_picture_beside_its_inversion(
+    tmp_path, monkeypatch, tiny_folder, tiny_model
+):
     picture = Picture(pixels=np.full((16, 16, 3), 90, np.uint8), notes=())
     spec = default_spec(str(tiny_folder), samples=1, steps=2, images=(picture.digest,))
     picture.save(tmp_path / "runs" / spec.name / "images")
@@ -286,7 +306,9 @@ def test_edit_fits_by_any_method_and_saves_by_name(app, page_home):
     app.text_input(key="fit-name-pca").set_value("components").run()
     app.button(key="start-fit").click().run()
     run = open_run(next((page_home / "runs").iterdir()))
-    wait_for(lambda: not any(task.live for task in tasks.list_tasks(run.folder)), "the end of the fit")
+    wait_for(
+        lambda: not any(task.live for task in tasks.list_tasks(run.folder)), "the end of the fit"
+    )
     app.run()
     assert_fine(app)
     assert any("components by pca: done" in text.value for text in app.markdown)
@@ -304,7 +326,9 @@ def test_edit_fits_by_any_method_and_saves_by_name(app, page_home):
 
 def test_edit_shows_a_fit_that_failed_with_what_it_said_and_can_try_again(app, page_home):
     run = open_run(next((page_home / "runs").iterdir()))
-    task = put_task(run.folder, kind="fit", title="a smile by vae", state=FAILED, message="it needs 8 positives")
+    task = put_task(
+        run.folder, kind="fit", title="a smile by vae", state=FAILED, message="it needs 8 positives"
+    )
     (run.folder / TASKS / f"{task.id}.log").write_text("vae: 10%\nhcache: it needs 8 positives\n")
     open_page(app, "edit")
     assert not app.exception and app.error[0].value == "a smile by vae: it needs 8 positives"
@@ -314,11 +338,15 @@ def test_edit_shows_a_fit_that_failed_with_what_it_said_and_can_try_again(app, p
     assert tasks.list_tasks(run.folder) == [] and not list((run.folder / TASKS).iterdir())
 
 
-def test_edit_offers_the_directions_of_other_runs_of_the_model(app, page_home, tmp_path, monkeypatch):
+def test_edit_offers_the_directions_of_other_runs_of_the_model(
+    app, page_home, tmp_path, monkeypatch
+):
     """Of other steps: it is said, and they are brought to this run's."""
     home = tmp_path / "two runs"
     shutil.copytree(page_home, home)
-    other = extract(load_model(MODEL), default_spec(MODEL, samples=6, steps=3, store={"h": "full"}), home)
+    other = extract(
+        load_model(MODEL), default_spec(MODEL, samples=6, steps=3, store={"h": "full"}), home
+    )
     save_move(other, "there", naive_direction(other, [0, 1]))
     monkeypatch.setenv("HCACHE_HOME", str(home))
     open_page(app, "edit")

@@ -18,9 +18,14 @@ corner = st.integers(0, LARGEST).map(lambda k: k / LARGEST)
 @given(x=st.tuples(corner, corner), y=st.tuples(corner, corner))
 def test_a_painted_rectangle_is_that_rectangle(x, y):
     (left, right), (top, bottom) = sorted(x), sorted(y)
-    painted = Mask.painted([[(left, top), (right, top), (right, bottom), (left, bottom)]]).at(LARGEST, LARGEST)
+    painted = Mask.painted([[(left, top), (right, top), (right, bottom), (left, bottom)]]).at(
+        LARGEST, LARGEST
+    )
     exact = np.zeros((LARGEST, LARGEST))
-    exact[round(top * LARGEST) : round(bottom * LARGEST), round(left * LARGEST) : round(right * LARGEST)] = 1
+    exact[
+        round(top * LARGEST) : round(bottom * LARGEST),
+        round(left * LARGEST) : round(right * LARGEST),
+    ] = 1
     if left < right and top < bottom:
         assert np.abs(painted - exact).max() <= 0.5, "at most a pixel's edge"
         assert abs(painted - exact).mean() < 0.01
@@ -31,7 +36,9 @@ def test_areas_add_up_and_are_taken_away():
     assert left.share == pytest.approx(0.5, abs=0.01)
     whole = Mask.painted([[(0.4, 0), (1, 0), (1, 1), (0.4, 1)]], left)
     assert (whole.at(8, 8) == 1).all() and Mask.painted([ALL]).share == 1
-    assert Mask.painted([LEFT], whole, adds=False).at(1, 2)[0].tolist() == pytest.approx([0, 1], abs=0.02)
+    assert Mask.painted([LEFT], whole, adds=False).at(1, 2)[0].tolist() == pytest.approx(
+        [0, 1], abs=0.02
+    )
     assert Mask.painted([ALL], whole, adds=False).share == 0
     assert Mask.painted([[(0, 0), (1, 1)], []], left) == left, "no area"
     assert Mask.from_json(left.to_json(), "mask") == left
@@ -43,7 +50,10 @@ def test_a_painted_mask_is_a_region_of_a_jacobian():
 
 
 def test_a_selection_gives_its_lassos_and_boxes_as_polygons():
-    selection = {"lasso": [{"x": [0, 1, 0.5], "y": [0, 0, 1]}], "box": [{"x": [0.1, 0.3], "y": [0.2, 0.4]}]}
+    selection = {
+        "lasso": [{"x": [0, 1, 0.5], "y": [0, 0, 1]}],
+        "box": [{"x": [0.1, 0.3], "y": [0.2, 0.4]}],
+    }
     assert areas_of(selection) == [
         [(0, 0), (1, 0), (0.5, 1)],
         [(0.1, 0.2), (0.3, 0.2), (0.3, 0.4), (0.1, 0.4)],
@@ -58,4 +68,7 @@ def test_what_is_not_masked_is_dimmed():
     values = np.zeros((8, 4))
     values[:, :2] = 1
     assert draw_paintable(picture, values).layout.images[0].source != figure.layout.images[0].source
-    assert draw_paintable(picture, np.ones((8, 4))).layout.images[0].source == figure.layout.images[0].source
+    assert (
+        draw_paintable(picture, np.ones((8, 4))).layout.images[0].source
+        == figure.layout.images[0].source
+    )

@@ -1,4 +1,6 @@
-"""A run that is broken in part: the pages say what is wrong, and the rest of them is there. A link brings nothing."""
+"""A run that is broken in part: the pages say what is wrong, and the rest of them is there. A
+link brings nothing.
+"""
 
 import pytest
 import streamlit as st
@@ -71,7 +73,11 @@ def test_the_overview_still_lists_the_runs_and_can_verify(spoil, copied_run):
     spoil(copied_run)
     app = show("Overview", run=copied_run.name)
     headings = [heading.value for heading in app.subheader]
-    assert "Runs" in headings and "Integrity" in headings and any("Anatomy" in heading for heading in headings)
+    assert (
+        "Runs" in headings
+        and "Integrity" in headings
+        and any("Anatomy" in heading for heading in headings)
+    )
     assert copied_run.name in app.dataframe[0].value.to_string() or app.error
     assert app.button(key="run-verify"), "what one would need now"
     assert len(app.get("page_link")) > len(PAGES), "the questions, beside the navigation"
@@ -88,12 +94,16 @@ def test_a_link_downloads_nothing(monkeypatch, copied_run):
     monkeypatch.setattr("hcache.models.hub.snapshot_download", download)
     link = {"model": "another folder or hub id …", "other-model": "owner/name"}
     app = show("Extract", **link)
-    assert asked == [] and any("owner/name" in info.value and "configuration" in info.value for info in app.info)
+    assert asked == [] and any(
+        "owner/name" in info.value and "configuration" in info.value for info in app.info
+    )
     app.button(key="read-configuration").click().run()
     assert not app.exception and "nor can it be downloaded now" in app.error[0].value
     (((source,), more),) = asked
     assert source == "owner/name" and more["allow_patterns"] == hub.CONFIGS
-    assert not any("safetensors" in pattern or "bin" in pattern for pattern in more["allow_patterns"])
+    assert not any(
+        "safetensors" in pattern or "bin" in pattern for pattern in more["allow_patterns"]
+    )
 
 
 def test_a_direction_is_deleted_from_the_page_and_from_the_shell(copied_run, home, capsys):

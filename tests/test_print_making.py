@@ -23,8 +23,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 def labelled(copied_run):
     from hcache.cache.labels import save_labels
 
-    values = {name: {int(s): float(v) for s, v in zip(copied_run.sample_ids, order, strict=True)}
-              for name, order in (("size", np.arange(12)), ("hue", np.arange(12)[::-1] ** 2))}  # fmt: skip
+    values = {
+        name: {int(s): float(v) for s, v in zip(copied_run.sample_ids, order, strict=True)}
+        for name, order in (("size", np.arange(12)), ("hue", np.arange(12)[::-1] ** 2))
+    }
     save_labels(copied_run, "mine", values)
     return copied_run
 
@@ -32,8 +34,16 @@ def labelled(copied_run):
 def test_every_picture_of_a_figure_is_rendered_again_to_the_last_bit(labelled, tiny_model):
     """The defaults of all three, through the PNG and back; the second time nothing is rendered."""
     maker = Maker(run=labelled, load=lambda: tiny_model)
-    strip = Strip(**{**vars(default_strip(labelled)), "ways": ("naive", "supervised", "random"), "strengths": (0, 1.5)})
-    grid = Grid(**{**vars(default_grid(labelled)), "ways": ("naive", "supervised"), "samples": (4, 7)})
+    strip = Strip(
+        **{
+            **vars(default_strip(labelled)),
+            "ways": ("naive", "supervised", "random"),
+            "strengths": (0, 1.5),
+        }
+    )
+    grid = Grid(
+        **{**vars(default_grid(labelled)), "ways": ("naive", "supervised"), "samples": (4, 7)}
+    )
     assert (strip.label, grid.attributes, strip.sample) == ("size", ("size", "hue"), 5)
     for choice, count in ((default_swaps(labelled), 6), (strip, 6), (grid, 12)):
         yielded, made = drain(maker.make(choice))
@@ -41,46 +51,84 @@ def test_every_picture_of_a_figure_is_rendered_again_to_the_last_bit(labelled, t
         figure = notebook.draw(made, Style())
         cells = read_cells(read_recipe(figure.png(1)))
         assert len(cells) == len(figure.pictures) == count
-        again = drive(render_again(tiny_model, labelled, [c.recipe for c in cells], labelled.folder.parent.parent))
+        again = drive(
+            render_again(
+                tiny_model, labelled, [c.recipe for c in cells], labelled.folder.parent.parent
+            )
+        )
         for picture, repeated in zip(figure.pictures, again, strict=True):
             np.testing.assert_array_equal(picture.pixels, repeated.picture)
-        kept = Maker(run=labelled, load=lambda: pytest.fail("what was rendered is there"), fitted=dict(maker.fitted))
+        kept = Maker(
+            run=labelled,
+            load=lambda: pytest.fail("what was rendered is there"),
+            fitted=dict(maker.fitted),
+        )
         assert drive(kept.make(choice)) is not None
-    assert not np.array_equal(figure.pictures[0].pixels, figure.pictures[1].pixels), "the grid shows something"
+    assert not np.array_equal(figure.pictures[0].pixels, figure.pictures[1].pixels), (
+        "the grid shows something"
+    )
     np.testing.assert_array_equal(figure.pictures[0].pixels, labelled.images[labelled.position(4)])
 
 
 def test_captions_name_model_run_samples_steps_methods_and_strengths(labelled, tiny_model):
     maker = Maker(run=labelled, load=lambda: tiny_model)
-    choice = Strip(sample=11, ways=("naive", "supervised"), window=choices.Window(first=1, last=2), label="size", top=3,
-                   strengths=(0, 2), asymmetric=False)  # fmt: skip
+    choice = Strip(
+        sample=11,
+        ways=("naive", "supervised"),
+        window=choices.Window(first=1, last=2),
+        label="size",
+        top=3,
+        strengths=(0, 2),
+        asymmetric=False,
+    )
     caption = drive(maker.make(choice)).caption
     steps = f"steps 1 to 2 of 4 (t = {labelled.timesteps[1]} to {labelled.timesteps[2]})"
-    for part in (f"run {labelled.name}", "Sample 11", steps, "symmetric (P_t and D_t)", "strengths 0, 2",
-                 "(naive, supervised) on the 3 samples with the most size and as many with the least",
-                 "11 may be among these"):  # fmt: skip
+    for part in (
+        f"run {labelled.name}",
+        "Sample 11",
+        steps,
+        "symmetric (P_t and D_t)",
+        "strengths 0, 2",
+        "(naive, supervised) on the 3 samples with the most size and as many with the least",
+        "11 may be among these",
+    ):
         assert part in caption, caption
-    assert "It is not among these" in drive(maker.make(Strip(**{**vars(choice), "sample": 6}))).caption
+    assert (
+        "It is not among these" in drive(maker.make(Strip(**{**vars(choice), "sample": 6}))).caption
+    )
 
 
 def test_what_cannot_be_shown_is_said(labelled, tiny_run, tiny_model):
     all_steps = choices.all_steps(labelled)
     maker = Maker(run=labelled, load=lambda: tiny_model)
     for make, message in (
-        (lambda: drive(maker.make(Strip(sample=0, ways=("naive",), window=all_steps))), "fitted to a label"),
         (
-            lambda: drive(maker.make(Strip(sample=0, ways=("naiv",), window=all_steps, label="size", top=3))),
+            lambda: drive(maker.make(Strip(sample=0, ways=("naive",), window=all_steps))),
+            "fitted to a label",
+        ),
+        (
+            lambda: drive(
+                maker.make(Strip(sample=0, ways=("naiv",), window=all_steps, label="size", top=3))
+            ),
             "mean naive",
         ),
         (lambda: Strip(sample=0, ways=(), window=all_steps), "1 to 24 ways"),
-        (lambda: Grid(samples=(1,), attributes=("size", "saved:x"), ways=("naive",), window=all_steps), "not both"),
+        (
+            lambda: Grid(
+                samples=(1,), attributes=("size", "saved:x"), ways=("naive",), window=all_steps
+            ),
+            "not both",
+        ),
         (lambda: default_grid(tiny_run), "has neither"),
         (lambda: notebook.style_of("wide"), "single, double or a number"),
         (lambda: Style(size=2), "4 to 24 points"),
     ):
         with pytest.raises(UsageError, match=message):
             make()
-    assert default_strip(tiny_run).ways == ("pca", "random"), "without labels and directions, what needs neither"
+    assert default_strip(tiny_run).ways == (
+        "pca",
+        "random",
+    ), "without labels and directions, what needs neither"
 
 
 def test_saved_directions_are_rows_and_columns(copied_run, tiny_model, direction):
@@ -88,7 +136,8 @@ def test_saved_directions_are_rows_and_columns(copied_run, tiny_model, direction
 
     save_move(copied_run, "mine", direction)
     figure = notebook.draw(
-        drive(Maker(run=copied_run, load=lambda: tiny_model).make(default_grid(copied_run))), Style()
+        drive(Maker(run=copied_run, load=lambda: tiny_model).make(default_grid(copied_run))),
+        Style(),
     )
     assert [t.text for t in figure.texts][:2] == ["untouched", "mine"] and len(figure.pictures) == 8
     edits = [picture.recipe.edits for picture in figure.pictures]
@@ -100,13 +149,51 @@ def test_the_shell_writes_the_same_figure(labelled, tmp_path, capsys, monkeypatc
 
     home = str(labelled.folder.parent.parent)
     out = [str(tmp_path / f"u.{ending}") for ending in ("pdf", "png")]
-    arguments = ["figure", "u", labelled.name, "--home", home, "--donor", "3", "--width", "single", "--steps", "1-3"]
+    arguments = [
+        "figure",
+        "u",
+        labelled.name,
+        "--home",
+        home,
+        "--donor",
+        "3",
+        "--width",
+        "single",
+        "--steps",
+        "1-3",
+    ]
     assert main([*arguments, "--out", out[0], "--out", out[1]]) == 0
     assert "donor A (sample 3)" in capsys.readouterr().out
     figure = notebook.u_figure(labelled, 3, width="single", steps=(1, 3))
-    assert (tmp_path / "u.pdf").read_bytes() == figure.pdf and (tmp_path / "u.png").read_bytes() == figure.png()
-    assert main([*arguments[:1], "strip", *arguments[2:5], "--way", "naive", "--label", "hue", "--strengths", "0,1",
-                 "--samples", "2", "--out", str(tmp_path / "s.svg"), "--caption", ""]) == 0  # fmt: skip
+    assert (tmp_path / "u.pdf").read_bytes() == figure.pdf and (
+        tmp_path / "u.png"
+    ).read_bytes() == figure.png()
+    assert (
+        main(
+            [
+                *arguments[:1],
+                "strip",
+                *arguments[2:5],
+                "--way",
+                "naive",
+                "--label",
+                "hue",
+                "--strengths",
+                "0,1",
+                "--samples",
+                "2",
+                "--out",
+                str(tmp_path / "s.svg"),
+                "--caption",
+                "",
+            ]
+        )
+        == 0
+    )
     assert len(list(ET.parse(tmp_path / "s.svg").iter(f"{SVG}image"))) == 2
-    for wrong in (["--out", "u.gif"], ["--out", out[0], "--steps", "x"], ["--out", out[0], "--width", "wide"]):
+    for wrong in (
+        ["--out", "u.gif"],
+        ["--out", out[0], "--steps", "x"],
+        ["--out", out[0], "--width", "wide"],
+    ):
         assert main([*arguments[:5], *wrong]) == 2

@@ -1,4 +1,6 @@
-"""The Probes page on a tiny run: nothing yet, a part, all, a failure; a click on a cell; learning curves."""
+"""The Probes page on a tiny run: nothing yet, a part, all, a failure; a click on a cell;
+learning curves.
+"""
 
 import threading
 from types import SimpleNamespace
@@ -61,7 +63,9 @@ def charts(app):
 
 
 def said(app):
-    return " ".join(element.value for kind in (app.caption, app.markdown, app.info) for element in kind)
+    return " ".join(
+        element.value for kind in (app.caption, app.markdown, app.info) for element in kind
+    )
 
 
 def test_without_labels_it_says_where_labels_come_from(page, copied_run):
@@ -71,9 +75,15 @@ def test_without_labels_it_says_where_labels_come_from(page, copied_run):
 
 @pytest.mark.parametrize(
     ("label", "words"),
-    [("some", "10 of 12 samples have no value"), ("flat", "same value"), ("rare", "smaller class has 1")],
+    [
+        ("some", "10 of 12 samples have no value"),
+        ("flat", "same value"),
+        ("rare", "smaller class has 1"),
+    ],
 )
-def test_a_label_that_cannot_be_probed_is_refused_before_anything_is_computed(page, run, label, words):
+def test_a_label_that_cannot_be_probed_is_refused_before_anything_is_computed(
+    page, run, label, words
+):
     app = page()
     app.selectbox(key="choose-label").set_value(label).run()
     assert not app.exception and words in app.error[0].value
@@ -136,7 +146,9 @@ def test_a_part_is_shown_and_the_rest_offered(page, run, dear):
     drain(decodability(run, ["level"], ["skip.2"]))
     app = page()
     assert_fine(app)
-    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells, about 5 s"
+    assert (
+        charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells, about 5 s"
+    )
     assert "not probed yet" in said(app)
     app.multiselect(key="choose-probed").set_value(["skip.2"]).run()
     assert "Every cell is stored" in said(app) and "not probed yet" not in said(app)
@@ -178,5 +190,9 @@ def test_what_fails_is_said_and_what_was_done_is_kept(page, run, monkeypatch):
     app = wait(page())
     assert not app.exception and "not finite" in app.error[0].value
     app.run()
-    assert not any(work.running for _, work in app.session_state["works"].values()), "it failed, and is not begun again"
-    assert charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells, about 5 s"
+    assert not any(work.running for _, work in app.session_state["works"].values()), (
+        "it failed, and is not begun again"
+    )
+    assert (
+        charts(app) == 2 and app.button(key="run-probes").label == "Probe 16 of 20 cells, about 5 s"
+    )

@@ -1,4 +1,6 @@
-"""The questions on the Overview: each leads to a page that is set up, and every page that answers any has its own."""
+"""The questions on the Overview: each leads to a page that is set up, and every page that
+answers any has its own.
+"""
 
 import pytest
 import streamlit as st
@@ -53,7 +55,10 @@ def test_a_question_without_runs_or_labels_names_none():
 
 def test_the_verdict_compares_a_run_of_each_model(run, tiny_model, tmp_path):
     """Of two runs of this model the one that is shown, and not one that cannot be read."""
-    home, (verdict,) = tmp_path / "copy", [each for each in QUESTIONS if each.page == "pages/verdict.py"]
+    home, (verdict,) = (
+        tmp_path / "copy",
+        [each for each in QUESTIONS if each.page == "pages/verdict.py"],
+    )
     extract(tiny_model, default_spec(run.spec.model, samples=1, steps=1), home)
     (home / "runs" / "broken").mkdir()
     (home / "runs" / "broken" / "run.json").write_text("{")

@@ -1,4 +1,6 @@
-"""Models that come without labels end with a complete verdict, once a reader by texts has read them."""
+"""Models that come without labels end with a complete verdict, once a reader by texts has read
+them.
+"""
 
 import pytest
 from kinds import save_kind
@@ -26,17 +28,25 @@ def few_steps(monkeypatch):
 
 def extracted(kind, tmp_path, conditioning):
     folder = save_kind(kind, tmp_path / "model")
-    spec = default_spec(str(folder), samples=16, steps=4, batch=8, conditioning=conditioning, store={"h": "full"})
+    spec = default_spec(
+        str(folder), samples=16, steps=4, batch=8, conditioning=conditioning, store={"h": "full"}
+    )
     return extract(load_model(str(folder)), spec, tmp_path / "home")
 
 
 @pytest.mark.parametrize(
-    ("kind", "conditioning"), [("SD", PROMPT), ("LDM", UNCONDITIONED), ("learned variance", UNCONDITIONED)]
+    ("kind", "conditioning"),
+    [("SD", PROMPT), ("LDM", UNCONDITIONED), ("learned variance", UNCONDITIONED)],
 )
 def test_a_model_without_labels_ends_with_a_complete_verdict(kind, conditioning, tmp_path):
     run, home = extracted(kind, tmp_path, conditioning), ("--home", str(tmp_path / "home"))
     reader = ("--reader", f"texts:{save_clip(tmp_path / 'clip')}", "--name", "texts")
-    pairs = ("--attribute", "happy=a happy face|a sad face", "--attribute", "old=an old face|a face")
+    pairs = (
+        "--attribute",
+        "happy=a happy face|a sad face",
+        "--attribute",
+        "old=an old face|a face",
+    )
     assert main(["read", run.name, *reader, *pairs, *home]) == 0
     assert main(["measure", run.name, *SMALL, *home]) == 0
     (missing,) = [[row.key for row in compare([run]) if not row.cells]]

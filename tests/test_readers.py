@@ -1,4 +1,6 @@
-"""Attribute readers: by texts, classifiers, clicks and functions; on tiny models in their real folder format."""
+"""Attribute readers: by texts, classifiers, clicks and functions; on tiny models in their real
+folder format.
+"""
 
 import json
 import sys
@@ -35,8 +37,12 @@ SMILE = {"smile": ("a happy face", "a sad face")}
 def folders(tmp_path_factory):
     """Tiny models with random weights, as transformers saves them."""
     home = tmp_path_factory.mktemp("reader models")
-    return {"clip": save_clip(home / "clip"), "siglip": save_siglip(home / "siglip"),
-            "dinov2": save_dinov2(home / "dinov2"), "classifier": save_classifier(home / "classifier")}  # fmt: skip
+    return {
+        "clip": save_clip(home / "clip"),
+        "siglip": save_siglip(home / "siglip"),
+        "dinov2": save_dinov2(home / "dinov2"),
+        "classifier": save_classifier(home / "classifier"),
+    }
 
 
 @pytest.fixture
@@ -83,25 +89,37 @@ class TestTexts:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
         network = AutoModel.from_pretrained(folders[kind]).eval()
-        processor, tokenizer = (make.from_pretrained(folders[kind]) for make in (AutoImageProcessor, AutoTokenizer))
+        processor, tokenizer = (
+            make.from_pretrained(folders[kind]) for make in (AutoImageProcessor, AutoTokenizer)
+        )
         with torch.inference_mode():
-            image = network.get_image_features(**processor(images=list(pictures), return_tensors="pt")).pooler_output
+            image = network.get_image_features(
+                **processor(images=list(pictures), return_tensors="pt")
+            ).pooler_output
             sides = []
             for text in SMILE["smile"]:
-                tokens = tokenizer([t.format(text) for t in TEMPLATES], return_tensors="pt",
-                                   padding="max_length" if kind == "siglip" else True, max_length=16,
-                                   truncation=True)  # fmt: skip
-                each = torch.nn.functional.normalize(network.get_text_features(**tokens).pooler_output, dim=-1).mean(0)
+                tokens = tokenizer(
+                    [t.format(text) for t in TEMPLATES],
+                    return_tensors="pt",
+                    padding="max_length" if kind == "siglip" else True,
+                    max_length=16,
+                    truncation=True,
+                )
+                each = torch.nn.functional.normalize(
+                    network.get_text_features(**tokens).pooler_output, dim=-1
+                ).mean(0)
                 sides.append(each / each.norm())
         image = torch.nn.functional.normalize(image, dim=-1)
         expected = (image @ (sides[0] - sides[1])).numpy()
-        found = Texts(model=str(folders[kind]), attributes=SMILE).open("r", "cpu")(pictures)["smile"]
+        found = Texts(model=str(folders[kind]), attributes=SMILE).open("r", "cpu")(pictures)[
+            "smile"
+        ]
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert np.ptp(found) > 0
         scale = float(network.logit_scale.detach().exp())
-        probable = Texts(model=str(folders[kind]), attributes=SMILE, probability=True).open("r", "cpu")(pictures)[
-            "smile"
-        ]
+        probable = Texts(model=str(folders[kind]), attributes=SMILE, probability=True).open(
+            "r", "cpu"
+        )(pictures)["smile"]
         np.testing.assert_allclose(probable, 1 / (1 + np.exp(-scale * expected)), atol=1e-4)
 
     def test_a_batch_gives_what_single_pictures_give(self, folders, pictures):
@@ -117,7 +135,9 @@ class TestTexts:
 
     def test_another_wording_is_another_reader(self, folders):
         a = Texts(model=str(folders["clip"]), attributes=SMILE).open("r", "cpu")
-        b = Texts(model=str(folders["clip"]), attributes={"smile": ("a happy face", "an old face")}).open("r", "cpu")
+        b = Texts(
+            model=str(folders["clip"]), attributes={"smile": ("a happy face", "an old face")}
+        ).open("r", "cpu")
         assert a.digest != b.digest and a.key != b.key
 
     @pytest.mark.parametrize(
@@ -139,7 +159,10 @@ class TestTexts:
             Texts(model=str(folders["clip"]), attributes=pair).open("r", "cpu")
 
     def test_parses_attributes(self):
-        assert parse_attribute("smile=happy; joyful|sad") == ("smile", (("happy", "joyful"), ("sad",)))
+        assert parse_attribute("smile=happy; joyful|sad") == (
+            "smile",
+            (("happy", "joyful"), ("sad",)),
+        )
         for wrong in ("smile", "smile=happy", "=a|b", "smile=a|b|c"):
             with pytest.raises(UsageError, match="NAME=what it is"):
                 parse_attribute(wrong)
@@ -273,20 +296,32 @@ class TestClicks:
 
     def test_refuses_an_encoder_of_other_weights(self, folders, planted, tmp_path):
         found = fit_clicks(*planted, "bright", str(folders["dinov2"]), device="cpu").to_json()
-        other = reader_from_json(found | {"encoder": str(save_dinov2(tmp_path / "other", seed=9))}, "here")
+        other = reader_from_json(
+            found | {"encoder": str(save_dinov2(tmp_path / "other", seed=9))}, "here"
+        )
         with pytest.raises(UsageError, match="other weights now"):
             other.open("r", "cpu")
 
     def test_a_damaged_head_is_said(self):
         with pytest.raises(UsageError, match="damaged"):
-            reader_from_json({"kind": "clicks", "attribute": "a", "encoder": "e", "quality": {},
-                              "head": {"weight": {"shape": [3], "float32": "AA=="}, "bias": [1]}}, "here")  # fmt: skip
+            reader_from_json(
+                {
+                    "kind": "clicks",
+                    "attribute": "a",
+                    "encoder": "e",
+                    "quality": {},
+                    "head": {"weight": {"shape": [3], "float32": "AA=="}, "bias": [1]},
+                },
+                "here",
+            )
 
 
 class TestFunction:
     @pytest.fixture
     def module(self, tmp_path, monkeypatch):
-        (tmp_path / "own_reader.py").write_text("def read(p):\n    return {'mean': p.mean((1, 2, 3))}\n\nn = 3\n")
+        (tmp_path / "own_reader.py").write_text(
+            "def read(p):\n    return {'mean': p.mean((1, 2, 3))}\n\nn = 3\n"
+        )
         monkeypatch.syspath_prepend(tmp_path)
         yield "own_reader"
         sys.modules.pop("own_reader", None)
@@ -295,7 +330,9 @@ class TestFunction:
         reader = Function(target=f"{module}:read").open("mine")
         np.testing.assert_allclose(reader(pictures)["mean"], pictures.mean((1, 2, 3)), rtol=1e-6)
 
-    @pytest.mark.parametrize("target", ["own_reader:nothing", "no_such_module:read", "own_reader:n"])
+    @pytest.mark.parametrize(
+        "target", ["own_reader:nothing", "no_such_module:read", "own_reader:n"]
+    )
     def test_what_is_no_function_is_refused(self, module, target):
         with pytest.raises(UsageError, match=f"the reader {target}"):
             Function(target=target).open("mine")
@@ -326,13 +363,16 @@ class TestRuns:
 
     def test_a_reader_makes_a_label_set(self, read, folders):
         reader = Texts(model=str(folders["clip"]), attributes=SMILE).open("clip", "cpu")
-        np.testing.assert_allclose(read.labels["clip"]["smile"], reader(read.images)["smile"], atol=1e-5)
+        np.testing.assert_allclose(
+            read.labels["clip"]["smile"], reader(read.images)["smile"], atol=1e-5
+        )
         assert unread(read, "clip") == 0 and readers_of(read) == ["clip"]
         assert reader_of(read, device="cpu").digest == reader.digest
 
     def test_reading_again_reads_nothing(self, read, monkeypatch):
         monkeypatch.setattr(
-            "hcache.readers.reading._batches", lambda run, samples, batch: iter([(s, None) for s in samples])
+            "hcache.readers.reading._batches",
+            lambda run, samples, batch: iter([(s, None) for s in samples]),
         )
         shares, attributes = drain(read_run(read, "clip", "cpu"))
         assert shares == [1.0] and attributes == ["smile"]
@@ -348,7 +388,9 @@ class TestRuns:
         drain(read_run(part, "clip", "cpu", batch=3))
         whole = open_run(copied_run.folder)
         assert unread(whole, "clip") == 0
-        np.testing.assert_array_equal(whole.labels["clip"]["smile"][:3], part.labels["clip"]["smile"][:3])
+        np.testing.assert_array_equal(
+            whole.labels["clip"]["smile"][:3], part.labels["clip"]["smile"][:3]
+        )
 
     def test_another_version_of_itself_replaces_only_when_told(self, read, folders):
         home = read.folder.parent.parent
@@ -360,11 +402,17 @@ class TestRuns:
             drain(read_run(read, "clip", "cpu"))
         drain(read_run(read, "clip", "cpu", replace=True))
         expected = other.open("clip", "cpu")(read.images)["smile"]
-        np.testing.assert_allclose(open_run(read.folder).labels["clip"]["smile"], expected, atol=1e-5)
+        np.testing.assert_allclose(
+            open_run(read.folder).labels["clip"]["smile"], expected, atol=1e-5
+        )
 
     def test_labels_of_one_s_own_are_not_overwritten(self, copied_run, folders):
         save_labels(copied_run, "clip", {"smile": {0: 1.0}})
-        save_reader(copied_run.folder.parent.parent, "clip", Texts(model=str(folders["clip"]), attributes=SMILE))
+        save_reader(
+            copied_run.folder.parent.parent,
+            "clip",
+            Texts(model=str(folders["clip"]), attributes=SMILE),
+        )
         with pytest.raises(UsageError, match="did not make"):
             drain(read_run(copied_run, "clip", "cpu"))
         assert open_run(copied_run.folder).labels["clip"]["smile"][0] == 1
@@ -374,14 +422,18 @@ class TestRuns:
         delete_reader(read.folder.parent.parent, "clip")
         note = read.folder / "readers" / "clip.json"
         note.write_text(
-            json.dumps(json.loads(note.read_text()) | {"description": {"kind": "function", "target": "os:abort"}})
+            json.dumps(
+                json.loads(note.read_text())
+                | {"description": {"kind": "function", "target": "os:abort"}}
+            )
         )
         assert readers_of(read) == [] and reader_of(read) is None
         with pytest.raises(UsageError, match="no reader of"):
             reader_of(read, "clip")
 
     @pytest.mark.parametrize(
-        "text", ["", "{}", "[]", '{"schema": 1, "kind": "nothing"}', '{"schema": 1, "kind": "texts"}']
+        "text",
+        ["", "{}", "[]", '{"schema": 1, "kind": "nothing"}', '{"schema": 1, "kind": "texts"}'],
     )
     def test_a_damaged_reader_is_named(self, read, text):
         home = read.folder.parent.parent
@@ -401,9 +453,23 @@ class TestCommands:
     def test_read_by_texts(self, copied_run, folders, capsys, tmp_path):
         home = str(copied_run.folder.parent.parent)
         reader, own = f"texts:{folders['clip']}", tmp_path / "own.yaml"
-        own.write_text("happy: [a happy dog with its mouth open, a calm dog with its mouth closed]\n")
-        described = ["--name", "mine", "--attribute", "smile=a happy face|a sad face", "--attributes", str(own)]
-        assert main(["read", copied_run.name, "--home", home, "--reader", reader, *described, "--json"]) == 0
+        own.write_text(
+            "happy: [a happy dog with its mouth open, a calm dog with its mouth closed]\n"
+        )
+        described = [
+            "--name",
+            "mine",
+            "--attribute",
+            "smile=a happy face|a sad face",
+            "--attributes",
+            str(own),
+        ]
+        assert (
+            main(
+                ["read", copied_run.name, "--home", home, "--reader", reader, *described, "--json"]
+            )
+            == 0
+        )
         said = json.loads(capsys.readouterr().out)
         assert said["samples"] == len(copied_run) and {"smile", "happy"} <= set(said["attributes"])
         assert set(open_run(copied_run.folder).labels["mine"]) == set(said["attributes"])
@@ -416,16 +482,35 @@ class TestCommands:
 
     def test_read_by_a_classifier(self, copied_run, folders):
         home = str(copied_run.folder.parent.parent)
-        assert main(["read", copied_run.name, "--home", home, "--reader", f"classifier:{folders['classifier']}"]) == 0
+        assert (
+            main(
+                [
+                    "read",
+                    copied_run.name,
+                    "--home",
+                    home,
+                    "--reader",
+                    f"classifier:{folders['classifier']}",
+                ]
+            )
+            == 0
+        )
         assert tuple(open_run(copied_run.folder).labels["classifier"]) == NAMES
 
     def test_read_by_clicks_says_how_well(self, copied_run, capsys, monkeypatch):
-        """What the command prints of a head; that heads find what is there is tested above, on more pictures."""
+        """What the command prints of a head; that heads find what is there is tested above, on
+        more pictures.
+        """
         home = str(copied_run.folder.parent.parent)
         brightness = copied_run.images.mean((1, 2, 3))
         save_labels(copied_run, "own", {"bright": dict(enumerate(map(float, brightness)))})
-        monkeypatch.setattr("hcache.readers.clicks.WORST_P", 1.0)  # 12 pictures are too few to be better than chance
-        assert main(["read", copied_run.name, "--home", home, "--reader", "clicks:bright", "--json"]) == 0
+        monkeypatch.setattr(
+            "hcache.readers.clicks.WORST_P", 1.0
+        )  # 12 pictures are too few to be better than chance
+        assert (
+            main(["read", copied_run.name, "--home", home, "--reader", "clicks:bright", "--json"])
+            == 0
+        )
         said = json.loads(capsys.readouterr().out)
         assert said["reader"] == "bright-clicks" and said["attributes"] == ["bright"]
         assert said["quality"]["embedding"] == "principal components of the pixels"

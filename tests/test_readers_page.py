@@ -1,4 +1,6 @@
-"""The readers of a run on the Gallery page: what they have not read, and adding one; and what the page starts."""
+"""The readers of a run on the Gallery page: what they have not read, and adding one; and what
+the page starts.
+"""
 
 import io
 import json
@@ -61,15 +63,25 @@ def do(work, home, monkeypatch, capsys):
     return out_of(capsys, "background")
 
 
-def test_a_reader_by_texts_is_added_and_reads_the_run(copied_run, tmp_path, monkeypatch, capsys, started):
+def test_a_reader_by_texts_is_added_and_reads_the_run(
+    copied_run, tmp_path, monkeypatch, capsys, started
+):
     home, clip = tmp_path / "copy", save_clip(tmp_path / "clip")
     app = gallery(home, monkeypatch)
     assert app.button(key="start-read").disabled, "no model is given yet"
     app.text_input(key="reader-model-texts").input(str(clip)).run()
-    assert app.text_area(key="reader-attributes-faces").value.splitlines()[0].startswith("smiling=a smiling person|")
+    assert (
+        app.text_area(key="reader-attributes-faces")
+        .value.splitlines()[0]
+        .startswith("smiling=a smiling person|")
+    )
     app.text_area(key="reader-attributes-faces").input(SMILE).run()
     app.button(key="start-read").click().run()
-    assert started == [Reading(run=copied_run.name, name="clip", form="texts", source=str(clip), attributes=(SMILE,))]
+    assert started == [
+        Reading(
+            run=copied_run.name, name="clip", form="texts", source=str(clip), attributes=(SMILE,)
+        )
+    ]
     do(started[0], home, monkeypatch, capsys)
     assert unread(open_run(copied_run.folder), "clip") == 0
     n = len(copied_run)
@@ -78,13 +90,17 @@ def test_a_reader_by_texts_is_added_and_reads_the_run(copied_run, tmp_path, monk
 
 def test_a_reader_reads_the_rest_of_a_run(copied_run, tmp_path, monkeypatch, capsys, started):
     home, clip = tmp_path / "copy", save_clip(tmp_path / "clip")
-    save_reader(home, "half", Texts(model=str(clip), attributes={"smile": ("a happy face", "a sad face")}))
+    save_reader(
+        home, "half", Texts(model=str(clip), attributes={"smile": ("a happy face", "a sad face")})
+    )
     half = read_run(copied_run, "half", batch=2)
     next(half)
     half.close()
     left = unread(open_run(copied_run.folder), "half")
     app = gallery(home, monkeypatch)
-    assert f"{len(copied_run) - left} of {len(copied_run)} samples read" in said(app, "half") and left
+    assert (
+        f"{len(copied_run) - left} of {len(copied_run)} samples read" in said(app, "half") and left
+    )
     app.button(key="read-rest-half").click().run()
     assert started == [Reading(run=copied_run.name, name="half")]
     do(started[0], home, monkeypatch, capsys)
@@ -106,7 +122,11 @@ def test_a_function_is_not_made_by_a_page(copied_run, tmp_path, monkeypatch):
 
     assert tuple(FORMS) == READER_FORMS and "function" not in FORMS
     with pytest.raises(UsageError, match="form"):
-        kinds.read_work("read", "a-run", Reading(run="a-run", name="f", form="function", source="os:system").order())
+        kinds.read_work(
+            "read",
+            "a-run",
+            Reading(run="a-run", name="f", form="function", source="os:system").order(),
+        )
 
 
 @pytest.mark.parametrize("name", ["faces", "paintings", "dogs"])
@@ -120,7 +140,9 @@ def test_sets_of_attributes_come_back_as_they_are_typed(name):
 
 WORKS = (
     Reading(run="a-run", name="kept"),
-    Reading(run="a-run", name="clip", form="texts", source="-owner/clip", attributes=(SMILE, "-a=b|c")),
+    Reading(
+        run="a-run", name="clip", form="texts", source="-owner/clip", attributes=(SMILE, "-a=b|c")
+    ),
     Reading(run="a-run", name="mine", form="clicks", source="chosen", encoder="owner/dino"),
 )
 
@@ -138,6 +160,11 @@ def test_a_reading_is_read_back_as_it_was(work):
         for value in (None, 0.5, True, -1, {}, [None]):
             with pytest.raises(UsageError):
                 kinds.read_work(work.kind, "a-run", {**order, name: value})
-    for name, value in (("name", "../../etc"), ("name", ""), ("form", "function"), ("form", "shell")):
+    for name, value in (
+        ("name", "../../etc"),
+        ("name", ""),
+        ("form", "function"),
+        ("form", "shell"),
+    ):
         with pytest.raises(UsageError):
             kinds.read_work(work.kind, "a-run", {**order, name: value})

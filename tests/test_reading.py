@@ -17,7 +17,11 @@ SAMPLES, STEPS = 12, 4
 
 
 def test_matrix_features_and_pooled_agree(tiny_run):
-    assert len(tiny_run) == SAMPLES and tiny_run.complete and tiny_run.sample_ids.tolist() == list(range(SAMPLES))
+    assert (
+        len(tiny_run) == SAMPLES
+        and tiny_run.complete
+        and tiny_run.sample_ids.tolist() == list(range(SAMPLES))
+    )
     anatomy = tiny_run.anatomy
     for step in range(STEPS):
         rows = [tiny_run.features(sample, step) for sample in range(SAMPLES)]
@@ -44,10 +48,14 @@ def test_features_are_what_the_model_made(tiny_model, tiny_run):
             for name, tensor in step.features.items():
                 rows = tiny_run.matrix(name, step.index)[shard.start : shard.stop]
                 kept = tensor if tiny_run.policy(name) == "full" else tensor.mean((2, 3))
-                np.testing.assert_array_equal(rows, kept.half().float().numpy().reshape(len(samples), -1), name)
+                np.testing.assert_array_equal(
+                    rows, kept.half().float().numpy().reshape(len(samples), -1), name
+                )
             x = np.stack([tiny_run.x(sample, step.index) for sample in samples])
             np.testing.assert_array_equal(x, step.x_t.numpy())
-            np.testing.assert_array_equal(tiny_run.matrix("x", step.index)[list(samples)], x.reshape(len(x), -1))
+            np.testing.assert_array_equal(
+                tiny_run.matrix("x", step.index)[list(samples)], x.reshape(len(x), -1)
+            )
             previews = np.stack([tiny_run.trajectory(sample)[step.index] for sample in samples])
             np.testing.assert_array_equal(previews, tiny_model.to_images(step.x_0).numpy())
 
@@ -58,10 +66,16 @@ def test_pooled_is_the_mean_of_full(tiny_model, tiny_run, tiny_folder, tmp_path)
     from hcache.extract import extract
 
     store = {"h": "pooled", "skip.1": "pooled", "skip.2": "full", "skip.3": "full"}
-    other = extract(tiny_model, default_spec(str(tiny_folder), samples=12, steps=4, batch=5, store=store), tmp_path)
+    other = extract(
+        tiny_model,
+        default_spec(str(tiny_folder), samples=12, steps=4, batch=5, store=store),
+        tmp_path,
+    )
     for step in range(STEPS):
         for site in tiny_run.anatomy.sites:
-            np.testing.assert_allclose(tiny_run.pooled(site, step), other.pooled(site, step), rtol=2e-3, atol=2e-3)
+            np.testing.assert_allclose(
+                tiny_run.pooled(site, step), other.pooled(site, step), rtol=2e-3, atol=2e-3
+            )
         np.testing.assert_array_equal(tiny_run.matrix("x", step), other.matrix("x", step))
 
 
@@ -69,22 +83,33 @@ def test_float32_runs_are_exact(tiny_model, tiny_folder, tmp_path):
     from hcache.cards import default_spec
     from hcache.extract import extract
 
-    spec = default_spec(str(tiny_folder), samples=3, steps=3, batch=3, store={"h": "full"}, store_dtype="float32")
+    spec = default_spec(
+        str(tiny_folder), samples=3, steps=3, batch=3, store={"h": "full"}, store_dtype="float32"
+    )
     run = extract(tiny_model, spec, tmp_path)
     for step in denoise(tiny_model, [0, 1, 2], 3):
-        np.testing.assert_array_equal(run.matrix("h", step.index), step.features.h.numpy().reshape(3, -1))
+        np.testing.assert_array_equal(
+            run.matrix("h", step.index), step.features.h.numpy().reshape(3, -1)
+        )
 
 
 def test_images_are_the_ends_of_trajectories(tiny_model, tiny_run):
     ends = torch.stack([torch.from_numpy(tiny_run.x(sample, STEPS)) for sample in range(SAMPLES)])
     np.testing.assert_array_equal(tiny_run.images, tiny_model.to_images(ends).numpy())
-    assert tiny_run.images.shape == (SAMPLES, *tiny_run.anatomy.image) and tiny_run.images.dtype == np.uint8
+    assert (
+        tiny_run.images.shape == (SAMPLES, *tiny_run.anatomy.image)
+        and tiny_run.images.dtype == np.uint8
+    )
     assert len({picture.tobytes() for picture in tiny_run.images}) == SAMPLES
     assert tiny_run.trajectory(0).shape == (STEPS, 16, 16, 3)
 
 
 def test_pictures_are_rounded_and_clamped(tiny_model):
-    values = torch.tensor([-9.0, -1.0, -0.999, 0.0, 0.004, 1.0, 9.0]).reshape(1, 1, 1, 7).expand(1, 3, 1, 7)
+    values = (
+        torch.tensor([-9.0, -1.0, -0.999, 0.0, 0.004, 1.0, 9.0])
+        .reshape(1, 1, 1, 7)
+        .expand(1, 3, 1, 7)
+    )
     assert tiny_model.to_images(values)[0, 0, :, 0].tolist() == [0, 0, 0, 128, 128, 255, 255]
 
 
@@ -121,7 +146,11 @@ def test_what_is_not_in_a_run_is_refused_in_words(tiny_run, tiny_model, tiny_fol
     for site in ("skip.4", "skip.0", "skip.1.2", "skip", "H", "", "h.0"):
         with pytest.raises(UnknownSiteError):
             tiny_run.matrix(site, 0)
-    bare = extract(tiny_model, default_spec(str(tiny_folder), samples=2, steps=2, store={"h": "none"}), tmp_path)
+    bare = extract(
+        tiny_model,
+        default_spec(str(tiny_folder), samples=2, steps=2, store={"h": "none"}),
+        tmp_path,
+    )
     for read in (bare.matrix, bare.pooled):
         with pytest.raises(NotStoredError, match="--store h=full"):
             read("h", 0)
@@ -146,9 +175,29 @@ def test_runs_are_found_by_name_and_by_folder(tiny_run, tiny_home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["..", ".", "", "../copy", "../../etc", "/etc", "a/b", "a/../{run}", "./{run}", "{run}/", "{folder}",
-             ".hidden", "outside", "a\0b", "a\nb", "~", "{run}\n", "*", "x" * 300],
-)  # fmt: skip
+    "name",
+    [
+        "..",
+        ".",
+        "",
+        "../copy",
+        "../../etc",
+        "/etc",
+        "a/b",
+        "a/../{run}",
+        "./{run}",
+        "{run}/",
+        "{folder}",
+        ".hidden",
+        "outside",
+        "a\0b",
+        "a\nb",
+        "~",
+        "{run}\n",
+        "*",
+        "x" * 300,
+    ],
+)
 def test_a_name_from_outside_leads_nowhere(copied_run, tmp_path, name):
     """Not even to a run that is there: ``outside`` is a link to one in another home."""
     elsewhere = tmp_path / "elsewhere"
@@ -175,7 +224,11 @@ def test_a_run_of_a_newer_hcache_is_refused_in_words(copied_run):
 @pytest.mark.parametrize("part", ["schema", "spec", "anatomy"])
 def test_a_description_with_a_broken_part_is_refused_in_words(copied_run, part, value):
     def change(data):
-        return {k: v for k, v in data.items() if k != part} if value == "missing" else {**data, part: value}
+        return (
+            {k: v for k, v in data.items() if k != part}
+            if value == "missing"
+            else {**data, part: value}
+        )
 
     with pytest.raises(CacheError, match="not a run's description"):
         spoil(copied_run, change)
@@ -200,9 +253,16 @@ def test_a_description_cut_short_anywhere_is_refused_in_words(copied_run):
 @pytest.mark.parametrize("harm", ["cut", "gone", "text"])
 def test_a_shard_that_cannot_be_read_is_an_error_that_names_it(copied_run, harm):
     path = copied_run.folder / SHARDS / copied_run.shards[1].file
-    {"cut": lambda: path.write_bytes(path.read_bytes()[:2000]), "gone": path.unlink,
-     "text": lambda: path.write_text("not HDF5")}[harm]()  # fmt: skip
-    for read in (lambda: copied_run.matrix("h", 0), lambda: copied_run.images, lambda: copied_run.x(6, 0)):
+    {
+        "cut": lambda: path.write_bytes(path.read_bytes()[:2000]),
+        "gone": path.unlink,
+        "text": lambda: path.write_text("not HDF5"),
+    }[harm]()
+    for read in (
+        lambda: copied_run.matrix("h", 0),
+        lambda: copied_run.images,
+        lambda: copied_run.x(6, 0),
+    ):
         with pytest.raises(CacheError, match=path.name):
             read()
     assert copied_run.x(0, 0).shape == (3, 16, 16), "the others can"
@@ -213,7 +273,14 @@ def test_every_half_is_widened_to_the_number_that_it_is(monkeypatch):
     finite = every[np.isfinite(every)]
     for at_once in (widening.AT_ONCE, 1000):  # of which no number of halves here is a multiple
         monkeypatch.setattr(widening, "AT_ONCE", at_once)
-        for stored in (finite, finite.reshape(-1, 2, 8)[::3, :, 1:5], every, every.T, every.astype(">f2"), every[:0]):
+        for stored in (
+            finite,
+            finite.reshape(-1, 2, 8)[::3, :, 1:5],
+            every,
+            every.T,
+            every.astype(">f2"),
+            every[:0],
+        ):
             found, expected = widening.widened(stored), stored.astype(np.float32)
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == np.float32

@@ -44,8 +44,16 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 
 def test_the_opening_picture_carries_its_recipes():
     cells = read_cells(read_recipe((ROOT / "tests" / "pictures" / "u-figure.png").read_bytes()))
-    assert {cell.recipe.run for cell in cells} == {default_spec(MODEL).name}, "tests/pictures/u_figure.py makes it anew"
-    assert [cell.recipe.edits[0].sites[0] for cell in cells[:5]] == ["skip.4", "skip.3", "skip.2", "skip.1", "h"]
+    assert {cell.recipe.run for cell in cells} == {default_spec(MODEL).name}, (
+        "tests/pictures/u_figure.py makes it anew"
+    )
+    assert [cell.recipe.edits[0].sites[0] for cell in cells[:5]] == [
+        "skip.4",
+        "skip.3",
+        "skip.2",
+        "skip.1",
+        "h",
+    ]
 
 
 def commands():
@@ -58,7 +66,9 @@ def commands_in_the_text():
 
 
 def parsers():
-    """The parser of every command, those of ``direction`` as well, by what is typed after ``python -m hcache``."""
+    """The parser of every command, those of ``direction`` as well, by what is typed after
+    ``python -m hcache``.
+    """
     (top,) = build_parser()._subparsers._group_actions
     found = dict(top.choices)
     for group in GROUPS:
@@ -82,10 +92,19 @@ def test_every_option_that_the_readme_names_is_one():
     """Of a command; or of a module that is run by itself, in whose file it stands."""
     known = {option for parser in parsers().values() for option in parser._option_string_actions}
     modules = re.findall(r"python -m (hcache\.[a-z_.]+[a-z])", ALL)
-    sources = [ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8") for module in modules]
-    known |= {option for source in sources for option in re.findall(r'add_argument\("(--[a-z-]+)"', source)}
+    sources = [
+        ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        for module in modules
+    ]
+    known |= {
+        option
+        for source in sources
+        for option in re.findall(r'add_argument\("(--[a-z-]+)"', source)
+    }
     others = {"--check", "--version"}  # ruff's, and the program's own
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w-]|\.\w)", ALL))  # but for Streamlit's, as --server.port
+    named = set(
+        re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w-]|\.\w)", ALL)
+    )  # but for Streamlit's, as --server.port
     assert len(named) > 30 and named - known == others
 
 
@@ -99,7 +118,11 @@ def test_every_command_takes_what_all_are_said_to_take():
 
 def test_every_command_is_documented():
     typed = {" ".join(shlex.split(command)[3:5]) for command in commands()}
-    missing = {name for name in parsers() if not any(line == name or line.startswith(f"{name} ") for line in typed)}
+    missing = {
+        name
+        for name in parsers()
+        if not any(line == name or line.startswith(f"{name} ") for line in typed)
+    }
     assert missing == {"background"}, "which the dashboard types itself"
 
 
@@ -110,7 +133,9 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (link.startswith("https://") or (page.parent / link).exists())] == []
+    assert [
+        link for link in links if not (link.startswith("https://") or (page.parent / link).exists())
+    ] == []
 
 
 def test_every_page_of_the_dashboard_is_in_the_readme():
@@ -124,7 +149,9 @@ def test_no_placeholder_is_left():
     assert not set(re.findall(r"\b[A-Z]+_[A-Z]+(?:_[A-Z]+)*\b", README)) - known
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "hcache" / "guide").rglob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "hcache" / "guide").rglob("*.md")), ids=lambda page: page.stem
+)
 def test_every_link_of_the_guide_leads_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert all(link.startswith("https://") or (page.parent / link).exists() for link in links)

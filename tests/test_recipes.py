@@ -35,7 +35,9 @@ def test_a_recipe_gives_its_picture_again_bit_for_bit(tiny_model, tiny_run, cell
 
 
 def test_more_recipes_than_a_batch_takes_go_into_several(tiny_model, tiny_run, recipes):
-    many = [dataclasses.replace(recipes["swap late, falling"], sample=i % 12) for i in range(ROWS + 3)]
+    many = [
+        dataclasses.replace(recipes["swap late, falling"], sample=i % 12) for i in range(ROWS + 3)
+    ]
     many = [recipe_of(tiny_run, r.sample, r.edits) for r in many]
     _, found = drain(render_recipes(tiny_model, tiny_run, many, home_of(tiny_run)))
     assert {cell.recipe.place.rows for cell in found} == {ROWS, 3}
@@ -51,10 +53,16 @@ def test_edits_of_nothing_give_the_cached_picture(tiny_model, tiny_run, directio
         for shard in tiny_run.shards:
             samples = range(shard.start, shard.stop)
             for edits in (idle, ()):
-                listed = [recipe_of(tiny_run, sample, edits, asymmetric=asymmetric) for sample in samples]
+                listed = [
+                    recipe_of(tiny_run, sample, edits, asymmetric=asymmetric) for sample in samples
+                ]
                 moves = {digest_of(direction): direction}
-                _, found = drain(render_recipes(tiny_model, tiny_run, listed, home_of(tiny_run), moves))
-                np.testing.assert_array_equal(np.stack([c.picture for c in found]), tiny_run.images[list(samples)])
+                _, found = drain(
+                    render_recipes(tiny_model, tiny_run, listed, home_of(tiny_run), moves)
+                )
+                np.testing.assert_array_equal(
+                    np.stack([c.picture for c in found]), tiny_run.images[list(samples)]
+                )
 
 
 def test_asymmetric_and_boosted_pictures_are_others(cells):
@@ -67,19 +75,33 @@ def test_a_noise_boost_is_eta_1_below_t_boost(tiny_model, tiny_run):
     from hcache.sampling.loop import denoise
 
     *_, last = denoise(tiny_model, [tiny_run.seed(4)], 4, 1.0)
-    _, (cell,) = drain(render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=1001)], home_of(tiny_run)))
+    _, (cell,) = drain(
+        render_recipes(
+            tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=1001)], home_of(tiny_run)
+        )
+    )
     np.testing.assert_array_equal(cell.picture, tiny_model.to_images(last.x_next).numpy()[0])
     *_, late = denoise(tiny_model, [tiny_run.seed(4)], 4, [0, 0, 0, 1])
     t = tiny_run.timesteps[2]
-    _, (cell,) = drain(render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=t)], home_of(tiny_run)))
+    _, (cell,) = drain(
+        render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=t)], home_of(tiny_run))
+    )
     assert cell.recipe.place.first == 3, "nothing is another before"
-    assert np.abs(cell.picture.astype(int) - tiny_model.to_images(late.x_next).numpy()[0]).max() <= 1
-    nothing = SwapEdit(sites=("h",), donor=DonorRef(run=tiny_run.name, sample=1), alpha=0.0,
-                       window=Window(first=0, last=3))  # fmt: skip
+    assert (
+        np.abs(cell.picture.astype(int) - tiny_model.to_images(late.x_next).numpy()[0]).max() <= 1
+    )
+    nothing = SwapEdit(
+        sites=("h",),
+        donor=DonorRef(run=tiny_run.name, sample=1),
+        alpha=0.0,
+        window=Window(first=0, last=3),
+    )
     recipe = recipe_of(tiny_run, 4, [nothing], t_boost=t)
     _, (cell,) = drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
     assert cell.recipe.place.first == 0
-    np.testing.assert_array_equal(cell.picture, tiny_model.to_images(late.x_next).numpy()[0], "t_boost itself has none")
+    np.testing.assert_array_equal(
+        cell.picture, tiny_model.to_images(late.x_next).numpy()[0], "t_boost itself has none"
+    )
 
 
 def test_one_eta_a_step_is_checked(tiny_model):
@@ -98,10 +120,18 @@ def test_the_digest_is_over_what_decides_the_picture(recipes, cells):
     shift = recipes["shift"]
     renamed = dataclasses.replace(shift.edits[0].direction, name="another name", made_by={})
     assert (
-        dataclasses.replace(shift, edits=[dataclasses.replace(shift.edits[0], direction=renamed)]).digest
+        dataclasses.replace(
+            shift, edits=[dataclasses.replace(shift.edits[0], direction=renamed)]
+        ).digest
         == shift.digest
     )
-    for change in ({"sample": 1}, {"asymmetric": True}, {"t_boost": 3}, {"edits": ()}, {"weights": "0"}):
+    for change in (
+        {"sample": 1},
+        {"asymmetric": True},
+        {"t_boost": 3},
+        {"edits": ()},
+        {"weights": "0"},
+    ):
         assert dataclasses.replace(shift, **change).digest != shift.digest
 
 
@@ -112,7 +142,9 @@ def test_a_recipe_is_json_and_back(cells, kind):
 
 
 class TestDirections:
-    def test_a_saved_direction_is_taken_by_its_digest_whatever_its_name(self, tiny_model, copied_run, direction, cells):
+    def test_a_saved_direction_is_taken_by_its_digest_whatever_its_name(
+        self, tiny_model, copied_run, direction, cells
+    ):
         made_elsewhere = dataclasses.replace(direction, made_by={"method": "imported"})
         save_move(copied_run, "some other name", made_elsewhere)
         recipe = cells["shift"].recipe
@@ -127,43 +159,67 @@ class TestDirections:
             ({"made_by": {}}, "does not say how to make it again"),
             ({"digest": "0" * 12}, "came out as another"),
             ({"made_by": {"method": "random", "run": "gone-123"}}, r"\(gone-123\) is not here"),
-            ({"made_by": {"method": "nonsense"}, "run": True}, "cannot be fitted again: no method 'nonsense'"),
+            (
+                {"made_by": {"method": "nonsense"}, "run": True},
+                "cannot be fitted again: no method 'nonsense'",
+            ),
         ],
     )
-    def test_one_that_is_gone_and_cannot_be_made_again_is_said(self, tiny_model, tiny_run, cells, changes, message):
+    def test_one_that_is_gone_and_cannot_be_made_again_is_said(
+        self, tiny_model, tiny_run, cells, changes, message
+    ):
         if changes.pop("run", False):
             changes["made_by"]["run"] = tiny_run.name
         recipe = cells["shift"].recipe
         changes = {"digest": "f" * 12, **changes}
-        edit = dataclasses.replace(recipe.edits[0], direction=dataclasses.replace(recipe.edits[0].direction, **changes))
+        edit = dataclasses.replace(
+            recipe.edits[0], direction=dataclasses.replace(recipe.edits[0].direction, **changes)
+        )
         with pytest.raises(UsageError, match=message):
             recipe = dataclasses.replace(recipe, edits=[edit])
             drain(render_again(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
 
-    def test_one_of_other_steps_is_refused_unless_it_is_to_be_resampled(self, tiny_model, tiny_run, direction, recipes):
+    def test_one_of_other_steps_is_refused_unless_it_is_to_be_resampled(
+        self, tiny_model, tiny_run, direction, recipes
+    ):
         half = direction.resampled(tiny_run.timesteps[::2])
         edit = dataclasses.replace(recipes["shift"].edits[0], direction=reference_to(half))
         moves = {digest_of(half): half}
         with pytest.raises(AnalysisError, match="2 steps from t = .* has 4 .*resample it"):
-            drain(render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves))
+            drain(
+                render_recipes(
+                    tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves
+                )
+            )
         edit = dataclasses.replace(edit, resample=True)
         _, (cell,) = drain(
-            render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves)
+            render_recipes(
+                tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves
+            )
         )
         assert Recipe.from_json(cell.recipe.to_json()).edits[0].resample
 
     def test_one_of_another_model_is_refused(self, tiny_model, tiny_run, direction, recipes):
         other = dataclasses.replace(direction, model="another model")
         with pytest.raises(AnalysisError, match="fitted on another model"):
-            drain(render_recipes(tiny_model, tiny_run, [recipes["shift"]], home_of(tiny_run),
-                                 {digest_of(direction): other}))  # fmt: skip
+            drain(
+                render_recipes(
+                    tiny_model,
+                    tiny_run,
+                    [recipes["shift"]],
+                    home_of(tiny_run),
+                    {digest_of(direction): other},
+                )
+            )
 
 
 @pytest.fixture(scope="module")
 def good(cells):
     """A recipe of everything, as data."""
     recipe = cells["asymmetric, boosted"].recipe
-    masked = dataclasses.replace(recipe.edits[1], mask=Mask.from_array(np.eye(4)), sites=("h", "skip.2.1"))
+    masked = dataclasses.replace(
+        recipe.edits[1], mask=Mask.from_array(np.eye(4)), sites=("h", "skip.2.1")
+    )
     free = FreeUEdit(b1=1.2, b2=1.4, s1=0.9, s2=0.2)
     return dataclasses.replace(
         recipe, edits=(*recipe.edits, masked, free), place=Place(row=1, rows=2, first=0)
@@ -221,18 +277,26 @@ def test_a_recipe_that_cannot_be_one_names_the_field(good, path, value, message)
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_whatever_a_recipe_holds_is_taken_or_refused_in_words(good, data):
     """Any one value anywhere in a good recipe is put in the place of another."""
     copy = json.loads(json.dumps(good))
     at, key = {"top": copy}, "top"
-    while isinstance(at[key], dict | list) and at[key] and data.draw(st.booleans() if key != "top" else st.just(True)):
+    while (
+        isinstance(at[key], dict | list)
+        and at[key]
+        and data.draw(st.booleans() if key != "top" else st.just(True))
+    ):
         at = at[key]
         key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
     at[key] = data.draw(PLAIN)
@@ -252,7 +316,8 @@ def test_whatever_a_file_holds_is_taken_or_refused_in_words(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, '{"format": "hcache recipe", "schema": 1e999}']
+    "text",
+    ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, '{"format": "hcache recipe", "schema": 1e999}'],
 )
 def test_hostile_json_is_refused(text):
     with pytest.raises(UsageError):
@@ -263,8 +328,14 @@ def test_hostile_json_is_refused(text):
 def test_a_recipe_of_another_run_says_what_differs(tiny_model, tiny_run, recipes, field):
     other = {"eta": 0.5, "seed": 77, "dtype": "float16"}.get(field, "another")
     with pytest.raises(UsageError, match=f"its {field} is"):
-        drain(render_recipes(tiny_model, tiny_run, [dataclasses.replace(recipes["nothing"], **{field: other})],
-                             home_of(tiny_run)))  # fmt: skip
+        drain(
+            render_recipes(
+                tiny_model,
+                tiny_run,
+                [dataclasses.replace(recipes["nothing"], **{field: other})],
+                home_of(tiny_run),
+            )
+        )
 
 
 def test_sites_and_donors_that_are_not_there_are_said(tiny_model, tiny_run, recipes):

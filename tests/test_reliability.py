@@ -29,7 +29,9 @@ KILLS, OPENS = 100, 500
 @pytest.fixture(scope="module")
 def spec(tiny_folder):
     """Ten shards of one sample each."""
-    return default_spec(str(tiny_folder), samples=10, steps=3, batch=1, store={"h": "full", "skip.2": "full"})
+    return default_spec(
+        str(tiny_folder), samples=10, steps=3, batch=1, store={"h": "full", "skip.2": "full"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,9 @@ def test_three_readers_never_meet_half_a_shard(tiny_model, spec, tmp_path):
 
 
 def test_a_second_extractor_is_refused_and_told_who_is_first(tiny_model, spec, tmp_path):
-    child = in_a_child(lambda: extract(tiny_model, spec, tmp_path, report=lambda _: time.sleep(0.2)) and 0)
+    child = in_a_child(
+        lambda: extract(tiny_model, spec, tmp_path, report=lambda _: time.sleep(0.2)) and 0
+    )
     holder = tmp_path / "runs" / spec.name / "holder.json"
     while not holder.exists():
         time.sleep(0.01)
@@ -132,7 +136,9 @@ def test_a_full_disk_keeps_what_was_committed_and_goes_on_after(tiny_model, spec
     assert_same_contents(extract(tiny_model, spec, tmp_path), whole[0])
 
 
-def test_a_home_with_spaces_and_unicode_works_and_its_run_may_be_carried_elsewhere(tiny_model, tiny_folder, tmp_path):
+def test_a_home_with_spaces_and_unicode_works_and_its_run_may_be_carried_elsewhere(
+    tiny_model, tiny_folder, tmp_path
+):
     """Model folder, home and the place it is taken to; the index's references go along."""
     folder = shutil.copytree(tiny_folder, tmp_path / "modèle à moi 模型")
     home, elsewhere = tmp_path / "Zwischenspeicher für größe", tmp_path / "別の場所" / "runs"
@@ -144,6 +150,12 @@ def test_a_home_with_spaces_and_unicode_works_and_its_run_may_be_carried_elsewhe
     shutil.copytree(run.folder, elsewhere / run.name)
     shutil.rmtree(home)
     there = open_run(elsewhere / run.name)
-    assert len(there) == 3 and not drain(verify(there.folder))[1].faults and digest_of(load_move(there, "mine"))
+    assert (
+        len(there) == 3
+        and not drain(verify(there.folder))[1].faults
+        and digest_of(load_move(there, "mine"))
+    )
     with h5py.File(there.folder / INDEX, "r") as index:
-        np.testing.assert_array_equal(index["h"][1].reshape(3, -1).astype(np.float32), there.matrix("h", 1))
+        np.testing.assert_array_equal(
+            index["h"][1].reshape(3, -1).astype(np.float32), there.matrix("h", 1)
+        )

@@ -1,4 +1,6 @@
-"""Rendered cells are kept and reused; sheets carry each cell's recipe; ``render`` gives the same picture again."""
+"""Rendered cells are kept and reused; sheets carry each cell's recipe; ``render`` gives the same
+picture again.
+"""
 
 import json
 import os
@@ -39,13 +41,18 @@ class Counted:
 class TestRenders:
     @pytest.fixture
     def listed(self, copied_run, recipes):
-        return [recipe_of(copied_run, sample, recipes["nothing"].edits, t_boost=1000) for sample in (3, 4, 3)]
+        return [
+            recipe_of(copied_run, sample, recipes["nothing"].edits, t_boost=1000)
+            for sample in (3, 4, 3)
+        ]
 
     def test_what_was_rendered_is_not_rendered_again(self, tiny_model, copied_run, listed):
         model = Counted(tiny_model)
         _, first = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
         assert (model.loads, model.calls) == (1, copied_run.spec.steps)
-        assert first[0] is first[2] and first[0].recipe.place.rows == 2, "one and the same is rendered once"
+        assert first[0] is first[2] and first[0].recipe.place.rows == 2, (
+            "one and the same is rendered once"
+        )
         _, again = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
         assert (model.loads, model.calls) == (1, copied_run.spec.steps), "not even loaded"
         for a, b in zip(first, again, strict=True):
@@ -94,14 +101,18 @@ class TestSheets:
     def test_each_cell_of_a_sheet_carries_its_own_recipe(self, cells):
         pictures = np.stack([cell.picture for cell in cells.values()])
         sheet, boxes = contact_sheet(pictures, 5)
-        listed = [Cell(recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name)
-                  for (name, c), b in zip(cells.items(), boxes, strict=True)]  # fmt: skip
+        listed = [
+            Cell(recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name)
+            for (name, c), b in zip(cells.items(), boxes, strict=True)
+        ]
         data = png_bytes(sheet, sheet_text(listed))
         found, pixels = read_cells(read_recipe(data)), read_picture(data)
         assert list(found) == listed
         for cell, picture in zip(found, pictures, strict=True):
             b = cell.box
-            np.testing.assert_array_equal(pixels[b.top : b.top + b.height, b.left : b.left + b.width], picture)
+            np.testing.assert_array_equal(
+                pixels[b.top : b.top + b.height, b.left : b.left + b.width], picture
+            )
 
     @pytest.mark.parametrize(
         ("data", "message"),
@@ -138,8 +149,10 @@ class TestCommand:
     def sheet(self, cells, tmp_path):
         pictures = np.stack([cell.picture for cell in cells.values()])
         pixels, boxes = contact_sheet(pictures, 5)
-        listed = [Cell(recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name)
-                  for (name, c), b in zip(cells.items(), boxes, strict=True)]  # fmt: skip
+        listed = [
+            Cell(recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name)
+            for (name, c), b in zip(cells.items(), boxes, strict=True)
+        ]
         path = tmp_path / "sheet.png"
         path.write_bytes(png_bytes(pixels, sheet_text(listed)))
         return path
@@ -147,12 +160,21 @@ class TestCommand:
     def test_a_png_comes_out_identical_and_its_json_as_well(self, cells, tmp_path, home, capsys):
         cell, path, out = cells["all"], tmp_path / "a.png", tmp_path / "new" / "out.png"
         path.write_bytes(cell.png)
-        assert out_of(capsys, "render", str(path), "--out", str(out), *home) == f"the picture: identical -> {out}\n"
+        assert (
+            out_of(capsys, "render", str(path), "--out", str(out), *home)
+            == f"the picture: identical -> {out}\n"
+        )
         assert out.read_bytes() == path.read_bytes(), "recipe and all"
         bare = tmp_path / "a.json"
         bare.write_text(cell.recipe.to_text())
-        assert "the picture: identical\nnothing was written" in out_of(capsys, "render", str(bare), *home)
-        data = {k: v for k, v in cell.recipe.to_json().items() if k not in ("pixels", "place", "versions")}
+        assert "the picture: identical\nnothing was written" in out_of(
+            capsys, "render", str(bare), *home
+        )
+        data = {
+            k: v
+            for k, v in cell.recipe.to_json().items()
+            if k not in ("pixels", "place", "versions")
+        }
         bare.write_text(json.dumps(data))
         found = json_of(capsys, "render", str(bare), *home)["cells"][0]
         assert found["identical"] is None and len(found["pixels"]) == 64
@@ -166,7 +188,11 @@ class TestCommand:
         text = out_of(capsys, "render", str(path), *home)
         assert "1 pixels differ, by at most" in text and "torch 1.0 then" in text
         found = json_of(capsys, "render", str(path), *home)["cells"][0]
-        assert found["identical"] is False and found["pixels_that_differ"] == 1 and found["largest_difference"] <= 7
+        assert (
+            found["identical"] is False
+            and found["pixels_that_differ"] == 1
+            and found["largest_difference"] <= 7
+        )
         assert found["versions"].keys() == {"torch"}
 
     def test_all_cells_of_a_sheet_or_one(self, sheet, tmp_path, home, cells, capsys):

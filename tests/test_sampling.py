@@ -1,4 +1,6 @@
-"""The one sampling loop is DDIM as diffusers has it, and a sample is its own whatever stands beside it."""
+"""The one sampling loop is DDIM as diffusers has it, and a sample is its own whatever stands
+beside it.
+"""
 
 import dataclasses
 import itertools
@@ -45,13 +47,21 @@ def by_diffusers(model, seeds, steps, eta):
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_the_loop_is_ddim(micro, eta, prediction, spacing):
     for clip, steps in itertools.product((True, False), (1, 3, 7)):
-        model = scheduled(micro, prediction_type=prediction, timestep_spacing=spacing, clip_sample=clip)
+        model = scheduled(
+            micro, prediction_type=prediction, timestep_spacing=spacing, clip_sample=clip
+        )
         ours = list(denoise(model, SEEDS, steps, eta, schedule="diffusers"))
         theirs = list(by_diffusers(model, SEEDS, steps, eta))
         assert len(ours) == len(theirs) == steps
         for step, (x_t, x_0, x_next) in zip(ours, theirs, strict=True):
-            for name, mine, other in (("x_t", step.x_t, x_t), ("x_0", step.x_0, x_0), ("x_next", step.x_next, x_next)):
-                torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-6, msg=f"{name} {clip} {steps} {step.index}")
+            for name, mine, other in (
+                ("x_t", step.x_t, x_t),
+                ("x_0", step.x_0, x_0),
+                ("x_next", step.x_next, x_next),
+            ):
+                torch.testing.assert_close(
+                    mine, other, rtol=1e-6, atol=1e-6, msg=f"{name} {clip} {steps} {step.index}"
+                )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +72,11 @@ def test_the_loop_is_ddim(micro, eta, prediction, spacing):
         {"clip_sample_range": 0.3},
         {"beta_schedule": "squaredcos_cap_v2"},
         {"num_train_timesteps": 100},
-        {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"},
+        {
+            "rescale_betas_zero_snr": True,
+            "prediction_type": "v_prediction",
+            "timestep_spacing": "trailing",
+        },
     ],
     ids=lambda config: next(iter(config)),
 )
@@ -79,8 +93,13 @@ def test_the_loop_is_ddim_under_every_option_of_the_schedule(micro, config):
 def test_a_step_ends_where_the_next_one_begins(spacing, steps):
     """Where diffusers' does too, both are the same schedule."""
     scheduler = DDIMScheduler(timestep_spacing=spacing)
-    ours, theirs = make_schedule(scheduler, steps), make_schedule(scheduler, steps, schedule="diffusers")
-    assert torch.equal(ours.alpha_bar_prev[:-1], ours.alpha_bar[1:]) and ours.alpha_bar_prev[-1] == 1
+    ours, theirs = (
+        make_schedule(scheduler, steps),
+        make_schedule(scheduler, steps, schedule="diffusers"),
+    )
+    assert (
+        torch.equal(ours.alpha_bar_prev[:-1], ours.alpha_bar[1:]) and ours.alpha_bar_prev[-1] == 1
+    )
     assert ours.timesteps == theirs.timesteps and torch.equal(ours.alpha_bar, theirs.alpha_bar)
     meet = spacing == "leading" or steps == 1 or (spacing == "trailing" and 1000 % steps == 0)
     assert torch.equal(ours.alpha_bar_prev, theirs.alpha_bar_prev) == meet
@@ -108,7 +127,9 @@ def test_eps_and_x_0_are_of_one_prediction(micro):
         schedule = make_schedule(model.scheduler, 5)
         for step in denoise(model, SEEDS, 5):
             a = schedule.alpha_bar[step.index]
-            torch.testing.assert_close(a**0.5 * step.x_0 + (1 - a) ** 0.5 * step.eps, step.x_t, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(
+                a**0.5 * step.x_0 + (1 - a) ** 0.5 * step.eps, step.x_t, rtol=1e-5, atol=1e-5
+            )
 
 
 def test_each_step_goes_on_where_the_last_one_ended(tiny_model):
@@ -127,26 +148,37 @@ def test_a_trajectory_taken_up_again_anywhere_is_the_same(tiny_model, eta):
 
 
 def test_a_cached_trajectory_taken_up_again_is_the_same(tiny_model, tiny_run):
-    """x is cached in float32 for this: from any step of a shard, all that follows comes out bit for bit."""
+    """x is cached in float32 for this: from any step of a shard, all that follows comes out bit
+    for bit.
+    """
     for shard in tiny_run.shards:
         samples = range(shard.start, shard.stop)
         for index in range(tiny_run.spec.steps):
             x = torch.stack([torch.from_numpy(tiny_run.x(sample, index)) for sample in samples])
             for step in denoise(tiny_model, steps=tiny_run.spec.steps, x_t=x, start=index):
-                cached = torch.stack([torch.from_numpy(tiny_run.x(s, step.index + 1)) for s in samples])
+                cached = torch.stack(
+                    [torch.from_numpy(tiny_run.x(s, step.index + 1)) for s in samples]
+                )
                 assert torch.equal(step.x_next, cached), (shard.start, index, step.index)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_a_sample_does_not_depend_on_its_batch(tiny_model, eta):
-    """Beyond rounding, that is: a step within 1e-5, and after five steps still far below a pixel's 1/127.5."""
+    """Beyond rounding, that is: a step within 1e-5, and after five steps still far below a
+    pixel's 1/127.5.
+    """
     together = list(denoise(tiny_model, SEEDS, 5, eta))
     for i, seed in enumerate(SEEDS):
         for step in together:
-            alone = next(denoise(tiny_model, [seed], 5, eta, x_t=step.x_t[i : i + 1], start=step.index))
+            alone = next(
+                denoise(tiny_model, [seed], 5, eta, x_t=step.x_t[i : i + 1], start=step.index)
+            )
             torch.testing.assert_close(alone.eps[0], step.eps[i], rtol=0, atol=1e-5)
         torch.testing.assert_close(
-            last_x(denoise(tiny_model, [seed], 5, eta))[0], together[-1].x_next[i], rtol=0, atol=1e-3
+            last_x(denoise(tiny_model, [seed], 5, eta))[0],
+            together[-1].x_next[i],
+            rtol=0,
+            atol=1e-3,
         )
     turned = last_x(denoise(tiny_model, SEEDS[::-1], 5, eta))
     torch.testing.assert_close(turned.flip(0), together[-1].x_next, rtol=0, atol=1e-3)
@@ -156,7 +188,9 @@ def test_a_sample_does_not_depend_on_the_order_of_batches(tiny_model):
     batches = [[0, 1], [2, 3], [4, 5]]
     forwards = {batch[0]: last_x(denoise(tiny_model, batch, 3, 1.0)) for batch in batches}
     torch.manual_seed(99)
-    backwards = {batch[0]: last_x(denoise(tiny_model, batch, 3, 1.0)) for batch in reversed(batches)}
+    backwards = {
+        batch[0]: last_x(denoise(tiny_model, batch, 3, 1.0)) for batch in reversed(batches)
+    }
     assert all(torch.equal(forwards[key], backwards[key]) for key in forwards)
 
 
@@ -168,7 +202,10 @@ def test_interleaved_batches_do_not_disturb_one_another(tiny_model):
 
 
 def test_noise_is_its_seeds_alone():
-    for make in (lambda seeds: start_noise(seeds, (2, 4)), lambda seeds: step_noise(seeds, 7, (2, 4))):
+    for make in (
+        lambda seeds: start_noise(seeds, (2, 4)),
+        lambda seeds: step_noise(seeds, 7, (2, 4)),
+    ):
         torch.manual_seed(5)
         together = make([4, 9, 4])
         assert torch.equal(together[0], together[2]) and not torch.equal(together[0], together[1])
@@ -191,7 +228,9 @@ def copies(features, moment):
 
 @pytest.mark.parametrize("asymmetric", [False, True])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-@pytest.mark.parametrize("edit", [lambda features, moment: features, copies], ids=["same object", "equal copy"])
+@pytest.mark.parametrize(
+    "edit", [lambda features, moment: features, copies], ids=["same object", "equal copy"]
+)
 def test_an_identity_edit_changes_nothing_bit_for_bit(tiny_model, edit, eta, asymmetric):
     plain = list(denoise(tiny_model, SEEDS, 4, eta))
     edited = list(denoise(tiny_model, SEEDS, 4, eta, edit, asymmetric=asymmetric))
@@ -212,7 +251,9 @@ def test_an_edit_is_told_the_moment_and_given_the_encoders_features(tiny_model):
         assert (index, t) == (step.index, step.t) and features is step.features
         with torch.no_grad():
             fresh = tiny_model.encode(step.x_t, step.t)
-        assert all(torch.equal(fresh[name], tensor) for name, tensor in step.features.items()), "before any edit"
+        assert all(torch.equal(fresh[name], tensor) for name, tensor in step.features.items()), (
+            "before any edit"
+        )
 
 
 def test_an_asymmetric_edit_enters_p_t_only(tiny_model):
@@ -226,7 +267,9 @@ def test_an_asymmetric_edit_enters_p_t_only(tiny_model):
     assert torch.equal(only.x_0, both.x_0) and not torch.equal(only.x_0, plain.x_0)
     assert torch.equal(only.eps, plain.eps) and not torch.equal(both.eps, plain.eps)
     a = make_schedule(tiny_model.scheduler, 4).alpha_bar_prev[0]
-    torch.testing.assert_close(only.x_next, a**0.5 * both.x_0 + (1 - a) ** 0.5 * plain.eps, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        only.x_next, a**0.5 * both.x_0 + (1 - a) ** 0.5 * plain.eps, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_the_one_step_preview_is_the_loops_x_0(tiny_model):
@@ -272,7 +315,9 @@ def test_schedulers_whose_steps_are_not_ddim_are_refused(tiny_model, config):
 
 
 def test_the_callers_own_gradients_are_left_alone(tiny_model):
-    """Between two steps, and after two loops that ran side by side, the caller is not in inference mode."""
+    """Between two steps, and after two loops that ran side by side, the caller is not in
+    inference mode.
+    """
     modes = {}
 
     def run():

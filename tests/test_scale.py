@@ -1,4 +1,6 @@
-"""A run of 20,000 samples: opening it opens no shard, finding a sample looks at one, and one step streams."""
+"""A run of 20,000 samples: opening it opens no shard, finding a sample looks at one, and one
+step streams.
+"""
 
 import json
 import tracemalloc
@@ -21,12 +23,22 @@ SAMPLES = SHARDS * BATCH
 
 @pytest.fixture
 def large(tmp_path):
-    """The description and the manifest of such a run; its shards are not there, so nothing can open them."""
+    """The description and the manifest of such a run; its shards are not there, so nothing can
+    open them.
+    """
     spec = RunSpec(model="m", samples=SAMPLES, steps=4, batch=BATCH)
     run = synthetic_run(tmp_path, spec, np.zeros((4, 0, 1, 2, 2), np.float32), [])
     zeros = "xxh3_128:" + "0" * 32
-    entries = [Shard(start=i * BATCH, stop=(i + 1) * BATCH, file=f"{i * BATCH:08d}.h5", bytes=10, checksum=zeros)
-               for i in range(SHARDS)]  # fmt: skip
+    entries = [
+        Shard(
+            start=i * BATCH,
+            stop=(i + 1) * BATCH,
+            file=f"{i * BATCH:08d}.h5",
+            bytes=10,
+            checksum=zeros,
+        )
+        for i in range(SHARDS)
+    ]
     lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
     (run.folder / MANIFEST).write_text(lines)
     return run.folder
@@ -62,7 +74,11 @@ def test_finding_a_sample_looks_at_its_shard_alone(large):
     assert [run.position(s) for s in (0, 7, 8, SAMPLES - 1)] == [0, 7, 8, SAMPLES - 1]
     Counted.looks = 0
     for sample in range(0, SAMPLES, 20):
-        assert run.position(sample) == sample and len(run) == SAMPLES and run.sample_ids[sample] == sample
+        assert (
+            run.position(sample) == sample
+            and len(run) == SAMPLES
+            and run.sample_ids[sample] == sample
+        )
     assert Counted.looks <= 4 * SAMPLES // 20 + SHARDS
     for sample in (-1, SAMPLES, 10**9):
         with pytest.raises(UsageError, match=f"{SAMPLES} of {SAMPLES}"):
@@ -88,7 +104,9 @@ WIDE = RunSpec(model="m", samples=96, steps=2, batch=4)
 def wide(tmp_path_factory):
     """24 shards; a step of h is 6.3 MB in float32, and a shard's part of it 0.26."""
     h = np.random.default_rng(0).normal(size=(2, 96, *SHAPE)).astype(np.float16).astype(np.float32)
-    run = synthetic_run(tmp_path_factory.mktemp("wide"), WIDE, h, [(i, i + 4) for i in range(0, 96, 4)])
+    run = synthetic_run(
+        tmp_path_factory.mktemp("wide"), WIDE, h, [(i, i + 4) for i in range(0, 96, 4)]
+    )
     return run, h
 
 
@@ -138,6 +156,8 @@ def test_widths_and_rows_are_those_of_the_matrix_however_a_site_is_stored(tiny_r
 def test_what_cannot_be_had_is_refused_before_anything_is_read(tiny_run, tmp_path):
     with pytest.raises(UsageError, match="step"):
         tiny_run.blocks("h", 99)
-    bare = synthetic_run(tmp_path, RunSpec(model="m", samples=2, steps=1, store={}), np.zeros((1, 2, 1, 2, 2)))
+    bare = synthetic_run(
+        tmp_path, RunSpec(model="m", samples=2, steps=1, store={}), np.zeros((1, 2, 1, 2, 2))
+    )
     with pytest.raises(NotStoredError):
         bare.blocks("h", 0)

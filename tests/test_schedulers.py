@@ -1,4 +1,6 @@
-"""Every scheduler of diffusers is taken, and then makes its own pipeline's pictures, or is refused by name."""
+"""Every scheduler of diffusers is taken, and then makes its own pipeline's pictures, or is
+refused by name.
+"""
 
 import ast
 import inspect
@@ -17,7 +19,16 @@ from tiny import make_unet, save_pipeline
 from hcache.cli.main import main
 from hcache.errors import ModelError
 from hcache.models.loading import load_anatomy, load_model, load_scheduler
-from hcache.models.schedulers import FLOW, NEUTRAL, READ, REFUSED, SOLVER, TAKEN, WITH_ANOTHER, scheduler_from
+from hcache.models.schedulers import (
+    FLOW,
+    NEUTRAL,
+    READ,
+    REFUSED,
+    SOLVER,
+    TAKEN,
+    WITH_ANOTHER,
+    scheduler_from,
+)
 from hcache.sampling.loop import denoise
 from hcache.sampling.noise import start_noise, step_noise
 from hcache.specs import Conditioning
@@ -29,12 +40,18 @@ FILE = "scheduler/scheduler_config.json"
 
 
 def schedulers_of_diffusers():
-    """All classes of schedulers, read from the source: some cannot be imported without further libraries."""
+    """All classes of schedulers, read from the source: some cannot be imported without further
+    libraries.
+    """
     folder = Path(inspect.getfile(diffusers)).parent / "schedulers"
     found = set()
     for path in folder.rglob("scheduling_*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            bases = {ast.unparse(base) for base in node.bases} if isinstance(node, ast.ClassDef) else set()
+            bases = (
+                {ast.unparse(base) for base in node.bases}
+                if isinstance(node, ast.ClassDef)
+                else set()
+            )
             if "flax" not in path.name and bases & {"ConfigMixin", "SchedulerMixin"}:
                 found.add(node.name)
     return sorted(found - {"SchedulerMixin", "FlaxSchedulerMixin"})
@@ -48,7 +65,11 @@ def test_every_scheduler_of_diffusers_is_taken_or_refused():
 
 
 def test_the_table_says_what_the_code_does():
-    rows = [line.split("|") for line in TABLE.read_text(encoding="utf-8").splitlines() if "Scheduler`" in line]
+    rows = [
+        line.split("|")
+        for line in TABLE.read_text(encoding="utf-8").splitlines()
+        if "Scheduler`" in line
+    ]
     said = {cells[1].strip().strip("`"): cells[2].strip().split(" ")[0] for cells in rows}
     expected = dict.fromkeys(TAKEN, "taken") | {FLOW: "FLUX"} | dict.fromkeys(REFUSED, "refused")
     assert said == expected
@@ -64,12 +85,21 @@ def test_every_field_of_a_taken_scheduler_is_read_or_irrelevant_or_refused():
 
 @pytest.fixture(scope="module")
 def parts():
-    """Of a Stable Diffusion whose network changes smoothly, so that any solver comes near the solution."""
+    """Of a Stable Diffusion whose network changes smoothly, so that any solver comes near the
+    solution.
+    """
     torch.manual_seed(0)
     unet = text_unet(layers_per_block=1)
     unet.conv_out.weight.mul_(0.1)
-    return {"vae": kl(), "text_encoder": clip_text(), "tokenizer": clip_tokenizer(), "unet": unet,
-            "safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}  # fmt: skip
+    return {
+        "vae": kl(),
+        "text_encoder": clip_text(),
+        "tokenizer": clip_tokenizer(),
+        "unet": unet,
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
 
 
 def pictures_of(parts, scheduler, folder, steps, eta=0.0):
@@ -80,8 +110,15 @@ def pictures_of(parts, scheduler, folder, steps, eta=0.0):
     pipeline.set_progress_bar_config(disable=True)
     assert type(pipeline.scheduler) is type(scheduler)
     noise = start_noise(SEEDS, model.anatomy.x)
-    theirs = pipeline(["a dog"] * 2, latents=noise, num_inference_steps=steps, guidance_scale=1, height=16, width=16,
-                      output_type="np").images  # fmt: skip
+    theirs = pipeline(
+        ["a dog"] * 2,
+        latents=noise,
+        num_inference_steps=steps,
+        guidance_scale=1,
+        height=16,
+        width=16,
+        output_type="np",
+    ).images
     *_, last = denoise(model, SEEDS, steps, eta, conditioning=DOG)
     return model.to_images(last.x_next).numpy().astype(int), np.round(theirs * 255).astype(int)
 
@@ -91,9 +128,12 @@ FIRST_ORDER = ("DDIMScheduler", "DDIMParallelScheduler", "EulerDiscreteScheduler
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_a_taken_scheduler_makes_the_pictures_of_its_own_pipeline(name, parts, tmp_path, monkeypatch):
-    """To 1 of 255. Solvers of the first order are DDIM, step by step; those of higher order solve the same equation,
-    and all meet in its solution; those that add noise are DDIM with eta 1, given the same noise."""
+def test_a_taken_scheduler_makes_the_pictures_of_its_own_pipeline(
+    name, parts, tmp_path, monkeypatch
+):
+    """To 1 of 255. Solvers of the first order are DDIM, step by step; those of higher order solve
+    the same equation, and all meet in its solution; those that add noise are DDIM with eta 1, given
+    the same noise."""
     kind = getattr(diffusers, name)
     spaced = "timestep_spacing" in inspect.signature(kind.__init__).parameters
     scheduler = kind(**BETAS, **({"timestep_spacing": "trailing"} if spaced else {}))
@@ -105,17 +145,26 @@ def test_a_taken_scheduler_makes_the_pictures_of_its_own_pipeline(name, parts, t
             return step_noise(SEEDS, next(drawn), tuple(shape[1:]))
 
         monkeypatch.setattr(inspect.getmodule(kind), "randn_tensor", draw)
-    ours, theirs = pictures_of(parts, scheduler, tmp_path, steps, eta=1.0 if name in STOCHASTIC else 0.0)
-    assert theirs.std() > 10 and abs(theirs[0] - theirs[1]).max() > 50, "it would pass on a constant"
+    ours, theirs = pictures_of(
+        parts, scheduler, tmp_path, steps, eta=1.0 if name in STOCHASTIC else 0.0
+    )
+    assert theirs.std() > 10 and abs(theirs[0] - theirs[1]).max() > 50, (
+        "it would pass on a constant"
+    )
     assert abs(ours - theirs).max() <= 1
 
 
 def test_another_diffusion_makes_other_pictures(parts, tmp_path):
     """What the test above would see, were betas made up: those of DDPM, which are the defaults."""
     ours, _ = pictures_of(
-        parts, diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing"), tmp_path / "a", 8
+        parts,
+        diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+        tmp_path / "a",
+        8,
     )
-    other, _ = pictures_of(parts, diffusers.EulerDiscreteScheduler(timestep_spacing="trailing"), tmp_path / "b", 8)
+    other, _ = pictures_of(
+        parts, diffusers.EulerDiscreteScheduler(timestep_spacing="trailing"), tmp_path / "b", 8
+    )
     assert abs(ours - other).max() > 5
 
 
@@ -134,13 +183,19 @@ def test_a_refused_scheduler_is_named_with_its_reason_at_once(name, spoilable, c
     for load in (load_model, load_anatomy, load_scheduler):
         with pytest.raises(ModelError) as caught:
             load(str(spoilable))
-        assert name in str(caught.value) and reason in str(caught.value) and "\n" not in str(caught.value)
+        assert (
+            name in str(caught.value)
+            and reason in str(caught.value)
+            and "\n" not in str(caught.value)
+        )
     for command in ("anatomy", "estimate", "extract"):
         assert main([command, str(spoilable)]) == 1
         assert name in capsys.readouterr().err
     (spoilable / FILE).write_text(kept)
     index = json.loads((spoilable / "model_index.json").read_text())
-    (spoilable / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", name]}))
+    (spoilable / "model_index.json").write_text(
+        json.dumps(index | {"scheduler": ["diffusers", name]})
+    )
     with pytest.raises(ModelError, match=name):
         load_anatomy(str(spoilable))
 
@@ -186,18 +241,37 @@ def test_every_neutral_field_is_tried():
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"_class_name": "HeunDiscreteScheduler"}, {"beta_start": 0.00085, "timestep_spacing": "linspace"}),
-        ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3},
-         {"timestep_spacing": "linspace", "clip_sample": False, "set_alpha_to_one": True}),
-        ({"_class_name": "UniPCMultistepScheduler", "final_sigmas_type": "sigma_min"}, {"set_alpha_to_one": False}),
-        ({"_class_name": "PNDMScheduler"}, {"set_alpha_to_one": False, "clip_sample": False, "steps_offset": 0}),
+        (
+            {"_class_name": "HeunDiscreteScheduler"},
+            {"beta_start": 0.00085, "timestep_spacing": "linspace"},
+        ),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3},
+            {"timestep_spacing": "linspace", "clip_sample": False, "set_alpha_to_one": True},
+        ),
+        (
+            {"_class_name": "UniPCMultistepScheduler", "final_sigmas_type": "sigma_min"},
+            {"set_alpha_to_one": False},
+        ),
+        (
+            {"_class_name": "PNDMScheduler"},
+            {"set_alpha_to_one": False, "clip_sample": False, "steps_offset": 0},
+        ),
         ({"_class_name": "DDPMScheduler"}, {"set_alpha_to_one": True, "clip_sample": True}),
-        ({"_class_name": "DDIMScheduler", "trained_betas": [0.1, 0.2], "num_train_timesteps": 2},
-         {"num_train_timesteps": 2}),
-        ({"_class_name": "DDIMScheduler", "clip_sample_range": 3.0, "unheard_of": None}, {"clip_sample_range": 3.0}),
-        ({"_class_name": "EulerDiscreteScheduler", "set_alpha_to_one": False}, {"set_alpha_to_one": False}),
+        (
+            {"_class_name": "DDIMScheduler", "trained_betas": [0.1, 0.2], "num_train_timesteps": 2},
+            {"num_train_timesteps": 2},
+        ),
+        (
+            {"_class_name": "DDIMScheduler", "clip_sample_range": 3.0, "unheard_of": None},
+            {"clip_sample_range": 3.0},
+        ),
+        (
+            {"_class_name": "EulerDiscreteScheduler", "set_alpha_to_one": False},
+            {"set_alpha_to_one": False},
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_configuration_leaves_out_is_what_its_own_class_takes(fields, expected):
     config = scheduler_from(fields, "scheduler_config.json").config
     assert {name: config[name] for name in expected} == expected
@@ -210,14 +284,22 @@ def test_stable_diffusion_is_run_with_what_its_pipeline_sets(tmp_path):
     (folder / FILE).write_text(json.dumps(config))
     theirs = StableDiffusionPipeline.from_pretrained(folder).scheduler.config
     ours = load_model(str(folder)).scheduler.config
-    assert (ours.steps_offset, ours.clip_sample) == (theirs.steps_offset, theirs.clip_sample) == (1, False)
+    assert (
+        (ours.steps_offset, ours.clip_sample)
+        == (theirs.steps_offset, theirs.clip_sample)
+        == (1, False)
+    )
 
 
 def test_a_flow_is_taken_of_flux_alone_and_nothing_else_of_flux(tmp_path):
     folder = save_kind("FLUX", tmp_path / "flux")
     config = json.loads((folder / FILE).read_text())
-    refused = {"FLUX is a flow": {"_class_name": "DDIMScheduler"}, "invert_sigmas": {"invert_sigmas": True},
-               "stochastic_sampling": {"stochastic_sampling": True}, "unheard_of": {"unheard_of": 1}}  # fmt: skip
+    refused = {
+        "FLUX is a flow": {"_class_name": "DDIMScheduler"},
+        "invert_sigmas": {"invert_sigmas": True},
+        "stochastic_sampling": {"stochastic_sampling": True},
+        "unheard_of": {"unheard_of": 1},
+    }
     for words, change in refused.items():
         (folder / FILE).write_text(json.dumps(config | change))
         with pytest.raises(ModelError, match=words):
@@ -234,10 +316,20 @@ def test_a_folder_whose_schedule_is_gone_is_not_given_another(spoilable):
 
 
 def test_zero_signal_is_taken_of_v_prediction(tmp_path):
-    zero = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    zero = {
+        "rescale_betas_zero_snr": True,
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+    }
     model = load_model(str(save_pipeline(tmp_path / "v", make_unet(), **zero)))
     *_, last = denoise(model, [0], 4)
     assert torch.isfinite(last.x_next).all() and isinstance(model.scheduler, DDIMScheduler)
     with pytest.raises(ModelError, match="without any signal"):
-        load_model(str(save_pipeline(tmp_path / "eps", make_unet(), **zero | {"prediction_type": "epsilon"})))
+        load_model(
+            str(
+                save_pipeline(
+                    tmp_path / "eps", make_unet(), **zero | {"prediction_type": "epsilon"}
+                )
+            )
+        )
     assert DDPMScheduler(rescale_betas_zero_snr=True).alphas_cumprod[-1] == 0

@@ -20,7 +20,9 @@ from hcache.rerun import rerun
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return save_pipeline(tmp_path_factory.mktemp("spaced") / "spaced", make_unet(), timestep_spacing="linspace")
+    return save_pipeline(
+        tmp_path_factory.mktemp("spaced") / "spaced", make_unet(), timestep_spacing="linspace"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,10 @@ def test_both_ways_are_runs_of_their_own_and_say_which_they_are(folder, model, t
     assert ours.name != theirs.name and ours.timesteps == theirs.timesteps
     assert abs(ours.x(0, 3) - theirs.x(0, 3)).max() > 1e-3
     assert "--schedule=diffusers" in extract_arguments(theirs.spec, tmp_path)
-    for run, words in ((ours, "next timestep (as in diffusers' DDIM: no)"), (theirs, "not at the next timestep")):
+    for run, words in (
+        (ours, "next timestep (as in diffusers' DDIM: no)"),
+        (theirs, "not at the next timestep"),
+    ):
         assert main(["info", run.name, "--home", str(tmp_path)]) == 0
         assert words in capsys.readouterr().out
         _, found = drain(rerun(model, run, [1]))
@@ -52,7 +57,9 @@ def test_both_ways_are_runs_of_their_own_and_say_which_they_are(folder, model, t
 
 
 def test_a_run_of_before_goes_on_as_what_it_was_and_says_so(folder, model, tmp_path, caplog):
-    """It has the name of the run that would be made now, and the steps of the one that names diffusers."""
+    """It has the name of the run that would be made now, and the steps of the one that names
+    diffusers.
+    """
     spec = default_spec(str(folder), samples=2, steps=3, batch=2)
     more = dataclasses.replace(spec, samples=4, schedule="diffusers")
     whole = extract(model, more, tmp_path / "whole")
@@ -64,12 +71,20 @@ def test_a_run_of_before_goes_on_as_what_it_was_and_says_so(folder, model, tmp_p
     del description["spec"]["schedule"]
     (target / RUN_JSON).write_text(json.dumps(description | {"name": spec.name}))
     run = extract(model, dataclasses.replace(spec, samples=4), tmp_path / "old")
-    assert run.name == spec.name and run.spec.schedule == "before" and "begun with diffusers' steps" in caplog.text
-    assert "schedule: diffusers" in schedule_in_words(run.spec.schedule, run.timesteps, run.provenance)
+    assert (
+        run.name == spec.name
+        and run.spec.schedule == "before"
+        and "begun with diffusers' steps" in caplog.text
+    )
+    assert "schedule: diffusers" in schedule_in_words(
+        run.spec.schedule, run.timesteps, run.provenance
+    )
     assert_same_contents(run, whole)
 
 
-def test_a_run_of_before_whose_steps_meet_anyway_is_said_nothing_of(tiny_model, tiny_spec, tmp_path, caplog):
+def test_a_run_of_before_whose_steps_meet_anyway_is_said_nothing_of(
+    tiny_model, tiny_spec, tmp_path, caplog
+):
     spec = dataclasses.replace(tiny_spec, samples=2)
     run = as_before(extract(tiny_model, spec, tmp_path))
     more = extract(tiny_model, dataclasses.replace(spec, samples=3), tmp_path)

@@ -40,8 +40,11 @@ def test_ranges_are_short():
 def labels():
     rng = np.random.default_rng(0)
     chosen = rng.random(200) < 0.3
-    return {"moved": rng.normal(size=200) + 3 * chosen, "still": rng.normal(size=200),
-            "flat": np.ones(200)}, chosen  # fmt: skip
+    return {
+        "moved": rng.normal(size=200) + 3 * chosen,
+        "still": rng.normal(size=200),
+        "flat": np.ones(200),
+    }, chosen
 
 
 def test_a_contrast_is_welchs(labels):
@@ -51,31 +54,53 @@ def test_a_contrast_is_welchs(labels):
     known = np.isfinite(values["moved"])
     a, b = values["moved"][known & chosen], values["moved"][known & ~chosen]
     moved = found["moved"]
-    assert moved.difference.value == pytest.approx(a.mean() - b.mean()) and moved.counts == (len(a), len(b))
+    assert moved.difference.value == pytest.approx(a.mean() - b.mean()) and moved.counts == (
+        len(a),
+        len(b),
+    )
     interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    assert (moved.difference.low, moved.difference.high) == pytest.approx((interval.low, interval.high))
-    assert moved.in_spreads.value == pytest.approx((a.mean() - b.mean()) / values["moved"][known].std())
-    assert [*found][0] == "moved" and not moved.difference.covers(0) and found["still"].difference.covers(0)
+    assert (moved.difference.low, moved.difference.high) == pytest.approx(
+        (interval.low, interval.high)
+    )
+    assert moved.in_spreads.value == pytest.approx(
+        (a.mean() - b.mean()) / values["moved"][known].std()
+    )
+    assert (
+        [*found][0] == "moved"
+        and not moved.difference.covers(0)
+        and found["still"].difference.covers(0)
+    )
     assert np.isnan(found["flat"].difference.low) and found["flat"].difference.value == 0
 
 
 def test_intervals_cover_nothing_about_as_often_as_they_say():
     rng = np.random.default_rng(0)
-    covered = [contrast_labels({"x": rng.gamma(2, size=120)}, rng.random(120) < 0.3)[0].difference.covers(0)
-               for _ in range(400)]  # fmt: skip
+    covered = [
+        contrast_labels({"x": rng.gamma(2, size=120)}, rng.random(120) < 0.3)[0].difference.covers(
+            0
+        )
+        for _ in range(400)
+    ]
     assert 0.91 < np.mean(covered) < 0.98
 
 
 def test_others_selected_turns_the_sign_round(labels):
     values, chosen = labels
-    there, back = (contrast_labels({"moved": values["moved"]}, flags)[0].difference for flags in (chosen, ~chosen))
-    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+    there, back = (
+        contrast_labels({"moved": values["moved"]}, flags)[0].difference
+        for flags in (chosen, ~chosen)
+    )
+    assert (there.value, there.low, there.high) == pytest.approx(
+        (-back.value, -back.high, -back.low)
+    )
 
 
 def test_labels_that_a_group_lacks_are_left_out(labels):
     values, chosen = labels
     assert contrast_labels({"gone": np.where(chosen, np.nan, 1.0)}, chosen) == ()
-    assert np.isnan(contrast_labels({"one": values["still"]}, np.arange(200) == 3)[0].difference.low)
+    assert np.isnan(
+        contrast_labels({"one": values["still"]}, np.arange(200) == 3)[0].difference.low
+    )
     with pytest.raises(AnalysisError, match="flag"):
         contrast_labels(values, chosen[:-1])
 
@@ -84,7 +109,10 @@ def test_the_chart_fills_what_leaves_zero_out(labels):
     values, chosen = labels
     contrasts = contrast_labels(values, chosen)
     (points,) = contrast_chart(contrasts).data
-    filled = {name: colour != "rgba(0,0,0,0)" for name, colour in zip(points.y, points.marker.color, strict=True)}
+    filled = {
+        name: colour != "rgba(0,0,0,0)"
+        for name, colour in zip(points.y, points.marker.color, strict=True)
+    }
     assert filled == {"moved": True, "still": False, "flat": False}
 
 
@@ -93,7 +121,8 @@ def unpacked(points):
     head, _, body = packed(points, "in words").partition(b"\n")
     about, n = json.loads(head), len(points.samples)
     columns = [
-        np.frombuffer(body, kind, n, 4 * n * k) for k, kind in enumerate(("<f4", "<f4", "<f4", "<i4", "<u4", "<u4"))
+        np.frombuffer(body, kind, n, 4 * n * k)
+        for k, kind in enumerate(("<f4", "<f4", "<f4", "<i4", "<u4", "<u4"))
     ]
     return about, columns, np.frombuffer(body, "<f4", offset=24 * n)
 
@@ -103,23 +132,40 @@ def test_the_scatter_carries_numbers_colours_and_the_selection():
     ids, flags = np.array([3, 4, 5, 9, 10, 11]), np.array([0, 1, 0, 0, 1, 0], bool)
     paths = np.arange(28, dtype=np.float32).reshape(2, 7, 2)
     kinds = np.array([0, 1, 2, 0, 1, np.nan])
-    points = Points(samples=ids, places=places, axes=("a", "b"), colour=kinds, name="a_kind", chosen=9, selected=flags,
-                    paths=paths)  # fmt: skip
+    points = Points(
+        samples=ids,
+        places=places,
+        axes=("a", "b"),
+        colour=kinds,
+        name="a_kind",
+        chosen=9,
+        selected=flags,
+        paths=paths,
+    )
     about, (x, y, value, numbers, colours, selected), rest = unpacked(points)
     np.testing.assert_array_equal(np.stack([x, y], 1), places)
     np.testing.assert_array_equal(numbers, ids)
     np.testing.assert_array_equal(selected, flags)
     np.testing.assert_array_equal(value[:5], [0, 1, 2, 0, 1])
     np.testing.assert_array_equal(rest, paths.ravel())
-    assert about["chosen"] == 3 and about["marked"] == 2 and about["alt"] == "in words" and about["paths"] == [2, 7]
-    assert colours[0] == colours[3] != colours[1] == colours[4] and len(set(colours.tolist())) == 4, "one is unknown"
+    assert (
+        about["chosen"] == 3
+        and about["marked"] == 2
+        and about["alt"] == "in words"
+        and about["paths"] == [2, 7]
+    )
+    assert (
+        colours[0] == colours[3] != colours[1] == colours[4] and len(set(colours.tolist())) == 4
+    ), "one is unknown"
     assert [name for name, _ in about["classes"]] == ["0", "1", "2"] and about["bar"] is None
     assert about["legend"] == "a kind"
 
 
 def test_the_scatters_bar_runs_from_the_least_to_the_greatest_value():
     values = np.array([0.5, -1.5, np.nan, 2.5])
-    points = Points(samples=np.arange(4), places=np.zeros((4, 2)), axes=("a", "b"), colour=values, name="x")
+    points = Points(
+        samples=np.arange(4), places=np.zeros((4, 2)), axes=("a", "b"), colour=values, name="x"
+    )
     about, (*_, colours, selected), rest = unpacked(points)
     shades = [int(shade[1:], 16) for shade in about["bar"]["colours"]]
     assert (about["bar"]["low"], about["bar"]["high"]) == (-1.5, 2.5)
@@ -127,7 +173,9 @@ def test_the_scatters_bar_runs_from_the_least_to_the_greatest_value():
     assert not selected.any() and not len(rest) and about["chosen"] == -1
 
 
-@pytest.mark.parametrize("values, expected", [([0, 1, 1], True), ([0, 0.5, 1], False), (range(9), False), ([], False)])
+@pytest.mark.parametrize(
+    "values, expected", [([0, 1, 1], True), ([0, 0.5, 1], False), (range(9), False), ([], False)]
+)
 def test_a_few_whole_numbers_are_classes(values, expected):
     assert is_categorical(np.array([*values, np.nan], float)) == expected
 

@@ -1,4 +1,6 @@
-"""The selection on the Gallery, PCA and Edit pages, and the Compare page, by Streamlit's own test harness."""
+"""The selection on the Gallery, PCA and Edit pages, and the Compare page, by Streamlit's own
+test harness.
+"""
 
 import json
 import time
@@ -64,11 +66,17 @@ def test_the_gallery_selects_what_is_shown_inverts_clears_and_undoes(app):
     app.slider(key="choose-filter-fifths").set_value((0.5, 1.0)).run()
     assert press(app, "set") == "6 of 12 selected"
     assert app.query_params["selection"] == "2-4,7-9"
-    assert press(app, "invert") == "6 of 12 selected" and app.query_params["selection"] == "0-1,5-6,10-11"
+    assert (
+        press(app, "invert") == "6 of 12 selected"
+        and app.query_params["selection"] == "0-1,5-6,10-11"
+    )
     assert press(app, "clear") == "0 of 12 selected" and "selection" not in app.query_params
     assert press(app, "undo") == "6 of 12 selected"
     assert press(app, "add") == "12 of 12 selected"
-    assert press(app, "remove") == "6 of 12 selected" and app.query_params["selection"] == "0-1,5-6,10-11"
+    assert (
+        press(app, "remove") == "6 of 12 selected"
+        and app.query_params["selection"] == "0-1,5-6,10-11"
+    )
 
 
 def test_clicks_take_in_and_out_and_shift_takes_a_range(run):
@@ -85,11 +93,18 @@ def test_clicks_take_in_and_out_and_shift_takes_a_range(run):
         from hcache.ui.panels.gallery import take_clicks
 
         run = open_run(Path(folder))
-        take_clicks(run, [Click(sample=4, ids=(4,), range=False), Click(sample=7, ids=(4, 5, 6, 7), range=True)])
-        take_clicks(run, [Click(sample=5, ids=(5,), range=False), Click(sample=99, ids=(99,), range=False)])
+        take_clicks(
+            run,
+            [Click(sample=4, ids=(4,), range=False), Click(sample=7, ids=(4, 5, 6, 7), range=True)],
+        )
+        take_clicks(
+            run, [Click(sample=5, ids=(5,), range=False), Click(sample=99, ids=(99,), range=False)]
+        )
         st.text(f"{selection.selected(run)} {st.session_state['kept']['sample']}")
 
-    assert AppTest.from_function(script, args=(str(run.folder),)).run().text[0].value == "(4, 6, 7) 5"
+    assert (
+        AppTest.from_function(script, args=(str(run.folder),)).run().text[0].value == "(4, 6, 7) 5"
+    )
 
 
 def test_the_selection_goes_with_the_user_and_with_the_link(app):
@@ -100,7 +115,10 @@ def test_the_selection_goes_with_the_user_and_with_the_link(app):
     fine(app)
     assert counted(app) == "4 of 12 selected"
     assert "fifths" in app.dataframe[-1].value.to_string()
-    assert any("Mean of the 4 selected minus mean of the 8 others" in caption.value for caption in app.caption)
+    assert any(
+        "Mean of the 4 selected minus mean of the 8 others" in caption.value
+        for caption in app.caption
+    )
 
 
 def finish_projections(app):
@@ -110,10 +128,18 @@ def finish_projections(app):
     fine(app)
 
 
-@pytest.mark.parametrize(("how", "picked", "left", "shown"), [
-    ("set", [7], (7,), 7), ("add", [1, 2], (1, 2, 3, 4), None), ("remove", [4, 5], (3,), None), ("set", [99], (), None),
-])  # fmt: skip
-def test_what_is_picked_in_pca_is_selected_and_a_click_shows_its_sample(run, how, picked, left, shown):
+@pytest.mark.parametrize(
+    ("how", "picked", "left", "shown"),
+    [
+        ("set", [7], (7,), 7),
+        ("add", [1, 2], (1, 2, 3, 4), None),
+        ("remove", [4, 5], (3,), None),
+        ("set", [99], (), None),
+    ],
+)
+def test_what_is_picked_in_pca_is_selected_and_a_click_shows_its_sample(
+    run, how, picked, left, shown
+):
     """In a script of its own: the harness knows no component."""
 
     def script(folder, how, picked):
@@ -137,7 +163,11 @@ def test_what_is_picked_in_pca_is_selected_and_a_click_shows_its_sample(run, how
 
 def scattered(app):
     """What PCA's chart is told beside its columns of numbers."""
-    (data,) = [found.proto.bytes for found in app.get("bidi_component") if b"in a ring" in found.proto.bytes]
+    (data,) = [
+        found.proto.bytes
+        for found in app.get("bidi_component")
+        if b"in a ring" in found.proto.bytes
+    ]
     return json.loads(data.partition(b"\n")[0])
 
 
@@ -145,12 +175,24 @@ def test_the_scatter_says_in_words_what_it_shows(app):
     open_page(app, "pca", selection="1-2,7", sample="7")
     finish_projections(app)
     alternative = scattered(app)["alt"]
-    assert "coloured by fifths" in alternative and alternative.endswith("sample 7 in a ring; 3 selected: 1-2,7")
+    assert "coloured by fifths" in alternative and alternative.endswith(
+        "sample 7 in a ring; 3 selected: 1-2,7"
+    )
 
 
-@pytest.mark.parametrize(("how", "twice", "left"), [("set", True, ()), ("set", False, ()), ("add", True, ()),
-                                                    ("add", False, (3, 4)), ("remove", False, ())])  # fmt: skip
-def test_a_double_click_takes_the_selection_off_and_so_does_a_click_on_its_only_point(run, how, twice, left):
+@pytest.mark.parametrize(
+    ("how", "twice", "left"),
+    [
+        ("set", True, ()),
+        ("set", False, ()),
+        ("add", True, ()),
+        ("add", False, (3, 4)),
+        ("remove", False, ()),
+    ],
+)
+def test_a_double_click_takes_the_selection_off_and_so_does_a_click_on_its_only_point(
+    run, how, twice, left
+):
     def script(folder, how, twice):
         from pathlib import Path
 
@@ -174,7 +216,10 @@ def test_sample_numbers_can_be_typed(app):
     open_page(app, "pca", selection="1-3")
     app.text_input(key="selection-typed").set_value(" 2 - 4, 9,99 ").run()
     fine(app)
-    assert app.query_params["selection"] == "2-4,9" and app.text_input(key="selection-typed").value == ""
+    assert (
+        app.query_params["selection"] == "2-4,9"
+        and app.text_input(key="selection-typed").value == ""
+    )
     app.text_input(key="selection-typed").set_value("all").run()
     assert "names no sample" in app.error[0].value and counted(app) == "4 of 12 selected"
 
@@ -202,7 +247,9 @@ def test_pca_shows_every_step_own_and_joint(app, run):
     open_page(app, "pca", selection="1-3")
     finish_projections(app)
     assert projections_path(run, "h").is_file()
-    assert any("at step 2 (t = " in caption.value and "log SNR" in caption.value for caption in app.caption)
+    assert any(
+        "at step 2 (t = " in caption.value and "log SNR" in caption.value for caption in app.caption
+    )
     app.selectbox(key="choose-over").set_value("joint over all steps").run()
     app.checkbox(key="choose-paths").check().run()
     fine(app)
@@ -247,7 +294,9 @@ def test_pins_are_shown_and_a_picture_that_is_gone_is_said(app):
     fine(app)
     assert app.number_input(key="choose-B-sample").value == 4
     app = AppTest.from_file("../dashboard.py", default_timeout=60)
-    open_page(app, "compare", **{"A-sample": "2", "A-render": "0123456789abcdef", "B-render": "../../etc"})
+    open_page(
+        app, "compare", **{"A-sample": "2", "A-render": "0123456789abcdef", "B-render": "../../etc"}
+    )
     fine(app)
     assert sum("no longer stored" in caption.value for caption in app.caption) == 2
 
@@ -256,7 +305,9 @@ def test_a_rendered_picture_is_compared_with_its_sample(app, run, cells):
     cell = next(cell for cell in cells.values() if cell.recipe.run == run.name)
     keep_render(run, cell)
     sample = str(cell.recipe.sample)
-    open_page(app, "compare", **{"A-sample": sample, "B-sample": sample, "B-render": cell.recipe.digest})
+    open_page(
+        app, "compare", **{"A-sample": sample, "B-sample": sample, "B-render": cell.recipe.digest}
+    )
     fine(app)
     assert any(f"sample {sample}, " in markdown.value for markdown in app.markdown)
     app.button(key="B-unpin").click().run()
@@ -266,7 +317,12 @@ def test_a_rendered_picture_is_compared_with_its_sample(app, run, cells):
 
 def test_pictures_of_two_sizes_have_no_difference(app, run, tmp_path):
     folder = save_pipeline(tmp_path / "larger", make_unet(sample_size=32))
-    larger = extract(load_model(str(folder)), default_spec(str(folder), samples=1, steps=1), tmp_path / "copy")
+    larger = extract(
+        load_model(str(folder)), default_spec(str(folder), samples=1, steps=1), tmp_path / "copy"
+    )
     open_page(app, "compare", **{"A-run": run.name, "B-run": larger.name})
     fine(app)
-    assert any("A has 16 × 16 pixels and B has 32 × 32" in info.value for info in app.info) and not app.metric
+    assert (
+        any("A has 16 × 16 pixels and B has 32 × 32" in info.value for info in app.info)
+        and not app.metric
+    )

@@ -1,4 +1,6 @@
-"""A batch in parts, side by side: the same numbers as each part by itself, and nothing split that must not be."""
+"""A batch in parts, side by side: the same numbers as each part by itself, and nothing split
+that must not be.
+"""
 
 import threading
 from functools import partial
@@ -29,8 +31,12 @@ def model_of(**changes):
     network = make_unet(**changes)
     from diffusers import DDIMScheduler
 
-    return Model(card=find_card("toyfaces-ddpm-64"), network=network, scheduler=DDIMScheduler(),
-                 anatomy=anatomy_of(network))  # fmt: skip
+    return Model(
+        card=find_card("toyfaces-ddpm-64"),
+        network=network,
+        scheduler=DDIMScheduler(),
+        anatomy=anatomy_of(network),
+    )
 
 
 @torch.inference_mode()
@@ -44,7 +50,11 @@ def alone(work):
         torch.set_num_threads(before)
 
 
-CASES = {"plain": {}, "classes": {"num_class_embeds": 5}, "fourier time": {"time_embedding_type": "fourier"}}
+CASES = {
+    "plain": {},
+    "classes": {"num_class_embeds": 5},
+    "fourier time": {"time_embedding_type": "fourier"},
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -65,7 +75,9 @@ def test_a_batch_in_parts_is_each_part_by_itself(threads, case, per_sample):
         features = alone(partial(model.encode, x[rows], own_t, embedding=own))
         expected = alone(partial(model.decode, features, own_t, embedding=own))
         for name, tensor in features.items():
-            assert torch.equal(whole[name][rows], tensor) and torch.equal(halves[name][rows], tensor), name
+            assert torch.equal(whole[name][rows], tensor) and torch.equal(
+                halves[name][rows], tensor
+            ), name
         assert torch.equal(output[rows], expected) and torch.equal(again[rows], expected)
 
 
@@ -82,7 +94,9 @@ def test_what_is_split(threads):
     with torch.inference_mode():
         parts = parts_of(n, CPU)
         assert [(p.start, p.stop) for p in parts] == [(4 * k, 4 * k + 4) for k in range(threads)]
-        assert parts_of(n + 1, CPU) == [slice(0, n + 1)] and parts_of(1, CPU) == [slice(0, 1)], "unequal parts"
+        assert parts_of(n + 1, CPU) == [slice(0, n + 1)] and parts_of(1, CPU) == [slice(0, 1)], (
+            "unequal parts"
+        )
         assert parts_of(n, torch.device("meta")) == [slice(0, n)]
         torch.set_num_threads(MOST_PARTS + 1)
         assert len(parts_of(4 * (MOST_PARTS + 1), CPU)) == 1
@@ -91,7 +105,11 @@ def test_what_is_split(threads):
 def test_every_part_computes_in_its_thread_alone_and_the_caller_keeps_its_threads(threads):
     with torch.inference_mode():
         seen = side_by_side(
-            lambda rows: (threading.get_ident(), torch.get_num_threads(), torch.is_inference_mode_enabled()),
+            lambda rows: (
+                threading.get_ident(),
+                torch.get_num_threads(),
+                torch.is_inference_mode_enabled(),
+            ),
             parts_of(threads, CPU),
         )
     assert len(seen) == threads and {(own, mode) for _, own, mode in seen} == {(1, True)}

@@ -11,28 +11,55 @@ from hcache.features import Features
 from hcache.specs import Anatomy, Conditioning, RunSpec, parse_store
 
 ANATOMY = Anatomy(
-    x=(3, 16, 16), image=(16, 16, 3), h=(16, 4, 4), skips=(((16, 4, 4), (8, 4, 4)), ((8, 8, 8),)), parameters=7
+    x=(3, 16, 16),
+    image=(16, 16, 3),
+    h=(16, 4, 4),
+    skips=(((16, 4, 4), (8, 4, 4)), ((8, 8, 8),)),
+    parameters=7,
 )
-SPEC = RunSpec(model="some/model", samples=8, steps=4, store={"h": "full", "skip.1": "pooled"}, weights="abc")
+SPEC = RunSpec(
+    model="some/model", samples=8, steps=4, store={"h": "full", "skip.1": "pooled"}, weights="abc"
+)
 
 
 def test_a_run_is_named_by_all_but_samples_and_batch():
     same = [dataclasses.replace(SPEC, **change) for change in ({"samples": 99}, {"batch": 3}, {})]
-    same.append(dataclasses.replace(SPEC, store={"skip.1": "pooled", "skip.2": "none", "h": "full"}))
+    same.append(
+        dataclasses.replace(SPEC, store={"skip.1": "pooled", "skip.2": "none", "h": "full"})
+    )
     other = [
         dataclasses.replace(SPEC, **change)
-        for change in ({"model": "other/model"}, {"steps": 5}, {"seed": 1}, {"eta": 0.5}, {"store": {"h": "full"}},
-                       {"store": {"h": "pooled", "skip.1": "pooled"}}, {"store_dtype": "float32"},
-                       {"dtype": "float16"}, {"weights": "abd"}, {"schedule": "diffusers"},
-                           {"images": ("a",) * SPEC.samples}, {"conditioning": Conditioning(guidance=2)})
-    ]  # fmt: skip
+        for change in (
+            {"model": "other/model"},
+            {"steps": 5},
+            {"seed": 1},
+            {"eta": 0.5},
+            {"store": {"h": "full"}},
+            {"store": {"h": "pooled", "skip.1": "pooled"}},
+            {"store_dtype": "float32"},
+            {"dtype": "float16"},
+            {"weights": "abd"},
+            {"schedule": "diffusers"},
+            {"images": ("a",) * SPEC.samples},
+            {"conditioning": Conditioning(guidance=2)},
+        )
+    ]
     assert {spec.name for spec in same} == {SPEC.name}
     assert len({spec.digest for spec in [SPEC, *other]}) == 1 + len(other)
-    changed = {name for spec in [*same, *other] for name in vars(spec) if getattr(spec, name) != getattr(SPEC, name)}
-    assert changed == {field.name for field in dataclasses.fields(RunSpec)}, "every field is decided on here"
+    changed = {
+        name
+        for spec in [*same, *other]
+        for name in vars(spec)
+        if getattr(spec, name) != getattr(SPEC, name)
+    }
+    assert changed == {field.name for field in dataclasses.fields(RunSpec)}, (
+        "every field is decided on here"
+    )
 
 
-@pytest.mark.parametrize("model", ["a/b", "/tmp/x y/ä ö", "/tmp/x/", "..", "/", "-x-", "m.h5", "a" * 40])
+@pytest.mark.parametrize(
+    "model", ["a/b", "/tmp/x y/ä ö", "/tmp/x/", "..", "/", "-x-", "m.h5", "a" * 40]
+)
 def test_a_name_is_one_that_a_folder_can_have_and_a_run_may_have(model):
     from hcache.cache.layout import _NAME
 
@@ -42,10 +69,20 @@ def test_a_name_is_one_that_a_folder_can_have_and_a_run_may_have(model):
 
 @pytest.mark.parametrize(
     "change",
-    [{"samples": 0}, {"samples": -1}, {"steps": 0}, {"batch": -1}, {"seed": -1}, {"eta": -0.1}, {"eta": 1.1},
-     {"eta": float("nan")}, {"store_dtype": "int8"}, {"store": {"h": "half"}}],
+    [
+        {"samples": 0},
+        {"samples": -1},
+        {"steps": 0},
+        {"batch": -1},
+        {"seed": -1},
+        {"eta": -0.1},
+        {"eta": 1.1},
+        {"eta": float("nan")},
+        {"store_dtype": "int8"},
+        {"store": {"h": "half"}},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_spec_that_cannot_be_is_refused_with_what_came(change):
     ((_, value),) = change.items()
     came = next(iter(value.values())) if isinstance(value, dict) else value
@@ -54,21 +91,32 @@ def test_a_spec_that_cannot_be_is_refused_with_what_came(change):
 
 
 def test_specs_and_anatomies_survive_json():
-    for value in (SPEC, ANATOMY, Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=None, without="it is a transformer")):
+    for value in (
+        SPEC,
+        ANATOMY,
+        Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=None, without="it is a transformer"),
+    ):
         assert type(value).from_json(json.loads(json.dumps(value.to_json()))) == value
     assert RunSpec.from_json(SPEC.to_json()).name == SPEC.name
 
 
 def test_sites_stand_for_their_members():
     assert ANATOMY.sites == ("h", "skip.1", "skip.2")
-    assert ANATOMY.members("skip.1") == ("skip.1.0", "skip.1.1") and ANATOMY.members("skip.2") == ("skip.2.0",)
+    assert ANATOMY.members("skip.1") == ("skip.1.0", "skip.1.1") and ANATOMY.members("skip.2") == (
+        "skip.2.0",
+    )
     assert ANATOMY.members("h") == ("h",) and ANATOMY.members("skip.1.1") == ("skip.1.1",)
     assert [ANATOMY.shape(member) for member in ("h", "skip.1.0", "skip.1.1", "skip.2.0")] == [
-        (16, 4, 4), (16, 4, 4), (8, 4, 4), (8, 8, 8),
-    ]  # fmt: skip
+        (16, 4, 4),
+        (16, 4, 4),
+        (8, 4, 4),
+        (8, 8, 8),
+    ]
 
 
-@pytest.mark.parametrize("site", ["skip.0", "skip.3", "skip.-1", "skip.1.2", "skip.1.-1", "h.0", "x", "", "skip.1.0.0"])
+@pytest.mark.parametrize(
+    "site", ["skip.0", "skip.3", "skip.-1", "skip.1.2", "skip.1.-1", "h.0", "x", "", "skip.1.0.0"]
+)
 def test_sites_that_are_not_there_are_refused(site):
     for ask in (ANATOMY.members, ANATOMY.shape):
         with pytest.raises(UnknownSiteError):
@@ -91,7 +139,11 @@ def test_a_model_without_a_u_has_no_sites():
 
 
 def test_store_options_are_parsed():
-    assert parse_store(["h", "skip.1=pooled", "skip.2=none"]) == {"h": "full", "skip.1": "pooled", "skip.2": "none"}
+    assert parse_store(["h", "skip.1=pooled", "skip.2=none"]) == {
+        "h": "full",
+        "skip.1": "pooled",
+        "skip.2": "none",
+    }
     assert parse_store([]) == {}
     with pytest.raises(UsageError, match="twice"):
         parse_store(["h=full", "h=full"])
@@ -107,7 +159,11 @@ def features(n=3):
     rng = np.random.default_rng(0)
     return Features(
         h=rng.normal(size=(n, 2, 1, 1)),
-        skips=((rng.normal(size=(n, 2, 1, 1)), rng.normal(size=(n, 1, 1, 1))), None, (rng.normal(size=(n, 1, 2, 2)),)),
+        skips=(
+            (rng.normal(size=(n, 2, 1, 1)), rng.normal(size=(n, 1, 1, 1))),
+            None,
+            (rng.normal(size=(n, 1, 2, 2)),),
+        ),
     )
 
 

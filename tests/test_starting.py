@@ -23,18 +23,33 @@ print(os.environ.get("OMP_WAIT_POLICY"))
 
 @pytest.mark.parametrize(
     "first",
-    ["from hcache.cli.main import main; assert 'torch' not in sys.modules; main(['models', '--json'])",
-     "import hcache.ui; assert 'torch' not in sys.modules"],
+    [
+        (
+            "from hcache.cli.main import main; assert 'torch' not in sys.modules; main(['models',"
+            " '--json'])"
+        ),
+        "import hcache.ui; assert 'torch' not in sys.modules",
+    ],
     ids=["a command", "the dashboard"],
-)  # fmt: skip
+)
 def test_openmp_is_told_to_sleep_before_torch_loads_it(first):
     """It says itself what it goes by (OMP_DISPLAY_ENV) when it is loaded."""
-    environment = {k: v for k, v in os.environ.items() if k not in (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
-    done = subprocess.run([sys.executable, "-c", ASK.format(first=first)], cwd=ROOT, capture_output=True, text=True,
-                          env={**environment, "OMP_DISPLAY_ENV": "true"}, timeout=120)  # fmt: skip
+    environment = {
+        k: v for k, v in os.environ.items() if k not in (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ASK.format(first=first)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**environment, "OMP_DISPLAY_ENV": "true"},
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("passive")
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr, "another OpenMP than GNU's: ask it in its own way"
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr, (
+        "another OpenMP than GNU's: ask it in its own way"
+    )
 
 
 @pytest.mark.parametrize("name", [WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])

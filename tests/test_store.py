@@ -17,7 +17,9 @@ from hcache.specs import RunSpec
 @pytest.fixture
 def run(tmp_path):
     h = np.random.default_rng(0).normal(size=(3, 20, 2, 4, 4)).astype(np.float32)
-    return synthetic_run(tmp_path, RunSpec(model="m", samples=20, steps=3, store_dtype="float32"), h)
+    return synthetic_run(
+        tmp_path, RunSpec(model="m", samples=20, steps=3, store_dtype="float32"), h
+    )
 
 
 def made(run, method, **more):
@@ -26,17 +28,31 @@ def made(run, method, **more):
 
 @pytest.mark.parametrize(
     ("method", "more"),
-    [("naive", {"positives": (1, 2, 3)}), ("vae", {"positives": tuple(range(5)), "options": {"iterations": 5}})],
+    [
+        ("naive", {"positives": (1, 2, 3)}),
+        ("vae", {"positives": tuple(range(5)), "options": {"iterations": 5}}),
+    ],
 )
 def test_what_is_saved_is_what_is_loaded(run, method, more):
     move = made(run, method, **more)
     save_move(run, "mine", move)
     loaded = load_move(run, "mine")
     assert digest_of(loaded) == digest_of(move)
-    assert (loaded.made_by, loaded.model, loaded.timesteps) == (move.made_by, move.model, move.timesteps)
+    assert (loaded.made_by, loaded.model, loaded.timesteps) == (
+        move.made_by,
+        move.model,
+        move.timesteps,
+    )
     (entry,) = list_moves(run)
-    assert (entry.name, entry.method, entry.digest, entry.steps) == ("mine", method, digest_of(move), 3)
-    assert digest_of(find_move(run, entry.digest)) == entry.digest and find_move(run, "0" * 12) is None
+    assert (entry.name, entry.method, entry.digest, entry.steps) == (
+        "mine",
+        method,
+        digest_of(move),
+        3,
+    )
+    assert (
+        digest_of(find_move(run, entry.digest)) == entry.digest and find_move(run, "0" * 12) is None
+    )
 
 
 def test_a_name_is_not_taken_by_another_unless_told(run):
@@ -51,7 +67,9 @@ def test_a_name_is_not_taken_by_another_unless_told(run):
     assert list_moves(run) == []
 
 
-@pytest.mark.parametrize("name", ["", "../out", "/abs", "a/b", ".hidden", "x" * 81, "nul\0", "ends.", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "../out", "/abs", "a/b", ".hidden", "x" * 81, "nul\0", "ends.", "é"]
+)
 def test_a_name_cannot_lead_out_of_the_run(run, name):
     with pytest.raises(UsageError, match="name has 1 to 80"):
         save_move(run, name, random_direction(spread(run), 0))

@@ -1,4 +1,6 @@
-"""All measures of a tiny run, in one go: what is stored, what the verdict says, the report and the page."""
+"""All measures of a tiny run, in one go: what is stored, what the verdict says, the report and
+the page.
+"""
 
 import json
 import re
@@ -47,19 +49,39 @@ def read(images):
 
 @pytest.fixture(scope="module")
 def suite_home(tmp_path_factory, tiny_run, tiny_model):
-    """A copy of the tiny run, measured by the command with all there is, its reader and labels the two above."""
+    """A copy of the tiny run, measured by the command with all there is, its reader and labels
+    the two above.
+    """
     home = tmp_path_factory.mktemp("measured home")
     shutil.copytree(tiny_run.folder, home / "runs" / tiny_run.name)
     run = open_run(home / "runs" / tiny_run.name)
     own = read(run.images)
-    columns = {name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True)) for name, values in own.items()}
+    columns = {
+        name: dict(zip(run.sample_ids.tolist(), values.tolist(), strict=True))
+        for name, values in own.items()
+    }
     save_labels(run, "own", columns)
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
         patch.setattr(commands, "_driver", lambda run, *_: Driver(tiny_model, run, read, "own"))
         status = home / "status.json"
-        assert main(["measure", run.name, "--samples", "4", "--nulls", "2", "--home", str(home), "--status",
-                     str(status)]) == 0  # fmt: skip
+        assert (
+            main(
+                [
+                    "measure",
+                    run.name,
+                    "--samples",
+                    "4",
+                    "--nulls",
+                    "2",
+                    "--home",
+                    str(home),
+                    "--status",
+                    str(status),
+                ]
+            )
+            == 0
+        )
     told = json.loads(status.read_text())
     assert told["state"] == "done" and told["share"] == 1
     return home
@@ -96,7 +118,9 @@ def page_of(home, monkeypatch, **kept):
 
 
 def shown(app):
-    return " ".join(element.value for element in (*app.markdown, *app.caption, *app.info, *app.subheader))
+    return " ".join(
+        element.value for element in (*app.markdown, *app.caption, *app.info, *app.subheader)
+    )
 
 
 def test_every_question_has_an_answer_with_an_interval_and_a_null(measured_run):
@@ -170,16 +194,22 @@ def test_every_measure_has_a_page_that_says_what_it_does_not_say(measured_run):
 
 def test_the_report_is_one_file_that_asks_nobody(measured_run, suite_home, capsys, tmp_path):
     out = tmp_path / "verdict.html"
-    text = out_of(capsys, "compare", measured_run.name, "--html", str(out), "--home", str(suite_home))
+    text = out_of(
+        capsys, "compare", measured_run.name, "--html", str(out), "--home", str(suite_home)
+    )
     assert f"report: {out}" in text
     html = out.read_text()
     assert html.count("plotly.js v") == 1
     own = html[: html.index("<script>")] + html[html.index("</script>") :]
-    assert not re.search(r"(src|href)=['\"](?!data:|#|https://(arxiv|doi|openreview|jmlr|www.jmlr))", own)
+    assert not re.search(
+        r"(src|href)=['\"](?!data:|#|https://(arxiv|doi|openreview|jmlr|www.jmlr))", own
+    )
     for row in compare([measured_run]):
         for cell in row.cells.values():
             e = cell.estimate
-            assert (f"{e.low:.2f} to {e.high:.2f}" if e.defined else f"undefined: {escape(e.why)}") in own
+            assert (
+                f"{e.low:.2f} to {e.high:.2f}" if e.defined else f"undefined: {escape(e.why)}"
+            ) in own
     assert own.count("json' data-chart='") == own.count("class='chart'") > len(LABELS)
     assert "Which group carries what" in own and "measure-leakage" in own
 
@@ -189,12 +219,16 @@ def test_a_report_of_nothing_says_so(tiny_run):
     assert "Nothing was measured" in html and "Swaps were not measured" in html
 
 
-def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(measured_run, suite_home, monkeypatch):
+def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(
+    measured_run, suite_home, monkeypatch
+):
     row = next(row for row in compare([measured_run]) if row.key == (DISENTANGLED, EDITS))
     app = page_of(suite_home, monkeypatch, cell=key_of(row, measured_run.name))
     assert not app.exception and not app.error
     assert "answers are measured so far" not in shown(app), "all of it was"
-    assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(app)
+    assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(
+        app
+    )
     assert {each.label for each in app.expander} >= {"What leakage says, and what it does not say"}
 
 
@@ -222,10 +256,17 @@ def test_a_page_of_nothing_measured_offers_to_measure(unmeasured, tmp_path, monk
     app = page_of(tmp_path / "copy", monkeypatch)
     assert not app.exception and "0 of " in shown(app)
     (work,) = started
-    assert (work.kind, work.run, work.what, work.labels) == ("measure", run.name, ("decodability",), ("level",))
+    assert (work.kind, work.run, work.what, work.labels) == (
+        "measure",
+        run.name,
+        ("decodability",),
+        ("level",),
+    )
 
 
-def test_probes_start_by_themselves_once_and_the_rest_is_one_button(unmeasured, tmp_path, monkeypatch):
+def test_probes_start_by_themselves_once_and_the_rest_is_one_button(
+    unmeasured, tmp_path, monkeypatch
+):
     run, started = unmeasured
     app = page_of(tmp_path / "copy", monkeypatch)
     assert not app.exception and len(started) == 1
@@ -241,7 +282,9 @@ def test_probes_start_by_themselves_once_and_the_rest_is_one_button(unmeasured, 
 
 
 @pytest.mark.parametrize("state", ["cancelled", "failed"])
-def test_probes_that_were_cancelled_or_failed_are_not_started_again(unmeasured, tmp_path, monkeypatch, state):
+def test_probes_that_were_cancelled_or_failed_are_not_started_again(
+    unmeasured, tmp_path, monkeypatch, state
+):
     """Not in another session either: the task is still listed, with Try again."""
     run, started = unmeasured
     put_task(run.folder, id="measure-1", kind="measure", title="decodability of it", state=state)
@@ -257,15 +300,26 @@ def test_shipped_results_are_marked_and_name_their_weights(unmeasured, tmp_path,
         assert each.weights[:16] in table[each.model].tolist()
 
 
-def test_a_page_says_what_failed_and_what_is_partly_there(suite_home, measured_run, tmp_path, monkeypatch):
+def test_a_page_says_what_failed_and_what_is_partly_there(
+    suite_home, measured_run, tmp_path, monkeypatch
+):
     home = tmp_path / "partial"
     shutil.copytree(suite_home, home)
     run = open_run(home / "runs" / measured_run.name)
     for path in (run.folder / "measures").glob("swap-*.json"):
         path.unlink()
-    task = tasks.Task(id="measure-0123456789ab", run=run.name, kind="measure", title="swaps of it",
-                      state="failed", pid=0, process_started=0.0, begun=time.time(), updated=time.time(),
-                      message="the disk is full")  # fmt: skip
+    task = tasks.Task(
+        id="measure-0123456789ab",
+        run=run.name,
+        kind="measure",
+        title="swaps of it",
+        state="failed",
+        pid=0,
+        process_started=0.0,
+        begun=time.time(),
+        updated=time.time(),
+        message="the disk is full",
+    )
     (run.folder / "tasks").mkdir()
     write_json(run.folder / "tasks" / f"{task.id}.json", asdict(task))
     app = page_of(home, monkeypatch)

@@ -11,15 +11,23 @@ from hcache.specs import RunSpec
 
 @pytest.fixture
 def planted(tmp_path):
-    """40 samples whose h has two planted axes, correlated, and noise; with the scores along both."""
+    """40 samples whose h has two planted axes, correlated, and noise; with the scores along
+    both.
+    """
     rng = np.random.default_rng(0)
     a = rng.standard_normal(40)
     b = 0.8 * a + 0.6 * rng.standard_normal(40)
     axes = np.linalg.qr(rng.standard_normal((32, 2)))[0].T.reshape(2, 2, 4, 4)
-    h = 0.1 * rng.standard_normal((3, 40, 2, 4, 4)) + np.einsum("n,cij->ncij", a, axes[0]) + np.einsum(
-        "n,cij->ncij", b, axes[1]
-    )  # fmt: skip
-    run = synthetic_run(tmp_path, RunSpec(model="m", samples=40, steps=3, store_dtype="float32"), h.astype(np.float32))
+    h = (
+        0.1 * rng.standard_normal((3, 40, 2, 4, 4))
+        + np.einsum("n,cij->ncij", a, axes[0])
+        + np.einsum("n,cij->ncij", b, axes[1])
+    )
+    run = synthetic_run(
+        tmp_path,
+        RunSpec(model="m", samples=40, steps=3, store_dtype="float32"),
+        h.astype(np.float32),
+    )
     return run, a, b, axes
 
 
@@ -35,16 +43,18 @@ def test_top_minus_bottom_is_along_the_difference_of_the_means(planted):
     for step in range(3):
         h = run.matrix("h", step)
         expected = h[order[-10:]].mean(0) - h[order[:10]].mean(0)
-        assert found.delta[step].ravel() @ expected / np.linalg.norm(found.delta[step]) / np.linalg.norm(
-            expected
-        ) == pytest.approx(1, abs=1e-5)  # fmt: skip
+        assert found.delta[step].ravel() @ expected / np.linalg.norm(
+            found.delta[step]
+        ) / np.linalg.norm(expected) == pytest.approx(1, abs=1e-5)
     assert np.sqrt(np.square(found.delta / found.sigma).mean()) == pytest.approx(1, abs=1e-5)
     reverse = supervised_direction(run, -a, 10)
     np.testing.assert_allclose(reverse.delta, -found.delta, rtol=1e-4, atol=1e-5)
 
 
 def test_projecting_the_other_out_leaves_ones_own_axis(planted):
-    """The scores are correlated, so each direction leaks into the other's axis; less so without it."""
+    """The scores are correlated, so each direction leaks into the other's axis; less so without
+    it.
+    """
     run, a, b, axes = planted
     first, second = supervised_direction(run, a, 15), supervised_direction(run, b, 15)
     alone = conditional_direction(first, [second])

@@ -1,4 +1,6 @@
-"""The Swap page on a tiny run: what is chosen becomes recipes, and a dropped picture becomes what was chosen."""
+"""The Swap page on a tiny run: what is chosen becomes recipes, and a dropped picture becomes
+what was chosen.
+"""
 
 import dataclasses
 
@@ -74,7 +76,9 @@ def put(page, **choices):
     return page
 
 
-def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(page, copied_run, tiny_model, monkeypatch):
+def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(
+    page, copied_run, tiny_model, monkeypatch
+):
     finish(put(page, donor=3, recipient=8, window=(1, 3), blend=60), "run-swap")
     assert_fine(page)
     cells = results(page)
@@ -82,12 +86,18 @@ def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(page, cop
     assert any("bit for bit" in message.value for message in page.success)
     labels = [button.label for button in page.get("download_button")]
     assert labels == ["Download all", *cells]
-    _, again = drain(render_again(tiny_model, copied_run, [c.recipe for c in cells.values()], home_of(copied_run)))
+    _, again = drain(
+        render_again(
+            tiny_model, copied_run, [c.recipe for c in cells.values()], home_of(copied_run)
+        )
+    )
     for cell, other in zip(cells.values(), again, strict=True):
         np.testing.assert_array_equal(cell.picture, other.picture)
         assert cell.recipe.edits[0].alpha == 0.6 and cell.recipe.place.rows == 4
     assert len(list((copied_run.folder / RENDERS).glob("*.png"))) == 4
-    monkeypatch.setattr("hcache.edits.swaps.check_identity", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "hcache.edits.swaps.check_identity", lambda *_: pytest.fail("computed again")
+    )
     finish(put(page, blend=30), "run-swap")
     assert_fine(page)
     assert any("bit for bit" in message.value for message in page.success)
@@ -95,11 +105,15 @@ def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(page, cop
 
 def test_what_was_rendered_is_there_for_the_next_session(page, home, monkeypatch):
     finish(page, "run-swap")
-    monkeypatch.setattr("hcache.edits.render.render_recipes", lambda *_: pytest.fail("rendered again"))
+    monkeypatch.setattr(
+        "hcache.edits.render.render_recipes", lambda *_: pytest.fail("rendered again")
+    )
     other = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "swap")
     finish(other, "run-swap")
     assert_fine(other)
-    assert {c.recipe.pixels for c in results(other).values()} == {c.recipe.pixels for c in results(page).values()}
+    assert {c.recipe.pixels for c in results(other).values()} == {
+        c.recipe.pixels for c in results(page).values()
+    }
 
 
 def test_members_alone_and_sites_together(page):
@@ -114,7 +128,15 @@ def test_members_alone_and_sites_together(page):
 
 
 def test_a_slerp_in_a_rectangle_with_a_boost(page):
-    put(page, inject="h by slerp", gamma=50, shape="bell", mask="in a rectangle", mask_x=(0, 50), swap_boost=500.0)
+    put(
+        page,
+        inject="h by slerp",
+        gamma=50,
+        shape="bell",
+        mask="in a rectangle",
+        mask_x=(0, 50),
+        swap_boost=500.0,
+    )
     finish(page, "run-swap")
     assert_fine(page)
     recipe = results(page)["h by slerp"].recipe
@@ -133,17 +155,39 @@ def test_the_published_windows_are_a_click_away(page):
 
 def test_a_dropped_picture_sets_the_page_up_and_undo_brings_back_what_was_there(page, copied_run):
     put(
-        page, inject="h by slerp", gamma=70, donor=3, recipient=8, window=(1, 2), mask="in a rectangle", mask_y=(20, 90)
+        page,
+        inject="h by slerp",
+        gamma=70,
+        donor=3,
+        recipient=8,
+        window=(1, 2),
+        mask="in a rectangle",
+        mask_y=(20, 90),
     )
     finish(page, "run-swap")
     cell = results(page)["h by slerp"]
-    put(page, inject="each site alone", donor=5, recipient=6, window=(0, 3), mask="everywhere", shape="rising")
+    put(
+        page,
+        inject="each site alone",
+        donor=5,
+        recipient=6,
+        window=(0, 3),
+        mask="everywhere",
+        shape="rising",
+    )
     before = kept(page)
     drop(page, cell.png)
     assert_fine(page)
     found = kept(page)
-    assert (found["inject"], found["gamma"], found["donor"], found["recipient"]) == ("h by slerp", 70, 3, 8)
-    assert page.slider(key="choose-window").value == (1, 2) and page.slider(key="choose-mask-y").value == (20, 90)
+    assert (found["inject"], found["gamma"], found["donor"], found["recipient"]) == (
+        "h by slerp",
+        70,
+        3,
+        8,
+    )
+    assert page.slider(key="choose-window").value == (1, 2) and page.slider(
+        key="choose-mask-y"
+    ).value == (20, 90)
     assert page.button(key="run-swap").disabled, "it is this very picture, which is there"
     put(page, donor=4)
     assert kept(page)["donor"] == 4, "the file is still there, but what is chosen now stays"
@@ -151,7 +195,10 @@ def test_a_dropped_picture_sets_the_page_up_and_undo_brings_back_what_was_there(
     assert_fine(page)
     after = kept(page)
     assert {name: after[name] for name in before} == before
-    assert (page.selectbox(key="choose-inject").value, page.number_input(key="choose-donor").value) == (
+    assert (
+        page.selectbox(key="choose-inject").value,
+        page.number_input(key="choose-donor").value,
+    ) == (
         "each site alone",
         5,
     )
@@ -186,7 +233,10 @@ def test_what_cannot_be_set_up_is_said_and_changes_nothing(page, copied_run, cel
         (recipe_of(copied_run, 1, [swap, swap]).to_text().encode(), "this one has 2"),
         (recipe_of(copied_run, 1, [odd]).to_text().encode(), "whole percents"),
         (gone.to_text().encode(), "not in this home"),
-        (recipe_of(copied_run, 1, [swap, FreeUEdit(b1=99, b2=1, s1=1, s2=1)]).to_text().encode(), "beyond"),
+        (
+            recipe_of(copied_run, 1, [swap, FreeUEdit(b1=99, b2=1, s1=1, s2=1)]).to_text().encode(),
+            "beyond",
+        ),
     ):
         drop(page, data)
         assert not page.exception and message in page.error[0].value, message
@@ -201,7 +251,10 @@ def test_a_donor_from_another_run(home, copied_run, tiny_model, tiny_spec):
     app.query_params["run"] = copied_run.name
     page = open_page(app, "swap")
     page.selectbox(key="choose-run").set_value(copied_run.name).run()
-    assert page.selectbox(key="choose-donor-run").options == [copied_run.name, other.name], "not that of other steps"
+    assert page.selectbox(key="choose-donor-run").options == [
+        copied_run.name,
+        other.name,
+    ], "not that of other steps"
     finish(put(page, donor_run=other.name, sites=["skip.2"], donor=2), "run-swap")
     assert_fine(page)
     assert results(page)["skip.2"].recipe.edits[0].donor == DonorRef(run=other.name, sample=2)
@@ -210,7 +263,9 @@ def test_a_donor_from_another_run(home, copied_run, tiny_model, tiny_spec):
 def test_freeu_is_offered_to_text_models_alone(page, tmp_path, monkeypatch):
     assert not [box for box in page.checkbox if box.label == "FreeU"]
     folder = save_kind("SD", tmp_path / "sd")
-    spec = default_spec(str(folder), samples=2, steps=2, conditioning=Conditioning(prompts=("a dog",), guidance=3))
+    spec = default_spec(
+        str(folder), samples=2, steps=2, conditioning=Conditioning(prompts=("a dog",), guidance=3)
+    )
     extract(load_model(str(folder)), spec, tmp_path / "sd home")
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "sd home"))
     page = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "swap")

@@ -57,11 +57,16 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_labels_may_be_named_in_any_language_with_brackets_and_units(name, copied_run, tmp_path, capsys):
+def test_labels_may_be_named_in_any_language_with_brackets_and_units(
+    name, copied_run, tmp_path, capsys
+):
     assert parse(f"sample,{name}\n0,1\n") == {name: {0: 1.0}}
     (tmp_path / "a.csv").write_text(f"sample,{name}\n0,1\n", encoding="utf-16")
     home = ("--home", str(tmp_path / "copy"))
-    assert main(["labels-import", copied_run.name, str(tmp_path / "a.csv"), "--set", "mine", *home]) == 0
+    assert (
+        main(["labels-import", copied_run.name, str(tmp_path / "a.csv"), "--set", "mine", *home])
+        == 0
+    )
     assert main(["labels-export", copied_run.name, "--set", "mine", *home]) == 0
     assert name in capsys.readouterr().out.splitlines()[-13]
 
@@ -94,8 +99,19 @@ def test_a_fault_of_labels_is_named_as_what_it_is(text, words):
 
 
 @pytest.mark.parametrize("seed", [2**62 - 1, 2**63, 2**64 - 1, 10**30, -1])
-def test_a_seed_that_cannot_be_stored_is_refused_before_anything_is_made(seed, tiny_folder, tmp_path, capsys):
-    arguments = ["extract", str(tiny_folder), "--samples", "2", "--seed", str(seed), "--home", str(tmp_path / "home")]
+def test_a_seed_that_cannot_be_stored_is_refused_before_anything_is_made(
+    seed, tiny_folder, tmp_path, capsys
+):
+    arguments = [
+        "extract",
+        str(tiny_folder),
+        "--samples",
+        "2",
+        "--seed",
+        str(seed),
+        "--home",
+        str(tmp_path / "home"),
+    ]
     assert main(arguments) == 2 and "seed" in capsys.readouterr().err
     assert not list((tmp_path / "home").rglob("run.json"))
 
@@ -103,7 +119,16 @@ def test_a_seed_that_cannot_be_stored_is_refused_before_anything_is_made(seed, t
 def test_the_largest_seed_is_extracted_and_read(tiny_folder, tmp_path):
     from hcache.cache.reading import open_run
 
-    last = ["--samples", "2", "--steps", "1", "--seed", str(2**62 - 2), "--home", str(tmp_path / "home")]
+    last = [
+        "--samples",
+        "2",
+        "--steps",
+        "1",
+        "--seed",
+        str(2**62 - 2),
+        "--home",
+        str(tmp_path / "home"),
+    ]
     assert main(["extract", str(tiny_folder), *last]) == 0
     (folder,) = (tmp_path / "home" / "runs").iterdir()
     assert open_run(folder).seed(1) == 2**62 - 1

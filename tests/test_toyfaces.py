@@ -30,7 +30,9 @@ def shipped():
 def run(shipped, tmp_path_factory):
     home = tmp_path_factory.mktemp("toyfaces")
     (home / "runs").mkdir()
-    return extract(shipped, default_spec(MODEL, samples=48, steps=12, store={"h": "full"}, batch=16), home)
+    return extract(
+        shipped, default_spec(MODEL, samples=48, steps=12, store={"h": "full"}, batch=16), home
+    )
 
 
 def test_a_seed_is_a_face():
@@ -46,15 +48,23 @@ def test_factors_are_independent_and_fill_their_ranges():
     correlation = np.corrcoef(values.T) - np.eye(len(NAMES))
     assert np.abs(correlation).max() < 0.07  # 3.8 standard errors
     for column, factor in zip(values.T, FACTORS, strict=True):
-        assert factor.low <= column.min() < factor.low + 0.01 and factor.high - 0.01 < column.max() <= factor.high
+        assert (
+            factor.low <= column.min() < factor.low + 0.01
+            and factor.high - 0.01 < column.max() <= factor.high
+        )
         if factor.binary:
             assert set(np.unique(column)) == {0.0, 1.0} and abs(column.mean() - factor.share) < 0.04
 
 
 @pytest.mark.parametrize("factor", FACTORS, ids=NAMES)
 def test_every_factor_shows(factor):
-    low, high = (np.asarray(draw_face(Face(**{factor.name: end})), float) for end in (factor.low, factor.high))
-    assert (np.abs(low - high).max(2) > 24).sum() > 60, "a factor should change more than a few pixels"
+    low, high = (
+        np.asarray(draw_face(Face(**{factor.name: end})), float)
+        for end in (factor.low, factor.high)
+    )
+    assert (np.abs(low - high).max(2) > 24).sum() > 60, (
+        "a factor should change more than a few pixels"
+    )
 
 
 def test_a_factor_out_of_range_is_refused():
@@ -76,7 +86,11 @@ def test_the_shipped_model_is_what_it_should_be(shipped):
     assert 3e6 <= shipped.anatomy.parameters <= 8e6
     assert [len(group) for group in shipped.anatomy.skips] == [3, 3, 3, 3]
     config = shipped.scheduler.config
-    assert (config.num_train_timesteps, config.beta_schedule, config.prediction_type) == (1000, "linear", "epsilon")
+    assert (config.num_train_timesteps, config.beta_schedule, config.prediction_type) == (
+        1000,
+        "linear",
+        "epsilon",
+    )
 
 
 def test_the_shipped_latent_model_is_what_it_should_be():
@@ -97,7 +111,11 @@ def test_the_shipped_model_of_learned_variance_is_what_it_should_be():
     model, folder = load_model("toyfaces-adm-64"), find_card("toyfaces-adm-64").folder
     assert sum(path.stat().st_size for path in folder.rglob("*")) <= 16_000_000
     config = model.network.config
-    assert (config.out_channels, config.resnet_time_scale_shift, config.downsample_type) == (6, "scale_shift", "resnet")
+    assert (config.out_channels, config.resnet_time_scale_shift, config.downsample_type) == (
+        6,
+        "scale_shift",
+        "resnet",
+    )
     assert [len(group) for group in model.anatomy.skips] == [2, 2, 2, 2]
     *_, last = denoise(model, range(16), 20)
     drawn = read(draw_dataset(range(training.HELD_OUT, training.HELD_OUT + 100))[0])
@@ -119,7 +137,9 @@ def test_the_naive_direction_moves_what_it_should(shipped, run, attribute):
     values = run.labels["toyfaces"][attribute]
     direction = naive_direction(run, top_samples(run, values, 10))
     samples = top_samples(run, values, 8, highest=False)
-    steps = render_moved(shipped, run, samples, direction, [2.0] * 8, Window(first=0, last=11), asymmetric=True)
+    steps = render_moved(
+        shipped, run, samples, direction, [2.0] * 8, Window(first=0, last=11), asymmetric=True
+    )
     try:
         while True:
             next(steps)

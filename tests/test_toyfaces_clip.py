@@ -1,4 +1,6 @@
-"""The small CLIP of drawn faces: captions say what the factors are, and what is saved trains Asyrp's blocks."""
+"""The small CLIP of drawn faces: captions say what the factors are, and what is saved trains
+Asyrp's blocks.
+"""
 
 import json
 
@@ -27,8 +29,9 @@ def sides(face):
 def test_captions_say_what_the_factors_are():
     face = Face(smile=1, yaw=-0.9, hair_colour=0.95, glasses=1)
     named = dict(zip(NAMES, sides(face)[0].tolist(), strict=True))
-    assert clip.caption({**named, "eye_opening": 0}) == (
-        "smiling face looking left, with light skin, with black hair, with glasses"
+    assert (
+        clip.caption({**named, "eye_opening": 0})
+        == "smiling face looking left, with light skin, with black hair, with glasses"
     )
     assert clip.caption({"smile": 0}) == "face" and clip.caption({"smile": -1}) == "frowning face"
     assert clip.ends("glasses") == ("face without glasses", "face with glasses")
@@ -36,7 +39,9 @@ def test_captions_say_what_the_factors_are():
 
 
 def test_what_is_true_of_a_face_is_known():
-    faces = torch.cat([sides(Face(smile=1, glasses=1)), sides(Face(smile=-1, glasses=1)), sides(Face())])
+    faces = torch.cat(
+        [sides(Face(smile=1, glasses=1)), sides(Face(smile=-1, glasses=1)), sides(Face())]
+    )
     named = torch.zeros(3, len(NAMES), dtype=torch.long)
     named[1, NAMES.index("smile")] = 1
     named[2, NAMES.index("smile")], named[2, NAMES.index("glasses")] = -1, 1
@@ -50,7 +55,11 @@ def test_a_captions_own_face_is_one_that_it_is_true_of_and_short_ones_are_common
     named = clip.named_of(seen, rng)
     assert clip.truth(seen, named).diagonal().all()
     counts = (named != 0).sum(1)
-    assert (counts == 0).float().mean() > 0.1 and (counts == 1).float().mean() > 0.1 and counts.max() >= 6
+    assert (
+        (counts == 0).float().mean() > 0.1
+        and (counts == 1).float().mean() > 0.1
+        and counts.max() >= 6
+    )
 
 
 def test_the_loss_is_clips_own_where_each_text_is_true_of_one_picture():
@@ -60,7 +69,9 @@ def test_the_loss_is_clips_own_where_each_text_is_true_of_one_picture():
     torch.testing.assert_close(clip.contrastive_loss(logits, torch.eye(5).bool()), own)
     both = torch.tensor([[True, True], [False, True]])
     found = clip.contrastive_loss(torch.tensor([[9.0, 9.0], [-9.0, 9.0]]), both)
-    assert found == pytest.approx(np.log(2) / 2, abs=1e-3), "half of it is that two texts share a picture, or two"
+    assert found == pytest.approx(np.log(2) / 2, abs=1e-3), (
+        "half of it is that two texts share a picture, or two"
+    )
 
 
 def test_every_word_is_one_piece_and_the_longest_caption_fits():
@@ -91,12 +102,26 @@ def test_training_lowers_the_loss_is_seeded_and_ends_in_a_folder(tmp_path, monke
 
     def loss_of(folder):
         made = load_clip(str(folder), torch.device("cpu"))
-        return float(clip.clip_loss(made.network, made.tokenizer)(*data, torch.Generator().manual_seed(5)))
+        return float(
+            clip.clip_loss(made.network, made.tokenizer)(*data, torch.Generator().manual_seed(5))
+        )
 
     digests = []
     for name, steps in (("short", 1), ("long", 20), ("again", 20)):
-        clip.main(["--work", str(tmp_path / f"work {name}"), "--out", str(tmp_path / name), "--steps", str(steps),
-                   "--batch", "16", "--unseen", "30"])  # fmt: skip
+        clip.main(
+            [
+                "--work",
+                str(tmp_path / f"work {name}"),
+                "--out",
+                str(tmp_path / name),
+                "--steps",
+                str(steps),
+                "--batch",
+                "16",
+                "--unseen",
+                "30",
+            ]
+        )
         found = json.loads(capsys.readouterr().out)
         assert found.keys() == set(NAMES) and all(0 < one["count"] <= 30 for one in found.values())
         digests.append((tmp_path / name / "model.safetensors").read_bytes())
@@ -105,7 +130,9 @@ def test_training_lowers_the_loss_is_seeded_and_ends_in_a_folder(tmp_path, monke
 
 
 def test_texts_are_told_apart_by_the_nearer_one():
-    """A CLIP that sees how bright a picture is, and for which black hair is bright: right for those alone."""
+    """A CLIP that sees how bright a picture is, and for which black hair is bright: right for
+    those alone.
+    """
 
     class Bright:
         def pictures(self, pictures):

@@ -1,4 +1,6 @@
-"""The shipped results are those of the files beside the weights, with the digest that they belong to."""
+"""The shipped results are those of the files beside the weights, with the digest that they
+belong to.
+"""
 
 import dataclasses
 import json
@@ -10,15 +12,27 @@ from hcache.toyfaces.shipped import FOLDER, shipped_results
 
 def test_every_toy_model_ships_results_with_the_digest_of_its_weights():
     found = shipped_results()
-    assert [each.model for each in found] == ["toyfaces-adm-64", "toyfaces-ddpm-64", "toyfaces-ldm-64"]
+    assert [each.model for each in found] == [
+        "toyfaces-adm-64",
+        "toyfaces-ddpm-64",
+        "toyfaces-ldm-64",
+    ]
     for each in found:
         facts = json.loads((FOLDER / f"{each.model}.facts.json").read_text())
-        assert each.weights == facts["settings"]["weights"] and each.frechet == facts["data"]["frechet"]
+        assert (
+            each.weights == facts["settings"]["weights"]
+            and each.frechet == facts["data"]["frechet"]
+        )
         assert {effect.attribute for effect in each.effects} >= {"yaw", "smile", "glasses"}
         for effect in each.effects:
             at = f"{effect.strength:g}"
-            own, null = facts["directions"][effect.attribute][at], facts["directions"]["random positives"][at]
-            assert [effect.change.value, effect.change.low, effect.change.high] == own[effect.attribute]
+            own, null = (
+                facts["directions"][effect.attribute][at],
+                facts["directions"]["random positives"][at],
+            )
+            assert [effect.change.value, effect.change.low, effect.change.high] == own[
+                effect.attribute
+            ]
             assert [effect.null.value, effect.null.low, effect.null.high] == null[effect.attribute]
             assert effect.change.n == each.unseen
 

@@ -1,4 +1,6 @@
-"""What the shipped networks are trained on and how: the losses against their definitions, the folders as they load."""
+"""What the shipped networks are trained on and how: the losses against their definitions, the
+folders as they load.
+"""
 
 from dataclasses import replace
 
@@ -27,7 +29,10 @@ def test_the_variational_bound_is_the_divergence_of_two_normals():
     alpha_bar = networks.pixel_scheduler().alphas_cumprod
     t = torch.tensor([1, 10, 400, 999])
     x_0 = 2 * torch.rand(4, 3, 8, 8, generator=rng) - 1
-    noise, guess = torch.randn(x_0.shape, generator=rng), 2 * torch.rand(x_0.shape, generator=rng) - 1
+    noise, guess = (
+        torch.randn(x_0.shape, generator=rng),
+        2 * torch.rand(x_0.shape, generator=rng) - 1,
+    )
     v = 2 * torch.rand(x_0.shape, generator=rng) - 1
 
     def at(values):
@@ -43,7 +48,9 @@ def test_the_variational_bound_is_the_divergence_of_two_normals():
         return (before.sqrt() * (1 - alpha) * of + alpha.sqrt() * (1 - before) * x_t) / (1 - bar)
 
     learned = (((v + 1) / 2) * (1 - alpha).log() + ((1 - v) / 2) * variance.log()).exp()
-    wanted = kl_divergence(Normal(mean(x_0), variance.sqrt()), Normal(mean(guess), learned.sqrt())).mean((1, 2, 3))
+    wanted = kl_divergence(
+        Normal(mean(x_0), variance.sqrt()), Normal(mean(guess), learned.sqrt())
+    ).mean((1, 2, 3))
     found = losses.variational_loss(eps.float(), v, x_0, x_t.float(), t, alpha_bar)
     np.testing.assert_allclose(found * np.log(2), wanted, rtol=2e-2)
 
@@ -82,7 +89,9 @@ def test_a_latent_model_trains_into_a_folder_that_loads_like_any_other(drawings,
     *_, last = denoise(model, [0], 2)
     assert model.to_images(last.x_next).shape == (1, 64, 64, 3)
     codes = model.codec.network.quantize.embedding.weight
-    assert codes.shape == (networks.LATENT_CODES, 3) and codes.std() > 0.5, "codes start as latents, not near 0"
+    assert codes.shape == (networks.LATENT_CODES, 3) and codes.std() > 0.5, (
+        "codes start as latents, not near 0"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,40 +122,65 @@ def velocity_network(images, alpha_bar, offset):
 
 
 def test_the_right_velocity_has_no_loss_and_a_coarse_error_counts_by_its_own_noise(drawings):
-    """An error of mean 0 over every square counts once; one that is the same everywhere counts again by the law."""
+    """An error of mean 0 over every square counts once; one that is the same everywhere counts
+    again by the law.
+    """
     alpha_bar = networks.pixel_scheduler().alphas_cumprod
     images = drawings[0]
-    fine = 0.1 * (1 - 2 * ((torch.arange(64)[:, None] + torch.arange(64)) % 2)).float().expand(8, 3, 64, 64)
+    fine = 0.1 * (1 - 2 * ((torch.arange(64)[:, None] + torch.arange(64)) % 2)).float().expand(
+        8, 3, 64, 64
+    )
 
     def loss_of(offset):
         network = velocity_network(images, alpha_bar, offset)
-        return losses.velocity_loss(network, alpha_bar)(images, None, torch.Generator().manual_seed(0)).item()
+        return losses.velocity_loss(network, alpha_bar)(
+            images, None, torch.Generator().manual_seed(0)
+        ).item()
 
     assert loss_of(torch.zeros(1)) < 1e-6
     assert loss_of(fine) == pytest.approx(0.01, rel=1e-3)
     rng = torch.Generator().manual_seed(0)
     t = ((torch.arange(8) + torch.rand(8, generator=rng)) / 8 * 1000).long()
-    counts = [share * (side**2 * alpha_bar[t] + (1 - alpha_bar[t]) / losses.COARSE_VARIANCE)
-              for side, share in losses.COARSE.items()]  # fmt: skip
-    assert loss_of(torch.full((1,), 0.1)) == pytest.approx(0.01 * (1 + sum(counts)).mean().item(), rel=1e-3)
+    counts = [
+        share * (side**2 * alpha_bar[t] + (1 - alpha_bar[t]) / losses.COARSE_VARIANCE)
+        for side, share in losses.COARSE.items()
+    ]
+    assert loss_of(torch.full((1,), 0.1)) == pytest.approx(
+        0.01 * (1 + sum(counts)).mean().item(), rel=1e-3
+    )
 
 
-def test_a_pixel_model_trains_into_a_folder_that_says_what_it_predicts(drawings, tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "ddpm_unet", lambda: make_unet(base=ONE_LEVEL, sample_size=64).requires_grad_(True))
+def test_a_pixel_model_trains_into_a_folder_that_says_what_it_predicts(
+    drawings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        networks,
+        "ddpm_unet",
+        lambda: make_unet(base=ONE_LEVEL, sample_size=64).requires_grad_(True),
+    )
     plan = train.Training(steps=2, batch=2, learning_rate=1e-3, save_every=1)
     train.train_pixels("ddpm", drawings, plan, tmp_path, tmp_path / "out", "cpu")
     assert load_model(str(tmp_path / "out")).scheduler.config.prediction_type == "v_prediction"
 
 
 def test_the_moving_average_follows_the_weights(drawings, tmp_path):
-    """It did not where the weights were moved to another memory format after the average had referred to them."""
+    """It did not where the weights were moved to another memory format after the average had
+    referred to them.
+    """
     network = make_unet(base=ONE_LEVEL, sample_size=64).train().requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     plan = train.Training(steps=3, batch=2, learning_rate=1e-2, warmup=1, ema=0.5)
     average = train.train(
-        network, lambda m: losses.velocity_loss(m, networks.pixel_scheduler().alphas_cumprod), drawings, plan,
-        tmp_path / "own.pt", "cpu",
-    )  # fmt: skip
+        network,
+        lambda m: losses.velocity_loss(m, networks.pixel_scheduler().alphas_cumprod),
+        drawings,
+        plan,
+        tmp_path / "own.pt",
+        "cpu",
+    )
     name = "conv_in.weight"
-    way, left = (network.state_dict()[name] - before[name]).norm(), (network.state_dict()[name] - average[name]).norm()
+    way, left = (
+        (network.state_dict()[name] - before[name]).norm(),
+        (network.state_dict()[name] - average[name]).norm(),
+    )
     assert 0 < left < way

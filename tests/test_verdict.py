@@ -1,4 +1,6 @@
-"""The verdict reads what was measured, says nothing that was not, and ranks only what may be ranked."""
+"""The verdict reads what was measured, says nothing that was not, and ranks only what may be
+ranked.
+"""
 
 import json
 import re
@@ -16,7 +18,15 @@ from hcache.cache.measures import Record, save_record
 from hcache.cache.reading import open_run
 from hcache.edits.window import Window
 from hcache.figures.verdict import verdict_table
-from hcache.measures.cells import CONTROLLABLE, DECODABLE, IN_X, LINEAR, Cell, cells_of, with_families
+from hcache.measures.cells import (
+    CONTROLLABLE,
+    DECODABLE,
+    IN_X,
+    LINEAR,
+    Cell,
+    cells_of,
+    with_families,
+)
 from hcache.measures.kinds import DECODABILITY, DIRECTION
 from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
 from hcache.measures.verdict import Row, compare, measured_by, ranking, why_not_ranked
@@ -35,7 +45,10 @@ def planted(home, seed, alpha_bar=None, signal=3.0):
     x = rng.normal(size=(STEPS + 1, SAMPLES, 3, 8, 8)).astype(np.float32)
     run = synthetic_run(home, spec, h.astype(np.float32), x=x)
     description = json.loads((run.folder / RUN_JSON).read_text())
-    write_json(run.folder / RUN_JSON, description | {"provenance": {"alpha_bar": alpha_bar} if alpha_bar else {}})
+    write_json(
+        run.folder / RUN_JSON,
+        description | {"provenance": {"alpha_bar": alpha_bar} if alpha_bar else {}},
+    )
     (run.folder / LABELS).mkdir()
     rows = "".join(f"{i},{value}\n" for i, value in enumerate(label))
     (run.folder / LABELS / "mine.csv").write_text("sample,age\n" + rows)
@@ -63,21 +76,43 @@ def test_a_run_that_does_not_say_its_noise_takes_the_middle_step(tmp_path):
 
 def test_windows_are_cut_at_noise_levels(run, tmp_path):
     """log SNRs of -2.9, -0.8, -0.2 and 2.2."""
-    assert windows_of(run, (-2.0, 0.0)) == [Window(first=0, last=0), Window(first=1, last=2), Window(first=3, last=3)]
-    assert windows_of(run, (5.0,)) == [Window(first=0, last=3)], "a window without a step is left out"
+    assert windows_of(run, (-2.0, 0.0)) == [
+        Window(first=0, last=0),
+        Window(first=1, last=2),
+        Window(first=3, last=3),
+    ]
+    assert windows_of(run, (5.0,)) == [Window(first=0, last=3)], (
+        "a window without a step is left out"
+    )
     assert spread_steps(run, 2) == [0, 2, 3], "and those on either side of log SNR 0"
     unsaid = planted(tmp_path / "other", 0)
     assert windows_of(unsaid, (0.0,)) == [Window(first=0, last=1), Window(first=2, last=3)]
 
 
 def test_what_is_decodable_is_said_with_its_step_and_null(run, capsys):
-    out = out_of(capsys, "measure", run.name, "--what", "decodability", "--home", str(run.folder.parent.parent))
+    out = out_of(
+        capsys,
+        "measure",
+        run.name,
+        "--what",
+        "decodability",
+        "--home",
+        str(run.folder.parent.parent),
+    )
     assert "decodable age" in out
     cells = cells_of(run)
     assert set(cells) == {(DECODABLE, "age"), (IN_X, "age")}
     cell = cells[DECODABLE, "age"]
-    assert cell.estimate.value > 0.8 and cell.note == "at log SNR 0, between steps 2 and 3" and cell.p == 0.01
-    assert (cell.family_p, cell.asked, len(cell.drawn)) == (0.01, 1, 99) and cell.estimate.n == SAMPLES
+    assert (
+        cell.estimate.value > 0.8
+        and cell.note == "at log SNR 0, between steps 2 and 3"
+        and cell.p == 0.01
+    )
+    assert (cell.family_p, cell.asked, len(cell.drawn)) == (
+        0.01,
+        1,
+        99,
+    ) and cell.estimate.n == SAMPLES
     assert cell.unit == "R²" and cell.null < 0.2
     rows = {row["step"]: row["score"]["value"] for row in cell.evidence.result["steps"]}
     assert min(rows[2], rows[3]) <= cell.estimate.value <= max(rows[2], rows[3])
@@ -92,7 +127,13 @@ def test_nothing_is_said_of_what_was_not_measured(run):
 
 def test_a_direction_answers_for_what_it_is_named_after(run):
     found = {
-        "controllability": {"change": estimate(0.7), "effect": estimate(5), "p": 0.01, "random": 0.1, "directions": 8},
+        "controllability": {
+            "change": estimate(0.7),
+            "effect": estimate(5),
+            "p": 0.01,
+            "random": 0.1,
+            "directions": 8,
+        },
         "linearity": {"r2": estimate(0.95), "nulls": [{"r2": estimate(0.4)}, {"r2": None}]},
         "verdict": "linear",
     }
@@ -101,12 +142,20 @@ def test_a_direction_answers_for_what_it_is_named_after(run):
     cells = cells_of(run)
     assert set(cells) == {(CONTROLLABLE, "smile"), (LINEAR, "smile")}
     assert "5.0 times a random direction" in str(cells[CONTROLLABLE, "smile"])
-    assert "linear" in str(cells[LINEAR, "smile"]) and cells[LINEAR, "smile"].null == pytest.approx(0.4)
+    assert "linear" in str(cells[LINEAR, "smile"]) and cells[LINEAR, "smile"].null == pytest.approx(
+        0.4
+    )
 
 
 def test_too_few_samples_are_told_with_how_many_would_do(run, capsys):
     found = {
-        "controllability": {"change": estimate(0.7), "effect": estimate(5), "p": 0.01, "random": 0.1, "directions": 8},
+        "controllability": {
+            "change": estimate(0.7),
+            "effect": estimate(5),
+            "p": 0.01,
+            "random": 0.1,
+            "directions": 8,
+        },
         "linearity": {"r2": estimate(0.95), "nulls": []},
         "verdict": "undecided",
     }
@@ -122,8 +171,12 @@ def test_too_few_samples_are_told_with_how_many_would_do(run, capsys):
 
 
 def test_what_was_measured_before_the_run_grew_is_not_said(run):
-    save_record(run, DECODABILITY, {"label": "age", "site": "h", "pooled": False},
-                {"metric": "R²", "steps": [{"step": 2, "score": estimate(0.5), "control": 0, "p": 0.05}]})  # fmt: skip
+    save_record(
+        run,
+        DECODABILITY,
+        {"label": "age", "site": "h", "pooled": False},
+        {"metric": "R²", "steps": [{"step": 2, "score": estimate(0.5), "control": 0, "p": 0.05}]},
+    )
     assert len(cells_of(run)) == 1
     manifest = run.folder / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"bytes": ', '"bytes":  '))
@@ -134,22 +187,42 @@ def test_what_was_measured_before_the_run_grew_is_not_said(run):
 
 
 def test_what_was_measured_of_other_values_is_not_said(run, capsys):
-    out_of(capsys, "measure", run.name, "--what", "decodability", "--home", str(run.folder.parent.parent))
+    out_of(
+        capsys,
+        "measure",
+        run.name,
+        "--what",
+        "decodability",
+        "--home",
+        str(run.folder.parent.parent),
+    )
     assert (DECODABLE, "age") in cells_of(run)
-    (run.folder / LABELS / "mine.csv").write_text("sample,age\n" + "".join(f"{i},{i}\n" for i in range(SAMPLES)))
+    (run.folder / LABELS / "mine.csv").write_text(
+        "sample,age\n" + "".join(f"{i},{i}\n" for i in range(SAMPLES))
+    )
     assert cells_of(open_run(run.folder)) == {}
 
 
 def cell(value, unit="R²", n=9):
     record = Record(kind="direction", parameters={}, result=None, samples=9, state="")
-    return Cell(question="q", subject="s", estimate=Estimate(**{**estimate(value), "n": n}), null=0.0, p=None, note="",
-                unit=unit, evidence=record)  # fmt: skip
+    return Cell(
+        question="q",
+        subject="s",
+        estimate=Estimate(**{**estimate(value), "n": n}),
+        null=0.0,
+        p=None,
+        note="",
+        unit=unit,
+        evidence=record,
+    )
 
 
 def test_intervals_of_a_section_are_drawn_on_one_scale_for_each_unit():
     """Each is 0.2 wide; beside a value of 9 that is a short line, in another unit it is not."""
-    rows = [Row(question=DECODABLE, subject=name, cells={"a": cell(value, unit)}, groups=())
-            for name, value, unit in (("p", 0.0, "R²"), ("q", 9.0, "R²"), ("r", 0.0, "AUC"))]  # fmt: skip
+    rows = [
+        Row(question=DECODABLE, subject=name, cells={"a": cell(value, unit)}, groups=())
+        for name, value, unit in (("p", 0.0, "R²"), ("q", 9.0, "R²"), ("r", 0.0, "AUC"))
+    ]
     ends = re.findall(r"class='interval' x1='([\d.]+)' x2='([\d.]+)'", verdict_table(rows, ["a"]))
     one, two, alone = (float(end) - float(start) for start, end in ends)
     assert one == pytest.approx(two, abs=0.2) and alone > 20 * one
@@ -158,18 +231,30 @@ def test_intervals_of_a_section_are_drawn_on_one_scale_for_each_unit():
 def test_runs_are_ranked_only_where_their_difference_is_known():
     assert ranking({"a": cell(0.1), "b": cell(0.9)}) == (("b",), ("a",))
     assert ranking({"a": cell(0.1), "b": cell(0.2)}) == (("b", "a"),)
-    assert ranking({"a": cell(0.1), "b": cell(0.9, "AUC")}) == (("a", "b"),), "different units are not compared"
-    assert ranking({"a": cell(0.1), "b": cell(0.9, n=512)}) == (("a", "b"),), "nor are different numbers of samples"
+    assert ranking({"a": cell(0.1), "b": cell(0.9, "AUC")}) == (("a", "b"),), (
+        "different units are not compared"
+    )
+    assert ranking({"a": cell(0.1), "b": cell(0.9, n=512)}) == (("a", "b"),), (
+        "nor are different numbers of samples"
+    )
     near = {"a": cell(0.1), "b": cell(0.26)}
-    assert len(ranking(near)) == 2 and len(ranking(near, comparisons=200)) == 1, "a large table takes more"
+    assert len(ranking(near)) == 2 and len(ranking(near, comparisons=200)) == 1, (
+        "a large table takes more"
+    )
     older = replace(cell(0.9), evidence=replace(cell(0.9).evidence, parameters={"definition": 2}))
     assert why_not_ranked({"a": cell(0.1), "b": older}) == "different definitions"
 
 
 def test_only_known_pairs_are_drawn():
-    cells = {"a": cell(0.1), "b": cell(0.9), "c": replace(cell(0.5), estimate=Estimate(**estimate(0.5, 0.5)))}
+    cells = {
+        "a": cell(0.1),
+        "b": cell(0.9),
+        "c": replace(cell(0.5), estimate=Estimate(**estimate(0.5, 0.5))),
+    }
     row = Row(question=DECODABLE, subject="s", cells=cells, groups=(), larger=(("b", "a"),))
-    assert "B &gt; A</td>" in verdict_table([row], ["a", "b", "c"]), "c overlaps both and is nobody's equal"
+    assert "B &gt; A</td>" in verdict_table([row], ["a", "b", "c"]), (
+        "c overlaps both and is nobody's equal"
+    )
     nothing = replace(cells["c"], estimate=Estimate.undefined("donor and recipient are alike", 9))
     row = Row(question=DECODABLE, subject="s", cells={"a": nothing}, groups=())
     table = verdict_table([row], ["a"])
@@ -178,13 +263,18 @@ def test_only_known_pairs_are_drawn():
 
 
 def test_the_answers_to_one_question_are_a_family():
-    """Of 20 labels of nothing, some p of their own are small; as a family they are so in 5 % of runs."""
+    """Of 20 labels of nothing, some p of their own are small; as a family they are so in 5 % of
+    runs.
+    """
     alone = family = 0
     for seed in range(100):
         draws = np.random.default_rng([3, seed]).normal(size=(20, 100))
         cells = {
             (DECODABLE, f"l{i}"): replace(
-                cell(0.0), p=float((row >= row[0]).mean()), estimate=Estimate(**estimate(row[0])), drawn=tuple(row[1:])
+                cell(0.0),
+                p=float((row >= row[0]).mean()),
+                estimate=Estimate(**estimate(row[0])),
+                drawn=tuple(row[1:]),
             )
             for i, row in enumerate(draws)
         }
@@ -194,7 +284,9 @@ def test_the_answers_to_one_question_are_a_family():
         assert {each.asked for each in found.values()} == {20}
     assert alone > 50 and family <= 10, (alone, family)
     bare = {key: replace(each, drawn=(), p=0.01) for key, each in cells.items()}
-    assert with_families(bare)[DECODABLE, "l0"].family_p == pytest.approx(0.2), "by Holm, where no draws were kept"
+    assert with_families(bare)[DECODABLE, "l0"].family_p == pytest.approx(0.2), (
+        "by Holm, where no draws were kept"
+    )
 
 
 def test_results_of_an_older_definition_are_read_and_said_to_be_so(run):
@@ -218,13 +310,22 @@ def test_compare_puts_runs_side_by_side(tmp_path, capsys):
         out_of(capsys, "measure", run.name, "--what", "decodability", *home)
     text = out_of(capsys, "compare", strong.name, none.name, *home)
     assert f"A: {strong.name}" in text and "A > B" in text
-    row = next(row for row in json_of(capsys, "compare", strong.name, none.name, *home) if row["question"] == DECODABLE)
-    assert row["ranking"] == [[strong.name], [none.name]] and set(row["cells"]) == {strong.name, none.name}
+    row = next(
+        row
+        for row in json_of(capsys, "compare", strong.name, none.name, *home)
+        if row["question"] == DECODABLE
+    )
+    assert row["ranking"] == [[strong.name], [none.name]] and set(row["cells"]) == {
+        strong.name,
+        none.name,
+    }
     rows = {row.key: row for row in compare([strong, none])}
     found = rows[DECODABLE, "age"].cells
     assert found[none.name].p > 0.05 >= found[strong.name].p
     missing = rows[CONTROLLABLE, "age"]
-    assert missing.cells == {} and missing.groups == () and measured_by(*missing.key) == "directions"
+    assert (
+        missing.cells == {} and missing.groups == () and measured_by(*missing.key) == "directions"
+    )
 
 
 @pytest.mark.parametrize(

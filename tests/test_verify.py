@@ -32,7 +32,11 @@ def report_of(run):
 def test_a_whole_run_is_fine_and_its_report_is_kept(copied_run):
     report = report_of(copied_run)
     assert report.fine and report.complete and (report.shards, report.samples) == (3, 12)
-    assert last_report(copied_run.folder) == report == Report.from_json(json.loads(json.dumps(report.to_json())))
+    assert (
+        last_report(copied_run.folder)
+        == report
+        == Report.from_json(json.loads(json.dumps(report.to_json())))
+    )
     assert "all whole" in report.in_words()
 
 
@@ -53,7 +57,9 @@ def targets(run):
 
 @pytest.mark.parametrize("case", range(5))
 def test_a_flipped_byte_is_found_and_mended(copied_run, tiny_run, tmp_path, capsys, case):
-    """Ten places each, one after the other: every one found, every one repaired to the arrays that were there."""
+    """Ten places each, one after the other: every one found, every one repaired to the arrays
+    that were there.
+    """
     for path, place, rng in list(targets(copied_run))[10 * case : 10 * case + 10]:
         flip(path, place, rng)
         report = report_of(copied_run)
@@ -96,27 +102,48 @@ def test_other_damage_is_named(copied_run, capsys, tmp_path, harm):
     assert bool(aside) == (harm != "gone"), "what was bad is kept aside"
 
 
-def test_a_run_of_schema_1_which_has_sha256_is_read_verified_and_gone_on_with(copied_run, tiny_model):
+def test_a_run_of_schema_1_which_has_sha256_is_read_verified_and_gone_on_with(
+    copied_run, tiny_model
+):
     path = copied_run.folder / MANIFEST
-    sums = [hashlib.sha256((copied_run.folder / SHARDS / shard.file).read_bytes()) for shard in copied_run.shards]
-    entries = [dataclasses.asdict(shard) | {"sha256": found.hexdigest()}
-               for shard, found in zip(copied_run.shards, sums, strict=True)]  # fmt: skip
-    path.write_text("".join(json.dumps({k: v for k, v in e.items() if k != "checksum"}) + "\n" for e in entries))
+    sums = [
+        hashlib.sha256((copied_run.folder / SHARDS / shard.file).read_bytes())
+        for shard in copied_run.shards
+    ]
+    entries = [
+        dataclasses.asdict(shard) | {"sha256": found.hexdigest()}
+        for shard, found in zip(copied_run.shards, sums, strict=True)
+    ]
+    path.write_text(
+        "".join(json.dumps({k: v for k, v in e.items() if k != "checksum"}) + "\n" for e in entries)
+    )
     description = copied_run.folder / RUN_JSON
     description.write_text(json.dumps({**json.loads(description.read_text()), "schema": 1}))
     before = path.read_text(), description.read_text()
     old = open_run(copied_run.folder)
     set_aside(old.folder, report_of(old))
     extract(tiny_model, old.spec, copied_run.folder.parents[1])
-    assert before == (path.read_text(), description.read_text()), "as long as nothing is new, an older hcache reads it"
-    assert [shard.checksum for shard in old.shards] == [f"sha256:{found.hexdigest()}" for found in sums]
+    assert before == (
+        path.read_text(),
+        description.read_text(),
+    ), "as long as nothing is new, an older hcache reads it"
+    assert [shard.checksum for shard in old.shards] == [
+        f"sha256:{found.hexdigest()}" for found in sums
+    ]
     assert report_of(old).fine
     state = "".join(
-        f"{shard.start} {shard.stop} {found.hexdigest()}\n" for shard, found in zip(old.shards, sums, strict=True)
+        f"{shard.start} {shard.stop} {found.hexdigest()}\n"
+        for shard, found in zip(old.shards, sums, strict=True)
     )
-    assert state_of(old) == hashlib.sha256(state.encode()).hexdigest()[:16], "what was measured of it still counts"
-    grown = extract(tiny_model, dataclasses.replace(old.spec, samples=13), copied_run.folder.parents[1])
-    assert [shard.checksum.partition(":")[0] for shard in grown.shards] == ["sha256"] * 3 + ["xxh3_128"]
+    assert state_of(old) == hashlib.sha256(state.encode()).hexdigest()[:16], (
+        "what was measured of it still counts"
+    )
+    grown = extract(
+        tiny_model, dataclasses.replace(old.spec, samples=13), copied_run.folder.parents[1]
+    )
+    assert [shard.checksum.partition(":")[0] for shard in grown.shards] == ["sha256"] * 3 + [
+        "xxh3_128"
+    ]
     assert report_of(grown).fine and json.loads(description.read_text())["schema"] == SCHEMA
     (copied_run.folder / SHARDS / old.shards[0].file).write_bytes(b"\0" * old.shards[0].bytes)
     assert "checksum" in report_of(grown).faults[0].problem
@@ -131,7 +158,16 @@ def test_a_broken_manifest_line_names_the_cure(copied_run):
 
 def test_computed_again_a_run_is_what_it_was(copied_run, tiny_model, tmp_path, capsys):
     _, found = drain(rerun(tiny_model, copied_run, [0, 7, 11]))
-    assert set(found) == {"x", "h", "skip.1.0", "skip.1.1", "skip.2.0", "skip.2.1", "skip.3.0", "skip.3.1"}
+    assert set(found) == {
+        "x",
+        "h",
+        "skip.1.0",
+        "skip.1.1",
+        "skip.2.0",
+        "skip.2.1",
+        "skip.3.0",
+        "skip.3.1",
+    }
     assert all(difference.fine and difference.tolerance > 0 for difference in found.values())
     home = ("--home", str(tmp_path / "copy"))
     assert main(["verify", copied_run.name, "--rerun", "2", *home, "--json"]) == 0

@@ -1,4 +1,6 @@
-"""What a run was said to weigh is what it weighs: within 2 %, of every kind of model, whatever is stored of it."""
+"""What a run was said to weigh is what it weighs: within 2 %, of every kind of model, whatever
+is stored of it.
+"""
 
 import dataclasses
 
@@ -19,12 +21,18 @@ def kind(request, tmp_path_factory):
     model = load_model(str(folder))
     given = Conditioning(classes=(1,)) if request.param == "DiT" else Conditioning()
     given = Conditioning(prompts=("a face",)) if request.param in ("SD", "SDXL", "FLUX") else given
-    return request.param, model, default_spec(str(folder), samples=16, steps=8, batch=8, conditioning=given)
+    return (
+        request.param,
+        model,
+        default_spec(str(folder), samples=16, steps=8, batch=8, conditioning=given),
+    )
 
 
 def weight_of(run):
     """Bytes on disk of what the plan counts: the shards and the index."""
-    return sum(path.stat().st_size for path in (*(run.folder / SHARDS).iterdir(), run.folder / INDEX))
+    return sum(
+        path.stat().st_size for path in (*(run.folder / SHARDS).iterdir(), run.folder / INDEX)
+    )
 
 
 def policies(anatomy):
@@ -46,14 +54,18 @@ def test_a_run_weighs_what_was_foretold(kind, tmp_path, number):
 
 @pytest.mark.parametrize(("samples", "batch", "steps"), [(2, 2, 20), (24, 8, 3), (7, 4, 12)])
 def test_so_does_one_of_other_sizes(tiny_model, tiny_spec, tmp_path, samples, batch, steps):
-    spec = dataclasses.replace(tiny_spec, samples=samples, batch=batch, steps=steps, store_dtype="float32")
+    spec = dataclasses.replace(
+        tiny_spec, samples=samples, batch=batch, steps=steps, store_dtype="float32"
+    )
     run = extract(tiny_model, spec, tmp_path)
     assert make_plan(spec, tiny_model.anatomy).total == pytest.approx(weight_of(run), rel=0.02)
 
 
 def test_a_budget_is_not_exceeded_on_the_disk(kind, tmp_path):
     name, model, spec = kind
-    most = make_plan(dataclasses.replace(spec, store=dict.fromkeys(model.anatomy.sites, "full")), model.anatomy).total
+    most = make_plan(
+        dataclasses.replace(spec, store=dict.fromkeys(model.anatomy.sites, "full")), model.anatomy
+    ).total
     least = make_plan(dataclasses.replace(spec, store={}), model.anatomy).total
     budget = (least + most) // 2
     fitted, _ = fit_budget(spec, model.anatomy, budget)

@@ -1,4 +1,6 @@
-"""Work in a thread of the page: what its bar says, what is left of it when it is cancelled or fails."""
+"""Work in a thread of the page: what its bar says, what is left of it when it is cancelled or
+fails.
+"""
 
 import threading
 
@@ -22,7 +24,12 @@ def test_work_that_is_done_has_its_result_and_a_log():
 
     work = ended(Work(steps))
     assert (work.result, work.error, work.share) == ("a result", "", 0.5)
-    assert [line.split(" ", 1)[1].split(",")[0] for line in work.log] == ["begun", "25%", "50%", "done"]
+    assert [line.split(" ", 1)[1].split(",")[0] for line in work.log] == [
+        "begun",
+        "25%",
+        "50%",
+        "done",
+    ]
 
 
 def test_cancelled_work_ends_at_its_next_step():

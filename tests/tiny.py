@@ -67,7 +67,9 @@ def save_pipeline(folder, unet, **scheduler):
 def model_of(unet, **scheduler):
     """A model that was never on disk."""
     card = Card(name="unsaved", source="unsaved")
-    return Model(card=card, network=unet, scheduler=DDIMScheduler(**scheduler), anatomy=anatomy_of(unet))
+    return Model(
+        card=card, network=unet, scheduler=DDIMScheduler(**scheduler), anatomy=anatomy_of(unet)
+    )
 
 
 def drain(generator):
@@ -92,7 +94,9 @@ def contents(run):
         with h5py.File(run.folder / SHARDS / shard.file, "r") as file:
             file.visititems(
                 lambda name, item, shard=shard: found.update(
-                    {(shard.start, shard.stop, name): item[()]} if isinstance(item, h5py.Dataset) else {}
+                    {(shard.start, shard.stop, name): item[()]}
+                    if isinstance(item, h5py.Dataset)
+                    else {}
                 )
             )
     return found
@@ -108,15 +112,21 @@ def assert_same_contents(a, b):
 
 
 def synthetic_run(home, spec, h, shards=None, x=None):
-    """A run on disk that holds ``h`` (step, sample, c, h, w), and ``x`` (step + 1, sample, 3, 8, 8) if it is given, and
-    nothing else, sample 0 at the first shard's start."""
+    """A run on disk that holds ``h`` (step, sample, c, h, w), and ``x`` (step + 1, sample, 3, 8, 8)
+    if it is given, and nothing else, sample 0 at the first shard's start."""
     shards = [(0, h.shape[1])] if shards is None else shards
     anatomy = Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h.shape[2:])
     spec = dataclasses.replace(spec, batch=spec.batch or BATCH)
     folder = home / "runs" / spec.name
     folder.mkdir(parents=True)
-    description = {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(), "anatomy": anatomy.to_json(),
-                   "timesteps": list(range(spec.steps))[::-1], "provenance": {}}  # fmt: skip
+    description = {
+        "schema": SCHEMA,
+        "name": spec.name,
+        "spec": spec.to_json(),
+        "anatomy": anatomy.to_json(),
+        "timesteps": list(range(spec.steps))[::-1],
+        "provenance": {},
+    }
     write_json(folder / RUN_JSON, description)
     row = 0
     for start, stop in shards:
@@ -145,21 +155,36 @@ def put_task(folder, **fields):
     """A status file of a task that this process is at, or that has ended."""
     (folder / TASKS).mkdir(exist_ok=True)
     now, me = time.time(), {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
-    given = {"id": "fit-1", "run": folder.name, "kind": "fit", "title": "a fit", "state": RUNNING,
-             "begun": now, "updated": now, **me, **fields}  # fmt: skip
+    given = {
+        "id": "fit-1",
+        "run": folder.name,
+        "kind": "fit",
+        "title": "a fit",
+        "state": RUNNING,
+        "begun": now,
+        "updated": now,
+        **me,
+        **fields,
+    }
     task = Task(**given)
     (folder / TASKS / f"{task.id}.json").write_text(json.dumps(dataclasses.asdict(task)))
     return task
 
 
 def report_picked(app, chart, *points):
-    """Draws a page anew as when the browser tells what was picked in a chart: Streamlit's harness knows no charts.
+    """Draws a page anew as when the browser tells what was picked in a chart: Streamlit's harness
+    knows no charts.
 
     ``chart``: its id. ``points``: the ``customdata`` of each.
     """
     from streamlit.proto.WidgetStates_pb2 import WidgetState
 
-    found = {"points": [{"customdata": point} for point in points], "point_indices": [], "box": [], "lasso": []}
+    found = {
+        "points": [{"customdata": point} for point in points],
+        "point_indices": [],
+        "box": [],
+        "lasso": [],
+    }
     states = app._tree.get_widget_states()
     states.widgets.append(WidgetState(id=chart, string_value=json.dumps({"selection": found})))
     return app._run(states)

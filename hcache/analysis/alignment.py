@@ -1,22 +1,24 @@
 """Alignment of positives: is the average over chosen samples about something that they share?
 
-A naive direction is the mean of h over positives less the mean over random samples. It exists whatever the positives
-are. With g_i = h_i - μ_random, in units of σ, it means something as far as the g_i point the same way:
+A naive direction is the mean of h over positives less the mean over random samples. It exists
+whatever the positives are. With g_i = h_i - μ_random, in units of σ, it means something as far as
+the g_i point the same way:
 
-    alignment    a = mean over i ≠ j of ⟨g_i, g_j⟩ / mean over i of ‖g_i‖²        between / (between + within)
-    reliability  p a / (1 + (p - 1) a)         of the average over p positives
+    alignment    a = mean over i ≠ j of ⟨g_i, g_j⟩ / mean over i of ‖g_i‖²        between / (between
+    + within) reliability  p a / (1 + (p - 1) a)         of the average over p positives
 
-Alignment is the share of one positive's squared distance from the random samples' mean that all positives have in
-common; h has thousands of coordinates in which each sample differs on its own, so that it is small even where the
-average is good. Reliability is the share of the average's own squared length that other positives of the same kind
-would give again (Spearman, Brown): it grows with p. Positives of two opposite kinds cancel: alignment is near 0 in the
-average and large in each kind. All products are of different samples, so that no noise counts as agreement.
+Alignment is the share of one positive's squared distance from the random samples' mean that all
+positives have in common; h has thousands of coordinates in which each sample differs on its own, so
+that it is small even where the average is good. Reliability is the share of the average's own
+squared length that other positives of the same kind would give again (Spearman, Brown): it grows
+with p. Positives of two opposite kinds cancel: alignment is near 0 in the average and large in each
+kind. All products are of different samples, so that no noise counts as agreement.
 
-The null: as many samples drawn at random. p is how often these are as far from the others as the positives are, which
-is the kernel two-sample test with a linear kernel.
+The null: as many samples drawn at random. p is how often these are as far from the others as the
+positives are, which is the kernel two-sample test with a linear kernel.
 
-**Scatter** of known classes (breeds, poses): the share of all variance that lies between their means, 0 on average
-where classes mean nothing.
+**Scatter** of known classes (breeds, poses): the share of all variance that lies between their
+means, 0 on average where classes mean nothing.
 
 References:
     Intraclass correlations: Uses in assessing rater reliability (Shrout, Fleiss, 1979),
@@ -45,7 +47,9 @@ PERMUTATIONS = 999
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """``null`` (m,): the alignment of as many random samples. ``warning`` is empty if the average can be relied on."""
+    """``null`` (m,): the alignment of as many random samples. ``warning`` is empty if the
+    average can be relied on.
+    """
 
     alignment: Estimate
     reliability: Estimate
@@ -57,8 +61,8 @@ class Alignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """``between``: the share of variance between the classes; ``null`` (m,): that of shuffled ones; ``p``: that these
-    give as much."""
+    """``between``: the share of variance between the classes; ``null`` (m,): that of shuffled ones;
+    ``p``: that these give as much."""
 
     between: Estimate
     null: np.ndarray
@@ -66,7 +70,9 @@ class Scatter:
     classes: int
 
 
-def alignment(data: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> Alignment:
+def alignment(
+    data: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0
+) -> Alignment:
     """How far the positives among some samples agree in what sets them apart from the rest.
 
     Args:
@@ -80,16 +86,21 @@ def alignment(data: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS,
     """
     positive = np.asarray(positive)
     if positive.dtype != bool or positive.shape != (len(data),):
-        raise AnalysisError(f"which samples are positives is told by ({len(data)},) of bool, got {positive.shape}")
+        raise AnalysisError(
+            f"which samples are positives is told by ({len(data)},) of bool, got {positive.shape}"
+        )
     count = int(positive.sum())
     if min(count, len(data) - count) < 3:
         raise AnalysisError(
-            f"alignment takes 3 positives or more and 3 others or more, got {count} and {len(data) - count}"
+            f"alignment takes 3 positives or more and 3 others or more, got {count} and"
+            f" {len(data) - count}"
         )
     return alignment_of_gram(gram_matrix(data), positive, repeats=repeats, seed=seed)
 
 
-def alignment_of_gram(gram: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> Alignment:
+def alignment_of_gram(
+    gram: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0
+) -> Alignment:
     """As :func:`alignment`, from the Gram matrix (n, n) of standardised data."""
     n, count = len(gram), int(positive.sum())
     statistic = _alignment_statistic(gram, positive.astype(float))
@@ -115,8 +126,11 @@ def alignment_of_gram(gram: np.ndarray, positive: np.ndarray, *, repeats: int = 
     )
 
 
-def scatter(data: np.ndarray, classes: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> Scatter:
-    """The share of the variance of data (n, d) that lies between classes (n,), every coordinate brought to σ.
+def scatter(
+    data: np.ndarray, classes: np.ndarray, *, repeats: int = REPEATS, seed: int = 0
+) -> Scatter:
+    """The share of the variance of data (n, d) that lies between classes (n,), every coordinate
+    brought to σ.
 
     Raises:
         AnalysisError: fewer than 2 classes, or one with fewer than 2 samples.
@@ -125,15 +139,20 @@ def scatter(data: np.ndarray, classes: np.ndarray, *, repeats: int = REPEATS, se
     sizes = np.bincount(index)
     if len(index) != len(data) or len(names) < 2 or sizes.min() < 2:
         raise AnalysisError(
-            f"scatter is of 2 classes or more with 2 samples or more in each, got {len(names)} classes of "
-            f"{', '.join(map(str, sizes))} samples for {len(data)} samples of data"
+            f"scatter is of 2 classes or more with 2 samples or more in each, got {len(names)}"
+            f" classes of {', '.join(map(str, sizes))} samples for {len(data)} samples of data"
         )
     gram = gram_matrix(data)
     member = np.eye(len(names))[index]
-    between = bootstrap(_scatter_statistic(gram, member), len(gram), repeats=repeats, seed=seed, strata=index)
+    between = bootstrap(
+        _scatter_statistic(gram, member), len(gram), repeats=repeats, seed=seed, strata=index
+    )
     rng, once = np.random.default_rng(seed), np.ones((1, len(gram)))
     null = np.concatenate(
-        [_scatter_statistic(gram, member[rng.permutation(len(gram))])(once) for _ in range(PERMUTATIONS)]
+        [
+            _scatter_statistic(gram, member[rng.permutation(len(gram))])(once)
+            for _ in range(PERMUTATIONS)
+        ]
     )
     return Scatter(between=between, null=null, p=p_value(between.value, null), classes=len(names))
 
@@ -162,7 +181,9 @@ def _reliability(a: np.ndarray, count: int) -> np.ndarray:
 
 
 def _scatter_statistic(gram: np.ndarray, member: np.ndarray) -> Statistic:
-    """Between over total variance of counts (r, n); member (n, classes). Products are of different samples only."""
+    """Between over total variance of counts (r, n); member (n, classes). Products are of
+    different samples only.
+    """
     own = np.diag(gram).copy()
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -173,7 +194,9 @@ def _scatter_statistic(gram: np.ndarray, member: np.ndarray) -> Statistic:
         products = inside @ gram @ inside.transpose(0, 2, 1)
         means = products / (sizes[:, :, None] * sizes[:, None, :])
         classes = np.arange(member.shape[1])
-        means[:, classes, classes] = (products[:, classes, classes] - squares @ own) / (np.square(sizes) - twice)
+        means[:, classes, classes] = (products[:, classes, classes] - squares @ own) / (
+            np.square(sizes) - twice
+        )
         share = sizes / sizes.sum(1, keepdims=True)
         overall = np.einsum("rc,rcd,rd->r", share, means, share)
         between = (share * means[:, classes, classes]).sum(1) - overall
@@ -185,12 +208,14 @@ def _scatter_statistic(gram: np.ndarray, member: np.ndarray) -> Statistic:
 def _warning(count: int, p: float, reliability: Estimate) -> str:
     if p > 1 - LEVEL:
         return (
-            f"the average over these {count} positives is no further from the others than the average over as many "
-            f"random samples (p = {p:.2f}); a direction from it means little: choose positives that share more"
+            f"the average over these {count} positives is no further from the others than the"
+            f" average over as many random samples (p = {p:.2f}); a direction from it means little:"
+            " choose positives that share more"
         )
     if reliability.value < RELIABLE:
         return (
-            f"only {reliability.value:.0%} of the average over these {count} positives would be found again with "
-            f"others of the kind; take more positives, or such as are alike in the rest (one pose, one breed)"
+            f"only {reliability.value:.0%} of the average over these {count} positives would be"
+            " found again with others of the kind; take more positives, or such as are alike in"
+            " the rest (one pose, one breed)"
         )
     return ""

@@ -1,7 +1,9 @@
-"""A data matrix (n, d) that need not fit into memory: its rows come in blocks, and are handed on as blocks of columns.
+"""A data matrix (n, d) that need not fit into memory: its rows come in blocks, and are handed on as
+blocks of columns.
 
-What is known of a feature needs all samples of it: its mean, its spread, its values shuffled. So a measure takes whole
-columns, as many at a time as fit, and every block of them costs one pass over the rows.
+What is known of a feature needs all samples of it: its mean, its spread, its values shuffled. So a
+measure takes whole columns, as many at a time as fit, and every block of them costs one pass over
+the rows.
 """
 
 from __future__ import annotations
@@ -17,10 +19,14 @@ MEMORY = 2**28
 """Bytes that a data matrix may take before measures work through it in blocks."""
 
 STRIPE = 256
-"""Columns that are always handed on together: blocks begin at multiples of it, however much memory there is."""
+"""Columns that are always handed on together: blocks begin at multiples of it, however much
+memory there is.
+"""
 
 MOST_PAIRED = 20_000
-"""Samples that are taken two by two: the matrix of all pairs has over 3 GB, and its components take hours."""
+"""Samples that are taken two by two: the matrix of all pairs has over 3 GB, and its components
+take hours.
+"""
 
 _PAIRED_AT_ONCE = 4096
 
@@ -29,7 +35,8 @@ Rows = Callable[[], Iterator[np.ndarray]]
 
 
 def inner_products(z: np.ndarray) -> np.ndarray:
-    """Z Zᵀ (n, n) float64 of rows (n, d) float32: products in float32, of some rows with all at a time.
+    """Z Zᵀ (n, n) float64 of rows (n, d) float32: products in float32, of some rows with all at a
+    time.
 
     Raises:
         AnalysisError: too many samples for such a matrix.
@@ -49,14 +56,16 @@ def check_paired(n: int) -> None:
     """
     if n > MOST_PAIRED:
         raise AnalysisError(
-            f"{n} samples are too many to be held against one another, at most {MOST_PAIRED}: the matrix of all "
-            f"pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
+            f"{n} samples are too many to be held against one another, at most {MOST_PAIRED}: the"
+            f" matrix of all pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """``n`` rows of ``d`` columns, of which ``width`` are had at a time; ``whole``: all of them, where they fit."""
+    """``n`` rows of ``d`` columns, of which ``width`` are had at a time; ``whole``: all of them,
+    where they fit.
+    """
 
     n: int
     d: int
@@ -66,7 +75,8 @@ class Blocks:
 
     @classmethod
     def of(cls, data: np.ndarray | Rows, memory: int = MEMORY, copies: int = 1) -> Blocks:
-        """Those of an array, which is one block, or of blocks of rows, which are put together if they fit.
+        """Those of an array, which is one block, or of blocks of rows, which are put together if
+        they fit.
 
         Args:
             data: (n, d), or what yields blocks of its rows.

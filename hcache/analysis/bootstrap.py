@@ -1,23 +1,27 @@
-"""Intervals by resampling: what would the number have been, had other samples of the same kind been drawn?
+"""Intervals by resampling: what would the number have been, had other samples of the same kind been
+drawn?
 
-n samples are drawn from the n that there are, with replacement, many times over; the spread of a statistic over such
-draws stands for its spread over new data. A draw is a row of counts, how often each sample is in it, and a statistic is
-a function of such rows, so that thousands of draws are one matrix product. Whatever belongs to one sample is drawn
-together: a difference between two conditions on the same samples is a statistic of their pairs.
+n samples are drawn from the n that there are, with replacement, many times over; the spread of a
+statistic over such draws stands for its spread over new data. A draw is a row of counts, how often
+each sample is in it, and a statistic is a function of such rows, so that thousands of draws are one
+matrix product. Whatever belongs to one sample is drawn together: a difference between two
+conditions on the same samples is a statistic of their pairs.
 
-The interval is bias-corrected and accelerated (BCa): it takes those quantiles of the draws that make up for a
-statistic's bias and for a spread that changes with its value,
+The interval is bias-corrected and accelerated (BCa): it takes those quantiles of the draws that
+make up for a statistic's bias and for a spread that changes with its value,
 
     α₁ = Φ(z₀ + (z₀ + z_α) / (1 - a (z₀ + z_α))),
 
-z₀ from the share of draws below the value found, a from the skewness of leaving out one sample at a time. With
-z₀ = a = 0 it is the percentile interval. Draws from few samples spread too little, by √((n - 1) / n), and as if their
-variance were known; so z_α is Student's t_α with n - 1 degrees of freedom, times √(n / (n - 1)).
+z₀ from the share of draws below the value found, a from the skewness of leaving out one sample at a
+time. With z₀ = a = 0 it is the percentile interval. Draws from few samples spread too little, by
+√((n - 1) / n), and as if their variance were known; so z_α is Student's t_α with n - 1 degrees of
+freedom, times √(n / (n - 1)).
 
 References:
-    Better Bootstrap Confidence Intervals (Efron, 1987), https://doi.org/10.1080/01621459.1987.10478410
-    What Teachers Should Know about the Bootstrap (Hesterberg, 2014), https://arxiv.org/abs/1411.5279, for few samples
-    Bootstrap Methods and Their Application (Davison, Hinkley, 1997), https://doi.org/10.1017/CBO9780511802843
+    Better Bootstrap Confidence Intervals (Efron, 1987),
+    https://doi.org/10.1080/01621459.1987.10478410 What Teachers Should Know about the Bootstrap
+    (Hesterberg, 2014), https://arxiv.org/abs/1411.5279, for few samples Bootstrap Methods and Their
+    Application (Davison, Hinkley, 1997), https://doi.org/10.1017/CBO9780511802843
 """
 
 from __future__ import annotations
@@ -31,7 +35,9 @@ from ..errors import AnalysisError
 from .estimate import LEVEL, Estimate
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""counts (r, n) float64 -> the statistic of each row, (r,) or (r, k). Twice the counts must give the same."""
+"""counts (r, n) float64 -> the statistic of each row, (r,) or (r, k). Twice the counts must give
+the same.
+"""
 
 BCA, PERCENTILE = "BCa", "percentile"
 REPEATS = 2000
@@ -63,10 +69,19 @@ def bootstrap(
         clusters: (n,) what is drawn as a whole: all rows that have one recipient, say.
 
     Raises:
-        AnalysisError: fewer than 2 samples, or the statistic is not defined on them or on most draws.
+        AnalysisError: fewer than 2 samples, or the statistic is not defined on them or on most
+            draws.
     """
-    (found,) = bootstrap_many(lambda counts: statistic(counts)[:, None], n, level=level, repeats=repeats, seed=seed,
-                              method=method, strata=strata, clusters=clusters)  # fmt: skip
+    (found,) = bootstrap_many(
+        lambda counts: statistic(counts)[:, None],
+        n,
+        level=level,
+        repeats=repeats,
+        seed=seed,
+        method=method,
+        strata=strata,
+        clusters=clusters,
+    )
     return found
 
 
@@ -82,9 +97,11 @@ def bootstrap_many(
     clusters: np.ndarray | None = None,
     drawn: np.ndarray | None = None,
 ) -> tuple[Estimate, ...]:
-    """Several statistics of the same samples, on the same draws: counts (r, n) -> (r, k). As :func:`bootstrap`.
+    """Several statistics of the same samples, on the same draws: counts (r, n) -> (r, k). As
+    :func:`bootstrap`.
 
-    ``drawn`` (repeats, n): from :func:`draw_counts`, of the same n and strata, where many statistics share them.
+    ``drawn`` (repeats, n): from :func:`draw_counts`, of the same n and strata, where many
+    statistics share them.
     """
     if method not in (BCA, PERCENTILE):
         raise AnalysisError(f"an interval is of method {BCA} or {PERCENTILE}, got {method!r}")
@@ -96,14 +113,18 @@ def bootstrap_many(
         raise AnalysisError(f"an interval needs 2 samples or more to draw from, got {units}")
     values = np.asarray(statistic(np.ones((1, n))), np.float64)[0]
     if not np.isfinite(values).all():
-        raise AnalysisError("the statistic is not defined on these samples (division by zero?); there is no interval")
+        raise AnalysisError(
+            "the statistic is not defined on these samples (division by zero?); there is no"
+            " interval"
+        )
     if drawn is None:
         draws = _all_draws(statistic, groups, units, repeats, np.random.default_rng(seed), strata)
     else:
         draws = _of_drawn(statistic, drawn)
     if np.isfinite(draws).all(1).mean() < 0.5:
         raise AnalysisError(
-            f"the statistic is not defined on most draws from these {n} samples; it takes more samples, of all kinds"
+            f"the statistic is not defined on most draws from these {n} samples; it takes more"
+            " samples, of all kinds"
         )
     z = float(t.ppf((1 + level) / 2, units - 1)) * np.sqrt(units / (units - 1))
     if method == BCA:
@@ -111,11 +132,15 @@ def bootstrap_many(
         ends = [_bca_ends(draws[:, k], values[k], left_out[:, k], z) for k in range(len(values))]
     else:
         ends = [(float(norm.cdf(-z)), float(norm.cdf(z)))] * len(values)
-    return tuple(_estimate(draws[:, k], values[k], ends[k], units, level) for k in range(len(values)))
+    return tuple(
+        _estimate(draws[:, k], values[k], ends[k], units, level) for k in range(len(values))
+    )
 
 
 def rows(function: Callable[..., float], *arrays: np.ndarray) -> Statistic:
-    """Any function of arrays (n, ...) as a statistic: it is called once a draw, with the rows drawn."""
+    """Any function of arrays (n, ...) as a statistic: it is called once a draw, with the rows
+    drawn.
+    """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         chosen = (np.repeat(np.arange(len(row)), row.astype(int)) for row in counts)
@@ -130,17 +155,28 @@ def mean_of(values: np.ndarray) -> Statistic:
 
 
 def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
-    """The sum of some values over the sum of others, both (n,) or (n, k): stabler than a mean of ratios."""
+    """The sum of some values over the sum of others, both (n,) or (n, k): stabler than a mean of
+    ratios.
+    """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         denominator = counts @ below
-        return np.divide(counts @ above, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
+        return np.divide(
+            counts @ above,
+            denominator,
+            out=np.full(denominator.shape, np.nan),
+            where=denominator != 0,
+        )
 
     return statistic
 
 
-def draw_counts(n: int, repeats: int, rng: np.random.Generator, strata: np.ndarray | None = None) -> np.ndarray:
-    """Counts (repeats, n) float64 of draws with replacement, as many from each stratum as it has."""
+def draw_counts(
+    n: int, repeats: int, rng: np.random.Generator, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """Counts (repeats, n) float64 of draws with replacement, as many from each stratum as it
+    has.
+    """
     if strata is None:
         return rng.multinomial(n, np.full(n, 1 / n), size=repeats).astype(np.float64)
     counts = np.zeros((repeats, n))
@@ -172,7 +208,10 @@ def _all_draws(
 def _of_drawn(statistic: Statistic, drawn: np.ndarray) -> np.ndarray:
     """The statistic of draws that were made before, of any integer dtype."""
     size = max(1, AT_ONCE // drawn.shape[1])
-    parts = [statistic(drawn[start : start + size].astype(np.float64)) for start in range(0, len(drawn), size)]
+    parts = [
+        statistic(drawn[start : start + size].astype(np.float64))
+        for start in range(0, len(drawn), size)
+    ]
     return np.concatenate(parts).astype(np.float64)
 
 
@@ -180,14 +219,20 @@ def _left_out(statistic: Statistic, groups: np.ndarray, units: int) -> np.ndarra
     """The statistic without each unit in turn (units, k)."""
     size = max(1, AT_ONCE // len(groups))
     parts = [
-        statistic((np.arange(start, min(start + size, units))[:, None] != groups).astype(np.float64))
+        statistic(
+            (np.arange(start, min(start + size, units))[:, None] != groups).astype(np.float64)
+        )
         for start in range(0, units, size)
     ]
     return np.concatenate(parts).astype(np.float64)
 
 
-def _bca_ends(draws: np.ndarray, value: float, left_out: np.ndarray, z: float) -> tuple[float, float]:
-    """Which quantiles of the draws are the ends of the interval; ``z``: how many deviations it spans either way."""
+def _bca_ends(
+    draws: np.ndarray, value: float, left_out: np.ndarray, z: float
+) -> tuple[float, float]:
+    """Which quantiles of the draws are the ends of the interval; ``z``: how many deviations it
+    spans either way.
+    """
     draws, left_out = draws[np.isfinite(draws)], left_out[np.isfinite(left_out)]
     scale = 1e-12 * max(abs(value), float(np.abs(draws).max()))
     below = float((draws < value - scale).mean() + 0.5 * (np.abs(draws - value) <= scale).mean())
@@ -205,6 +250,8 @@ def _bca_ends(draws: np.ndarray, value: float, left_out: np.ndarray, z: float) -
     return ends[0], ends[1]
 
 
-def _estimate(draws: np.ndarray, value: float, ends: tuple[float, float], n: int, level: float) -> Estimate:
+def _estimate(
+    draws: np.ndarray, value: float, ends: tuple[float, float], n: int, level: float
+) -> Estimate:
     low, high = np.quantile(draws[np.isfinite(draws)], ends)
     return Estimate(value=float(value), low=float(low), high=float(high), n=n, level=level)

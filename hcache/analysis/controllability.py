@@ -1,22 +1,25 @@
-"""Controllability: does moving h along a direction move the readout further than moving it just anywhere?
+"""Controllability: does moving h along a direction move the readout further than moving it just
+anywhere?
 
-The change of a sample is its readout's change per unit of strength, in the readout's spread over unedited samples; its
-mean over samples is compared with that of m random directions of equal norm, on the same samples. A random direction's
-mean change is a sum over all coordinates of h, hence nearly normal, and of mean 0, since its sign is chance; so
+The change of a sample is its readout's change per unit of strength, in the readout's spread over
+unedited samples; its mean over samples is compared with that of m random directions of equal norm,
+on the same samples. A random direction's mean change is a sum over all coordinates of h, hence
+nearly normal, and of mean 0, since its sign is chance; so
 
     t = mean change / √(mean over random directions of their squared mean changes)
 
-follows Student's distribution with m degrees of freedom where a direction is no better than random. With 19 random
-directions or more p is the rank of the change's size among theirs, which takes nothing for normal, and is
-1 / (1 + m) at best; with fewer it is Student's. That takes the means of random directions for normal: where a few
-random directions do nearly all, it is significant too often (at 5 %: 7 to 10 % for heavy tails).
-Where random directions move next to nothing, one that pushes each sample its own way would pass for their better; so
-that the mean over samples is 0 is tested as well (Student's t over samples), and p is the larger of the two: what
-controls a readout moves it on average, and further than random.
+follows Student's distribution with m degrees of freedom where a direction is no better than random.
+With 19 random directions or more p is the rank of the change's size among theirs, which takes
+nothing for normal, and is 1 / (1 + m) at best; with fewer it is Student's. That takes the means of
+random directions for normal: where a few random directions do nearly all, it is significant too
+often (at 5 %: 7 to 10 % for heavy tails). Where random directions move next to nothing, one that
+pushes each sample its own way would pass for their better; so that the mean over samples is 0 is
+tested as well (Student's t over samples), and p is the larger of the two: what controls a readout
+moves it on average, and further than random.
 
-t is also the **effect size**: how many times as far as a random direction. Its interval accounts for the samples
-(bootstrap, paired) and for the few random directions that the denominator is known from (a χ² with m degrees of
-freedom).
+t is also the **effect size**: how many times as far as a random direction. Its interval accounts
+for the samples (bootstrap, paired) and for the few random directions that the denominator is known
+from (a χ² with m degrees of freedom).
 
 What can be decoded at a step need not be controllable there; the two belong side by side.
 
@@ -45,8 +48,9 @@ FEWEST_RANKED = 19
 class Controllability:
     """``change``: the mean change of the readout per unit of strength, in spreads.
 
-    ``random``: the root mean square of the same over random directions; ``effect``: their ratio. ``p``: that the change
-    has no mean, or none beyond a random direction's. ``drawn`` (m,): the size of every random direction's mean change.
+    ``random``: the root mean square of the same over random directions; ``effect``: their ratio.
+    ``p``: that the change has no mean, or none beyond a random direction's. ``drawn`` (m,): the
+    size of every random direction's mean change.
     """
 
     change: Estimate
@@ -58,7 +62,12 @@ class Controllability:
 
 
 def controllability(
-    changes: np.ndarray, nulls: np.ndarray, spread: float = 1.0, *, repeats: int = REPEATS, seed: int = 0
+    changes: np.ndarray,
+    nulls: np.ndarray,
+    spread: float = 1.0,
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
 ) -> Controllability:
     """Effect size of a direction against random ones.
 
@@ -70,28 +79,38 @@ def controllability(
         seed: Of these.
 
     Raises:
-        AnalysisError: shapes that do not fit; a readout without spread; random directions that move nothing.
+        AnalysisError: shapes that do not fit; a readout without spread; random directions that move
+            nothing.
     """
     changes, nulls = np.asarray(changes, np.float64), np.asarray(nulls, np.float64)
     if changes.ndim != 1 or nulls.ndim != 2 or nulls.shape[1:] != changes.shape or len(changes) < 2:
         raise AnalysisError(
-            f"changes are (samples,), 2 or more, and nulls (directions, samples); got {changes.shape}, {nulls.shape}"
+            "changes are (samples,), 2 or more, and nulls (directions, samples); got"
+            f" {changes.shape}, {nulls.shape}"
         )
     if len(nulls) < 2:
         raise AnalysisError(f"the null takes 2 random directions or more, got {len(nulls)}")
     if not (np.isfinite(changes).all() and np.isfinite(nulls).all()):
         raise AnalysisError("changes hold values that are not finite; leave those samples out")
     if not (np.isfinite(spread) and spread > 0):
-        raise AnalysisError(f"changes are told in the readout's spread, which must be above 0; got {spread}")
+        raise AnalysisError(
+            f"changes are told in the readout's spread, which must be above 0; got {spread}"
+        )
     changes, nulls = changes / spread, nulls / spread
     change = bootstrap(mean_of(changes), len(changes), repeats=repeats, seed=seed)
     scale = float(np.sqrt(np.square(nulls.mean(1)).mean()))
     if scale == 0:
-        raise AnalysisError("the random directions do not move the readout at all: there is nothing to compare with")
+        raise AnalysisError(
+            "the random directions do not move the readout at all: there is nothing to compare with"
+        )
     effect = change.value / scale
     drawn = np.abs(nulls.mean(1))
     ranked = len(nulls) >= FEWEST_RANKED
-    p = p_value(abs(change.value), drawn) if ranked else float(2 * stats.t.sf(abs(effect), len(nulls)))
+    p = (
+        p_value(abs(change.value), drawn)
+        if ranked
+        else float(2 * stats.t.sf(abs(effect), len(nulls)))
+    )
     return Controllability(
         change=change,
         random=scale,
@@ -107,7 +126,8 @@ def controllability_by_step(
 ) -> tuple[Controllability, ...]:
     """:func:`controllability` of each step or window: changes (n, steps), nulls (m, n, steps)."""
     return tuple(
-        controllability(changes[:, step], nulls[:, :, step], spread, **options) for step in range(changes.shape[1])
+        controllability(changes[:, step], nulls[:, :, step], spread, **options)
+        for step in range(changes.shape[1])
     )
 
 
@@ -121,10 +141,11 @@ def _p_of_mean(changes: np.ndarray) -> float:
 
 
 def p_of_size(size: float, nulls: np.ndarray) -> float:
-    """p that a random direction changes the readout as much, for sizes that have no sign: of all pixels, say.
+    """p that a random direction changes the readout as much, for sizes that have no sign: of all
+    pixels, say.
 
-    The logarithms of random directions' sizes (m,) are taken as normal; whether one more of them would be as large is
-    a t with m - 1 degrees of freedom.
+    The logarithms of random directions' sizes (m,) are taken as normal; whether one more of them
+    would be as large is a t with m - 1 degrees of freedom.
     """
     if len(nulls) < 2:
         raise AnalysisError(f"the null takes 2 random directions or more, got {len(nulls)}")
@@ -136,8 +157,12 @@ def p_of_size(size: float, nulls: np.ndarray) -> float:
     return float(stats.t.sf(above / deviation, len(nulls) - 1))
 
 
-def _effect(value: float, changes: np.ndarray, nulls: np.ndarray, repeats: int, seed: int) -> Estimate:
-    """The interval of the ratio: both means on the same draws of samples, the denominator further by √(m / χ²_m)."""
+def _effect(
+    value: float, changes: np.ndarray, nulls: np.ndarray, repeats: int, seed: int
+) -> Estimate:
+    """The interval of the ratio: both means on the same draws of samples, the denominator
+    further by √(m / χ²_m).
+    """
     rng = np.random.default_rng(seed)
     counts = draw_counts(len(changes), repeats, rng) / len(changes)
     below = np.sqrt(np.square(counts @ nulls.T).mean(1))

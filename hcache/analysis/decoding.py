@@ -1,35 +1,41 @@
-"""Decodability: how much of a label a linear probe reads off activations, with an interval, a null and a p value.
+"""Decodability: how much of a label a linear probe reads off activations, with an interval, a null
+and a p value.
 
-All numbers are of held-out samples: every sample is predicted by a probe that was fitted, and whose penalty was chosen,
-without its fold. Scores are R² for continuous labels; for classes the AUC, and balanced accuracy beside it.
+All numbers are of held-out samples: every sample is predicted by a probe that was fitted, and whose
+penalty was chosen, without its fold. Scores are R² for continuous labels; for classes the AUC, and
+balanced accuracy beside it.
 
-**Control and selectivity.** The same is done with labels shuffled, ``controls`` times: what a probe of this size
-makes of nothing. Selectivity is the score less the control's mean. Labels are shuffled within folds, which leaves
-every fold its classes; where labels have nothing to do with the data, the true order is one of these like any other, so
-that the rank of its score is an exact p value, 1 / (1 + controls) at best.
+**Control and selectivity.** The same is done with labels shuffled, ``controls`` times: what a probe
+of this size makes of nothing. Selectivity is the score less the control's mean. Labels are shuffled
+within folds, which leaves every fold its classes; where labels have nothing to do with the data,
+the true order is one of these like any other, so that the rank of its score is an exact p value, 1
+/ (1 + controls) at best.
 
-**Interval.** Bootstrap over held-out predictions. It says how far the score of probes of this training size would vary
-with the samples that they are tested on, not with those that they are trained on: it is no interval of what a probe
-fitted on other samples would reach, which Bates, Hastie, Tibshirani (2021) show to vary more. Measured on planted data
-of 1,024 numbers that 20 factors explain, an interval of 95 % held what such probes reach on fresh samples on average
-in 78 % of 200 data sets of 64 samples, and in 90 % of 60 of 256. Of classes the interval is the wider of the
-bootstrap's and one that does not shrink to nothing where all are told right (:mod:`.proportions`).
+**Interval.** Bootstrap over held-out predictions. It says how far the score of probes of this
+training size would vary with the samples that they are tested on, not with those that they are
+trained on: it is no interval of what a probe fitted on other samples would reach, which Bates,
+Hastie, Tibshirani (2021) show to vary more. Measured on planted data of 1,024 numbers that 20
+factors explain, an interval of 95 % held what such probes reach on fresh samples on average in 78 %
+of 200 data sets of 64 samples, and in 90 % of 60 of 256. Of classes the interval is the wider of
+the bootstrap's and one that does not shrink to nothing where all are told right
+(:mod:`.proportions`).
 
-**Groups.** Samples that belong together (:mod:`.groups`) are in one fold, have their labels shuffled as one, and are
-drawn as one. Where none are given, rows of the data that are the same to the bit belong together.
+**Groups.** Samples that belong together (:mod:`.groups`) are in one fold, have their labels
+shuffled as one, and are drawn as one. Where none are given, rows of the data that are the same to
+the bit belong together.
 
-**Time** goes to one eigendecomposition a fold of the data. Labels, shuffled labels and penalties share it; folds,
-shuffled orders and draws are the same for all data, and made once (:class:`Probing`). The scores of the shuffled
-orders are kept, so that any number of sites and steps are one family (:func:`~hcache.analysis.permutation.family_p`).
+**Time** goes to one eigendecomposition a fold of the data. Labels, shuffled labels and penalties
+share it; folds, shuffled orders and draws are the same for all data, and made once
+(:class:`Probing`). The scores of the shuffled orders are kept, so that any number of sites and
+steps are one family (:func:`~hcache.analysis.permutation.family_p`).
 
 References:
     Understanding intermediate layers using linear classifier probes (Alain, Bengio, 2016),
-    https://arxiv.org/abs/1610.01644
-    Designing and Interpreting Probes with Control Tasks (Hewitt, Liang, 2019), https://arxiv.org/abs/1909.03368
-    Permutation Tests for Studying Classifier Performance (Ojala, Garriga, 2010),
-    https://www.jmlr.org/papers/v11/ojala10a.html
-    Cross-validation: what does it estimate and how well does it do it? (Bates, Hastie, Tibshirani, 2021),
-    https://arxiv.org/abs/2104.00673
+    https://arxiv.org/abs/1610.01644 Designing and Interpreting Probes with Control Tasks (Hewitt,
+    Liang, 2019), https://arxiv.org/abs/1909.03368 Permutation Tests for Studying Classifier
+    Performance (Ojala, Garriga, 2010), https://www.jmlr.org/papers/v11/ojala10a.html
+    Cross-validation: what does it estimate and how well does it do it? (Bates, Hastie, Tibshirani,
+    2021), https://arxiv.org/abs/2104.00673
 """
 
 from __future__ import annotations
@@ -52,7 +58,9 @@ from .scoring import accuracy, score_statistic
 from .threads import one_thread
 
 CONTROLS = {R2: 99, AUC: 19}
-"""Shuffled labels by metric: ridge reuses its factorisation for them; 19 are as few as let p reach 0.05."""
+"""Shuffled labels by metric: ridge reuses its factorisation for them; 19 are as few as let p
+reach 0.05.
+"""
 
 MOST_TRIES = 100
 """Orders of groups that are tried for one that leaves both classes in all training sets."""
@@ -60,11 +68,13 @@ MOST_TRIES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """What a probe reads off: ``score`` of ``metric`` (R² or AUC), ``accuracy`` balanced, of classes only.
+    """What a probe reads off: ``score`` of ``metric`` (R² or AUC), ``accuracy`` balanced, of
+    classes only.
 
-    ``control``: the mean score of shuffled labels, ``selectivity``: the score less that. ``predicted`` (n,): every
-    sample's held-out prediction (log odds for classes) of ``target`` (n,) and ``fold`` (n,) the fold it was in.
-    ``drawn`` (controls,): the score of each shuffled order. ``groups`` (n,): which samples belong together, if any do.
+    ``control``: the mean score of shuffled labels, ``selectivity``: the score less that.
+    ``predicted`` (n,): every sample's held-out prediction (log odds for classes) of ``target`` (n,)
+    and ``fold`` (n,) the fold it was in. ``drawn`` (controls,): the score of each shuffled order.
+    ``groups`` (n,): which samples belong together, if any do.
     """
 
     metric: str
@@ -85,8 +95,9 @@ class Decoding:
 class Probing:
     """A label to be read off any number of data: all that does not depend on these.
 
-    ``targets`` (n, 1 + controls): the label as a probe takes it, then its shuffled orders. ``drawn`` (repeats, n): the
-    bootstrap's draws. ``groups`` (n,): which samples belong together; None if every sample is its own.
+    ``targets`` (n, 1 + controls): the label as a probe takes it, then its shuffled orders.
+    ``drawn`` (repeats, n): the bootstrap's draws. ``groups`` (n,): which samples belong together;
+    None if every sample is its own.
     """
 
     metric: str
@@ -111,7 +122,8 @@ class Probing:
 
         Args:
             labels: Continuous, or of two classes near 0 and 1.
-            kind: ``ridge`` or ``logistic``; by the labels if None. See :func:`~hcache.analysis.probes.check_labels`.
+            kind: ``ridge`` or ``logistic``; by the labels if None. See
+                :func:`~hcache.analysis.probes.check_labels`.
             folds: Of the cross-validation.
             controls: Shuffled orders beside the true one; ``CONTROLS`` of the metric if None.
             repeats: Draws of the bootstrap.
@@ -119,7 +131,8 @@ class Probing:
             groups: (n,) any values that tell apart which samples belong together.
 
         Raises:
-            AnalysisError: labels that are missing, constant, too few, or of one class; too few groups.
+            AnalysisError: labels that are missing, constant, too few, or of one class; too few
+                groups.
         """
         target, metric = check_labels(labels, folds, kind)
         controls = CONTROLS[metric] if controls is None else controls
@@ -128,26 +141,43 @@ class Probing:
         rng = np.random.default_rng(seed)
         shuffled = (_shuffled(target, metric, fold, groups, rng) for _ in range(controls))
         targets = np.stack([target, *shuffled], 1)
-        return cls(metric=metric, fold=fold, targets=targets, drawn=draws_of(target, metric, groups, repeats, seed),
-                   groups=groups)  # fmt: skip
+        return cls(
+            metric=metric,
+            fold=fold,
+            targets=targets,
+            drawn=draws_of(target, metric, groups, repeats, seed),
+            groups=groups,
+        )
 
     def decode(self, space: Space) -> Decoding:
         """Reads the label off data."""
         n, controls = len(self.targets), self.targets.shape[1] - 1
         if len(space) != n:
-            raise AnalysisError(f"{len(space)} samples of data came with {n} labels; give as many of both")
-        predicted, target = held_out(space, self.targets, self.fold, self.metric), self.targets[:, 0]
+            raise AnalysisError(
+                f"{len(space)} samples of data came with {n} labels; give as many of both"
+            )
+        predicted, target = (
+            held_out(space, self.targets, self.fold, self.metric),
+            self.targets[:, 0],
+        )
         statistic = score_statistic(self.targets, predicted, self.fold, self.metric)
         scores = statistic(np.ones((1, n)))[0]
 
         def both(counts: np.ndarray) -> np.ndarray:
             found = statistic(counts)
-            return np.stack([found[:, 0], found[:, 0] - (_mean_of_known(found[:, 1:]) if controls else 0)], 1)
+            return np.stack(
+                [found[:, 0], found[:, 0] - (_mean_of_known(found[:, 1:]) if controls else 0)], 1
+            )
 
         score, selectivity = bootstrap_many(both, n, drawn=self.drawn, clusters=self.groups)
-        right, control = None, float(_mean_of_known(scores[None, 1:])[0]) if controls else float("nan")
+        right, control = (
+            None,
+            float(_mean_of_known(scores[None, 1:])[0]) if controls else float("nan"),
+        )
         if self.metric == AUC:
-            (right,) = bootstrap_many(accuracy(target, predicted[:, 0]), n, drawn=self.drawn, clusters=self.groups)
+            (right,) = bootstrap_many(
+                accuracy(target, predicted[:, 0]), n, drawn=self.drawn, clusters=self.groups
+            )
             score, right = self._of_classes(score, right, predicted[:, 0] > 0)
             if controls:
                 selectivity = wider(selectivity, (score.low - control, score.high - control))
@@ -166,23 +196,33 @@ class Probing:
             groups=self.groups,
         )
 
-    def _of_classes(self, score: Estimate, right: Estimate, positive: np.ndarray) -> tuple[Estimate, Estimate]:
-        """AUC and balanced accuracy with intervals that do not shrink to nothing where all are told right."""
+    def _of_classes(
+        self, score: Estimate, right: Estimate, positive: np.ndarray
+    ) -> tuple[Estimate, Estimate]:
+        """AUC and balanced accuracy with intervals that do not shrink to nothing where all are
+        told right.
+        """
         ones = self.targets[:, 0] == 1
         shares = float(positive[ones].mean()), float((~positive[~ones]).mean())
-        counts = [len(np.unique(self.groups[each])) if self.groups is not None else int(each.sum())
-                  for each in (ones, ~ones)]  # fmt: skip
-        return wider(score, auc_interval(score.value, *counts)), wider(right, balanced_interval(*shares, *counts))
+        counts = [
+            len(np.unique(self.groups[each])) if self.groups is not None else int(each.sum())
+            for each in (ones, ~ones)
+        ]
+        return wider(score, auc_interval(score.value, *counts)), wider(
+            right, balanced_interval(*shares, *counts)
+        )
 
 
-def decode(data: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, **options: Any) -> Decoding:
+def decode(
+    data: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, **options: Any
+) -> Decoding:
     """Probes data (n, d) for labels (n,); ``options`` as of :meth:`Probing.of`.
 
     Without ``groups``, rows of the data that are the same to the bit belong together.
 
     Raises:
-        AnalysisError: before anything is computed: labels that are missing, constant, too few, or of one class; data
-            that are not finite, or the same for all samples.
+        AnalysisError: before anything is computed: labels that are missing, constant, too few, or
+            of one class; data that are not finite, or the same for all samples.
     """
     if groups is None and len(data) == len(labels):
         groups = duplicates(data)
@@ -192,24 +232,36 @@ def decode(data: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = 
 
 
 def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) -> Estimate:
-    """How much better ``a`` reads the same label of the same samples than ``b``: h than x_t, say. Paired.
+    """How much better ``a`` reads the same label of the same samples than ``b``: h than x_t, say.
+    Paired.
 
     Raises:
         AnalysisError: they are not of the same labels and folds.
     """
-    if a.metric != b.metric or not (np.array_equal(a.target, b.target) and np.array_equal(a.fold, b.fold)):
-        raise AnalysisError("two probes compare on the same labels, folds and seed; decode both with the same")
-    statistic = score_statistic(np.stack([a.target] * 2, 1), np.stack([a.predicted, b.predicted], 1), a.fold, a.metric)
+    if a.metric != b.metric or not (
+        np.array_equal(a.target, b.target) and np.array_equal(a.fold, b.fold)
+    ):
+        raise AnalysisError(
+            "two probes compare on the same labels, folds and seed; decode both with the same"
+        )
+    statistic = score_statistic(
+        np.stack([a.target] * 2, 1), np.stack([a.predicted, b.predicted], 1), a.fold, a.metric
+    )
 
     def paired(counts: np.ndarray) -> np.ndarray:
         return statistic(counts) @ np.array([1.0, -1.0])
 
     strata = a.target if a.metric == AUC and a.groups is None else None
-    return bootstrap(paired, len(a.target), repeats=repeats, seed=seed, strata=strata, clusters=a.groups)
+    return bootstrap(
+        paired, len(a.target), repeats=repeats, seed=seed, strata=strata, clusters=a.groups
+    )
 
 
-def fold_of(target: np.ndarray, metric: str, folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """The fold of every sample (n,), of classes with as many of each in every fold; of groups, whatever the labels.
+def fold_of(
+    target: np.ndarray, metric: str, folds: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """The fold of every sample (n,), of classes with as many of each in every fold; of groups,
+    whatever the labels.
 
     Raises:
         AnalysisError: fewer groups than folds, or classes that some training set would lack.
@@ -217,8 +269,10 @@ def fold_of(target: np.ndarray, metric: str, folds: int, seed: int, groups: np.n
     if groups is not None:
         fold = group_folds(groups, folds, seed)
         if metric == AUC and not _trainable(target, fold):
-            raise AnalysisError("one of the two classes is in so few groups of samples that belong together that a "
-                                "fold's training samples have none of it; a probe cannot be fitted")  # fmt: skip
+            raise AnalysisError(
+                "one of the two classes is in so few groups of samples that belong together that a "
+                "fold's training samples have none of it; a probe cannot be fitted"
+            )
         return fold
     splitter = (StratifiedKFold if metric == AUC else KFold)(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(target), int)
@@ -237,7 +291,11 @@ def shuffled_within(target: np.ndarray, fold: np.ndarray, rng: np.random.Generat
 
 
 def _shuffled(
-    target: np.ndarray, metric: str, fold: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator
+    target: np.ndarray,
+    metric: str,
+    fold: np.ndarray,
+    groups: np.ndarray | None,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """The labels in another order: within folds, or as groups."""
     if groups is None:
@@ -246,14 +304,19 @@ def _shuffled(
         order = shuffled_by_group(target, groups, rng)
         if metric != AUC or _trainable(order, fold):
             return order
-    raise AnalysisError("the classes are in too few groups of samples that belong together to be shuffled among them")
+    raise AnalysisError(
+        "the classes are in too few groups of samples that belong together to be shuffled among"
+        " them"
+    )
 
 
 def _mean_of_known(scores: np.ndarray) -> np.ndarray:
     """The mean of each row (r, k) over those that are defined; NaN where none is."""
     known = np.isfinite(scores)
     count = known.sum(1)
-    return np.divide(np.where(known, scores, 0).sum(1), count, out=np.full(len(scores), np.nan), where=count > 0)
+    return np.divide(
+        np.where(known, scores, 0).sum(1), count, out=np.full(len(scores), np.nan), where=count > 0
+    )
 
 
 def _trainable(target: np.ndarray, fold: np.ndarray) -> bool:
@@ -261,11 +324,15 @@ def _trainable(target: np.ndarray, fold: np.ndarray) -> bool:
     return all(0 < target[fold != number].mean() < 1 for number in np.unique(fold))
 
 
-def draws_of(target: np.ndarray, metric: str, groups: np.ndarray | None, repeats: int, seed: int) -> np.ndarray:
+def draws_of(
+    target: np.ndarray, metric: str, groups: np.ndarray | None, repeats: int, seed: int
+) -> np.ndarray:
     """The bootstrap's draws (repeats, n): of groups, or of samples, of classes as many of each."""
     rng = np.random.default_rng(seed)
     if groups is None:
-        return draw_counts(len(target), repeats, rng, target if metric == AUC else None).astype(np.uint8)
+        return draw_counts(len(target), repeats, rng, target if metric == AUC else None).astype(
+            np.uint8
+        )
     return draw_counts(int(groups.max()) + 1, repeats, rng)[:, groups].astype(np.uint8)
 
 

@@ -1,26 +1,30 @@
 """Cosines between directions that are differences of means, at one step, with intervals and a null.
 
-A direction of a label is w' z: samples' activations z, standardised, weighted by w, which is 1 / p for its p positives
-and -1 / q for its q negatives. All that cosines need is the Gram matrix of the samples,
+A direction of a label is w' z: samples' activations z, standardised, weighted by w, which is 1 / p
+for its p positives and -1 / q for its q negatives. All that cosines need is the Gram matrix of the
+samples,
 
     cos(a, b) = w_a' G w_b / √(w_a' G w_a · w_b' G w_b).
 
-The directions as they were fitted hold, besides what sets positives apart, the chance of their few samples: it
-lengthens them, and so draws cosines towards 0, and where both took the same samples it is shared, and draws them away
-from it. The estimate takes products of different samples only, which hold none of that; its interval covers the
-cosine between the differences of the populations' means. Where less than half of a direction's squared length is more
-than chance, there is no estimate: it would be a ratio of two numbers near 0.
+The directions as they were fitted hold, besides what sets positives apart, the chance of their few
+samples: it lengthens them, and so draws cosines towards 0, and where both took the same samples it
+is shared, and draws them away from it. The estimate takes products of different samples only, which
+hold none of that; its interval covers the cosine between the differences of the populations' means.
+Where less than half of a direction's squared length is more than chance, there is no estimate: it
+would be a ratio of two numbers near 0.
 
-Two directions of thousands of coordinates have a small cosine if the coordinates are independent; but h varies in few
-ways, and any two differences of means lie in those. So the null is of the same kind: the direction of b's label with
-its values dealt out to samples anew. p is how often that has a cosine, as fitted, to a as far from 0.
+Two directions of thousands of coordinates have a small cosine if the coordinates are independent;
+but h varies in few ways, and any two differences of means lie in those. So the null is of the same
+kind: the direction of b's label with its values dealt out to samples anew. p is how often that has
+a cosine, as fitted, to a as far from 0.
 
-What two labels have in common in the samples (hair that is long when it is dark) their directions have in common too:
-the labels' own correlation stands beside.
+What two labels have in common in the samples (hair that is long when it is dark) their directions
+have in common too: the labels' own correlation stands beside.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073, for directions without others
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073, for directions without others
 """
 
 from __future__ import annotations
@@ -42,9 +46,9 @@ PERMUTATIONS = 499
 class Cosine:
     """``cosine`` of two directions; None where more of either is chance than not.
 
-    ``fitted``: the same of the directions as they are. ``null``: how far from 0 that is by chance, in 95 % of cases;
-    ``p``: how often as far. ``labels``: the correlation of the two memberships, over samples that are an end of both;
-    0 if there are none.
+    ``fitted``: the same of the directions as they are. ``null``: how far from 0 that is by chance,
+    in 95 % of cases; ``p``: how often as far. ``labels``: the correlation of the two memberships,
+    over samples that are an end of both; 0 if there are none.
     """
 
     first: str
@@ -62,7 +66,8 @@ def cosines(
     """The cosines of all pairs of directions.
 
     Args:
-        gram: (n, n) of the samples' standardised activations (:func:`~hcache.analysis.probes.gram_matrix`).
+        gram: (n, n) of the samples' standardised activations
+            (:func:`~hcache.analysis.probes.gram_matrix`).
         ends: Name -> (n,): 1 for a positive, -1 for a negative, 0 for what is neither.
         repeats: Draws of the bootstrap over samples.
         seed: Of these and of the permutations.
@@ -74,15 +79,23 @@ def cosines(
         raise AnalysisError(f"cosines are between 2 directions or more, got {len(ends)}")
     for name, end in ends.items():
         if end.shape != (len(gram),) or min((end > 0).sum(), (end < 0).sum()) < 2:
-            raise AnalysisError(f"the direction {name} takes 2 positives and 2 negatives or more among the samples")
+            raise AnalysisError(
+                f"the direction {name} takes 2 positives and 2 negatives or more among the samples"
+            )
     names = list(ends)
     return tuple(
-        _cosine(gram, (a, ends[a]), (b, ends[b]), repeats, seed) for i, a in enumerate(names) for b in names[i + 1 :]
+        _cosine(gram, (a, ends[a]), (b, ends[b]), repeats, seed)
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
     )
 
 
 def _cosine(
-    gram: np.ndarray, first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], repeats: int, seed: int
+    gram: np.ndarray,
+    first: tuple[str, np.ndarray],
+    second: tuple[str, np.ndarray],
+    repeats: int,
+    seed: int,
 ) -> Cosine:
     (a_name, a), (b_name, b) = first, second
 
@@ -125,8 +138,12 @@ def _weights(counts: np.ndarray, end: np.ndarray) -> np.ndarray:
     return ins / ins.sum(1, keepdims=True) - outs / outs.sum(1, keepdims=True)
 
 
-def _cosine_of(a: np.ndarray, b: np.ndarray, gram: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
-    """(r,) of weights (r, n), or (1, n) for all. ``own``: the Gram matrix's diagonal, to leave out."""
+def _cosine_of(
+    a: np.ndarray, b: np.ndarray, gram: np.ndarray, own: np.ndarray | None = None
+) -> np.ndarray:
+    """(r,) of weights (r, n), or (1, n) for all. ``own``: the Gram matrix's diagonal, to leave
+    out.
+    """
     out = np.zeros(len(gram)) if own is None else own
     ga, gb = a @ gram, b @ gram
     lengths = ((ga * a).sum(1) - np.square(a) @ out) * ((gb * b).sum(1) - np.square(b) @ out)

@@ -1,4 +1,6 @@
-"""What every measure says: a number with its interval and the number of samples behind it, and beside it its null."""
+"""What every measure says: a number with its interval and the number of samples behind it, and
+beside it its null.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """``value`` of ``n`` samples, and the interval ``low`` to ``high`` in which the truth lies at ``level``.
+    """``value`` of ``n`` samples, and the interval ``low`` to ``high`` in which the truth lies at
+    ``level``.
 
-    ``why``: why there is no number, where the quantity is not defined on these samples; the others are then NaN.
+    ``why``: why there is no number, where the quantity is not defined on these samples; the others
+    are then NaN.
     """
 
     value: float
@@ -29,7 +33,9 @@ class Estimate:
 
     @classmethod
     def undefined(cls, why: str, n: int) -> Estimate:
-        """What stands in place of a number that these samples do not define, with the reason in words."""
+        """What stands in place of a number that these samples do not define, with the reason in
+        words.
+        """
         return cls(value=math.nan, low=math.nan, high=math.nan, n=n, why=why)
 
     @property
@@ -38,9 +44,11 @@ class Estimate:
         return all(map(math.isfinite, (self.value, self.low, self.high)))
 
     def samples_for(self, width: float) -> int:
-        """Roughly how many samples an interval ``width`` wide takes, of a quantity such as this one.
+        """Roughly how many samples an interval ``width`` wide takes, of a quantity such as this
+        one.
 
-        An interval shrinks with the root of the number of samples; this estimate is taken as the pilot.
+        An interval shrinks with the root of the number of samples; this estimate is taken as the
+        pilot.
 
         Raises:
             ValueError: a width that is not above 0.
@@ -48,7 +56,9 @@ class Estimate:
         if not width > 0:
             raise ValueError(f"the width of an interval is above 0, got {width}")
         if not self.defined:
-            raise ValueError(f"this quantity is undefined here ({self.why}): it says nothing of how it varies")
+            raise ValueError(
+                f"this quantity is undefined here ({self.why}): it says nothing of how it varies"
+            )
         return max(2, math.ceil(self.n * ((self.high - self.low) / width) ** 2 - 1e-6))
 
     def __str__(self) -> str:
@@ -61,7 +71,9 @@ class Estimate:
         return self.low <= truth <= self.high
 
     def overlaps(self, other: Estimate) -> bool:
-        """Whether two intervals have a number in common. If they do, neither is said to be the larger."""
+        """Whether two intervals have a number in common. If they do, neither is said to be the
+        larger.
+        """
         return self.low <= other.high and other.low <= self.high
 
     def to_json(self) -> dict[str, Any]:
@@ -70,13 +82,17 @@ class Estimate:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Estimate:
         """The estimate that ``to_json`` gave these data."""
-        numbers = {name: math.nan if data[name] is None else data[name] for name in ("value", "low", "high")}
+        numbers = {
+            name: math.nan if data[name] is None else data[name]
+            for name in ("value", "low", "high")
+        }
         return cls(**numbers, n=data["n"], level=data["level"], why=data.get("why", ""))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A measure and its null, of the same samples: ``excess`` is ``measured - null``, resampled as a pair.
+    """A measure and its null, of the same samples: ``excess`` is ``measured - null``, resampled as
+    a pair.
 
     ``p``: how often the null alone would give as much, if that was tested.
     """
@@ -97,19 +113,22 @@ class Contrast:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contrast:
         """The contrast that ``to_json`` gave these data."""
-        return cls(**{name: Estimate.from_json(data[name]) for name in ("measured", "null", "excess")}, p=data["p"])
+        return cls(
+            **{name: Estimate.from_json(data[name]) for name in ("measured", "null", "excess")},
+            p=data["p"],
+        )
 
 
 def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple[float, float]:
     """The interval of ``a - b``, of independent samples, from the two intervals (MOVER).
 
-    With d = a - b, its ends are d - √((a - a_low)² + (b_high - b)²) and d + √((a_high - a)² + (b - b_low)²). For a
-    family of ``comparisons`` each arm is widened by the ratio of normal quantiles (Bonferroni), so that the level holds
-    for all of them together.
+    With d = a - b, its ends are d - √((a - a_low)² + (b_high - b)²) and d + √((a_high - a)² + (b -
+    b_low)²). For a family of ``comparisons`` each arm is widened by the ratio of normal quantiles
+    (Bonferroni), so that the level holds for all of them together.
 
     References:
-        Construction of confidence limits about effect measures: a general approach (Zou, Donner, 2008),
-        https://doi.org/10.1002/sim.3095
+        Construction of confidence limits about effect measures: a general approach (Zou, Donner,
+        2008), https://doi.org/10.1002/sim.3095
     """
     alpha = 1 - a.level
     wider = float(norm.isf(alpha / (2 * max(1, comparisons))) / norm.isf(alpha / 2))
@@ -119,11 +138,15 @@ def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple
     return difference - down, difference + up
 
 
-def known_order(estimates: Mapping[str, Estimate], comparisons: int | None = None) -> tuple[tuple[str, str], ...]:
-    """The pairs (larger, smaller) of which it is known which is the larger; of the others nothing is said.
+def known_order(
+    estimates: Mapping[str, Estimate], comparisons: int | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The pairs (larger, smaller) of which it is known which is the larger; of the others nothing
+    is said.
 
-    A pair is known if the interval of its difference, at the level of the whole family, does not hold 0. Estimates that
-    are undefined, or of different numbers of samples (many quantities grow with that number), are compared with none.
+    A pair is known if the interval of its difference, at the level of the whole family, does not
+    hold 0. Estimates that are undefined, or of different numbers of samples (many quantities grow
+    with that number), are compared with none.
 
     Args:
         estimates: By name, of independent samples.
@@ -134,28 +157,34 @@ def known_order(estimates: Mapping[str, Estimate], comparisons: int | None = Non
     pairs = list(combinations(names, 2))
     count = len(pairs) if comparisons is None else comparisons
     return tuple(
-        (a, b) for a, b in pairs
+        (a, b)
+        for a, b in pairs
         if known[a].n == known[b].n and difference_interval(known[a], known[b], count)[0] > 0
-    )  # fmt: skip
+    )
 
 
 def without_implied(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Pairs (larger, smaller) without those that follow from two others: a > b, b > c, and so a > c."""
+    """Pairs (larger, smaller) without those that follow from two others: a > b, b > c, and so a
+    > c.
+    """
     known = set(pairs)
     names = {name for pair in pairs for name in pair}
     return tuple(
         (a, c) for a, c in pairs if not any((a, b) in known and (b, c) in known for b in names)
-    )  # fmt: skip
+    )
 
 
-def ordered_groups(estimates: Mapping[str, Estimate], comparisons: int | None = None) -> tuple[tuple[str, ...], ...]:
+def ordered_groups(
+    estimates: Mapping[str, Estimate], comparisons: int | None = None
+) -> tuple[tuple[str, ...], ...]:
     """The names in groups, largest values first; within a group not all is ranked.
 
-    Every name of a group is known to be larger than every name of the next (:func:`known_order`). What is undefined is
-    in no group.
+    Every name of a group is known to be larger than every name of the next (:func:`known_order`).
+    What is undefined is in no group.
     """
     names = sorted(
-        (name for name in estimates if estimates[name].defined), key=lambda name: (-estimates[name].value, name)
+        (name for name in estimates if estimates[name].defined),
+        key=lambda name: (-estimates[name].value, name),
     )
     larger = set(known_order(estimates, comparisons))
     groups: list[tuple[str, ...]] = []

@@ -1,12 +1,13 @@
-"""Samples that belong together: pictures of one prompt, inversions of one original, copies of one another.
+"""Samples that belong together: pictures of one prompt, inversions of one original, copies of one
+another.
 
-What such samples share a probe can learn from one and tell of the other, whatever the label: a random label of prompts
-is then read off samples that were held out. So samples of one group are never on both sides of a fold, labels are
-shuffled as groups, and intervals are over groups.
+What such samples share a probe can learn from one and tell of the other, whatever the label: a
+random label of prompts is then read off samples that were held out. So samples of one group are
+never on both sides of a fold, labels are shuffled as groups, and intervals are over groups.
 
 References:
-    Cross-Validation Strategies for Data with Temporal, Spatial, Hierarchical, or Phylogenetic Structure (Roberts and
-    others, 2017), https://doi.org/10.1111/ecog.02881
+    Cross-Validation Strategies for Data with Temporal, Spatial, Hierarchical, or Phylogenetic
+    Structure (Roberts and others, 2017), https://doi.org/10.1111/ecog.02881
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from ..errors import AnalysisError
 
 
 def as_groups(values: np.ndarray | None, n: int) -> np.ndarray | None:
-    """Numbers of groups (n,) from 0 up, of any values (n,) that tell them apart; None if every sample is its own.
+    """Numbers of groups (n,) from 0 up, of any values (n,) that tell them apart; None if every
+    sample is its own.
 
     Raises:
         AnalysisError: there are not as many values as samples.
@@ -32,13 +34,20 @@ def as_groups(values: np.ndarray | None, n: int) -> np.ndarray | None:
 
 
 def duplicates(data: np.ndarray) -> np.ndarray | None:
-    """Groups (n,) of rows of data (n, d) that are the same to the bit; None if there are no such rows."""
-    found = as_groups(np.array([hash(np.ascontiguousarray(row).tobytes()) for row in data]), len(data))
-    return None if found is None or found.max() == 0 else found  # all the same is another matter, told of the data
+    """Groups (n,) of rows of data (n, d) that are the same to the bit; None if there are no such
+    rows.
+    """
+    found = as_groups(
+        np.array([hash(np.ascontiguousarray(row).tobytes()) for row in data]), len(data)
+    )
+    return (
+        None if found is None or found.max() == 0 else found
+    )  # all the same is another matter, told of the data
 
 
 def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of every sample (n,), all of a group in one: dealt out at random, the largest groups first.
+    """The fold of every sample (n,), all of a group in one: dealt out at random, the largest groups
+    first.
 
     Raises:
         AnalysisError: there are fewer groups than folds.
@@ -46,9 +55,9 @@ def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     sizes = np.bincount(groups)
     if len(sizes) < folds:
         raise AnalysisError(
-            f"the samples are of {len(sizes)} groups that belong together (one prompt, original or seed), and "
-            f"{folds} folds need {folds} or more; take fewer folds, more groups, or each sample for itself "
-            "(groups none)"
+            f"the samples are of {len(sizes)} groups that belong together (one prompt, original or"
+            f" seed), and {folds} folds need {folds} or more; take fewer folds, more groups, or"
+            " each sample for itself (groups none)"
         )
     order = np.random.default_rng(seed).permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
@@ -59,12 +68,14 @@ def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold[groups]
 
 
-def shuffled_by_group(target: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def shuffled_by_group(
+    target: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Labels (n,) dealt out to groups anew.
 
-    A label that is the same in all of a group goes to another group as a whole. One that varies within groups is
-    exchanged between groups of one size, in any order within them; a group whose size no other has keeps its labels,
-    in another order.
+    A label that is the same in all of a group goes to another group as a whole. One that varies
+    within groups is exchanged between groups of one size, in any order within them; a group whose
+    size no other has keeps its labels, in another order.
     """
     members = [np.flatnonzero(groups == number) for number in range(groups.max() + 1)]
     if all(np.ptp(target[rows]) == 0 for rows in members):

@@ -1,15 +1,17 @@
 """The leading eigenvectors of a matrix that is known by its products with a few vectors only.
 
-With A (n, n) symmetric and positive semi-definite, and Ω (n, l) random, the eigenvectors are looked for in the span of
+With A (n, n) symmetric and positive semi-definite, and Ω (n, l) random, the eigenvectors are looked
+for in the span of
 
     Ω, A Ω, A² Ω, ...
 
-which takes one pass over the data for each block. It ends when what is found is an eigenvector within ``tolerance``:
-‖A v - θ v‖ ≤ tolerance · θ, by which the angle to the true one is at most tolerance · θ / gap to the next eigenvalue.
+which takes one pass over the data for each block. It ends when what is found is an eigenvector
+within ``tolerance``: ‖A v - θ v‖ ≤ tolerance · θ, by which the angle to the true one is at most
+tolerance · θ / gap to the next eigenvalue.
 
 References:
-    Randomized Block Krylov Methods for Stronger and Faster Approximate Singular Value Decomposition (Musco, Musco,
-    2015), https://arxiv.org/abs/1504.05477
+    Randomized Block Krylov Methods for Stronger and Faster Approximate Singular Value Decomposition
+    (Musco, Musco, 2015), https://arxiv.org/abs/1504.05477
 """
 
 from __future__ import annotations
@@ -23,9 +25,15 @@ Product = np.ndarray
 
 
 def leading_vectors(
-    n: int, count: int, tolerance: float = 1e-3, blocks: int = 8, oversampling: int = 10, seed: int = 0
+    n: int,
+    count: int,
+    tolerance: float = 1e-3,
+    blocks: int = 8,
+    oversampling: int = 10,
+    seed: int = 0,
 ) -> Generator[np.ndarray, Product, np.ndarray | None]:
-    """Yields blocks V (n, l) and is sent A V; returns the ``count`` leading eigenvectors (n, count), largest first.
+    """Yields blocks V (n, l) and is sent A V; returns the ``count`` leading eigenvectors (n,
+    count), largest first.
 
     Returns None if ``blocks`` products were not enough: the eigenvalues lie too near to each other.
     """

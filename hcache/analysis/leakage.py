@@ -1,32 +1,36 @@
 """Leakage: what else changes when one attribute is edited.
 
-M_ij is the mean change of attribute j under the edit that is meant for attribute i, each attribute in its own spread
-over unedited samples, so that all are on one scale. A cell leaks if the edit moves the attribute further than a
-direction does that has nothing to do with either. All off-diagonal cells are one family: where nothing leaks, the
-chance that any is called leaking is the level.
+M_ij is the mean change of attribute j under the edit that is meant for attribute i, each attribute
+in its own spread over unedited samples, so that all are on one scale. A cell leaks if the edit
+moves the attribute further than a direction does that has nothing to do with either. All
+off-diagonal cells are one family: where nothing leaks, the chance that any is called leaking is the
+level.
 
-**Null.** What other directions do to the same attribute of the same samples: random ones (``nulls``), and the edits
-that are not meant for it. No change is taken to be symmetric: readings are probabilities, glasses are on or off. Two
-tests are made, and p is the larger of the two:
+**Null.** What other directions do to the same attribute of the same samples: random ones
+(``nulls``), and the edits that are not meant for it. No change is taken to be symmetric: readings
+are probabilities, glasses are on or off. Two tests are made, and p is the larger of the two:
 
-- over samples: within every sample, which direction made which change of an attribute is dealt out anew, among the
-  edit and the random directions, or among the edits where there are none of these (max-T over the family). It is exact
-  where directions differ in nothing but chance, however skewed the changes are.
-- over directions, where there are random ones: M_ij over the root mean square of the random directions' means, as
-  Student's t with as many degrees of freedom as there are random directions (Holm over the family). It takes the means
-  of random directions for normal. They may have a real effect, which all samples share, and which the first test alone
-  would take for a leak.
+- over samples: within every sample, which direction made which change of an attribute is dealt out
+  anew, among the edit and the random directions, or among the edits where there are none of these
+  (max-T over the family). It is exact where directions differ in nothing but chance, however skewed
+  the changes are.
+- over directions, where there are random ones: M_ij over the root mean square of the random
+  directions' means, as Student's t with as many degrees of freedom as there are random directions
+  (Holm over the family). It takes the means of random directions for normal. They may have a real
+  effect, which all samples share, and which the first test alone would take for a leak.
 
-What remains: without random directions an attribute that all edits move alike does not count as leaking. With fewer
-than three directions to compare on an attribute, changes are dealt out over all off-diagonal cells, which takes
-readings for equally noisy. Where a few random directions do nearly all that random directions do, t is called too
-often (some 7 to 9 % of single cells rather than 5 %, with means as of Student's t of 3 degrees of freedom).
+What remains: without random directions an attribute that all edits move alike does not count as
+leaking. With fewer than three directions to compare on an attribute, changes are dealt out over all
+off-diagonal cells, which takes readings for equally noisy. Where a few random directions do nearly
+all that random directions do, t is called too often (some 7 to 9 % of single cells rather than 5 %,
+with means as of Student's t of 3 degrees of freedom).
 
-**Diagonal share**: Σ_i M_ii² / Σ_ij M_ij², the share of all movement that is where it was meant to be; of one edit, its
-row's. Squares of means are too large by their variance, the more so the fewer samples; here each is the mean product of
-two different samples, which is right on average. Where edits have nothing to do with their attributes the share is
-1 / attributes on average. The null deals the edits out to different attributes anew, each dealing as likely as the one
-that was meant: p is the share of dealings that put as much of the movement on their diagonal.
+**Diagonal share**: Σ_i M_ii² / Σ_ij M_ij², the share of all movement that is where it was meant to
+be; of one edit, its row's. Squares of means are too large by their variance, the more so the fewer
+samples; here each is the mean product of two different samples, which is right on average. Where
+edits have nothing to do with their attributes the share is 1 / attributes on average. The null
+deals the edits out to different attributes anew, each dealing as likely as the one that was meant:
+p is the share of dealings that put as much of the movement on their diagonal.
 
 References:
     Interpreting the Latent Space of GANs for Semantic Face Editing (Shen, Gu, Tang, Zhou, 2019),
@@ -62,12 +66,14 @@ FEWEST_COMPARED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """``matrix[i][j]``: mean change of ``attributes[j]`` under ``edits[i]``, in spreads, with its interval.
+    """``matrix[i][j]``: mean change of ``attributes[j]`` under ``edits[i]``, in spreads, with its
+    interval.
 
-    ``meant[i]``: the column that edit i is meant for. ``p`` (edits, attributes): that a direction which
-    has nothing to do with either moves the attribute as far, among all off-diagonal cells; NaN on the diagonal.
-    ``nulls``: how many random directions that is of. ``share``: the diagonal share of all, ``shares`` of each edit.
-    ``p_of_share``: that edits dealt to attributes at random have as large a share.
+    ``meant[i]``: the column that edit i is meant for. ``p`` (edits, attributes): that a direction
+    which has nothing to do with either moves the attribute as far, among all off-diagonal cells;
+    NaN on the diagonal. ``nulls``: how many random directions that is of. ``share``: the diagonal
+    share of all, ``shares`` of each edit. ``p_of_share``: that edits dealt to attributes at random
+    have as large a share.
     """
 
     edits: tuple[str, ...]
@@ -110,41 +116,59 @@ def leakage(
     """The leakage matrix of some edits.
 
     Args:
-        changes: (edits, n, attributes): what every edit changed in every reading of the same n samples.
+        changes: (edits, n, attributes): what every edit changed in every reading of the same n
+            samples.
         spreads: Each attribute's standard deviation over unedited samples.
         edits: Their names: each that of the attribute it is meant for.
         attributes: The names of the readings.
-        nulls: (m, n, attributes): what random directions as long changed in the same samples; None if there are none.
+        nulls: (m, n, attributes): what random directions as long changed in the same samples; None
+            if there are none.
         repeats: Draws of the bootstrap over samples.
         seed: Of these.
 
     Raises:
-        AnalysisError: shapes that do not fit, an edit without its attribute, an attribute without spread.
+        AnalysisError: shapes that do not fit, an edit without its attribute, an attribute without
+            spread.
     """
     changes, spread = np.asarray(changes, np.float64), np.asarray(spreads, np.float64)
     expected = (len(edits), len(attributes))
-    if changes.ndim != 3 or (changes.shape[0], changes.shape[2]) != expected or changes.shape[1] < 2:
+    if (
+        changes.ndim != 3
+        or (changes.shape[0], changes.shape[2]) != expected
+        or changes.shape[1] < 2
+    ):
         raise AnalysisError(
-            f"changes of {expected[0]} edits and {expected[1]} attributes are ({expected[0]}, samples, {expected[1]}) "
-            f"of 2 samples or more, got {changes.shape}"
+            f"changes of {expected[0]} edits and {expected[1]} attributes are ({expected[0]},"
+            f" samples, {expected[1]}) of 2 samples or more, got {changes.shape}"
         )
     if unknown := [edit for edit in edits if edit not in attributes]:
-        raise AnalysisError(f"the edit {unknown[0]!r} is meant for no attribute that was read: {', '.join(attributes)}")
+        raise AnalysisError(
+            f"the edit {unknown[0]!r} is meant for no attribute that was read:"
+            f" {', '.join(attributes)}"
+        )
     if not np.isfinite(changes).all():
         raise AnalysisError("changes hold values that are not finite; leave those samples out")
     if spread.shape != (len(attributes),) or not (np.isfinite(spread) & (spread > 0)).all():
         dead = [name for name, value in zip(attributes, spread, strict=False) if not value > 0]
-        raise AnalysisError(f"every attribute needs a spread above 0; {', '.join(dead) or 'they'} came with none")
+        raise AnalysisError(
+            f"every attribute needs a spread above 0; {', '.join(dead) or 'they'} came with none"
+        )
     scaled = (changes / spread).transpose(1, 0, 2)
     meant = tuple(list(attributes).index(edit) for edit in edits)
     random = None if nulls is None or not len(nulls) else np.asarray(nulls, np.float64) / spread
-    if random is not None and (random.shape[1:] != changes.shape[1:] or not np.isfinite(random).all()):
-        raise AnalysisError(f"nulls are (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got "
-                            f"{random.shape}")  # fmt: skip
+    if random is not None and (
+        random.shape[1:] != changes.shape[1:] or not np.isfinite(random).all()
+    ):
+        raise AnalysisError(
+            f"nulls are (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got "
+            f"{random.shape}"
+        )
     if not scaled[:, np.arange(len(edits)), meant].any() and not scaled.any():
         raise AnalysisError("no edit changes any reading: there is no movement to have a share in")
     flat = scaled.reshape(len(scaled), -1)
-    cells = bootstrap_many(lambda counts: counts @ flat / counts.sum(1)[:, None], len(flat), repeats=repeats, seed=seed)
+    cells = bootstrap_many(
+        lambda counts: counts @ flat / counts.sum(1)[:, None], len(flat), repeats=repeats, seed=seed
+    )
     shares = bootstrap_many(_shares(scaled, meant), len(flat), repeats=repeats, seed=seed)
     width = len(attributes)
     return Leakage(
@@ -161,8 +185,8 @@ def leakage(
 
 
 def _products(scaled: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The square of every mean change: counts (r, n) -> (r, edits, attributes), of products of different samples only,
-    so that it is right on average."""
+    """The square of every mean change: counts (r, n) -> (r, edits, attributes), of products of
+    different samples only, so that it is right on average."""
     flat = scaled.reshape(len(scaled), -1)
     total, again = counts.sum(1)[:, None], np.square(counts)
     found = np.square(counts @ flat) - again @ np.square(flat)
@@ -172,7 +196,9 @@ def _products(scaled: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _shares(scaled: np.ndarray, meant: tuple[int, ...]) -> Statistic:
-    """The diagonal share of all and of each edit: counts (r, n) -> (r, 1 + edits), within 0 to 1."""
+    """The diagonal share of all and of each edit: counts (r, n) -> (r, 1 + edits), within 0 to
+    1.
+    """
     edits = np.arange(scaled.shape[1])
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -186,7 +212,9 @@ def _shares(scaled: np.ndarray, meant: tuple[int, ...]) -> Statistic:
 
 
 def _p_of_share(products: np.ndarray, meant: tuple[int, ...], seed: int) -> float:
-    """The share of dealings of edits to different attributes whose diagonal of ``products`` is as large as meant."""
+    """The share of dealings of edits to different attributes whose diagonal of ``products`` is
+    as large as meant.
+    """
     edits, width = products.shape
     if math.perm(width, edits) <= DEALINGS:
         dealings = np.array(list(permutations(range(width), edits)))
@@ -199,8 +227,12 @@ def _p_of_share(products: np.ndarray, meant: tuple[int, ...], seed: int) -> floa
     return float((diagonal >= observed - 1e-12 * abs(observed)).mean())
 
 
-def _p_off_diagonal(changes: np.ndarray, random: np.ndarray | None, meant: tuple[int, ...], seed: int) -> np.ndarray:
-    """p of every off-diagonal cell, of changes (edits, n, attributes) and random directions' (m, n, attributes)."""
+def _p_off_diagonal(
+    changes: np.ndarray, random: np.ndarray | None, meant: tuple[int, ...], seed: int
+) -> np.ndarray:
+    """p of every off-diagonal cell, of changes (edits, n, attributes) and random directions' (m,
+    n, attributes).
+    """
     edits, _, width = changes.shape
     off = np.ones((edits, width), bool)
     off[np.arange(edits), meant] = False
@@ -221,18 +253,25 @@ def _p_off_diagonal(changes: np.ndarray, random: np.ndarray | None, meant: tuple
 
 
 def _p_over_directions(changes: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """Holm's p (edits, attributes) of means against those of random directions, by Student's t; all cells count."""
+    """Holm's p (edits, attributes) of means against those of random directions, by Student's t;
+    all cells count.
+    """
     size, scale = np.abs(changes.mean(1)), np.sqrt(np.square(random.mean(1)).mean(0))
     t = np.divide(size, scale, out=np.where(size > 0, np.inf, 0.0), where=scale > 0)
     return holm((2 * stats.t.sf(t, len(random))).ravel()).reshape(t.shape)
 
 
-def _p_among_random(changes: np.ndarray, random: np.ndarray, off: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """p of the off-diagonal cells, by dealing out anew, in every sample, which of an edit and the random directions
-    made which change; the same deals serve all cells, which keeps what holds them together."""
+def _p_among_random(
+    changes: np.ndarray, random: np.ndarray, off: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """p of the off-diagonal cells, by dealing out anew, in every sample, which of an edit and the
+    random directions made which change; the same deals serve all cells, which keeps what holds them
+    together."""
     m, n, _ = random.shape
     total = random.sum(0)
-    deviation = np.sqrt(np.square(random).mean((0, 1)) + np.square(changes).mean(1))  # (edits, attributes)
+    deviation = np.sqrt(
+        np.square(random).mean((0, 1)) + np.square(changes).mean(1)
+    )  # (edits, attributes)
     unit = np.where(deviation > 0, deviation, 1)
 
     def further(of: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -248,7 +287,9 @@ def _p_among_random(changes: np.ndarray, random: np.ndarray, off: np.ndarray, rn
 
 
 def _p_by_attribute(changes: np.ndarray, off: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """p of the off-diagonal cells, row by row, by dealing each attribute's changes out among its edits."""
+    """p of the off-diagonal cells, row by row, by dealing each attribute's changes out among its
+    edits.
+    """
     observed, nulls = np.zeros(off.shape), np.zeros((PERMUTATIONS, *off.shape))
     for j in np.flatnonzero(off.any(0)):
         rows = np.flatnonzero(off[:, j])
@@ -257,8 +298,10 @@ def _p_by_attribute(changes: np.ndarray, off: np.ndarray, rng: np.random.Generat
 
 
 def _dealt(pool: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """How much further the first ``count`` directions of a pool (n, directions) move than the others: (count,); and
-    the same with each sample's changes dealt out anew (PERMUTATIONS, count). In deviations of the pool."""
+    """How much further the first ``count`` directions of a pool (n, directions) move than the
+    others: (count,); and the same with each sample's changes dealt out anew (PERMUTATIONS, count).
+    In deviations of the pool.
+    """
     n, directions = pool.shape
     deviation = float(pool.std()) or 1.0
 
@@ -278,4 +321,6 @@ def _dealt(pool: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.n
 def _largest_of_all(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
     """p of statistics (k,) against the largest of all in each draw (m, k)."""
     largest = nulls.max(1)
-    return np.array([(1 + (largest >= each - 1e-9).sum()) / (1 + len(largest)) for each in observed])
+    return np.array(
+        [(1 + (largest >= each - 1e-9).sum()) / (1 + len(largest)) for each in observed]
+    )

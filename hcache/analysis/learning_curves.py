@@ -1,4 +1,6 @@
-"""How many labelled samples are enough: the held-out score of a probe by how many samples it was fitted on."""
+"""How many labelled samples are enough: the held-out score of a probe by how many samples it was
+fitted on.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ FEWEST = 6
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCurve:
-    """``scores[i]``: the held-out score of probes fitted on ``sizes[i]`` samples; ``controls[i]``: on their labels
-    shuffled, in the mean."""
+    """``scores[i]``: the held-out score of probes fitted on ``sizes[i]`` samples; ``controls[i]``:
+    on their labels shuffled, in the mean."""
 
     metric: str
     sizes: tuple[int, ...]
@@ -36,9 +38,15 @@ class LearningCurve:
 
     @property
     def enough(self) -> int | None:
-        """The fewest samples whose score cannot be told from that of the most; None if each size told on."""
+        """The fewest samples whose score cannot be told from that of the most; None if each size
+        told on.
+        """
         last = self.scores[-1]
-        told = [size for size, score in zip(self.sizes, self.scores, strict=True) if score.high >= last.value]
+        told = [
+            size
+            for size, score in zip(self.sizes, self.scores, strict=True)
+            if score.high >= last.value
+        ]
         return told[0] if told and told[0] < self.sizes[-1] else None
 
 
@@ -66,10 +74,12 @@ def learning_curve(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Generator[float, None, LearningCurve]:
-    """How the score grows with the samples a probe is fitted on; yields the share done after each size.
+    """How the score grows with the samples a probe is fitted on; yields the share done after each
+    size.
 
-    At each size, ``draws`` subsets of every fold's training samples are fitted and their scores averaged; all sizes are
-    tested on the same samples. Of classes, a subset has both as the labels have them, 3 of each at least.
+    At each size, ``draws`` subsets of every fold's training samples are fitted and their scores
+    averaged; all sizes are tested on the same samples. Of classes, a subset has both as the labels
+    have them, 3 of each at least.
 
     Args:
         space: The data.
@@ -84,16 +94,22 @@ def learning_curve(
         groups: (n,) which samples belong together, and so in one fold.
 
     Raises:
-        AnalysisError: labels that no probe is defined on; a size that the folds do not have, or too small for a probe.
+        AnalysisError: labels that no probe is defined on; a size that the folds do not have, or too
+            small for a probe.
     """
     target, metric = check_labels(labels, folds, kind)
     groups = as_groups(groups, len(target))
     fold = fold_of(target, metric, folds, seed, groups)
-    most = most_samples(len(target), folds) if groups is None else len(target) - int(np.bincount(fold).max())
+    most = (
+        most_samples(len(target), folds)
+        if groups is None
+        else len(target) - int(np.bincount(fold).max())
+    )
     sizes = tuple(sorted({int(size) if groups is None else min(int(size), most) for size in sizes}))
     if not sizes or sizes[0] < FEWEST or sizes[-1] > most:
         raise AnalysisError(
-            f"learning curves take sizes from {FEWEST} to {most}, the training samples of a fold; got {sizes}"
+            f"learning curves take sizes from {FEWEST} to {most}, the training samples of a fold;"
+            f" got {sizes}"
         )
     drawn = draws_of(target, metric, groups, repeats, seed)
     scores, nulls = [], []
@@ -105,7 +121,8 @@ def learning_curve(
                 for _ in range(draws if size < most else 1)
             ]
         predicted, shuffled = (
-            np.concatenate(each, 1) for each in zip(*((p[:, :1], p[:, 1:]) for p in parts), strict=True)
+            np.concatenate(each, 1)
+            for each in zip(*((p[:, :1], p[:, 1:]) for p in parts), strict=True)
         )
         score, null = _scored(target, predicted, shuffled, fold, metric, drawn, groups)
         scores.append(score)
@@ -115,9 +132,17 @@ def learning_curve(
 
 
 def _predictions(
-    space: Space, target: np.ndarray, fold: np.ndarray, metric: str, size: int, controls: int, rng: np.random.Generator
+    space: Space,
+    target: np.ndarray,
+    fold: np.ndarray,
+    metric: str,
+    size: int,
+    controls: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Held-out predictions (n, 1 + controls) by probes of so many samples: of the labels, and of these shuffled."""
+    """Held-out predictions (n, 1 + controls) by probes of so many samples: of the labels, and of
+    these shuffled.
+    """
     fit = logistic if metric == AUC else ridge
     predicted = np.empty((len(target), 1 + controls))
     for number in np.unique(fold):
@@ -138,24 +163,40 @@ def _scored(
     drawn: np.ndarray,
     groups: np.ndarray | None,
 ) -> tuple[Estimate, float]:
-    """The mean score of predictions (n, draws) with its interval, and that of what shuffled labels predict."""
+    """The mean score of predictions (n, draws) with its interval, and that of what shuffled
+    labels predict.
+    """
 
     def statistic_of(guesses: np.ndarray) -> Statistic:
-        return score_statistic(np.repeat(target[:, None], guesses.shape[1], 1), guesses, fold, metric)
+        return score_statistic(
+            np.repeat(target[:, None], guesses.shape[1], 1), guesses, fold, metric
+        )
 
     scores = statistic_of(predicted)
     (score,) = bootstrap_many(
-        lambda counts: scores(counts).mean(1, keepdims=True), len(target), drawn=drawn, clusters=groups
+        lambda counts: scores(counts).mean(1, keepdims=True),
+        len(target),
+        drawn=drawn,
+        clusters=groups,
     )
     if metric == AUC:
         classes = [target == 1, target != 1]
-        counts = [len(np.unique(groups[each])) if groups is not None else int(each.sum()) for each in classes]
+        counts = [
+            len(np.unique(groups[each])) if groups is not None else int(each.sum())
+            for each in classes
+        ]
         score = wider(score, auc_interval(score.value, *counts))
-    null = statistic_of(shuffled)(np.ones((1, len(target)))).mean() if shuffled.shape[1] else float("nan")
+    null = (
+        statistic_of(shuffled)(np.ones((1, len(target)))).mean()
+        if shuffled.shape[1]
+        else float("nan")
+    )
     return score, float(null)
 
 
-def _some(train: np.ndarray, target: np.ndarray, metric: str, size: int, rng: np.random.Generator) -> np.ndarray:
+def _some(
+    train: np.ndarray, target: np.ndarray, metric: str, size: int, rng: np.random.Generator
+) -> np.ndarray:
     """So many of the training samples; of classes, in their proportion and 3 of each at least."""
     if metric != AUC:
         return rng.choice(train, size, replace=False)
@@ -163,4 +204,6 @@ def _some(train: np.ndarray, target: np.ndarray, metric: str, size: int, rng: np
     least = min(3, len(ones), len(zeros))
     count = int(np.clip(round(size * len(ones) / len(train)), least, size - least))
     count = int(np.clip(count, size - len(zeros), len(ones)))
-    return np.concatenate([rng.choice(ones, count, replace=False), rng.choice(zeros, size - count, replace=False)])
+    return np.concatenate(
+        [rng.choice(ones, count, replace=False), rng.choice(zeros, size - count, replace=False)]
+    )

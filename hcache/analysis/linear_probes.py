@@ -1,23 +1,27 @@
-"""Ridge and logistic probes for many labels at once, each with the penalty that leaving one sample out chooses.
+"""Ridge and logistic probes for many labels at once, each with the penalty that leaving one sample
+out chooses.
 
-On the principal scores T = V √Λ of n training samples (n, r), centred, a ridge probe needs no matrix but diagonal ones:
+On the principal scores T = V √Λ of n training samples (n, r), centred, a ridge probe needs no
+matrix but diagonal ones:
 
     ŷ = ȳ + T (Λ + α)⁻¹ Tᵀ (y - ȳ),      y_i - ŷ_i without i = (y_i - ŷ_i) / (1 - H_ii),
 
-so that one eigendecomposition serves all penalties α and all labels, the shuffled ones of the control as well.
+so that one eigendecomposition serves all penalties α and all labels, the shuffled ones of the
+control as well.
 
-A logistic probe is fitted on the leading scores by Newton's method, all labels in a batch, each penalty from the last
-one's fit. Its steps come by conjugate gradients: with TᵀT diagonal, so is a good preconditioner, and a step costs a
-few products with T for all labels together. The penalty is chosen by approximate leave-one-out, one Newton step from
-the fit with all samples. Each label's Hessian TᵀDT is linear in its D, and each sample's leverage tᵀ(TᵀDT + R)⁻¹t
-in the inverse; so those of all labels are two matrix products with the table of all t_a t_b. Classes weigh the same,
+A logistic probe is fitted on the leading scores by Newton's method, all labels in a batch, each
+penalty from the last one's fit. Its steps come by conjugate gradients: with TᵀT diagonal, so is a
+good preconditioner, and a step costs a few products with T for all labels together. The penalty is
+chosen by approximate leave-one-out, one Newton step from the fit with all samples. Each label's
+Hessian TᵀDT is linear in its D, and each sample's leverage tᵀ(TᵀDT + R)⁻¹t in the inverse; so those
+of all labels are two matrix products with the table of all t_a t_b. Classes weigh the same,
 whatever their numbers, so that 0 is the threshold of balanced accuracy.
 
 References:
     Ridge Regression: Biased Estimation for Nonorthogonal Problems (Hoerl, Kennard, 1970),
-    https://doi.org/10.1080/00401706.1970.10488634
-    Numerical Optimization (Nocedal, Wright, 2006), chapter 7, for Newton's method by conjugate gradients
-    A scalable estimate of the extra-sample prediction error via approximate leave-one-out (Rad, Maleki, 2018),
+    https://doi.org/10.1080/00401706.1970.10488634 Numerical Optimization (Nocedal, Wright, 2006),
+    chapter 7, for Newton's method by conjugate gradients A scalable estimate of the extra-sample
+    prediction error via approximate leave-one-out (Rad, Maleki, 2018),
     https://arxiv.org/abs/1801.10243
 """
 
@@ -29,14 +33,20 @@ PENALTIES = np.logspace(-3, 4, 8)
 """Ridge: relative to the mean squared score of the training samples."""
 
 LOGISTIC_PENALTIES = (100.0, 10.0, 1.0, 0.1)
-"""Logistic: on scores of mean squared length 1, against a sum of losses; from strong to weak, each from the last."""
+"""Logistic: on scores of mean squared length 1, against a sum of losses; from strong to weak,
+each from the last.
+"""
 
 MOST_COMPONENTS = 64
-"""Logistic probes see no more principal scores than this: the rest hold little variance and cost time."""
+"""Logistic probes see no more principal scores than this: the rest hold little variance and cost
+time.
+"""
 
 NEWTON_STEPS, CONJUGATE_STEPS, HALVINGS = 25, 25, 10
 CLOSE = 1e-6
-"""A fit has ended with the Newton step that promised less than this share of the loss: what is left is its square."""
+"""A fit has ended with the Newton step that promised less than this share of the loss: what is
+left is its square.
+"""
 
 INTERCEPT_PENALTY = 1e-6
 """The intercept is as good as free."""
@@ -65,7 +75,9 @@ def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarr
 
 
 def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Log odds (n_test, k) by logistic probes of 0/1 ``targets`` (n, k); arguments as of :func:`ridge`."""
+    """Log odds (n_test, k) by logistic probes of 0/1 ``targets`` (n, k); arguments as of
+    :func:`ridge`.
+    """
     unit = np.sqrt(len(inner) / np.square(inner).sum())
     x, test = (_with_ones(unit * scores[:, :MOST_COMPONENTS]) for scores in (inner, outer))
     y = targets.T.astype(np.float64)
@@ -83,7 +95,9 @@ def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.nd
     return test @ chosen.T
 
 
-def fit_logistic(x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray) -> np.ndarray:
+def fit_logistic(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray
+) -> np.ndarray:
     """Coefficients (k, p) of the smallest weighted log loss, plus the penalty, of each label.
 
     A step that does not lower a label's loss is halved for that label until it does.
@@ -124,9 +138,16 @@ def fit_logistic(x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: flo
 
 
 def leave_one_out(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray, pairs: Pairs
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    penalty: float,
+    beta: np.ndarray,
+    pairs: Pairs,
 ) -> np.ndarray:
-    """The log odds of every sample (k, n) as they would be nearly, had the fit been made without it."""
+    """The log odds of every sample (k, n) as they would be nearly, had the fit been made without
+    it.
+    """
     odds = beta @ x.T
     p = _probability(odds)
     curvature = weights * p * (1 - p)
@@ -135,14 +156,18 @@ def leave_one_out(
 
 
 class Pairs:
-    """The products of all pairs of columns of x (n, p), as (n, p²) float32: enough to choose a penalty by."""
+    """The products of all pairs of columns of x (n, p), as (n, p²) float32: enough to choose a
+    penalty by.
+    """
 
     def __init__(self, x: np.ndarray) -> None:
         narrow = x.astype(np.float32)
         self.products = (narrow[:, :, None] * narrow[:, None, :]).reshape(len(x), -1)
 
     def leverage(self, curvature: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """xᵀ (Xᵀ D X + R)⁻¹ x of every sample (k, n), for each row of ``curvature`` (k, n) as the diagonal of D."""
+        """xᵀ (Xᵀ D X + R)⁻¹ x of every sample (k, n), for each row of ``curvature`` (k, n) as
+        the diagonal of D.
+        """
         p = len(ridge)
         hessian = (curvature.astype(np.float32) @ self.products).reshape(-1, p, p)
         hessian[:, np.arange(p), np.arange(p)] += ridge.astype(np.float32)
@@ -150,9 +175,14 @@ class Pairs:
 
 
 def _solve(
-    x: np.ndarray, squares: np.ndarray, curvature: np.ndarray, ridge: np.ndarray, gradient: np.ndarray
+    x: np.ndarray,
+    squares: np.ndarray,
+    curvature: np.ndarray,
+    ridge: np.ndarray,
+    gradient: np.ndarray,
 ) -> np.ndarray:
-    """(Xᵀ D X + R)⁻¹ g (k, p) for each row of curvature D (k, n) and gradient g (k, p), by conjugate gradients.
+    """(Xᵀ D X + R)⁻¹ g (k, p) for each row of curvature D (k, n) and gradient g (k, p), by
+    conjugate gradients.
 
     Preconditioned by the Hessian's diagonal; the closer a gradient is to 0, the more exactly.
     """
@@ -168,11 +198,16 @@ def _solve(
         rate = np.divide(length, along, out=np.zeros_like(length), where=along > 0)
         step += rate * direction
         residual -= rate * product
-        if (np.square(rate) * along <= enough).all() and (residual**2 / diagonal).sum(1).max() <= enough.max():
+        if (np.square(rate) * along <= enough).all() and (residual**2 / diagonal).sum(
+            1
+        ).max() <= enough.max():
             break
         aligned = residual / diagonal
         before, length = length, (residual * aligned).sum(1, keepdims=True)
-        direction = aligned + np.divide(length, before, out=np.zeros_like(length), where=before > 0) * direction
+        direction = (
+            aligned
+            + np.divide(length, before, out=np.zeros_like(length), where=before > 0) * direction
+        )
     return step
 
 

@@ -1,33 +1,39 @@
-"""Linearity: does the readout answer a strength in proportion, either way, and alike in all samples?
+"""Linearity: does the readout answer a strength in proportion, either way, and alike in all
+samples?
 
 With f(γ) the readout of a sample moved by γ along a direction, and r(γ) = f(γ) - f(0):
 
-- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², every sample with its own slope β, summed
-  over samples and strengths. 0 is what no change would explain. How far slopes differ is homogeneity's to say.
-- **Curvature**: the share of the mean response's square that no line through 0 explains, 1 - (Σ γ r̄)² / (Σ γ² Σ r̄²),
-  with squares of means from products of different samples. R² of a line alone does not tell a line from a response that
-  is spent at half the strength: on -1, -½, 0, ½, 1 a step has R² 0.90 and tanh(3 γ) 0.93, and curvatures of 0.10 and
-  0.07; tanh(γ), which is straight to the eye, has 0.007. **bend** is p that the mean response is a line: Student's t of
-  each contrast of the residuals over samples, by Holm. It takes contrasts, sums over strengths, for about normal.
-- **Monotone**: no step from one strength to the next goes significantly against the others (Student's t, Holm). A
-  response that bends and is monotone saturates or sets in late; it is called ``monotone, not linear``.
-- **Asymmetry**: Σ ‖r(γ) + r(-γ)‖ / Σ (‖r(γ)‖ + ‖r(-γ)‖), from 0 for a line to 1 for a change that goes one way only, or
-  the same way for both signs.
-- **Additivity** of two directions: ‖f(a+b) - f(a) - f(b) + f(0)‖ / (‖f(a) - f(0)‖ + ‖f(b) - f(0)‖), likewise summed
-  over samples: 0 where the two do not interact, 1 where one undoes the other's change. Asymmetry is that of a and -a.
-- **Homogeneity**: the mean inner product of two different samples' slopes over their mean square: 1 if the same Δh
-  makes the same change in all, 0 if one sample's change says nothing of another's. It may be below 0 by chance.
+- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², every sample with its own
+  slope β, summed over samples and strengths. 0 is what no change would explain. How far slopes
+  differ is homogeneity's to say.
+- **Curvature**: the share of the mean response's square that no line through 0 explains, 1 - (Σ γ
+  r̄)² / (Σ γ² Σ r̄²), with squares of means from products of different samples. R² of a line alone
+  does not tell a line from a response that is spent at half the strength: on -1, -½, 0, ½, 1 a step
+  has R² 0.90 and tanh(3 γ) 0.93, and curvatures of 0.10 and 0.07; tanh(γ), which is straight to the
+  eye, has 0.007. **bend** is p that the mean response is a line: Student's t of each contrast of
+  the residuals over samples, by Holm. It takes contrasts, sums over strengths, for about normal.
+- **Monotone**: no step from one strength to the next goes significantly against the others
+  (Student's t, Holm). A response that bends and is monotone saturates or sets in late; it is called
+  ``monotone, not linear``.
+- **Asymmetry**: Σ ‖r(γ) + r(-γ)‖ / Σ (‖r(γ)‖ + ‖r(-γ)‖), from 0 for a line to 1 for a change that
+  goes one way only, or the same way for both signs.
+- **Additivity** of two directions: ‖f(a+b) - f(a) - f(b) + f(0)‖ / (‖f(a) - f(0)‖ + ‖f(b) - f(0)‖),
+  likewise summed over samples: 0 where the two do not interact, 1 where one undoes the other's
+  change. Asymmetry is that of a and -a.
+- **Homogeneity**: the mean inner product of two different samples' slopes over their mean square: 1
+  if the same Δh makes the same change in all, 0 if one sample's change says nothing of another's.
+  It may be below 0 by chance.
 
-A line is no merit by itself: a smooth network is linear in every direction for small strengths, and where nothing moves
-noise decides. So each number has an interval over samples, stands against the same for random directions of equal norm,
-and a verdict is given only where the direction moves the readout more than those do. A readout may be a vector
-(all pixels, say); ‖·‖ is then over its parts.
+A line is no merit by itself: a smooth network is linear in every direction for small strengths, and
+where nothing moves noise decides. So each number has an interval over samples, stands against the
+same for random directions of equal norm, and a verdict is given only where the direction moves the
+readout more than those do. A readout may be a vector (all pixels, say); ‖·‖ is then over its parts.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
-    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022), https://arxiv.org/abs/2210.10960,
-    for the claims: linear, homogeneous, robust
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073 Diffusion Models already have a Semantic Latent Space (Kwon,
+    Jeong, Uh, 2022), https://arxiv.org/abs/2210.10960, for the claims: linear, homogeneous, robust
 """
 
 from __future__ import annotations
@@ -45,9 +51,16 @@ from .estimate import LEVEL, Contrast, Estimate
 from .permutation import holm
 
 LINEAR_R2, LINEAR_ASYMMETRY, LINEAR_CURVATURE = 0.95, 0.2, 0.05
-"""A response is called linear from this R² up, and this asymmetry and curvature down, with all of each interval."""
+"""A response is called linear from this R² up, and this asymmetry and curvature down, with all
+of each interval.
+"""
 
-LINEAR, NOT_LINEAR, UNDECIDED, BY_CHANCE = "linear", "not linear", "undecided", "no further than random"
+LINEAR, NOT_LINEAR, UNDECIDED, BY_CHANCE = (
+    "linear",
+    "not linear",
+    "undecided",
+    "no further than random",
+)
 MONOTONE = "monotone, not linear"
 
 
@@ -57,12 +70,13 @@ _OWN = ("slope", "r2", "asymmetry", "homogeneity", "size", "bend", "curvature", 
 
 @dataclass(frozen=True, kw_only=True)
 class Linearity:
-    """A direction's response over a grid of strengths. ``slope``: change of the readout per unit of strength.
+    """A direction's response over a grid of strengths. ``slope``: change of the readout per unit of
+    strength.
 
-    ``r2``, ``asymmetry`` and ``homogeneity`` are None where they are not defined: no strength comes with both signs, or
-    there is one strength only. ``bend``: p that the mean response is a straight line. ``curvature``: how much of it no
-    line explains; ``monotone``: whether it goes one way; both None of vectors. ``nulls``: the same of each random
-    direction.
+    ``r2``, ``asymmetry`` and ``homogeneity`` are None where they are not defined: no strength comes
+    with both signs, or there is one strength only. ``bend``: p that the mean response is a straight
+    line. ``curvature``: how much of it no line explains; ``monotone``: whether it goes one way;
+    both None of vectors. ``nulls``: the same of each random direction.
     """
 
     slope: Estimate | None
@@ -78,11 +92,16 @@ class Linearity:
 
     @property
     def verdict(self) -> str:
-        """``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an interval straddles), or ``no further
-        than random``: random directions of the same length move the readout as much."""
+        """``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an interval
+        straddles), or ``no further than random``: random directions of the same length move the
+        readout as much."""
         if self.moved is not None and self.moved.p is not None and self.moved.p > 1 - LEVEL:
             return BY_CHANCE
-        favour, against = zip(*self._evidence(), strict=True) if (self.r2 or self.asymmetry) else ((False,), (False,))
+        favour, against = (
+            zip(*self._evidence(), strict=True)
+            if (self.r2 or self.asymmetry)
+            else ((False,), (False,))
+        )
         if any(against):
             return MONOTONE if self.monotone else NOT_LINEAR
         return LINEAR if all(favour) else UNDECIDED
@@ -95,7 +114,10 @@ class Linearity:
             yield self.asymmetry.high <= LINEAR_ASYMMETRY, self.asymmetry.low > LINEAR_ASYMMETRY
         if self.curvature is not None and self.curvature.defined:
             bends = self.bend is not None and self.bend <= 1 - LEVEL
-            yield self.curvature.high <= LINEAR_CURVATURE, bends and self.curvature.low > LINEAR_CURVATURE
+            yield (
+                self.curvature.high <= LINEAR_CURVATURE,
+                bends and self.curvature.low > LINEAR_CURVATURE,
+            )
 
 
 def linearity(
@@ -111,22 +133,28 @@ def linearity(
     Args:
         readings: (n, strengths) of a number, or (n, strengths, parts) of a vector, in any unit.
         strengths: Of the readings, 0 among them.
-        nulls: (m, n, strengths[, parts]): the same samples, moved by m random directions of equal norm, 2 or more.
+        nulls: (m, n, strengths[, parts]): the same samples, moved by m random directions of equal
+            norm, 2 or more.
         repeats: Draws of the bootstrap over samples.
         seed: Of these.
 
     Raises:
-        AnalysisError: shapes that do not fit, no strength 0, values that are not finite, nothing that changes.
+        AnalysisError: shapes that do not fit, no strength 0, values that are not finite, nothing
+            that changes.
     """
     changes, gamma = _changes(readings, strengths)
     if not np.any(changes):
-        raise AnalysisError("the readout is the same at every strength: there is no response to be linear or not")
+        raise AnalysisError(
+            "the readout is the same at every strength: there is no response to be linear or not"
+        )
     found = _measured(changes, gamma, repeats, seed)
     if nulls is None:
         return found
     null_changes = [_changes(null, strengths)[0] for null in nulls]
     if any(null.shape != changes.shape for null in null_changes):
-        raise AnalysisError(f"nulls have the shape of the readings, {readings.shape}; got {np.shape(nulls)[1:]}")
+        raise AnalysisError(
+            f"nulls have the shape of the readings, {readings.shape}; got {np.shape(nulls)[1:]}"
+        )
     return Linearity(
         **{name: getattr(found, name) for name in _OWN},
         nulls=tuple(_measured(null, gamma, repeats, seed) for null in null_changes if np.any(null)),
@@ -135,11 +163,18 @@ def linearity(
 
 
 def linearity_by_step(
-    readings: np.ndarray, strengths: Sequence[float], nulls: np.ndarray | None = None, **options: int
+    readings: np.ndarray,
+    strengths: Sequence[float],
+    nulls: np.ndarray | None = None,
+    **options: int,
 ) -> tuple[Linearity, ...]:
-    """:func:`linearity` of each step: readings (n, strengths, steps) of a number, nulls (m, n, strengths, steps)."""
+    """:func:`linearity` of each step: readings (n, strengths, steps) of a number, nulls (m, n,
+    strengths, steps).
+    """
     return tuple(
-        linearity(readings[:, :, step], strengths, None if nulls is None else nulls[..., step], **options)
+        linearity(
+            readings[:, :, step], strengths, None if nulls is None else nulls[..., step], **options
+        )
         for step in range(readings.shape[2])
     )
 
@@ -168,11 +203,15 @@ def additivity(
     """
     parts = [_rows(part) for part in (none, first, second, both)]
     if len({part.shape for part in parts}) != 1:
-        raise AnalysisError(f"f(0), f(a), f(b) and f(a+b) have one shape, got {[part.shape for part in parts]}")
+        raise AnalysisError(
+            f"f(0), f(a), f(b) and f(a+b) have one shape, got {[part.shape for part in parts]}"
+        )
     missed, moved = _missed_and_moved(parts)
     if not moved.any():
         raise AnalysisError("neither direction changes the readout: there is nothing to add up")
-    (found,) = bootstrap_many(_column(ratio_of(missed, moved)), len(missed), repeats=repeats, seed=seed)
+    (found,) = bootstrap_many(
+        _column(ratio_of(missed, moved)), len(missed), repeats=repeats, seed=seed
+    )
     return found
 
 
@@ -183,7 +222,8 @@ def additivity_contrast(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Contrast:
-    """Additivity of pairs, each ``(f(0), f(a), f(b), f(a+b))``, against that of random pairs on the same samples.
+    """Additivity of pairs, each ``(f(0), f(a), f(b), f(a+b))``, against that of random pairs on the
+    same samples.
 
     What several pairs miss and move is summed over them: they count as one.
     """
@@ -239,14 +279,15 @@ def _changes(readings: np.ndarray, strengths: Sequence[float]) -> tuple[np.ndarr
     readings, gamma = np.asarray(readings, np.float64), np.asarray(strengths, np.float64)
     if readings.ndim not in (2, 3) or readings.shape[1] != len(gamma):
         raise AnalysisError(
-            f"readings are (samples, strengths) or (samples, strengths, parts) at {len(gamma)} strengths, "
-            f"got {readings.shape}"
+            f"readings are (samples, strengths) or (samples, strengths, parts) at {len(gamma)}"
+            f" strengths, got {readings.shape}"
         )
     if len(readings) < 2:
         raise AnalysisError(f"linearity needs 2 samples or more, got {len(readings)}")
     if (gamma == 0).sum() != 1 or len(set(gamma)) != len(gamma) or len(gamma) < 2:
         raise AnalysisError(
-            f"strengths are all different, with 0 among them, from which changes count; got {strengths}"
+            "strengths are all different, with 0 among them, from which changes count; got"
+            f" {strengths}"
         )
     if not np.isfinite(readings).all():
         raise AnalysisError("readings hold values that are not finite; leave those samples out")
@@ -285,7 +326,9 @@ def _measured(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -
             seed=seed,
         )
     found = dict(zip(statistics, estimates, strict=True))
-    flat = Estimate.undefined("no sample's response has a slope: it is the same either way", len(changes))
+    flat = Estimate.undefined(
+        "no sample's response has a slope: it is the same either way", len(changes)
+    )
     means = changes[:, :, 0] if slopes.shape[1] == 1 and len(gamma) > 1 else None
     return Linearity(
         slope=found.get("slope"),
@@ -310,18 +353,29 @@ def _curvature(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) 
         squares = np.square(counts @ both) - again @ np.square(both)
         squares = np.divide(squares, pairs, out=np.zeros_like(squares), where=pairs > 0)
         whole = squares[:, :-1].sum(1)
-        return np.clip(1 - np.divide(squares[:, -1], whole, out=np.ones(len(whole)), where=whole > 0), 0, 1)[:, None]
+        return np.clip(
+            1 - np.divide(squares[:, -1], whole, out=np.ones(len(whole)), where=whole > 0), 0, 1
+        )[:, None]
 
     once = np.ones((1, len(changes)))
-    if not np.square(changes.mean(0)).sum() > 1e-12 * np.square(changes).sum() / len(changes) or statistic(once) == 1:
+    if (
+        not np.square(changes.mean(0)).sum() > 1e-12 * np.square(changes).sum() / len(changes)
+        or statistic(once) == 1
+    ):
         if not _t_tests(changes).min() <= 1 - LEVEL:
-            return Estimate.undefined("there is no mean response that could be straight or not", len(changes))
+            return Estimate.undefined(
+                "there is no mean response that could be straight or not", len(changes)
+            )
     with np.errstate(invalid="ignore"):
-        return bootstrap_many(statistic, len(changes), repeats=repeats, seed=seed, method=PERCENTILE)[0]
+        return bootstrap_many(
+            statistic, len(changes), repeats=repeats, seed=seed, method=PERCENTILE
+        )[0]
 
 
 def _goes_one_way(changes: np.ndarray, gamma: np.ndarray) -> bool:
-    """Whether the response (n, strengths) is not known to go up between two strengths and down between two others."""
+    """Whether the response (n, strengths) is not known to go up between two strengths and down
+    between two others.
+    """
     order = np.argsort(np.r_[gamma, 0.0])
     response = np.concatenate([changes, np.zeros((len(changes), 1))], 1)[:, order]
     steps = np.diff(response, axis=1)
@@ -330,7 +384,9 @@ def _goes_one_way(changes: np.ndarray, gamma: np.ndarray) -> bool:
 
 
 def _t_tests(values: np.ndarray) -> np.ndarray:
-    """p that the mean of each column (n, k) is 0, by Student's t, adjusted for all of them (Holm)."""
+    """p that the mean of each column (n, k) is 0, by Student's t, adjusted for all of them
+    (Holm).
+    """
     mean, error = np.abs(values.mean(0)), values.std(0, ddof=1) / np.sqrt(len(values))
     tiny = 1e-9 * np.sqrt(np.square(values).mean())
     t = np.divide(mean, error, out=np.where(mean > tiny, np.inf, 0.0), where=error > tiny)
@@ -349,17 +405,23 @@ def _asymmetry_sums(changes: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray,
 
 
 def _bend(residuals: np.ndarray, gamma: np.ndarray) -> float:
-    """p that the mean distance (n, strengths) from the line is 0 at every strength: of contrasts that no line has."""
+    """p that the mean distance (n, strengths) from the line is 0 at every strength: of contrasts
+    that no line has.
+    """
     rest = np.linalg.qr(np.concatenate([gamma[:, None], np.eye(len(gamma))], 1))[0][:, 1:]
     return float(_t_tests(residuals @ rest).min())
 
 
 def _moved(changes: np.ndarray, nulls: Sequence[np.ndarray], repeats: int, seed: int) -> Contrast:
-    """The mean size of the change against that under random directions, and p that one of these gives as much."""
+    """The mean size of the change against that under random directions, and p that one of these
+    gives as much.
+    """
     size = np.linalg.norm(changes, axis=2).mean(1)
     each = np.stack([np.linalg.norm(other, axis=2).mean(1) for other in nulls])
     null = each.mean(0)
     both = np.stack([size, null, size - null], 1)
-    found = bootstrap_many(lambda counts: counts @ both / counts.sum(1)[:, None], len(size), repeats=repeats, seed=seed)
+    found = bootstrap_many(
+        lambda counts: counts @ both / counts.sum(1)[:, None], len(size), repeats=repeats, seed=seed
+    )
     p = p_of_size(float(size.mean()), each.mean(1))
     return Contrast(measured=found[0], null=found[1], excess=found[2], p=p)

@@ -1,11 +1,12 @@
 """Comparing models at equal noise: measures over steps, brought to common values of log SNR.
 
-x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε holds signal and noise in the ratio SNR = ᾱ / (1 - ᾱ). Step 10 of one schedule may be as
-noisy as step 14 of another; log SNR says the same for all. It is told in the space that the model denoises: a
-latent model's is that of its latents.
+x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε holds signal and noise in the ratio SNR = ᾱ / (1 - ᾱ). Step 10 of one
+schedule may be as noisy as step 14 of another; log SNR says the same for all. It is told in the
+space that the model denoises: a latent model's is that of its latents.
 
 References:
-    Variational Diffusion Models (Kingma, Salimans, Poole, Ho, 2021), https://arxiv.org/abs/2107.00630
+    Variational Diffusion Models (Kingma, Salimans, Poole, Ho, 2021),
+    https://arxiv.org/abs/2107.00630
 """
 
 from __future__ import annotations
@@ -27,47 +28,70 @@ def log_snr(alpha_bar: np.ndarray) -> np.ndarray:
     alpha_bar = np.asarray(alpha_bar, np.float64)
     if not ((alpha_bar > 0) & (alpha_bar < 1)).all():
         raise AnalysisError(
-            f"the share of signal lies strictly between 0 and 1, got {alpha_bar.min()} to {alpha_bar.max()}"
+            f"the share of signal lies strictly between 0 and 1, got {alpha_bar.min()} to"
+            f" {alpha_bar.max()}"
         )
     return np.log(alpha_bar) - np.log1p(-alpha_bar)
 
 
 def common_levels(levels: Sequence[np.ndarray], count: int = 20) -> np.ndarray:
-    """Evenly spaced log SNRs (count,) that lie within the steps of every model, from most noise to least.
+    """Evenly spaced log SNRs (count,) that lie within the steps of every model, from most noise to
+    least.
 
     Raises:
         AnalysisError: the models' steps have no noise level in common.
     """
-    low, high = max(float(np.min(each)) for each in levels), min(float(np.max(each)) for each in levels)
+    low, high = (
+        max(float(np.min(each)) for each in levels),
+        min(float(np.max(each)) for each in levels),
+    )
     if low > high or count < 1:
-        raise AnalysisError("these models' steps have no noise level in common; compare runs with more steps")
+        raise AnalysisError(
+            "these models' steps have no noise level in common; compare runs with more steps"
+        )
     return np.linspace(low, high, count)
 
 
 def at_levels(values: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values (steps, ...) at log SNRs ``own`` (steps,), linear in log SNR between them, at ``wanted`` (k,): (k, ...).
+    """Values (steps, ...) at log SNRs ``own`` (steps,), linear in log SNR between them, at
+    ``wanted`` (k,): (k, ...).
 
     NaN where ``wanted`` lies beyond all of a model's own: nothing is extrapolated.
     """
-    values, own, wanted = np.asarray(values, np.float64), np.asarray(own, np.float64), np.asarray(wanted, np.float64)
+    values, own, wanted = (
+        np.asarray(values, np.float64),
+        np.asarray(own, np.float64),
+        np.asarray(wanted, np.float64),
+    )
     if own.ndim != 1 or len(values) != len(own) or len(np.unique(own)) != len(own):
-        raise AnalysisError(f"values come one for each of {own.size} different noise levels, got {values.shape}")
+        raise AnalysisError(
+            f"values come one for each of {own.size} different noise levels, got {values.shape}"
+        )
     order = np.argsort(own)
     own, flat = own[order], values[order].reshape(len(own), -1)
-    found = np.stack([np.interp(wanted, own, column, left=np.nan, right=np.nan) for column in flat.T], -1)
+    found = np.stack(
+        [np.interp(wanted, own, column, left=np.nan, right=np.nan) for column in flat.T], -1
+    )
     return found.reshape(len(wanted), *values.shape[1:])
 
 
-def estimates_at(estimates: Sequence[Estimate], own: np.ndarray, wanted: np.ndarray) -> tuple[Estimate | None, ...]:
+def estimates_at(
+    estimates: Sequence[Estimate], own: np.ndarray, wanted: np.ndarray
+) -> tuple[Estimate | None, ...]:
     """Estimates of steps at other noise levels: value and both ends of the interval in proportion.
 
-    Two neighbours' intervals so mixed are no narrower than the interval of the mixture. None beyond the model's own.
+    Two neighbours' intervals so mixed are no narrower than the interval of the mixture. None beyond
+    the model's own.
     """
     table = np.array([[found.value, found.low, found.high] for found in estimates])
     fewest, level = min(found.n for found in estimates), min(found.level for found in estimates)
     return tuple(
-        None
-        if np.isnan(row).any()
-        else Estimate(value=float(row[0]), low=float(row[1]), high=float(row[2]), n=fewest, level=level)
+        (
+            None
+            if np.isnan(row).any()
+            else Estimate(
+                value=float(row[0]), low=float(row[1]), high=float(row[2]), n=fewest, level=level
+            )
+        )
         for row in at_levels(table, own, wanted)
     )

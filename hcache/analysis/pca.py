@@ -1,14 +1,15 @@
-"""Principal components of samples, with the variance that structureless data of the same shape would show.
+"""Principal components of samples, with the variance that structureless data of the same shape
+would show.
 
-Computed from the n x n Gram matrix when there are fewer samples than features, as there are here nearly always, else
-from the d x d matrix of second moments. Either is put together from blocks of columns: a matrix that does not fit into
-memory has the same components as one that does.
+Computed from the n x n Gram matrix when there are fewer samples than features, as there are here
+nearly always, else from the d x d matrix of second moments. Either is put together from blocks of
+columns: a matrix that does not fit into memory has the same components as one that does.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
-    A rationale and test for the number of factors in factor analysis (Horn, 1965),
-    https://doi.org/10.1007/BF02289447, for the baseline (parallel analysis)
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073 A rationale and test for the number of factors in factor
+    analysis (Horn, 1965), https://doi.org/10.1007/BF02289447, for the baseline (parallel analysis)
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from .blocks import MEMORY, STRIPE, Blocks, Rows
 
 @dataclass(frozen=True, kw_only=True)
 class PCA:
-    """``scores`` (n, k) in the units of the data; ``explained`` (k,) share of the variance of each component.
+    """``scores`` (n, k) in the units of the data; ``explained`` (k,) share of the variance of each
+    component.
 
-    ``baseline`` (k,): the same share after every feature's values were shuffled over samples on their own, the
-    mean of a few repetitions: what components explain when no two features have to do with each other.
+    ``baseline`` (k,): the same share after every feature's values were shuffled over samples on
+    their own, the mean of a few repetitions: what components explain when no two features have to
+    do with each other.
     """
 
     scores: np.ndarray
@@ -39,10 +42,12 @@ class PCA:
 def principal_components(
     data: np.ndarray | Rows, k: int = 10, repeats: int = 3, seed: int = 0, memory: int = MEMORY
 ) -> PCA:
-    """PCA of ``data`` (n, d) float32. The sign of each component makes the skewness of its scores positive.
+    """PCA of ``data`` (n, d) float32. The sign of each component makes the skewness of its scores
+    positive.
 
     Args:
-        data: The matrix, or what yields blocks of its rows and is asked again for every block of columns.
+        data: The matrix, or what yields blocks of its rows and is asked again for every block of
+            columns.
         k: How many components, at most.
         repeats: How often features are shuffled.
         seed: Of the shuffles.
@@ -59,7 +64,9 @@ def principal_components(
     moments = _moments(blocks, repeats, seed, memory)
     first = next(moments)
     total = float(np.trace(first))
-    if total <= (1e-6 * largest) ** 2 * blocks.n * blocks.d:  # less than rounding leaves of equal numbers
+    if (
+        total <= (1e-6 * largest) ** 2 * blocks.n * blocks.d
+    ):  # less than rounding leaves of equal numbers
         raise AnalysisError("all samples are the same here: there is no variance to explain")
     values, vectors = np.linalg.eigh(first)
     values, vectors = np.maximum(values[::-1][:k], 0), vectors[:, ::-1][:, :k]
@@ -70,7 +77,8 @@ def principal_components(
 
 
 def _moments(blocks: Blocks, repeats: int, seed: int, memory: int) -> Iterator[np.ndarray]:
-    """The smaller of X Xᵀ and Xᵀ X of the centred data, then of each of its shuffles; float64, (m, m) each.
+    """The smaller of X Xᵀ and Xᵀ X of the centred data, then of each of its shuffles; float64, (m,
+    m) each.
 
     As many as fit into ``memory`` are made in one go, since every go reads all data.
     """
@@ -86,7 +94,9 @@ def _largest(blocks: Blocks) -> float:
     for rows in blocks.rows():
         largest = max(largest, float(np.abs(rows).max(initial=0)))
         if not np.isfinite(rows).all():
-            raise AnalysisError("the data hold values that are not finite (overflow?); PCA is not defined on them")
+            raise AnalysisError(
+                "the data hold values that are not finite (overflow?); PCA is not defined on them"
+            )
     return largest
 
 
@@ -123,7 +133,9 @@ def _centred(columns: np.ndarray) -> np.ndarray:
 
 
 def _shuffled(columns: np.ndarray, start: int, seed: int, repeat: int) -> np.ndarray:
-    """Every column in an order of its own, which follows from its place alone; repeat 0 is the data as they are."""
+    """Every column in an order of its own, which follows from its place alone; repeat 0 is the
+    data as they are.
+    """
     if repeat == 0:
         return columns
     found = np.empty_like(columns)

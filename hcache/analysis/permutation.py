@@ -1,16 +1,17 @@
 """Tests by permutation: how often does chance alone give as much?
 
-Where labels say nothing of the data, any order of them is as likely as the one that came; where two conditions are
-dealt out by a coin, so is the sign of their difference in each sample. So a statistic is compared with itself under
-orders, or signs, drawn at random. With m such draws, of which k give as much, p = (1 + k) / (1 + m): what was observed
-is one of the draws, p is never 0, and a true null is called significant at level α in no more than α of all cases.
+Where labels say nothing of the data, any order of them is as likely as the one that came; where two
+conditions are dealt out by a coin, so is the sign of their difference in each sample. So a
+statistic is compared with itself under orders, or signs, drawn at random. With m such draws, of
+which k give as much, p = (1 + k) / (1 + m): what was observed is one of the draws, p is never 0,
+and a true null is called significant at level α in no more than α of all cases.
 
 References:
-    The Design of Experiments (Fisher, 1935), for the test
-    Permutation P-values Should Never Be Zero: Calculating Exact P-values When Permutations Are Randomly Drawn
-    (Phipson, Smyth, 2010), https://arxiv.org/abs/1603.05766
-    Resampling-Based Multiple Testing (Westfall, Young, 1993), for the largest of many statistics
-    A Simple Sequentially Rejective Multiple Test Procedure (Holm, 1979), https://www.jstor.org/stable/4615733
+    The Design of Experiments (Fisher, 1935), for the test Permutation P-values Should Never Be
+    Zero: Calculating Exact P-values When Permutations Are Randomly Drawn (Phipson, Smyth, 2010),
+    https://arxiv.org/abs/1603.05766 Resampling-Based Multiple Testing (Westfall, Young, 1993), for
+    the largest of many statistics A Simple Sequentially Rejective Multiple Test Procedure (Holm,
+    1979), https://www.jstor.org/stable/4615733
 """
 
 from __future__ import annotations
@@ -25,19 +26,25 @@ REPEATS = 1999
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """How often a draw from the null (m,) is at least as large as what was observed, itself counted."""
+    """How often a draw from the null (m,) is at least as large as what was observed, itself
+    counted.
+    """
     null = np.asarray(null, np.float64)
-    slack = 1e-12 * max(abs(observed), float(np.abs(null).max(initial=0)))  # equal but for rounding is equal
+    slack = 1e-12 * max(
+        abs(observed), float(np.abs(null).max(initial=0))
+    )  # equal but for rounding is equal
     return float((1 + (null >= observed - slack).sum()) / (1 + len(null)))
 
 
 def permutation_test(
     statistic: Callable[[np.ndarray], np.ndarray], n: int, repeats: int = REPEATS, seed: int = 0
 ) -> tuple[float, float, np.ndarray]:
-    """(statistic as observed, p, the statistic under every permutation (repeats,)); large values count as much.
+    """(statistic as observed, p, the statistic under every permutation (repeats,)); large values
+    count as much.
 
     Args:
-        statistic: orders (r, n) int -> (r,): the statistic with one side of the data in each of these orders.
+        statistic: orders (r, n) int -> (r,): the statistic with one side of the data in each of
+            these orders.
         n: How many samples there are.
         repeats: How many permutations.
         seed: Of the permutations.
@@ -52,8 +59,8 @@ def permutation_test(
 
 
 def holm(p: Sequence[float | None]) -> np.ndarray:
-    """p values (k,) adjusted so that the chance of any false call among all k is the level (Holm). NaN and
-    None stay NaN.
+    """p values (k,) adjusted so that the chance of any false call among all k is the level (Holm).
+    NaN and None stay NaN.
 
     It holds whatever the tests have to do with each other.
     """
@@ -61,16 +68,20 @@ def holm(p: Sequence[float | None]) -> np.ndarray:
     known = np.flatnonzero(np.isfinite(given))
     order = known[np.argsort(given[known], kind="stable")]
     adjusted = np.full(given.shape, np.nan)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)))
+    adjusted[order] = np.minimum(
+        1, np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1))
+    )
     return adjusted
 
 
 def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
-    """p of every member of a family of statistics (k,), adjusted for the whole family by the largest of them: (k,).
+    """p of every member of a family of statistics (k,), adjusted for the whole family by the
+    largest of them: (k,).
 
-    Draw j of the null, (k, m), must be the same shuffle for all members, which keeps what holds them together. Each
-    member is told in deviations of its own draws, the observed one among them; the largest deviation of a draw is what
-    an observed one is held against (max-T, Westfall, Young 1993). p is 1 / (1 + m) at best, whatever k is.
+    Draw j of the null, (k, m), must be the same shuffle for all members, which keeps what holds
+    them together. Each member is told in deviations of its own draws, the observed one among them;
+    the largest deviation of a draw is what an observed one is held against (max-T, Westfall, Young
+    1993). p is 1 / (1 + m) at best, whatever k is.
     """
     observed, nulls = np.asarray(observed, np.float64), np.asarray(nulls, np.float64)
     draws = np.concatenate([observed[:, None], nulls], 1)
@@ -80,7 +91,12 @@ def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
         return adjusted
     draws = draws[known]
     deviation = draws.std(1, keepdims=True)
-    t = np.divide(draws - draws.mean(1, keepdims=True), deviation, out=np.zeros_like(draws), where=deviation > 0)
+    t = np.divide(
+        draws - draws.mean(1, keepdims=True),
+        deviation,
+        out=np.zeros_like(draws),
+        where=deviation > 0,
+    )
     largest = t.max(0)
     adjusted[known] = [(largest >= each - 1e-9).mean() for each in t[:, 0]]
     return adjusted
@@ -89,17 +105,20 @@ def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
 def sign_flip_test(effects: np.ndarray, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
     """p that each column of paired ``effects`` (n, k) is symmetric about 0, either way: (k,).
 
-    It is a test of the mean only where effects are symmetric by their making, as the difference of two conditions that
-    are dealt out at random is. Effects that are skewed, or jump rarely, have a mean of 0 and are not symmetric.
+    It is a test of the mean only where effects are symmetric by their making, as the difference of
+    two conditions that are dealt out at random is. Effects that are skewed, or jump rarely, have a
+    mean of 0 and are not symmetric.
 
-    All columns are held against the largest |t| that chance gives among them, so that the whole family of k has one
-    error rate: with no effect in any, the chance that any is called significant is the level. Signs are flipped a
-    sample at a time, which keeps whatever holds the columns together.
+    All columns are held against the largest |t| that chance gives among them, so that the whole
+    family of k has one error rate: with no effect in any, the chance that any is called significant
+    is the level. Signs are flipped a sample at a time, which keeps whatever holds the columns
+    together.
     """
     effects = np.asarray(effects, np.float64)
     if effects.ndim != 2 or len(effects) < 2:
         raise AnalysisError(
-            f"a sign-flip test needs effects (samples, effects) of 2 samples or more, got {effects.shape}"
+            "a sign-flip test needs effects (samples, effects) of 2 samples or more, got"
+            f" {effects.shape}"
         )
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(repeats, len(effects)))
     mean_square = np.square(effects).mean(0)

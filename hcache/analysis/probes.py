@@ -1,10 +1,11 @@
 """What goes into a linear probe: labels that one is defined on, and the samples' principal scores.
 
-Features are standardised over all samples, without regard to labels. Where there are more of them than samples, all is
-done in the span of the samples: from the n x n Gram matrix come each fold's principal scores, on which a ridge or
-logistic probe is the probe on the features themselves (both penalties are blind to rotation). The Gram matrix is a sum
-over blocks of features, so they need not fit into memory together. Where there are far fewer features than samples the
-same scores come from their d x d covariance.
+Features are standardised over all samples, without regard to labels. Where there are more of them
+than samples, all is done in the span of the samples: from the n x n Gram matrix come each fold's
+principal scores, on which a ridge or logistic probe is the probe on the features themselves (both
+penalties are blind to rotation). The Gram matrix is a sum over blocks of features, so they need not
+fit into memory together. Where there are far fewer features than samples the same scores come from
+their d x d covariance.
 
 References:
     Understanding intermediate layers using linear classifier probes (Alain, Bengio, 2016),
@@ -27,18 +28,24 @@ RIDGE, LOGISTIC = "ridge", "logistic"
 KINDS = (RIDGE, LOGISTIC)
 
 Scores = tuple[np.ndarray, np.ndarray]
-"""Principal scores of training samples (n, r), centred on them, largest first, and of test samples (m, r)."""
+"""Principal scores of training samples (n, r), centred on them, largest first, and of test
+samples (m, r).
+"""
 
 
 NEAR, EITHER = 0.2, 0.05
-"""What lies so near 0 or 1 counts as that; each of the two has to be so large a share of all values."""
+"""What lies so near 0 or 1 counts as that; each of the two has to be so large a share of all
+values.
+"""
 
 
 def is_binary(values: np.ndarray) -> bool:
-    """Whether labels (n,) are a matter of two classes: two distinct values, whichever; or probabilities of 0 and 1.
+    """Whether labels (n,) are a matter of two classes: two distinct values, whichever; or
+    probabilities of 0 and 1.
 
-    Probabilities lie within 0 to 1, nine of ten of them near 0 or near 1, and at either end there are some. Values
-    that are merely small, an error of 0 to 0.15 with a few large ones, are continuous.
+    Probabilities lie within 0 to 1, nine of ten of them near 0 or near 1, and at either end there
+    are some. Values that are merely small, an error of 0 to 0.15 with a few large ones, are
+    continuous.
     """
     distinct = np.unique(values)
     if len(distinct) <= 2:
@@ -50,7 +57,9 @@ def is_binary(values: np.ndarray) -> bool:
 
 
 def upper_class(values: np.ndarray) -> np.ndarray:
-    """Which samples (n,) bool are in the upper of two classes: the larger of two values, or what is likelier 1."""
+    """Which samples (n,) bool are in the upper of two classes: the larger of two values, or what
+    is likelier 1.
+    """
     distinct = np.unique(values)
     return values > (distinct.mean() if len(distinct) == 2 else 0.5)
 
@@ -61,8 +70,8 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
     Args:
         values: (n,), continuous or of two classes near 0 and 1.
         folds: Of the cross-validation.
-        kind: ``ridge`` predicts the values, two classes too; ``logistic`` classes: of continuous labels, those above
-            the median. None: as the labels are.
+        kind: ``ridge`` predicts the values, two classes too; ``logistic`` classes: of continuous
+            labels, those above the median. None: as the labels are.
 
     Raises:
         AnalysisError: labels on which a probe is not defined, and why.
@@ -73,11 +82,17 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
         raise AnalysisError(f"cross-validation takes 2 folds or more, got {folds}")
     if not np.isfinite(values).all():
         missing = int((~np.isfinite(values)).sum())
-        raise AnalysisError(f"{missing} of {len(values)} samples have no value for this label; choose another label")
+        raise AnalysisError(
+            f"{missing} of {len(values)} samples have no value for this label; choose another label"
+        )
     if len(values) < 2 * folds:
-        raise AnalysisError(f"{folds}-fold probes need {2 * folds} samples or more, got {len(values)}")
+        raise AnalysisError(
+            f"{folds}-fold probes need {2 * folds} samples or more, got {len(values)}"
+        )
     if np.ptp(values) == 0:
-        raise AnalysisError("all samples have the same value for this label: there is nothing to predict")
+        raise AnalysisError(
+            "all samples have the same value for this label: there is nothing to predict"
+        )
     binary = is_binary(values)
     if kind == RIDGE or (kind is None and not binary):
         return values.astype(np.float64), R2
@@ -85,21 +100,26 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
     fewest = int(min(classes.sum(), len(classes) - classes.sum()))
     if fewest < max(3, folds):
         raise AnalysisError(
-            f"the smaller class has {fewest} samples; {folds} folds need {max(3, folds)} or more in each"
+            f"the smaller class has {fewest} samples; {folds} folds need {max(3, folds)} or more in"
+            " each"
         )
     return classes, AUC
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
-    """n samples as linear probes see them: inner products (n, n), or features (n, d) where those are fewer.
+    """n samples as linear probes see them: inner products (n, n), or features (n, d) where those
+    are fewer.
 
-    The principal scores of the folds asked for last are kept: labels with the same folds share them.
+    The principal scores of the folds asked for last are kept: labels with the same folds share
+    them.
     """
 
     gram: np.ndarray | None = None
     features: np.ndarray | None = None
-    _kept: dict[bytes, list[tuple[np.ndarray, np.ndarray, Scores]]] = field(default_factory=dict, repr=False)
+    _kept: dict[bytes, list[tuple[np.ndarray, np.ndarray, Scores]]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(cls, data: np.ndarray | Rows, memory: int = MEMORY) -> Space:
@@ -122,7 +142,9 @@ class Space:
         return len(self._kind[0])
 
     def scores(self, train: np.ndarray, test: np.ndarray) -> Scores:
-        """The principal scores of training and test samples, centred on the training samples alone."""
+        """The principal scores of training and test samples, centred on the training samples
+        alone.
+        """
         found, scores = self._kind
         return scores(found, train, test)
 
@@ -140,7 +162,10 @@ class Space:
         key = fold.tobytes()
         if key not in self._kept:
             self._kept.clear()
-            splits = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in np.unique(fold)]
+            splits = [
+                (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+                for number in np.unique(fold)
+            ]
             self._kept[key] = [(train, test, self.scores(train, test)) for train, test in splits]
         return self._kept[key]
 
@@ -149,7 +174,8 @@ def gram_matrix(data: np.ndarray | Rows, block: int = 8192, memory: int = MEMORY
     """Z Zᵀ / d (n, n) float64 of data (n, d), every feature standardised; constant ones left out.
 
     Raises:
-        AnalysisError: values that are not finite, no feature that varies, or too many samples for such a matrix.
+        AnalysisError: values that are not finite, no feature that varies, or too many samples for
+            such a matrix.
     """
     return _gram_of(Blocks.of(data, memory, copies=3), block)
 
@@ -157,8 +183,9 @@ def gram_matrix(data: np.ndarray | Rows, block: int = 8192, memory: int = MEMORY
 def _gram_of(blocks: Blocks, block: int = 8192) -> np.ndarray:
     if blocks.n > MOST_PAIRED:
         raise AnalysisError(
-            f"{blocks.n} samples of {blocks.d} numbers are too many to probe at once (at most {MOST_PAIRED}, unless "
-            "there are half as many numbers and they fit into memory); extract a run that stores the site pooled"
+            f"{blocks.n} samples of {blocks.d} numbers are too many to probe at once (at most"
+            f" {MOST_PAIRED}, unless there are half as many numbers and they fit into memory);"
+            " extract a run that stores the site pooled"
         )
     gram, used = np.zeros((blocks.n, blocks.n)), 0
     for z in _standardised(blocks, block):
@@ -168,7 +195,9 @@ def _gram_of(blocks: Blocks, block: int = 8192) -> np.ndarray:
 
 
 def _standardised(blocks: Blocks, block: int = 8192) -> Iterator[np.ndarray]:
-    """The features that vary, each with mean 0 and deviation 1, up to ``block`` at a time: (n, some) float32."""
+    """The features that vary, each with mean 0 and deviation 1, up to ``block`` at a time: (n,
+    some) float32.
+    """
     any_varies = False
     for start in blocks.starts:
         columns = blocks.columns(start)
@@ -176,15 +205,20 @@ def _standardised(blocks: Blocks, block: int = 8192) -> Iterator[np.ndarray]:
             part = columns[:, at : at + block]
             if not np.isfinite(part).all():
                 raise AnalysisError(
-                    "the activations hold values that are not finite (overflow?); probes are not defined on them"
+                    "the activations hold values that are not finite (overflow?); probes are not"
+                    " defined on them"
                 )
             centred = part - part.mean(0)
             deviation = np.sqrt(np.square(centred).mean(0))
-            varies = deviation > 1e-6 * np.abs(part).max(0)  # less is what rounding leaves of equal numbers
+            varies = deviation > 1e-6 * np.abs(part).max(
+                0
+            )  # less is what rounding leaves of equal numbers
             any_varies |= bool(varies.any())
             yield centred[:, varies] / deviation[varies]
     if not any_varies:
-        raise AnalysisError("the activations are the same for all samples here: there is nothing to read off")
+        raise AnalysisError(
+            "the activations are the same for all samples here: there is nothing to read off"
+        )
 
 
 def principal_scores(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> Scores:
@@ -201,7 +235,9 @@ def principal_scores(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> S
     return vectors * scale, cross @ vectors / scale
 
 
-def principal_scores_of_features(features: np.ndarray, train: np.ndarray, test: np.ndarray) -> Scores:
+def principal_scores_of_features(
+    features: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> Scores:
     """The same from the features (n, d) themselves, where there are fewer of them than samples."""
     mean = features[train].mean(0)
     inner, outer = (features[rows].astype(np.float64) - mean for rows in (train, test))

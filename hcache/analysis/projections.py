@@ -1,17 +1,21 @@
-r"""Every sample at every step on a few axes: principal components of each step, and of all steps together.
+r"""Every sample at every step on a few axes: principal components of each step, and of all steps
+together.
 
-With X_t (n, d) the centred activations at step t, and U (n, k) orthonormal coordinates of the samples,
+With X_t (n, d) the centred activations at step t, and U (n, k) orthonormal coordinates of the
+samples,
 
-    per step   U_t holds the leading eigenvectors of X_t X_tᵀ; scores are U_t √λ_t, signs as at the step before
-    joint      U holds those of Σ_t X_t X_tᵀ, which is PCA of the steps side by side; scores at step t are X_t ŵ_t,
+    per step   U_t holds the leading eigenvectors of X_t X_tᵀ; scores are U_t √λ_t, signs as at the
+    step before joint      U holds those of Σ_t X_t X_tᵀ, which is PCA of the steps side by side;
+    scores at step t are X_t ŵ_t,
                with ŵ_t = X_tᵀ u / ‖X_tᵀ u‖ the component's part at that step, of unit length
 
-Joint axes belong together over the steps, so that a sample's scores are a trajectory; they are orthogonal over all
-steps, not at each of them. Only n x n matrices are decomposed, one at a time.
+Joint axes belong together over the steps, so that a sample's scores are a trajectory; they are
+orthogonal over all steps, not at each of them. Only n x n matrices are decomposed, one at a time.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073
 """
 
 from __future__ import annotations
@@ -27,12 +31,16 @@ from ..errors import AnalysisError
 from .blocks import inner_products
 
 DENSE = 512
-"""Up to so many samples all eigenvectors are computed: that is faster then than finding the leading ones alone."""
+"""Up to so many samples all eigenvectors are computed: that is faster then than finding the
+leading ones alone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Projections:
-    """``scores`` (steps, n, k) float32, in units of the data; ``explained`` (steps, k): shares of its variance."""
+    """``scores`` (steps, n, k) float32, in units of the data; ``explained`` (steps, k): shares
+    of its variance.
+    """
 
     scores: np.ndarray
     explained: np.ndarray
@@ -50,7 +58,8 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
         k: How many components, at most.
 
     Raises:
-        AnalysisError: fewer than 3 samples, too many, a step without variance, or values that are not finite.
+        AnalysisError: fewer than 3 samples, too many, a step without variance, or values that are
+            not finite.
     """
     grams: np.ndarray | None = None
     own, own_explained, totals = [], [], []
@@ -82,7 +91,9 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
 
 
 def leading(gram: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues of a symmetric matrix (n, n), descending and not below 0, and their vectors (n, k)."""
+    """The k largest eigenvalues of a symmetric matrix (n, n), descending and not below 0, and
+    their vectors (n, k).
+    """
     n = len(gram)
     if n <= DENSE or 3 * k > n:
         values, vectors = scipy.linalg.eigh(gram, subset_by_index=[n - k, n - 1])
@@ -97,15 +108,24 @@ def _projections(scores: list[np.ndarray], explained: list[np.ndarray]) -> Proje
 
 
 def _checked(x: np.ndarray, step: int) -> np.ndarray:
-    """Centred, once it is sure that there is something to decompose. One array of its size is made, and no other."""
+    """Centred, once it is sure that there is something to decompose. One array of its size is
+    made, and no other.
+    """
     if len(x) < 3:
         raise AnalysisError(f"PCA needs 3 samples or more, got {len(x)}")
     low, high = float(x.min(initial=0)), float(x.max(initial=0))
     if not np.isfinite([low, high]).all():
-        raise AnalysisError(f"at step {step} the data hold values that are not finite (overflow?); PCA is not defined")
+        raise AnalysisError(
+            f"at step {step} the data hold values that are not finite (overflow?); PCA is not"
+            " defined"
+        )
     x = x - x.mean(0)
-    if np.vdot(x, x) <= (1e-6 * max(-low, high)) ** 2 * x.size:  # less than rounding leaves of equal numbers
-        raise AnalysisError(f"all samples are the same at step {step}: there is no variance to explain")
+    if (
+        np.vdot(x, x) <= (1e-6 * max(-low, high)) ** 2 * x.size
+    ):  # less than rounding leaves of equal numbers
+        raise AnalysisError(
+            f"all samples are the same at step {step}: there is no variance to explain"
+        )
     return x
 
 

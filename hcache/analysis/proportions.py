@@ -1,14 +1,15 @@
 """Intervals of shares that do not shrink to nothing where all of few samples are right.
 
-Resampling samples that are all told right gives the same again: an interval of width 0, as if nothing could ever be
-told wrong. These intervals are inverted tests: they hold every share with which what was seen is not unlikely.
+Resampling samples that are all told right gives the same again: an interval of width 0, as if
+nothing could ever be told wrong. These intervals are inverted tests: they hold every share with
+which what was seen is not unlikely.
 
 References:
     Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927),
-    https://doi.org/10.1080/01621459.1927.10502953, for a share
-    Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2 (Newcombe, 2006),
-    https://doi.org/10.1002/sim.2324, method 5, for the area under the curve
-    Confidence limits about effect measures: a general approach (Zou, Donner, 2008), https://doi.org/10.1002/sim.3095
+    https://doi.org/10.1080/01621459.1927.10502953, for a share Confidence intervals for an effect
+    size measure based on the Mann-Whitney statistic. Part 2 (Newcombe, 2006),
+    https://doi.org/10.1002/sim.2324, method 5, for the area under the curve Confidence limits about
+    effect measures: a general approach (Zou, Donner, 2008), https://doi.org/10.1002/sim.3095
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def auc_interval(area: float, ones: float, zeros: float, level: float = LEVEL) -> tuple[float, float]:
+def auc_interval(
+    area: float, ones: float, zeros: float, level: float = LEVEL
+) -> tuple[float, float]:
     """The interval of an area under the curve, of so many samples of either class.
 
-    Its ends θ solve |area - θ| = z √V(θ), V(θ) = θ (1 - θ) [1 + (N - 1) ((1 - θ) / (2 - θ) + θ / (1 + θ))] / (m n) with
-    N = (m + n) / 2.
+    Its ends θ solve |area - θ| = z √V(θ), V(θ) = θ (1 - θ) [1 + (N - 1) ((1 - θ) / (2 - θ) + θ / (1
+    + θ))] / (m n) with N = (m + n) / 2.
     """
     z = float(norm.isf((1 - level) / 2))
 
@@ -52,7 +55,9 @@ def auc_interval(area: float, ones: float, zeros: float, level: float = LEVEL) -
     return float(low), float(high)
 
 
-def balanced_interval(right_ones: float, right_zeros: float, ones: float, zeros: float) -> tuple[float, float]:
+def balanced_interval(
+    right_ones: float, right_zeros: float, ones: float, zeros: float
+) -> tuple[float, float]:
     """The interval of the mean of two shares, each of its own class, from their own intervals."""
     value = 0.5 * (right_ones + right_zeros)
     (a, b), (c, d) = wilson(right_ones, ones), wilson(right_zeros, zeros)

@@ -1,8 +1,10 @@
-"""The scores of held-out predictions, as statistics of the samples: whatever can be resampled has its interval.
+"""The scores of held-out predictions, as statistics of the samples: whatever can be resampled has
+its interval.
 
-R² of continuous labels; of classes the AUC, of pairs within a fold only, since the log odds of different folds are on
-different scales, and balanced accuracy. The AUC of a draw is a sum over pairs, of the product of their counts where
-the pair stands in the right order: for all draws at once, a matrix product.
+R² of continuous labels; of classes the AUC, of pairs within a fold only, since the log odds of
+different folds are on different scales, and balanced accuracy. The AUC of a draw is a sum over
+pairs, of the product of their counts where the pair stands in the right order: for all draws at
+once, a matrix product.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ from .bootstrap import Statistic
 from .probes import AUC
 
 
-def score_statistic(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray, metric: str) -> Statistic:
-    """R² or AUC of predictions (n, k) of ``targets`` (n, k), as a statistic of the samples: counts (r, n) -> (r, k)."""
+def score_statistic(
+    targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray, metric: str
+) -> Statistic:
+    """R² or AUC of predictions (n, k) of ``targets`` (n, k), as a statistic of the samples:
+    counts (r, n) -> (r, k).
+    """
     return auc(targets, predicted, fold) if metric == AUC else r2(targets, predicted)
 
 
@@ -26,13 +32,16 @@ def r2(targets: np.ndarray, predicted: np.ndarray) -> Statistic:
     def statistic(counts: np.ndarray) -> np.ndarray:
         n = counts.sum(1, keepdims=True)
         total = counts @ squares - np.square(counts @ centred) / n
-        return 1 - np.divide(counts @ errors, total, out=np.full(total.shape, np.nan), where=total > 0)
+        return 1 - np.divide(
+            counts @ errors, total, out=np.full(total.shape, np.nan), where=total > 0
+        )
 
     return statistic
 
 
 def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statistic:
-    """The share of pairs of the two classes, of one fold, that stand in the right order; ties count half.
+    """The share of pairs of the two classes, of one fold, that stand in the right order; ties count
+    half.
 
     Args:
         targets: Of 0 and 1 (n, k).
@@ -40,11 +49,18 @@ def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statist
         fold: Of every sample (n,).
     """
     columns = range(targets.shape[1])
-    orders = [[_orders(targets[:, k], predicted[:, k], fold == number) for number in np.unique(fold)] for k in columns]
+    orders = [
+        [_orders(targets[:, k], predicted[:, k], fold == number) for number in np.unique(fold)]
+        for k in columns
+    ]
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        """The share of pairs in the right order: counts (r, n) -> (r, k); NaN where a draw lacks a class."""
-        often = np.ascontiguousarray(counts.T, np.float32)  # whole and half numbers: exact up to 2²³
+        """The share of pairs in the right order: counts (r, n) -> (r, k); NaN where a draw lacks
+        a class.
+        """
+        often = np.ascontiguousarray(
+            counts.T, np.float32
+        )  # whole and half numbers: exact up to 2²³
         right, pairs = np.zeros((2, len(orders), len(counts)))
         for k, folds in enumerate(orders):
             for ones, zeros, order in folds:
@@ -56,8 +72,12 @@ def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statist
     return statistic
 
 
-def _orders(target: np.ndarray, predicted: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The samples of either class in a fold, and of each pair: 1 in the right order, 0 in the wrong one, 0.5 a tie."""
+def _orders(
+    target: np.ndarray, predicted: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """The samples of either class in a fold, and of each pair: 1 in the right order, 0 in the
+    wrong one, 0.5 a tie.
+    """
     ones, zeros = np.flatnonzero(inside & (target == 1)), np.flatnonzero(inside & (target != 1))
     difference = predicted[ones][:, None] - predicted[zeros]
     return ones, zeros, (0.5 * (np.sign(difference) + 1)).astype(np.float32)

@@ -1,18 +1,23 @@
-"""How alike two pictures are: in pixels, in structure, in colour. Batches in, one number a pair out.
+"""How alike two pictures are: in pixels, in structure, in colour. Batches in, one number a pair
+out.
 
-**Structure** is SSIM: with local means μ, variances σ² and covariance σ_ab under a Gaussian window (11 x 11, σ = 1.5),
+**Structure** is SSIM: with local means μ, variances σ² and covariance σ_ab under a Gaussian window
+(11 x 11, σ = 1.5),
 
-    SSIM = mean over places of (2 μ_a μ_b + C1) (2 σ_ab + C2) / ((μ_a² + μ_b² + C1) (σ_a² + σ_b² + C2)),
+    SSIM = mean over places of (2 μ_a μ_b + C1) (2 σ_ab + C2) / ((μ_a² + μ_b² + C1) (σ_a² + σ_b² +
+    C2)),
 
-C1 = (0.01 L)², C2 = (0.03 L)², L = 255, on luma, where the whole window lies in the picture. 1 is the same picture.
+C1 = (0.01 L)², C2 = (0.03 L)², L = 255, on luma, where the whole window lies in the picture. 1 is
+the same picture.
 
-**Colour** is the distance of two pictures' colours taken as normal distributions, wherever they stand (the
-2-Wasserstein distance): √(‖μ_a - μ_b‖² + tr(Σ_a + Σ_b - 2 (Σ_a^½ Σ_b Σ_a^½)^½)), in units of the full range.
+**Colour** is the distance of two pictures' colours taken as normal distributions, wherever they
+stand (the 2-Wasserstein distance): √(‖μ_a - μ_b‖² + tr(Σ_a + Σ_b - 2 (Σ_a^½ Σ_b Σ_a^½)^½)), in
+units of the full range.
 
 References:
-    Image Quality Assessment: From Error Visibility to Structural Similarity (Wang, Bovik, Sheikh, Simoncelli, 2004),
-    https://doi.org/10.1109/TIP.2003.819861
-    The Fréchet distance between multivariate normal distributions (Dowson, Landau, 1982),
+    Image Quality Assessment: From Error Visibility to Structural Similarity (Wang, Bovik, Sheikh,
+    Simoncelli, 2004), https://doi.org/10.1109/TIP.2003.819861 The Fréchet distance between
+    multivariate normal distributions (Dowson, Landau, 1982),
     https://doi.org/10.1016/0047-259X(82)90077-X
 """
 
@@ -29,16 +34,22 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def pixel_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Root mean square difference (n,) of pictures (n, h, w, 3) in 0 to 255, as a share of the full range."""
+    """Root mean square difference (n,) of pictures (n, h, w, 3) in 0 to 255, as a share of the
+    full range.
+    """
     a, b = _pair(a, b)
     return np.sqrt(np.square(a - b).mean((1, 2, 3))) / RANGE
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Structural similarity (n,) of pictures (n, h, w, 3) in 0 to 255, 11 pixels or more on a side."""
+    """Structural similarity (n,) of pictures (n, h, w, 3) in 0 to 255, 11 pixels or more on a
+    side.
+    """
     a, b = (part @ LUMA for part in _pair(a, b))
     if min(a.shape[1:]) < WINDOW:
-        raise AnalysisError(f"SSIM looks through a window of {WINDOW} pixels; these pictures have {a.shape[1:]}")
+        raise AnalysisError(
+            f"SSIM looks through a window of {WINDOW} pixels; these pictures have {a.shape[1:]}"
+        )
     c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
     mean_a, mean_b = _blurred(a), _blurred(b)
     var_a, var_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2
@@ -54,7 +65,9 @@ def structure_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """2-Wasserstein distance (n,) of the colours of pictures (n, h, w, 3) in 0 to 255, in units of the full range."""
+    """2-Wasserstein distance (n,) of the colours of pictures (n, h, w, 3) in 0 to 255, in units
+    of the full range.
+    """
     a, b = (part.reshape(len(part), -1, 3) / RANGE for part in _pair(a, b))
     (mean_a, cov_a), (mean_b, cov_b) = _moments(a), _moments(b)
     root = _root(cov_a)
@@ -66,7 +79,9 @@ def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 4 or a.shape[3] != 3:
-        raise AnalysisError(f"pictures are (n, h, w, 3), two of the same shape; got {a.shape} and {b.shape}")
+        raise AnalysisError(
+            f"pictures are (n, h, w, 3), two of the same shape; got {a.shape} and {b.shape}"
+        )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise AnalysisError("pictures hold values that are not finite")
     return a, b

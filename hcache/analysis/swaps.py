@@ -1,39 +1,44 @@
-"""The effect of a swap: what of the donor appears in the recipient, over many pairs, and what any change would do.
+"""The effect of a swap: what of the donor appears in the recipient, over many pairs, and what any
+change would do.
 
-A recipient B is made again with the donor A's activations at a site, giving R. For each distance d (pixels, structure,
-colour; :mod:`.similarity`), summed over pairs,
+A recipient B is made again with the donor A's activations at a site, giving R. For each distance d
+(pixels, structure, colour; :mod:`.similarity`), summed over pairs,
 
-    carried  1 - Σ d(R, A) / Σ d(B, A)     how much nearer to the donor than the recipient was: 0 none, 1 if R is A
-    moved        Σ d(R, B) / Σ d(A, B)     how far from the recipient, in whichever direction: 0 not at all
+    carried  1 - Σ d(R, A) / Σ d(B, A)     how much nearer to the donor than the recipient was: 0
+    none, 1 if R is A moved        Σ d(R, B) / Σ d(A, B)     how far from the recipient, in
+    whichever direction: 0 not at all
 
 and for each reading r the regression over pairs r_R = b r_A + c r_B + constant, with
 
     carried  b     how far R follows the donor: 0 not at all, 1 in full
     kept     c     how far it still follows the recipient
 
-**Controls**, made of the same recipients at the same site: R' of *another* donor, held against A, tells what being
-swapped at all does to the distance to A (carried stands against that, paired); *norm-matched noise* in place of A - B
-tells how far any change of that size would move the picture (moved stands against that); the recipient's *own*
-activations must change nothing. p of what is carried: of pictures, by flipping which of R and R' is A's; of readings,
-by dealing the donors out anew. Donors must have been dealt to recipients at random.
+**Controls**, made of the same recipients at the same site: R' of *another* donor, held against A,
+tells what being swapped at all does to the distance to A (carried stands against that, paired);
+*norm-matched noise* in place of A - B tells how far any change of that size would move the picture
+(moved stands against that); the recipient's *own* activations must change nothing. p of what is
+carried: of pictures, by flipping which of R and R' is A's; of readings, by dealing the donors out
+anew. Donors must have been dealt to recipients at random.
 
-**What the figures are.** The share of a distance is not the share of what was swapped: a site that carries the colours
-alone, in whole, brings R to A in colours and in pixels by what colours make of pixels. And what is carried *beyond
-another donor's* is no share: R' of another donor may be further from A than B was, so that the difference may be above
-1 where all is carried, and a true quarter may show as less than a quarter.
+**What the figures are.** The share of a distance is not the share of what was swapped: a site that
+carries the colours alone, in whole, brings R to A in colours and in pixels by what colours make of
+pixels. And what is carried *beyond another donor's* is no share: R' of another donor may be further
+from A than B was, so that the difference may be above 1 where all is carried, and a true quarter
+may show as less than a quarter.
 
-**Undefined.** All of it is told in distances of donor and recipient. Where these are alike in a quantity there is
-nothing to carry, and the figure is noise over noise; it is then undefined, with the reason: if their distance is no
-more than ``ALIKE`` times what a change of one grey level makes, or if another donor's swap ends up ``FURTHER`` times as
-far from the donor as the recipient was; of readings, if the donors' (beyond what recipients tell of them) vary by less
-than ``VARIED`` of what results vary by.
+**Undefined.** All of it is told in distances of donor and recipient. Where these are alike in a
+quantity there is nothing to carry, and the figure is noise over noise; it is then undefined, with
+the reason: if their distance is no more than ``ALIKE`` times what a change of one grey level makes,
+or if another donor's swap ends up ``FURTHER`` times as far from the donor as the recipient was; of
+readings, if the donors' (beyond what recipients tell of them) vary by less than ``VARIED`` of what
+results vary by.
 
 References:
-    Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion
-    (Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524
-    Causal Mediation Analysis for Interpreting Neural NLP: The Case of Gender Bias (Vig, Gehrmann, Belinkov, Qian,
-    Nevo, Sakenis, Huang, Singer, Shieber, 2020), https://arxiv.org/abs/2004.12265, for exchanging activations as an
-    experiment
+    Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable
+    Diffusion (Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524 Causal
+    Mediation Analysis for Interpreting Neural NLP: The Case of Gender Bias (Vig, Gehrmann,
+    Belinkov, Qian, Nevo, Sakenis, Huang, Singer, Shieber, 2020), https://arxiv.org/abs/2004.12265,
+    for exchanging activations as an experiment
 """
 
 from __future__ import annotations
@@ -71,10 +76,12 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class SwapEffect:
-    """By quantity (``pixels``, ``structure``, ``colour``, and every reading): ``carried`` against another donor's.
+    """By quantity (``pixels``, ``structure``, ``colour``, and every reading): ``carried`` against
+    another donor's.
 
-    ``moved``: by distance, against norm-matched noise; ``kept``: by reading. ``own``: the largest difference of any
-    pixel value that swapping the recipient with itself made, None if that was not tried. ``pairs``: how many.
+    ``moved``: by distance, against norm-matched noise; ``kept``: by reading. ``own``: the largest
+    difference of any pixel value that swapping the recipient with itself made, None if that was not
+    tried. ``pairs``: how many.
     """
 
     carried: Mapping[str, Contrast]
@@ -87,7 +94,8 @@ class SwapEffect:
     def from_json(cls, data: Mapping[str, Any]) -> SwapEffect:
         """The effect whose fields were written as JSON."""
         carried, moved = (
-            {name: Contrast.from_json(found) for name, found in data[key].items()} for key in ("carried", "moved")
+            {name: Contrast.from_json(found) for name, found in data[key].items()}
+            for key in ("carried", "moved")
         )
         kept = {name: Estimate.from_json(found) for name, found in data["kept"].items()}
         return cls(carried=carried, moved=moved, kept=kept, own=data["own"], pairs=data["pairs"])
@@ -95,7 +103,9 @@ class SwapEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Carriers:
-    """Which sites carry a quantity: ``groups`` of them, the most first, unranked within; ``nothing``: the others."""
+    """Which sites carry a quantity: ``groups`` of them, the most first, unranked within;
+    ``nothing``: the others.
+    """
 
     quantity: str
     sites: Mapping[str, Contrast]
@@ -124,24 +134,36 @@ def swap_effect(
         other: B with the activations of another donor than A, chosen at random.
         noise: B with noise of the norm of A - B added to its activations.
         own: B with its own activations.
-        clusters: (n,) what is resampled together, where recipients come more than once: which recipient.
+        clusters: (n,) what is resampled together, where recipients come more than once: which
+            recipient.
         repeats: Draws of the bootstrap over pairs.
         seed: Of these and of the permutations.
 
     Raises:
-        AnalysisError: fewer than 4 pairs, shapes or readings that do not fit, donors that are the recipients.
+        AnalysisError: fewer than 4 pairs, shapes or readings that do not fit, donors that are the
+            recipients.
     """
-    parts = {"donor": donor, "recipient": recipient, "swapped": swapped, "other": other, "noise": noise}
+    parts = {
+        "donor": donor,
+        "recipient": recipient,
+        "swapped": swapped,
+        "other": other,
+        "noise": noise,
+    }
     _check(parts | ({} if own is None else {"own": own}))
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "clusters": clusters}
     carried, moved, kept = {}, {}, {}
     for name, distance in DISTANCES.items():
         apart = distance(donor.images, recipient.images)
         if not apart.any() and np.array_equal(donor.images, recipient.images):
-            raise AnalysisError("donors and recipients are the same pictures: nothing could be carried; pair others")
+            raise AnalysisError(
+                "donors and recipients are the same pictures: nothing could be carried; pair others"
+            )
         left = np.stack([distance(part.images, donor.images) for part in (swapped, other)], 1)
         gone = np.stack([distance(part.images, recipient.images) for part in (swapped, noise)], 1)
-        p = float(sign_flip_test(_by_cluster(left[:, 1] - left[:, 0], clusters)[:, None], seed=seed)[0])
+        p = float(
+            sign_flip_test(_by_cluster(left[:, 1] - left[:, 0], clusters)[:, None], seed=seed)[0]
+        )
         p = p / 2 if left[:, 1].sum() >= left[:, 0].sum() else 1 - p / 2  # only nearer counts
         if why := _alike(name, apart, left[:, 1], distance, recipient.images, seed):
             carried[name] = moved[name] = _undefined(why, len(apart))
@@ -149,7 +171,9 @@ def swap_effect(
         carried[name] = _contrast(_relative(left, apart, from_one=True), len(left), options, p)
         moved[name] = _contrast(_relative(gone, apart), len(gone), options)
     for name in recipient.readings:
-        a, b, r, r_other = (np.asarray(x.readings[name], np.float64) for x in (donor, recipient, swapped, other))
+        a, b, r, r_other = (
+            np.asarray(x.readings[name], np.float64) for x in (donor, recipient, swapped, other)
+        )
         if why := _hardly_varied(name, a, b, np.concatenate([r, r_other])):
             carried[name], kept[name] = _undefined(why, len(a)), Estimate.undefined(why, len(a))
             continue
@@ -169,11 +193,14 @@ def swap_effect(
 def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
     """For every quantity the sites that carry it, from the effects of all sites.
 
-    A site carries a quantity if the interval of what it carries beyond another donor lies above 0 and p, times the
-    number of sites, is at most 0.05. What is undefined is not asked of. Sites of one group are not all ranked: the
-    intervals of their differences, at the level of the table, decide.
+    A site carries a quantity if the interval of what it carries beyond another donor lies above 0
+    and p, times the number of sites, is at most 0.05. What is undefined is not asked of. Sites of
+    one group are not all ranked: the intervals of their differences, at the level of the table,
+    decide.
     """
-    asked = sum(found.measured.defined for effect in effects.values() for found in effect.carried.values())
+    asked = sum(
+        found.measured.defined for effect in effects.values() for found in effect.carried.values()
+    )
     table = []
     quantities = next(iter(effects.values())).carried if effects else ()
     for quantity in quantities:
@@ -202,33 +229,53 @@ def _check(parts: Mapping[str, Pictures]) -> None:
     names = list(parts["recipient"].readings)
     for role in ("donor", "swapped", "other"):
         if missing := [name for name in names if name not in parts[role].readings]:
-            raise AnalysisError(f"the {role} has no reading of {', '.join(missing)}; read the same off all pictures")
+            raise AnalysisError(
+                f"the {role} has no reading of {', '.join(missing)}; read the same off all pictures"
+            )
     for name in names:
         for role in ("donor", "recipient", "swapped", "other"):
             values = np.asarray(parts[role].readings[name], np.float64)
             if values.shape != (n,) or not np.isfinite(values).all():
-                raise AnalysisError(f"the {role}'s {name} are {n} finite numbers, one a pair; got {values.shape}")
+                raise AnalysisError(
+                    f"the {role}'s {name} are {n} finite numbers, one a pair; got {values.shape}"
+                )
 
 
 def _alike(
-    name: str, apart: np.ndarray, other: np.ndarray, distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    images: np.ndarray, seed: int,
-) -> str:  # fmt: skip
-    """Why donors and recipients are too alike in a distance to tell what is carried; empty where they are not."""
+    name: str,
+    apart: np.ndarray,
+    other: np.ndarray,
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    images: np.ndarray,
+    seed: int,
+) -> str:
+    """Why donors and recipients are too alike in a distance to tell what is carried; empty where
+    they are not.
+    """
     grey = np.random.default_rng(seed).integers(0, 2, images.shape, np.uint8)
-    least = float(distance(np.where(images < 255, images + grey, images - grey).astype(np.uint8), images).mean())
+    least = float(
+        distance(
+            np.where(images < 255, images + grey, images - grey).astype(np.uint8), images
+        ).mean()
+    )
     mean, further = float(apart.mean()), float(other.mean())
     if mean <= ALIKE * least:
-        return (f"donors and recipients are alike in {name}: {mean:.2g} apart, where one grey level makes {least:.2g}; "
-                "pair others")  # fmt: skip
+        return (
+            f"donors and recipients are alike in {name}: {mean:.2g} apart, where one grey level"
+            f" makes {least:.2g}; pair others"
+        )
     if further > FURTHER * mean:
-        return (f"donors and recipients are alike in {name}: {mean:.2g} apart, where another donor's swap ends up "
-                f"{further:.2g} away; pair others")  # fmt: skip
+        return (
+            f"donors and recipients are alike in {name}: {mean:.2g} apart, where another donor's"
+            f" swap ends up {further:.2g} away; pair others"
+        )
     return ""
 
 
 def _hardly_varied(name: str, a: np.ndarray, b: np.ndarray, results: np.ndarray) -> str:
-    """Why donors' readings (n,) vary too little, beyond what recipients' tell of them, to be followed; or empty."""
+    """Why donors' readings (n,) vary too little, beyond what recipients' tell of them, to be
+    followed; or empty.
+    """
     if np.ptp(a) == 0:
         return f"all donors have the same {name}: whether it is carried cannot be told"
     basis = np.stack([np.ones(len(b)), b], 1)
@@ -236,8 +283,10 @@ def _hardly_varied(name: str, a: np.ndarray, b: np.ndarray, results: np.ndarray)
     spread, noise = float(rest.std()), float(results.std())
     if spread >= VARIED * noise and spread > 0:
         return ""
-    return (f"donors hardly differ in {name} beyond what recipients tell of it: a spread of {spread:.2g}, where "
-            f"results have {noise:.2g}; pair others")  # fmt: skip
+    return (
+        f"donors hardly differ in {name} beyond what recipients tell of it: a spread of"
+        f" {spread:.2g}, where results have {noise:.2g}; pair others"
+    )
 
 
 def _undefined(why: str, n: int) -> Contrast:
@@ -245,7 +294,9 @@ def _undefined(why: str, n: int) -> Contrast:
     return Contrast(measured=nothing, null=nothing, excess=nothing)
 
 
-def _contrast(statistic: Statistic, n: int, options: Mapping[str, Any], p: float | None = None) -> Contrast:
+def _contrast(
+    statistic: Statistic, n: int, options: Mapping[str, Any], p: float | None = None
+) -> Contrast:
     """Of a statistic of (measured, null): counts (r, n) -> (r, 2)."""
 
     def with_excess(counts: np.ndarray) -> np.ndarray:
@@ -261,29 +312,40 @@ def _relative(distances: np.ndarray, apart: np.ndarray, from_one: bool = False) 
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         below = (counts @ apart)[:, None]
-        found = np.divide(counts @ distances, below, out=np.full((len(counts), 2), np.nan), where=below > 0)
+        found = np.divide(
+            counts @ distances, below, out=np.full((len(counts), 2), np.nan), where=below > 0
+        )
         return 1 - found if from_one else found
 
     return statistic
 
 
 def _following(a: np.ndarray, b: np.ndarray, results: np.ndarray) -> Statistic:
-    """Weights of donor and recipient in each of the results (n, 2): counts (r, n) -> (r, [donor, recipient], 2)."""
+    """Weights of donor and recipient in each of the results (n, 2): counts (r, n) -> (r, [donor,
+    recipient], 2).
+    """
     x = np.stack([a - a.mean(), b - b.mean()], 1)
     y = results - results.mean(0)
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         share = counts / counts.sum(1, keepdims=True)
         mean_x, mean_y = share @ x, share @ y
-        xx = np.einsum("rn,ni,nj->rij", share, x, x, optimize=True) - mean_x[:, :, None] * mean_x[:, None]
-        xy = np.einsum("rn,ni,nj->rij", share, x, y, optimize=True) - mean_x[:, :, None] * mean_y[:, None]
+        xx = (
+            np.einsum("rn,ni,nj->rij", share, x, x, optimize=True)
+            - mean_x[:, :, None] * mean_x[:, None]
+        )
+        xy = (
+            np.einsum("rn,ni,nj->rij", share, x, y, optimize=True)
+            - mean_x[:, :, None] * mean_y[:, None]
+        )
         return np.linalg.pinv(xx, hermitian=True) @ xy
 
     return statistic
 
 
 def _p_of_following(a: np.ndarray, b: np.ndarray, r: np.ndarray, seed: int) -> float:
-    """p that the result follows the donor as much when donors are dealt out anew: more counts, less does not.
+    """p that the result follows the donor as much when donors are dealt out anew: more counts, less
+    does not.
 
     The recipient's part is taken out of donor and result first.
     """

@@ -1,7 +1,8 @@
-"""Many small pieces of linear algebra side by side: a thread each, and one thread for the algebra of each.
+"""Many small pieces of linear algebra side by side: a thread each, and one thread for the algebra
+of each.
 
-Matrices of a few hundred rows gain little from two threads, and lose much where another process wants the cores; two
-such pieces at once gain twofold.
+Matrices of a few hundred rows gain little from two threads, and lose much where another process
+wants the cores; two such pieces at once gain twofold.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _limits: threadpool_limits | None = None
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread, in the whole process: as long as anyone is inside, in whatever order they leave."""
+    """Linear algebra on one thread, in the whole process: as long as anyone is inside, in
+    whatever order they leave.
+    """
     global _inside, _limits
     with _lock:
         _inside += 1
@@ -45,7 +48,9 @@ def one_thread() -> Iterator[None]:
 def workers() -> int:
     """How many threads to compute on: the cores there are, or as many as OMP_NUM_THREADS says."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(MOST_WORKERS, int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1)
+    return min(
+        MOST_WORKERS, int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
+    )
 
 
 def side_by_side(function: Callable[[S], T], items: Sequence[S]) -> Generator[T, None, None]:

@@ -1,4 +1,5 @@
-"""Work that goes on beside the dashboard, each piece in a process of its own: extractions, fits, imports, measures.
+"""Work that goes on beside the dashboard, each piece in a process of its own: extractions, fits,
+imports, measures.
 
 kinds        the closed set of what can be asked for, as checked data
 tasks        the status file of a piece of work, and how to start, list, cancel and forget one

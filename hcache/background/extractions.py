@@ -1,4 +1,5 @@
-"""Extractions of runs in the background: a run has one, which is the task ``extract`` with its status in ``job.json``.
+"""Extractions of runs in the background: a run has one, which is the task ``extract`` with its
+status in ``job.json``.
 
 Knows specs and files only; no torch.
 """
@@ -17,15 +18,32 @@ from .origin import is_ours
 from .processes import CANCELLED, DIED, DONE, FAILED, RUNNING, STARTING, UNKNOWN
 from .tasks import Task
 
-__all__ = ["CANCELLED", "DIED", "DONE", "FAILED", "RUNNING", "STARTING", "UNKNOWN", "Job", "cancel",
-           "extract_arguments", "is_from_here", "list_jobs", "read_job", "run_state", "start"]  # fmt: skip
+__all__ = [
+    "CANCELLED",
+    "DIED",
+    "DONE",
+    "FAILED",
+    "RUNNING",
+    "STARTING",
+    "UNKNOWN",
+    "Job",
+    "cancel",
+    "extract_arguments",
+    "is_from_here",
+    "list_jobs",
+    "read_job",
+    "run_state",
+    "start",
+]
 
 Job = Task
 """The task of a run's extraction."""
 
 
 def read_job(folder: Path) -> Job | None:
-    """The job of a run, its state put right by whether the process lives; None if there never was one."""
+    """The job of a run, its state put right by whether the process lives; None if there never
+    was one.
+    """
     return tasks.read_task(folder, EXTRACT)
 
 
@@ -47,7 +65,9 @@ def run_state(folder: Path, complete: bool) -> str:
 
 
 def is_from_here(folder: Path, spec: RunSpec) -> bool:
-    """Whether this user began the extraction of that very run on this machine; else the run came from elsewhere."""
+    """Whether this user began the extraction of that very run on this machine; else the run came
+    from elsewhere.
+    """
     job, work = tasks.load_task(folder, EXTRACT), Extraction(spec=spec)
     return job is not None and is_ours(job.seal, work.run, work.kind, tasks.identity(work))
 

@@ -1,8 +1,10 @@
-"""Whether a piece of work was asked for by this user on this machine, or came with a run from elsewhere.
+"""Whether a piece of work was asked for by this user on this machine, or came with a run from
+elsewhere.
 
-Every task is sealed: its status file carries a keyed digest (HMAC, RFC 2104) of its run, its kind and what is to be
-done. The key lies with the user's state, outside all homes and runs, so that who sends a run cannot make a seal. What
-has no right seal is done only after it was shown and confirmed.
+Every task is sealed: its status file carries a keyed digest (HMAC, RFC 2104) of its run, its kind
+and what is to be done. The key lies with the user's state, outside all homes and runs, so that who
+sends a run cannot make a seal. What has no right seal is done only after it was shown and
+confirmed.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def _key_file() -> Path:
 
 @lru_cache(maxsize=8)
 def _key(path: Path) -> bytes:
-    """The user's key, made when it is first needed. Where it cannot be kept it is good for this process alone."""
+    """The user's key, made when it is first needed. Where it cannot be kept it is good for this
+    process alone.
+    """
     with contextlib.suppress(OSError):
         if not path.is_file():
             _make_key(path)

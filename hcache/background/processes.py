@@ -1,9 +1,9 @@
 """Processes of hcache: started, found alive or dead, asked to stop.
 
-Such a process outlives the one that started it. Whether it still lives is asked of the system. Process ids are used
-again, so a process is known by its id *and* its start. The start is counted in ticks since the machine's boot where
-the system tells it (Linux), because a time of day changes when the clock is set. A process of another machine cannot
-be asked for: it is unknown.
+Such a process outlives the one that started it. Whether it still lives is asked of the system.
+Process ids are used again, so a process is known by its id *and* its start. The start is counted in
+ticks since the machine's boot where the system tells it (Linux), because a time of day changes when
+the clock is set. A process of another machine cannot be asked for: it is unknown.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ import psutil
 from ..cache.files import write_json
 from ..errors import FULL, UsageError
 
-STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = "starting", "running", "done", "failed", "cancelled", "died"
+STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = (
+    "starting",
+    "running",
+    "done",
+    "failed",
+    "cancelled",
+    "died",
+)
 UNKNOWN = "unknown"
 """The state of work of another machine, which said last that it is at work."""
 LIVE = (STARTING, RUNNING)
@@ -42,7 +49,9 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def this_process() -> dict[str, Any]:
-    """What others know this process by: ``pid``, ``process_started``, ``host``, ``boot`` and ``ticks``."""
+    """What others know this process by: ``pid``, ``process_started``, ``host``, ``boot`` and
+    ``ticks``.
+    """
     return _of(os.getpid())
 
 
@@ -58,7 +67,8 @@ def life(pid: int, process_started: float, host: str = "", boot: str = "", ticks
     """
     same_boot = bool(boot) and boot == _boot()
     if host and host != platform.node():
-        # A container may share the boot, and not the process ids, of its host: only a match tells anything.
+        # A container may share the boot, and not the process ids, of its host: only a match tells
+        # anything.
         return ALIVE if same_boot and ticks and _lives(pid, process_started, ticks) else UNKNOWN
     if boot and _boot() and not same_boot:
         return DEAD
@@ -71,9 +81,11 @@ def is_alive(pid: int, process_started: float) -> bool:
 
 
 def launch(order: bytes, log: Path, append: bool = False) -> dict[str, Any]:
-    """Starts ``python -m hcache background`` in a session of its own; what it says goes into ``log``.
+    """Starts ``python -m hcache background`` in a session of its own; what it says goes into
+    ``log``.
 
-    What it is to do stands in ``order``, which it reads from its standard input. No word of it is on the command line.
+    What it is to do stands in ``order``, which it reads from its standard input. No word of it is
+    on the command line.
 
     Returns what the process is known by, as :func:`this_process` does.
     """
@@ -91,7 +103,9 @@ def launch(order: bytes, log: Path, append: bool = False) -> dict[str, Any]:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
     found = _of(process.pid)
-    threading.Thread(target=process.wait, daemon=True).start()  # so that it is no zombie once it has ended
+    threading.Thread(
+        target=process.wait, daemon=True
+    ).start()  # so that it is no zombie once it has ended
     return found
 
 
@@ -111,14 +125,18 @@ def ask_to_stop(status: Path, said: Mapping[str, Any], what: str) -> None:
     except ProcessLookupError as error:
         raise UsageError(f"{what} has just ended; there is nothing to cancel") from error
     except PermissionError as error:
-        raise UsageError(f"{what} is another user's process {said['pid']}; only that user can cancel it") from error
+        raise UsageError(
+            f"{what} is another user's process {said['pid']}; only that user can cancel it"
+        ) from error
     if said["state"] == STARTING:  # not yet listening: it ends at once, and cannot say so itself
         write_status(status, {**said, "message": CANCELLED})
 
 
 def write_status(status: Path, said: Mapping[str, Any]) -> None:
-    """What a process says of itself. Where there is no space for another file, into the one that is there: it has room
-    for as much. Where that fails too nothing: the work ends where its data are written, and is told there."""
+    """What a process says of itself. Where there is no space for another file, into the one that is
+    there: it has room for as much. Where that fails too nothing: the work ends where its data are
+    written, and is told there.
+    """
     try:
         write_json(status, dict(said), durable=False)
     except OSError as error:
@@ -154,7 +172,9 @@ def log_text(log: Path) -> str:
         text = read_plain(log, 16 * LONGEST_LOG, end=True).decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(line.rstrip("\r").split("\r")[-1] for line in text.strip().split("\n"))[-LONGEST_LOG:]
+    return "\n".join(line.rstrip("\r").split("\r")[-1] for line in text.strip().split("\n"))[
+        -LONGEST_LOG:
+    ]
 
 
 def of_the_dead(log: Path) -> str:
@@ -164,7 +184,9 @@ def of_the_dead(log: Path) -> str:
 
 
 def _open_log(log: Path, append: bool) -> Any:
-    """The log to write, made anew where it is a link: what a received run links to is not written."""
+    """The log to write, made anew where it is a link: what a received run links to is not
+    written.
+    """
     if log.is_symlink():
         log.unlink()
     flags = os.O_WRONLY | os.O_CREAT | _NO_LINK | (os.O_APPEND if append else os.O_TRUNC)
@@ -176,7 +198,13 @@ def _of(pid: int) -> dict[str, Any]:
         started = psutil.Process(pid).create_time()
     except psutil.Error:  # it has ended already
         started = 0.0
-    return {"pid": pid, "process_started": started, "host": platform.node(), "boot": _boot(), "ticks": _ticks(pid)}
+    return {
+        "pid": pid,
+        "process_started": started,
+        "host": platform.node(),
+        "boot": _boot(),
+        "ticks": _ticks(pid),
+    }
 
 
 def _lives(pid: int, process_started: float, ticks: int) -> bool:
@@ -204,6 +232,8 @@ def _ticks(pid: int) -> int:
     """When a process started, in ticks since the boot; 0 where that is not to be had."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return int(fields[19])  # the 22nd of the line, of which two stand before the bracket: man 5 proc
+        return int(
+            fields[19]
+        )  # the 22nd of the line, of which two stand before the bracket: man 5 proc
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,4 +1,6 @@
-"""The working process's own side of a task: it keeps the status file up to date, a few times a second at most."""
+"""The working process's own side of a task: it keeps the status file up to date, a few times a
+second at most.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ OFTEN = 0.25
 
 
 class StatusFile:
-    """A status file and the task that it tells of. Nothing is written before the first call of a method."""
+    """A status file and the task that it tells of. Nothing is written before the first call of a
+    method.
+    """
 
     def __init__(self, path: Path, task: Task) -> None:
         self.path, self.task = path, task
@@ -25,15 +29,32 @@ class StatusFile:
 
     @classmethod
     def at(cls, path: Path) -> StatusFile:
-        """The status file of this process's work, in place of what stands at ``path``; written at once."""
+        """The status file of this process's work, in place of what stands at ``path``; written
+        at once.
+        """
         now = time.time()
-        folder, id = (path.parent, EXTRACT) if path.name == JOB_JSON else (path.parent.parent, path.stem)
+        folder, id = (
+            (path.parent, EXTRACT) if path.name == JOB_JSON else (path.parent.parent, path.stem)
+        )
         beside = path.name == JOB_JSON or path.parent.name == "tasks"
         found = (load_task(folder, id) if beside else None) or Task(
             id=id, run="", kind="", title=path.stem, state=RUNNING, begun=now, updated=now
         )
-        status = cls(path, replace(found, state=RUNNING, updated=now, work_begun=0.0, share=0.0, share_before=0.0,
-                                   done=0, stage="", message="", **this_process()))  # fmt: skip
+        status = cls(
+            path,
+            replace(
+                found,
+                state=RUNNING,
+                updated=now,
+                work_begun=0.0,
+                share=0.0,
+                share_before=0.0,
+                done=0,
+                stage="",
+                message="",
+                **this_process(),
+            ),
+        )
         status._write()
         return status
 
@@ -50,7 +71,9 @@ class StatusFile:
             self._write()
 
     def count(self, done: int, total: int, work: float) -> None:
-        """Says of work on samples how many are committed, of how many, and how many are done with parts counted."""
+        """Says of work on samples how many are committed, of how many, and how many are done
+        with parts counted.
+        """
         share = work / max(1, total)
         before = self.task.share_before if self.task.work_begun else share
         self._change(share=share, share_before=before, done=done, total=total)
@@ -60,12 +83,16 @@ class StatusFile:
     def finish(self, state: str, message: str = "") -> None:
         """The last word: ``done``, ``failed`` or ``cancelled``, and why."""
         share = self.task.share if state != DONE else 1.0
-        self.task = replace(self.task, state=state, message=message[:LONGEST], updated=time.time(), share=share)
+        self.task = replace(
+            self.task, state=state, message=message[:LONGEST], updated=time.time(), share=share
+        )
         self._write()
 
     def _change(self, **changes: object) -> None:
         now = time.time()
-        self.task = replace(self.task, updated=now, work_begun=self.task.work_begun or now, **changes)
+        self.task = replace(
+            self.task, updated=now, work_begun=self.task.work_begun or now, **changes
+        )
 
     def _write(self) -> None:
         write_status(self.path, asdict(self.task))

@@ -1,15 +1,16 @@
 """A piece of background work and its status file, by which whoever watches it knows how far it is.
 
-    <run>/tasks/<id>.json, <id>.log    what it is, how far it is and what it came to; and all that it printed
-    <run>/job.json, job.log            the same of the run's extraction, whose id is ``extract``
+    <run>/tasks/<id>.json, <id>.log    what it is, how far it is and what it came to; and all that
+    it printed <run>/job.json, job.log            the same of the run's extraction, whose id is
+    ``extract``
 
-The process keeps its status file up to date while it works. So a task outlives the dashboard and a closed tab, and is
-found again after either. The id is made of what is to be done: the same work is not done twice at once, and done
-again it takes the place of the earlier one.
+The process keeps its status file up to date while it works. So a task outlives the dashboard and a
+closed tab, and is found again after either. The id is made of what is to be done: the same work is
+not done twice at once, and done again it takes the place of the earlier one.
 
-A status file may have come with a run from elsewhere. It is checked field by field, links are not followed, and the
-work in it is only ever read back as one of ``kinds``. Files that earlier versions wrote are read as well; their words
-for a command line are not kept.
+A status file may have come with a run from elsewhere. It is checked field by field, links are not
+followed, and the work in it is only ever read back as one of ``kinds``. Files that earlier versions
+wrote are read as well; their words for a command line are not kept.
 """
 
 from __future__ import annotations
@@ -67,10 +68,11 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class Task:
     """What is known of a task.
 
-    ``kind``: what sort of work it is, one of ``kinds.KINDS``. ``title``: what it is, for people. ``order``: what is to
-    be done, for ``kinds.read_work``; an extraction's stands in ``run.json``. ``seal``: see ``origin``. ``pid`` to
-    ``ticks``: of the process, see ``processes``. ``share`` is done, in [0, 1], of which ``share_before`` was done when
-    the work began. ``stage``: what it is at. Work on samples counts them: ``done`` of ``total`` are committed.
+    ``kind``: what sort of work it is, one of ``kinds.KINDS``. ``title``: what it is, for people.
+    ``order``: what is to be done, for ``kinds.read_work``; an extraction's stands in ``run.json``.
+    ``seal``: see ``origin``. ``pid`` to ``ticks``: of the process, see ``processes``. ``share`` is
+    done, in [0, 1], of which ``share_before`` was done when the work began. ``stage``: what it is
+    at. Work on samples counts them: ``done`` of ``total`` are committed.
     """
 
     run: str
@@ -126,12 +128,16 @@ class Task:
             UsageError: it is not told, or is not of a known kind.
         """
         if not self.order:
-            raise UsageError(f"{self.title} does not say what is to be done; start it anew from its page")
+            raise UsageError(
+                f"{self.title} does not say what is to be done; start it anew from its page"
+            )
         return read_work(self.kind, self.run, self.order)
 
     @property
     def ours(self) -> bool:
-        """Whether this user asked for it on this machine; else what it says has come from elsewhere."""
+        """Whether this user asked for it on this machine; else what it says has come from
+        elsewhere.
+        """
         return is_ours(self.seal, self.run, self.kind, dict(self.order))
 
 
@@ -139,14 +145,24 @@ def new_task(work: Work, state: str = STARTING) -> Task:
     """The task of a piece of work that begins now, in this process."""
     now, order = time.time(), identity(work)
     return Task(
-        id=task_id(work), run=work.run, kind=work.kind, title=work.title, order={} if work.kind == EXTRACT else order,
-        seal=seal_of(work.run, work.kind, order), total=work.spec.samples if isinstance(work, Extraction) else 0,
-        state=state, begun=now, updated=now, **this_process(),
-    )  # fmt: skip
+        id=task_id(work),
+        run=work.run,
+        kind=work.kind,
+        title=work.title,
+        order={} if work.kind == EXTRACT else order,
+        seal=seal_of(work.run, work.kind, order),
+        total=work.spec.samples if isinstance(work, Extraction) else 0,
+        state=state,
+        begun=now,
+        updated=now,
+        **this_process(),
+    )
 
 
 def identity(work: Work) -> dict[str, Any]:
-    """What is to be done, as it is sealed: of an extraction all but how many samples and how many at once."""
+    """What is to be done, as it is sealed: of an extraction all but how many samples and how
+    many at once.
+    """
     order = json.loads(json.dumps(work.order()))
     if work.kind == EXTRACT:
         order = {name: value for name, value in order.items() if name not in ("samples", "batch")}
@@ -174,7 +190,9 @@ def start(folder: Path, work: Work) -> Task:
     home = str(folder.absolute().parent.parent)
     order = {"home": home, "run": folder.name, "kind": work.kind, "order": work.order()}
     try:
-        process = launch(json.dumps(order).encode(), log_path(folder, task.id), append=work.kind == EXTRACT)
+        process = launch(
+            json.dumps(order).encode(), log_path(folder, task.id), append=work.kind == EXTRACT
+        )
     except OSError:
         path.unlink(missing_ok=True)
         raise
@@ -191,14 +209,20 @@ def task_id(work: Work) -> str:
 
 
 def read_task(folder: Path, id: str) -> Task | None:
-    """A task of a run, its state put right by whether the process lives; None if there is none of that id."""
+    """A task of a run, its state put right by whether the process lives; None if there is none
+    of that id.
+    """
     task = load_task(folder, id)
     if task is None or not task.live:
         return task
     found = life(task.pid, task.process_started, task.host, task.boot, task.ticks)
     if found == UNKNOWN:
         heard = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(task.updated))
-        return replace(task, state=UNKNOWN, message=f"at work on the machine {task.host}, last heard of {heard}")
+        return replace(
+            task,
+            state=UNKNOWN,
+            message=f"at work on the machine {task.host}, last heard of {heard}",
+        )
     if found != DEAD:
         return task
     if task.message == CANCELLED:
@@ -207,7 +231,9 @@ def read_task(folder: Path, id: str) -> Task | None:
 
 
 def list_tasks(folder: Path, kind: str | None = None) -> list[Task]:
-    """A run's tasks, or those of a kind, the latest first; its extraction only if that kind is asked for."""
+    """A run's tasks, or those of a kind, the latest first; its extraction only if that kind is
+    asked for.
+    """
     if kind == EXTRACT:
         task = read_task(folder, EXTRACT)
         return [task] if task else []
@@ -268,14 +294,26 @@ def load_task(folder: Path, id: str) -> Task | None:
     try:
         text = read_plain(path, MOST_BYTES).decode("utf-8")
         task = _task(json.loads(text, parse_constant=_no_number), folder.name, id)
-        json.dumps(asdict(task), ensure_ascii=False).encode()  # half a surrogate pair could never be shown
+        json.dumps(
+            asdict(task), ensure_ascii=False
+        ).encode()  # half a surrogate pair could never be shown
         return task
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ):
         return None
 
 
 def _task(data: dict[str, Any], run: str, id: str) -> Task:
-    """A task of its file's JSON. Which run and which task it is of is told by where the file lies."""
+    """A task of its file's JSON. Which run and which task it is of is told by where the file
+    lies.
+    """
     if "schema" not in data:
         data = _of_schema_1(data)
     if _plain(data["schema"], int) > SCHEMA:
@@ -296,14 +334,24 @@ def _task(data: dict[str, Any], run: str, id: str) -> Task:
             raise ValueError(f"no field {name}")
     if data["state"] not in STATES:
         raise ValueError(f"no state {data['state']}")
-    told: dict[str, Any] = {"run": run, "id": id, "title": data.get("title") or run,
-                            "message": data.get("message", "")[:LONGEST]}  # fmt: skip
+    told: dict[str, Any] = {
+        "run": run,
+        "id": id,
+        "title": data.get("title") or run,
+        "message": data.get("message", "")[:LONGEST],
+    }
     return Task(**{**data, **told})
 
 
 def _of_schema_1(data: dict[str, Any]) -> dict[str, Any]:
-    """The same as schema 2 has it. Words for a command line are left out: nothing is run from them."""
-    found = {name: value for name, value in data.items() if name not in ("arguments", "work", "work_at_start")}
+    """The same as schema 2 has it. Words for a command line are left out: nothing is run from
+    them.
+    """
+    found = {
+        name: value
+        for name, value in data.items()
+        if name not in ("arguments", "work", "work_at_start")
+    }
     found["schema"] = SCHEMA
     if "arguments" in data:
         _plain(data["id"], str)
@@ -332,7 +380,9 @@ def _refuse_busy(task: Task | None) -> None:
     if task is None or not (task.live or task.state == UNKNOWN):
         return
     if task.live:
-        where = f"as process {task.pid}" + (f" of {task.host}" if task.host not in ("", platform.node()) else "")
+        where = f"as process {task.pid}" + (
+            f" of {task.host}" if task.host not in ("", platform.node()) else ""
+        )
         raise RunBusyError(f"{task.title} is at work already, {where}")
     if abs(time.time() - task.updated) < HEARD:
         raise RunBusyError(f"{task.title} is {task.message}; wait, or cancel it there")

@@ -1,1 +1,3 @@
-"""What hcache costs, measured on the machine it runs on; wherever it can be, as a ratio to what people use today."""
+"""What hcache costs, measured on the machine it runs on; wherever it can be, as a ratio to what
+people use today.
+"""

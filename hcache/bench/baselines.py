@@ -1,6 +1,8 @@
-"""What people use today: diffusers' own loop, and the same with forward hooks, lists and ``torch.save``.
+"""What people use today: diffusers' own loop, and the same with forward hooks, lists and
+``torch.save``.
 
-Written as one finds it in notebooks; nothing in it is hcache's but the noise, so that both start from the same.
+Written as one finds it in notebooks; nothing in it is hcache's but the noise, so that both start
+from the same.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def plain_loop(model: Model, seeds: Sequence[int], steps: int) -> torch.Tensor:
     return model.to_images(x)
 
 
-def full_call(model: Model, x: torch.Tensor, t: torch.Tensor, text: torch.Tensor | None) -> torch.Tensor:
+def full_call(
+    model: Model, x: torch.Tensor, t: torch.Tensor, text: torch.Tensor | None
+) -> torch.Tensor:
     """The network as diffusers calls it."""
     if text is None:
         return model.network(x.to(model.dtype), t).sample
@@ -36,15 +40,29 @@ def full_call(model: Model, x: torch.Tensor, t: torch.Tensor, text: torch.Tensor
 
 
 def hooked_loop(model: Model, seeds: Sequence[int], steps: int, folder: Path, skips: bool) -> int:
-    """The plain loop with hooks that append to lists, and a ``.pt`` a sample of h, x and perhaps all skips; bytes."""
+    """The plain loop with hooks that append to lists, and a ``.pt`` a sample of h, x and perhaps
+    all skips; bytes.
+    """
     network, h, taken, xs = model.network, [], [], []
-    hooks = [network.mid_block.register_forward_hook(lambda module, args, out: h.append(out.detach().cpu()))]
-    hooks.append(network.register_forward_pre_hook(lambda module, args: xs.append(args[0].detach().cpu())))
+    hooks = [
+        network.mid_block.register_forward_hook(
+            lambda module, args, out: h.append(out.detach().cpu())
+        )
+    ]
+    hooks.append(
+        network.register_forward_pre_hook(lambda module, args: xs.append(args[0].detach().cpu()))
+    )
     if skips:
-        hooks.append(network.conv_in.register_forward_hook(lambda module, args, out: taken.append([out.cpu()])))
+        hooks.append(
+            network.conv_in.register_forward_hook(
+                lambda module, args, out: taken.append([out.cpu()])
+            )
+        )
         for block in network.down_blocks:
             hooks.append(
-                block.register_forward_hook(lambda module, args, out: taken[-1].extend(s.cpu() for s in out[1]))
+                block.register_forward_hook(
+                    lambda module, args, out: taken[-1].extend(s.cpu() for s in out[1])
+                )
             )
     try:
         pictures = plain_loop(model, seeds, steps)
@@ -54,10 +72,15 @@ def hooked_loop(model: Model, seeds: Sequence[int], steps: int, folder: Path, sk
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for row, seed in enumerate(seeds):
-        sample = {"h": torch.stack([step[row] for step in h]), "x": torch.stack([step[row] for step in xs]),
-                  "image": pictures[row].clone()}  # fmt: skip
+        sample = {
+            "h": torch.stack([step[row] for step in h]),
+            "x": torch.stack([step[row] for step in xs]),
+            "image": pictures[row].clone(),
+        }
         if skips:
-            sample["skips"] = [torch.stack([step[i][row] for step in taken]) for i in range(len(taken[0]))]
+            sample["skips"] = [
+                torch.stack([step[i][row] for step in taken]) for i in range(len(taken[0]))
+            ]
         path = folder / f"{seed:05d}.pt"
         torch.save(sample, path)
         written += path.stat().st_size

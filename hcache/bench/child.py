@@ -1,4 +1,6 @@
-"""What a benchmark does in a process of its own: ``python -m hcache.bench.child TASK ARGUMENTS`` prints JSON."""
+"""What a benchmark does in a process of its own: ``python -m hcache.bench.child TASK ARGUMENTS``
+prints JSON.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ from .timing import Clock, Spent
 def peak() -> float:
     """The most memory that this process ever held, in MB.
 
-    Of a process that was forked ``ru_maxrss`` counts what its parent held then, even when it has become another
-    program since; Linux tells of the program alone elsewhere.
+    Of a process that was forked ``ru_maxrss`` counts what its parent held then, even when it has
+    become another program since; Linux tells of the program alone elsewhere.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -53,7 +55,9 @@ def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
 
 
 def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
-    """scikit-learn's randomised PCA of the same numbers, which are in memory when the clock starts."""
+    """scikit-learn's randomised PCA of the same numbers, which are in memory when the clock
+    starts.
+    """
     import numpy as np
     from sklearn.decomposition import PCA
 
@@ -72,9 +76,15 @@ def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
 
 
 def extract(
-    home: str, samples: int, steps: int, batch: int, cores: Sequence[int] = (), threads: bool = False
+    home: str,
+    samples: int,
+    steps: int,
+    batch: int,
+    cores: Sequence[int] = (),
+    threads: bool = False,
 ) -> dict[str, Any]:
-    """An extraction of the shipped model with h in full; the clock starts when the model is loaded and has been run.
+    """An extraction of the shipped model with h in full; the clock starts when the model is loaded
+    and has been run.
 
     Args:
         home: Where to.
@@ -82,7 +92,8 @@ def extract(
         steps: How many.
         batch: Samples at once.
         cores: To be held to; none: as the system has it.
-        threads: Leave it to PyTorch to divide every operation over threads, which spin while they wait.
+        threads: Leave it to PyTorch to divide every operation over threads, which spin while they
+            wait.
     """
     if cores:
         os.sched_setaffinity(0, cores)
@@ -99,7 +110,9 @@ def extract(
     if threads:
         side_by_side.MOST_PARTS = 1
     keep_freed_memory()
-    spec = default_spec("toyfaces-ddpm-64", samples=samples, steps=steps, batch=batch, store={"h": "full"})
+    spec = default_spec(
+        "toyfaces-ddpm-64", samples=samples, steps=steps, batch=batch, store={"h": "full"}
+    )
     model = load_model(spec.model)
     with torch.inference_mode():
         model.trace(torch.zeros(batch, *model.anatomy.x), 500)
@@ -112,7 +125,9 @@ def page(page: str, home: str) -> dict[str, Any]:
     """A page's script run once, as by its first visitor; counted from the start of this process."""
     os.environ["HCACHE_HOME"] = home
     path = files("streamlit") / "hello" / "hello.py" if page == "hello" else dashboard_script()
-    testing = import_module("streamlit.testing.v1")  # what is measured here, as the visitor's browser would bring it in
+    testing = import_module(
+        "streamlit.testing.v1"
+    )  # what is measured here, as the visitor's browser would bring it in
     run = testing.AppTest.from_file(str(path), default_timeout=120).run()
     if run.exception:
         raise RuntimeError(run.exception[0].value)

@@ -1,8 +1,10 @@
-"""How well the estimates of ``measures/costs.py`` fit this machine: measured processor seconds beside each of them.
+"""How well the estimates of ``measures/costs.py`` fit this machine: measured processor seconds
+beside each of them.
 
     python -m hcache.bench.costs
 
-The run is made of numbers, as in :mod:`hcache.bench.probes`; no model is loaded. Everything is measured on one thread.
+The run is made of numbers, as in :mod:`hcache.bench.probes`; no model is loaded. Everything is
+measured on one thread.
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ from ..analysis.threads import one_thread
 from ..cache.layout import H
 from ..cache.reading import Run
 from ..measures.codes import COMPONENTS, codes
-from ..measures.costs import ALIGNED_ROW, ALIGNED_STEP, CODES_CELL, CODES_ROW, READ, probe_seconds, projection_seconds
+from ..measures.costs import (
+    ALIGNED_ROW,
+    ALIGNED_STEP,
+    CODES_CELL,
+    CODES_ROW,
+    READ,
+    probe_seconds,
+    projection_seconds,
+)
 from ..measures.decodability import alignment_of, decodability
 from ..progress import drive
 from ..specs import POOLED
@@ -31,19 +41,28 @@ STEPS = 20
 
 
 def costs_of(run: Run) -> dict[str, dict[str, float]]:
-    """What is measured -> processor seconds, ``measured`` and ``estimated``. Nothing may be stored with the run yet."""
+    """What is measured -> processor seconds, ``measured`` and ``estimated``. Nothing may be
+    stored with the run yet.
+    """
     n, steps, labels = len(run), list(range(STEPS)), run.labels["made up"]
     found = {}
     for kind, label in LABELS.items():
         estimated = probe_seconds(run, {H: STEPS}, [labels[label]])
-        found[f"{kind} probes"] = _pair(lambda label=label: decodability(run, [label], [H]), estimated)
-    found["projections"] = _pair(lambda: project_steps(lambda step: run.matrix(H, step), STEPS),
-                                 projection_seconds(run, H))  # fmt: skip
+        found[f"{kind} probes"] = _pair(
+            lambda label=label: decodability(run, [label], [H]), estimated
+        )
+    found["projections"] = _pair(
+        lambda: project_steps(lambda step: run.matrix(H, step), STEPS), projection_seconds(run, H)
+    )
     positives = run.sample_ids[: n // 4].tolist()
     estimated = STEPS * (ALIGNED_STEP + ALIGNED_ROW * n + n * run.width(H) * READ)
-    found["alignment"] = _pair(lambda: alignment_of(run, positives, steps, name=LABELS["ridge"]), estimated)
-    found["codes"] = _pair(lambda: codes(run, list(LABELS.values()), COMPONENTS, H, steps[:2]),
-                           2 * 2 * (CODES_CELL + CODES_ROW * n))  # fmt: skip
+    found["alignment"] = _pair(
+        lambda: alignment_of(run, positives, steps, name=LABELS["ridge"]), estimated
+    )
+    found["codes"] = _pair(
+        lambda: codes(run, list(LABELS.values()), COMPONENTS, H, steps[:2]),
+        2 * 2 * (CODES_CELL + CODES_ROW * n),
+    )
     return found
 
 
@@ -56,8 +75,12 @@ def _pair(make: Callable[[], Generator[float, None, Any]], estimated: float) -> 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command: prints the seconds by numbers of samples, as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.bench.costs", description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, action="append", help="of the run; repeat (default: 64 and 256)")
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.bench.costs", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--samples", type=int, action="append", help="of the run; repeat (default: 64 and 256)"
+    )
     asked = parser.parse_args(argv)
     os.environ["OMP_NUM_THREADS"] = "1"  # which `workers` reads: one piece after the other
     found = {}

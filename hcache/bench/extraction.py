@@ -25,7 +25,9 @@ STORES = {"h": {"h": "full"}, "all": {"h": "full", "skip.*": "full"}}
 
 @dataclass(kw_only=True)
 class _Ways:
-    """The ways to get the same samples; each forgets what it wrote, but for how many bytes it was."""
+    """The ways to get the same samples; each forgets what it wrote, but for how many bytes it
+    was.
+    """
 
     model: Model
     setting: Setting
@@ -42,15 +44,20 @@ class _Ways:
     def hooks(self, store: str) -> None:
         with _emptied(self.setting.work / "hooks") as folder:
             self.bytes[f"hooks-{store}"] = sum(
-                hooked_loop(self.model, seeds, self.steps, folder, store == "all") for seeds in self._batches(store)
+                hooked_loop(self.model, seeds, self.steps, folder, store == "all")
+                for seeds in self._batches(store)
             )
 
     def extract(self, store: str) -> None:
         samples = self.samples[store]
-        spec = subject_spec(self.model, samples, self.steps, self.batch, self.setting.dtype, STORES[store])
+        spec = subject_spec(
+            self.model, samples, self.steps, self.batch, self.setting.dtype, STORES[store]
+        )
         with _emptied(self.setting.work / "home") as home:
             run = extract(self.model, spec, home)
-            self.bytes[f"extract-{store}"] = sum(p.stat().st_size for p in run.folder.rglob("*") if p.is_file())
+            self.bytes[f"extract-{store}"] = sum(
+                p.stat().st_size for p in run.folder.rglob("*") if p.is_file()
+            )
 
     def disk(self, size: int) -> float:
         """Seconds that writing and flushing so many bytes takes."""
@@ -74,10 +81,17 @@ def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
     model = load_subject(setting.subject, setting.device, setting.dtype)
     full = amount_of(setting.subject, setting.device)
     samples = {"h": setting.size(full.samples, 2), "all": setting.size(full.of_skips, 2)}
-    ways = _Ways(model=model, setting=setting, samples=samples, steps=setting.size(full.steps, 2),
-                 batch=setting.size(full.batch, 1))  # fmt: skip
+    ways = _Ways(
+        model=model,
+        setting=setting,
+        samples=samples,
+        steps=setting.size(full.steps, 2),
+        batch=setting.size(full.batch, 1),
+    )
     kinds = {"plain": ways.plain, "extract": ways.extract, "hooks": ways.hooks}
-    sides = {f"{kind}-{store}": partial(way, store) for store in STORES for kind, way in kinds.items()}
+    sides = {
+        f"{kind}-{store}": partial(way, store) for store in STORES for kind, way in kinds.items()
+    }
     plain = "plain-all"
     if samples["h"] == samples["all"]:  # then it is the same, and is not timed twice
         plain = "plain-h"
@@ -88,24 +102,48 @@ def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
     network = Ratio.of(timed, "extract-all", plain).theirs
     bound = "the disk" if disk > network else "the network"
     note = (
-        f"{samples['all']} samples, {format_bytes(weight)}, which the disk alone takes {disk:.2g} s for and the "
-        f"network {network:.2g} s: {bound} is the bound"
+        f"{samples['all']} samples, {format_bytes(weight)}, which the disk alone takes {disk:.2g} s"
+        f" for and the network {network:.2g} s: {bound} is the bound"
     )
     size = f"{samples['h']} samples of {ways.steps} steps, batch {ways.batch}"
-    x = f"x is kept in float32, to be taken up again exactly; by the loop in {str(model.dtype).partition('.')[2]}"
+    x = (
+        "x is kept in float32, to be taken up again exactly; by the loop in"
+        f" {str(model.dtype).partition('.')[2]}"
+    )
 
-    def times(name: str, what: str, against: str, ours: str, theirs: str, aim: float | None, note: str) -> Row:
-        return Row(name=name, what=what, against=against, aim=aim, ratio=Ratio.of(timed, ours, theirs), note=note)
+    def times(
+        name: str, what: str, against: str, ours: str, theirs: str, aim: float | None, note: str
+    ) -> Row:
+        return Row(
+            name=name,
+            what=what,
+            against=against,
+            aim=aim,
+            ratio=Ratio.of(timed, ours, theirs),
+            note=note,
+        )
 
     def weights(name: str, what: str, store: str, aim: float | None, note: str = "") -> Row:
-        found = Ratio.of_numbers([ways.bytes[f"extract-{store}"] / 1e6], [ways.bytes[f"hooks-{store}"] / 1e6])
+        found = Ratio.of_numbers(
+            [ways.bytes[f"extract-{store}"] / 1e6], [ways.bytes[f"hooks-{store}"] / 1e6]
+        )
         return Row(name=name, what=what, against=HOOKS, aim=aim, unit="MB", note=note, ratio=found)
 
     h, all_ = "extraction, h and x stored", "extraction, h and all skips stored"
     return [
-        times("extraction", h, "the plain diffusers loop, nothing stored", "extract-h", "plain-h", 1.05, size),
+        times(
+            "extraction",
+            h,
+            "the plain diffusers loop, nothing stored",
+            "extract-h",
+            "plain-h",
+            1.05,
+            size,
+        ),
         times("extraction, skips", all_, "the same", "extract-all", plain, 1.25, note),
-        times("hooks, time", h, HOOKS, "extract-h", "hooks-h", 0.8, "both compute the same network"),
+        times(
+            "hooks, time", h, HOOKS, "extract-h", "hooks-h", 0.8, "both compute the same network"
+        ),
         weights("hooks, bytes", h, "h", 0.55, x),
         times("hooks, skips, time", all_, HOOKS, "extract-all", "hooks-all", None, ""),
         weights("hooks, skips, bytes", all_, "all", None),

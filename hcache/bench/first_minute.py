@@ -1,11 +1,12 @@
-"""The first minute: from the README's command, typed over an empty home with a browser open, to the whole demo run.
+"""The first minute: from the README's command, typed over an empty home with a browser open, to the
+whole demo run.
 
     python -m hcache.bench.first_minute
 
-A real browser opens the address as soon as something answers there, and stays on the first page. Told is when, since
-the command was typed, the page was drawn, a picture of samples in work was there, it had changed, the first finished
-samples were told of, and all; and what share of a core the server took meanwhile. Needs playwright and a Chromium (or
-Google Chrome) on the PATH.
+A real browser opens the address as soon as something answers there, and stays on the first page.
+Told is when, since the command was typed, the page was drawn, a picture of samples in work was
+there, it had changed, the first finished samples were told of, and all; and what share of a core
+the server took meanwhile. Needs playwright and a Chromium (or Google Chrome) on the PATH.
 """
 
 from __future__ import annotations
@@ -47,15 +48,25 @@ _LOOK = """
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, measures, prints the moments."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.bench.first_minute", description=__doc__.split("\n")[0])
-    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout to start in (default: this one)")
-    parser.add_argument("--limit", type=float, default=600, help="seconds to wait for all samples (default: 600)")
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.bench.first_minute", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--root", type=Path, default=ROOT, help="the checkout to start in (default: this one)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=600, help="seconds to wait for all samples (default: 600)"
+    )
     parser.add_argument("--pictures", type=Path, help="a folder for a screenshot of every moment")
     parser.add_argument("--json", action="store_true", help="as JSON")
     given = parser.parse_args(arguments)
     try:
-        with tempfile.TemporaryDirectory(prefix="hcache-first-minute-", ignore_cleanup_errors=True) as folder:
-            found = measure(Path(folder) / "home", given.root.resolve(), given.limit, given.pictures)
+        with tempfile.TemporaryDirectory(
+            prefix="hcache-first-minute-", ignore_cleanup_errors=True
+        ) as folder:
+            found = measure(
+                Path(folder) / "home", given.root.resolve(), given.limit, given.pictures
+            )
     except HcacheError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -64,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(home: Path, root: Path, limit: float, pictures: Path | None = None) -> dict[str, Any]:
-    """Seconds to every moment, and the server's share of a core from the first picture to the last sample."""
+    """Seconds to every moment, and the server's share of a core from the first picture to the
+    last sample.
+    """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with browse() as page, serve(home, root) as server:
         page.goto(server.address)
@@ -72,7 +85,9 @@ def measure(home: Path, root: Path, limit: float, pictures: Path | None = None) 
         watch.until("the page", lambda now: now["drawn"])
         first = watch.until("a picture of samples in work", lambda now: now["picture"])
         before, begun = server.processor_time(), time.monotonic()
-        watch.until("a picture that changes", lambda now: now["picture"] not in ("", first["picture"]))
+        watch.until(
+            "a picture that changes", lambda now: now["picture"] not in ("", first["picture"])
+        )
         watch.until("the first finished samples", lambda now: now["done"])
         watch.until("all samples", lambda now: now["total"] and now["done"] == now["total"])
         share = (server.processor_time() - before) / (time.monotonic() - begun)
@@ -80,7 +95,9 @@ def measure(home: Path, root: Path, limit: float, pictures: Path | None = None) 
 
 
 class Moments:
-    """Looks at the page several times a second and takes down when something was first to be seen."""
+    """Looks at the page several times a second and takes down when something was first to be
+    seen.
+    """
 
     def __init__(self, server: Server, page: Page, limit: float, pictures: Path | None) -> None:
         self.server, self.page, self.limit, self.pictures = server, page, limit, pictures
@@ -94,7 +111,9 @@ class Moments:
         """
         while not there(now := self.page.evaluate(_LOOK)):
             if time.monotonic() - self.server.began > self.limit:
-                raise UsageError(f"{name} did not come within {self.limit:.0f} s; the page said {now}")
+                raise UsageError(
+                    f"{name} did not come within {self.limit:.0f} s; the page said {now}"
+                )
             self.page.wait_for_timeout(100)
         self.seconds[name] = time.monotonic() - self.server.began
         tell(f"{name}: {self.seconds[name]:.1f} s")
@@ -106,9 +125,16 @@ class Moments:
 
 def in_words(found: dict[str, Any]) -> str:
     """A line a moment."""
-    lines = [f"{found['cores']} cores, load when it began {found['load']}; seconds since the command was typed"]
+    lines = [
+        f"{found['cores']} cores, load when it began {found['load']}; seconds since the command was"
+        " typed"
+    ]
     for name, seconds in found["seconds"].items():
-        aim = f"  aim {AIMS[name]:.0f}, {'met' if seconds <= AIMS[name] else 'not met'}" if name in AIMS else ""
+        aim = (
+            f"  aim {AIMS[name]:.0f}, {'met' if seconds <= AIMS[name] else 'not met'}"
+            if name in AIMS
+            else ""
+        )
         lines.append(f"{name:<30}{seconds:6.1f}{aim}")
     return "\n".join([*lines, f"{'the server, of a core':<30}{found['server']:6.1%}"])
 

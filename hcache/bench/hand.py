@@ -1,9 +1,10 @@
-"""How fast the dashboard follows the hand: page to page, a step slider, a one-step preview, in a real browser.
+"""How fast the dashboard follows the hand: page to page, a step slider, a one-step preview, in a
+real browser.
 
-Two runs are laid out in a home of their own, through the cache's own writers: a large one of drawn faces with made-up
-activations, and a small extraction of the shipped model for the preview. The README's own command serves them, and
-Chromium clicks and presses keys. A time is from the key or the click to the first moment at which the page shows what
-was asked for and is idle.
+Two runs are laid out in a home of their own, through the cache's own writers: a large one of drawn
+faces with made-up activations, and a small extraction of the shipped model for the preview. The
+README's own command serves them, and Chromium clicks and presses keys. A time is from the key or
+the click to the first moment at which the page shows what was asked for and is idle.
 
     python -m hcache.bench.hand --samples 2000 --repeats 5
 
@@ -41,7 +42,13 @@ if TYPE_CHECKING:
 
 MODEL = "toyfaces-ddpm-64"
 STEPS, BATCH, PREVIEWED = 20, 50, 16
-STORE = {"h": "full", "skip.1": "pooled", "skip.2": "pooled", "skip.3": "pooled", "skip.4": "pooled"}
+STORE = {
+    "h": "full",
+    "skip.1": "pooled",
+    "skip.2": "pooled",
+    "skip.3": "pooled",
+    "skip.4": "pooled",
+}
 MADE_UP = 2**31
 """The large run's first seed, which no run begins with by chance."""
 
@@ -84,8 +91,9 @@ _WATCH = """
   look();
 })
 """
-"""Resolves to the milliseconds from the last click or key to the first moment of an idle page that shows what it must;
-idle for 200 ms, which do not count. Fails after ``limit`` milliseconds, saying what was waited for."""
+"""Resolves to the milliseconds from the last click or key to the first moment of an idle page that
+shows what it must; idle for 200 ms, which do not count. Fails after ``limit`` milliseconds, saying
+what was waited for."""
 
 _LISTEN = """
 for (const kind of ['pointerdown', 'keydown'])
@@ -95,17 +103,28 @@ for (const kind of ['pointerdown', 'keydown'])
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, measures, prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.bench.hand", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.bench.hand", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--samples", type=int, default=2000, help="of the large run")
     parser.add_argument("--repeats", type=int, default=5, help="how often every page is visited")
-    parser.add_argument("--home", type=Path, help="a folder to lay the runs out in, kept; else a temporary one")
-    parser.add_argument("--limit", type=float, default=30, help="seconds after which a move has failed (default: 30)")
+    parser.add_argument(
+        "--home", type=Path, help="a folder to lay the runs out in, kept; else a temporary one"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=30,
+        help="seconds after which a move has failed (default: 30)",
+    )
     parser.add_argument("--json", action="store_true", help="every time in milliseconds, as JSON")
     given = parser.parse_args(arguments)
     found = Found()
     try:
         with contextlib.ExitStack() as stack:
-            home = given.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hcache-hand-")))
+            home = given.home or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="hcache-hand-"))
+            )
             tell(f"extracting {PREVIEWED} samples of {MODEL}")
             small = small_run(home)
             tell(f"writing a run of {given.samples} drawn faces")
@@ -114,8 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HcacheError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(json.dumps({"milliseconds": found.times, "failed": found.failed}) if given.json
-          else in_words(found.times, len(large)))  # fmt: skip
+    print(
+        json.dumps({"milliseconds": found.times, "failed": found.failed})
+        if given.json
+        else in_words(found.times, len(large))
+    )
     for line in found.failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if found.failed else 0
@@ -152,11 +174,16 @@ class Found:
 
 def in_words(times: dict[str, list[float]], samples: int) -> str:
     """A line a kind of move: the median, the slowest, how many."""
-    lines = [f"{samples} samples, {os.cpu_count()} cores; milliseconds from the key or click to an idle page"]
+    lines = [
+        f"{samples} samples, {os.cpu_count()} cores; milliseconds from the key or click to an idle"
+        " page"
+    ]
     width = max(map(len, times), default=0)
     for name, found in times.items():
-        lines.append(f"{name:<{width}}  median {statistics.median(found):6.0f}  slowest {max(found):6.0f}  "
-                     f"n {len(found)}")  # fmt: skip
+        lines.append(
+            f"{name:<{width}}  median {statistics.median(found):6.0f}  slowest {max(found):6.0f}  "
+            f"n {len(found)}"
+        )
     return "\n".join(lines)
 
 
@@ -173,20 +200,30 @@ def large_run(home: Path, samples: int, timesteps: Sequence[float]) -> Run:
     """A run of so many drawn faces with made-up activations, written unless it is there."""
     from ..models.loading import load_anatomy
 
-    spec = default_spec(MODEL, samples=samples, steps=len(timesteps), seed=MADE_UP, store=STORE, batch=BATCH)
+    spec = default_spec(
+        MODEL, samples=samples, steps=len(timesteps), seed=MADE_UP, store=STORE, batch=BATCH
+    )
     folder = home / "runs" / spec.name
     if not (folder / RUN_JSON).is_file():
         anatomy = load_anatomy(MODEL)
         folder.mkdir(parents=True)
         for start in range(0, samples, BATCH):
             _write_shard(folder, start, min(start + BATCH, samples), anatomy, timesteps)
-        description = {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(), "anatomy": anatomy.to_json(),
-                       "timesteps": list(timesteps), "provenance": environment()}  # fmt: skip
+        description = {
+            "schema": SCHEMA,
+            "name": spec.name,
+            "spec": spec.to_json(),
+            "anatomy": anatomy.to_json(),
+            "timesteps": list(timesteps),
+            "provenance": environment(),
+        }
         write_json(folder / RUN_JSON, description)
     return open_run(spec.name, home)
 
 
-def _write_shard(folder: Path, start: int, stop: int, anatomy: Any, timesteps: Sequence[float]) -> None:
+def _write_shard(
+    folder: Path, start: int, stop: int, anatomy: Any, timesteps: Sequence[float]
+) -> None:
     """Drawn faces with their factors as labels; activations that follow the factors, and noise."""
     from ..toyfaces.drawing import draw_face
     from ..toyfaces.factors import NAMES, sample_face
@@ -195,8 +232,14 @@ def _write_shard(folder: Path, start: int, stop: int, anatomy: Any, timesteps: S
     factors = np.stack([face.as_array() for face in faces])
     pictures = np.stack([np.asarray(draw_face(face)) for face in faces])
     rng = np.random.default_rng([start, 7])
-    mixing = np.random.default_rng(7).normal(size=(len(NAMES), int(np.prod(anatomy.h)))).astype(np.float32)
-    with ShardWriter(folder, start, MADE_UP + np.arange(start, stop), np.asarray(timesteps), "float16") as writer:
+    mixing = (
+        np.random.default_rng(7)
+        .normal(size=(len(NAMES), int(np.prod(anatomy.h))))
+        .astype(np.float32)
+    )
+    with ShardWriter(
+        folder, start, MADE_UP + np.arange(start, stop), np.asarray(timesteps), "float16"
+    ) as writer:
         for step in range(len(timesteps)):
             noise = rng.normal(size=(stop - start, mixing.shape[1])).astype(np.float32)
             h = (factors @ mixing * (step + 1) / len(timesteps) + noise).reshape(-1, *anatomy.h)
@@ -224,7 +267,9 @@ def browse(width: int = 1366, height: int = 768) -> Iterator[Page]:
         raise UsageError("this benchmark drives a browser: pip install playwright") from error
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
-        raise UsageError("no browser on the PATH: apt-get install chromium, or install Google Chrome")
+        raise UsageError(
+            "no browser on the PATH: apt-get install chromium, or install Google Chrome"
+        )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
         page = chromium.new_page(viewport={"width": width, "height": height})
@@ -240,18 +285,26 @@ class Watch:
         self.page, self.limit = page, limit
 
     def click(self, link: str, patience: float = 1) -> float:
-        """From a click on a link of the sidebar to that page, in milliseconds; ``patience``: times the limit."""
+        """From a click on a link of the sidebar to that page, in milliseconds; ``patience``:
+        times the limit.
+        """
         self._begin("document.querySelector('h1')?.textContent")
-        self.page.locator("[data-testid=stSidebar]").get_by_role("link", name=link, exact=True).click()
+        self.page.locator("[data-testid=stSidebar]").get_by_role(
+            "link", name=link, exact=True
+        ).click()
         return self._watch(link, None, patience)
 
     def links(self) -> list[str]:
         """The pages that the sidebar leads to."""
-        found = self.page.locator("[data-testid=stSidebar] [data-testid=stPageLink] a").all_inner_texts()
+        found = self.page.locator(
+            "[data-testid=stSidebar] [data-testid=stPageLink] a"
+        ).all_inner_texts()
         return [text.strip().split("\n")[-1] for text in found]
 
     def press(self, key: str, shows: str) -> float:
-        """From a key to a change of what the JavaScript expression ``shows`` gives, in milliseconds."""
+        """From a key to a change of what the JavaScript expression ``shows`` gives, in
+        milliseconds.
+        """
         before = self._begin(shows)
         self.page.keyboard.press(key)
         return self._watch(None, before)
@@ -269,7 +322,9 @@ class Watch:
 
     def _begin(self, shows: str) -> str:
         return self.page.evaluate(
-            "(shows) => { window.hcacheBegun = null; window.hcacheRead = shows; return eval(shows) ?? ''; }", shows
+            "(shows) => { window.hcacheBegun = null; window.hcacheRead = shows; return eval(shows)"
+            " ?? ''; }",
+            shows,
         )
 
     def _watch(self, expected: str | None, before: str | None, patience: float = 1) -> float:
@@ -282,7 +337,9 @@ def measure(found: Found, home: Path, large: str, small: str, repeats: int, limi
         address = server.address
         page.set_default_timeout(1000 * limit * FIRST)
         watch = Watch(page, limit)
-        if not found.take("Overview, opened", lambda: watch.open(f"{address}/?run={large}", "Overview")):
+        if not found.take(
+            "Overview, opened", lambda: watch.open(f"{address}/?run={large}", "Overview")
+        ):
             return
         _pages(found, watch, f"{address}/?run={large}", repeats)
         _step_slider(found, watch, address, large)
@@ -293,7 +350,9 @@ def _pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
     """From page to page: what is read or computed once, at the first visit, is not counted."""
     fine = []
     for name in (name for name in watch.links() if name not in WITH_MODEL):
-        if found.take(f"first visit to {name}", lambda name=name: watch.click(name, FIRST), kept=False):
+        if found.take(
+            f"first visit to {name}", lambda name=name: watch.click(name, FIRST), kept=False
+        ):
             fine.append(name)
         else:
             found.take("Overview, opened again", lambda: watch.open(overview, "Overview"))
@@ -306,10 +365,17 @@ def _pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
 
 
 def _step_slider(found: Found, watch: Watch, address: str, run: str) -> None:
-    """The PCA page's step slider: to steps that were not shown before, and back over those that were."""
-    shows = "[...document.querySelectorAll('[data-testid=stCaptionContainer]')].map((c) => c.textContent).join()"
-    moves = [("PCA step slider, a step not seen yet", "ArrowRight", 4),
-             ("PCA step slider, a step seen before", "ArrowLeft", 4)]  # fmt: skip
+    """The PCA page's step slider: to steps that were not shown before, and back over those that
+    were.
+    """
+    shows = (
+        "[...document.querySelectorAll('[data-testid=stCaptionContainer]')].map((c) =>"
+        " c.textContent).join()"
+    )
+    moves = [
+        ("PCA step slider, a step not seen yet", "ArrowRight", 4),
+        ("PCA step slider, a step seen before", "ArrowLeft", 4),
+    ]
     if found.take("PCA, opened", lambda: watch.open(f"{address}/pca?run={run}&step=4", "PCA")):
         _along(found, watch, "step", shows, moves)
 
@@ -318,11 +384,21 @@ def _preview(found: Found, watch: Watch, address: str, run: str) -> None:
     """The Edit page's one-step preview: along γ at one step, and over steps."""
     images = "[...document.querySelectorAll('[data-testid=stImage] img')].slice(-1)[0]?.src"
     if found.take("Edit, opened", lambda: watch.open(f"{address}/edit?run={run}", "Edit")):
-        _along(found, watch, "strength", images, [("one-step preview, along the strength", "ArrowRight", 6)])
-        _along(found, watch, "step", images, [("one-step preview, to another step", "ArrowRight", 6)])
+        _along(
+            found,
+            watch,
+            "strength",
+            images,
+            [("one-step preview, along the strength", "ArrowRight", 6)],
+        )
+        _along(
+            found, watch, "step", images, [("one-step preview, to another step", "ArrowRight", 6)]
+        )
 
 
-def _along(found: Found, watch: Watch, slider: str, shows: str, moves: Sequence[tuple[str, str, int]]) -> None:
+def _along(
+    found: Found, watch: Watch, slider: str, shows: str, moves: Sequence[tuple[str, str, int]]
+) -> None:
     """Keys on a slider, (name, key, how often) each, after one key that is not counted."""
 
     def first() -> float:

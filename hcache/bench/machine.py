@@ -14,7 +14,9 @@ from ..cache.provenance import library_versions
 
 
 def describe_machine(kept: bool) -> dict[str, Any]:
-    """Processor, cores, threads, memory, GPUs, libraries; ``kept``: whether freed memory is kept in the process."""
+    """Processor, cores, threads, memory, GPUs, libraries; ``kept``: whether freed memory is kept
+    in the process.
+    """
     import torch
 
     given = [name for name in SETTINGS if name in os.environ]
@@ -38,10 +40,11 @@ def in_words(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     gpus = ", ".join(machine["gpus"]) or "no GPU"
     return (
-        f"{machine['processor']}, {machine['cores']} cores of which {machine['threads']} are used, "
-        f"{machine['memory'] / 1e9:.0f} GB, {gpus}; {machine['system']}, Python {machine['python']}, {versions}\n"
-        f"both sides of every ratio in the same process or the same kind of process; allocator {machine['allocator']}; "
-        f"load when it began {machine['load']}"
+        f"{machine['processor']}, {machine['cores']} cores of which {machine['threads']} are used,"
+        f" {machine['memory'] / 1e9:.0f} GB, {gpus}; {machine['system']}, Python"
+        f" {machine['python']}, {versions}\nboth sides of every ratio in the same process or the"
+        f" same kind of process; allocator {machine['allocator']}; load when it began"
+        f" {machine['load']}"
     )
 
 

@@ -20,44 +20,87 @@ BUSY = "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))
 
 ALONE, BESIDE = "as it is, alone", "as it is, beside"
 BEFORE, BEFORE_BESIDE = "threads, alone", "threads, beside"
-WAYS = {ALONE: (False, False), BESIDE: (False, True), BEFORE: (True, False), BEFORE_BESIDE: (True, True)}
-"""Way -> (whether OpenMP's threads divide every operation and spin, as PyTorch has it; whether a core is busy)."""
+WAYS = {
+    ALONE: (False, False),
+    BESIDE: (False, True),
+    BEFORE: (True, False),
+    BEFORE_BESIDE: (True, True),
+}
+"""Way -> (whether OpenMP's threads divide every operation and spin, as PyTorch has it; whether a
+core is busy).
+"""
 
 
 def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
     """Time of extraction alone and beside a busy process."""
     if not hasattr(os, "sched_setaffinity"):
         note = "not measured: this system cannot hold a process to some cores"
-        return [Row(name="neighbour", what="extraction beside a busy process", against="alone", note=note)]
+        return [
+            Row(
+                name="neighbour",
+                what="extraction beside a busy process",
+                against="alone",
+                note=note,
+            )
+        ]
     cores = sorted(os.sched_getaffinity(0))[:CORES]
     found: dict[str, list[Spent]] = {way: [] for way in WAYS}
     for number in range(setting.rounds):
         for way in list(WAYS) if number % 2 == 0 else reversed(WAYS):
             found[way].append(_extract(setting, f"{way}-{number}", cores, *WAYS[way]))
         yield (number + 1) / setting.rounds
-    on = f"extraction, {len(cores)} cores" if len(cores) > 1 else "extraction, the one core there is"
+    on = (
+        f"extraction, {len(cores)} cores" if len(cores) > 1 else "extraction, the one core there is"
+    )
     threads = "the same with PyTorch's threads in every operation, which spin"
     return [
-        Row(name="neighbour", what=f"{on}, one of them busy", against="the same alone", aim=1.8,
-            ratio=Ratio.of(found, BESIDE, ALONE)),
-        Row(name="alone", what=f"{on}, alone", against=threads, aim=1.1, ratio=Ratio.of(found, ALONE, BEFORE)),
-        Row(name="neighbour, threads", what=threads, against="that alone", ratio=Ratio.of(found, BEFORE_BESIDE, BEFORE),
-            note="for comparison: what extraction took before it was computed in parts"),
-    ]  # fmt: skip
+        Row(
+            name="neighbour",
+            what=f"{on}, one of them busy",
+            against="the same alone",
+            aim=1.8,
+            ratio=Ratio.of(found, BESIDE, ALONE),
+        ),
+        Row(
+            name="alone",
+            what=f"{on}, alone",
+            against=threads,
+            aim=1.1,
+            ratio=Ratio.of(found, ALONE, BEFORE),
+        ),
+        Row(
+            name="neighbour, threads",
+            what=threads,
+            against="that alone",
+            ratio=Ratio.of(found, BEFORE_BESIDE, BEFORE),
+            note="for comparison: what extraction took before it was computed in parts",
+        ),
+    ]
 
 
-def _extract(setting: Setting, name: str, cores: Sequence[int], threads: bool, beside: bool) -> Spent:
+def _extract(
+    setting: Setting, name: str, cores: Sequence[int], threads: bool, beside: bool
+) -> Spent:
     home = setting.work / name.replace(", ", "-").replace(" ", "-")
     with busy(cores) if beside else contextlib.nullcontext():
-        found = in_child("extract", home=str(home), samples=setting.size(16, 2), steps=setting.size(20, 2),
-                         batch=setting.size(8, 2), cores=list(cores), threads=threads)  # fmt: skip
+        found = in_child(
+            "extract",
+            home=str(home),
+            samples=setting.size(16, 2),
+            steps=setting.size(20, 2),
+            batch=setting.size(8, 2),
+            cores=list(cores),
+            threads=threads,
+        )
     return Spent(**found["spent"])
 
 
 @contextlib.contextmanager
 def busy(cores: Sequence[int]) -> Iterator[None]:
     """A process that takes as much of one of these cores as it is given."""
-    process = subprocess.Popen([sys.executable, "-c", BUSY, ",".join(map(str, cores))], cwd=Path(__file__).parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY, ",".join(map(str, cores))], cwd=Path(__file__).parent
+    )
     try:
         yield
     finally:

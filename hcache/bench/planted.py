@@ -1,4 +1,6 @@
-"""Runs written without a model: numbers of the shape and spread of h, with a few directions in which they vary most."""
+"""Runs written without a model: numbers of the shape and spread of h, with a few directions in
+which they vary most.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,30 @@ RANK = 16
 """Directions in which the samples vary, each by 0.8 of the one before."""
 
 
-def planted_run(home: Path, samples: int, steps: int, shape: tuple[int, int, int], batch: int) -> Run:
-    """A run of h alone: at every step a mean, ``RANK`` directions with the samples' own coordinates, and noise."""
+def planted_run(
+    home: Path, samples: int, steps: int, shape: tuple[int, int, int], batch: int
+) -> Run:
+    """A run of h alone: at every step a mean, ``RANK`` directions with the samples' own
+    coordinates, and noise.
+    """
     spec = RunSpec(model="planted", samples=samples, steps=steps, batch=batch)
     folder = home / "runs" / spec.name
     folder.mkdir(parents=True)
     anatomy = Anatomy(x=(3, shape[1], shape[2]), image=(shape[1], shape[2], 3), h=shape)
-    write_json(folder / RUN_JSON, {
-        "schema": SCHEMA, "name": spec.name, "spec": spec.to_json(), "anatomy": anatomy.to_json(),
-        "timesteps": list(range(steps))[::-1], "provenance": {},
-    })  # fmt: skip
-    directions = np.random.default_rng(0).normal(size=(steps, RANK, int(np.prod(shape)))).astype(np.float32)
+    write_json(
+        folder / RUN_JSON,
+        {
+            "schema": SCHEMA,
+            "name": spec.name,
+            "spec": spec.to_json(),
+            "anatomy": anatomy.to_json(),
+            "timesteps": list(range(steps))[::-1],
+            "provenance": {},
+        },
+    )
+    directions = (
+        np.random.default_rng(0).normal(size=(steps, RANK, int(np.prod(shape)))).astype(np.float32)
+    )
     for start in range(0, samples, batch):
         stop = min(start + batch, samples)
         seeds = spec.seed + np.arange(start, stop)
@@ -40,6 +55,12 @@ def planted_run(home: Path, samples: int, steps: int, shape: tuple[int, int, int
 
 def _planted(directions: np.ndarray, start: int, stop: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng([1, start])
-    coordinates = rng.normal(size=(stop - start, RANK)).astype(np.float32) * 0.8 ** np.arange(RANK, dtype=np.float32)
+    coordinates = rng.normal(size=(stop - start, RANK)).astype(np.float32) * 0.8 ** np.arange(
+        RANK, dtype=np.float32
+    )
     for along in directions:
-        yield 1 + coordinates @ along + rng.standard_normal((stop - start, along.shape[1]), np.float32)
+        yield (
+            1
+            + coordinates @ along
+            + rng.standard_normal((stop - start, along.shape[1]), np.float32)
+        )

@@ -1,7 +1,9 @@
-"""How long the probe heat map takes: a label at every site and step of a run, with its controls and intervals.
+"""How long the probe heat map takes: a label at every site and step of a run, with its controls and
+intervals.
 
-The run is of toyfaces' shapes, h in full and the skips as one chooses, made of numbers: some factors that grow over the
-steps, in noise; the labels are one factor each. It is read from disk as any run is, and its results are stored.
+The run is of toyfaces' shapes, h in full and the skips as one chooses, made of numbers: some
+factors that grow over the steps, in noise; the labels are one factor each. It is read from disk as
+any run is, and its results are stored.
 
     python -m hcache.bench.probes --samples 512 --steps 20 --skips pooled
 """
@@ -34,7 +36,12 @@ LABELS = {RIDGE: "values", LOGISTIC: "classes"}
 
 
 def heat_map_seconds(
-    kind: str, samples: int = 512, steps: int = 20, skips: str = POOLED, controls: int = 19, home: Path | None = None
+    kind: str,
+    samples: int = 512,
+    steps: int = 20,
+    skips: str = POOLED,
+    controls: int = 19,
+    home: Path | None = None,
 ) -> float:
     """Seconds from asking for a heat map of h and four skip groups to having all of it stored.
 
@@ -44,7 +51,8 @@ def heat_map_seconds(
         steps: Of the run.
         skips: Stored ``pooled`` or ``full``.
         controls: Shuffled labels at every site and step.
-        home: Where the run is made, or was made before with the same numbers; a temporary folder if None.
+        home: Where the run is made, or was made before with the same numbers; a temporary folder if
+            None.
     """
     if home is None:
         with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +65,9 @@ def heat_map_seconds(
 
 
 def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0) -> Run:
-    """A run with toyfaces' sites and made-up numbers; the one that is there, if it was made before."""
+    """A run with toyfaces' sites and made-up numbers; the one that is there, if it was made
+    before.
+    """
     anatomy = load_anatomy(MODEL)
     store = {site: FULL if site == "h" else skips for site in anatomy.sites}
     spec = default_spec(MODEL, samples=samples, steps=steps, store=store, batch=BATCH, seed=seed)
@@ -65,12 +75,29 @@ def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0)
     if (folder / RUN_JSON).exists():
         return open_run(folder)
     folder.mkdir(parents=True)
-    write_json(folder / RUN_JSON, {"schema": SCHEMA, "name": spec.name, "spec": spec.to_json(),
-                                   "anatomy": anatomy.to_json(), "timesteps": timesteps, "provenance": {}})  # fmt: skip
+    write_json(
+        folder / RUN_JSON,
+        {
+            "schema": SCHEMA,
+            "name": spec.name,
+            "spec": spec.to_json(),
+            "anatomy": anatomy.to_json(),
+            "timesteps": timesteps,
+            "provenance": {},
+        },
+    )
     members = [member for site in anatomy.sites for member in anatomy.members(site)]
-    shapes = {m: anatomy.shape(m) if store[_site_of(m)] == FULL else anatomy.shape(m)[:1] for m in members}
-    mixing = {m: np.random.default_rng([seed, i]).normal(size=(FACTORS, np.prod(shapes[m]))).astype(np.float32)
-              for i, m in enumerate(members)}  # fmt: skip
+    shapes = {
+        m: anatomy.shape(m) if store[_site_of(m)] == FULL else anatomy.shape(m)[:1] for m in members
+    }
+    mixing = {
+        m: (
+            np.random.default_rng([seed, i])
+            .normal(size=(FACTORS, np.prod(shapes[m])))
+            .astype(np.float32)
+        )
+        for i, m in enumerate(members)
+    }
     for start in range(0, samples, BATCH):
         count = min(BATCH, samples - start)
         rng = np.random.default_rng([seed, start, samples])
@@ -80,9 +107,14 @@ def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0)
             for step in range(steps):
                 for member, shape in shapes.items():
                     noise = rng.normal(size=(count, *shape)).astype(np.float32)
-                    signal = (factors @ mixing[member]).reshape(count, *shape) * ((step + 1) / (4 * steps))
+                    signal = (factors @ mixing[member]).reshape(count, *shape) * (
+                        (step + 1) / (4 * steps)
+                    )
                     writer.write_activation(step, member, noise + signal)
-            writer.write_labels("made up", {"values": factors[:, 0], "classes": (factors[:, 1] > 0).astype(np.float32)})
+            writer.write_labels(
+                "made up",
+                {"values": factors[:, 0], "classes": (factors[:, 1] > 0).astype(np.float32)},
+            )
             writer.commit()
     return open_run(folder)
 
@@ -94,7 +126,9 @@ def _site_of(member: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command: prints the seconds that a heat map of each kind of probe takes, as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.bench.probes", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.bench.probes", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--skips", choices=(POOLED, FULL), default=POOLED)
@@ -103,12 +137,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as home:
         of_kind = {
-            kind: heat_map_seconds(kind, asked.samples, asked.steps, asked.skips, asked.controls, Path(home))
+            kind: heat_map_seconds(
+                kind, asked.samples, asked.steps, asked.skips, asked.controls, Path(home)
+            )
             for kind in asked.kind or KINDS
         }
-    print(json.dumps({"seconds": {kind: round(found, 1) for kind, found in of_kind.items()}, "samples": asked.samples,
-                      "steps": asked.steps, "sites": 5, "skips": asked.skips, "controls": asked.controls,
-                      "workers": workers()}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "seconds": {kind: round(found, 1) for kind, found in of_kind.items()},
+                "samples": asked.samples,
+                "steps": asked.steps,
+                "sites": 5,
+                "skips": asked.skips,
+                "controls": asked.controls,
+                "workers": workers(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What is measured in processes of its own: memory at the peak, starting up, and the allocator's settings."""
+"""What is measured in processes of its own: memory at the peak, starting up, and the allocator's
+settings.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,15 @@ COMPONENTS = 10
 
 
 def components(setting: Setting) -> Generator[float, None, list[Row]]:
-    """Joint PCA over all steps, read from the cache, against scikit-learn's on the array in memory."""
+    """Joint PCA over all steps, read from the cache, against scikit-learn's on the array in
+    memory.
+    """
     from scipy.linalg import subspace_angles
 
     samples, steps = setting.size(2000, 40), setting.size(20, 2)
-    run = planted_run(setting.work, samples, steps, (128, 8, 8) if not setting.quick else (8, 4, 4), 8)
+    run = planted_run(
+        setting.work, samples, steps, (128, 8, 8) if not setting.quick else (8, 4, 4), 8
+    )
     yield 0.2
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     rounds = max(1, setting.rounds // 2)
@@ -34,10 +40,18 @@ def components(setting: Setting) -> Generator[float, None, list[Row]]:
     against = "scikit-learn's PCA (randomised) on the array in memory"
     note = f"largest principal angle between the two subspaces {angle:.1g}"
     return [
-        Row(name="PCA, time", what=what, against=against, aim=0.5, ratio=_times(found),
-            note=f"{note}; ours reads the run, theirs has it in memory"),
-        Row(name="PCA, memory", what=what, against=against, aim=0.5, unit="MB", ratio=_peaks(found)),
-    ]  # fmt: skip
+        Row(
+            name="PCA, time",
+            what=what,
+            against=against,
+            aim=0.5,
+            ratio=_times(found),
+            note=f"{note}; ours reads the run, theirs has it in memory",
+        ),
+        Row(
+            name="PCA, memory", what=what, against=against, aim=0.5, unit="MB", ratio=_peaks(found)
+        ),
+    ]
 
 
 def memory(setting: Setting) -> Generator[float, None, list[Row]]:
@@ -46,10 +60,21 @@ def memory(setting: Setting) -> Generator[float, None, list[Row]]:
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     for way, samples in (("theirs", few), ("ours", many)):
         home = str(setting.work / way)
-        found[way].append(in_child("extract", home=home, samples=samples, steps=2, batch=setting.size(8, 2)))
+        found[way].append(
+            in_child("extract", home=home, samples=samples, steps=2, batch=setting.size(8, 2))
+        )
         yield 0.1 if way == "theirs" else 1.0
-    return [Row(name="memory", what=f"peak memory of extraction, {many} samples", unit="MB", aim=1.1,
-                against=f"{few} samples", ratio=_peaks(found), note="2 steps each, h stored")]  # fmt: skip
+    return [
+        Row(
+            name="memory",
+            what=f"peak memory of extraction, {many} samples",
+            unit="MB",
+            aim=1.1,
+            against=f"{few} samples",
+            ratio=_peaks(found),
+            note="2 steps each, h stored",
+        )
+    ]
 
 
 def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
@@ -57,25 +82,46 @@ def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
     home = setting.work / "home"
     planted_run(home, 16, 2, (4, 4, 4), 8)
     timed = yield from _children(
-        {"ours": lambda: in_child("page", page="dashboard.py", home=str(home)),
-         "theirs": lambda: in_child("page", page="hello", home=str(home))}, setting.rounds,
-    )  # fmt: skip
-    return [Row(name="dashboard", what="import of the dashboard, first page without a model", aim=2.0,
-                against="bare streamlit hello page", ratio=Ratio.of(timed, "ours", "theirs"))]  # fmt: skip
+        {
+            "ours": lambda: in_child("page", page="dashboard.py", home=str(home)),
+            "theirs": lambda: in_child("page", page="hello", home=str(home)),
+        },
+        setting.rounds,
+    )
+    return [
+        Row(
+            name="dashboard",
+            what="import of the dashboard, first page without a model",
+            aim=2.0,
+            against="bare streamlit hello page",
+            ratio=Ratio.of(timed, "ours", "theirs"),
+        )
+    ]
 
 
 def allocator(setting: Setting) -> Generator[float, None, list[Row]]:
     """The network with freed memory kept in the process, against glibc's defaults."""
     calls = setting.size(8, 1)
     timed = yield from _children(
-        {"ours": lambda: in_child("network", calls=calls, kept=True),
-         "theirs": lambda: in_child("network", calls=calls, kept=False)}, max(1, setting.rounds - 2),
-    )  # fmt: skip
-    return [Row(name="allocator", what="the U-Net, batch 8, freed memory kept (as in all rows above)",
-                against="the U-Net with glibc's defaults", ratio=Ratio.of(timed, "ours", "theirs"))]  # fmt: skip
+        {
+            "ours": lambda: in_child("network", calls=calls, kept=True),
+            "theirs": lambda: in_child("network", calls=calls, kept=False),
+        },
+        max(1, setting.rounds - 2),
+    )
+    return [
+        Row(
+            name="allocator",
+            what="the U-Net, batch 8, freed memory kept (as in all rows above)",
+            against="the U-Net with glibc's defaults",
+            ratio=Ratio.of(timed, "ours", "theirs"),
+        )
+    ]
 
 
-def _children(ways: dict[str, Callable[[], dict[str, Any]]], rounds: int) -> Generator[float, None, Timed]:
+def _children(
+    ways: dict[str, Callable[[], dict[str, Any]]], rounds: int
+) -> Generator[float, None, Timed]:
     """Like ``interleaved``, of processes that time themselves."""
     timed: dict[str, list[Spent]] = {way: [] for way in ways}
     for number in range(rounds):
@@ -86,7 +132,11 @@ def _children(ways: dict[str, Callable[[], dict[str, Any]]], rounds: int) -> Gen
 
 
 def _times(found: dict[str, list[dict[str, Any]]]) -> Ratio:
-    return Ratio.of({way: [Spent(**one["spent"]) for one in runs] for way, runs in found.items()}, "ours", "theirs")
+    return Ratio.of(
+        {way: [Spent(**one["spent"]) for one in runs] for way, runs in found.items()},
+        "ours",
+        "theirs",
+    )
 
 
 def _peaks(found: dict[str, list[dict[str, Any]]]) -> Ratio:

@@ -1,4 +1,6 @@
-"""All samples at one step: from the cache, from one flat file of the same bytes, and from a ``.pt`` a sample."""
+"""All samples at one step: from the cache, from one flat file of the same bytes, and from a
+``.pt`` a sample.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,19 @@ def reading(setting: Setting) -> Generator[float, None, list[Row]]:
     run = planted_run(setting.work, samples, steps, shape, 8)
     yield 0.2
     flat = setting.work / "flat.bin"
-    paths = {kind: [setting.work / f"{kind}-{sample:05d}.pt" for sample in run.sample_ids] for kind in ("h", "loop")}
+    paths = {
+        kind: [setting.work / f"{kind}-{sample:05d}.pt" for sample in run.sample_ids]
+        for kind in ("h", "loop")
+    }
     held = np.memmap(flat, np.float16, "w+", shape=(steps, samples, run.width("h")))
     for step in range(steps):
         held[step] = run.matrix("h", step)
     held.flush()
     picture = shape[-1] * 8  # of toyfaces, which such an h is of
-    beside = {"x": torch.zeros(steps, 3, picture, picture), "image": torch.zeros(picture, picture, 3).byte()}
+    beside = {
+        "x": torch.zeros(steps, 3, picture, picture),
+        "image": torch.zeros(picture, picture, 3).byte(),
+    }
     for sample in range(samples):
         h = {"h": torch.from_numpy(held[:, sample].astype(np.float32).reshape(steps, *shape))}
         torch.save(h, paths["h"][sample])
@@ -51,18 +59,39 @@ def reading(setting: Setting) -> Generator[float, None, list[Row]]:
     ways = {"cached": cached, "h": lambda: loaded("h"), "loop": lambda: loaded("loop")}
     if not all(np.array_equal(mapped(), way()) for way in ways.values()):
         raise ValueError("the ways to read do not read the same")
-    fast = yield from part(interleaved({"cached": cached, "mapped": mapped}, 3 * setting.rounds), 0.4, 0.2)
+    fast = yield from part(
+        interleaved({"cached": cached, "mapped": mapped}, 3 * setting.rounds), 0.4, 0.2
+    )
     timed = yield from part(interleaved(ways, setting.rounds), 0.6, 0.4)
     what = "all samples at one step, warm"
-    note = f"{samples} samples of {run.width('h')} numbers in {len(run.shards)} shards, opened anew; both give float32"
+    note = (
+        f"{samples} samples of {run.width('h')} numbers in {len(run.shards)} shards, opened anew;"
+        " both give float32"
+    )
     return [
-        Row(name="reading", what=what, against="np.memmap of the same bytes", aim=2.0,
-            ratio=Ratio.of(fast, "cached", "mapped"), note=note),
-        Row(name="reading, .pt", what=what, against="one .pt a sample, as the loop with hooks writes it", aim=1 / 30,
-            ratio=Ratio.of(timed, "cached", "loop"), note="h and x of all steps in float32, and the picture"),
-        Row(name="reading, .pt of h", what=what, against="one .pt a sample that holds h alone",
-            ratio=Ratio.of(timed, "cached", "h")),
-    ]  # fmt: skip
+        Row(
+            name="reading",
+            what=what,
+            against="np.memmap of the same bytes",
+            aim=2.0,
+            ratio=Ratio.of(fast, "cached", "mapped"),
+            note=note,
+        ),
+        Row(
+            name="reading, .pt",
+            what=what,
+            against="one .pt a sample, as the loop with hooks writes it",
+            aim=1 / 30,
+            ratio=Ratio.of(timed, "cached", "loop"),
+            note="h and x of all steps in float32, and the picture",
+        ),
+        Row(
+            name="reading, .pt of h",
+            what=what,
+            against="one .pt a sample that holds h alone",
+            ratio=Ratio.of(timed, "cached", "h"),
+        ),
+    ]
 
 
 def _h_of(path: Path, step: int) -> np.ndarray:

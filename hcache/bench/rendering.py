@@ -1,4 +1,6 @@
-"""What a page asks a model for: the preview, an edit from its first step, and the U-figure in one batch."""
+"""What a page asks a model for: the preview, an edit from its first step, and the U-figure in
+one batch.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def preview(setting: Setting) -> Generator[float, None, list[Row]]:
     rows, (model, run) = [], _run_of(setting, samples=8, steps=4, store="all")
     for count, batch in enumerate((1, 8)):
         step, samples = run.spec.steps // 2, range(batch)
-        features = Features.join([cached_features(model, run, sample, step) for sample in samples], torch.cat)
+        features = Features.join(
+            [cached_features(model, run, sample, step) for sample in samples], torch.cat
+        )
         features = features.map(lambda _, tensor: tensor.to(model.dtype))
         x = torch.cat([cached_x(model, run, sample, step) for sample in samples])
         text, t = model.condition(n=batch).branches["cond"].text, torch.tensor(run.timesteps[step])
@@ -39,15 +43,28 @@ def preview(setting: Setting) -> Generator[float, None, list[Row]]:
         def cached(f: Features = features, x: torch.Tensor = x, step: int = step) -> None:
             _wait(model, predict(model, f, x, step, run.spec.steps))
 
-        def full(x: torch.Tensor = x, t: torch.Tensor = t, text: torch.Tensor | None = text) -> None:
+        def full(
+            x: torch.Tensor = x, t: torch.Tensor = t, text: torch.Tensor | None = text
+        ) -> None:
             with torch.inference_mode():
                 _wait(model, full_call(model, x, t, text))
 
-        timed = yield from part(interleaved({"cached": cached, "full": full}, 2 * setting.rounds), 0.5 * count, 0.5)
-        rows.append(Row(name=f"preview, {batch}", what=f"one-step preview from the cache, batch {batch}", aim=0.65,
-                        against="one full U-Net call, same batch", ratio=Ratio.of(timed, "cached", "full"),
-                        note="features read and widened before, as on the Edit page; ours is the embedding of t, the "
-                             "decoder half and x_0, theirs the network alone"))  # fmt: skip
+        timed = yield from part(
+            interleaved({"cached": cached, "full": full}, 2 * setting.rounds), 0.5 * count, 0.5
+        )
+        rows.append(
+            Row(
+                name=f"preview, {batch}",
+                what=f"one-step preview from the cache, batch {batch}",
+                aim=0.65,
+                against="one full U-Net call, same batch",
+                ratio=Ratio.of(timed, "cached", "full"),
+                note=(
+                    "features read and widened before, as on the Edit page; ours is the embedding"
+                    " of t, the decoder half and x_0, theirs the network alone"
+                ),
+            )
+        )
     return rows
 
 
@@ -57,7 +74,10 @@ def edit(setting: Setting) -> Generator[float, None, list[Row]]:
     steps = run.spec.steps
     window = Window(first=steps // 2, last=steps - 1)
     direction = random_direction(spread(run), 0, run.spec.model, run.timesteps)
-    recipe, moves = recipe_of(run, 0, [shift_by(direction, 1.0, window)]), {digest_of(direction): direction}
+    recipe, moves = (
+        recipe_of(run, 0, [shift_by(direction, 1.0, window)]),
+        {digest_of(direction): direction},
+    )
 
     def cached() -> None:
         drive(render_recipes(model, run, [recipe], home_of(run), moves))
@@ -70,9 +90,15 @@ def edit(setting: Setting) -> Generator[float, None, list[Row]]:
 
     timed = yield from interleaved({"cached": cached, "noise": from_noise}, setting.rounds)
     left = (steps - window.first) / steps
-    return [Row(name="edit", what=f"full edit from t_edit, {left:.0%} of {steps} steps left",
-                against="the same edit from noise", aim=left + 0.05,
-                ratio=Ratio.of(timed, "cached", "noise"))]  # fmt: skip
+    return [
+        Row(
+            name="edit",
+            what=f"full edit from t_edit, {left:.0%} of {steps} steps left",
+            against="the same edit from noise",
+            aim=left + 0.05,
+            ratio=Ratio.of(timed, "cached", "noise"),
+        )
+    ]
 
 
 def figure(setting: Setting) -> Generator[float, None, list[Row]]:
@@ -90,8 +116,15 @@ def figure(setting: Setting) -> Generator[float, None, list[Row]]:
 
     timed = yield from interleaved({"together": together, "alone": one_by_one}, setting.rounds)
     aim = 0.8 if model.device.type == "cpu" else 0.4
-    return [Row(name="figure", what=f"the U-figure (h and {len(recipes) - 1} groups) as one batch", aim=aim,
-                against="one after the other", ratio=Ratio.of(timed, "together", "alone"))]  # fmt: skip
+    return [
+        Row(
+            name="figure",
+            what=f"the U-figure (h and {len(recipes) - 1} groups) as one batch",
+            aim=aim,
+            against="one after the other",
+            ratio=Ratio.of(timed, "together", "alone"),
+        )
+    ]
 
 
 def _run_of(setting: Setting, samples: int, steps: int, store: str) -> tuple[Model, Run]:

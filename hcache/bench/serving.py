@@ -1,6 +1,8 @@
-"""The dashboard's server, started by the command that the README gives first, as whoever follows the README types it.
+"""The dashboard's server, started by the command that the README gives first, as whoever follows
+the README types it.
 
-Two things only are another's than the reader's: the port (``--server.port``) and the home (``HCACHE_HOME``).
+Two things only are another's than the reader's: the port (``--server.port``) and the home
+(``HCACHE_HOME``).
 """
 
 from __future__ import annotations
@@ -42,14 +44,16 @@ class Server:
     began: float
 
     def processor_time(self) -> float:
-        """Seconds of processor time that the server has taken, without those of the processes that it started."""
+        """Seconds of processor time that the server has taken, without those of the processes
+        that it started.
+        """
         spent = self.process.cpu_times()
         return spent.user + spent.system
 
 
 def typed_command(root: Path = ROOT) -> list[str]:
-    """What the README says to type to start the dashboard, in words; of the environment that runs this, where ``root``
-    has none of its own.
+    """What the README says to type to start the dashboard, in words; of the environment that runs
+    this, where ``root`` has none of its own.
 
     Raises:
         UsageError: there is no README with such a line, as in an installed package.
@@ -57,7 +61,10 @@ def typed_command(root: Path = ROOT) -> list[str]:
     readme = root / "README.md"
     found = _LINE.findall(readme.read_text(encoding="utf-8")) if readme.is_file() else []
     if len(found) != 1:
-        raise UsageError(f"{readme} must have one line that starts the dashboard; run this in a checkout of hcache")
+        raise UsageError(
+            f"{readme} must have one line that starts the dashboard; run this in a checkout of"
+            " hcache"
+        )
     program, *arguments = shlex.split(found[0])
     if not (root / program).is_file():
         program = str(Path(sys.prefix) / Path(program).relative_to(ENVIRONMENT))
@@ -83,15 +90,24 @@ def serve(home: Path, root: Path = ROOT, without: Sequence[str] = ()) -> Iterato
     began = time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [*typed_command(root), "--server.port", str(port)], cwd=root,
-            env={**environment, "HCACHE_HOME": str(home.resolve())}, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-        )  # fmt: skip
-        server = Server(address=f"http://127.0.0.1:{port}", process=psutil.Process(process.pid), began=began)
+            [*typed_command(root), "--server.port", str(port)],
+            cwd=root,
+            env={**environment, "HCACHE_HOME": str(home.resolve())},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
+        server = Server(
+            address=f"http://127.0.0.1:{port}", process=psutil.Process(process.pid), began=began
+        )
         try:
             while not is_healthy(server.address):
                 if process.poll() is not None or time.monotonic() > began + PATIENCE:
                     said.seek(0)
-                    last = (said.read().decode(errors="replace").strip().splitlines() or ["without a word"])[-1]
+                    last = (
+                        said.read().decode(errors="replace").strip().splitlines()
+                        or ["without a word"]
+                    )[-1]
                     raise UsageError(f"the dashboard did not start from {root}: {last}")
                 time.sleep(0.05)
             yield server

@@ -10,7 +10,9 @@ from .timing import Ratio
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """``quick``: as small as it gets, to see that it works; its figures mean nothing. ``rounds``: of every timing."""
+    """``quick``: as small as it gets, to see that it works; its figures mean nothing.
+    ``rounds``: of every timing.
+    """
 
     work: Path
     quick: bool = False
@@ -30,8 +32,8 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of the table. ``aim``: the largest ratio that would do; None where none was set. ``ratio`` is None where
-    nothing could be measured, and ``note`` says why."""
+    """A row of the table. ``aim``: the largest ratio that would do; None where none was set.
+    ``ratio`` is None where nothing could be measured, and ``note`` says why."""
 
     name: str
     what: str

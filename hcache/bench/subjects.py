@@ -1,7 +1,7 @@
 """What is measured on: the model that ships with hcache, or full-size networks with random weights.
 
-The arithmetic of a network does not depend on its weights, so that of a model whose weights are not at hand can be
-measured all the same. Its pictures are noise.
+The arithmetic of a network does not depend on its weights, so that of a model whose weights are not
+at hand can be measured all the same. Its pictures are noise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ TOKENS = 77
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """What is extracted of a subject in a round; ``of_skips``: samples where all skips are stored."""
+    """What is extracted of a subject in a round; ``of_skips``: samples where all skips are
+    stored.
+    """
 
     samples: int
     of_skips: int
@@ -40,8 +42,9 @@ class Amount:
 
 
 def amount_of(subject: str, device: str) -> Amount:
-    """As much as takes a few seconds; a GPU gets batches that it is not idle at. All skips of one sample at one step
-    are 72 MB of ddpm-celebahq-256 in half precision, 13 MB of SD 1.5 and 1.3 MB of toyfaces."""
+    """As much as takes a few seconds; a GPU gets batches that it is not idle at. All skips of one
+    sample at one step are 72 MB of ddpm-celebahq-256 in half precision, 13 MB of SD 1.5 and 1.3 MB
+    of toyfaces."""
     if subject != "toyfaces":
         return Amount(samples=8, of_skips=8, steps=5, batch=4)
     if device == "cpu":
@@ -81,7 +84,9 @@ def random_model(name: str, device: str, dtype: str) -> Model:
     card = find_card(name)
     folder = card.folder or card.configs
     if folder is None:
-        raise UsageError(f"the configuration of {card.name} does not ship with hcache; choose another subject")
+        raise UsageError(
+            f"the configuration of {card.name} does not ship with hcache; choose another subject"
+        )
     parts = read_parts(folder, card.name)
     kind = NETWORKS[parts.config["_class_name"]]
     network = _random(kind, parts.config, device, dtype)
@@ -101,11 +106,17 @@ def random_model(name: str, device: str, dtype: str) -> Model:
     )
 
 
-def subject_spec(model: Model, samples: int, steps: int, batch: int, dtype: str, store: dict[str, str]) -> RunSpec:
+def subject_spec(
+    model: Model, samples: int, steps: int, batch: int, dtype: str, store: dict[str, str]
+) -> RunSpec:
     """A run of a subject."""
     if model.card.name == SUBJECTS["toyfaces"]:
-        return default_spec(model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store)
-    return RunSpec(model=model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store)
+        return default_spec(
+            model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store
+        )
+    return RunSpec(
+        model=model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store
+    )
 
 
 def _random(kind: Any, config: dict, device: str, dtype: str) -> torch.nn.Module:

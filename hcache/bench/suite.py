@@ -19,13 +19,22 @@ from .setting import Row, Setting
 
 Comparison = Callable[[Setting], Generator[float, None, list[Row]]]
 
-OF_MODELS: dict[str, Comparison] = {"extraction": extraction, "preview": preview, "edit": edit, "figure": figure}
+OF_MODELS: dict[str, Comparison] = {
+    "extraction": extraction,
+    "preview": preview,
+    "edit": edit,
+    "figure": figure,
+}
 """What is measured of every model, on every kind of device."""
 
 OF_THE_MACHINE: dict[str, Comparison] = {
-    "reading": reading, "pca": components, "memory": memory, "dashboard": dashboard, "allocator": allocator,
+    "reading": reading,
+    "pca": components,
+    "memory": memory,
+    "dashboard": dashboard,
+    "allocator": allocator,
     "neighbour": neighbour,
-}  # fmt: skip
+}
 
 NAMES = (*OF_MODELS, *OF_THE_MACHINE)
 GPU_SUBJECTS = ("toyfaces", "celebahq-256", "sd-1.5")
@@ -47,8 +56,8 @@ def check_names(only: Sequence[str]) -> tuple[str, ...]:
 def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, dict[str, Any]]:
     """Measures; yields the share done and returns the machine and the rows, in plain data.
 
-    Comparisons of models are made on the CPU with toyfaces, and where there is a GPU on it as well, in half precision,
-    also with full-size networks. Those of no model are made once.
+    Comparisons of models are made on the CPU with toyfaces, and where there is a GPU on it as well,
+    in half precision, also with full-size networks. Those of no model are made once.
     """
     import torch
 
@@ -61,9 +70,17 @@ def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, 
         on = f"{at.subject}, {at.device}, {at.dtype}" if name in OF_MODELS else ""
         rows += [replace(row, on=on) for row in found]
     if not torch.cuda.is_available():
-        rows += [Row(name=name, what=f"{name}, with {', '.join(GPU_SUBJECTS)} in {' and '.join(GPU_DTYPES)}",
-                     against="as on the CPU", on="CUDA", note="not measured: there is no CUDA device here")
-                 for name in names if name in OF_MODELS]  # fmt: skip
+        rows += [
+            Row(
+                name=name,
+                what=f"{name}, with {', '.join(GPU_SUBJECTS)} in {' and '.join(GPU_DTYPES)}",
+                against="as on the CPU",
+                on="CUDA",
+                note="not measured: there is no CUDA device here",
+            )
+            for name in names
+            if name in OF_MODELS
+        ]
     return {"machine": machine, "quick": setting.quick, "rows": [_plain(row) for row in rows]}
 
 
@@ -75,7 +92,12 @@ def _work(setting: Setting, names: Sequence[str], cuda: bool) -> Iterator[tuple[
             for name in (name for name in names if name in OF_MODELS):
                 yield (
                     name,
-                    replace(setting.at(f"{name}-{subject}-{dtype}"), subject=subject, device="cuda", dtype=dtype),
+                    replace(
+                        setting.at(f"{name}-{subject}-{dtype}"),
+                        subject=subject,
+                        device="cuda",
+                        dtype=dtype,
+                    ),
                 )
 
 

@@ -1,9 +1,9 @@
 """Two or more ways to do the same, measured side by side: one after the other, again and again.
 
-Whatever else the machine does meanwhile then falls on all of them alike, and a ratio means something where the times
-themselves do not. What is told is the median of every way, and the median, least and largest of the ratios that the
-rounds gave; and beside it the ratio of processor time, which others on the machine hardly change, but which knows
-nothing of waiting for a disk.
+Whatever else the machine does meanwhile then falls on all of them alike, and a ratio means
+something where the times themselves do not. What is told is the median of every way, and the
+median, least and largest of the ratios that the rounds gave; and beside it the ratio of processor
+time, which others on the machine hardly change, but which knows nothing of waiting for a disk.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ Timed = Mapping[str, list[Spent]]
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Of one way to another: medians of both in their unit, and the ratio's median, least and largest over rounds.
-    ``processor``: the median ratio of processor time; None of what is not a time."""
+    """Of one way to another: medians of both in their unit, and the ratio's median, least and
+    largest over rounds. ``processor``: the median ratio of processor time; None of what is not a
+    time."""
 
     ours: float
     theirs: float
@@ -50,15 +51,23 @@ class Ratio:
     def of(cls, timed: Timed, ours: str, theirs: str) -> Ratio:
         """Of times."""
         pairs = list(zip(timed[ours], timed[theirs], strict=True))
-        found = cls.of_numbers([spent.clock for spent in timed[ours]], [spent.clock for spent in timed[theirs]])
+        found = cls.of_numbers(
+            [spent.clock for spent in timed[ours]], [spent.clock for spent in timed[theirs]]
+        )
         return replace(found, processor=median(a.processor / b.processor for a, b in pairs))
 
     @classmethod
     def of_numbers(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
         """Of bytes, say; a round each."""
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        return cls(ours=median(ours), theirs=median(theirs), ratio=median(ratios), least=min(ratios),
-                   largest=max(ratios), rounds=len(ratios))  # fmt: skip
+        return cls(
+            ours=median(ours),
+            theirs=median(theirs),
+            ratio=median(ratios),
+            least=min(ratios),
+            largest=max(ratios),
+            rounds=len(ratios),
+        )
 
 
 class Clock:
@@ -71,8 +80,12 @@ class Clock:
         return Spent(time.perf_counter() - self._clock, time.process_time() - self._processor)
 
 
-def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int) -> Generator[float, None, Timed]:
-    """Every way once unmeasured, then all in turn, ``rounds`` times; every other round in the opposite order."""
+def interleaved(
+    ways: Mapping[str, Callable[[], Any]], rounds: int
+) -> Generator[float, None, Timed]:
+    """Every way once unmeasured, then all in turn, ``rounds`` times; every other round in the
+    opposite order.
+    """
     timed: dict[str, list[Spent]] = {way: [] for way in ways}
     for way in ways.values():
         way()
@@ -86,7 +99,8 @@ def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int) -> Generator
 
 
 def in_child(task: str, **arguments: Any) -> dict[str, Any]:
-    """What a task of :mod:`hcache.bench.child` finds in a process of its own, whose memory is its alone.
+    """What a task of :mod:`hcache.bench.child` finds in a process of its own, whose memory is its
+    alone.
 
     Raises:
         HcacheError: it failed; the message has its last words.

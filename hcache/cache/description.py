@@ -1,6 +1,8 @@
-"""``run.json``, read strictly: every value is of the kind it must be, or the run is refused and the value named.
+"""``run.json``, read strictly: every value is of the kind it must be, or the run is refused and the
+value named.
 
-Files are edited, truncated and come from elsewhere. What passes here can be relied on everywhere above.
+Files are edited, truncated and come from elsewhere. What passes here can be relied on everywhere
+above.
 """
 
 from __future__ import annotations
@@ -44,23 +46,36 @@ def read_description(path: Path) -> Description:
     """What a ``run.json`` says.
 
     Raises:
-        CacheError: it cannot be read, is not a run's description, or is one that a newer hcache wrote.
+        CacheError: it cannot be read, is not a run's description, or is one that a newer hcache
+            wrote.
     """
     try:
         data = read_file(path, MOST_BYTES)
     except OSError as error:
-        raise CacheError(f"{path} could not be read: {reason(error)}; nothing was found wrong with it") from error
+        raise CacheError(
+            f"{path} could not be read: {reason(error)}; nothing was found wrong with it"
+        ) from error
     try:
         return _parse(_load(data), path)
     except CacheError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         words = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise CacheError(f"{path} is not a run's description: {words}; put it right, or remove the run") from error
+        raise CacheError(
+            f"{path} is not a run's description: {words}; put it right, or remove the run"
+        ) from error
 
 
 def parse_spec(data: Mapping[str, Any]) -> RunSpec:
-    """A run's spec out of plain JSON that anyone may have written; a batch of 0 leaves it to who extracts.
+    """A run's spec out of plain JSON that anyone may have written; a batch of 0 leaves it to who
+    extracts.
 
     Raises:
         UsageError: it is none.
@@ -70,7 +85,14 @@ def parse_spec(data: Mapping[str, Any]) -> RunSpec:
         _check_spec({**given, "batch": given["batch"] or 1})
         _integer(given["batch"], "spec.batch")
         return RunSpec.from_json(given)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         words = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"this is not the description of a run: {words}") from error
 
@@ -78,7 +100,9 @@ def parse_spec(data: Mapping[str, Any]) -> RunSpec:
 def _load(text: bytes) -> Any:
     """The file's JSON. NaN and the like, which JSON has not, become null; text must be Unicode."""
     data = json.loads(text.decode("utf-8"), parse_constant=lambda _: None)
-    json.dumps(data, ensure_ascii=False).encode("utf-8")  # half a surrogate pair could never be shown
+    json.dumps(data, ensure_ascii=False).encode(
+        "utf-8"
+    )  # half a surrogate pair could never be shown
     return data
 
 
@@ -86,19 +110,26 @@ def _parse(data: Any, path: Path) -> Description:
     _mapping(data, "what it holds")
     if _integer(data["schema"], "schema", 1) > SCHEMA:
         raise CacheError(
-            f"{path} was written by a newer hcache (schema {data['schema']}; known: {SCHEMA}); update hcache"
+            f"{path} was written by a newer hcache (schema {data['schema']}; known: {SCHEMA});"
+            " update hcache"
         )
     _check_spec(_mapping(data["spec"], "spec"))
     _check_anatomy(_mapping(data["anatomy"], "anatomy"))
     spec = RunSpec.from_json(data["spec"])
     if data["name"] != spec.name:
-        raise ValueError(f"name: {data['name']!r}, but what it says of the run gives {spec.name!r}; was it edited?")
+        raise ValueError(
+            f"name: {data['name']!r}, but what it says of the run gives {spec.name!r}; was it"
+            " edited?"
+        )
     timesteps = tuple(_list(data["timesteps"], "timesteps", _number))
     if len(timesteps) != spec.steps:
         raise ValueError(f"timesteps: expected {spec.steps}, one a step, got {len(timesteps)}")
     provenance = _mapping(data["provenance"], "provenance")
     return Description(
-        spec=spec, anatomy=Anatomy.from_json(data["anatomy"]), timesteps=timesteps, provenance=dict(provenance)
+        spec=spec,
+        anatomy=Anatomy.from_json(data["anatomy"]),
+        timesteps=timesteps,
+        provenance=dict(provenance),
     )
 
 
@@ -111,9 +142,13 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     _integer(spec["seed"], "spec.seed", 0, LARGEST_SEED)
     _number(spec["eta"], "spec.eta")
     if spec["dtype"] not in DTYPES:
-        raise ValueError(f"spec.dtype: expected one of {', '.join(DTYPES)}, got {_shown(spec['dtype'])}")
+        raise ValueError(
+            f"spec.dtype: expected one of {', '.join(DTYPES)}, got {_shown(spec['dtype'])}"
+        )
     if spec.get("schedule", BEFORE) not in (*SCHEDULES, BEFORE):
-        raise ValueError(f"spec.schedule: expected one of {', '.join(SCHEDULES)}, got {_shown(spec['schedule'])}")
+        raise ValueError(
+            f"spec.schedule: expected one of {', '.join(SCHEDULES)}, got {_shown(spec['schedule'])}"
+        )
     for site, policy in _mapping(spec["store"], "spec.store").items():
         _text(policy, f"spec.store.{site}")
     given = _mapping(spec.get("conditioning", {}), "spec.conditioning")
@@ -159,7 +194,9 @@ def _shape(value: Any, name: str) -> list[int]:
 
 def _integer(value: Any, name: str, low: int = 0, high: int = MOST) -> int:
     if type(value) is not int or not low <= value <= high:  # a bool is an int to isinstance
-        raise ValueError(f"{name}: expected a whole number from {low} to {high}, got {_shown(value)}")
+        raise ValueError(
+            f"{name}: expected a whole number from {low} to {high}, got {_shown(value)}"
+        )
     return value
 
 

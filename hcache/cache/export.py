@@ -21,7 +21,8 @@ FORMATS = (CSV, PARQUET, PROJECTOR)
 
 
 def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None = None) -> Path:
-    """Writes a table of labels and a site's mean over space at a step, a row a sample; or a projector's folder.
+    """Writes a table of labels and a site's mean over space at a step, a row a sample; or a
+    projector's folder.
 
     Args:
         run: Stores the site, in full or pooled.
@@ -45,7 +46,11 @@ def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None
     names = [f"{site}[{i}]" for i in range(vectors.shape[1])]
     table = pd.concat([labels, pd.DataFrame(vectors, columns=names)], axis=1)
     with replacing_path(out) as partial:
-        table.to_csv(partial, index=False) if form == CSV else table.to_parquet(partial, index=False)
+        (
+            table.to_csv(partial, index=False)
+            if form == CSV
+            else table.to_parquet(partial, index=False)
+        )
     return out
 
 
@@ -54,20 +59,31 @@ def label_table(run: Run) -> pd.DataFrame:
     columns = {"sample": run.sample_ids, SEED: [run.seed(int(sample)) for sample in run.sample_ids]}
     sets = run.labels
     for set_name, labels in sets.items():
-        columns |= {name if len(sets) == 1 else f"{set_name}.{name}": values for name, values in labels.items()}
+        columns |= {
+            name if len(sets) == 1 else f"{set_name}.{name}": values
+            for name, values in labels.items()
+        }
     return pd.DataFrame(columns)
 
 
 def _write_projector(out: Path, vectors: np.ndarray, labels: pd.DataFrame, title: str) -> Path:
-    """``tensors.tsv``, ``metadata.tsv`` and the configuration that names them; all of them or none."""
+    """``tensors.tsv``, ``metadata.tsv`` and the configuration that names them; all of them or
+    none.
+    """
     partial = partial_path(out)
-    tensor = {"tensorName": title, "tensorShape": list(vectors.shape), "tensorPath": "tensors.tsv",
-              "metadataPath": "metadata.tsv"}  # fmt: skip
+    tensor = {
+        "tensorName": title,
+        "tensorShape": list(vectors.shape),
+        "tensorPath": "tensors.tsv",
+        "metadataPath": "metadata.tsv",
+    }
     try:
         partial.mkdir(parents=True)
         np.savetxt(partial / "tensors.tsv", vectors, delimiter="\t", fmt="%.6g")
         labels.to_csv(partial / "metadata.tsv", sep="\t", index=False)
-        (partial / "projector_config.json").write_text(json.dumps({"embeddings": [tensor]}, indent=1))
+        (partial / "projector_config.json").write_text(
+            json.dumps({"embeddings": [tensor]}, indent=1)
+        )
         os.rename(partial, out)
         sync_folder(out.parent)
     except BaseException:

@@ -1,18 +1,21 @@
 """HDF5 files, read and written so that neither a stranger's file nor a full disk can do harm.
 
-HDF5 never touches a disk here. It reads and writes through a small object that does, and that keeps what the system
-refuses to itself:
+HDF5 never touches a disk here. It reads and writes through a small object that does, and that keeps
+what the system refuses to itself:
 
-    writing     HDF5 crashes when it is told that a write failed and then closes the file. So it is not told: the first
-                failure is kept and raised by :meth:`Output.check` after the call, and what HDF5 still writes until it
-                has closed the file stays in memory.
-    reading     no lock is asked for, and an error of the disk (EIO, ESTALE) is raised as it is. What HDF5 then still
+    writing     HDF5 crashes when it is told that a write failed and then closes the file. So it is
+    not told: the first
+                failure is kept and raised by :meth:`Output.check` after the call, and what HDF5
+                still writes until it has closed the file stays in memory.
+    reading     no lock is asked for, and an error of the disk (EIO, ESTALE) is raised as it is.
+    What HDF5 then still
                 finds wrong is wrong with the bytes themselves: :class:`Malformed`.
 
-A file that came from elsewhere may refer to other files, or claim more than it holds. Of a file only its structure is
-taken from HDF5, once it has been found to be what hcache writes: groups and arrays of numbers, by hard links, each
-contiguous and within the file. The numbers are then read as the plain bytes they are. Other tools write shards anew in
-chunks, which may be packed: these are read by HDF5, if they claim no more than ``PACKED`` times the file.
+A file that came from elsewhere may refer to other files, or claim more than it holds. Of a file
+only its structure is taken from HDF5, once it has been found to be what hcache writes: groups and
+arrays of numbers, by hard links, each contiguous and within the file. The numbers are then read as
+the plain bytes they are. Other tools write shards anew in chunks, which may be packed: these are
+read by HDF5, if they claim no more than ``PACKED`` times the file.
 """
 
 from __future__ import annotations
@@ -32,7 +35,12 @@ import numpy as np
 from ..atomic import open_file, replacing_path
 
 MOST_OBJECTS, DEEPEST = 20_000, 4
-FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF)
+FILTERS = (
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_LZF,
+)
 PACKED, UNPACKED = 100, 2**26
 """An array in chunks may be so many times larger than its file, or take so many bytes."""
 
@@ -40,7 +48,9 @@ MOST_ATTRIBUTE = 2**20
 """Bytes of an attribute."""
 
 _SMALL = 2**16
-"""Of what HDF5 writes after a failure as much is kept: its own structures, which it may want to read again."""
+"""Of what HDF5 writes after a failure as much is kept: its own structures, which it may want to
+read again.
+"""
 
 
 class Malformed(ValueError):
@@ -63,14 +73,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Structure:
-    """What a file holds: its attributes, and the places of its arrays by their path (``labels/set/name``)."""
+    """What a file holds: its attributes, and the places of its arrays by their path
+    (``labels/set/name``).
+    """
 
     attributes: Mapping[str, Any]
     places: Mapping[str, Place]
 
 
 class _Bytes:
-    """A file as HDF5 reads and writes it, by a descriptor. The first error is kept in ``failed`` and not told."""
+    """A file as HDF5 reads and writes it, by a descriptor. The first error is kept in ``failed``
+    and not told.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor, self.failed = descriptor, None
@@ -80,7 +94,9 @@ class _Bytes:
         raise NotImplementedError
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size()}[whence]
+        self._at = (
+            offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size()}[whence]
+        )
         return self._at
 
     def tell(self) -> int:
@@ -92,7 +108,12 @@ class _Bytes:
         while done < len(view) and (count := self._try(os.preadv, [view[done:]], self._at + done)):
             done += count
         view[done:] = bytes(len(view) - done)
-        for at, data in self._kept.items():  # all of it, or nothing: HDF5 reads its structures as it wrote them
+        for (
+            at,
+            data,
+        ) in (
+            self._kept.items()
+        ):  # all of it, or nothing: HDF5 reads its structures as it wrote them
             start = at - self._at
             if 0 <= start and start + len(data) <= len(view):
                 view[start : start + len(data)] = data
@@ -134,7 +155,13 @@ class Output:
     """
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = (
+            os.O_RDWR
+            | os.O_CREAT
+            | os.O_TRUNC
+            | getattr(os, "O_NOFOLLOW", 0)
+            | getattr(os, "O_CLOEXEC", 0)
+        )
         self._path, self._bytes = path, _Bytes(os.open(path, flags, 0o666))
         self._open = True
         self.file = h5py.File(self._bytes, "w", libver="v110", track_order=True)
@@ -200,13 +227,16 @@ def structure_of(descriptor: int) -> Structure:
     """
 
     def look(file: h5py.File) -> Structure:
-        return Structure(attributes=_attributes(file), places=_walk(file, os.fstat(descriptor).st_size))
+        return Structure(
+            attributes=_attributes(file), places=_walk(file, os.fstat(descriptor).st_size)
+        )
 
     return look_into(descriptor, look)
 
 
 def look_into(descriptor: int, look: Callable[[h5py.File], Any]) -> Any:
-    """What ``look`` finds in an HDF5 file; what goes wrong is either the system's doing or the file's.
+    """What ``look`` finds in an HDF5 file; what goes wrong is either the system's doing or the
+    file's.
 
     Raises:
         Malformed: the bytes are not what they should be.
@@ -218,10 +248,20 @@ def look_into(descriptor: int, look: Callable[[h5py.File], Any]) -> Any:
             found = look(file)
     except Malformed:
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         if source.failed is not None:
             raise source.failed from error
-        raise Malformed(f"it is no HDF5 file of hcache's: {(str(error).splitlines() or [''])[0]}") from error
+        raise Malformed(
+            f"it is no HDF5 file of hcache's: {(str(error).splitlines() or [''])[0]}"
+        ) from error
     if source.failed is not None:
         raise source.failed
     return found
@@ -236,7 +276,8 @@ def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
     raw = name.encode(errors="surrogateescape")
     if not group.id.links.exists(raw):
         raise Malformed(f"it has no {name}")
-    if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:  # ty: ignore[missing-attribute]  # compiled, without a stub
+    # compiled, without a stub
+    if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:  # ty: ignore[missing-attribute]
         raise Malformed(f"{name} is a link to elsewhere")
     return group[name]
 
@@ -267,8 +308,12 @@ def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> Place:
     return Place(name=name, offset=offset, shape=tuple(item.shape), dtype=item.dtype)
 
 
-def _check_chunks(item: h5py.Dataset, plist: h5py.h5p.PropDCID, name: str, count: int, size: int) -> None:
-    """Makes sure that an array in chunks is all there, packed by what h5py has itself, and of a size to be believed."""
+def _check_chunks(
+    item: h5py.Dataset, plist: h5py.h5p.PropDCID, name: str, count: int, size: int
+) -> None:
+    """Makes sure that an array in chunks is all there, packed by what h5py has itself, and of a
+    size to be believed.
+    """
     filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
     if any(known not in FILTERS for known in filters):
         raise Malformed(f"{name} is packed in a way that hcache does not read")
@@ -357,4 +402,9 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
 
 def is_surroundings(error: BaseException) -> bool:
     """Whether an error says nothing of the file, but of the disk, the system or this process."""
-    return isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+    return isinstance(error, OSError) and error.errno not in (
+        None,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ELOOP,
+    )

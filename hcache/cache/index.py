@@ -1,7 +1,9 @@
-"""``index.h5``: all shards of a run as one file, by reference, for xarray, HDF5 viewers and whatever reads HDF5.
+"""``index.h5``: all shards of a run as one file, by reference, for xarray, HDF5 viewers and
+whatever reads HDF5.
 
-It is replaced by a rename at every commit: who has the old one open keeps reading the old one. So that a commit costs
-the same whether it is the tenth or the thousandth, no shard is opened twice, and no reference is made twice.
+It is replaced by a rename at every commit: who has the old one open keeps reading the old one. So
+that a commit costs the same whether it is the tenth or the thousandth, no shard is opened twice,
+and no reference is made twice.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ import numpy as np
 
 from ..atomic import flush_file, sync_folder
 from ..errors import CacheError
-from .hdf5 import MOST_OBJECTS, Malformed, hard_member, look_into, opened, place_of, read_array, replacing_hdf5
+from .hdf5 import (
+    MOST_OBJECTS,
+    Malformed,
+    hard_member,
+    look_into,
+    opened,
+    place_of,
+    read_array,
+    replacing_hdf5,
+)
 from .layout import INDEX, SEED, SHARDS, TIMESTEP
 from .manifest import Shard
 from .places import structure_at
@@ -26,7 +37,9 @@ from .shards import axis_names
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """A dataset that every shard holds: its shape in one of them, the widest dtype of any, the names of the axes."""
+    """A dataset that every shard holds: its shape in one of them, the widest dtype of any, the
+    names of the axes.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -45,8 +58,8 @@ class _Column:
 class IndexWriter:
     """Every dataset of every shard it was told of as one, by reference, with the axes named.
 
-    Shards are named relative to the index, so the run may be moved. Datasets that some shard holds in a wider dtype are
-    given the widest; what not every shard holds is left out.
+    Shards are named relative to the index, so the run may be moved. Datasets that some shard holds
+    in a wider dtype are given the widest; what not every shard holds is left out.
     """
 
     def __init__(self, folder: Path, first_seed: int, shards: Iterable[Shard] = ()) -> None:
@@ -69,15 +82,24 @@ class IndexWriter:
                 self._timesteps = read_array(descriptor, places[TIMESTEP])
         except (Malformed, FileNotFoundError, KeyError) as error:
             raise CacheError(
-                f"the shard {path} is damaged ({error}); `python -m hcache repair {self.folder.name}` mends it"
+                f"the shard {path} is damaged ({error}); `python -m hcache repair"
+                f" {self.folder.name}` mends it"
             ) from error
         except OSError as error:
             raise unreadable(f"the shard {path}", error) from error
-        found = {name: _Column(shape=place.shape, dtype=place.dtype, names=axis_names(name, len(place.shape)))
-                 for name, place in places.items() if name not in (TIMESTEP, SEED)}  # fmt: skip
+        found = {
+            name: _Column(
+                shape=place.shape, dtype=place.dtype, names=axis_names(name, len(place.shape))
+            )
+            for name, place in places.items()
+            if name not in (TIMESTEP, SEED)
+        }
         if self._shards:
-            found = {name: replace(found[name], dtype=np.promote_types(found[name].dtype, column.dtype))
-                     for name, column in self._columns.items() if name in found}  # fmt: skip
+            found = {
+                name: replace(found[name], dtype=np.promote_types(found[name].dtype, column.dtype))
+                for name, column in self._columns.items()
+                if name in found
+            }
         self._columns = found
         is_last = not self._shards or shard.start >= self._shards[-1].stop
         self._shards.append(shard)
@@ -97,7 +119,8 @@ class IndexWriter:
     def write(self, durable: bool = False) -> None:
         """Replaces ``index.h5``; nothing as long as there are no shards.
 
-        It can always be made again from the shards, so it is flushed to the disk only at the end (``durable``).
+        It can always be made again from the shards, so it is flushed to the disk only at the end
+        (``durable``).
         """
         if not self._shards:
             return
@@ -113,7 +136,8 @@ class IndexWriter:
     def _refer(self, shard: Shard, row: int) -> None:
         """Adds the shard to what every dataset is made of, as its samples from ``row`` on.
 
-        By h5py's lower level: its ``VirtualLayout`` is made anew for every file, at seven times the cost.
+        By h5py's lower level: its ``VirtualLayout`` is made anew for every file, at seven times the
+        cost.
         """
         count = shard.stop - shard.start
         for name, column in self._columns.items():
@@ -148,8 +172,8 @@ def write_index(run: Run) -> None:
 
 
 def index_is_behind(folder: Path, first_seed: int, shards: Iterable[Shard]) -> bool:
-    """Whether the index does not hold these shards' samples, or was not made by hcache: its writer was killed between a
-    commit and the index, or it came from elsewhere. Then it is made anew."""
+    """Whether the index does not hold these shards' samples, or was not made by hcache: its writer
+    was killed between a commit and the index, or it came from elsewhere. Then it is made anew."""
     shards = list(shards)
     seeds = [first_seed + sample for shard in shards for sample in range(shard.start, shard.stop)]
     if not seeds:
@@ -170,7 +194,10 @@ def seeds_of_index(folder: Path) -> np.ndarray:
     """
     with opened(folder / INDEX) as descriptor:
         size = os.fstat(descriptor).st_size
-        return read_array(descriptor, look_into(descriptor, lambda file: place_of(hard_member(file, SEED), SEED, size)))
+        return read_array(
+            descriptor,
+            look_into(descriptor, lambda file: place_of(hard_member(file, SEED), SEED, size)),
+        )
 
 
 def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
@@ -207,7 +234,9 @@ def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
 
 
 def _check_references(item: h5py.Dataset, known: set[str]) -> None:
-    """Makes sure that a dataset of the index is in the index itself, or is made of datasets of known shards."""
+    """Makes sure that a dataset of the index is in the index itself, or is made of datasets of
+    known shards.
+    """
     plist = item.id.get_create_plist()
     if plist.get_external_count():
         raise Malformed("it refers to other files")
@@ -218,7 +247,9 @@ def _check_references(item: h5py.Dataset, known: set[str]) -> None:
 
 
 def _name_axes(index: h5py.File, dataset: h5py.Dataset, names: tuple[str, ...]) -> None:
-    """Every axis gets a scale, as xarray wants it: steps and samples the real ones, the others a plain count."""
+    """Every axis gets a scale, as xarray wants it: steps and samples the real ones, the others a
+    plain count.
+    """
     for axis, label in enumerate(names or ("sample",)):
         label = label or "sample"
         if label == "sample":

@@ -1,4 +1,6 @@
-"""The CSV files that hold label sets: a column ``sample`` or ``seed``, and one a label; an empty cell is no value."""
+"""The CSV files that hold label sets: a column ``sample`` or ``seed``, and one a label; an empty
+cell is no value.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +48,22 @@ def parse_labels(
     header = [cell.strip() for cell in rows[0]]
     keys = [column for column in (SAMPLE, SEED) if column in header]
     if len(keys) != 1:
-        raise UsageError(f"{name}, line 1: expected one column called {SAMPLE} or {SEED}, got {_header_told(header)}")
+        raise UsageError(
+            f"{name}, line 1: expected one column called {SAMPLE} or {SEED}, got"
+            f" {_header_told(header)}"
+        )
     at, known = header.index(keys[0]), by_sample if keys[0] == SAMPLE else by_seed
     labels = [column for column in header if column != keys[0]]
     if not labels:
-        raise UsageError(f"{name}, line 1: expected names of labels beside {keys[0]}, got no other column")
+        raise UsageError(
+            f"{name}, line 1: expected names of labels beside {keys[0]}, got no other column"
+        )
     for label in labels:
         if header.count(label) > 1:
-            raise UsageError(f"{name}, line 1: two columns are called {label!r}; expected different names of labels")
+            raise UsageError(
+                f"{name}, line 1: two columns are called {label!r}; expected different names of"
+                " labels"
+            )
         if fault := _fault_of(label):
             raise UsageError(f"{name}, line 1: a label cannot be called {label!r}, since {fault}")
     columns: dict[str, dict[int, float]] = {label: {} for label in labels}
@@ -62,10 +72,14 @@ def parse_labels(
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
-            raise UsageError(f"{name}, line {line}: {len(row)} cells; expected {len(header)}, as in line 1")
+            raise UsageError(
+                f"{name}, line {line}: {len(row)} cells; expected {len(header)}, as in line 1"
+            )
         sample = _sample_of(row[at], known, keys[0], f"{name}, line {line}")
         if sample in seen:
-            raise UsageError(f"{name}, line {line}: {keys[0]} {row[at]} was given before, in line {seen[sample]}")
+            raise UsageError(
+                f"{name}, line {line}: {keys[0]} {row[at]} was given before, in line {seen[sample]}"
+            )
         seen[sample] = line
         for column, cell in zip(header, row, strict=True):
             if column != keys[0] and cell.strip():
@@ -74,7 +88,8 @@ def parse_labels(
 
 
 def _without_nameless(rows: list[list[str]], name: str) -> list[list[str]]:
-    """The table without columns that have no name: a table's own numbering, first, and empty ones that Excel adds.
+    """The table without columns that have no name: a table's own numbering, first, and empty ones
+    that Excel adds.
 
     Raises:
         UsageError: there are values under no name.
@@ -85,14 +100,24 @@ def _without_nameless(rows: list[list[str]], name: str) -> list[list[str]]:
     for at in nameless:
         filled = any(len(row) == len(header) and row[at].strip() for row in rows[1:])
         if filled and not (at == 0 and has_key):
-            hint = f"; is it {SAMPLE} or {SEED}? Then call it so" if at == 0 else "; name it or leave it out"
+            hint = (
+                f"; is it {SAMPLE} or {SEED}? Then call it so"
+                if at == 0
+                else "; name it or leave it out"
+            )
             raise UsageError(f"{name}, line 1: column {at + 1} has values and no name{hint}")
     left = [at for at in range(len(header)) if at not in nameless]
-    return [[row[at] for at in left] if len(row) == len(header) else row for row in rows] if left else rows
+    return (
+        [[row[at] for at in left] if len(row) == len(header) else row for row in rows]
+        if left
+        else rows
+    )
 
 
 def _fault_of(label: str) -> str:
-    """Why a label cannot bear a name; "" if it can. Letters of any language, brackets, units and signs are fine."""
+    """Why a label cannot bear a name; "" if it can. Letters of any language, brackets, units and
+    signs are fine.
+    """
     if len(label) > LONGEST_NAME:
         return f"that is longer than {LONGEST_NAME} characters"
     if odd := [character for character in label if not character.isprintable()]:
@@ -115,8 +140,9 @@ def _header_told(header: list[str]) -> str:
 class LabelFiles:
     """The label sets of a run's ``labels`` folder.
 
-    ``sets``: set -> name -> values (n,) float32, NaN where a sample has none. ``damaged``: set -> what is wrong with
-    its file. ``unread``: set -> why its file could not be read, which says nothing of what is in it.
+    ``sets``: set -> name -> values (n,) float32, NaN where a sample has none. ``damaged``: set ->
+    what is wrong with its file. ``unread``: set -> why its file could not be read, which says
+    nothing of what is in it.
     """
 
     sets: Mapping[str, dict[str, np.ndarray]]
@@ -130,7 +156,9 @@ class LabelFiles:
 
 
 def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
-    """What the CSV files of a run's ``labels`` folder hold. One that cannot be read costs no other."""
+    """What the CSV files of a run's ``labels`` folder hold. One that cannot be read costs no
+    other.
+    """
     rows = {int(sample): row for row, sample in enumerate(sample_ids)}
     sets, damaged, unread = {}, {}, {}
     for path in sorted((run / LABELS).glob("*.csv")):
@@ -174,7 +202,9 @@ def _number(cell: str, where: str) -> float:
     except ValueError as error:
         raise UsageError(f"{where}: expected a number or nothing, got {cell!r}") from error
     if not abs(value) <= LARGEST:
-        raise UsageError(f"{where}: expected a finite number (up to {LARGEST:.1e}) or nothing, got {cell!r}")
+        raise UsageError(
+            f"{where}: expected a finite number (up to {LARGEST:.1e}) or nothing, got {cell!r}"
+        )
     return value
 
 

@@ -1,7 +1,9 @@
-"""Label sets of a run that were not read off its images: imported from CSV, or clicked in the gallery.
+"""Label sets of a run that were not read off its images: imported from CSV, or clicked in the
+gallery.
 
-A set is a CSV file in the run's ``labels`` folder. It is replaced as a whole, atomically, so that nothing is ever half
-imported. What reads a set, changes it and writes it again holds the lock of that folder meanwhile.
+A set is a CSV file in the run's ``labels`` folder. It is replaced as a whole, atomically, so that
+nothing is ever half imported. What reads a set, changes it and writes it again holds the lock of
+that folder meanwhile.
 """
 
 from __future__ import annotations
@@ -25,15 +27,20 @@ from .reading import Run
 
 
 def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
-    """Reads a CSV of labels into a set of the run; returns the labels' names. What it is of is ``sample`` or ``seed``.
+    """Reads a CSV of labels into a set of the run; returns the labels' names. What it is of is
+    ``sample`` or ``seed``.
 
     Raises:
-        UsageError: naming the line: an unknown or repeated sample, a cell that is no number, a ragged line. Nothing
-            is imported then.
+        UsageError: naming the line: an unknown or repeated sample, a cell that is no number, a
+            ragged line. Nothing is imported then.
     """
     text = read_text(source, f"the labels in {source}")
-    columns = parse_labels(text, str(source), {int(s): int(s) for s in run.sample_ids},
-                           {run.seed(int(s)): int(s) for s in run.sample_ids})  # fmt: skip
+    columns = parse_labels(
+        text,
+        str(source),
+        {int(s): int(s) for s in run.sample_ids},
+        {run.seed(int(s)): int(s) for s in run.sample_ids},
+    )
     save_labels(run, label_set, columns)
     return list(columns)
 
@@ -53,8 +60,8 @@ def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, flo
 
 
 def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) -> None:
-    """Gives one sample a value of a label; or takes it away, if it has that very value. Others who mark samples of the
-    same set meanwhile lose nothing.
+    """Gives one sample a value of a label; or takes it away, if it has that very value. Others who
+    mark samples of the same set meanwhile lose nothing.
 
     Raises:
         As :func:`save_labels`; CacheError: the set's file is damaged.
@@ -64,9 +71,17 @@ def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) 
     with part_lock(run.folder / LABELS):
         found = run.label_files
         if label_set in found.problems:
-            raise CacheError(f"the label set {label_set} of {run.name} {_problem(found.problems[label_set])}")
-        columns = {other: {int(s): float(v) for s, v in zip(run.sample_ids, values, strict=True) if np.isfinite(v)}
-                   for other, values in found.sets.get(label_set, {}).items()}  # fmt: skip
+            raise CacheError(
+                f"the label set {label_set} of {run.name} {_problem(found.problems[label_set])}"
+            )
+        columns = {
+            other: {
+                int(s): float(v)
+                for s, v in zip(run.sample_ids, values, strict=True)
+                if np.isfinite(v)
+            }
+            for other, values in found.sets.get(label_set, {}).items()
+        }
         marked = columns.setdefault(name, {})
         if marked.get(sample) == value:
             del marked[sample]
@@ -77,10 +92,13 @@ def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) 
 
 def _check_set(run: Run, label_set: str) -> None:
     if not SET_NAME.fullmatch(label_set):
-        raise UsageError(f"a label set's name has letters, digits, spaces, dots, - and _, got {label_set!r}")
+        raise UsageError(
+            f"a label set's name has letters, digits, spaces, dots, - and _, got {label_set!r}"
+        )
     if any(name == label_set for name in run.labels_in_shards):
         raise UsageError(
-            f"the label set {label_set} was read off the images and cannot be replaced; choose another name"
+            f"the label set {label_set} was read off the images and cannot be replaced; choose"
+            " another name"
         )
 
 
@@ -90,7 +108,9 @@ def _write(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]])
     writer = csv.writer(out)
     writer.writerow([SAMPLE, *columns])
     for sample in samples:
-        writer.writerow([sample, *(repr(v[sample]) if sample in v else "" for v in columns.values())])
+        writer.writerow(
+            [sample, *(repr(v[sample]) if sample in v else "" for v in columns.values())]
+        )
     write_bytes(run.folder / LABELS / f"{label_set}.csv", out.getvalue().encode())
 
 
@@ -106,7 +126,9 @@ def export_labels(run: Run, label_set: str | None = None) -> str:
         raise UsageError(f"no label set {label_set!r} in {run.name}{did_you_mean(label_set, sets)}")
     chosen = {label_set: sets[label_set]} if label_set is not None else sets
     columns = {
-        name if len(chosen) == 1 else f"{s}.{name}": v for s, labels in chosen.items() for name, v in labels.items()
+        name if len(chosen) == 1 else f"{s}.{name}": v
+        for s, labels in chosen.items()
+        for name, v in labels.items()
     }
     out = io.StringIO(newline="")
     writer = csv.writer(out)
@@ -118,7 +140,9 @@ def export_labels(run: Run, label_set: str | None = None) -> str:
 
 
 def named_labels(run: Run) -> dict[str, np.ndarray]:
-    """All labels of a run by name (n,); by ``set/name`` where several sets have one of that name."""
+    """All labels of a run by name (n,); by ``set/name`` where several sets have one of that
+    name.
+    """
     sets = run.labels
     often = Counter(name for labels in sets.values() for name in labels)
     return {
@@ -137,7 +161,10 @@ def find_label(run: Run, name: str) -> np.ndarray:
     labels = named_labels(run)
     if name not in labels:
         _refuse_damaged(run, name.partition("/")[0])
-        raise UsageError(f"no label {name!r} in {run.name}{did_you_mean(name, labels)}; there are {', '.join(labels)}")
+        raise UsageError(
+            f"no label {name!r} in {run.name}{did_you_mean(name, labels)}; there are"
+            f" {', '.join(labels)}"
+        )
     return labels[name]
 
 

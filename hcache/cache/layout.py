@@ -1,34 +1,31 @@
 """Every name on disk and in HDF5, in one place.
 
     <home>/runs/<name>/
-      run.json                the run and its provenance, written first
-      shards/00000000.h5      immutable; named after its first sample
-      manifest.jsonl          a line a committed shard
-      index.h5                all shards as one, by reference, for other tools; replaced at every commit
-      job.json, job.log       who is extracting, and what it said
-      in_work.png             while it is extracted: the samples in work, as they are at this step; not part of it
-      verify.json             what the last verification found
-      prompts.txt             a prompt a sample, as the job was given them
-      images/                 of an inversion: the real pictures, as the model was given them
-      labels/<set>.csv        label sets made by hand or imported
-      directions/<name>.h5    directions saved by name
-      renders/<digest>.png    rendered cells, each with its recipe inside; the least recently used go first
-      tasks/<id>.json, .log   background tasks: how far each is or what it came to, and what it said
-      measures/*.json, *.png  results of measures, with their parameters and the samples that they are of; pictures
-      projections/<site>.npz  every sample at every step on a few axes
-      readers/<set>.json      what read the label set of that name
-      lock, holder.json       the lock of who extracts or repairs, and the lease that says who that is
-      lock.labels, ...        likewise of who changes a folder
+      run.json                the run and its provenance, written first shards/00000000.h5
+      immutable; named after its first sample manifest.jsonl          a line a committed shard
+      index.h5                all shards as one, by reference, for other tools; replaced at every
+      commit job.json, job.log       who is extracting, and what it said in_work.png
+      while it is extracted: the samples in work, as they are at this step; not part of it
+      verify.json             what the last verification found prompts.txt             a prompt a
+      sample, as the job was given them images/                 of an inversion: the real pictures,
+      as the model was given them labels/<set>.csv        label sets made by hand or imported
+      directions/<name>.h5    directions saved by name renders/<digest>.png    rendered cells, each
+      with its recipe inside; the least recently used go first tasks/<id>.json, .log   background
+      tasks: how far each is or what it came to, and what it said measures/*.json, *.png  results of
+      measures, with their parameters and the samples that they are of; pictures
+      projections/<site>.npz  every sample at every step on a few axes readers/<set>.json      what
+      read the label set of that name lock, holder.json       the lock of who extracts or repairs,
+      and the lease that says who that is lock.labels, ...        likewise of who changes a folder
 
 A shard holds samples ``start`` to ``stop`` of the run:
 
     h               (step, sample, c, h, w)         as computed, float16 unless it would overflow
-    skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled
-    x               (step + 1, sample, c, h, w)     float32: a trajectory can be taken up again exactly
-    x_0             (step, sample, height, width, 3)  uint8: predicted x_0, reduced to at most 64 pixels
-    image           (sample, height, width, 3)      uint8
-    seed (sample), timestep (step)                  the dimension scales; a flow's timesteps are not whole
-    labels/<set>/<name>  (sample)                   float32, read off the image when it was made
+    skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled x
+    (step + 1, sample, c, h, w)     float32: a trajectory can be taken up again exactly x_0
+    (step, sample, height, width, 3)  uint8: predicted x_0, reduced to at most 64 pixels image
+    (sample, height, width, 3)      uint8 seed (sample), timestep (step)                  the
+    dimension scales; a flow's timesteps are not whole labels/<set>/<name>  (sample)
+    float32, read off the image when it was made
 """
 
 from __future__ import annotations
@@ -45,7 +42,13 @@ from ..errors import FULL, HomeError, NoSpaceError, UnknownRunError, did_you_mea
 SCHEMA = 2
 """1: shards were committed with their SHA-256."""
 
-RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = "run.json", "manifest.jsonl", "job.json", "job.log", "lock"
+RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = (
+    "run.json",
+    "manifest.jsonl",
+    "job.json",
+    "job.log",
+    "lock",
+)
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
 MEASURES, PROJECTIONS, TASKS, READERS = "measures", "projections", "tasks", "readers"
@@ -66,8 +69,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def home_folder(home: str | Path | None = None) -> Path:
-    """The home: as given, else ``HCACHE_HOME``, else the platform's user cache folder. It need not exist."""
-    chosen = home or os.environ.get("HCACHE_HOME") or platformdirs.user_cache_dir("hcache", appauthor=False)
+    """The home: as given, else ``HCACHE_HOME``, else the platform's user cache folder. It need
+    not exist.
+    """
+    chosen = (
+        home
+        or os.environ.get("HCACHE_HOME")
+        or platformdirs.user_cache_dir("hcache", appauthor=False)
+    )
     try:
         return Path(chosen).expanduser()
     except RuntimeError as error:
@@ -90,15 +99,19 @@ def writable_home(home: str | Path | None = None) -> Path:
         probe.unlink()
     except OSError as error:
         if error.errno in FULL:
-            raise NoSpaceError(f"no space left in the home {folder}: {reason(error)}; make space") from error
+            raise NoSpaceError(
+                f"no space left in the home {folder}: {reason(error)}; make space"
+            ) from error
         raise HomeError(
-            f"the home {folder} cannot be written ({reason(error)}); choose another with --home or HCACHE_HOME"
+            f"the home {folder} cannot be written ({reason(error)}); choose another with --home or"
+            " HCACHE_HOME"
         ) from error
     return folder
 
 
 def run_names(home: Path) -> list[str]:
-    """The runs of a home, newest first. Links are passed over: what lies elsewhere is not in the home.
+    """The runs of a home, newest first. Links are passed over: what lies elsewhere is not in the
+    home.
 
     Raises:
         HomeError: the home is there and cannot be read.
@@ -108,15 +121,22 @@ def run_names(home: Path) -> list[str]:
         if _NAME.fullmatch(name) and not (home / "runs" / name).is_symlink():
             try:
                 times[name] = os.lstat(home / "runs" / name / RUN_JSON).st_mtime
-            except (FileNotFoundError, NotADirectoryError):  # what is no run, or is being removed at this moment
+            except (
+                FileNotFoundError,
+                NotADirectoryError,
+            ):  # what is no run, or is being removed at this moment
                 continue
-            except OSError:  # a run that may not be looked into is one: to be told of when it is opened
+            except (
+                OSError
+            ):  # a run that may not be looked into is one: to be told of when it is opened
                 times[name] = 0.0
     return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def linked_names(home: Path) -> list[str]:
-    """What lies among the runs of a home and is a link to elsewhere, by name. It is no run of this home."""
+    """What lies among the runs of a home and is a link to elsewhere, by name. It is no run of
+    this home.
+    """
     return sorted(name for name in _names(home) if (home / "runs" / name).is_symlink())
 
 
@@ -128,8 +148,8 @@ def _names(home: Path) -> list[str]:
         return []
     except OSError as error:
         raise HomeError(
-            f"the home {home} could not be read: {reason(error)}; make it readable, or choose another with --home or "
-            "HCACHE_HOME"
+            f"the home {home} could not be read: {reason(error)}; make it readable, or choose"
+            " another with --home or HCACHE_HOME"
         ) from error
 
 
@@ -147,7 +167,9 @@ def run_folder(home: Path, name: str) -> Path:
             if is_there(folder / RUN_JSON):
                 return folder
         except OSError as error:
-            raise HomeError(f"the run {folder} could not be read: {reason(error)}; make it readable") from error
+            raise HomeError(
+                f"the run {folder} could not be read: {reason(error)}; make it readable"
+            ) from error
     raise UnknownRunError(f"no run {name!r} in {home}{did_you_mean(name, run_names(home))}")
 
 
@@ -158,22 +180,24 @@ def new_run_folder(home: Path, name: str) -> Path:
         UnknownRunError: no run can have that name, or it is a link.
     """
     if len(name) > 255 or not _NAME.fullmatch(name):
-        raise UnknownRunError(f"no run can be named {name!r}: it is not that of a folder in {home / 'runs'}")
+        raise UnknownRunError(
+            f"no run can be named {name!r}: it is not that of a folder in {home / 'runs'}"
+        )
     refuse_link(home / "runs" / name)
     return home / "runs" / name
 
 
 def refuse_link(folder: Path) -> None:
-    """Makes sure that a run's folder lies where its name says. For reading and writing alike: a link that came with
-    somebody else's files could lead anywhere.
+    """Makes sure that a run's folder lies where its name says. For reading and writing alike: a
+    link that came with somebody else's files could lead anywhere.
 
     Raises:
         UnknownRunError: it is a link.
     """
     if folder.is_symlink():
         raise UnknownRunError(
-            f"no run: {folder} is a link, and links among runs are neither read nor written. Make the whole home a "
-            "link, or choose a home on the other disk with --home or HCACHE_HOME"
+            f"no run: {folder} is a link, and links among runs are neither read nor written. Make"
+            " the whole home a link, or choose a home on the other disk with --home or HCACHE_HOME"
         )
 
 

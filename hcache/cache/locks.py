@@ -1,16 +1,19 @@
 """Who changes what: a lock of a run, or of a part of it, that one process holds at a time.
 
-The system's own lock on a file (``flock``) comes first: it ends with its holder, however that ends. Some disks have
-none (ENOLCK, ENOSYS), and on others two hosts do not see each other's. So there is a lease too, in a file beside the
-lock: host, boot, process, when that process began, and a heartbeat. A lease counts for nothing once its holder is known
-to be dead:
+The system's own lock on a file (``flock``) comes first: it ends with its holder, however that ends.
+Some disks have none (ENOLCK, ENOSYS), and on others two hosts do not see each other's. So there is
+a lease too, in a file beside the lock: host, boot, process, when that process began, and a
+heartbeat. A lease counts for nothing once its holder is known to be dead:
 
-    it was of this boot of this host      that process does not run, or began at another time; or the lease came with
+    it was of this boot of this host      that process does not run, or began at another time; or
+    the lease came with
                                           the system's lock, which this process has now
-    it was of any other                   there was no heartbeat for ``STALE`` seconds, by the disk's own clock
+    it was of any other                   there was no heartbeat for ``STALE`` seconds, by the
+    disk's own clock
 
-No clock of a host is asked: heartbeats are times of change that the file system gives, and they are compared with the
-time of change of a file that was made just now. When a process began is told in the system's ticks since its start.
+No clock of a host is asked: heartbeats are times of change that the file system gives, and they are
+compared with the time of change of a file that was made just now. When a process began is told in
+the system's ticks since its start.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ from ..errors import RunBusyError
 from .layout import HOLDER_JSON, LOCK
 
 BEAT, STALE = 10.0, 60.0
-"""Seconds between heartbeats, and after which a lease of another host that has none any more is nobody's."""
+"""Seconds between heartbeats, and after which a lease of another host that has none any more is
+nobody's.
+"""
 
 WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 """What disks say that have no locks."""
@@ -72,8 +77,14 @@ def run_lock(folder: Path) -> Iterator[None]:
         RunBusyError: another process holds it; the message names it.
         OSError: no lock can be made in the folder.
     """
-    with _held_lock(folder / LOCK, folder / HOLDER_JSON, 0.0, lambda who: (
-        f"{folder.name} is being extracted by {who}; watch it with `python -m hcache runs`")):  # fmt: skip
+    with _held_lock(
+        folder / LOCK,
+        folder / HOLDER_JSON,
+        0.0,
+        lambda who: (
+            f"{folder.name} is being extracted by {who}; watch it with `python -m hcache runs`"
+        ),
+    ):
         yield
 
 
@@ -86,21 +97,28 @@ def part_lock(folder: Path, patience: float = 20.0) -> Iterator[None]:
         OSError: no lock can be made in the folder.
     """
     path = folder.with_name(f"{LOCK}.{folder.name}")
-    with _held_lock(path, path.with_name(path.name + HOLDER), patience, lambda who: (
-        f"{folder} is being written by {who}; try again when that is done")):  # fmt: skip
+    with _held_lock(
+        path,
+        path.with_name(path.name + HOLDER),
+        patience,
+        lambda who: f"{folder} is being written by {who}; try again when that is done",
+    ):
         yield
 
 
 def check_run_lock(folder: Path) -> None:
-    """Makes sure that the lock of a run is still that of this process, before something is made part of the run. A host
-    that slept for longer than ``STALE`` may have lost it.
+    """Makes sure that the lock of a run is still that of this process, before something is made
+    part of the run. A host that slept for longer than ``STALE`` may have lost it.
 
     Raises:
         RunBusyError: another process has taken the run over meanwhile.
     """
     path, holder = os.path.realpath(folder / LOCK), holder_of(folder / HOLDER_JSON)
     if holder is not None and (path not in _held or holder.token != _held[path].token):
-        raise RunBusyError(f"{folder.name} was taken over by {holder.in_words()}, as this process gave no sign of life")
+        raise RunBusyError(
+            f"{folder.name} was taken over by {holder.in_words()}, as this process gave no sign of"
+            " life"
+        )
 
 
 def holder_of(lease: Path) -> Holder | None:
@@ -109,31 +127,42 @@ def holder_of(lease: Path) -> Holder | None:
         found = Holder(**json.loads(read_file(lease, 2**16)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    fine = type(found.pid) is int and all(isinstance(v, str) for k, v in asdict(found).items()
-                                          if k not in ("pid", "locked"))  # fmt: skip
+    fine = type(found.pid) is int and all(
+        isinstance(v, str) for k, v in asdict(found).items() if k not in ("pid", "locked")
+    )
     return found if fine else None
 
 
 def this_holder(locked: bool) -> Holder:
     """This process."""
     return Holder(
-        pid=os.getpid(), started=started(os.getpid()), host=node(), boot=boot_of_host(), locked=locked,
-        since=datetime.now(UTC).isoformat(timespec="seconds"), token=secrets.token_hex(8),
-    )  # fmt: skip
+        pid=os.getpid(),
+        started=started(os.getpid()),
+        host=node(),
+        boot=boot_of_host(),
+        locked=locked,
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        token=secrets.token_hex(8),
+    )
 
 
 @lru_cache(maxsize=1)
 def boot_of_host() -> str:
-    """Names the time since this host was last started, and the container whose process numbers these are."""
+    """Names the time since this host was last started, and the container whose process numbers
+    these are.
+    """
     try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+        return (
+            f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+            f" {os.readlink('/proc/self/ns/pid')}"
+        )
     except OSError:
         return f"{psutil.boot_time():.0f}"
 
 
 def started(pid: int) -> str:
-    """When a process began, in a form that no change of the clock alters; nothing if there is no such process, or one
-    that has ended and was not waited for."""
+    """When a process began, in a form that no change of the clock alters; nothing if there is no
+    such process, or one that has ended and was not waited for."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
@@ -176,7 +205,9 @@ def _age(path: Path) -> float:
 
 
 @contextmanager
-def _held_lock(path: Path, lease: Path, patience: float, busy: Callable[[str], str]) -> Iterator[None]:
+def _held_lock(
+    path: Path, lease: Path, patience: float, busy: Callable[[str], str]
+) -> Iterator[None]:
     key = os.path.realpath(path)
     deadline = time.monotonic() + patience
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
 """The manifest: a line for every committed shard, appended after the shard has its final name.
 
-What is not in the manifest is not in the run. A last line that a crash cut short is dropped, and its shard
-is computed again.
+What is not in the manifest is not in the run. A last line that a crash cut short is dropped, and
+its shard is computed again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .files import CHECKSUMS
 from .layout import MANIFEST, shard_name
 
 FIRST = 2
-"""Samples of a run's first shard, so that something is there to look at soon: as few as a swap takes. Where
-``batch`` is smaller than the usual one, the first shard is like the others."""
+"""Samples of a run's first shard, so that something is there to look at soon: as few as a swap
+takes. Where ``batch`` is smaller than the usual one, the first shard is like the others."""
 
 MOST, MOST_IN_SHARD = 10**9, 10**6
 """Samples. An entry that claims more was not written by an extraction."""
@@ -30,7 +30,9 @@ MOST, MOST_IN_SHARD = 10**9, 10**6
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Samples ``start`` to ``stop`` (excluded) of a run, in ``file``; ``checksum``: ``kind:hexadecimal``."""
+    """Samples ``start`` to ``stop`` (excluded) of a run, in ``file``; ``checksum``:
+    ``kind:hexadecimal``.
+    """
 
     start: int
     stop: int
@@ -43,11 +45,22 @@ class Shard:
         if not all(type(count) is int for count in counts) or not isinstance(self.checksum, str):
             raise ValueError(f"expected whole numbers and text, got {counts} and {self.checksum!r}")
         if self.checksum.partition(":")[0] not in CHECKSUMS:
-            raise ValueError(f"expected a checksum of {', '.join(CHECKSUMS)}, got {self.checksum!r}")
-        if not 0 <= self.start < self.stop <= MOST or self.stop - self.start > MOST_IN_SHARD or self.bytes < 0:
-            raise ValueError(f"not a shard of a run: samples {self.start} to {self.stop}, {self.bytes} bytes")
+            raise ValueError(
+                f"expected a checksum of {', '.join(CHECKSUMS)}, got {self.checksum!r}"
+            )
+        if (
+            not 0 <= self.start < self.stop <= MOST
+            or self.stop - self.start > MOST_IN_SHARD
+            or self.bytes < 0
+        ):
+            raise ValueError(
+                f"not a shard of a run: samples {self.start} to {self.stop}, {self.bytes} bytes"
+            )
         if self.file != shard_name(self.start):
-            raise ValueError(f"expected {shard_name(self.start)}, named after its first sample, got {self.file!r}")
+            raise ValueError(
+                f"expected {shard_name(self.start)}, named after its first sample, got"
+                f" {self.file!r}"
+            )
 
 
 def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
@@ -55,7 +68,8 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
 
     Args:
         run: The run's folder.
-        broken: Lines that are no entries are named here and passed over; without it the first is an error.
+        broken: Lines that are no entries are named here and passed over; without it the first is an
+            error.
     """
     path = run / MANIFEST
     try:
@@ -63,7 +77,9 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise CacheError(f"{path} could not be read: {reason(error)}; nothing was found wrong with it") from error
+        raise CacheError(
+            f"{path} could not be read: {reason(error)}; nothing was found wrong with it"
+        ) from error
     torn = lines.pop()  # empty, unless the last line was not finished
     del torn
     shards: list[Shard] = []
@@ -100,7 +116,9 @@ def _entry(shard: Shard) -> dict[str, Any]:
 
 
 def _latest(shards: list[Shard]) -> list[Shard]:
-    """In order of samples, without those of which a later one holds some sample: they were replaced."""
+    """In order of samples, without those of which a later one holds some sample: they were
+    replaced.
+    """
     kept: list[Shard] = []
     for shard in reversed(shards):
         at = bisect.bisect_left(kept, shard.start, key=lambda other: other.stop - 1)
@@ -114,7 +132,9 @@ def append_to_manifest(run: Path, shard: Shard) -> None:
     path = run / MANIFEST
     is_new = not is_there(path)
     line = json.dumps(_entry(shard)).encode() + b"\n"
-    with path.open("ab+", buffering=0) as file:  # what a buffer holds back would be written again when it is closed
+    with path.open(
+        "ab+", buffering=0
+    ) as file:  # what a buffer holds back would be written again when it is closed
         file.seek(0)
         complete = file.read().rfind(b"\n") + 1
         file.truncate(complete)
@@ -131,16 +151,23 @@ def append_to_manifest(run: Path, shard: Shard) -> None:
 
 def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
     """Replaces the manifest by one of these shards alone, atomically."""
-    write_bytes(run / MANIFEST, b"".join(json.dumps(_entry(shard)).encode() + b"\n" for shard in shards))
+    write_bytes(
+        run / MANIFEST, b"".join(json.dumps(_entry(shard)).encode() + b"\n" for shard in shards)
+    )
 
 
 def shard_ranges(samples: int, batch: int, shards: Iterable[Shard] = ()) -> list[tuple[int, int]]:
-    """The shards that an extraction of ``samples`` has still to compute: the first is small, as ``FIRST`` says."""
+    """The shards that an extraction of ``samples`` has still to compute: the first is small, as
+    ``FIRST`` says.
+    """
     return missing_ranges(shards, samples, batch, FIRST if batch >= BATCH else 0)
 
 
-def missing_ranges(shards: Iterable[Shard], samples: int, batch: int, first: int = 0) -> list[tuple[int, int]]:
-    """What is left to compute of ``samples``: ranges of at most ``batch``, where no committed shard covers.
+def missing_ranges(
+    shards: Iterable[Shard], samples: int, batch: int, first: int = 0
+) -> list[tuple[int, int]]:
+    """What is left to compute of ``samples``: ranges of at most ``batch``, where no committed shard
+    covers.
 
     With ``first`` the first ``batch`` samples are two ranges, of so many and of the others.
     """
@@ -148,7 +175,9 @@ def missing_ranges(shards: Iterable[Shard], samples: int, batch: int, first: int
     ends = [(shard.start, shard.stop) for shard in shards] + [(samples, samples)]
     for start, stop in ends:
         while at < min(start, samples):
-            end = min([at + batch, start, samples, *[cut for cut in (first, batch) if first and at < cut]])
+            end = min(
+                [at + batch, start, samples, *[cut for cut in (first, batch) if first and at < cut]]
+            )
             ranges.append((at, end))
             at = end
         at = max(at, stop)

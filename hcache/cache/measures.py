@@ -1,11 +1,13 @@
-"""Results of measures, beside their run: ``<run>/measures/<kind>-<digest>.json``, a file for each set of parameters.
+"""Results of measures, beside their run: ``<run>/measures/<kind>-<digest>.json``, a file for each
+set of parameters.
 
-A result names the parameters that made it and the state of the run that it is of: which samples were committed, by
-their shards' checksums. When the run grows, or a shard is replaced, its results are stale, and as good as not there.
-Asking again for what was measured is a lookup, and a page or a comparison of runs needs nothing but these files.
+A result names the parameters that made it and the state of the run that it is of: which samples
+were committed, by their shards' checksums. When the run grows, or a shard is replaced, its results
+are stale, and as good as not there. Asking again for what was measured is a lookup, and a page or a
+comparison of runs needs nothing but these files.
 
-A result may have pictures beside it, ``<kind>-<digest>.png``: rows and columns of the size that the run's pictures
-have, without gaps. They are evidence to look at; nothing is computed from them.
+A result may have pictures beside it, ``<kind>-<digest>.png``: rows and columns of the size that the
+run's pictures have, without gaps. They are evidence to look at; nothing is computed from them.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _KIND = re.compile(r"[a-z][a-z_]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A result as it is stored: ``result`` and ``parameters`` are plain JSON, ``samples`` how many it is of."""
+    """A result as it is stored: ``result`` and ``parameters`` are plain JSON, ``samples`` how
+    many it is of.
+    """
 
     kind: str
     parameters: Mapping[str, Any]
@@ -51,14 +55,18 @@ def state_of(run: Run) -> str:
     """Hex digits that name the samples of a run as it was opened."""
     found = hashlib.sha256()
     for shard in run.shards:
-        found.update(f"{shard.start} {shard.stop} {shard.checksum.removeprefix('sha256:')}\n".encode())
+        found.update(
+            f"{shard.start} {shard.stop} {shard.checksum.removeprefix('sha256:')}\n".encode()
+        )
     return found.hexdigest()[:16]
 
 
 def record_path(run: Run, kind: str, parameters: Mapping[str, Any]) -> Path:
     """Where the result of a measure with these parameters is, or would be."""
     if not _KIND.fullmatch(kind):
-        raise UsageError(f"a measure's kind is a word of small letters and underscores, got {kind!r}")
+        raise UsageError(
+            f"a measure's kind is a word of small letters and underscores, got {kind!r}"
+        )
     text = json.dumps([SCHEMA, kind, plain(parameters)], sort_keys=True)
     return run.folder / MEASURES / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
@@ -74,19 +82,28 @@ def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any)
     Args:
         run: The run, as it was opened when the measuring began.
         kind: What was measured: a word.
-        parameters: All that decides the result but the samples themselves; JSON-able after :func:`plain`.
+        parameters: All that decides the result but the samples themselves; JSON-able after
+            :func:`plain`.
         result: Dataclasses, arrays, mappings and sequences of these; likewise.
     """
     path = record_path(run, kind, parameters)
-    data = {"schema": SCHEMA, "kind": kind, "parameters": plain(parameters), "samples": len(run),
-            "state": state_of(run), "result": plain(result)}  # fmt: skip
+    data = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "parameters": plain(parameters),
+        "samples": len(run),
+        "state": state_of(run),
+        "result": plain(result),
+    }
     make_folder(path.parent, parents=False)
     write_json(path, {**data, _DIGEST: _digest(data)}, durable=False)
     return _record(data)
 
 
 def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.ndarray) -> None:
-    """Keeps pictures (rows, columns, height, width, 3) uint8 beside the result of these parameters."""
+    """Keeps pictures (rows, columns, height, width, 3) uint8 beside the result of these
+    parameters.
+    """
     rows, columns, height, width, _ = pictures.shape
     flat = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     path = record_path(run, kind, parameters).with_suffix(".png")
@@ -95,7 +112,9 @@ def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.
 
 
 def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray | None:
-    """The pictures beside a result (rows, columns, height, width, 3) uint8; None if there are none of this size."""
+    """The pictures beside a result (rows, columns, height, width, 3) uint8; None if there are
+    none of this size.
+    """
     try:
         flat = read_picture(read_file(record_path(run, kind, parameters).with_suffix(".png")))
     except (OSError, UsageError):
@@ -108,7 +127,9 @@ def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray
 
 
 def list_records(run: Run, kind: str = "*") -> list[Record]:
-    """All results that are of the run as it was opened, by file name; stale and unreadable ones are passed over."""
+    """All results that are of the run as it was opened, by file name; stale and unreadable ones
+    are passed over.
+    """
     state = state_of(run)
     found = (_read(path, state) for path in sorted((run.folder / MEASURES).glob(f"{kind}-*.json")))
     return [record for record in found if record is not None]
@@ -128,7 +149,9 @@ def delete_stale(run: Run) -> int:
 def plain(value: Any) -> Any:
     """Dataclasses, arrays, mappings and sequences as JSON has them; what is not finite is null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
@@ -147,15 +170,29 @@ def plain(value: Any) -> Any:
 def _read(path: Path, state: str) -> Record | None:
     try:
         data = read_json(path)
-        if data["schema"] != SCHEMA or data["state"] != state or data.get(_DIGEST) not in (None, _digest(data)):
+        if (
+            data["schema"] != SCHEMA
+            or data["state"] != state
+            or data.get(_DIGEST) not in (None, _digest(data))
+        ):
             return None
         return _record(data)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ):
         return None
 
 
 def _digest(data: Mapping[str, Any]) -> str:
-    """Of all that a record's file says but the digest itself: what was changed since is as good as not there."""
+    """Of all that a record's file says but the digest itself: what was changed since is as good
+    as not there.
+    """
     text = json.dumps({key: value for key, value in data.items() if key != _DIGEST}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

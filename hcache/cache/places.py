@@ -1,8 +1,9 @@
 """Where arrays lie in a shard's file, so that a step of one is a single read.
 
-Shards are immutable and their arrays contiguous. To open a file and to find an array in it takes HDF5 far longer than
-to read the array; so where all of them lie is asked of HDF5 once a process and shard, and checked on the way (see
-:mod:`~hcache.cache.hdf5`). A file that is not what it was (inode, size, time of change) is asked again.
+Shards are immutable and their arrays contiguous. To open a file and to find an array in it takes
+HDF5 far longer than to read the array; so where all of them lie is asked of HDF5 once a process and
+shard, and checked on the way (see :mod:`~hcache.cache.hdf5`). A file that is not what it was
+(inode, size, time of change) is asked again.
 """
 
 from __future__ import annotations

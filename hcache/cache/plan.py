@@ -13,17 +13,22 @@ from .layout import PREVIEW_SIZE
 from .manifest import shard_ranges
 
 SHARD_OVERHEAD, DATASET_OVERHEAD = 7_300, 860
-"""HDF5's own structures in a shard, in bytes, and for every tensor of a site more; measured from 0 to 57 tensors."""
+"""HDF5's own structures in a shard, in bytes, and for every tensor of a site more; measured from
+0 to 57 tensors.
+"""
 
 INDEX_OVERHEAD, INDEX_DATASET, INDEX_REFERENCE = 12_500, 1_130, 115
-"""``index.h5``, in bytes: at all, for every tensor of a site, and for every dataset of every shard it refers to."""
+"""``index.h5``, in bytes: at all, for every tensor of a site, and for every dataset of every
+shard it refers to.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Bytes by what is stored: sites, then ``x``, ``x_0``, ``image``, and ``overhead``.
 
-    What is counted is what grows with a run: its shards and ``index.h5``. A few kB of JSON, and labels, are not.
+    What is counted is what grows with a run: its shards and ``index.h5``. A few kB of JSON, and
+    labels, are not.
     """
 
     parts: dict[str, int]
@@ -67,15 +72,18 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
         sum(len(anatomy.members(s)) for s in parts if s in anatomy.sites),
     )
     parts["overhead"] = shards * (SHARD_OVERHEAD + tensors * DATASET_OVERHEAD)
-    parts["overhead"] += INDEX_OVERHEAD + tensors * INDEX_DATASET + shards * (tensors + 3) * INDEX_REFERENCE
+    parts["overhead"] += (
+        INDEX_OVERHEAD + tensors * INDEX_DATASET + shards * (tensors + 3) * INDEX_REFERENCE
+    )
     return Plan(parts=parts, samples=n, steps=steps)
 
 
 def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, list[str]]:
     """The spec that stores as much as fits into ``budget`` bytes, and what was chosen, in words.
 
-    h comes first, in full if it fits; then the skip groups (or blocks) pooled, then in full, each from the bottleneck
-    outward: what is nearest to h is smallest, and what was found to blend images.
+    h comes first, in full if it fits; then the skip groups (or blocks) pooled, then in full, each
+    from the bottleneck outward: what is nearest to h is smallest, and what was found to blend
+    images.
 
     Raises:
         UsageError: not even x_t and the pictures fit.
@@ -83,13 +91,16 @@ def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, l
     store: dict[str, str] = {}
 
     def fits(more: dict[str, str]) -> bool:
-        return make_plan(dataclasses.replace(spec, store={**store, **more}), anatomy).total <= budget
+        return (
+            make_plan(dataclasses.replace(spec, store={**store, **more}), anatomy).total <= budget
+        )
 
     if not fits({}):
         least = make_plan(dataclasses.replace(spec, store={}), anatomy).total
         raise UsageError(
-            f"{format_bytes(budget)} are too little: x_t, previews and pictures of {spec.samples} samples alone weigh "
-            f"{format_bytes(least)}; take fewer samples or steps, or a larger budget"
+            f"{format_bytes(budget)} are too little: x_t, previews and pictures of {spec.samples}"
+            f" samples alone weigh {format_bytes(least)}; take fewer samples or steps, or a larger"
+            " budget"
         )
     for policies in ((FULL, POOLED), (POOLED,), (FULL,)):
         for site in ("h",) if policies[0] == FULL and len(policies) == 2 else anatomy.sites:
@@ -102,7 +113,8 @@ def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, l
     words = [f"{site} {fitted.policy(site)}" for site in anatomy.sites]
     total = make_plan(fitted, anatomy).total
     return fitted, [
-        f"{', '.join(words)}: {format_bytes(total)} of {format_bytes(budget)}; h first, then outward from it"
+        f"{', '.join(words)}: {format_bytes(total)} of {format_bytes(budget)}; h first, then"
+        " outward from it"
     ]
 
 

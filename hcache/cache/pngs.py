@@ -1,4 +1,6 @@
-"""Pictures as PNG files, lossless, with what made them inside: an ``iTXt`` chunk named ``hcache``."""
+"""Pictures as PNG files, lossless, with what made them inside: an ``iTXt`` chunk named
+``hcache``.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ MOST_TEXT = 8 * 2**20
 
 
 def png_bytes(picture: np.ndarray, recipe: str | None = None, dpi: float | None = None) -> bytes:
-    """A picture (height, width, 3) uint8 as a PNG file; with ``recipe``, a JSON text that it carries; with ``dpi``,
-    how many of its pixels are an inch in print.
+    """A picture (height, width, 3) uint8 as a PNG file; with ``recipe``, a JSON text that it
+    carries; with ``dpi``, how many of its pixels are an inch in print.
 
     Raises:
         UsageError: the text is longer than a picture may carry.
@@ -28,13 +30,15 @@ def png_bytes(picture: np.ndarray, recipe: str | None = None, dpi: float | None 
     if recipe is not None:
         if len(recipe.encode()) > MOST_TEXT:
             raise UsageError(
-                f"the recipes of this picture take {len(recipe.encode())} bytes, and {MOST_TEXT} is the most it may "
-                "carry; save fewer cells at a time"
+                f"the recipes of this picture take {len(recipe.encode())} bytes, and {MOST_TEXT} is"
+                " the most it may carry; save fewer cells at a time"
             )
         info = PngInfo()
         info.add_itxt(CHUNK, recipe)
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=4, pnginfo=info, **({"dpi": (dpi, dpi)} if dpi else {}))
+    Image.fromarray(picture).save(
+        buffer, "PNG", compress_level=4, pnginfo=info, **({"dpi": (dpi, dpi)} if dpi else {})
+    )
     return buffer.getvalue()
 
 
@@ -56,24 +60,31 @@ def read_recipe(data: bytes) -> str:
     text = getattr(_open(data), "text", {}).get(CHUNK)
     if not text:
         raise UsageError(
-            "this PNG carries no recipe: it was not made by hcache, or was saved anew by a program that drops what it "
-            "does not know (a screenshot, a messenger); take the file that was downloaded"
+            "this PNG carries no recipe: it was not made by hcache, or was saved anew by a program"
+            " that drops what it does not know (a screenshot, a messenger); take the file that was"
+            " downloaded"
         )
     if len(text.encode(errors="replace")) > MOST_TEXT:
-        raise UsageError(f"what this PNG carries is larger than {MOST_TEXT} bytes; that is no recipe of hcache")
+        raise UsageError(
+            f"what this PNG carries is larger than {MOST_TEXT} bytes; that is no recipe of hcache"
+        )
     return str(text)
 
 
 def pixels_digest(picture: np.ndarray) -> str:
     """SHA-256 of a picture (height, width, 3) uint8: of its shape and pixels."""
-    return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
+    return hashlib.sha256(
+        repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()
+    ).hexdigest()
 
 
 def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG"])
         if image.width * image.height > MOST_PIXELS:
-            raise UsageError(f"this PNG claims {image.width} x {image.height} pixels; that is too many")
+            raise UsageError(
+                f"this PNG claims {image.width} x {image.height} pixels; that is too many"
+            )
         image.load()
         return image
     except UsageError:

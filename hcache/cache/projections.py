@@ -1,6 +1,8 @@
-"""Projections of a run's samples, beside it: ``<run>/projections/<site>.npz``, so that no page projects them twice.
+"""Projections of a run's samples, beside it: ``<run>/projections/<site>.npz``, so that no page
+projects them twice.
 
-They name the samples that they are of; once the run has grown or a shard was replaced, they are as good as not there.
+They name the samples that they are of; once the run has grown or a shard was replaced, they are as
+good as not there.
 """
 
 from __future__ import annotations
@@ -38,14 +40,33 @@ def save_projections(run: Run, site: str, arrays: Mapping[str, np.ndarray]) -> N
 
 
 def load_projections(run: Run, site: str) -> dict[str, np.ndarray] | None:
-    """The arrays that were kept for these very samples; None if there are none, or if the file is damaged."""
+    """The arrays that were kept for these very samples; None if there are none, or if the file
+    is damaged.
+    """
     try:
-        with os.fdopen(open_file(projections_path(run, site)), "rb") as file, zipfile.ZipFile(file) as archive:
-            arrays = {item.filename.removesuffix(".npy"): _read(archive, item) for item in archive.infolist()}
-    except (OSError, ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError, OverflowError,
-            zipfile.BadZipFile):  # fmt: skip
+        with (
+            os.fdopen(open_file(projections_path(run, site)), "rb") as file,
+            zipfile.ZipFile(file) as archive,
+        ):
+            arrays = {
+                item.filename.removesuffix(".npy"): _read(archive, item)
+                for item in archive.infolist()
+            }
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        LookupError,
+        TypeError,
+        SyntaxError,
+        RuntimeError,
+        OverflowError,
+        zipfile.BadZipFile,
+    ):
         return None
-    fits = str(arrays.pop(_STATE, "")) == state_of(run) and all(_fits(arrays, name, run) for name in arrays)
+    fits = str(arrays.pop(_STATE, "")) == state_of(run) and all(
+        _fits(arrays, name, run) for name in arrays
+    )
     return arrays if fits else None
 
 
@@ -54,9 +75,17 @@ def _fits(arrays: Mapping[str, np.ndarray], name: str, run: Run) -> bool:
     if not name.endswith("_scores"):
         return True
     scores, explained = arrays[name], arrays.get(f"{name.removesuffix('_scores')}_explained")
-    if scores.ndim != 3 or scores.dtype.kind != "f" or explained is None or explained.dtype.kind != "f":
+    if (
+        scores.ndim != 3
+        or scores.dtype.kind != "f"
+        or explained is None
+        or explained.dtype.kind != "f"
+    ):
         return False
-    return scores.shape[:2] == (run.spec.steps, len(run)) and explained.shape == (scores.shape[0], scores.shape[2])
+    return scores.shape[:2] == (run.spec.steps, len(run)) and explained.shape == (
+        scores.shape[0],
+        scores.shape[2],
+    )
 
 
 def _read(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
@@ -65,14 +94,23 @@ def _read(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
         raise ValueError(f"{item.filename} is packed")
     with archive.open(item) as file:
         shape, by_columns, dtype = _header(file)
-        if dtype.hasobject or any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize > item.file_size:
+        if (
+            dtype.hasobject
+            or any(n < 0 for n in shape)
+            or math.prod(shape) * dtype.itemsize > item.file_size
+        ):
             raise ValueError(f"{item.filename} claims more than there is")
         data = file.read()
-    return np.frombuffer(data, dtype, math.prod(shape)).reshape(shape, order="F" if by_columns else "C")
+    return np.frombuffer(data, dtype, math.prod(shape)).reshape(
+        shape, order="F" if by_columns else "C"
+    )
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Of an array in numpy's format: its shape, whether it lies by columns, and its dtype."""
     version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
     return read(file)

@@ -37,7 +37,9 @@ def library_versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _versions() -> tuple[tuple[str, str], ...]:
-    """Looked up once a process, which goes on with what it has imported whatever is installed meanwhile."""
+    """Looked up once a process, which goes on with what it has imported whatever is installed
+    meanwhile.
+    """
     found = []
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
@@ -45,7 +47,9 @@ def _versions() -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def schedule_in_words(schedule: str, timesteps: Sequence[float], provenance: Mapping[str, Any]) -> str:
+def schedule_in_words(
+    schedule: str, timesteps: Sequence[float], provenance: Mapping[str, Any]
+) -> str:
     """Where the steps of a run end, and whether diffusers' DDIM differs there."""
     scheduler = provenance.get("scheduler")
     trained = scheduler.get("num_train_timesteps") if isinstance(scheduler, Mapping) else None
@@ -63,9 +67,13 @@ def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     now = library_versions()
     then = provenance.get("libraries")
     then = then if isinstance(then, Mapping) else {}
-    return {name: (then[name], now[name]) for name in now if name in then and then[name] != now[name]}
+    return {
+        name: (then[name], now[name]) for name in now if name in then and then[name] != now[name]
+    }
 
 
 def changes_in_words(provenance: Mapping[str, Any]) -> str:
     """``torch 2.12.0 then, 2.13.0 now``; nothing if nothing changed."""
-    return ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in changes_since(provenance).items())
+    return ", ".join(
+        f"{name} {then} then, {now} now" for name, (then, now) in changes_since(provenance).items()
+    )

@@ -22,7 +22,18 @@ from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
 from .hdf5 import Malformed, Structure
 from .label_files import LabelFiles, read_label_files
-from .layout import FOLDERS, IMAGE, IMAGES, MANIFEST, RUN_JSON, SHARDS, X_0, X, home_folder, run_folder
+from .layout import (
+    FOLDERS,
+    IMAGE,
+    IMAGES,
+    MANIFEST,
+    RUN_JSON,
+    SHARDS,
+    X_0,
+    X,
+    home_folder,
+    run_folder,
+)
 from .manifest import Shard, read_manifest
 from .shard_files import ShardFile, open_shard
 from .widening import widen_into, widened
@@ -32,7 +43,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as it stood when it was opened: shards committed later appear when it is opened again."""
+    """A run as it stood when it was opened: shards committed later appear when it is opened
+    again.
+    """
 
     folder: Path
     spec: RunSpec
@@ -47,7 +60,9 @@ class Run:
 
     @cached_property
     def sample_ids(self) -> np.ndarray:
-        """The samples that are there, ascending (n,) int64, read-only. Everything per sample comes in this order."""
+        """The samples that are there, ascending (n,) int64, read-only. Everything per sample
+        comes in this order.
+        """
         parts = [np.arange(shard.start, shard.stop) for shard in self.shards]
         return _read_only(np.concatenate(parts) if parts else np.zeros(0, np.int64))
 
@@ -77,11 +92,16 @@ class Run:
         """
         found = tuple(site for site in self.anatomy.sites if self.policy(site) != NONE)
         if not found:
-            raise NotStoredError(f"run {self.name} stores no site, only x_t and pictures; extract with --store h=full")
+            raise NotStoredError(
+                f"run {self.name} stores no site, only x_t and pictures; extract with --store"
+                " h=full"
+            )
         return found
 
     def width(self, site: str) -> int:
-        """How many numbers a sample has at a site and step, as it is stored: of a pooled site one a channel."""
+        """How many numbers a sample has at a site and step, as it is stored: of a pooled site
+        one a channel.
+        """
         if site == X:
             return math.prod(self.anatomy.x)
         pooled = self.policy(site) == POOLED
@@ -89,10 +109,12 @@ class Run:
         return sum(shape[0] if pooled else math.prod(shape) for shape in shapes)
 
     def blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
-        """All samples at one step, a shard at a time: float32 (samples of the shard, d), as rows of ``matrix``.
+        """All samples at one step, a shard at a time: float32 (samples of the shard, d), as rows of
+        ``matrix``.
 
         Args:
-            site: ``h``, ``skip.2``, ``skip.2.0``, or ``x`` for x_t. Of a pooled site, d counts channels.
+            site: ``h``, ``skip.2``, ``skip.2.0``, or ``x`` for x_t. Of a pooled site, d counts
+                channels.
             step: 0 is the step with most noise.
 
         Raises:
@@ -110,26 +132,34 @@ class Run:
 
         def read(shard: Shard) -> np.ndarray:
             with self._opened(shard) as file:
-                flat = [part.reshape(len(part), -1) for part in (file.step(name, step) for name in names)]
+                flat = [
+                    part.reshape(len(part), -1)
+                    for part in (file.step(name, step) for name in names)
+                ]
                 found = flat[0] if len(flat) == 1 else np.concatenate(flat, 1)
                 if found.shape[1] != width:
-                    raise ValueError(f"{found.shape[1]} numbers a sample at {site}; run.json says {width}")
+                    raise ValueError(
+                        f"{found.shape[1]} numbers a sample at {site}; run.json says {width}"
+                    )
                 return found
 
         return map(read, self.shards)
 
     def matrix(self, site: str, step: int) -> np.ndarray:
-        """All samples at one step: float32 (n, d), the tensors of the site flattened and side by side.
+        """All samples at one step: float32 (n, d), the tensors of the site flattened and side by
+        side.
 
-        Takes the memory of the result and of one block of it; see ``blocks``, also for the arguments. Numbers are
-        widened as they are put in their place.
+        Takes the memory of the result and of one block of it; see ``blocks``, also for the
+        arguments. Numbers are widened as they are put in their place.
         """
         return self._stack(self._stored_blocks(site, step), (self.width(site),), np.float32)
 
     def array(self, member: str) -> np.ndarray:
-        """One tensor of all samples at all steps as it is stored: (step, sample, c, h, w), or pooled (step, sample, c).
+        """One tensor of all samples at all steps as it is stored: (step, sample, c, h, w), or
+        pooled (step, sample, c).
 
-        Takes its memory once, and opens each shard once; see ``blocks`` for what need not fit into memory.
+        Takes its memory once, and opens each shard once; see ``blocks`` for what need not fit into
+        memory.
 
         Raises:
             NotStoredError: the run does not hold it.
@@ -144,19 +174,25 @@ class Run:
                     part = file.step(member, step)
                     held = self._wide_enough(held, part)
                     if len(part) != rows.stop - rows.start:
-                        raise ValueError(f"{member} is of {len(part)} samples, not of {rows.stop - rows.start}")
+                        raise ValueError(
+                            f"{member} is of {len(part)} samples, not of {rows.stop - rows.start}"
+                        )
                     held[step, rows] = part
             row = rows.stop
         return np.zeros((self.spec.steps, 0), np.float32) if held is None else held
 
     def _wide_enough(self, held: np.ndarray | None, part: np.ndarray) -> np.ndarray:
-        """``held``, which takes ``part`` as all others; made for the first, widened for the first that is wider."""
+        """``held``, which takes ``part`` as all others; made for the first, widened for the
+        first that is wider.
+        """
         if held is None:
             return np.empty((self.spec.steps, len(self), *part.shape[1:]), part.dtype)
         return held.astype(np.promote_types(part.dtype, held.dtype), copy=False)
 
     def features(self, sample: int, step: int) -> Features:
-        """One sample's activations at one step, each (c, h, w) float32; groups not stored in full are None."""
+        """One sample's activations at one step, each (c, h, w) float32; groups not stored in
+        full are None.
+        """
         self._check_step(step)
 
         def load(file: ShardFile, row: int, site: str) -> tuple[np.ndarray, ...] | None:
@@ -164,9 +200,13 @@ class Run:
                 return None
             return tuple(widened(file.row(name, step, row)) for name in self.anatomy.members(site))
 
-        sites = self._read(sample, lambda file, row: {site: load(file, row, site) for site in self.anatomy.sites})
+        sites = self._read(
+            sample, lambda file, row: {site: load(file, row, site) for site in self.anatomy.sites}
+        )
         h = sites.pop("h", None)
-        blocks = tuple(found and found[0] for site, found in sites.items() if site.startswith("block."))
+        blocks = tuple(
+            found and found[0] for site, found in sites.items() if site.startswith("block.")
+        )
         skips = tuple(found for site, found in sites.items() if site.startswith("skip."))
         return Features(h=h and h[0], skips=skips, blocks=blocks)
 
@@ -174,18 +214,28 @@ class Run:
         """Like ``matrix``, averaged over space: (n, channels), whichever way the site is stored."""
         if site != X and self.policy(site) == POOLED:
             return self.matrix(site, step)
-        shapes = [self.anatomy.x] if site == X else [self.anatomy.shape(m) for m in self.anatomy.members(site)]
+        shapes = (
+            [self.anatomy.x]
+            if site == X
+            else [self.anatomy.shape(m) for m in self.anatomy.members(site)]
+        )
         ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
 
         def mean(block: np.ndarray) -> np.ndarray:
             parts = np.split(block, ends, 1)
-            return np.concatenate([p.reshape(len(p), s[0], -1).mean(2) for p, s in zip(parts, shapes, strict=True)], 1)
+            return np.concatenate(
+                [p.reshape(len(p), s[0], -1).mean(2) for p, s in zip(parts, shapes, strict=True)], 1
+            )
 
         channels = sum(shape[0] for shape in shapes)
-        return self._stack((mean(block) for block in self.blocks(site, step)), (channels,), np.float32)
+        return self._stack(
+            (mean(block) for block in self.blocks(site, step)), (channels,), np.float32
+        )
 
     def row(self, member: str, sample: int, step: int) -> np.ndarray:
-        """One sample's tensor at one step as it is stored, float32: (c, h, w), or of a pooled site (c,)."""
+        """One sample's tensor at one step as it is stored, float32: (c, h, w), or of a pooled
+        site (c,).
+        """
         self._check_step(step)
         return self._read(sample, lambda file, row: widened(file.row(member, step, row)))
 
@@ -196,16 +246,22 @@ class Run:
         return self._read(sample, lambda file, row: file.row(X, index, row))
 
     def trajectory(self, sample: int) -> np.ndarray:
-        """A sample's predicted x_0 over the steps: (step, height, width, 3) uint8, no larger than 64 pixels."""
+        """A sample's predicted x_0 over the steps: (step, height, width, 3) uint8, no larger
+        than 64 pixels.
+        """
         steps = range(self.spec.steps)
-        return self._read(sample, lambda file, row: np.stack([file.row(X_0, step, row) for step in steps]))
+        return self._read(
+            sample, lambda file, row: np.stack([file.row(X_0, step, row) for step in steps])
+        )
 
     def seed(self, sample: int) -> int:
         return self.spec.seed + sample
 
     @property
     def widened(self) -> tuple[str, ...]:
-        """The tensors that some shard holds in float32 because they would have overflowed float16."""
+        """The tensors that some shard holds in float32 because they would have overflowed
+        float16.
+        """
         found = self._each(lambda file: [str(name) for name in file.attributes.get("widened", ())])
         return tuple(sorted({name for _, names in found for name in names}))
 
@@ -215,7 +271,9 @@ class Run:
         parts = (pictures for _, pictures in self._each(lambda file: file.all(IMAGE)))
         return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
-    def image_blocks(self, wanted: Callable[[int, int], bool]) -> Iterator[tuple[list[int], np.ndarray]]:
+    def image_blocks(
+        self, wanted: Callable[[int, int], bool]
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
         """Finished pictures a shard at a time: (its samples, pictures (m, height, width, 3) uint8).
 
         Args:
@@ -232,7 +290,9 @@ class Run:
         return bool(self.spec.images)
 
     def original(self, sample: int) -> np.ndarray | None:
-        """The real picture that a sample is the inversion of (height, width, 3) uint8; None if it is of none."""
+        """The real picture that a sample is the inversion of (height, width, 3) uint8; None if
+        it is of none.
+        """
         return load_prepared(self.folder / IMAGES, self.spec.images[sample]) if self.real else None
 
     @property
@@ -245,7 +305,9 @@ class Run:
 
     @property
     def label_files(self) -> LabelFiles:
-        """The label sets that lie in files beside the shards, and which of the files are damaged, and why."""
+        """The label sets that lie in files beside the shards, and which of the files are
+        damaged, and why.
+        """
         return read_label_files(self.folder, self.sample_ids)
 
     @cached_property
@@ -256,7 +318,9 @@ class Run:
         for shard, found in self._each(ShardFile.labels):
             count = shard.stop - shard.start
             for (set_name, name), values in found.items():
-                column = sets.setdefault(set_name, {}).setdefault(name, np.full(len(self), np.nan, np.float32))
+                column = sets.setdefault(set_name, {}).setdefault(
+                    name, np.full(len(self), np.nan, np.float32)
+                )
                 column[row : row + count] = values
             row += count
         return sets
@@ -281,7 +345,8 @@ class Run:
         number = bisect.bisect_right(self._starts, sample) - 1
         if number < 0 or sample >= self.shards[number].stop:
             raise UsageError(
-                f"sample {sample} is not in run {self.name}, which holds {len(self)} of {self.spec.samples}"
+                f"sample {sample} is not in run {self.name}, which holds {len(self)} of"
+                f" {self.spec.samples}"
             )
         return number, sample - self.shards[number].start
 
@@ -309,13 +374,19 @@ class Run:
 
     @contextmanager
     def open_shard(self, shard: Shard) -> Iterator[ShardFile]:
-        """A shard's file; what is wrong with it is raised as :func:`~hcache.cache.shard_files.open_shard` does."""
-        with open_shard(self.shard_path(shard), shard, self.spec, self.anatomy, self._checked) as file:
+        """A shard's file; what is wrong with it is raised as
+        :func:`~hcache.cache.shard_files.open_shard` does.
+        """
+        with open_shard(
+            self.shard_path(shard), shard, self.spec, self.anatomy, self._checked
+        ) as file:
             yield file
 
     @contextmanager
     def _opened(self, shard: Shard) -> Iterator[ShardFile]:
-        """Likewise; whatever goes wrong is raised in words, and only what is proved is called damage."""
+        """Likewise; whatever goes wrong is raised in words, and only what is proved is called
+        damage.
+        """
         path = self.shard_path(shard)
         try:
             with self.open_shard(shard) as file:
@@ -323,28 +394,35 @@ class Run:
         except CacheError:
             raise
         except MemoryError as error:
-            raise CacheError(f"memory does not suffice to read the shard {path}; ask for less at a time") from error
+            raise CacheError(
+                f"memory does not suffice to read the shard {path}; ask for less at a time"
+            ) from error
         except (FileNotFoundError, Malformed, LookupError, ValueError, TypeError) as error:
             why = "it is gone" if isinstance(error, FileNotFoundError) else error
             raise CacheError(
-                f"the shard {path} is damaged ({why}); run `python -m hcache repair {self.name}` to replace it"
+                f"the shard {path} is damaged ({why}); run `python -m hcache repair {self.name}` to"
+                " replace it"
             ) from error
         except OSError as error:
             raise unreadable(f"the shard {path}", error) from error
 
-    def _stack(self, parts: Iterator[np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    def _stack(
+        self, parts: Iterator[np.ndarray], shape: tuple[int, ...], dtype: type
+    ) -> np.ndarray:
         """The parts of all shards under each other: (n, *shape)."""
         result, row = None, 0
         for shard, part in zip(self.shards, parts, strict=True):
             if part.shape != (shard.stop - shard.start, *shape):
                 raise CacheError(
-                    f"the shard {self.folder / SHARDS / shard.file} holds an array of shape {part.shape} where "
-                    f"{(shard.stop - shard.start, *shape)} was expected; "
-                    f"run `python -m hcache repair {self.name}` to replace it"
+                    f"the shard {self.folder / SHARDS / shard.file} holds an array of shape"
+                    f" {part.shape} where {(shard.stop - shard.start, *shape)} was expected; run"
+                    f" `python -m hcache repair {self.name}` to replace it"
                 )
             if (
                 result is None
-            ):  # not before: what run.json says may be damaged, and a shape that was read is one that fits
+                # not before: what run.json says may be damaged, and a shape that was read is one that
+                # fits
+            ):
                 result = np.empty((len(self), *shape), dtype)
             widen_into(result[row : row + len(part)], part)
             row += len(part)
@@ -353,7 +431,8 @@ class Run:
     def _check_stored(self, site: str) -> None:
         if self.policy(site) == NONE:
             raise NotStoredError(
-                f"run {self.name} does not store {site}; extract again with --store {site}=full or =pooled"
+                f"run {self.name} does not store {site}; extract again with --store {site}=full or"
+                " =pooled"
             )
 
     def _check_step(self, step: int) -> None:
@@ -361,13 +440,16 @@ class Run:
             raise UsageError(f"step must lie in 0 to {self.spec.steps - 1}, got {step}")
 
 
-def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: list[str] | None = None) -> Run:
+def open_run(
+    path_or_name: str | Path, home: str | Path | None = None, broken: list[str] | None = None
+) -> Run:
     """Opens a run by its folder, or by its name in a home.
 
     Args:
         path_or_name: The folder, or the name.
         home: Where runs lie.
-        broken: To open a run with a damaged manifest as far as it goes: what is wrong with it is named here.
+        broken: To open a run with a damaged manifest as far as it goes: what is wrong with it is
+            named here.
 
     Raises:
         UnknownRunError: there is none; the message names the nearest.
@@ -388,8 +470,9 @@ def open_run(path_or_name: str | Path, home: str | Path | None = None, broken: l
     shards = read_manifest(folder, broken)
     if shards and shards[-1].stop > found.spec.samples:
         raise CacheError(
-            f"{folder / MANIFEST} has samples up to {shards[-1].stop - 1}, run.json {found.spec.samples} of them; "
-            "one of the two is damaged: put it right, or remove the run"
+            f"{folder / MANIFEST} has samples up to {shards[-1].stop - 1}, run.json"
+            f" {found.spec.samples} of them; one of the two is damaged: put it right, or remove"
+            " the run"
         )
     return Run(
         folder=folder,
@@ -410,14 +493,19 @@ def check_folders(folder: Path) -> None:
     for name in FOLDERS:
         if (folder / name).is_symlink():
             raise CacheError(
-                f"{folder / name} is a link, and what a run holds lies in the run itself: put the folder it leads to "
-                "in its place, or take a home on that disk (--home)"
+                f"{folder / name} is a link, and what a run holds lies in the run itself: put the"
+                " folder it leads to in its place, or take a home on that disk (--home)"
             )
 
 
 def unreadable(what: str, error: OSError) -> CacheError:
-    """What to say where the system refuses to read: nothing is known to be wrong with what is there."""
-    return CacheError(f"{what} could not be read: {reason(error)}; nothing was found wrong with it. Try again later")
+    """What to say where the system refuses to read: nothing is known to be wrong with what is
+    there.
+    """
+    return CacheError(
+        f"{what} could not be read: {reason(error)}; nothing was found wrong with it. Try again"
+        " later"
+    )
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""A shard's file, opened to be read: once it has been found to be what ``run.json`` and the manifest say.
+"""A shard's file, opened to be read: once it has been found to be what ``run.json`` and the
+manifest say.
 
-A shard may come from elsewhere, or from another run of the same shape. So before anything is read of it: its
-structure, the names, shapes and dtypes of its arrays, which run it is of, and which seeds.
+A shard may come from elsewhere, or from another run of the same shape. So before anything is read
+of it: its structure, the names, shapes and dtypes of its arrays, which run it is of, and which
+seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 
 @dataclass(frozen=True)
 class ShardFile:
-    """An open shard. What reads it raises KeyError for an array that it has not, and what ``hdf5`` raises."""
+    """An open shard. What reads it raises KeyError for an array that it has not, and what
+    ``hdf5`` raises.
+    """
 
     descriptor: int
     places: Mapping[str, Place]
@@ -48,7 +52,10 @@ class ShardFile:
     def labels(self) -> dict[tuple[str, str], np.ndarray]:
         """The labels that were read off the images: (set, name) -> values (n,)."""
         names = [name.split("/") for name in self.places if name.startswith(f"{LABELS}/")]
-        return {(label_set, label): self.all("/".join((top, label_set, label))) for top, label_set, label in names}
+        return {
+            (label_set, label): self.all("/".join((top, label_set, label)))
+            for top, label_set, label in names
+        }
 
 
 @contextmanager
@@ -80,7 +87,8 @@ def open_shard(
 
 
 def check_shapes(found: Structure, shard: Shard, spec: RunSpec, anatomy: Anatomy) -> None:
-    """Makes sure that a shard holds arrays of the run's own names, shapes and dtypes, and no others.
+    """Makes sure that a shard holds arrays of the run's own names, shapes and dtypes, and no
+    others.
 
     Raises:
         Malformed: it does not.
@@ -93,11 +101,19 @@ def check_shapes(found: Structure, shard: Shard, spec: RunSpec, anatomy: Anatomy
             fits = place.shape == shape and place.dtype.newbyteorder("=") in dtypes
             words = f"{shape}, {' or '.join(map(str, dtypes))}"
         elif name == X_0:
-            fits, words = _is_preview(place, spec.steps, n), f"({spec.steps}, {n}, up to {PREVIEW_SIZE}, ..., 3), uint8"
+            fits, words = (
+                _is_preview(place, spec.steps, n),
+                f"({spec.steps}, {n}, up to {PREVIEW_SIZE}, ..., 3), uint8",
+            )
         else:
-            fits, words = _is_label(name, place, n), "no array of that name, or a float32 label a sample"
+            fits, words = (
+                _is_label(name, place, n),
+                "no array of that name, or a float32 label a sample",
+            )
         if not fits:
-            raise Malformed(f"{name[:100]} is of shape {place.shape} and dtype {place.dtype}; expected {words}")
+            raise Malformed(
+                f"{name[:100]} is of shape {place.shape} and dtype {place.dtype}; expected {words}"
+            )
 
 
 def check_identity(file: ShardFile, shard: Shard, spec: RunSpec) -> None:
@@ -108,21 +124,31 @@ def check_identity(file: ShardFile, shard: Shard, spec: RunSpec) -> None:
     """
     try:
         held = (int(file.attributes["start"]), int(file.attributes["stop"]))
-        of = file.attributes.get("run") or json.loads(file.attributes.get("provenance", "{}")).get("run")
+        of = file.attributes.get("run") or json.loads(file.attributes.get("provenance", "{}")).get(
+            "run"
+        )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Malformed("it does not say of which samples it is") from error
     if held != (shard.start, shard.stop):
-        raise Malformed(f"it holds samples {held[0]} to {held[1] - 1}, not those that the manifest says")
+        raise Malformed(
+            f"it holds samples {held[0]} to {held[1] - 1}, not those that the manifest says"
+        )
     if of not in (None, spec.name):
         raise Malformed(f"it is of another run, {str(of)[:100]!r}")
     if SEED in file.places:
         seeds = file.all(SEED)
         if not np.array_equal(seeds, spec.seed + np.arange(shard.start, shard.stop)):
-            raise Malformed(f"it is of other seeds, from {seeds[0]} on; expected {spec.seed + shard.start}")
+            raise Malformed(
+                f"it is of other seeds, from {seeds[0]} on; expected {spec.seed + shard.start}"
+            )
 
 
-def _expected(spec: RunSpec, anatomy: Anatomy, n: int) -> dict[str, tuple[tuple[int, ...], tuple[np.dtype, ...]]]:
-    """Shape and dtypes of every array that a shard of ``n`` samples may have, but for labels and previews."""
+def _expected(
+    spec: RunSpec, anatomy: Anatomy, n: int
+) -> dict[str, tuple[tuple[int, ...], tuple[np.dtype, ...]]]:
+    """Shape and dtypes of every array that a shard of ``n`` samples may have, but for labels and
+    previews.
+    """
     found = {
         X: ((spec.steps + 1, n, *anatomy.x), (np.dtype(np.float32),)),
         IMAGE: ((n, *anatomy.image), (np.dtype(np.uint8),)),

@@ -1,12 +1,14 @@
 """Writes one shard, step by step, and commits it.
 
-The file grows under a temporary name, is flushed, renamed, and only then entered in the manifest: a reader
-never meets a file that is being written, and a crash loses at most the shard in work. Writing up to the flush
-(``finish``) may happen in any process; the rename and the manifest (``commit_shard``) are done by the one process that
-holds the run's lock. So one that was left behind when its master died changes nothing but its own temporary file.
+The file grows under a temporary name, is flushed, renamed, and only then entered in the manifest: a
+reader never meets a file that is being written, and a crash loses at most the shard in work.
+Writing up to the flush (``finish``) may happen in any process; the rename and the manifest
+(``commit_shard``) are done by the one process that holds the run's lock. So one that was left
+behind when its master died changes nothing but its own temporary file.
 
-Layout is contiguous: in an immutable file of fixed shape that serves both questions asked of it, all samples at one
-step (one read) and one sample at all steps (one read a step), with no chunk to decode.
+Layout is contiguous: in an immutable file of fixed shape that serves both questions asked of it,
+all samples at one step (one read) and one sample at all steps (one read a step), with no chunk to
+decode.
 """
 
 from __future__ import annotations
@@ -43,16 +45,22 @@ _AXES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A shard that is whole and flushed, but still under its temporary name ``partial`` and in no manifest."""
+    """A shard that is whole and flushed, but still under its temporary name ``partial`` and in
+    no manifest.
+    """
 
     shard: Shard
     partial: str
 
 
 class ShardWriter:
-    """Samples ``start`` to ``stop`` of a run over ``steps`` steps. Use as a context manager; then ``commit``."""
+    """Samples ``start`` to ``stop`` of a run over ``steps`` steps. Use as a context manager;
+    then ``commit``.
+    """
 
-    def __init__(self, run: Path, start: int, seeds: np.ndarray, timesteps: np.ndarray, store_dtype: str) -> None:
+    def __init__(
+        self, run: Path, start: int, seeds: np.ndarray, timesteps: np.ndarray, store_dtype: str
+    ) -> None:
         self.run, self.start, self.stop = run, start, start + len(seeds)
         self.steps, self.store_dtype = len(timesteps), np.dtype(store_dtype)
         self.widened: set[str] = set()
@@ -60,7 +68,9 @@ class ShardWriter:
         self._partial = self._final.with_name(partial_name(start))
         self._finished = False
         self._datasets: dict[str, h5py.Dataset] = {}
-        make_folder(self._final.parent, parents=False)  # a run that was removed meanwhile does not come back by this
+        make_folder(
+            self._final.parent, parents=False
+        )  # a run that was removed meanwhile does not come back by this
         self._output = Output(self._partial)
         self._file = self._output.file
         self._file.attrs.update(schema=SCHEMA, start=self.start, stop=self.stop)
@@ -70,29 +80,42 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):  # a full disk fails here too; what went wrong first is what counts
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk fails here too; what went wrong first is what counts
             self._output.close()
         if not self._finished:
             with contextlib.suppress(OSError):
                 self._partial.unlink(missing_ok=True)
 
     def describe(self, provenance: Mapping[str, Any]) -> None:
-        """Keeps what made the shard in the shard itself: it can be told what it is even when it lies alone."""
+        """Keeps what made the shard in the shard itself: it can be told what it is even when it
+        lies alone.
+        """
         self._file.attrs["provenance"] = json.dumps(provenance, default=str)
         if "run" in provenance:
             self._file.attrs["run"] = str(provenance["run"])
 
     def write_activation(
-        self, step: int, member: str, values: np.ndarray, wide: Callable[[], np.ndarray] | None = None
+        self,
+        step: int,
+        member: str,
+        values: np.ndarray,
+        wide: Callable[[], np.ndarray] | None = None,
     ) -> None:
-        """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it fits.
+        """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it
+        fits.
 
         Args:
             step: Its index.
             member: ``h``, ``skip.2.0``, ...
-            values: The tensor; or, with ``wide``, the tensor as it was narrowed to the storage dtype.
-            wide: Gives the tensor as it was before; asked for only where narrowing may have made it infinite.
+            values: The tensor; or, with ``wide``, the tensor as it was narrowed to the storage
+                dtype.
+            wide: Gives the tensor as it was before; asked for only where narrowing may have made it
+                infinite.
         """
         if wide is None:
             whole, wide = values, lambda: whole
@@ -101,13 +124,19 @@ class ShardWriter:
         if member in self.widened or _overflows(values, wide):
             values = wide()
             self._widen(member, values.dtype)
-        self._write_row(self._dataset(member, (self.steps, *values.shape), values.dtype), step, values)
+        self._write_row(
+            self._dataset(member, (self.steps, *values.shape), values.dtype), step, values
+        )
 
     def write_x(self, index: int, values: np.ndarray) -> None:
-        self._write_row(self._dataset(X, (self.steps + 1, *values.shape), np.dtype(np.float32)), index, values)
+        self._write_row(
+            self._dataset(X, (self.steps + 1, *values.shape), np.dtype(np.float32)), index, values
+        )
 
     def write_x_0(self, step: int, pictures: np.ndarray) -> None:
-        self._write_row(self._dataset(X_0, (self.steps, *pictures.shape), np.dtype(np.uint8)), step, pictures)
+        self._write_row(
+            self._dataset(X_0, (self.steps, *pictures.shape), np.dtype(np.uint8)), step, pictures
+        )
 
     def write_images(self, pictures: np.ndarray) -> None:
         self._dataset(IMAGE, pictures.shape, np.dtype(np.uint8))[:] = pictures
@@ -123,10 +152,12 @@ class ShardWriter:
     def close(self) -> Callable[[], Finished]:
         """Closes the file. Nothing else may be written afterwards.
 
-        What did not fit the storage dtype, and so was kept wider, is named in its attribute ``widened``.
+        What did not fit the storage dtype, and so was kept wider, is named in its attribute
+        ``widened``.
 
         Returns:
-            Flushes the file while its checksum is taken. HDF5, which does one thing at a time, has no part in it.
+            Flushes the file while its checksum is taken. HDF5, which does one thing at a time, has
+            no part in it.
         """
         self._file.attrs["widened"] = sorted(self.widened)
         self._output.close()
@@ -152,24 +183,34 @@ class ShardWriter:
             with contextlib.suppress(OSError):
                 self._partial.unlink(missing_ok=True)
             raise
-        shard = Shard(start=self.start, stop=self.stop, file=self._final.name, bytes=size, checksum=checksum)
+        shard = Shard(
+            start=self.start, stop=self.stop, file=self._final.name, bytes=size, checksum=checksum
+        )
         return Finished(shard=shard, partial=self._partial.name)
 
     def _write_row(self, dataset: h5py.Dataset, row: int, values: np.ndarray) -> None:
-        """``dataset[row] = values`` at half the cost for small tensors: no index has to be understood."""
+        """``dataset[row] = values`` at half the cost for small tensors: no index has to be
+        understood.
+        """
         place = dataset.id.get_space()
         place.select_hyperslab((row, *[0] * values.ndim), (1, *dataset.shape[1:]))
         dataset.id.write(h5py.h5s.create_simple(values.shape), place, np.ascontiguousarray(values))
         self._output.check()
 
     def _dataset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
-        """Made at the first call and kept: h5py takes longer to find one again than to write a small tensor."""
+        """Made at the first call and kept: h5py takes longer to find one again than to write a
+        small tensor.
+        """
         if name not in self._datasets:
-            dataset = self._datasets[name] = self._file.create_dataset(name, shape=shape, dtype=dtype)
+            dataset = self._datasets[name] = self._file.create_dataset(
+                name, shape=shape, dtype=dtype
+            )
             for axis, label in enumerate(axis_names(name, len(shape))):
                 dataset.dims[axis].label = label
                 if label in ("step", "sample"):
-                    dataset.dims[axis].attach_scale(self._file[TIMESTEP if label == "step" else SEED])
+                    dataset.dims[axis].attach_scale(
+                        self._file[TIMESTEP if label == "step" else SEED]
+                    )
         return self._datasets[name]
 
     def _widen(self, member: str, dtype: np.dtype) -> None:
@@ -191,7 +232,9 @@ def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
 
 
 def partial_name(start: int, pid: int | None = None) -> str:
-    """The temporary name of the shard that begins at a sample: each process has its own (``pid``; default: this)."""
+    """The temporary name of the shard that begins at a sample: each process has its own
+    (``pid``; default: this).
+    """
     return f"{shard_name(start)}.{os.getpid() if pid is None else pid}{PARTIAL}"
 
 
@@ -228,25 +271,35 @@ def axis_names(name: str, ndim: int) -> tuple[str, ...]:
 
 
 def explain_write_error(error: OSError, run: Path, needed: int) -> CacheError:
-    """What the system says of a failed write, in words that help; ``needed``: bytes still to be written."""
+    """What the system says of a failed write, in words that help; ``needed``: bytes still to be
+    written.
+    """
     full = error.errno in FULL
-    if not full and not any(words in str(error) for words in ("No space left", "quota exceeded", "File too large")):
+    if not full and not any(
+        words in str(error) for words in ("No space left", "quota exceeded", "File too large")
+    ):
         if error.errno == errno.ENOENT and not is_there(run / RUN_JSON):
             return gone(run)
-        return CacheError(f"writing {run} failed: {error}; what was committed is kept. Start the same run again")
+        return CacheError(
+            f"writing {run} failed: {error}; what was committed is kept. Start the same run again"
+        )
     free = shutil.disk_usage(run if is_there(run) else run.parent).free
     lack = (
-        f"{format_bytes(needed - free)} are missing" if needed > free else "a quota or a limit on files is in the way"
+        f"{format_bytes(needed - free)} are missing"
+        if needed > free
+        else "a quota or a limit on files is in the way"
     )
     return NoSpaceError(
-        f"no space left while writing {run}: {format_bytes(needed)} more are needed, {format_bytes(free)} are free, "
-        f"{lack}. What was committed is kept: make space, then start the same run again"
+        f"no space left while writing {run}: {format_bytes(needed)} more are needed,"
+        f" {format_bytes(free)} are free, {lack}. What was committed is kept: make space, then"
+        " start the same run again"
     )
 
 
 def gone(run: Path) -> CacheError:
     """What to say of a run that is not where it was."""
     return CacheError(
-        f"{run} was removed or renamed while it was being written; what had been committed went with it. "
-        "Start the same run again, or go on with `python -m hcache repair` under its new name"
+        f"{run} was removed or renamed while it was being written; what had been committed went"
+        " with it. Start the same run again, or go on with `python -m hcache repair` under its new"
+        " name"
     )

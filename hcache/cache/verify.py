@@ -23,12 +23,16 @@ from .reading import Run, open_run
 from .shard_files import ShardFile
 
 SET_ASIDE = ".bad"
-"""Appended to the name of a shard that did not pass. It is kept, for whoever wants to know what happened to it."""
+"""Appended to the name of a shard that did not pass. It is kept, for whoever wants to know what
+happened to it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong with a file; ``start`` to ``stop`` (excluded): the samples that it holds, if it is a shard."""
+    """What is wrong with a file; ``start`` to ``stop`` (excluded): the samples that it holds, if
+    it is a shard.
+    """
 
     file: str
     start: int
@@ -38,7 +42,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of a site, computed again: the largest difference from what is stored, and the largest that rounding explains."""
+    """Of a site, computed again: the largest difference from what is stored, and the largest
+    that rounding explains.
+    """
 
     largest: float
     tolerance: float
@@ -52,8 +58,8 @@ class Difference:
 class Report:
     """What a verification found.
 
-    ``faults``: damage that is proved. ``unread``: what could not be read, and why; nothing is known to be wrong with
-    it. ``missing``: ranges of samples that no shard holds.
+    ``faults``: damage that is proved. ``unread``: what could not be read, and why; nothing is known
+    to be wrong with it. ``missing``: ranges of samples that no shard holds.
     """
 
     run: str
@@ -73,7 +79,9 @@ class Report:
 
     @property
     def fine(self) -> bool:
-        """All could be read, and nothing is wrong with it. A run that is not finished yet may still be fine."""
+        """All could be read, and nothing is wrong with it. A run that is not finished yet may
+        still be fine.
+        """
         return not self.damaged and not self.unread
 
     @property
@@ -98,13 +106,23 @@ class Report:
         parts = []
         for fault in self.faults:
             parts.append(f"{fault.file}{_samples_of(fault)}: {fault.problem}")
-        parts += [f"{fault.file}{_samples_of(fault)} could not be read: {fault.problem}" for fault in self.unread]
-        parts += [f"{site} computed again differs by {d.largest:.2g}, more than {d.tolerance:.2g}"
-                  for site, d in self.rerun.items() if not d.fine]  # fmt: skip
+        parts += [
+            f"{fault.file}{_samples_of(fault)} could not be read: {fault.problem}"
+            for fault in self.unread
+        ]
+        parts += [
+            f"{site} computed again differs by {d.largest:.2g}, more than {d.tolerance:.2g}"
+            for site, d in self.rerun.items()
+            if not d.fine
+        ]
         if parts:
             return "; ".join(parts)
         again = f", {len(self.rerun)} sites computed again and equal" if self.rerun else ""
-        left = "" if self.complete else f"; {self.of - self.samples} of {self.of} samples are not extracted yet"
+        left = (
+            ""
+            if self.complete
+            else f"; {self.of - self.samples} of {self.of} samples are not extracted yet"
+        )
         return f"{self.shards} shards, {self.samples} samples: all whole{again}{left}"
 
 
@@ -113,14 +131,18 @@ def _samples_of(fault: Fault) -> str:
 
 
 def verify(folder: Path) -> Generator[float, None, Report]:
-    """Checks every committed shard of a run; yields the share done and returns the report, which it also keeps."""
+    """Checks every committed shard of a run; yields the share done and returns the report, which
+    it also keeps.
+    """
     broken: list[str] = []
     run = open_run(folder, broken=broken)
     found = _Found()
     for problem in broken:
         found.faults.append(Fault(file=MANIFEST, start=0, stop=0, problem=problem))
     for done, shard in enumerate(run.shards, 1):
-        found.look(shard.file, lambda shard=shard: _check_shard(run, shard), shard.start, shard.stop)
+        found.look(
+            shard.file, lambda shard=shard: _check_shard(run, shard), shard.start, shard.stop
+        )
         yield done / len(run.shards)
     found.look(MANIFEST, lambda: _check_nothing_lost(run))
     found.look(INDEX, lambda: _check_index(run))
@@ -145,7 +167,9 @@ def verify(folder: Path) -> Generator[float, None, Report]:
 
 
 def keep_report(folder: Path, report: Report) -> None:
-    """Writes it beside the run, where pages find it; where nothing can be written, it is not kept."""
+    """Writes it beside the run, where pages find it; where nothing can be written, it is not
+    kept.
+    """
     with suppress(OSError):
         write_json(folder / VERIFY_JSON, report.to_json())
 
@@ -156,20 +180,35 @@ def last_report(folder: Path) -> Report | None:
         report = Report.from_json(read_json(folder / VERIFY_JSON))
         datetime.fromisoformat(report.when)
         report.in_words()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ):
         return None
     return report
 
 
 def set_aside(folder: Path, report: Report) -> list[Path]:
-    """Takes what did not pass out of the run, for the holder of the run's lock: the shards, so that the next extraction
-    makes them again, and the index with them; and damaged label sets and directions. All is kept under another name."""
+    """Takes what did not pass out of the run, for the holder of the run's lock: the shards, so that
+    the next extraction makes them again, and the index with them; and damaged label sets and
+    directions. All is kept under another name.
+    """
     bad = {fault.file for fault in report.faults}
     if not bad:
         return []
     (folder / INDEX).unlink(missing_ok=True)  # first: it must not hold what the manifest does not
-    rewrite_manifest(folder, [shard for shard in read_manifest(folder, []) if shard.file not in bad])
-    places = [folder / name if "/" in name else folder / SHARDS / name for name in sorted(bad - {INDEX, MANIFEST})]
+    rewrite_manifest(
+        folder, [shard for shard in read_manifest(folder, []) if shard.file not in bad]
+    )
+    places = [
+        folder / name if "/" in name else folder / SHARDS / name
+        for name in sorted(bad - {INDEX, MANIFEST})
+    ]
     return [_put_aside(path) for path in places if os.path.lexists(path)]
 
 
@@ -200,14 +239,21 @@ class _Found:
         except MemoryError:
             self._add(self.unread, file, start, stop, "memory does not suffice")
         except OSError as error:
-            self._add(self.unread if is_surroundings(error) else self.faults, file, start, stop, reason(error))
+            self._add(
+                self.unread if is_surroundings(error) else self.faults,
+                file,
+                start,
+                stop,
+                reason(error),
+            )
 
     def _add(self, where: list[Fault], file: str, start: int, stop: int, problem: str) -> None:
         where.append(Fault(file=file, start=start, stop=stop, problem=problem))
 
 
 def _check_shard(run: Run, shard: Shard) -> None:
-    """Makes sure that a shard is what was committed, that it is this run's, and that its values are finite.
+    """Makes sure that a shard is what was committed, that it is this run's, and that its values are
+    finite.
 
     Raises:
         Malformed: it is not.
@@ -227,7 +273,9 @@ def _check_shard(run: Run, shard: Shard) -> None:
 
 
 def _finite(file: ShardFile, name: str) -> bool:
-    """Whether an array holds finite values only; read a step at a time. Labels may be missing (NaN)."""
+    """Whether an array holds finite values only; read a step at a time. Labels may be missing
+    (NaN).
+    """
     place = file.places[name]
     if "/" in name or place.dtype.kind != "f" or not place.shape:
         return True
@@ -237,8 +285,8 @@ def _finite(file: ShardFile, name: str) -> bool:
 def _check_nothing_lost(run: Run) -> None:
     """Makes sure that the manifest has not lost whole lines.
 
-    The index is written after it, and so has no sample that the manifest has not. One file that no line names may be
-    the shard whose writer was killed before it wrote the line; two are not.
+    The index is written after it, and so has no sample that the manifest has not. One file that no
+    line names may be the shard whose writer was killed before it wrote the line; two are not.
 
     Raises:
         Malformed: it has lost some.
@@ -258,7 +306,8 @@ def _check_nothing_lost(run: Run) -> None:
 
 
 def _check_index(run: Run) -> None:
-    """Makes sure that other programs are led to this run's shards only. That there is none is no fault.
+    """Makes sure that other programs are led to this run's shards only. That there is none is no
+    fault.
 
     Raises:
         Malformed: the index was not made by hcache.

@@ -1,7 +1,9 @@
-"""Stored halves widened to float32, by arithmetic on their bits: numpy's own conversion takes twice as long.
+"""Stored halves widened to float32, by arithmetic on their bits: numpy's own conversion takes twice
+as long.
 
-With its exponent and its mantissa moved to where a float32 has them, a half is 2**-112 of its number, subnormal ones
-included. Only infinities and NaN are not: blocks that hold one are left to numpy.
+With its exponent and its mantissa moved to where a float32 has them, a half is 2**-112 of its
+number, subnormal ones included. Only infinities and NaN are not: blocks that hold one are left to
+numpy.
 """
 
 from __future__ import annotations
@@ -32,9 +34,12 @@ def widened(stored: np.ndarray) -> np.ndarray:
 
 
 def has_infinite(halves: np.ndarray) -> bool:
-    """Whether halves hold an infinity or NaN: a half whose exponent is all ones is, by its bits, the largest of its
-    sign. Two passes, and no array is made."""
-    return bool(halves.view(np.int16).max(initial=0) >= 0x7C00 or halves.view(np.uint16).max(initial=0) >= 0xFC00)
+    """Whether halves hold an infinity or NaN: a half whose exponent is all ones is, by its bits,
+    the largest of its sign. Two passes, and no array is made."""
+    return bool(
+        halves.view(np.int16).max(initial=0) >= 0x7C00
+        or halves.view(np.uint16).max(initial=0) >= 0xFC00
+    )
 
 
 def _widen(out: np.ndarray, halves: np.ndarray) -> None:

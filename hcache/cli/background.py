@@ -1,8 +1,8 @@
 """``python -m hcache background``: does a piece of work that is described on the standard input.
 
-That is how the dashboard starts what goes on beside it. The description is JSON with the fields ``home``, ``run``,
-``kind`` and ``order``. It is checked as one of a closed set of kinds, and names no file to write: the status file
-follows from run and kind.
+That is how the dashboard starts what goes on beside it. The description is JSON with the fields
+``home``, ``run``, ``kind`` and ``order``. It is checked as one of a closed set of kinds, and names
+no file to write: the status file follows from run and kind.
 """
 
 from __future__ import annotations
@@ -63,8 +63,14 @@ def read_order(text: bytes) -> tuple[Path, Work]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"`background` reads JSON from its standard input: {error}") from error
     names = ("home", "run", "kind", "order")
-    if not isinstance(data, dict) or set(data) != set(names) or not all(isinstance(data[n], str) for n in names[:3]):
-        raise UsageError(f"`background` reads an object of {', '.join(names)} from its standard input")
+    if (
+        not isinstance(data, dict)
+        or set(data) != set(names)
+        or not all(isinstance(data[n], str) for n in names[:3])
+    ):
+        raise UsageError(
+            f"`background` reads an object of {', '.join(names)} from its standard input"
+        )
     return Path(data["home"]), read_work(data["kind"], data["run"], data["order"])
 
 
@@ -86,7 +92,9 @@ def _import(work: Importing, home: Path) -> Result:
 
 
 def _measure(work: Measuring, home: Path) -> Result:
-    return measure_run(_run(work, home), work.what, work.labels, work.samples, work.nulls, reader=work.reader)
+    return measure_run(
+        _run(work, home), work.what, work.labels, work.samples, work.nulls, reader=work.reader
+    )
 
 
 def _read(work: Reading, home: Path) -> Result:
@@ -94,7 +102,9 @@ def _read(work: Reading, home: Path) -> Result:
     if not work.form:
         return keep_and_read(run, work.name, None)
     encoder = work.encoder or PIXELS
-    return keep_and_read(run, work.name, describe(run, work.form, work.source, work.attributes, encoder=encoder))
+    return keep_and_read(
+        run, work.name, describe(run, work.form, work.source, work.attributes, encoder=encoder)
+    )
 
 
 def _run(work: Work, home: Path) -> Run:
@@ -102,8 +112,12 @@ def _run(work: Work, home: Path) -> Run:
 
 
 DOERS: Mapping[str, Callable[[Any, Path], Result]] = {
-    EXTRACT: _extract, FIT: _fit, IMPORT: _import, MEASURE: _measure, READ: _read
-}  # fmt: skip
+    EXTRACT: _extract,
+    FIT: _fit,
+    IMPORT: _import,
+    MEASURE: _measure,
+    READ: _read,
+}
 """Who does a kind of work; a test holds it to all that there are."""
 
 

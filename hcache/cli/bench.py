@@ -21,12 +21,28 @@ def bench(arguments: argparse.Namespace) -> Result:
 
     only = check_names(arguments.only or [])
     with tempfile.TemporaryDirectory(prefix="hcache-bench-", dir=arguments.work) as folder:
-        setting = Setting(work=Path(folder), quick=arguments.quick, rounds=1 if arguments.quick else arguments.rounds)
+        setting = Setting(
+            work=Path(folder),
+            quick=arguments.quick,
+            rounds=1 if arguments.quick else arguments.rounds,
+        )
         data = drive_with_bar(run_bench(setting, only), "measuring")
-    head = ("what", "against", "ours", "theirs", "ratio (least to largest)", "in processor time", "aim", "on")
+    head = (
+        "what",
+        "against",
+        "ours",
+        "theirs",
+        "ratio (least to largest)",
+        "in processor time",
+        "aim",
+        "on",
+    )
     notes = [f"{row['name']}: {row['note']}" for row in data["rows"] if row["note"]]
     quick = "\nquick: the figures of so small a measurement mean nothing" if data["quick"] else ""
-    text = f"{in_words(data['machine'])}{quick}\n\n{table(map(_cells, data['rows']), head)}\n\n" + "\n".join(notes)
+    text = (
+        f"{in_words(data['machine'])}{quick}\n\n{table(map(_cells, data['rows']), head)}\n\n"
+        + "\n".join(notes)
+    )
     return Result(text=text, data=data)
 
 
@@ -44,10 +60,23 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def add_bench(command: Any) -> None:
     """Its parser."""
-    child = command("bench", bench, "Measure what hcache costs here, as ratios to what people use today.", home=False)
+    child = command(
+        "bench",
+        bench,
+        "Measure what hcache costs here, as ratios to what people use today.",
+        home=False,
+    )
     child.set_defaults(spins=True)  # the other side of a ratio is left as whoever runs it has it
-    names = "extraction, preview, edit, figure, reading, pca, memory, dashboard, allocator or neighbour"
-    child.add_argument("--only", action="append", metavar="NAME", help=f"{names}; repeat (default: all)")
-    child.add_argument("--quick", action="store_true", help="as small as it gets, to see that it works")
+    names = (
+        "extraction, preview, edit, figure, reading, pca, memory, dashboard, allocator or neighbour"
+    )
+    child.add_argument(
+        "--only", action="append", metavar="NAME", help=f"{names}; repeat (default: all)"
+    )
+    child.add_argument(
+        "--quick", action="store_true", help="as small as it gets, to see that it works"
+    )
     child.add_argument("--rounds", type=int, default=5, help="of every timing (default: 5)")
-    child.add_argument("--work", metavar="FOLDER", help="where to write meanwhile (default: the system's place)")
+    child.add_argument(
+        "--work", metavar="FOLDER", help="where to write meanwhile (default: the system's place)"
+    )

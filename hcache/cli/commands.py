@@ -52,12 +52,16 @@ class Result:
 
 
 def table(rows: Iterable[tuple[Any, ...]], header: tuple[str, ...]) -> str:
-    """Columns as wide as they need to be; numbers, which look like ``12`` or ``3.4 MB``, to the right."""
+    """Columns as wide as they need to be; numbers, which look like ``12`` or ``3.4 MB``, to the
+    right.
+    """
     cells = [header, *[tuple(str(cell) for cell in row) for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
 
     def show(row: tuple[str, ...]) -> str:
-        parts = [c.rjust(w) if c[:1].isdigit() else c.ljust(w) for c, w in zip(row, widths, strict=True)]
+        parts = [
+            c.rjust(w) if c[:1].isdigit() else c.ljust(w) for c, w in zip(row, widths, strict=True)
+        ]
         return "  ".join(parts).rstrip()
 
     return "\n".join(show(row) for row in cells)
@@ -68,7 +72,10 @@ def models(_: argparse.Namespace) -> Result:
     cards = load_cards().values()
     names = ("name", "title", "kind", "summary", "source", "get", "licence")
     data = [{name: getattr(card, name) for name in names} for card in cards]
-    return Result(text=table([(c.name, c.kind, c.summary) for c in cards], ("model", "kind", "what it is")), data=data)
+    return Result(
+        text=table([(c.name, c.kind, c.summary) for c in cards], ("model", "kind", "what it is")),
+        data=data,
+    )
 
 
 def anatomy(arguments: argparse.Namespace) -> Result:
@@ -81,13 +88,32 @@ def anatomy(arguments: argparse.Namespace) -> Result:
         full, pooled = (site_bytes(found, site, policy, 2) for policy in (FULL, POOLED))
         shapes = [found.shape(member) for member in found.members(site)]
         sites[site] = {"shapes": shapes, "float16_bytes": full, "pooled_bytes": pooled}
-        rows.append((site, " ".join("x".join(map(str, s)) for s in shapes), format_bytes(full), format_bytes(pooled)))
-    head = f"{card.name}: {found.parameters / 1e6:.2f} M parameters, x {'x'.join(map(str, found.x))}\n"
-    text = head + table(rows, ("site", "shapes", "full", "pooled")) + "\n(bytes a sample and step, in float16)"
+        rows.append(
+            (
+                site,
+                " ".join("x".join(map(str, s)) for s in shapes),
+                format_bytes(full),
+                format_bytes(pooled),
+            )
+        )
+    head = (
+        f"{card.name}: {found.parameters / 1e6:.2f} M parameters, x {'x'.join(map(str, found.x))}\n"
+    )
+    text = (
+        head
+        + table(rows, ("site", "shapes", "full", "pooled"))
+        + "\n(bytes a sample and step, in float16)"
+    )
     if found.without:
         text += f"\nno h-space: {found.without}"
-    data = {"model": card.name, "parameters": found.parameters, "x": found.x, "image": found.image, "sites": sites,
-            "without": found.without}  # fmt: skip
+    data = {
+        "model": card.name,
+        "parameters": found.parameters,
+        "x": found.x,
+        "image": found.image,
+        "sites": sites,
+        "without": found.without,
+    }
     return Result(text=text, data=data)
 
 
@@ -120,9 +146,13 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
         found = replace(found, negative_prompt=arguments.negative_prompt)
     if arguments.classes is not None:
         try:
-            found = replace(found, classes=tuple(int(part) for part in arguments.classes.split(",")))
+            found = replace(
+                found, classes=tuple(int(part) for part in arguments.classes.split(","))
+            )
         except ValueError as error:
-            raise UsageError(f"--classes takes whole numbers with commas between, got {arguments.classes!r}") from error
+            raise UsageError(
+                f"--classes takes whole numbers with commas between, got {arguments.classes!r}"
+            ) from error
     if arguments.null_class is not None:
         found = replace(found, null_class=arguments.null_class)
     return found if arguments.guidance is None else replace(found, guidance=arguments.guidance)
@@ -142,7 +172,10 @@ def estimate(arguments: argparse.Namespace) -> Result:
 
     spec = spec_of(arguments)
     plan = make_plan(spec, load_anatomy(arguments.model))
-    return Result(text=plan_text(spec, plan), data={"run": spec.name, "bytes": plan.parts, "total": plan.total})
+    return Result(
+        text=plan_text(spec, plan),
+        data={"run": spec.name, "bytes": plan.parts, "total": plan.total},
+    )
 
 
 def stored_as(spec: RunSpec, part: str) -> str:
@@ -159,7 +192,9 @@ def plan_text(spec: RunSpec, plan: Plan) -> str:
 
 def extract(arguments: argparse.Namespace) -> Result:
     """Extracts a run in this process."""
-    return run_job(spec_of(arguments), writable_home(arguments.home), arguments.device, arguments.devices)
+    return run_job(
+        spec_of(arguments), writable_home(arguments.home), arguments.device, arguments.devices
+    )
 
 
 def invert(arguments: argparse.Namespace) -> Result:
@@ -179,9 +214,14 @@ def invert(arguments: argparse.Namespace) -> Result:
         picture.save(home / "runs" / spec.name / IMAGES)
     result = run_job(spec, home, arguments.device, arguments.devices)
     errors = open_run(home / "runs" / spec.name).labels["inversion"]["reconstruction_error"]
-    rows = [(Path(path).name, f"{error:.4f}") for path, error in zip(arguments.images, errors, strict=True)]
+    rows = [
+        (Path(path).name, f"{error:.4f}")
+        for path, error in zip(arguments.images, errors, strict=True)
+    ]
     text = f"{result.text}\n{table(rows, ('picture', 'reconstruction error (root mean square, of 1)'))}"
-    return Result(text=text, data={**result.data, "reconstruction_error": [float(error) for error in errors]})
+    return Result(
+        text=text, data={**result.data, "reconstruction_error": [float(error) for error in errors]}
+    )
 
 
 def convert_adm(arguments: argparse.Namespace) -> Result:
@@ -190,13 +230,24 @@ def convert_adm(arguments: argparse.Namespace) -> Result:
     from ..models.adm_flags import Flags, preset_of
 
     out = Path(arguments.out)
-    given = {name: value for name in Flags.__dataclass_fields__ if (value := getattr(arguments, name)) is not None}
+    given = {
+        name: value
+        for name in Flags.__dataclass_fields__
+        if (value := getattr(arguments, name)) is not None
+    }
     flags = Flags(**given)
     if arguments.preset:
         flags = flags.over(preset_of(arguments.preset))
-    found = convert(Path(arguments.checkpoint), out, order=arguments.attention_order, flags=flags,
-                    weights=arguments.weights)  # fmt: skip
-    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+    found = convert(
+        Path(arguments.checkpoint),
+        out,
+        order=arguments.attention_order,
+        flags=flags,
+        weights=arguments.weights,
+    )
+    return _converted(
+        out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure)
+    )
 
 
 def convert_ddpm(arguments: argparse.Namespace) -> Result:
@@ -205,10 +256,14 @@ def convert_ddpm(arguments: argparse.Namespace) -> Result:
 
     out = Path(arguments.out)
     found = convert(Path(arguments.checkpoint), out, arguments.image_size, arguments.weights)
-    return _converted(out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure))
+    return _converted(
+        out, found.structure.widths, found.structure.resnets, found.notes, asdict(found.structure)
+    )
 
 
-def _converted(out: Path, widths: tuple[int, ...], depth: int, notes: Iterable[str], data: dict[str, Any]) -> Result:
+def _converted(
+    out: Path, widths: tuple[int, ...], depth: int, notes: Iterable[str], data: dict[str, Any]
+) -> Result:
     notes = list(notes)
     text = "\n".join([f"{out}: {len(widths)} levels of {depth}, channels {widths}", *notes])
     return Result(text=text, data={"folder": str(out), **data, "notes": notes})
@@ -222,10 +277,12 @@ def run_job(
     folder: Path | None = None,
     locked: bool = False,
 ) -> Result:
-    """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current step.
+    """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current
+    step.
 
-    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one writes. ``folder``:
-    the run's, if it bears another name than the run gives it; ``locked``: whether its lock is held already.
+    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one
+    writes. ``folder``: the run's, if it bears another name than the run gives it; ``locked``:
+    whether its lock is held already.
     """
     folder = folder or home / "runs" / spec.name
     refuse_link(folder)
@@ -238,13 +295,19 @@ def run_job(
 
         keep_freed_memory()
         several = parse_devices(devices) if devices else [device]
-        model = load_model(spec.model, device=several[0] if len(several) == 1 else "cpu", dtype=spec.dtype)
+        model = load_model(
+            spec.model, device=several[0] if len(several) == 1 else "cpu", dtype=spec.dtype
+        )
         spec.check(model.anatomy)
-        model.condition(spec.conditioning.rows([0]), 1)  # refuses what the model does not take, before anything is made
+        model.condition(
+            spec.conditioning.rows([0]), 1
+        )  # refuses what the model does not take, before anything is made
         say_what_changed(folder)
         make_folder(folder)
         job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
-        with tqdm(total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5) as bar:
+        with tqdm(
+            total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5
+        ) as bar:
 
             def report(progress: Any) -> None:
                 bar.n = round(progress.work, 2)
@@ -252,7 +315,9 @@ def run_job(
                 job.count(progress.done, progress.total, progress.work)
 
             try:
-                run = run_extraction(model, spec, home, report, stopped, several, in_work.show, folder, locked)
+                run = run_extraction(
+                    model, spec, home, report, stopped, several, in_work.show, folder, locked
+                )
             except Interrupted as error:
                 job.finish(jobs.CANCELLED, str(error))
                 raise
@@ -265,14 +330,19 @@ def run_job(
                 in_work.remove()
         job.finish(jobs.DONE)
     if run.widened:
-        print(f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr)
+        print(
+            f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr
+        )
     return Result(
-        text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}", data=run_facts(run)
+        text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}",
+        data=run_facts(run),
     )
 
 
 def say_what_changed(folder: Path) -> None:
-    """Of a run that is there already: which libraries are others now than those it was begun with."""
+    """Of a run that is there already: which libraries are others now than those it was begun
+    with.
+    """
     if is_there(folder / RUN_JSON) and (changed := changes_in_words(open_run(folder).provenance)):
         print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
 
@@ -287,9 +357,16 @@ def runs(arguments: argparse.Namespace) -> Result:
         except HcacheError as error:
             print(f"hcache: {error}", file=sys.stderr)
     for name in linked_names(home):
-        print(f"hcache: {home / 'runs' / name} is a link, and links are not followed", file=sys.stderr)
-    rows = [(f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"]) for f in found]
-    text = table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
+        print(
+            f"hcache: {home / 'runs' / name} is a link, and links are not followed", file=sys.stderr
+        )
+    rows = [
+        (f["name"], f"{f['samples']}/{f['of']}", f["steps"], format_bytes(f["bytes"]), f["state"])
+        for f in found
+    ]
+    text = (
+        table(rows, ("run", "samples", "steps", "bytes", "state")) if rows else f"no runs in {home}"
+    )
     return Result(text=text, data=found)
 
 
@@ -298,8 +375,14 @@ def info(arguments: argparse.Namespace) -> Result:
     home = home_folder(arguments.home)
     run = open_run(run_folder(home, arguments.run_name))
     facts = run_facts(run)
-    data = {**facts, "spec": run.spec.to_json(), "anatomy": run.anatomy.to_json(), "timesteps": run.timesteps,
-            "widened": run.widened, "provenance": run.provenance}  # fmt: skip
+    data = {
+        **facts,
+        "spec": run.spec.to_json(),
+        "anatomy": run.anatomy.to_json(),
+        "timesteps": run.timesteps,
+        "widened": run.widened,
+        "provenance": run.provenance,
+    }
     store = ", ".join(f"{site} {policy}" for site, policy in run.spec.store.items())
     if run.widened:
         store += f" ({', '.join(run.widened)} in float32, which would overflow float16)"
@@ -316,9 +399,16 @@ def info(arguments: argparse.Namespace) -> Result:
 
 
 def run_facts(run: Run) -> dict[str, Any]:
-    return {"name": run.name, "model": run.spec.model, "samples": len(run), "of": run.spec.samples,
-            "steps": run.spec.steps, "bytes": run.bytes, "state": jobs.run_state(run.folder, run.complete),
-            "folder": str(run.folder)}  # fmt: skip
+    return {
+        "name": run.name,
+        "model": run.spec.model,
+        "samples": len(run),
+        "of": run.spec.samples,
+        "steps": run.spec.steps,
+        "bytes": run.bytes,
+        "state": jobs.run_state(run.folder, run.complete),
+        "folder": str(run.folder),
+    }
 
 
 def verify(arguments: argparse.Namespace) -> Result:
@@ -326,10 +416,15 @@ def verify(arguments: argparse.Namespace) -> Result:
     folder = run_folder(home_folder(arguments.home), arguments.run_name)
     report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
     if arguments.rerun:
-        report = replace(report, rerun=_rerun(open_run(folder, broken=[]), report, arguments.rerun, arguments.device))
+        report = replace(
+            report,
+            rerun=_rerun(open_run(folder, broken=[]), report, arguments.rerun, arguments.device),
+        )
         keep_report(folder, report)
     rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
-    text = report.in_words() + ("\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else "")
+    text = report.in_words() + (
+        "\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else ""
+    )
     return Result(text=text, data=report.to_json(), exit_code=_verdict(report))
 
 
@@ -339,13 +434,17 @@ def _verdict(report: Report) -> int:
 
 
 def repair(arguments: argparse.Namespace) -> Result:
-    """Sets bad shards aside and extracts their samples again. What could not be read is not bad: nothing is touched."""
+    """Sets bad shards aside and extracts their samples again. What could not be read is not bad:
+    nothing is touched.
+    """
     home = home_folder(arguments.home)
     folder = run_folder(home, arguments.run_name)
     with run_lock(folder):
         report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
         if report.unread:
-            raise CacheError(f"nothing was touched: {report.in_words()}. Try again once it can be read")
+            raise CacheError(
+                f"nothing was touched: {report.in_words()}. Try again once it can be read"
+            )
         run = open_run(folder, broken=[])
         if any(fault.stop or fault.file == MANIFEST for fault in report.faults):
             check_weights(run.spec)  # before anything is set aside that could not be made again
@@ -357,18 +456,28 @@ def repair(arguments: argparse.Namespace) -> Result:
         elif moved or report.faults:
             write_index(run)
         again = drive_with_bar(verify_run(folder), "verifying again")
-    text = f"{len(report.faults)} faults found, {len(moved)} files set aside; shards made again\n{again.in_words()}"
-    data = {"faults": report.to_json()["faults"], "set_aside": [str(path) for path in moved],
-            "report": again.to_json()}  # fmt: skip
+    text = (
+        f"{len(report.faults)} faults found, {len(moved)} files set aside; shards made"
+        f" again\n{again.in_words()}"
+    )
+    data = {
+        "faults": report.to_json()["faults"],
+        "set_aside": [str(path) for path in moved],
+        "report": again.to_json(),
+    }
     code = _verdict(again)
-    return Result(text=text, data=data, exit_code=code or (0 if again.complete else DamagedError.exit_code))
+    return Result(
+        text=text, data=data, exit_code=code or (0 if again.complete else DamagedError.exit_code)
+    )
 
 
 def labels_import(arguments: argparse.Namespace) -> Result:
     """Labels from a CSV, all or none of them."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     names = import_labels(run, Path(arguments.file), arguments.set)
-    return Result(text=f"{arguments.set}: {', '.join(names)}", data={"set": arguments.set, "labels": names})
+    return Result(
+        text=f"{arguments.set}: {', '.join(names)}", data={"set": arguments.set, "labels": names}
+    )
 
 
 def labels_export(arguments: argparse.Namespace) -> Result:
@@ -399,13 +508,18 @@ def cancel(arguments: argparse.Namespace) -> Result:
     """Stops a run's extraction, or a background task on it."""
     folder = run_folder(home_folder(arguments.home), arguments.run_name)
     found = tasks.cancel(folder, arguments.task) if arguments.task else jobs.cancel(folder)
-    data = {"run": found.run, "pid": found.pid} | ({"task": arguments.task} if arguments.task else {})
+    data = {"run": found.run, "pid": found.pid} | (
+        {"task": arguments.task} if arguments.task else {}
+    )
     return Result(text=f"asked process {found.pid} to stop after its current step", data=data)
 
 
 def list_tasks(arguments: argparse.Namespace) -> Result:
     """A run's background tasks, the latest first."""
     found = tasks.list_tasks(run_folder(home_folder(arguments.home), arguments.run_name))
-    rows = [(task.id, task.title, task.state, f"{task.share:.0%}", task.message or task.stage) for task in found]
+    rows = [
+        (task.id, task.title, task.state, f"{task.share:.0%}", task.message or task.stage)
+        for task in found
+    ]
     text = table(rows, ("task", "what", "state", "done", "")) if rows else "no tasks"
     return Result(text=text, data=[asdict(task) for task in found])

@@ -1,4 +1,6 @@
-"""``python -m hcache dashboard``: the pages, served from a checkout or from the installed package."""
+"""``python -m hcache dashboard``: the pages, served from a checkout or from the installed
+package.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ LOCAL = "127.0.0.1"
 
 
 def dashboard(arguments: argparse.Namespace) -> Result:
-    """Serves the pages until it is interrupted. Streamlit runs in this process, so that signals reach it."""
+    """Serves the pages until it is interrupted. Streamlit runs in this process, so that signals
+    reach it.
+    """
     home, script = writable_home(arguments.home).resolve(), dashboard_script()
     check_address(arguments.host, arguments.port)
     os.environ["HCACHE_HOME"] = str(home)
@@ -27,7 +31,11 @@ def dashboard(arguments: argparse.Namespace) -> Result:
     if arguments.port is not None:
         options += ["--server.port", str(arguments.port)]
     code = _run_streamlit([str(script), *options])
-    return Result(text="the dashboard has ended", data={"home": str(home), "script": str(script)}, exit_code=code)
+    return Result(
+        text="the dashboard has ended",
+        data={"home": str(home), "script": str(script)},
+        exit_code=code,
+    )
 
 
 def check_address(host: str, port: int | None) -> None:
@@ -49,9 +57,14 @@ def check_address(host: str, port: int | None) -> None:
 
 def _in_words(error: OSError, host: str, port: int | None) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is in use; choose another with --port, or leave --port out to take a free one"
+        return (
+            f"port {port} of {host} is in use; choose another with --port, or leave --port out to"
+            " take a free one"
+        )
     if error.errno == errno.EACCES:
-        return f"port {port} of {host} is not allowed to this user; choose one above 1023 with --port"
+        return (
+            f"port {port} of {host} is not allowed to this user; choose one above 1023 with --port"
+        )
     why = (
         os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
     )  # negative of a name's look-up
@@ -59,7 +72,9 @@ def _in_words(error: OSError, host: str, port: int | None) -> str:
 
 
 def _run_streamlit(arguments: list[str]) -> int:
-    """``streamlit run`` with these arguments, as ``python -m streamlit`` does it; returns its exit code."""
+    """``streamlit run`` with these arguments, as ``python -m streamlit`` does it; returns its
+    exit code.
+    """
     before = sys.argv
     sys.argv = ["streamlit", "run", *arguments]
     try:
@@ -80,6 +95,14 @@ def _port(text: str) -> int:
 def add_dashboard(command: Any) -> None:
     """Its parser."""
     child = command("dashboard", dashboard, "Serve the dashboard's pages, until Ctrl-C.")
-    child.add_argument("--port", type=_port, help="where to listen (default: 8501, or the next that is free)")
-    child.add_argument("--host", default=LOCAL, help="the address to listen at (default: 127.0.0.1, this machine only; "
-                       "0.0.0.0 lets all of the network in, without a password)")  # fmt: skip
+    child.add_argument(
+        "--port", type=_port, help="where to listen (default: 8501, or the next that is free)"
+    )
+    child.add_argument(
+        "--host",
+        default=LOCAL,
+        help=(
+            "the address to listen at (default: 127.0.0.1, this machine only; "
+            "0.0.0.0 lets all of the network in, without a password)"
+        ),
+    )

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def fit(arguments: argparse.Namespace) -> Result:
-    """Fits what the arguments say and saves it by name; several directions are saved as ``name.0``, ``name.1``, ..."""
+    """Fits what the arguments say and saves it by name; several directions are saved as
+    ``name.0``, ``name.1``, ...
+    """
     from ..directions.fitting import find_method
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
@@ -34,8 +36,12 @@ def fit(arguments: argparse.Namespace) -> Result:
     return fit_and_save(run, what, name, arguments.replace, arguments.device)
 
 
-def fit_and_save(run: Run, what: Fit, name: str, replace: bool = False, device: str = "auto") -> Result:
-    """Fits directions and saves them under a name, which has to be free unless ``replace`` is said."""
+def fit_and_save(
+    run: Run, what: Fit, name: str, replace: bool = False, device: str = "auto"
+) -> Result:
+    """Fits directions and saves them under a name, which has to be free unless ``replace`` is
+    said.
+    """
     from ..directions.direction import digest_of
     from ..directions.fitting import MODEL, find_method
     from ..directions.fitting import fit as fit_move
@@ -45,18 +51,30 @@ def fit_and_save(run: Run, what: Fit, name: str, replace: bool = False, device: 
     there = list_moves(run)
     taken = any(e.name == name or e.name.startswith(f"{name}.") for e in there)
     if taken and not replace and not interrupted(there, name, what.to_json()):
-        raise UsageError(f"run {run.name} has a direction named {name!r}; choose another --name, or say --replace")
+        raise UsageError(
+            f"run {run.name} has a direction named {name!r}; choose another --name, or say"
+            " --replace"
+        )
     model = _model_of(run, device) if MODEL in method.needs else None
     moves = drive_with_bar(fit_move(what, run, model), method.name)
-    named = {name: moves[0]} if len(moves) == 1 else {f"{name}.{k}": move for k, move in enumerate(moves)}
+    named = (
+        {name: moves[0]}
+        if len(moves) == 1
+        else {f"{name}.{k}": move for k, move in enumerate(moves)}
+    )
     save_moves(run, named, replace)
-    saved = [{"name": own, "digest": digest_of(move), "made_by": dict(move.made_by)} for own, move in named.items()]
+    saved = [
+        {"name": own, "digest": digest_of(move), "made_by": dict(move.made_by)}
+        for own, move in named.items()
+    ]
     text = "\n".join(f"saved {entry['name']} ({entry['digest']})" for entry in saved)
     return Result(text=text, data={"run": run.name, "directions": saved})
 
 
 def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
-    """What to fit: by a method and the samples chosen, or as another direction says that it was made."""
+    """What to fit: by a method and the samples chosen, or as another direction says that it was
+    made.
+    """
     from ..directions.fitting import NEGATIVES, POSITIVES, Fit, check_options, find_method
 
     chosen = ("method", "label", "positives", "negatives", "option")
@@ -66,14 +84,18 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
         try:
             data = json.loads(arguments.made_by)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"--made-by takes JSON, as `direction show --json` prints it: {error}") from error
+            raise UsageError(
+                f"--made-by takes JSON, as `direction show --json` prints it: {error}"
+            ) from error
         what = replace(Fit.from_json(data), component=0)
         if what.run != run.name:
             raise UsageError(f"--made-by is of run {what.run}, not of {run.name}; fit it there")
         check_options(find_method(what.method), what.options)
         return what
     if not arguments.method:
-        raise UsageError("give a --method, or --made-by; see `python -m hcache direction fit --help`")
+        raise UsageError(
+            "give a --method, or --made-by; see `python -m hcache direction fit --help`"
+        )
     method, options = find_method(arguments.method), parse_options(arguments.option or [])
     check_options(method, options)
     positives, negatives = chosen_samples(run, arguments, NEGATIVES in method.needs)
@@ -87,14 +109,18 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
     )
 
 
-def chosen_samples(run: Run, arguments: argparse.Namespace, both: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def chosen_samples(
+    run: Run, arguments: argparse.Namespace, both: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Positives and negatives as numbers, or from the ends of a label."""
     from ..directions.supervised import both_ends
 
     if not arguments.label:
         return parse_samples(arguments.positives), parse_samples(arguments.negatives)
     if arguments.positives or arguments.negatives:
-        raise UsageError("--label chooses the samples; leave --positives and --negatives out, or --label")
+        raise UsageError(
+            "--label chooses the samples; leave --positives and --negatives out, or --label"
+        )
     values = find_label(run, arguments.label)
     count = max(2, len(run) // 8) if arguments.top is None else arguments.top
     if not 1 <= count <= len(run) // (2 if both else 1):
@@ -130,9 +156,21 @@ def list_directions(arguments: argparse.Namespace) -> Result:
     for problem in damaged_moves(run).values():
         print(f"hcache: {problem}", file=sys.stderr)
     rows = [(e.name, e.method, e.digest, format_bytes(e.bytes)) for e in entries]
-    data = [{"name": e.name, "method": e.method, "digest": e.digest, "bytes": e.bytes, "made_by": e.made_by}
-            for e in entries]  # fmt: skip
-    text = table(rows, ("direction", "method", "digest", "bytes")) if rows else f"{run.name} has no saved directions"
+    data = [
+        {
+            "name": e.name,
+            "method": e.method,
+            "digest": e.digest,
+            "bytes": e.bytes,
+            "made_by": e.made_by,
+        }
+        for e in entries
+    ]
+    text = (
+        table(rows, ("direction", "method", "digest", "bytes"))
+        if rows
+        else f"{run.name} has no saved directions"
+    )
     return Result(text=text, data=data)
 
 
@@ -143,14 +181,25 @@ def show(arguments: argparse.Namespace) -> Result:
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     move = load_move(run, arguments.direction)
-    data: dict[str, Any] = {"name": arguments.direction, "kind": move.kind, "digest": digest_of(move),
-                            "model": move.model, "made_by": dict(move.made_by)}  # fmt: skip
-    lines = [f"{arguments.direction} ({data['digest']}), for {move.model or 'any model of its shape'}"]
+    data: dict[str, Any] = {
+        "name": arguments.direction,
+        "kind": move.kind,
+        "digest": digest_of(move),
+        "model": move.model,
+        "made_by": dict(move.made_by),
+    }
+    lines = [
+        f"{arguments.direction} ({data['digest']}), for {move.model or 'any model of its shape'}"
+    ]
     lines += [f"{key}: {_shortened(value)}" for key, value in move.made_by.items()]
     if isinstance(move, Direction):
         data["profile"] = [float(length) for length in move.profile]
-        lines.append("length at each step, in σ: " + " ".join(f"{length:.2f}" for length in move.profile))
-        data["cosines"] = _cosines(run, arguments.direction, move, [e.name for e in list_moves(run)])
+        lines.append(
+            "length at each step, in σ: " + " ".join(f"{length:.2f}" for length in move.profile)
+        )
+        data["cosines"] = _cosines(
+            run, arguments.direction, move, [e.name for e in list_moves(run)]
+        )
         lines += [f"cosine with {name}: {value:+.3f}" for name, value in data["cosines"].items()]
     return Result(text="\n".join(lines), data=data)
 
@@ -162,9 +211,17 @@ def delete(arguments: argparse.Namespace) -> Result:
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     entry = delete_move(run, arguments.direction)
     made_by = json.dumps(entry.made_by) if entry else ""
-    text = f"deleted {arguments.direction}" + (f"; it was made by {_shortened(made_by)}" if made_by else "")
-    return Result(text=text, data={"run": run.name, "deleted": arguments.direction,
-                                   "made_by": entry.made_by if entry else None})  # fmt: skip
+    text = f"deleted {arguments.direction}" + (
+        f"; it was made by {_shortened(made_by)}" if made_by else ""
+    )
+    return Result(
+        text=text,
+        data={
+            "run": run.name,
+            "deleted": arguments.direction,
+            "made_by": entry.made_by if entry else None,
+        },
+    )
 
 
 def _cosines(run: Run, own: str, direction: Any, names: list[str]) -> Mapping[str, float]:
@@ -187,10 +244,14 @@ def import_blocks(arguments: argparse.Namespace) -> Result:
     """Imports Asyrp's attribute blocks as a direction of a run."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     paths = [Path(path) for path in arguments.files]
-    return import_and_save(run, paths, arguments.name or paths[0].stem, arguments.replace, arguments.device)
+    return import_and_save(
+        run, paths, arguments.name or paths[0].stem, arguments.replace, arguments.device
+    )
 
 
-def import_and_save(run: Run, paths: Sequence[Path], name: str, replace: bool = False, device: str = "auto") -> Result:
+def import_and_save(
+    run: Run, paths: Sequence[Path], name: str, replace: bool = False, device: str = "auto"
+) -> Result:
     """Imports attribute blocks and saves them under a name, as one direction."""
     from ..directions.asyrp_files import import_blocks as read_blocks
     from ..directions.direction import digest_of
@@ -214,13 +275,21 @@ def add_direction(command: Any) -> None:
     """The parsers of ``direction`` and its commands; ``command`` makes one."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--method", help="naive, supervised, vae, pca, boundary, jacobian, pullback, "
-                       "asyrp, arithmetic, random")  # fmt: skip
+    child.add_argument(
+        "--method",
+        help="naive, supervised, vae, pca, boundary, jacobian, pullback, asyrp, arithmetic, random",
+    )
     child.add_argument("--name", help="to save it under (default: the method's)")
-    child.add_argument("--label", help="positives are the samples with the most of it (negatives: the least)")
+    child.add_argument(
+        "--label", help="positives are the samples with the most of it (negatives: the least)"
+    )
     child.add_argument("--top", type=int, help="how many positives (default: an eighth)")
-    child.add_argument("--end", choices=("highest", "lowest"), default="highest", help="where positives are")
-    child.add_argument("--positives", metavar="N[,N...]", help="sample numbers and ranges: 1,4,10-12")
+    child.add_argument(
+        "--end", choices=("highest", "lowest"), default="highest", help="where positives are"
+    )
+    child.add_argument(
+        "--positives", metavar="N[,N...]", help="sample numbers and ranges: 1,4,10-12"
+    )
     child.add_argument("--negatives", metavar="N[,N...]", help="likewise")
     child.add_argument(
         "--option",
@@ -228,19 +297,35 @@ def add_direction(command: Any) -> None:
         metavar="NAME=VALUE",
         help="of the method; repeat. region=@mask.png: a grey picture",
     )
-    child.add_argument("--made-by", metavar="JSON", help="instead: what made another direction, to make it again")
+    child.add_argument(
+        "--made-by", metavar="JSON", help="instead: what made another direction, to make it again"
+    )
     child.add_argument("--replace", action="store_true", help="a direction of that name")
-    child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
-    command("list", list_directions, "List a run's saved directions.").add_argument("run_name", metavar="RUN")
-    child = command("show", show, "What made a direction, its length at each step, its cosines with the others.")
+    child.add_argument(
+        "--device", default="auto", help="to compute on (default: the best there is)"
+    )
+    command("list", list_directions, "List a run's saved directions.").add_argument(
+        "run_name", metavar="RUN"
+    )
+    child = command(
+        "show", show, "What made a direction, its length at each step, its cosines with the others."
+    )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("direction", metavar="NAME")
-    child = command("delete", delete, "Delete a saved direction; what made it is printed, to make it again.")
+    child = command(
+        "delete", delete, "Delete a saved direction; what made it is printed, to make it again."
+    )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("direction", metavar="NAME")
-    child = command("import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction.")
+    child = command(
+        "import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction."
+    )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("files", metavar="FILE", nargs="+", help="one block a file; several act together")
+    child.add_argument(
+        "files", metavar="FILE", nargs="+", help="one block a file; several act together"
+    )
     child.add_argument("--name", help="to save it under (default: the first file's)")
     child.add_argument("--replace", action="store_true", help="a direction of that name")
-    child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+    child.add_argument(
+        "--device", default="auto", help="to compute on (default: the best there is)"
+    )

@@ -24,36 +24,67 @@ def figure(arguments: argparse.Namespace) -> Result:
         if Path(out).suffix.lower() not in FORMATS:
             raise UsageError(f"--out names a file that ends in {', '.join(FORMATS)}, got {out}")
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    style = {"width": _width(arguments.width), "size": arguments.font_size, "caption": arguments.caption,
-             "drive": drive_with_bar}  # fmt: skip
+    style = {
+        "width": _width(arguments.width),
+        "size": arguments.font_size,
+        "caption": arguments.caption,
+        "drive": drive_with_bar,
+    }
     steps = _steps(arguments.steps)
     make = {"u": _u, "strip": _strip, "grid": _grid}[arguments.kind]
     made = make(notebook, run, arguments, {"steps": steps, **style})
     paths = [str(made.save(out)) for out in arguments.out]
-    data = {"run": run.name, "kind": arguments.kind, "out": paths, "caption": made.caption,
-            "inches": [made.width / 72, made.height / 72]}  # fmt: skip
+    data = {
+        "run": run.name,
+        "kind": arguments.kind,
+        "out": paths,
+        "caption": made.caption,
+        "inches": [made.width / 72, made.height / 72],
+    }
     size = f"{made.width / 72:.2f} x {made.height / 72:.2f} in"
-    return Result(text="\n".join([*(f"wrote {path} ({size})" for path in paths), made.caption]), data=data)
+    return Result(
+        text="\n".join([*(f"wrote {path} ({size})" for path in paths), made.caption]), data=data
+    )
 
 
 def _u(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
-    return notebook.u_figure(run, arguments.donor, arguments.recipient, donor_run=arguments.donor_run,
-                             alpha=arguments.alpha, **style)  # fmt: skip
+    return notebook.u_figure(
+        run,
+        arguments.donor,
+        arguments.recipient,
+        donor_run=arguments.donor_run,
+        alpha=arguments.alpha,
+        **style,
+    )
 
 
 def _strip(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
     samples = parse_samples(arguments.samples)
     if len(samples) > 1:
         raise UsageError(f"a strip shows one sample; --samples names {len(samples)}")
-    return notebook.strip(run, _only(arguments.label), sample=_only(samples), ways=arguments.way,
-                          strengths=parse_numbers(arguments.strengths) or None, top=arguments.top,
-                          asymmetric=not arguments.symmetric, **style)  # fmt: skip
+    return notebook.strip(
+        run,
+        _only(arguments.label),
+        sample=_only(samples),
+        ways=arguments.way,
+        strengths=parse_numbers(arguments.strengths) or None,
+        top=arguments.top,
+        asymmetric=not arguments.symmetric,
+        **style,
+    )
 
 
 def _grid(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
-    return notebook.grid(run, arguments.label, samples=parse_samples(arguments.samples) or None, ways=arguments.way,
-                         strength=_only(parse_numbers(arguments.strengths)), top=arguments.top,
-                         asymmetric=not arguments.symmetric, **style)  # fmt: skip
+    return notebook.grid(
+        run,
+        arguments.label,
+        samples=parse_samples(arguments.samples) or None,
+        ways=arguments.way,
+        strength=_only(parse_numbers(arguments.strengths)),
+        top=arguments.top,
+        asymmetric=not arguments.symmetric,
+        **style,
+    )
 
 
 def _only(values: Any) -> Any:
@@ -81,27 +112,68 @@ def _width(text: str) -> str | float:
 
 def add_figure(command: Any) -> None:
     """The command's arguments."""
-    child = command("figure", figure, "Make the U-figure, a strip or a grid of a run, for print, as PDF, SVG or PNG.")
-    child.add_argument("kind", choices=("u", "strip", "grid"), help="u: swaps at h and every skip group; strip: "
-                       "methods over strengths; grid: samples and methods over attributes")  # fmt: skip
+    child = command(
+        "figure",
+        figure,
+        "Make the U-figure, a strip or a grid of a run, for print, as PDF, SVG or PNG.",
+    )
+    child.add_argument(
+        "kind",
+        choices=("u", "strip", "grid"),
+        help=(
+            "u: swaps at h and every skip group; strip: "
+            "methods over strengths; grid: samples and methods over attributes"
+        ),
+    )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--out", action="append", required=True, metavar="FILE", help=".pdf, .svg or .png; repeat")
-    child.add_argument("--donor", type=int, metavar="N", help="u: the sample that gives (default: the second)")
-    child.add_argument("--recipient", type=int, metavar="N", help="u: the sample that takes (default: the first)")
-    child.add_argument("--donor-run", default="", metavar="RUN", help="u: the donor's run, if it is another")
-    child.add_argument("--alpha", type=float, default=1.0, help="u: share of the donor (default: 1)")
     child.add_argument(
-        "--samples", metavar="N[,N...]", help="strip: one; grid: several (default: bystanders of the fit)"
+        "--out", action="append", required=True, metavar="FILE", help=".pdf, .svg or .png; repeat"
     )
     child.add_argument(
-        "--label", action="append", metavar="LABEL", help="what is fitted to; grid: repeat, or saved:NAME"
+        "--donor", type=int, metavar="N", help="u: the sample that gives (default: the second)"
     )
-    child.add_argument("--way", action="append", metavar="METHOD", help="naive, vae, supervised, boundary, pca, "
-                       "random or saved:NAME; repeat (default: naive and vae)")  # fmt: skip
+    child.add_argument(
+        "--recipient", type=int, metavar="N", help="u: the sample that takes (default: the first)"
+    )
+    child.add_argument(
+        "--donor-run", default="", metavar="RUN", help="u: the donor's run, if it is another"
+    )
+    child.add_argument(
+        "--alpha", type=float, default=1.0, help="u: share of the donor (default: 1)"
+    )
+    child.add_argument(
+        "--samples",
+        metavar="N[,N...]",
+        help="strip: one; grid: several (default: bystanders of the fit)",
+    )
+    child.add_argument(
+        "--label",
+        action="append",
+        metavar="LABEL",
+        help="what is fitted to; grid: repeat, or saved:NAME",
+    )
+    child.add_argument(
+        "--way",
+        action="append",
+        metavar="METHOD",
+        help=(
+            "naive, vae, supervised, boundary, pca, "
+            "random or saved:NAME; repeat (default: naive and vae)"
+        ),
+    )
     child.add_argument("--strengths", metavar="X[,X...]", help="strip: of the columns; grid: one")
-    child.add_argument("--top", type=int, metavar="N", help="how many positives (default: an eighth of the samples)")
+    child.add_argument(
+        "--top",
+        type=int,
+        metavar="N",
+        help="how many positives (default: an eighth of the samples)",
+    )
     child.add_argument("--steps", metavar="A-B", help="to act in (default: all)")
     child.add_argument("--symmetric", action="store_true", help="edit D_t too, not only P_t")
-    child.add_argument("--width", default="double", help="single (3.3 in), double (6.9 in; default) or inches")
-    child.add_argument("--font-size", type=float, metavar="POINTS", help="of the type (default: 8; single: 7)")
+    child.add_argument(
+        "--width", default="double", help="single (3.3 in), double (6.9 in; default) or inches"
+    )
+    child.add_argument(
+        "--font-size", type=float, metavar="POINTS", help="of the type (default: 8; single: 7)"
+    )
     child.add_argument("--caption", help="in place of the usual one; empty for none")

@@ -1,6 +1,6 @@
-"""``python -m hcache``: models, anatomy, convert-adm, convert-ddpm, estimate, extract, invert, runs, info,
-verify, repair, labels, export, direction, render, figure, measure, compare, probe, read, reader, bench, tasks,
-cancel, dashboard, background.
+"""``python -m hcache``: models, anatomy, convert-adm, convert-ddpm, estimate, extract, invert,
+runs, info, verify, repair, labels, export, direction, render, figure, measure, compare, probe,
+read, reader, bench, tasks, cancel, dashboard, background.
 
 Installed, ``hcache`` is the same command.
 """
@@ -31,7 +31,10 @@ from .progress import reported
 from .readers import add_read, add_reader
 from .render import add_render
 
-MODEL = "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id (owner/name@rev)"
+MODEL = (
+    "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id"
+    " (owner/name@rev)"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,35 +57,63 @@ class _Parser(argparse.ArgumentParser):
 @cache
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands, built once; each sets ``run`` to its function in ``commands``."""
-    parser = _Parser(prog=_typed(), description="Cache and inspect the h-space and skips of diffusion U-Nets.")
+    parser = _Parser(
+        prog=_typed(), description="Cache and inspect the h-space and skips of diffusion U-Nets."
+    )
     parser.add_argument("--version", action="version", version=f"hcache {__version__}")
     sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Any, text: str, home: bool = True, under: Any = sub) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Any, text: str, home: bool = True, under: Any = sub
+    ) -> argparse.ArgumentParser:
         child = under.add_parser(name, help=text, description=text)
         child.set_defaults(run=run)
         child.add_argument("--json", action="store_true", help="print JSON instead of text")
-        child.add_argument("--status", metavar="FILE", help="keep a JSON file that says how far it is")
+        child.add_argument(
+            "--status", metavar="FILE", help="keep a JSON file that says how far it is"
+        )
         if home:
-            child.add_argument("--home", help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)")
+            child.add_argument(
+                "--home",
+                help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)",
+            )
         return child
 
     command("models", commands.models, "List the models known by name.", home=False)
-    child = command("anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False)
+    child = command(
+        "anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False
+    )
     child.add_argument("model", help=MODEL)
     for name, run, text in (
         ("estimate", commands.estimate, "Print what an extraction would weigh. Nothing runs."),
-        ("extract", commands.extract, "Extract h-space and skips to shards; goes on where an earlier call stopped."),
+        (
+            "extract",
+            commands.extract,
+            "Extract h-space and skips to shards; goes on where an earlier call stopped.",
+        ),
     ):
         child = command(name, run, text)
         child.add_argument("model", metavar="MODEL", help=MODEL)
-        child.add_argument("--samples", type=int, help="how many samples (default: the model card's)")
-        child.add_argument("--seed", type=int, help="seed of the first sample; the others follow (default: 0)")
-        child.add_argument("--eta", type=float, help="0: deterministic DDIM; 1: the variance of DDPM (default: 0)")
+        child.add_argument(
+            "--samples", type=int, help="how many samples (default: the model card's)"
+        )
+        child.add_argument(
+            "--seed", type=int, help="seed of the first sample; the others follow (default: 0)"
+        )
+        child.add_argument(
+            "--eta", type=float, help="0: deterministic DDIM; 1: the variance of DDPM (default: 0)"
+        )
         _add_run_arguments(child)
-    child = command("invert", commands.invert, "Invert real pictures by DDIM into a run like any other.")
+    child = command(
+        "invert", commands.invert, "Invert real pictures by DDIM into a run like any other."
+    )
     child.add_argument("model", metavar="MODEL", help=MODEL)
-    child.add_argument("images", metavar="IMAGE", nargs="+", help="picture files; the centre is cropped, and said so")
+    child.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="picture files; the centre is cropped, and said so",
+    )
     _add_run_arguments(child)
     _add_conversion(command)
     command("runs", commands.runs, "List the runs of the home.")
@@ -93,13 +124,21 @@ def build_parser() -> argparse.ArgumentParser:
             commands.verify,
             "Check a run: files, checksums, values. Exit code 3 if it is damaged.",
         ),
-        ("repair", commands.repair, "Set a run's bad shards aside and extract their samples again."),
+        (
+            "repair",
+            commands.repair,
+            "Set a run's bad shards aside and extract their samples again.",
+        ),
     ):
         child = command(name, run, text)
         child.add_argument("run_name", metavar="RUN")
-        child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+        child.add_argument(
+            "--device", default="auto", help="to compute on (default: the best there is)"
+        )
         if name == "verify":
-            child.add_argument("--rerun", type=int, default=0, metavar="N", help="compute N random samples again")
+            child.add_argument(
+                "--rerun", type=int, default=0, metavar="N", help="compute N random samples again"
+            )
     _add_exchange(command)
     add_render(command)
     add_figure(command)
@@ -108,7 +147,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_read(command)
     text = "List and delete attribute readers."
     of_reader = sub.add_parser("reader", help=text, description=text)
-    add_reader(partial(command, under=of_reader.add_subparsers(title="commands", metavar="COMMAND", required=True)))
+    add_reader(
+        partial(
+            command,
+            under=of_reader.add_subparsers(title="commands", metavar="COMMAND", required=True),
+        )
+    )
     add_bench(command)
     add_dashboard(command)
     add_background(command)
@@ -120,7 +164,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _typed() -> str:
-    """What was typed to start this command: ``hcache`` where it is installed, else ``python -m hcache``."""
+    """What was typed to start this command: ``hcache`` where it is installed, else ``python -m
+    hcache``.
+    """
     return "hcache" if Path(sys.argv[0]).stem == "hcache" else "python -m hcache"
 
 
@@ -128,72 +174,151 @@ def _add_watching(command: Any) -> None:
     """What is there, what is at work on it, and how to stop that."""
     for name, run, text in (
         ("info", commands.info, "Describe one run."),
-        ("cancel", commands.cancel, "Stop a run's extraction, or a task on it, after its current step."),
+        (
+            "cancel",
+            commands.cancel,
+            "Stop a run's extraction, or a task on it, after its current step.",
+        ),
     ):
         child = command(name, run, text)
         child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them")
-    child = command("tasks", commands.list_tasks, "List the background tasks of a run, started from the dashboard.")
+    child.add_argument(
+        "--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them"
+    )
+    child = command(
+        "tasks",
+        commands.list_tasks,
+        "List the background tasks of a run, started from the dashboard.",
+    )
     child.add_argument("run_name", metavar="RUN")
 
 
 def _add_exchange(command: Any) -> None:
-    child = command("labels-import", commands.labels_import, "Add a set of labels from a CSV to a run; all or nothing.")
+    child = command(
+        "labels-import",
+        commands.labels_import,
+        "Add a set of labels from a CSV to a run; all or nothing.",
+    )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("file", metavar="CSV", help="a column sample or seed, and one a label; empty cells are no value")
-    child.add_argument("--set", required=True, help="the name of the set; one of that name is replaced")
+    child.add_argument(
+        "file",
+        metavar="CSV",
+        help="a column sample or seed, and one a label; empty cells are no value",
+    )
+    child.add_argument(
+        "--set", required=True, help="the name of the set; one of that name is replaced"
+    )
     child = command("labels-export", commands.labels_export, "Print a run's labels as CSV.")
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--set", help="one set only (default: all)")
-    child = command("export", commands.export, "Write labels and pooled activations for other tools.")
+    child = command(
+        "export", commands.export, "Write labels and pooled activations for other tools."
+    )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("out", metavar="OUT", help="the file, or the projector's folder, to write")
-    child.add_argument("--format", choices=("csv", "parquet", "projector"), default="csv", help="default: csv")
+    child.add_argument(
+        "--format", choices=("csv", "parquet", "projector"), default="csv", help="default: csv"
+    )
     child.add_argument("--site", default="h", help="h, skip.1, ... (default: h)")
     child.add_argument("--step", type=int, help="default: the middle one")
 
 
 def _add_conversion(command: Any) -> None:
     text = (
-        "Convert a guided-diffusion checkpoint to a diffusers folder. Options bear the names of the original's scripts."
+        "Convert a guided-diffusion checkpoint to a diffusers folder. Options bear the names of the"
+        " original's scripts."
     )
     child = command("convert-adm", commands.convert_adm, text, home=False)
     _add_checkpoint(child)
-    child.add_argument("--preset", metavar="NAME", help="the options of a published checkpoint, such as "
-                       "128x128_diffusion; of a file of that name it is the default")  # fmt: skip
+    child.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=(
+            "the options of a published checkpoint, such as "
+            "128x128_diffusion; of a file of that name it is the default"
+        ),
+    )
     for name, kind, meaning in (
         ("image_size", int, "a side of the pictures (default: 256)"),
         ("num_heads", int, "attention heads, as many at every width"),
         ("num_heads_upsample", int, "likewise in the decoder half"),
-        ("num_head_channels", int, "channels of an attention head, which goes before --num-heads (default: 64)"),
-        ("use_new_attention_order", _truth, "queries, keys and values lie apart (True), or by head (False, default)"),
+        (
+            "num_head_channels",
+            int,
+            "channels of an attention head, which goes before --num-heads (default: 64)",
+        ),
+        (
+            "use_new_attention_order",
+            _truth,
+            "queries, keys and values lie apart (True), or by head (False, default)",
+        ),
         ("noise_schedule", str, "linear (default) or cosine"),
         ("diffusion_steps", int, "training timesteps (default: 1000; of improved-diffusion 4000)"),
-        ("rescale_timesteps", _truth, "the network is told t 1000/T (default: False; improved-diffusion's is True)"),
+        (
+            "rescale_timesteps",
+            _truth,
+            "the network is told t 1000/T (default: False; improved-diffusion's is True)",
+        ),
         ("predict_xstart", _truth, "the network predicts x_0, not the noise (default: False)"),
     ):
         names = _both_spellings(name) + (["--head-channels"] if name == "num_head_channels" else [])
         child.add_argument(*names, dest=name, type=kind, metavar="V", help=meaning)
-    for name, kind in (("num_channels", int), ("num_res_blocks", int), ("channel_mult", str),
-                       ("attention_resolutions", str), ("class_cond", _truth), ("learn_sigma", _truth),
-                       ("use_scale_shift_norm", _truth), ("resblock_updown", _truth)):  # fmt: skip
-        child.add_argument(*_both_spellings(name), dest=name, type=kind, metavar="V",
-                           help="read off the tensors; if given, compared with them")  # fmt: skip
-    for name in ("dropout", "use_fp16", "use_checkpoint", "use_kl", "timestep_respacing", "rescale_learned_sigmas",
-                 "sigma_small"):  # fmt: skip
-        child.add_argument(*_both_spellings(name), dest=name, metavar="V", help="taken, without effect here")
-    child.add_argument("--attention-order", choices=("legacy", "new"), help="as --use-new-attention-order")
-    text = "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt, church_outdoor.ckpt) to such a folder."
+    for name, kind in (
+        ("num_channels", int),
+        ("num_res_blocks", int),
+        ("channel_mult", str),
+        ("attention_resolutions", str),
+        ("class_cond", _truth),
+        ("learn_sigma", _truth),
+        ("use_scale_shift_norm", _truth),
+        ("resblock_updown", _truth),
+    ):
+        child.add_argument(
+            *_both_spellings(name),
+            dest=name,
+            type=kind,
+            metavar="V",
+            help="read off the tensors; if given, compared with them",
+        )
+    for name in (
+        "dropout",
+        "use_fp16",
+        "use_checkpoint",
+        "use_kl",
+        "timestep_respacing",
+        "rescale_learned_sigmas",
+        "sigma_small",
+    ):
+        child.add_argument(
+            *_both_spellings(name), dest=name, metavar="V", help="taken, without effect here"
+        )
+    child.add_argument(
+        "--attention-order", choices=("legacy", "new"), help="as --use-new-attention-order"
+    )
+    text = (
+        "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt, church_outdoor.ckpt) to"
+        " such a folder."
+    )
     child = command("convert-ddpm", commands.convert_ddpm, text, home=False)
     _add_checkpoint(child)
-    child.add_argument("--image-size", type=int, help="a side of the pictures (default: attention lies at 16 x 16)")
+    child.add_argument(
+        "--image-size", type=int, help="a side of the pictures (default: attention lies at 16 x 16)"
+    )
 
 
 def _add_checkpoint(child: argparse.ArgumentParser) -> None:
-    child.add_argument("checkpoint", metavar="CHECKPOINT", help=".pt, .ckpt or .safetensors; nothing in it is run")
+    child.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help=".pt, .ckpt or .safetensors; nothing in it is run"
+    )
     child.add_argument("out", metavar="OUT", help="the folder to write")
-    child.add_argument("--weights", metavar="WHICH", help="ema: a training state's moving average; raw: its weights as"
-                       " trained (default: the moving average if there is one, and it is said)")  # fmt: skip
+    child.add_argument(
+        "--weights",
+        metavar="WHICH",
+        help=(
+            "ema: a training state's moving average; raw: its weights as"
+            " trained (default: the moving average if there is one, and it is said)"
+        ),
+    )
 
 
 def _both_spellings(name: str) -> list[str]:
@@ -212,27 +337,60 @@ def _truth(text: str) -> bool:
 
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
-    child.add_argument("--schedule", choices=SCHEDULES,
-                       help="where a step ends: at the next timestep (default), or as in diffusers' DDIM")  # fmt: skip
+    child.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="where a step ends: at the next timestep (default), or as in diffusers' DDIM",
+    )
     child.add_argument("--prompt", help="for all samples (default: the model card's)")
-    child.add_argument("--prompts", metavar="FILE", help="a prompt a line, the first for the first sample")
+    child.add_argument(
+        "--prompts", metavar="FILE", help="a prompt a line, the first for the first sample"
+    )
     child.add_argument("--negative-prompt", help="what guidance leads away from (default: nothing)")
-    child.add_argument("--classes", metavar="N[,N...]", help="class labels: one for all samples, or one a sample")
-    child.add_argument("--null-class", type=int, metavar="N", help="the class that a U-Net was trained with for none")
+    child.add_argument(
+        "--classes", metavar="N[,N...]", help="class labels: one for all samples, or one a sample"
+    )
+    child.add_argument(
+        "--null-class",
+        type=int,
+        metavar="N",
+        help="the class that a U-Net was trained with for none",
+    )
     child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(
-        "--store", action="append", metavar="SITE=POLICY",
-        help="full, pooled (mean over space) or none, for h, skip.1, ...; repeat (default: the model card's)",
-    )  # fmt: skip
-    child.add_argument("--budget", metavar="BYTES", help="20GB, say: store as much as fits, h first, and say what")
-    child.add_argument("--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)")
-    child.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in")
+        "--store",
+        action="append",
+        metavar="SITE=POLICY",
+        help=(
+            "full, pooled (mean over space) or none, for h, skip.1, ...; repeat (default: the model"
+            " card's)"
+        ),
+    )
     child.add_argument(
-        "--batch", type=_batch, metavar="N", default=0,
-        help="samples at once, and in a shard (default: auto; 8, or on one GPU as many as are fastest and fit)",
-    )  # fmt: skip
-    child.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)")
-    child.add_argument("--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run")
+        "--budget", metavar="BYTES", help="20GB, say: store as much as fits, h first, and say what"
+    )
+    child.add_argument(
+        "--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)"
+    )
+    child.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in"
+    )
+    child.add_argument(
+        "--batch",
+        type=_batch,
+        metavar="N",
+        default=0,
+        help=(
+            "samples at once, and in a shard (default: auto; 8, or on one GPU as many as are"
+            " fastest and fit)"
+        ),
+    )
+    child.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)"
+    )
+    child.add_argument(
+        "--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run"
+    )
 
 
 def _batch(text: str) -> int:

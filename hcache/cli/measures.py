@@ -1,4 +1,6 @@
-"""``python -m hcache measure`` and ``compare``: the measures of a run, and several runs side by side."""
+"""``python -m hcache measure`` and ``compare``: the measures of a run, and several runs side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,35 @@ def measure(arguments: argparse.Namespace) -> Result:
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     if arguments.forget_stale:
         gone = delete_stale(run)
-        return Result(text=f"{run.name}: {gone} stale results taken away", data={"run": run.name, "gone": gone})
+        return Result(
+            text=f"{run.name}: {gone} stale results taken away",
+            data={"run": run.name, "gone": gone},
+        )
     what, labels = arguments.what or WHAT, arguments.label or []
     return measure_run(
-        run, what, labels, arguments.samples, arguments.nulls, arguments.null, arguments.device, arguments.reader or "",
+        run,
+        what,
+        labels,
+        arguments.samples,
+        arguments.nulls,
+        arguments.null,
+        arguments.device,
+        arguments.reader or "",
         arguments.width,
-    )  # fmt: skip
+    )
 
 
 def measure_run(
-    run: Run, what: Sequence[str], labels: Sequence[str], samples: int, nulls: int, null: str = "samples",
-    device: str = "auto", reader: str = "", width: float | None = None,
-) -> Result:  # fmt: skip
+    run: Run,
+    what: Sequence[str],
+    labels: Sequence[str],
+    samples: int,
+    nulls: int,
+    null: str = "samples",
+    device: str = "auto",
+    reader: str = "",
+    width: float | None = None,
+) -> Result:
     """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
     from ..measures.suite import Sizes, Suite, labels_of
@@ -49,14 +68,22 @@ def measure_run(
     if width is not None and not width > 0:
         raise UsageError(f"--width is the width of an interval, above 0; got {width:g}")
     sizes = Sizes(samples=samples, nulls=nulls, null=null)
-    suite = Suite(run, labels_of(run, list(labels)), lambda: _driver(run, device, suite.chosen_reader), sizes, reader)
+    suite = Suite(
+        run,
+        labels_of(run, list(labels)),
+        lambda: _driver(run, device, suite.chosen_reader),
+        sizes,
+        reader,
+    )
     refused = suite.refused(what)
     if len(refused) == len(what):
         raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     for name, why in refused.items():
         print(f"{name} is left out: {why}", file=sys.stderr)
     doing = ["measuring"]
-    work = suite.run_all([name for name in what if name not in refused], lambda title: doing.__setitem__(0, title))
+    work = suite.run_all(
+        [name for name in what if name not in refused], lambda title: doing.__setitem__(0, title)
+    )
     drive_with_bar(work, lambda: doing[0])
     cells = list(cells_of(run).values())
     rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
@@ -70,7 +97,9 @@ def measure_run(
 
 
 def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
-    """How many samples an interval of that width takes, from what was measured; nothing where none is asked for."""
+    """How many samples an interval of that width takes, from what was measured; nothing where
+    none is asked for.
+    """
     if width is None:
         return ()
     return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
@@ -84,26 +113,41 @@ def _driver(run: Run, device: str, name: str) -> Driver:
     reader = reader_of(run, name, device) if name else None
     if reader is None:
         return Driver(load_model_of(run, device), run, no_readings, "")
-    key = name if name == card_reader(run) else reader.key  # results of the card's reader had its name always
+    key = (
+        name if name == card_reader(run) else reader.key
+    )  # results of the card's reader had its name always
     return Driver(load_model_of(run, device), run, reader, key)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
-    """What was measured on several runs, side by side; with ``--html`` in a file, with all evidence."""
+    """What was measured on several runs, side by side; with ``--html`` in a file, with all
+    evidence.
+    """
     from ..measures.verdict import compare as side_by_side
 
     home = home_folder(arguments.home)
     runs = [open_run(run_folder(home, name)) for name in dict.fromkeys(arguments.run_names)]
     found = [row for row in side_by_side(runs) if row.cells]
     if not found:
-        raise UsageError("nothing was measured on these runs yet; `python -m hcache measure RUN` does")
+        raise UsageError(
+            "nothing was measured on these runs yet; `python -m hcache measure RUN` does"
+        )
     rows, data, names = [], [], [run.name for run in runs]
     for row in found:
-        answers = [_answer(row.cells[name]) if name in row.cells else "not measured" for name in names]
+        answers = [
+            _answer(row.cells[name]) if name in row.cells else "not measured" for name in names
+        ]
         rows.append((f"{row.question} {row.subject}", *answers, _in_words(row, names)))
         by_run = {name: _facts(cell) for name, cell in row.cells.items()}
-        data.append({"question": row.question, "subject": row.subject, "ranking": list(map(list, row.groups)),
-                     "larger": list(map(list, row.larger)), "cells": by_run})  # fmt: skip
+        data.append(
+            {
+                "question": row.question,
+                "subject": row.subject,
+                "ranking": list(map(list, row.groups)),
+                "larger": list(map(list, row.larger)),
+                "cells": by_run,
+            }
+        )
     letters = [chr(65 + i) for i in range(len(runs))]
     head = "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True))
     text = f"{head}\n{table(rows, ('question', *letters, 'larger'))}"
@@ -135,32 +179,71 @@ def _in_words(row: Row, names: Sequence[str]) -> str:
 
     if not row.larger:
         return why_not_ranked(row.cells) if len(row.cells) > 1 else ""
-    return ", ".join(f"{chr(65 + names.index(a))} > {chr(65 + names.index(b))}" for a, b in row.larger)
+    return ", ".join(
+        f"{chr(65 + names.index(a))} > {chr(65 + names.index(b))}" for a, b in row.larger
+    )
 
 
 def _facts(cell: Cell) -> dict[str, Any]:
-    return plain(cell.estimate.to_json()) | {"null": cell.null, "p": cell.p, "family_p": cell.family_p,
-                                             "asked": cell.asked, "unit": cell.unit, "note": cell.note}  # fmt: skip
+    return plain(cell.estimate.to_json()) | {
+        "null": cell.null,
+        "p": cell.p,
+        "family_p": cell.family_p,
+        "asked": cell.asked,
+        "unit": cell.unit,
+        "note": cell.note,
+    }
 
 
 def add_measures(command: Any) -> None:
     """The parsers of both."""
-    text = "Measure a run: probes, directions, codes, swaps; each number with an interval and a null."
+    text = (
+        "Measure a run: probes, directions, codes, swaps; each number with an interval and a null."
+    )
     child = command("measure", measure, text)
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--what", action="append", choices=WHAT, help="repeat (default: all)")
     child.add_argument("--label", action="append", help="repeat (default: all)")
-    child.add_argument("--samples", type=int, default=16, help="samples that edits are tried on (default: 16)")
-    child.add_argument("--nulls", type=int, default=19,
-                       help="random directions beside each (default: 19, from which p is a rank)")  # fmt: skip
-    child.add_argument("--null", choices=("noise", "samples"), default="samples",
-                       help="noise in h, or differences of random samples, harder to beat (default)")  # fmt: skip
-    child.add_argument("--width", type=float, metavar="W",
-                       help="say how many samples an interval W wide takes, with this as the pilot")  # fmt: skip
-    child.add_argument("--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)")
-    child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
-    child.add_argument("--forget-stale", action="store_true",
-                       help="measure nothing: take away results of other samples than the run has now")  # fmt: skip
-    child = command("compare", compare, "Runs side by side: what was measured on them, ranked only where it may be.")
+    child.add_argument(
+        "--samples", type=int, default=16, help="samples that edits are tried on (default: 16)"
+    )
+    child.add_argument(
+        "--nulls",
+        type=int,
+        default=19,
+        help="random directions beside each (default: 19, from which p is a rank)",
+    )
+    child.add_argument(
+        "--null",
+        choices=("noise", "samples"),
+        default="samples",
+        help="noise in h, or differences of random samples, harder to beat (default)",
+    )
+    child.add_argument(
+        "--width",
+        type=float,
+        metavar="W",
+        help="say how many samples an interval W wide takes, with this as the pilot",
+    )
+    child.add_argument(
+        "--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)"
+    )
+    child.add_argument(
+        "--device", default="auto", help="to compute on (default: the best there is)"
+    )
+    child.add_argument(
+        "--forget-stale",
+        action="store_true",
+        help="measure nothing: take away results of other samples than the run has now",
+    )
+    child = command(
+        "compare",
+        compare,
+        "Runs side by side: what was measured on them, ranked only where it may be.",
+    )
     child.add_argument("run_names", metavar="RUN", nargs="+")
-    child.add_argument("--html", metavar="FILE", help="write a report with all evidence: one file, no server needed")
+    child.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write a report with all evidence: one file, no server needed",
+    )

@@ -1,4 +1,6 @@
-"""``python -m hcache probe``: what linear probes read off the sites of a run, and from how many labels."""
+"""``python -m hcache probe``: what linear probes read off the sites of a run, and from how many
+labels.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,18 @@ def probe(arguments: argparse.Namespace) -> Result:
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     if not arguments.label:
-        raise UsageError(f"name a label with --label; {run.name} has {', '.join(named_labels(run)) or 'none'}")
-    options = ProbeOptions(kind=arguments.kind, pooled=arguments.pooled, folds=arguments.folds, seed=arguments.seed,
-                           controls=arguments.controls, repeats=arguments.draws, groups=arguments.groups)  # fmt: skip
+        raise UsageError(
+            f"name a label with --label; {run.name} has {', '.join(named_labels(run)) or 'none'}"
+        )
+    options = ProbeOptions(
+        kind=arguments.kind,
+        pooled=arguments.pooled,
+        folds=arguments.folds,
+        seed=arguments.seed,
+        controls=arguments.controls,
+        repeats=arguments.draws,
+        groups=arguments.groups,
+    )
     sites = arguments.site or list(default_sites(run))
     if arguments.curve:
         return _curves(run, arguments, sites, options, middle_step(run, range(run.spec.steps)))
@@ -44,8 +55,15 @@ def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
         family = known.family()
         for site in sites:
             for row in (known.cells[site, step] for step in steps):
-                data.append({"label": label, "site": site, "metric": known.metric, **row,
-                             "p_all": family[site, row["step"]]})  # fmt: skip
+                data.append(
+                    {
+                        "label": label,
+                        "site": site,
+                        "metric": known.metric,
+                        **row,
+                        "p_all": family[site, row["step"]],
+                    }
+                )
                 noise = "" if math.isnan(snr[row["step"]]) else f"{snr[row['step']]:+.1f}"
                 figures = (
                     _text(row["score"]),
@@ -70,24 +88,50 @@ def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
     return Result(text=table(rows, head), data=data)
 
 
-def _curves(run: Run, arguments: argparse.Namespace, sites: list[str], options: Any, middle: int) -> Result:
+def _curves(
+    run: Run, arguments: argparse.Namespace, sites: list[str], options: Any, middle: int
+) -> Result:
     from ..measures.learning import learning
 
     rows, data = [], []
     asked = [(label, step) for label in arguments.label for step in arguments.step or [middle]]
     for number, (label, step) in enumerate(asked):
         work = learning(run, label, step, sites, options)
-        found = drive_with_bar(work, f"learning curves of {label}, step {step}", (number, len(asked)))
+        found = drive_with_bar(
+            work, f"learning curves of {label}, step {step}", (number, len(asked))
+        )
         for site, record in found.items():
             result = record.result
             data.append({"label": label, "site": site, "step": step, **result})
             beyond = _text(result["beyond_x"]) if result["beyond_x"] else ""
-            for size, score, control in zip(result["sizes"], result["scores"], result["controls"], strict=True):
+            for size, score, control in zip(
+                result["sizes"], result["scores"], result["controls"], strict=True
+            ):
                 last = beyond if size == result["sizes"][-1] else ""
-                rows.append((label, site, str(step), str(size), result["metric"], _text(score), f"{control:.2f}", last))
+                rows.append(
+                    (
+                        label,
+                        site,
+                        str(step),
+                        str(size),
+                        result["metric"],
+                        _text(score),
+                        f"{control:.2f}",
+                        last,
+                    )
+                )
             enough = str(result["enough"] or f"more than {result['sizes'][-1]}")
             rows.append((label, site, str(step), "enough:", enough, "", "", ""))
-    head = ("label", "site", "step", "samples", "metric", "score (95 %)", "shuffled", "beyond x_t (95 %)")
+    head = (
+        "label",
+        "site",
+        "step",
+        "samples",
+        "metric",
+        "score (95 %)",
+        "shuffled",
+        "beyond x_t (95 %)",
+    )
     return Result(text=table(rows, head), data=data)
 
 
@@ -97,19 +141,47 @@ def _text(found: dict[str, Any]) -> str:
 
 def add_probes(command: Any) -> None:
     """The parser."""
-    child = command("probe", probe, "Linear probes of a run: sites by steps, with interval, null and selectivity.")
+    child = command(
+        "probe",
+        probe,
+        "Linear probes of a run: sites by steps, with interval, null and selectivity.",
+    )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--label", action="append", help="repeat for several")
-    child.add_argument("--site", action="append", help="h, skip.1, ..., x for x_t; repeat (default: all stored, and x)")
-    child.add_argument("--step", action="append", type=int,
-                       help="repeat (default: all; of learning curves that with log SNR nearest 0)")  # fmt: skip
-    child.add_argument("--curve", action="store_true", help="learning curves: the score by labelled samples")
-    child.add_argument("--kind", choices=KINDS, help="default: logistic of two classes, ridge of other values")
+    child.add_argument(
+        "--site",
+        action="append",
+        help="h, skip.1, ..., x for x_t; repeat (default: all stored, and x)",
+    )
+    child.add_argument(
+        "--step",
+        action="append",
+        type=int,
+        help="repeat (default: all; of learning curves that with log SNR nearest 0)",
+    )
+    child.add_argument(
+        "--curve", action="store_true", help="learning curves: the score by labelled samples"
+    )
+    child.add_argument(
+        "--kind", choices=KINDS, help="default: logistic of two classes, ridge of other values"
+    )
     child.add_argument("--pooled", action="store_true", help="average over space first")
     child.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: 5)")
-    child.add_argument("--controls", type=int, help="fits of shuffled labels (default: 99 of ridge, 19 of logistic)")
-    child.add_argument("--groups", default="run", metavar="WHICH",
-                       help="samples that belong together, never on both sides of a fold: run (default: those of one "
-                       "prompt, class or picture), none, or a label whose values are the groups")  # fmt: skip
+    child.add_argument(
+        "--controls",
+        type=int,
+        help="fits of shuffled labels (default: 99 of ridge, 19 of logistic)",
+    )
+    child.add_argument(
+        "--groups",
+        default="run",
+        metavar="WHICH",
+        help=(
+            "samples that belong together, never on both sides of a fold: run (default: those of"
+            " one prompt, class or picture), none, or a label whose values are the groups"
+        ),
+    )
     child.add_argument("--draws", type=int, default=500, help="of the bootstrap (default: 500)")
-    child.add_argument("--seed", type=int, default=0, help="of folds, shuffling and draws (default: 0)")
+    child.add_argument(
+        "--seed", type=int, default=0, help="of folds, shuffling and draws (default: 0)"
+    )

@@ -1,4 +1,6 @@
-"""How far a command is: a bar for who sits before it, and with ``--status`` a file for who watches from elsewhere."""
+"""How far a command is: a bar for who sits before it, and with ``--status`` a file for who
+watches from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,17 @@ _status: ContextVar[StatusFile | None] = ContextVar("status", default=None)
 
 
 def drive_with_bar(
-    work: Generator[float, None, Any], text: str | Callable[[], str], stage: tuple[int, int] = (0, 1)
+    work: Generator[float, None, Any],
+    text: str | Callable[[], str],
+    stage: tuple[int, int] = (0, 1),
 ) -> Any:
     """Runs a piece of work to its end under a bar.
 
     Args:
         work: Yields the share done.
         text: What it is; a function, if that changes on the way.
-        stage: Of a command that does several pieces, which this is, from 0, and of how many: the status file counts
-            them as equal shares of the whole.
+        stage: Of a command that does several pieces, which this is, from 0, and of how many: the
+            status file counts them as equal shares of the whole.
     """
     status, (k, n) = _status.get(), stage
     now = (lambda: text) if isinstance(text, str) else text
@@ -43,7 +47,8 @@ def drive_with_bar(
 
 @contextmanager
 def reported(path: str | None) -> Iterator[None]:
-    """Keeps a status file about the command within, to its end, however that comes; nothing for no path.
+    """Keeps a status file about the command within, to its end, however that comes; nothing for no
+    path.
 
     SIGTERM then ends it as Ctrl-C does: at the next line of Python, which is within a step.
 
@@ -76,16 +81,27 @@ def reported(path: str | None) -> Iterator[None]:
 
 
 def extraction_status(folder: Path, spec: RunSpec) -> StatusFile:
-    """The status file of a run's extraction: that which this command keeps already, if it is that one."""
+    """The status file of a run's extraction: that which this command keeps already, if it is
+    that one.
+    """
     status = _status.get()
-    return status if status and status.path == folder / JOB_JSON else StatusFile.of_extraction(folder, spec)
+    return (
+        status
+        if status and status.path == folder / JOB_JSON
+        else StatusFile.of_extraction(folder, spec)
+    )
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it SIGINT and SIGTERM raise a flag, to be asked for between steps, instead of ending the process."""
+    """Within it SIGINT and SIGTERM raise a flag, to be asked for between steps, instead of
+    ending the process.
+    """
     asked: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        s: signal.signal(s, lambda number, _: asked.append(number))
+        for s in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield lambda: bool(asked)
     finally:

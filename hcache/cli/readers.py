@@ -1,4 +1,6 @@
-"""``python -m hcache read`` and ``python -m hcache reader``: read a run's pictures into labels, and keep readers."""
+"""``python -m hcache read`` and ``python -m hcache reader``: read a run's pictures into labels,
+and keep readers.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from .progress import drive_with_bar
 if TYPE_CHECKING:
     from ..readers.reader import Description
 
-FORMS = "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the name of a kept reader"
+FORMS = (
+    "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the name of"
+    " a kept reader"
+)
 
 
 def read(arguments: argparse.Namespace) -> Result:
@@ -29,17 +34,30 @@ def read(arguments: argparse.Namespace) -> Result:
     if not rest.strip():
         raise UsageError(f"--reader takes {FORMS}; got {arguments.reader!r}")
     description = describe(
-        run, kind, rest, arguments.attribute or [], arguments.attributes or "", arguments.encoder,
-        arguments.revision or "", arguments.probability, arguments.device,
-    )  # fmt: skip
+        run,
+        kind,
+        rest,
+        arguments.attribute or [],
+        arguments.attributes or "",
+        arguments.encoder,
+        arguments.revision or "",
+        arguments.probability,
+        arguments.device,
+    )
     name = arguments.name or _proposed(kind, rest)
     return keep_and_read(run, name, description, arguments.device, arguments.replace)
 
 
 def keep_and_read(
-    run: Run, name: str, description: Description | None, device: str = "auto", replace: bool = False
+    run: Run,
+    name: str,
+    description: Description | None,
+    device: str = "auto",
+    replace: bool = False,
 ) -> Result:
-    """Keeps a reader in the run's home, if it is described, and reads the run with the reader of that name."""
+    """Keeps a reader in the run's home, if it is described, and reads the run with the reader of
+    that name.
+    """
     from ..readers.reading import read_run, unread
     from ..readers.saved import home_of, list_readers, save_reader
 
@@ -47,19 +65,34 @@ def keep_and_read(
     if description is not None:
         save_reader(home, name, description, replace)
     elif name not in list_readers(home):
-        raise UsageError(f"no reader {name!r} here; give {FORMS}; kept: {', '.join(list_readers(home)) or 'none'}")
+        raise UsageError(
+            f"no reader {name!r} here; give {FORMS}; kept:"
+            f" {', '.join(list_readers(home)) or 'none'}"
+        )
     before = unread(run, name)
     attributes = drive_with_bar(read_run(run, name, device, replace), f"reading with {name}")
     count = len(run) if replace else before
     text = f"{name} read {count} of {len(run)} samples of {run.name}: {', '.join(attributes)}"
-    data: dict[str, Any] = {"run": run.name, "reader": name, "samples": count, "attributes": attributes}
+    data: dict[str, Any] = {
+        "run": run.name,
+        "reader": name,
+        "samples": count,
+        "attributes": attributes,
+    }
     return Result(text=text + _quality(home, name, data), data=data)
 
 
 def describe(
-    run: Run, kind: str, rest: str, attributes: Sequence[str] = (), attribute_set: str = "", encoder: str = "pixels",
-    revision: str = "", probability: bool = False, device: str = "auto",
-) -> Description:  # fmt: skip
+    run: Run,
+    kind: str,
+    rest: str,
+    attributes: Sequence[str] = (),
+    attribute_set: str = "",
+    encoder: str = "pixels",
+    revision: str = "",
+    probability: bool = False,
+    device: str = "auto",
+) -> Description:
     """The reader that ``--reader KIND:REST`` and the other options describe."""
     from ..readers.classifier import Classifier
     from ..readers.function import Function
@@ -76,7 +109,9 @@ def describe(
     if kind == "clicks":
         from ..readers.clicks import fit_clicks
 
-        return fit_clicks(run.images, find_label(run, rest), rest.rpartition("/")[2], encoder, revision, device)
+        return fit_clicks(
+            run.images, find_label(run, rest), rest.rpartition("/")[2], encoder, revision, device
+        )
     raise UsageError(f"--reader takes {FORMS}; got {kind}:{rest}")
 
 
@@ -97,8 +132,9 @@ def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
         return ""
     data["quality"] = found = dict(description.quality)
     return (
-        f"\nheld-out {found['metric']} {found['score']:.2f} ({found['low']:.2f} to {found['high']:.2f}), "
-        f"shuffled labels {found['null']:.2f}, p {found['p']:.2g}, {found['samples']} samples, on {found['embedding']}"
+        f"\nheld-out {found['metric']} {found['score']:.2f} ({found['low']:.2f} to"
+        f" {found['high']:.2f}), shuffled labels {found['null']:.2f}, p {found['p']:.2g},"
+        f" {found['samples']} samples, on {found['embedding']}"
     )
 
 
@@ -114,8 +150,11 @@ def list_all(arguments: argparse.Namespace) -> Result:
             entry = {"name": name, "kind": "function", "of": functions()[name]}
         else:
             found = load_description(home, name).to_json()
-            entry = {"name": name, "kind": found["kind"], "of": found.get("model") or found.get("target")
-                     or found.get("encoder")}  # fmt: skip
+            entry = {
+                "name": name,
+                "kind": found["kind"],
+                "of": found.get("model") or found.get("target") or found.get("encoder"),
+            }
         rows.append((entry["name"], entry["kind"], str(entry["of"])))
         data.append(entry)
     return Result(text=table(rows, ("reader", "kind", "of")), data=data)
@@ -126,26 +165,51 @@ def delete(arguments: argparse.Namespace) -> Result:
     from ..readers.saved import delete_reader
 
     delete_reader(home_folder(arguments.home), arguments.reader_name)
-    return Result(text=f"deleted reader {arguments.reader_name}; the labels that it has read stay",
-                  data={"deleted": arguments.reader_name})  # fmt: skip
+    return Result(
+        text=f"deleted reader {arguments.reader_name}; the labels that it has read stay",
+        data={"deleted": arguments.reader_name},
+    )
 
 
 def add_read(command: Any) -> None:
     """The parser of ``read``."""
-    text = "Read a run's pictures with an attribute reader into a label set; goes on where an earlier call stopped."
+    text = (
+        "Read a run's pictures with an attribute reader into a label set; goes on where an earlier"
+        " call stopped."
+    )
     child = command("read", read, text)
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--reader", required=True, metavar="READER", help=FORMS)
-    child.add_argument("--attribute", action="append", metavar="NAME=IS|IS NOT",
-                       help="of texts; of a classifier the name of a label; repeat")  # fmt: skip
-    child.add_argument("--attributes", metavar="SET", help="of texts: faces, paintings, dogs, or a YAML file")
-    child.add_argument("--probability", action="store_true", help="of texts: probabilities in place of cosines")
-    child.add_argument("--encoder", default="pixels", metavar="MODEL",
-                       help="of clicks: CLIP, SigLIP, DINOv2 (default: principal components of pixels)")  # fmt: skip
+    child.add_argument(
+        "--attribute",
+        action="append",
+        metavar="NAME=IS|IS NOT",
+        help="of texts; of a classifier the name of a label; repeat",
+    )
+    child.add_argument(
+        "--attributes", metavar="SET", help="of texts: faces, paintings, dogs, or a YAML file"
+    )
+    child.add_argument(
+        "--probability", action="store_true", help="of texts: probabilities in place of cosines"
+    )
+    child.add_argument(
+        "--encoder",
+        default="pixels",
+        metavar="MODEL",
+        help="of clicks: CLIP, SigLIP, DINOv2 (default: principal components of pixels)",
+    )
     child.add_argument("--revision", help="branch, tag or commit of a hub model")
-    child.add_argument("--name", help="of the reader and of its label set (default: made of the model's)")
-    child.add_argument("--replace", action="store_true", help="replace a kept reader of that name, and read all again")
-    child.add_argument("--device", default="auto", help="to compute on (default: CUDA if there is one)")
+    child.add_argument(
+        "--name", help="of the reader and of its label set (default: made of the model's)"
+    )
+    child.add_argument(
+        "--replace",
+        action="store_true",
+        help="replace a kept reader of that name, and read all again",
+    )
+    child.add_argument(
+        "--device", default="auto", help="to compute on (default: CUDA if there is one)"
+    )
 
 
 def add_reader(command: Any) -> None:

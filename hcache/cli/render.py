@@ -1,4 +1,6 @@
-"""``python -m hcache render``: a recipe's picture again, and whether it is the same to the last bit."""
+"""``python -m hcache render``: a recipe's picture again, and whether it is the same to the last
+bit.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,21 @@ class _Source:
 
 def add_render(command: Any) -> None:
     """The command's arguments."""
-    child = command("render", render, "Render a recipe again, and say whether the picture is the same.")
-    child.add_argument("recipe", metavar="RECIPE", help="a PNG that carries recipes, or a JSON file of one")
-    child.add_argument("--cell", type=int, metavar="K", help="of several cells the K-th, from 0 (default: all)")
-    child.add_argument("--out", help="the PNG to write; of several cells a folder (default: nothing is written)")
-    child.add_argument("--device", default="auto", help="to compute on (default: the best there is)")
+    child = command(
+        "render", render, "Render a recipe again, and say whether the picture is the same."
+    )
+    child.add_argument(
+        "recipe", metavar="RECIPE", help="a PNG that carries recipes, or a JSON file of one"
+    )
+    child.add_argument(
+        "--cell", type=int, metavar="K", help="of several cells the K-th, from 0 (default: all)"
+    )
+    child.add_argument(
+        "--out", help="the PNG to write; of several cells a folder (default: nothing is written)"
+    )
+    child.add_argument(
+        "--device", default="auto", help="to compute on (default: the best there is)"
+    )
 
 
 def render(arguments: argparse.Namespace) -> Result:
@@ -50,17 +62,22 @@ def render(arguments: argparse.Namespace) -> Result:
     single = arguments.cell is not None or len(source.cells) == 1
     if arguments.out and not single and Path(arguments.out).suffix.lower() == ".png":
         raise UsageError(
-            f"--out takes a folder for {len(chosen)} cells, got {arguments.out}; give one, or choose a --cell"
+            f"--out takes a folder for {len(chosen)} cells, got {arguments.out}; give one, or"
+            " choose a --cell"
         )
     home = home_folder(arguments.home)
     again: dict[int, Rendered] = {}
     for name in dict.fromkeys(source.cells[k].recipe.run for k in chosen):
         numbers = [k for k in chosen if source.cells[k].recipe.run == name]
         recipes = [source.cells[k].recipe for k in numbers]
-        found = drive_with_bar(_render(_run(home, name), recipes, home, arguments.device), f"rendering {name}")
+        found = drive_with_bar(
+            _render(_run(home, name), recipes, home, arguments.device), f"rendering {name}"
+        )
         again |= dict(zip(numbers, found, strict=True))
     written = _write(again, arguments.out, single)
-    facts = [_compare(k, source.cells[k], again[k], source.picture) | written.get(k, {}) for k in chosen]
+    facts = [
+        _compare(k, source.cells[k], again[k], source.picture) | written.get(k, {}) for k in chosen
+    ]
     lines = [_in_words(fact, many=len(source.cells) > 1) for fact in facts]
     if not written:
         lines.append("nothing was written; give --out to keep what was rendered")
@@ -78,7 +95,9 @@ def _read(path: Path) -> _Source:
         if data.startswith(PNG):
             return _Source(cells=read_cells(read_recipe(data)), picture=read_picture(data))
         if len(data) > MOST_TEXT:
-            raise UsageError(f"it is no PNG, and with {len(data)} bytes too large for a recipe's JSON")
+            raise UsageError(
+                f"it is no PNG, and with {len(data)} bytes too large for a recipe's JSON"
+            )
         return _Source(cells=read_cells(data), picture=None)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
@@ -88,7 +107,9 @@ def _chosen(cells: Sequence[Cell], cell: int | None) -> list[int]:
     if cell is None:
         return list(range(len(cells)))
     if not 0 <= cell < len(cells):
-        raise UsageError(f"--cell must lie in 0 to {len(cells) - 1}, the cells of this file; got {cell}")
+        raise UsageError(
+            f"--cell must lie in 0 to {len(cells) - 1}, the cells of this file; got {cell}"
+        )
     return [cell]
 
 
@@ -101,7 +122,9 @@ def _run(home: Path, name: str) -> Run:
         ) from error
 
 
-def _render(run: Run, recipes: Sequence[Any], home: Path, device: str) -> Generator[float, None, list[Rendered]]:
+def _render(
+    run: Run, recipes: Sequence[Any], home: Path, device: str
+) -> Generator[float, None, list[Rendered]]:
     from ..edits.recipe import check_run
     from ..edits.render import render_again
 
@@ -112,7 +135,9 @@ def _render(run: Run, recipes: Sequence[Any], home: Path, device: str) -> Genera
 
 
 def _load(run: Run, device: str, versions: Mapping[str, str]) -> Model:
-    """The run's model, on as many threads as the picture was rendered on: their number may change the rounding."""
+    """The run's model, on as many threads as the picture was rendered on: their number may
+    change the rounding.
+    """
     import torch
 
     from ..extract import load_model_of
@@ -124,7 +149,9 @@ def _load(run: Run, device: str, versions: Mapping[str, str]) -> Model:
     return model
 
 
-def _write(again: Mapping[int, Rendered], out: str | None, single: bool) -> dict[int, dict[str, str]]:
+def _write(
+    again: Mapping[int, Rendered], out: str | None, single: bool
+) -> dict[int, dict[str, str]]:
     """Where each cell went; nothing if nowhere."""
     if out is None:
         return {}
@@ -140,18 +167,31 @@ def _write(again: Mapping[int, Rendered], out: str | None, single: bool) -> dict
 
 
 def _compare(k: int, cell: Cell, again: Rendered, picture: np.ndarray | None) -> dict[str, Any]:
-    """Whether a cell came out the same (None if there is nothing to hold it against), by how much not, and why."""
+    """Whether a cell came out the same (None if there is nothing to hold it against), by how
+    much not, and why.
+    """
     then, now = cell.recipe.versions, again.recipe.versions
-    facts: dict[str, Any] = {"cell": k, "title": cell.title, "run": cell.recipe.run, "sample": cell.recipe.sample,
-                             "identical": None, "pixels": again.recipe.pixels}  # fmt: skip
+    facts: dict[str, Any] = {
+        "cell": k,
+        "title": cell.title,
+        "run": cell.recipe.run,
+        "sample": cell.recipe.sample,
+        "identical": None,
+        "pixels": again.recipe.pixels,
+    }
     shown = _cut(cell, picture)
     if shown is not None and shown.shape == again.picture.shape:
         apart = np.abs(shown.astype(int) - again.picture)
-        facts |= {"identical": not apart.any(), "largest_difference": int(apart.max()),
-                  "pixels_that_differ": int(apart.any(-1).sum())}  # fmt: skip
+        facts |= {
+            "identical": not apart.any(),
+            "largest_difference": int(apart.max()),
+            "pixels_that_differ": int(apart.any(-1).sum()),
+        }
     elif cell.recipe.pixels:
         facts["identical"] = cell.recipe.pixels == again.recipe.pixels
-    facts["versions"] = {name: [then[name], now[name]] for name in now if name in then and then[name] != now[name]}
+    facts["versions"] = {
+        name: [then[name], now[name]] for name in now if name in then and then[name] != now[name]
+    }
     return facts
 
 
@@ -164,17 +204,25 @@ def _cut(cell: Cell, picture: np.ndarray | None) -> np.ndarray | None:
 
 
 def _in_words(fact: Mapping[str, Any], many: bool) -> str:
-    head = f"cell {fact['cell']}" + (f" ({fact['title']})" if fact["title"] else "") if many else "the picture"
+    head = (
+        f"cell {fact['cell']}" + (f" ({fact['title']})" if fact["title"] else "")
+        if many
+        else "the picture"
+    )
     if fact["identical"] is None:
         text = f"{head}: rendered; the file does not say what its pixels were"
     elif fact["identical"]:
         text = f"{head}: identical"
     elif "largest_difference" in fact:
-        text = (f"{head}: {fact['pixels_that_differ']} pixels differ, by at most {fact['largest_difference']} "
-                "of 255")  # fmt: skip
+        text = (
+            f"{head}: {fact['pixels_that_differ']} pixels differ, by at most"
+            f" {fact['largest_difference']} of 255"
+        )
     else:
         text = f"{head}: not identical"
     if fact["identical"] is False:
-        changed = ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in fact["versions"].items())
+        changed = ", ".join(
+            f"{name} {then} then, {now} now" for name, (then, now) in fact["versions"].items()
+        )
         text += f" ({changed})" if changed else " (the same versions of all libraries)"
     return text + (f" -> {fact['out']}" if "out" in fact else "")

@@ -1,11 +1,12 @@
 """Directions out of saved directions: weighted sums, what is left without others, orthogonal sets.
 
-Inner products are over the whole (step, c, h, w) vector, as in the projection of Haas et al. 2023; what comes out has
-unit length again.
+Inner products are over the whole (step, c, h, w) vector, as in the projection of Haas et al. 2023;
+what comes out has unit length again.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073
 """
 
 from __future__ import annotations
@@ -35,19 +36,31 @@ def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> D
         AnalysisError: they cancel each other, or are not of one shape.
     """
     if len(weights) != len(directions):
-        raise UsageError(f"{len(directions)} directions were given {len(weights)} weights; give one each")
+        raise UsageError(
+            f"{len(directions)} directions were given {len(weights)} weights; give one each"
+        )
     check_alike(directions)
-    total = reduce(np.add, (w * d.delta.astype(np.float64) for w, d in zip(weights, directions, strict=True)))
-    largest = max(abs(w) * np.linalg.norm(d.delta) for w, d in zip(weights, directions, strict=True))
+    total = reduce(
+        np.add, (w * d.delta.astype(np.float64) for w, d in zip(weights, directions, strict=True))
+    )
+    largest = max(
+        abs(w) * np.linalg.norm(d.delta) for w, d in zip(weights, directions, strict=True)
+    )
     if np.linalg.norm(total) <= 1e-6 * largest:
         raise AnalysisError("these directions cancel each other: nothing is left of their sum")
     first = directions[0]
-    made_by = {"method": "arithmetic", "of": [dict(d.made_by) for d in directions], "weights": list(weights)}
+    made_by = {
+        "method": "arithmetic",
+        "of": [dict(d.made_by) for d in directions],
+        "weights": list(weights),
+    }
     return in_units(total.astype(np.float32), first.sigma, made_by, first.model, first.timesteps)
 
 
 def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
-    """Each without its part in the span of those before it (Gram-Schmidt): the first stays as it is."""
+    """Each without its part in the span of those before it (Gram-Schmidt): the first stays as it
+    is.
+    """
     check_alike(directions)
     found: list[Direction] = []
     for direction in directions:
@@ -61,7 +74,9 @@ def check_constant(moves: Sequence[Move]) -> list[Direction]:
     for move in moves:
         if not isinstance(move, Direction):
             method = move.made_by.get("method", move.kind)
-            raise AnalysisError(f"a direction made by {method} moves each sample by its own; it cannot be added up")
+            raise AnalysisError(
+                f"a direction made by {method} moves each sample by its own; it cannot be added up"
+            )
         found.append(move)
     return found
 
@@ -70,10 +85,13 @@ def check_alike(directions: Sequence[Move]) -> None:
     """Makes sure that directions are constant ones, of one shape and on the same steps."""
     directions = check_constant(directions)
     for direction in directions:
-        if direction.delta.shape != directions[0].delta.shape or direction.timesteps != directions[0].timesteps:
+        if (
+            direction.delta.shape != directions[0].delta.shape
+            or direction.timesteps != directions[0].timesteps
+        ):
             raise AnalysisError(
-                f"these directions are not on the same steps of one model: {direction.delta.shape} and "
-                f"{directions[0].delta.shape} (step, c, h, w); resample or fit again"
+                f"these directions are not on the same steps of one model: {direction.delta.shape}"
+                f" and {directions[0].delta.shape} (step, c, h, w); resample or fit again"
             )
 
 
@@ -81,7 +99,8 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
     names = [name.strip() for name in options["of"].split(",") if name.strip()]
     if len(names) < 2:
         raise UsageError(
-            f"arithmetic takes 2 saved directions or more, in option of, with commas; got {options['of']!r}"
+            "arithmetic takes 2 saved directions or more, in option of, with commas; got"
+            f" {options['of']!r}"
         )
     yield 0.0
     directions = check_constant([load_move(run, name) for name in names])
@@ -92,9 +111,13 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
         found = (conditional_direction(directions[0], directions[1:]),)
     else:
         found = orthogonal_set(directions)
-    of = [{"name": name, "digest": digest_of(d), **d.made_by} for name, d in zip(names, directions, strict=True)]
+    of = [
+        {"name": name, "digest": digest_of(d), **d.made_by}
+        for name, d in zip(names, directions, strict=True)
+    ]
     return tuple(
-        replace(d, made_by={**replace(fit, component=k).to_json(), "operands": of}) for k, d in enumerate(found)
+        replace(d, made_by={**replace(fit, component=k).to_json(), "operands": of})
+        for k, d in enumerate(found)
     )
 
 
@@ -111,12 +134,22 @@ def _weights(text: str, count: int) -> list[float]:
 METHOD = Method(
     name="arithmetic",
     title="arithmetic: out of saved directions",
-    text="sum: weighted. without: the first, the others projected out. orthogonal: each without those before it.",
-    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    text=(
+        "sum: weighted. without: the first, the others projected out. orthogonal: each without"
+        " those before it."
+    ),
+    source=(
+        "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
+        " Diffusion Models"
+    ),
     make=_make,
     options={
         "of": Option(default="", text="names of saved directions, with commas between"),
-        "operation": Option(default=SUM, text="what to do with them", choices=(SUM, WITHOUT, ORTHOGONAL)),
-        "weights": Option(default="", text="of a sum, with commas between; -1 subtracts (default: 1 each)"),
+        "operation": Option(
+            default=SUM, text="what to do with them", choices=(SUM, WITHOUT, ORTHOGONAL)
+        ),
+        "weights": Option(
+            default="", text="of a sum, with commas between; -1 subtracts (default: 1 each)"
+        ),
     },
 )

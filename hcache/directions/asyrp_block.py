@@ -2,29 +2,34 @@ r"""Asyrp: a small network f finds each sample's own Δh, at any timestep, towar
 
     Δh_t = f(h_t, t),        h̃_t = h_t + γ Δh_t
 
-f is two 1x1 convolutions with the time embedding ``temb`` of the U-Net itself added between them. Two kinds were
-published, with SiLU and a GroupNorm of 32 groups each:
+f is two 1x1 convolutions with the time embedding ``temb`` of the U-Net itself added between them.
+Two kinds were published, with SiLU and a GroupNorm of 32 groups each:
 
-    plain   conv1(h) + temb_proj(silu(temb))  ->  conv2(silu(norm2(.)))             blocks of CelebA-HQ and LSUN
-    ADM     in_layers(h) + emb_layers(temb)   ->  out_layers(.)                     blocks of AFHQ and MetFaces
-            in_layers: GroupNorm, SiLU, convolution; emb_layers: SiLU, linear; out_layers: GroupNorm, SiLU, convolution
+    plain   conv1(h) + temb_proj(silu(temb))  ->  conv2(silu(norm2(.)))             blocks of
+    CelebA-HQ and LSUN ADM     in_layers(h) + emb_layers(temb)   ->  out_layers(.)
+    blocks of AFHQ and MetFaces
+            in_layers: GroupNorm, SiLU, convolution; emb_layers: SiLU, linear; out_layers:
+                GroupNorm, SiLU, convolution
 
-The plain kind takes h as it is, the ADM kind normalises it first; neither adds its input to its output. The edit they
-are made for is asymmetric, in the steps with t of some 400 to 500 and more, where f was trained; see
-:func:`hcache.sampling.loop.denoise`.
+The plain kind takes h as it is, the ADM kind normalises it first; neither adds its input to its
+output. The edit they are made for is asymmetric, in the steps with t of some 400 to 500 and more,
+where f was trained; see :func:`hcache.sampling.loop.denoise`.
 
-**The unit.** A block that was trained along n denoising steps is published to be added with n/S in a sampling of S
-steps, and 1/√k of that when k attributes are added at once, each f seeing the unedited h:
+**The unit.** A block that was trained along n denoising steps is published to be added with n/S in
+a sampling of S steps, and 1/√k of that when k attributes are added at once, each f seeing the
+unedited h:
 
     Δh_t = 1/√k Σ_i (n_i/S) f_i(h_t, t)
 
-How long that is, no two blocks share, and so the strength of one says nothing of another's. Here it is measured on
-the run that the block is brought into: strength 1 is where the root mean square of Δh/σ over its samples and all its
-steps, channels and places is 1, as for every other direction. The strength that equals the published one, γ = 1
-above, is kept with the block, as ``published_strength``.
+How long that is, no two blocks share, and so the strength of one says nothing of another's. Here it
+is measured on the run that the block is brought into: strength 1 is where the root mean square of
+Δh/σ over its samples and all its steps, channels and places is 1, as for every other direction. The
+strength that equals the published one, γ = 1 above, is kept with the block, as
+``published_strength``.
 
 References:
-    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022), https://arxiv.org/abs/2210.10960
+    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),
+    https://arxiv.org/abs/2210.10960
 """
 
 from __future__ import annotations
@@ -57,7 +62,9 @@ MEASURED, AT_ONCE = 64, 8
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """What a kind of block calls its layers. ``first_norm``: before the first convolution, if there is one."""
+    """What a kind of block calls its layers. ``first_norm``: before the first convolution, if
+    there is one.
+    """
 
     first_norm: str = ""
     first: str
@@ -67,21 +74,40 @@ class Layers:
     eps: float
 
     def shapes(self, c: int, d: int) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor of a block, by name, for h of c channels and a time embedding of width d."""
+        """The shape of every tensor of a block, by name, for h of c channels and a time
+        embedding of width d.
+        """
         norms = [name for name in (self.first_norm, self.norm) if name]
-        weights = {self.first: (c, c, 1, 1), self.last: (c, c, 1, 1), self.time: (c, d), **dict.fromkeys(norms, (c,))}
-        return {f"{name}.weight": shape for name, shape in weights.items()} | {f"{name}.bias": (c,) for name in weights}
+        weights = {
+            self.first: (c, c, 1, 1),
+            self.last: (c, c, 1, 1),
+            self.time: (c, d),
+            **dict.fromkeys(norms, (c,)),
+        }
+        return {f"{name}.weight": shape for name, shape in weights.items()} | {
+            f"{name}.bias": (c,) for name in weights
+        }
 
 
 LAYERS = {
     PLAIN: Layers(first="conv1", time="temb_proj", norm="norm2", last="conv2", eps=1e-6),
-    ADM: Layers(first_norm="in_layers.0", first="in_layers.2", time="emb_layers.1", norm="out_layers.0",
-                last="out_layers.3", eps=1e-5),
-}  # fmt: skip
+    ADM: Layers(
+        first_norm="in_layers.0",
+        first="in_layers.2",
+        time="emb_layers.1",
+        norm="out_layers.0",
+        last="out_layers.3",
+        eps=1e-5,
+    ),
+}
 
 
-def delta_h(weights: Mapping[str, torch.Tensor], groups: int, h: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
-    """f(h, t): h (n, c, h, w) and the time embedding (n or 1, d) -> Δh (n, c, h, w), all of the weights' dtype."""
+def delta_h(
+    weights: Mapping[str, torch.Tensor], groups: int, h: torch.Tensor, temb: torch.Tensor
+) -> torch.Tensor:
+    """f(h, t): h (n, c, h, w) and the time embedding (n or 1, d) -> Δh (n, c, h, w), all of the
+    weights' dtype.
+    """
     from torch.nn.functional import conv2d, group_norm, linear, silu
 
     layers = LAYERS[kind_of(weights)]
@@ -90,7 +116,11 @@ def delta_h(weights: Mapping[str, torch.Tensor], groups: int, h: torch.Tensor, t
         """Weight and bias of a layer."""
         return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
-    x = silu(group_norm(h, groups, *both(layers.first_norm), layers.eps)) if layers.first_norm else h
+    x = (
+        silu(group_norm(h, groups, *both(layers.first_norm), layers.eps))
+        if layers.first_norm
+        else h
+    )
     x = conv2d(x, *both(layers.first)) + linear(silu(temb), *both(layers.time))[:, :, None, None]
     return conv2d(silu(group_norm(x, groups, *both(layers.norm), layers.eps)), *both(layers.last))
 
@@ -102,7 +132,9 @@ def kind_of(weights: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """One attribute's f: its tensors by their published names, float32, and the groups of its norms."""
+    """One attribute's f: its tensors by their published names, float32, and the groups of its
+    norms.
+    """
 
     weights: Mapping[str, np.ndarray]
     groups: int = GROUPS
@@ -142,7 +174,8 @@ class BlockMove:
         return move
 
     def delta_on(self, model: Model) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        """Δh of strength 1 on a model's device: h (n, c, h, w) at training timestep t -> the same shape, float32.
+        """Δh of strength 1 on a model's device: h (n, c, h, w) at training timestep t -> the same
+        shape, float32.
 
         Raises:
             AnalysisError: the model's h or time embedding has another width.
@@ -153,40 +186,69 @@ class BlockMove:
 
         self._check_widths(model)
         blocks = [
-            (float(gain), block.groups, {k: torch.from_numpy(v).to(model.device) for k, v in block.weights.items()})
+            (
+                float(gain),
+                block.groups,
+                {k: torch.from_numpy(v).to(model.device) for k, v in block.weights.items()},
+            )
             for gain, block in zip(self.gains, self.blocks, strict=True)
         ]
 
         def delta(h: torch.Tensor, t: float) -> torch.Tensor:
             """The sum of what the blocks make of h, each with its gain."""
             temb = time_embedding(model.network, 1, t, h.device).float()
-            parts = (gain * delta_h(weights, groups, h.float(), temb) for gain, groups, weights in blocks)
+            parts = (
+                gain * delta_h(weights, groups, h.float(), temb) for gain, groups, weights in blocks
+            )
             return reduce(torch.add, parts)
 
         return delta
 
     def resampled(self, timesteps: tuple[float, ...]) -> BlockMove:
-        """The same on other steps: as long at every t as before, and so of another published strength."""
+        """The same on other steps: as long at every t as before, and so of another published
+        strength.
+        """
         made_by = {**self.made_by, "resampled_from": len(self.timesteps)}
         if "published_strength" in made_by:
             made_by["published_strength"] *= len(self.timesteps) / len(timesteps)
         return replace(self, made_by=made_by, timesteps=tuple(timesteps))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        named = {f"{i}.{name}": array for i, block in enumerate(self.blocks) for name, array in block.weights.items()}
-        return named | {"gains": self.gains, "groups": np.array([block.groups for block in self.blocks], np.int64)}
+        named = {
+            f"{i}.{name}": array
+            for i, block in enumerate(self.blocks)
+            for name, array in block.weights.items()
+        }
+        return named | {
+            "gains": self.gains,
+            "groups": np.array([block.groups for block in self.blocks], np.int64),
+        }
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        made_by: Mapping[str, Any],
+        model: str,
+        timesteps: tuple[float, ...],
     ) -> BlockMove:
-        """The move that ``arrays`` gave these data: tensors as ``0.conv1.weight``, ``gains`` and ``groups`` (k,)."""
+        """The move that ``arrays`` gave these data: tensors as ``0.conv1.weight``, ``gains`` and
+        ``groups`` (k,).
+        """
         blocks = []
         for i, groups in enumerate(arrays["groups"]):
             start = f"{i}."
-            weights = {k.removeprefix(start): array for k, array in arrays.items() if k.startswith(start)}
+            weights = {
+                k.removeprefix(start): array for k, array in arrays.items() if k.startswith(start)
+            }
             blocks.append(Block(weights=weights, groups=int(groups)))
-        return cls(blocks=tuple(blocks), gains=arrays["gains"], made_by=made_by, model=model, timesteps=timesteps)
+        return cls(
+            blocks=tuple(blocks),
+            gains=arrays["gains"],
+            made_by=made_by,
+            model=model,
+            timesteps=timesteps,
+        )
 
     def _check_widths(self, model: Model) -> None:
         model.anatomy.need_unet("moving h")
@@ -195,9 +257,10 @@ class BlockMove:
             if block.widths != ours:
                 known = self.made_by.get("trained_on", self.model)
                 raise AnalysisError(
-                    f"this attribute block takes an h of {block.widths[0]} channels and a time embedding of "
-                    f"{block.widths[1]}{f', as {known} has' if known else ''}; {model.card.name} has {ours[0]} and "
-                    f"{ours[1]}: use it with the model it was trained on"
+                    f"this attribute block takes an h of {block.widths[0]} channels and a time"
+                    f" embedding of {block.widths[1]}{f', as {known} has' if known else ''};"
+                    f" {model.card.name} has {ours[0]} and {ours[1]}: use it with the model it was"
+                    " trained on"
                 )
 
 
@@ -208,17 +271,25 @@ def widths_of(model: Model) -> tuple[int, int]:
     from ..models.halves import time_embedding
 
     with torch.inference_mode():
-        return model.anatomy.shape("h")[0], time_embedding(model.network, 1, 0, model.device).shape[1]
+        return (
+            model.anatomy.shape("h")[0],
+            time_embedding(model.network, 1, 0, model.device).shape[1],
+        )
 
 
 def in_run_units(
-    blocks: Sequence[Block], published: Sequence[float], run: Run, model: Model, made_by: Mapping[str, Any]
+    blocks: Sequence[Block],
+    published: Sequence[float],
+    run: Run,
+    model: Model,
+    made_by: Mapping[str, Any],
 ) -> BlockMove:
     """Blocks as one move, of unit length on a run.
 
     Args:
         blocks: One an attribute.
-        published: (k,), what each is multiplied by when it is applied as published in as many steps as the run has.
+        published: (k,), what each is multiplied by when it is applied as published in as many steps
+            as the run has.
         run: Holds ``h`` in full. Up to 64 of its samples are measured, evenly spread.
         model: The run's.
         made_by: To be kept with it; the published strength is added.
@@ -235,7 +306,9 @@ def in_run_units(
     )
     length = _length(move, run, model)
     if not np.isfinite(length) or length == 0:
-        raise AnalysisError(f"this attribute block cannot be given a unit: its Δh has length {length}")
+        raise AnalysisError(
+            f"this attribute block cannot be given a unit: its Δh has length {length}"
+        )
     made_by = {**made_by, "published_strength": length}
     return replace(move, gains=move.gains / length, made_by=made_by)
 
@@ -252,5 +325,9 @@ def _length(move: BlockMove, run: Run, model: Model) -> float:
         for part in torch.from_numpy(h).to(model.device).split(AT_ONCE):
             with torch.inference_mode():
                 found = delta(part, t).cpu().numpy()
-            squares.append(np.square(in_sigmas(found, np.broadcast_to(sigma[step], found.shape))).sum(dtype=np.float64))
+            squares.append(
+                np.square(in_sigmas(found, np.broadcast_to(sigma[step], found.shape))).sum(
+                    dtype=np.float64
+                )
+            )
     return float(np.sqrt(np.sum(squares) / (len(rows) * sigma.size)))

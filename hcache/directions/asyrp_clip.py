@@ -2,14 +2,14 @@ r"""The directional CLIP loss: a picture should change as a text does.
 
     ΔT = E_T(target) - E_T(source),    ΔI = E_I(edited) - E_I(unedited),    loss = 1 - cos(ΔI, ΔT)
 
-All embeddings are of unit length. Each text is put into a few templates and ΔT is the mean over them, so that it is
-less of the wording and more of the meaning.
+All embeddings are of unit length. Each text is put into a few templates and ΔT is the mean over
+them, so that it is less of the wording and more of the meaning.
 
 References:
-    StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators (Gal, Patashnik, Maron, Chechik, Cohen-Or, 2021),
-    https://arxiv.org/abs/2108.00946
-    Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
-    https://arxiv.org/abs/2103.00020, for CLIP
+    StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators (Gal, Patashnik, Maron,
+    Chechik, Cohen-Or, 2021), https://arxiv.org/abs/2108.00946 Learning Transferable Visual Models
+    From Natural Language Supervision (Radford et al., 2021), https://arxiv.org/abs/2103.00020, for
+    CLIP
 """
 
 from __future__ import annotations
@@ -25,8 +25,16 @@ from torch.nn.functional import cosine_similarity, interpolate, normalize
 
 from ..errors import ModelError, UsageError
 
-TEMPLATES = ("{}", "a photo of a {}", "a close-up photo of a {}", "a cropped photo of a {}", "a blurry photo of a {}")
-"""A predicted x_0 with much noise still to go is blurred, and a picture of a face fills its frame."""
+TEMPLATES = (
+    "{}",
+    "a photo of a {}",
+    "a close-up photo of a {}",
+    "a cropped photo of a {}",
+    "a blurry photo of a {}",
+)
+"""A predicted x_0 with much noise still to go is blurred, and a picture of a face fills its
+frame.
+"""
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the colours that OpenAI's models were trained on; a folder may name others."""
@@ -34,7 +42,9 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A CLIP model with its tokenizer. ``mean`` and ``std`` (3, 1, 1): of the colours it takes, in [0, 1]."""
+    """A CLIP model with its tokenizer. ``mean`` and ``std`` (3, 1, 1): of the colours it takes,
+    in [0, 1].
+    """
 
     network: Any
     tokenizer: Any
@@ -42,7 +52,9 @@ class Clip:
     std: torch.Tensor
 
     def pictures(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures (n, 3, height, width) in [-1, 1] -> embeddings (n, d) of unit length. Gradients pass."""
+        """Pictures (n, 3, height, width) in [-1, 1] -> embeddings (n, d) of unit length.
+        Gradients pass.
+        """
         side = self.network.config.vision_config.image_size
         scale = side / min(pictures.shape[-2:])
         sizes = [max(side, round(length * scale)) for length in pictures.shape[-2:]]
@@ -58,7 +70,9 @@ class Clip:
     def texts(self, texts: list[str]) -> torch.Tensor:
         """Texts -> embeddings (n, d) of unit length."""
         longest = self.network.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
         tokens = tokens.to(self.mean.device)
         pooled = self.network.text_model(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
@@ -72,21 +86,31 @@ class Clip:
             UsageError: a text is missing, or both are the same to this model.
         """
         if not source.strip() or not target.strip():
-            raise UsageError("give both texts: source, what the pictures show (face), and target (smiling face)")
-        before, after = (self.texts([template.format(text) for template in TEMPLATES]) for text in (source, target))
+            raise UsageError(
+                "give both texts: source, what the pictures show (face), and target (smiling face)"
+            )
+        before, after = (
+            self.texts([template.format(text) for template in TEMPLATES])
+            for text in (source, target)
+        )
         found = (after - before).mean(0)
         if float(found.norm()) < 1e-6:
-            raise UsageError(f"{source!r} and {target!r} are the same to this CLIP model; give texts that differ")
+            raise UsageError(
+                f"{source!r} and {target!r} are the same to this CLIP model; give texts that differ"
+            )
         return found
 
 
-def directional_loss(edited: torch.Tensor, unedited: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+def directional_loss(
+    edited: torch.Tensor, unedited: torch.Tensor, text: torch.Tensor
+) -> torch.Tensor:
     """1 - cos(ΔI, ΔT), the mean over pictures, of their embeddings (n, d) and ΔT (d,)."""
     return 1 - cosine_similarity(edited - unedited, text[None], dim=-1).mean()
 
 
 def load_clip(source: str, device: torch.device) -> Clip:
-    """A CLIP model from a folder, or by its hub id: from the local hub cache, else from the network if that is allowed.
+    """A CLIP model from a folder, or by its hub id: from the local hub cache, else from the network
+    if that is allowed.
 
     Raises:
         UsageError: no source was given.
@@ -104,7 +128,9 @@ def load_clip(source: str, device: torch.device) -> Clip:
     failure: Exception | None = None
     for local in (True,) if folder.is_dir() else (True, False):
         try:
-            loaded: Any = CLIPModel.from_pretrained(where, local_files_only=local, output_loading_info=True)
+            loaded: Any = CLIPModel.from_pretrained(
+                where, local_files_only=local, output_loading_info=True
+            )
             network, report = loaded  # transformers does not declare that there are two
             tokenizer = CLIPTokenizer.from_pretrained(where, local_files_only=local)
             mean, std = _colours(where, local)
@@ -113,9 +139,9 @@ def load_clip(source: str, device: torch.device) -> Clip:
             failure = error
     else:
         raise ModelError(
-            f"there is no CLIP model at {source} ({_first_line(failure)}); expected a folder with config.json, weights "
-            "and tokenizer, or a hub id. Where there is a network, `hf download openai/clip-vit-base-patch32 "
-            "--local-dir FOLDER` makes such a folder"
+            f"there is no CLIP model at {source} ({_first_line(failure)}); expected a folder with"
+            " config.json, weights and tokenizer, or a hub id. Where there is a network, `hf"
+            " download openai/clip-vit-base-patch32 --local-dir FOLDER` makes such a folder"
         ) from failure
     _check_whole(source, report["missing_keys"], tokenizer)
     colours = [torch.tensor(part, device=device).view(3, 1, 1) for part in (mean, std)]
@@ -123,16 +149,18 @@ def load_clip(source: str, device: torch.device) -> Clip:
 
 
 def _check_whole(source: str, missing: Iterable[str], tokenizer: Any) -> None:
-    """transformers makes up what it does not find: random weights for tensors, a tokenizer without words."""
+    """transformers makes up what it does not find: random weights for tensors, a tokenizer
+    without words.
+    """
     if missing := sorted(missing):
         raise ModelError(
-            f"{source} is no whole CLIP model: it lacks {len(missing)} tensors, first {missing[0]}; expected one with "
-            "both its text and its vision part"
+            f"{source} is no whole CLIP model: it lacks {len(missing)} tensors, first {missing[0]};"
+            " expected one with both its text and its vision part"
         )
     if set(tokenizer("face").input_ids) <= set(tokenizer.all_special_ids):
         raise ModelError(
-            f"{source} is no whole CLIP model: it lacks its tokenizer; expected tokenizer.json, or vocab.json and "
-            "merges.txt, beside the weights"
+            f"{source} is no whole CLIP model: it lacks its tokenizer; expected tokenizer.json, or"
+            " vocab.json and merges.txt, beside the weights"
         )
 
 
@@ -141,7 +169,10 @@ def _colours(where: str, local: bool) -> tuple[tuple[float, ...], tuple[float, .
     from transformers.utils import cached_file
 
     path = cached_file(
-        where, "preprocessor_config.json", local_files_only=local, _raise_exceptions_for_missing_entries=False
+        where,
+        "preprocessor_config.json",
+        local_files_only=local,
+        _raise_exceptions_for_missing_entries=False,
     )
     config = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
     return tuple(config.get("image_mean", MEAN)), tuple(config.get("image_std", STD))

@@ -1,15 +1,18 @@
-"""Reads the attribute files published with Asyrp, such as ``smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth``.
+"""Reads the attribute files published with Asyrp, such as
+``smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth``.
 
-A file is a dictionary that torch saved: the state dict of the block under "0", beside it the optimiser's and the
-scheduler's, which are not needed. (A training of several blocks at once numbers them; the published code trains and
-applies the first.) A state dict by itself is read as well, and one in which the block is a part of a whole network,
-as ``layer_0``. Files are read as tensors alone: a pickle is not trusted to be one.
+A file is a dictionary that torch saved: the state dict of the block under "0", beside it the
+optimiser's and the scheduler's, which are not needed. (A training of several blocks at once numbers
+them; the published code trains and applies the first.) A state dict by itself is read as well, and
+one in which the block is a part of a whole network, as ``layer_0``. Files are read as tensors
+alone: a pickle is not trusted to be one.
 
-How many denoising steps a block was trained along stands in its file's name only, after ``ngen``; 40 if it does not.
+How many denoising steps a block was trained along stands in its file's name only, after ``ngen``;
+40 if it does not.
 
 References:
-    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022), https://arxiv.org/abs/2210.10960
-    Its code and files, https://github.com/kwonminki/Asyrp_official
+    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),
+    https://arxiv.org/abs/2210.10960 Its code and files, https://github.com/kwonminki/Asyrp_official
 """
 
 from __future__ import annotations
@@ -30,14 +33,16 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 IMPORTED = "asyrp-import"
-"""What an imported block says it was made by; it is no method, since its files are needed again to make it."""
+"""What an imported block says it was made by; it is no method, since its files are needed again
+to make it.
+"""
 
 TRAINED_STEPS = 40
 
 
 class Trained(NamedTuple):
-    """What a published block is for: the card of a model of that form, the kind of its blocks, the model in words, and
-    the file with the weights that it was trained on."""
+    """What a published block is for: the card of a model of that form, the kind of its blocks, the
+    model in words, and the file with the weights that it was trained on."""
 
     card: str
     kind: str
@@ -46,20 +51,31 @@ class Trained(NamedTuple):
 
 
 TRAINED_ON = {
-    "CelebA_HQ": Trained("google/ddpm-ema-celebahq-256", PLAIN, "google/ddpm-ema-celebahq-256", "celeba_hq.ckpt"),
-    "church_outdoor": Trained("google/ddpm-ema-church-256", PLAIN, "google/ddpm-ema-church-256",
-                              "church_outdoor.ckpt"),
-    "bedroom": Trained("google/ddpm-ema-bedroom-256", PLAIN, "google/ddpm-ema-bedroom-256", "bedroom.ckpt"),
-    "metfaces": Trained("adm-metfaces", ADM, "the ADM model of MetFaces, metface_p2.pt", "metface_p2.pt"),
-    "dog": Trained("adm-afhq-dog", ADM, "the ADM model of AFHQ-Dog, afhq_dog_4m.pt", "afhq_dog_4m.pt"),
-}  # fmt: skip
+    "CelebA_HQ": Trained(
+        "google/ddpm-ema-celebahq-256", PLAIN, "google/ddpm-ema-celebahq-256", "celeba_hq.ckpt"
+    ),
+    "church_outdoor": Trained(
+        "google/ddpm-ema-church-256", PLAIN, "google/ddpm-ema-church-256", "church_outdoor.ckpt"
+    ),
+    "bedroom": Trained(
+        "google/ddpm-ema-bedroom-256", PLAIN, "google/ddpm-ema-bedroom-256", "bedroom.ckpt"
+    ),
+    "metfaces": Trained(
+        "adm-metfaces", ADM, "the ADM model of MetFaces, metface_p2.pt", "metface_p2.pt"
+    ),
+    "dog": Trained(
+        "adm-afhq-dog", ADM, "the ADM model of AFHQ-Dog, afhq_dog_4m.pt", "afhq_dog_4m.pt"
+    ),
+}
 """By what stands for the data in a published file's name."""
 
 
 def weights_note(paths: Sequence[Path], model: str) -> str:
-    """Which weights published blocks were trained on, and that a run's may be others; "" of files that do not say.
+    """Which weights published blocks were trained on, and that a run's may be others; "" of files
+    that do not say.
 
-    A block fits every network of its form. That its edit means what it is named after holds for one set of weights.
+    A block fits every network of its form. That its edit means what it is named after holds for one
+    set of weights.
     """
     files = dict.fromkeys(found.file for found in map(_trained_on, paths) if found)
     if not files:
@@ -67,8 +83,9 @@ def weights_note(paths: Sequence[Path], model: str) -> str:
     plain = [file for file in files if file.endswith(".ckpt")]
     how = "convert-ddpm" if plain else "convert-adm"
     return (
-        f"trained on the weights of {' and '.join(files)}; this run is of {model}, which has the same form and may "
-        f"have other weights: the edit is only known to be the published one on a model made from that file by {how}"
+        f"trained on the weights of {' and '.join(files)}; this run is of {model}, which has the"
+        " same form and may have other weights: the edit is only known to be the published one on"
+        f" a model made from that file by {how}"
     )
 
 
@@ -77,7 +94,8 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
 
     Args:
         paths: One or more files.
-        run: Of the model that the blocks were trained on; holds ``h`` in full, of 2 samples or more.
+        run: Of the model that the blocks were trained on; holds ``h`` in full, of 2 samples or
+            more.
         model: The run's.
 
     Raises:
@@ -96,7 +114,10 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
     made_by = {
         "method": IMPORTED,
         "run": run.name,
-        "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths],
+        "files": [
+            {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for path in paths
+        ],
         "trained_steps": trained,
         "trained_on": ", ".join(models),
         "weights": weights_note(paths, run.spec.model),
@@ -127,11 +148,17 @@ def read_block(path: Path) -> Block:
     else:
         raise ModelError(_misfit(path, shapes))
     if c % GROUPS:
-        raise ModelError(f"{path} holds a block of {c} channels, which do not divide into the {GROUPS} groups of its "
-                         "norms; expected one as Asyrp's code saves it")  # fmt: skip
-    arrays = {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in weights.items()}
+        raise ModelError(
+            f"{path} holds a block of {c} channels, which do not divide into the {GROUPS} groups of"
+            " its norms; expected one as Asyrp's code saves it"
+        )
+    arrays = {
+        name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in weights.items()
+    }
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise ModelError(f"{path} holds weights that are not finite: its training went astray; use another file")
+        raise ModelError(
+            f"{path} holds weights that are not finite: its training went astray; use another file"
+        )
     return Block(weights=arrays)
 
 
@@ -140,7 +167,10 @@ def _read(path: Path) -> Mapping[Any, Any]:
 
     data = read_tensors(path)
     if not isinstance(data, Mapping):
-        raise ModelError(f"{path} holds a {type(data).__name__}; expected a dictionary with the block's tensors at '0'")
+        raise ModelError(
+            f"{path} holds a {type(data).__name__}; expected a dictionary with the block's tensors"
+            " at '0'"
+        )
     return data
 
 
@@ -150,19 +180,28 @@ def _state(data: Mapping[Any, Any]) -> dict[str, Any]:
         if isinstance(data.get(key), Mapping):
             data = data[key]
     names = {re.sub(r"^(module|model)\.", "", str(name)): tensor for name, tensor in data.items()}
-    inside = {name.removeprefix("layer_0."): tensor for name, tensor in names.items() if name.startswith("layer_0.")}
+    inside = {
+        name.removeprefix("layer_0."): tensor
+        for name, tensor in names.items()
+        if name.startswith("layer_0.")
+    }
     return {
-        name: tensor.detach() if hasattr(tensor, "detach") else tensor for name, tensor in (inside or names).items()
+        name: tensor.detach() if hasattr(tensor, "detach") else tensor
+        for name, tensor in (inside or names).items()
     }
 
 
 def _misfit(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    kinds = " or ".join(f"{', '.join(layers.shapes(0, 0))} ({kind})" for kind, layers in LAYERS.items())
-    came = ", ".join(f"{name} {'x'.join(map(str, shape)) or '-'}" for name, shape in list(shapes.items())[:6])
+    kinds = " or ".join(
+        f"{', '.join(layers.shapes(0, 0))} ({kind})" for kind, layers in LAYERS.items()
+    )
+    came = ", ".join(
+        f"{name} {'x'.join(map(str, shape)) or '-'}" for name, shape in list(shapes.items())[:6]
+    )
     more = f" and {len(shapes) - 6} more" if len(shapes) > 6 else ""
     return (
-        f"{path} holds no attribute block of Asyrp: expected, at '0', the tensors {kinds}, convolutions 1x1 and all of "
-        f"one width; got {came or 'nothing'}{more}"
+        f"{path} holds no attribute block of Asyrp: expected, at '0', the tensors {kinds},"
+        f" convolutions 1x1 and all of one width; got {came or 'nothing'}{more}"
     )
 
 
@@ -172,15 +211,22 @@ def _trained_on(path: Path) -> Trained | None:
 
 
 def _check_family(path: Path, model: Model) -> None:
-    """All published blocks have the same widths, so that one of another model would go in without a word."""
+    """All published blocks have the same widths, so that one of another model would go in
+    without a word.
+    """
     found = _trained_on(path)
     ours = ADM if model.network.config.get("resnet_time_scale_shift") == "scale_shift" else PLAIN
     if found and found.kind != ours:
         raise AnalysisError(
-            f"{path.name} is for {found.told}, and {model.card.name} is another kind of U-Net; import it into a run of "
-            "that"
+            f"{path.name} is for {found.told}, and {model.card.name} is another kind of U-Net;"
+            " import it into a run of that"
         )
-    if found and model.card.name != found.card and model.card.name in {other.card for other in TRAINED_ON.values()}:
+    if (
+        found
+        and model.card.name != found.card
+        and model.card.name in {other.card for other in TRAINED_ON.values()}
+    ):
         raise AnalysisError(
-            f"{path.name} is for {found.told}, and this run is of {model.card.name}; import it into a run of that"
+            f"{path.name} is for {found.told}, and this run is of {model.card.name}; import it into"
+            " a run of that"
         )

@@ -1,20 +1,22 @@
 r"""Trains an attribute block: f(h, t), from a source text to a target text.
 
-The samples are taken along the denoising twice, side by side: once as they are, which the run holds, and once edited
-asymmetrically by f as it is at that moment. At each step of the two, with t >= t_edit, the predicted x_0 (P_t) of
-both are held against each other,
+The samples are taken along the denoising twice, side by side: once as they are, which the run
+holds, and once edited asymmetrically by f as it is at that moment. At each step of the two, with t
+>= t_edit, the predicted x_0 (P_t) of both are held against each other,
 
     L = 1 - cos(ΔI, ΔT) + λ |P_t edited - P_t|,
 
-f takes one step of its optimiser, and the edited sample goes on to x_{t-1} by the P_t that it had before. The
-gradient reaches f through the decoder half only.
+f takes one step of its optimiser, and the edited sample goes on to x_{t-1} by the P_t that it had
+before. The gradient reaches f through the decoder half only.
 
-What differs from the published code: it takes ΔI from the clean picture, where here it is from the unedited P_t, which
-is as blurred as the edited one; it multiplies λ by the cosine of the two texts; and its optimiser is plain gradient
-descent at a rate of 0.5, where here it is Adam, whose steps do not depend on how large a model's gradients are.
+What differs from the published code: it takes ΔI from the clean picture, where here it is from the
+unedited P_t, which is as blurred as the edited one; it multiplies λ by the cosine of the two texts;
+and its optimiser is plain gradient descent at a rate of 0.5, where here it is Adam, whose steps do
+not depend on how large a model's gradients are.
 
 References:
-    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022), https://arxiv.org/abs/2210.10960
+    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),
+    https://arxiv.org/abs/2210.10960
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ from .fitting import Fit, Fitting
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What decides a training, but for run, samples and texts: the method's options of the same names."""
+    """What decides a training, but for run, samples and texts: the method's options of the same
+    names.
+    """
 
     iterations: int
     batch: int
@@ -59,15 +63,17 @@ class Training:
                 raise UsageError(f"{name} must be 1 or more, got {getattr(self, name)}")
         if not self.learning_rate > 0 or not self.reconstruction >= 0:
             raise UsageError(
-                f"the learning rate must be above 0 and the weight of reconstruction 0 or more, got "
-                f"{self.learning_rate} and {self.reconstruction}"
+                "the learning rate must be above 0 and the weight of reconstruction 0 or more, got"
+                f" {self.learning_rate} and {self.reconstruction}"
             )
 
     def steps(self, timesteps: Sequence[float]) -> range:
         """The denoising steps that are trained: the first ones, down to ``t_edit``."""
         count = sum(t >= self.t_edit for t in timesteps)
         if not count:
-            raise UsageError(f"no step has t >= {self.t_edit:g}; the first is at {timesteps[0]:g}: lower t_edit")
+            raise UsageError(
+                f"no step has t >= {self.t_edit:g}; the first is at {timesteps[0]:g}: lower t_edit"
+            )
         return range(count)
 
 
@@ -99,7 +105,9 @@ def fit_block(fit: Fit, options: Mapping[str, Any], run: Run, model: Model) -> F
         losses.append(progress.loss)
         yield progress.share
     along = len(losses) // training.iterations
-    told = {"loss": {"first": float(np.mean(losses[:along])), "last": float(np.mean(losses[-along:]))}}
+    told = {
+        "loss": {"first": float(np.mean(losses[:along])), "last": float(np.mean(losses[-along:]))}
+    }
     return (in_run_units([block], [1.0], run, model, {**fit.to_json(), **told}),)
 
 
@@ -112,7 +120,12 @@ def spread_samples(run: Run, count: int) -> list[int]:
 
 
 def train_block(
-    run: Run, model: Model, samples: Sequence[int], clip: Clip, text: torch.Tensor, training: Training
+    run: Run,
+    model: Model,
+    samples: Sequence[int],
+    clip: Clip,
+    text: torch.Tensor,
+    training: Training,
 ) -> Generator[Progress, None, Block]:
     """Trains a block on some samples of a run.
 
@@ -128,7 +141,9 @@ def train_block(
         AnalysisError: the loss is no longer finite.
     """
     generator = torch.Generator().manual_seed(training.seed)
-    trainer = _Trainer(run, model, clip, text, training, first_weights(*widths_of(model), generator))
+    trainer = _Trainer(
+        run, model, clip, text, training, first_weights(*widths_of(model), generator)
+    )
     steps, done = training.steps(run.timesteps), 0
     batches = shuffled(samples, training.batch, generator)
     for _ in range(training.iterations):
@@ -137,7 +152,9 @@ def train_block(
         for index in steps:
             loss, x = trainer.step(chosen, x, index)
             if not np.isfinite(loss):
-                raise AnalysisError(f"the loss became {loss} at step {index}; lower the learning rate")
+                raise AnalysisError(
+                    f"the loss became {loss} at step {index}; lower the learning rate"
+                )
             done += 1
             yield Progress(done / (training.iterations * len(steps)), loss)
     return trainer.block()
@@ -154,7 +171,8 @@ def shuffled(samples: Sequence[int], batch: int, generator: torch.Generator) -> 
 def first_weights(c: int, d: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """A plain block as PyTorch would make it: layers uniform in ±1/√(inputs), norms at 1 and 0.
 
-    Not zero at the end, as residual blocks often are: where nothing has changed, ΔI has no direction.
+    Not zero at the end, as residual blocks often are: where nothing has changed, ΔI has no
+    direction.
     """
     weights, inputs = {}, {}
     for name, shape in LAYERS[PLAIN].shapes(c, d).items():
@@ -171,22 +189,35 @@ class _Trainer:
     """f on its way, with all that a step needs."""
 
     def __init__(
-        self, run: Run, model: Model, clip: Clip, text: torch.Tensor, training: Training, weights: Mapping[str, Any]
+        self,
+        run: Run,
+        model: Model,
+        clip: Clip,
+        text: torch.Tensor,
+        training: Training,
+        weights: Mapping[str, Any],
     ) -> None:
         self.run, self.model, self.clip, self.text, self.training = run, model, clip, text, training
-        self.weights = {name: tensor.to(model.device).requires_grad_() for name, tensor in weights.items()}
+        self.weights = {
+            name: tensor.to(model.device).requires_grad_() for name, tensor in weights.items()
+        }
         self.groups = gcd(GROUPS, model.anatomy.shape("h")[0])
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=training.learning_rate)
         self.schedule = schedule_of(model, run.spec.steps, run.spec.schedule)
-        # The sampler may clip P_t, and where it is clipped no gradient passes: the loss takes it as it is.
+        # The sampler may clip P_t, and where it is clipped no gradient passes: the loss takes it as
+        # it is.
         diffusion = isinstance(self.schedule, DiffusionSchedule)  # a flow clips nothing
         self.unclipped = replace(self.schedule, clip=None) if diffusion else self.schedule
 
     def x(self, samples: Sequence[int], index: int) -> torch.Tensor:
         """The cached x before a step, (n, c, h, w)."""
-        return torch.from_numpy(np.stack([self.run.x(sample, index) for sample in samples])).to(self.model.device)
+        return torch.from_numpy(np.stack([self.run.x(sample, index) for sample in samples])).to(
+            self.model.device
+        )
 
-    def step(self, samples: Sequence[int], x: torch.Tensor, index: int) -> tuple[float, torch.Tensor]:
+    def step(
+        self, samples: Sequence[int], x: torch.Tensor, index: int
+    ) -> tuple[float, torch.Tensor]:
         """One step of the optimiser at one step of denoising: (loss, the edited x after it)."""
         guided = self.model.condition(self.run.spec.conditioning.rows(samples), len(samples))
         source = self.x(samples, index)
@@ -196,9 +227,13 @@ class _Trainer:
             before = self.clip.pictures(self._pictures(unedited))
             features = self._encode(guided, x, index)
             eps, _ = self.schedule.split(self._decode(guided, features, index), x, index)
-            temb = time_embedding(self.model.network, 1, self.schedule.timesteps[index], x.device).float()
+            temb = time_embedding(
+                self.model.network, 1, self.schedule.timesteps[index], x.device
+            ).float()
         with torch.enable_grad():
-            output = self._decode(guided, {name: self._edit(part, temb) for name, part in features.items()}, index)
+            output = self._decode(
+                guided, {name: self._edit(part, temb) for name, part in features.items()}, index
+            )
             _, edited = self.unclipped.split(output, x, index)
             after = self.clip.pictures(self._pictures(edited))
             kept = (edited - unedited).abs().mean()
@@ -213,18 +248,24 @@ class _Trainer:
             return float(loss), self.schedule.advance(x_0, eps, index, eta, noise)
 
     def block(self) -> Block:
-        weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.weights.items()}
+        weights = {
+            name: tensor.detach().cpu().numpy().copy() for name, tensor in self.weights.items()
+        }
         return Block(weights=weights, groups=self.groups)
 
     def _encode(self, guided: Guided, x: torch.Tensor, index: int) -> dict[str, Features]:
         """The features of every branch of guidance."""
         t = self.schedule.timesteps[index]
-        return {name: self.model.encode(x, t, condition) for name, condition in guided.branches.items()}
+        return {
+            name: self.model.encode(x, t, condition) for name, condition in guided.branches.items()
+        }
 
     def _decode(self, guided: Guided, features: Mapping[str, Features], index: int) -> torch.Tensor:
         """What the network predicts, all branches combined."""
         t, branches = self.schedule.timesteps[index], guided.branches
-        return guided.combine({name: self.model.decode(part, t, branches[name]) for name, part in features.items()})
+        return guided.combine(
+            {name: self.model.decode(part, t, branches[name]) for name, part in features.items()}
+        )
 
     def _edit(self, features: Features, temb: torch.Tensor) -> Features:
         """The features with f added to h, as it is now."""

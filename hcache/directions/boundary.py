@@ -1,12 +1,12 @@
 """The normal of the hyperplane that separates positives from negatives in h.
 
-A linear support vector machine is fitted at every step, or at one, to h in units of σ; the direction is the unit
-normal n of its boundary, taken back: Δh = σ n. The paper moves at one step, near t = 500; with ``step`` the others
-are left alone.
+A linear support vector machine is fitted at every step, or at one, to h in units of σ; the
+direction is the unit normal n of its boundary, taken back: Δh = σ n. The paper moves at one step,
+near t = 500; with ``step`` the others are left alone.
 
 References:
-    Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng, Russakovsky, Yan, 2023),
-    https://arxiv.org/abs/2302.08357
+    Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng,
+    Russakovsky, Yan, 2023), https://arxiv.org/abs/2302.08357
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ ALL_STEPS = -1
 
 
 def boundary_direction(
-    run: Run, positives: Sequence[int], negatives: Sequence[int], step: int = ALL_STEPS, c: float = 1.0
+    run: Run,
+    positives: Sequence[int],
+    negatives: Sequence[int],
+    step: int = ALL_STEPS,
+    c: float = 1.0,
 ) -> Generator[float, None, Direction]:
     """The unit normals from negatives towards positives.
 
@@ -36,17 +40,20 @@ def boundary_direction(
         positives: Sample numbers, 2 or more; likewise ``negatives``.
         negatives: See above.
         step: The only step to move at; all by default.
-        c: The machine's C: how much a sample on the wrong side counts. h in units of σ is divided by √d first.
+        c: The machine's C: how much a sample on the wrong side counts. h in units of σ is divided
+            by √d first.
 
     Raises:
         UsageError: a step that is not there, or C is not above 0.
-        AnalysisError: positives and negatives have the same h, or are too many: the inner products of all pairs of
-            them are held in memory.
+        AnalysisError: positives and negatives have the same h, or are too many: the inner products
+            of all pairs of them are held in memory.
     """
     from sklearn.svm import SVC
 
     if not ALL_STEPS <= step < run.spec.steps:
-        raise UsageError(f"step must lie in 0 to {run.spec.steps - 1}, or be -1 for all; got {step}")
+        raise UsageError(
+            f"step must lie in 0 to {run.spec.steps - 1}, or be -1 for all; got {step}"
+        )
     if not c > 0:
         raise UsageError(f"C must be greater than 0, got {c:g}")
     rows = [run.position(int(sample)) for sample in (*positives, *negatives)]
@@ -57,34 +64,50 @@ def boundary_direction(
         spread = h.std(0)
         sigma[t] = spread.reshape(run.anatomy.h)
         if step in (ALL_STEPS, t):
-            z = in_sigmas(h[rows] - h.mean(0), np.broadcast_to(spread, (len(rows), len(spread)))) / np.sqrt(h.shape[1])
+            z = in_sigmas(
+                h[rows] - h.mean(0), np.broadcast_to(spread, (len(rows), len(spread)))
+            ) / np.sqrt(h.shape[1])
             machine = SVC(kernel="precomputed", C=c).fit(inner_products(z), y)
             normal = machine.dual_coef_[0] @ z[machine.support_]
             length = np.linalg.norm(normal)
             if length == 0:
-                raise AnalysisError(f"positives and negatives have the same h at step {t}; there is no boundary")
+                raise AnalysisError(
+                    f"positives and negatives have the same h at step {t}; there is no boundary"
+                )
             delta[t] = (spread * normal / length).reshape(run.anatomy.h)
         yield (t + 1) / run.spec.steps
-    fit = Fit(method="boundary", run=run.name, positives=tuple(positives), negatives=tuple(negatives),
-              options={"step": step, "c": c})  # fmt: skip
+    fit = Fit(
+        method="boundary",
+        run=run.name,
+        positives=tuple(positives),
+        negatives=tuple(negatives),
+        options={"step": step, "c": c},
+    )
     return in_units(delta, sigma, fit.to_json(), run.spec.model, run.timesteps)
 
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
-    found = yield from boundary_direction(run, fit.positives, fit.negatives, options["step"], options["c"])
+    found = yield from boundary_direction(
+        run, fit.positives, fit.negatives, options["step"], options["c"]
+    )
     return (replace(found, made_by=fit.to_json()),)
 
 
 METHOD = Method(
     name="boundary",
     title="boundary: the normal of a linear SVM",
-    text="A linear support vector machine separates positives from negatives at each step; h moves along its normal.",
+    text=(
+        "A linear support vector machine separates positives from negatives at each step; h moves"
+        " along its normal."
+    ),
     source="Zhu et al. 2023, Boundary Guided Learning-Free Semantic Control with Diffusion Models",
     make=_make,
     needs=(POSITIVES, NEGATIVES),
     least=2,
     options={
-        "step": Option(default=ALL_STEPS, text="the only step to move at; -1: every step by its own boundary"),
+        "step": Option(
+            default=ALL_STEPS, text="the only step to move at; -1: every step by its own boundary"
+        ),
         "c": Option(default=1.0, text="the machine's C"),
     },
 )

@@ -1,10 +1,12 @@
 """A direction in h-space, in a unit that means the same on every model.
 
-The unit: a direction is scaled so that the root mean square of Δh/σ over all steps, channels and places is 1, with
-σ the standard deviation of h over samples at that step, channel and place. A strength multiplies that.
+The unit: a direction is scaled so that the root mean square of Δh/σ over all steps, channels and
+places is 1, with σ the standard deviation of h over samples at that step, channel and place. A
+strength multiplies that.
 
-A :class:`Direction` moves every sample alike. Other methods move each by its own Δh (the VAE's, Asyrp's blocks);
-whatever moves h is a :class:`Move`, and is fitted, saved, listed and applied in the same way.
+A :class:`Direction` moves every sample alike. Other methods move each by its own Δh (the VAE's,
+Asyrp's blocks); whatever moves h is a :class:`Move`, and is fitted, saved, listed and applied in
+the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from ..sampling.loop import Moment
 
     Mover = Callable[[torch.Tensor, Moment, torch.Tensor], torch.Tensor]
-    """h (n, c, h, w), where in denoising, strengths (n,), none of which need be 0 -> h moved, of h's dtype."""
+    """h (n, c, h, w), where in denoising, strengths (n,), none of which need be 0 -> h moved, of
+    h's dtype.
+    """
 
 
 class Move(Protocol):
@@ -63,7 +67,11 @@ class Move(Protocol):
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        made_by: Mapping[str, Any],
+        model: str,
+        timesteps: tuple[float, ...],
     ) -> Move:
         """The move that ``arrays`` gave these data."""
         ...
@@ -87,10 +95,12 @@ def digest_of(move: Move) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method and selection.
+    """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method
+    and selection.
 
-    ``length``: the root mean square in σ that it had before it was brought to unit length: how far apart two means lie,
-    say. Known where it was just fitted, and not stored; NaN where it is not known.
+    ``length``: the root mean square in σ that it had before it was brought to unit length: how far
+    apart two means lie, say. Known where it was just fitted, and not stored; NaN where it is not
+    known.
     """
 
     kind: ClassVar[str] = "shift"
@@ -104,7 +114,9 @@ class Direction:
 
     @property
     def profile(self) -> np.ndarray:
-        """The root mean square of Δh/σ at each step (step,): when in denoising the direction is long."""
+        """The root mean square of Δh/σ at each step (step,): when in denoising the direction is
+        long.
+        """
         return np.sqrt(np.square(in_sigmas(self.delta, self.sigma)).mean((1, 2, 3)))
 
     def cosine(self, other: Direction) -> float:
@@ -125,12 +137,17 @@ class Direction:
             AnalysisError: it does not know which steps it was made on.
         """
         if not self.timesteps:
-            raise AnalysisError("this direction does not say which timesteps it was made on; fit it again")
+            raise AnalysisError(
+                "this direction does not say which timesteps it was made on; fit it again"
+            )
         known = np.asarray(self.timesteps, np.float64)
         order = np.argsort(known)
         place = np.interp(np.asarray(timesteps, np.float64), known[order], np.arange(len(known)))
         low = np.floor(place).astype(int)
-        high, share = np.minimum(low + 1, len(known) - 1), (place - low).astype(np.float32)[:, None, None, None]
+        high, share = (
+            np.minimum(low + 1, len(known) - 1),
+            (place - low).astype(np.float32)[:, None, None, None],
+        )
 
         def mix(values: np.ndarray) -> np.ndarray:
             """Values (step, ...) of its own steps, on the others."""
@@ -162,9 +179,14 @@ class Direction:
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        made_by: Mapping[str, Any],
+        model: str,
+        timesteps: tuple[float, ...],
     ) -> Direction:
-        # ty: ignore[invalid-argument-type]  # the arrays are those of arrays(), by the names of fields
+        # the arrays are those of arrays(), by the names of fields
+        # ty: ignore[invalid-argument-type]
         return cls(**arrays, made_by=made_by, model=model, timesteps=timesteps)
 
 
@@ -183,7 +205,10 @@ def in_units(
     """
     length = float(np.sqrt(np.square(in_sigmas(delta, sigma).astype(np.float64)).mean()))
     if not np.isfinite(length) or length <= least:
-        raise AnalysisError("this direction has no length: the two groups have the same mean h; choose other samples")
+        raise AnalysisError(
+            "this direction has no length: the two groups have the same mean h; choose other"
+            " samples"
+        )
     return Direction(
         delta=(delta / length).astype(np.float32),
         sigma=sigma.astype(np.float32),
@@ -201,16 +226,22 @@ ROUNDING = 1e-5
 def spread(run: Run) -> np.ndarray:
     """σ of h over the samples of a run: (step, c, h, w) float32."""
     if len(run) < 2:
-        raise AnalysisError(f"the spread of h needs 2 samples or more; run {run.name} has {len(run)}")
+        raise AnalysisError(
+            f"the spread of h needs 2 samples or more; run {run.name} has {len(run)}"
+        )
     check_full(run)
-    return np.stack([run.matrix("h", step).std(0).reshape(run.anatomy.h) for step in range(run.spec.steps)])
+    return np.stack(
+        [run.matrix("h", step).std(0).reshape(run.anatomy.h) for step in range(run.spec.steps)]
+    )
 
 
 def check_full(run: Run) -> None:
     """Makes sure that a run holds h in full; a direction has a Δh at every place."""
     run.anatomy.need_unet("a direction in h")
     if run.policy("h") != FULL:
-        raise NotStoredError(f"run {run.name} does not store h in full; extract again with --store h=full")
+        raise NotStoredError(
+            f"run {run.name} does not store h in full; extract again with --store h=full"
+        )
 
 
 def check_shape(shape: tuple[int, ...], model: Model) -> None:
@@ -220,12 +251,17 @@ def check_shape(shape: tuple[int, ...], model: Model) -> None:
     if tuple(shape) != tuple(h):
         theirs, ours = ("x".join(map(str, s)) for s in (shape, h))
         raise AnalysisError(
-            f"this direction was made on another model: its h is {theirs}, that of {model.card.name} is {ours}"
+            f"this direction was made on another model: its h is {theirs}, that of"
+            f" {model.card.name} is {ours}"
         )
 
 
-def random_direction(sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()) -> Direction:
-    """The null: normal noise in units of σ, independent at every step, channel and place, of unit length."""
+def random_direction(
+    sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()
+) -> Direction:
+    """The null: normal noise in units of σ, independent at every step, channel and place, of
+    unit length.
+    """
     noise = np.random.default_rng(seed).standard_normal(sigma.shape).astype(np.float32)
     found = in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
     return replace(found, length=math.nan)  # noise has none of its own

@@ -1,8 +1,9 @@
 """One interface for every method: a :class:`Fit` says what to make, ``fit`` makes it.
 
-A fit is data, and what it makes carries it as ``made_by``: the same fit gives the same direction again, which is how
-a picture's recipe stays good after the direction was deleted. Fitting may take minutes, so it is a generator: it
-yields the share done and returns the moves, and whoever drives it may stop between two.
+A fit is data, and what it makes carries it as ``made_by``: the same fit gives the same direction
+again, which is how a picture's recipe stays good after the direction was deleted. Fitting may take
+minutes, so it is a generator: it yields the share done and returns the moves, and whoever drives it
+may stop between two.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ METHODS = (
 class Fit:
     """What to make: the method, the run, the samples chosen, the method's own options. JSON-able.
 
-    ``label`` only says where the positives came from. A method that finds several directions gives them all;
-    ``component`` tells which one is meant.
+    ``label`` only says where the positives came from. A method that finds several directions gives
+    them all; ``component`` tells which one is meant.
     """
 
     method: str
@@ -96,9 +97,10 @@ class Option:
 class Method:
     """A way to find directions.
 
-    ``needs``: what has to be chosen: positives, negatives, a loaded model. ``least``: the fewest positives, and
-    negatives, that it works with. ``make(fit, options, run, model)`` does it. ``former``: options with which it does
-    what it did before it had them, for recipes that were written then.
+    ``needs``: what has to be chosen: positives, negatives, a loaded model. ``least``: the fewest
+    positives, and negatives, that it works with. ``make(fit, options, run, model)`` does it.
+    ``former``: options with which it does what it did before it had them, for recipes that were
+    written then.
     """
 
     name: str
@@ -126,7 +128,9 @@ def find_method(name: str) -> Method:
         UsageError: there is none; the nearest are named.
     """
     if name not in METHODS:
-        raise UsageError(f"no method {name!r}{did_you_mean(name, METHODS)}; there are {', '.join(METHODS)}")
+        raise UsageError(
+            f"no method {name!r}{did_you_mean(name, METHODS)}; there are {', '.join(METHODS)}"
+        )
     return importlib.import_module(f".{name}", __package__).METHOD
 
 
@@ -140,7 +144,8 @@ def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
 
     Raises:
         AnalysisError: too few samples for the method; the message says how many it needs.
-        UsageError: an option that the method does not have, or of another type; samples that are not there.
+        UsageError: an option that the method does not have, or of another type; samples that are
+            not there.
     """
     method = find_method(fit.method)
     options = check_options(method, fit.options)
@@ -150,20 +155,29 @@ def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
         for sample in chosen:
             run.position(sample)
         if name in method.needs and len(set(chosen)) < method.least:
-            raise AnalysisError(f"the method {method.name} needs {method.least} {name} or more; got {len(set(chosen))}")
+            raise AnalysisError(
+                f"the method {method.name} needs {method.least} {name} or more; got"
+                f" {len(set(chosen))}"
+            )
     if both := sorted(set(fit.positives) & set(fit.negatives)):
-        raise UsageError(f"sample {both[0]} is among the positives and the negatives; choose it for one of them")
+        raise UsageError(
+            f"sample {both[0]} is among the positives and the negatives; choose it for one of them"
+        )
     if MODEL in method.needs and model is None:
         raise UsageError(f"the method {method.name} runs the model; give it")
     return method.make(fit, options, run, model)
 
 
 def check_options(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's options: the given ones, checked and brought to their type, and the defaults of the others."""
+    """A method's options: the given ones, checked and brought to their type, and the defaults of
+    the others.
+    """
     options = {name: option.default for name, option in method.options.items()}
     for name, value in given.items():
         if name not in options:
-            raise UsageError(f"the method {method.name} has no option {name!r}{did_you_mean(name, options)}")
+            raise UsageError(
+                f"the method {method.name} has no option {name!r}{did_you_mean(name, options)}"
+            )
         options[name] = _converted(method, name, value)
     return options
 
@@ -173,13 +187,18 @@ def _converted(method: Method, name: str, value: Any) -> Any:
     kind = type(option.default)
     try:
         if kind is bool and isinstance(value, str):
-            value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+            value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                value.lower()
+            ]
         elif kind is not type(None):
             value = kind(value)
     except (KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"option {name} of {method.name} is of type {kind.__name__}; got {value!r}") from error
+        raise UsageError(
+            f"option {name} of {method.name} is of type {kind.__name__}; got {value!r}"
+        ) from error
     if option.choices and value not in option.choices:
         raise UsageError(
-            f"option {name} of {method.name} is one of {', '.join(map(str, option.choices))}; got {value!r}"
+            f"option {name} of {method.name} is one of {', '.join(map(str, option.choices))}; got"
+            f" {value!r}"
         )
     return value

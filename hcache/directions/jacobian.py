@@ -1,12 +1,14 @@
 """Singular directions of the decoder half: the Δh of one sample that change its prediction most.
 
-At each step, the right singular vectors of dε/dh, with the sample's own skips held as they are. They are of one sample,
-and nothing is chosen but that sample; they can be tried on others. An optional region of the image counts the change
-of ε only there. Their signs are those of the step before.
+At each step, the right singular vectors of dε/dh, with the sample's own skips held as they are.
+They are of one sample, and nothing is chosen but that sample; they can be tried on others. An
+optional region of the image counts the change of ε only there. Their signs are those of the step
+before.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073
 """
 
 from __future__ import annotations
@@ -30,18 +32,19 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 REGION_HELP = (
-    "left,top,right,bottom as shares of the picture, or a grey PNG in base64: only what is inside counts (default: "
-    "everywhere)"
+    "left,top,right,bottom as shares of the picture, or a grey PNG in base64: only what is inside"
+    " counts (default: everywhere)"
 )
 
 
 def jacobian_directions(
     run: Run, model: Model, sample: int, options: Mapping[str, Any]
 ) -> Generator[float, None, tuple[Direction, ...]]:
-    """The ``count`` leading ones of a sample over the steps ``first`` to ``last``; elsewhere they are zero.
+    """The ``count`` leading ones of a sample over the steps ``first`` to ``last``; elsewhere they
+    are zero.
 
-    Each has unit length, in units of σ, at every step that it has: how long singular vectors of different steps
-    should be against each other, they do not say.
+    Each has unit length, in units of σ, at every step that it has: how long singular vectors of
+    different steps should be against each other, they do not say.
     """
     from .subspace import leading_singular
 
@@ -52,13 +55,22 @@ def jacobian_directions(
     for step in range(first, last + 1):
         function, h = decoder_at(run, model, sample, step, options["region"], options["count"])
         shares = leading_singular(
-            function, h, options["count"], options["iterations"], options["tolerance"], options["seed"]
+            function,
+            h,
+            options["count"],
+            options["iterations"],
+            options["tolerance"],
+            options["seed"],
         )
         found = yield from part(shares, (step - first) / steps, 1 / steps)
         vectors = found.right.cpu().numpy().astype(np.float32)
         if step > first:
             vectors *= _signs(vectors, delta[:, step - 1])
-        lengths = np.sqrt(np.square(in_sigmas(vectors, np.broadcast_to(sigma[step], vectors.shape))).mean((1, 2, 3)))
+        lengths = np.sqrt(
+            np.square(in_sigmas(vectors, np.broadcast_to(sigma[step], vectors.shape))).mean(
+                (1, 2, 3)
+            )
+        )
         delta[:, step] = vectors / lengths[:, None, None, None]
     made_by = Fit(method="jacobian", run=run.name, options={**options, "sample": sample}).to_json()
     return tuple(in_units(d, sigma, made_by, run.spec.model, run.timesteps) for d in delta)
@@ -69,7 +81,8 @@ def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
     last = run.spec.steps - 1 if options["last"] == -1 else options["last"]
     if not 0 <= options["first"] <= last < run.spec.steps:
         raise UsageError(
-            f"the steps must lie in 0 to {run.spec.steps - 1}, first to last; got {options['first']} to {last}"
+            f"the steps must lie in 0 to {run.spec.steps - 1}, first to last; got"
+            f" {options['first']} to {last}"
         )
     for name in ("count", "iterations"):
         if options[name] < 1:
@@ -80,7 +93,9 @@ def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
 def decoder_at(
     run: Run, model: Model, sample: int, step: int, region: str, k: int
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """ε as a function of h (n, c, h, w), n up to ``k``, at a sample's cached x_t and its own skips; and its h."""
+    """ε as a function of h (n, c, h, w), n up to ``k``, at a sample's cached x_t and its own
+    skips; and its h.
+    """
     import torch
 
     from ..models.conditioners import COND
@@ -95,7 +110,10 @@ def decoder_at(
     def function(h: torch.Tensor) -> torch.Tensor:
         """ε inside the region, with the sample's own skips."""
         alike = features.map(lambda _, tensor: tensor.expand(len(h), *tensor.shape[1:]))
-        return model.decode(alike.replace({"h": h.to(model.dtype)}), t, many if len(h) == k else one) * seen
+        return (
+            model.decode(alike.replace({"h": h.to(model.dtype)}), t, many if len(h) == k else one)
+            * seen
+        )
 
     return function, features.h[0].float()
 
@@ -104,8 +122,8 @@ def region_mask(region: str, height: int, width: int) -> torch.Tensor:
     """(height, width) in [0, 1]: how much each place counts; 1 everywhere for no region.
 
     Args:
-        region: Left, top, right and bottom as shares of the picture, with commas between; or a small grey PNG in
-            base64, white where it counts.
+        region: Left, top, right and bottom as shares of the picture, with commas between; or a
+            small grey PNG in base64, white where it counts.
     """
     import torch
 
@@ -113,7 +131,9 @@ def region_mask(region: str, height: int, width: int) -> torch.Tensor:
         return torch.ones(height, width)
     mask = torch.from_numpy(_mask_of(region).at(height, width))
     if not mask.any():
-        raise UsageError(f"the region {region[:40]} holds no pixel of {width} x {height}; make it larger")
+        raise UsageError(
+            f"the region {region[:40]} holds no pixel of {width} x {height}; make it larger"
+        )
     return mask
 
 
@@ -139,14 +159,22 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -
     sample = options["sample"] if options["sample"] >= 0 else int(run.sample_ids[0])
     rest = {name: value for name, value in options.items() if name != "sample"}
     found = yield from jacobian_directions(run, needed(model), sample, rest)
-    return tuple(replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found))
+    return tuple(
+        replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found)
+    )
 
 
 METHOD = Method(
     name="jacobian",
     title="Jacobian: what moves the prediction most",
-    text="Singular vectors of dε/dh at one sample: the changes of h that change the predicted noise most.",
-    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    text=(
+        "Singular vectors of dε/dh at one sample: the changes of h that change the predicted noise"
+        " most."
+    ),
+    source=(
+        "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
+        " Diffusion Models"
+    ),
     make=_make,
     needs=(MODEL,),
     options={
@@ -156,7 +184,9 @@ METHOD = Method(
         "last": Option(default=-1, text="step; -1: the last"),
         "region": Option(default="", text=REGION_HELP),
         "iterations": Option(default=50, text="of the subspace, at most, a step"),
-        "tolerance": Option(default=1e-2, text="the space has settled when it changes by less (a sine)"),
+        "tolerance": Option(
+            default=1e-2, text="the space has settled when it changes by less (a sine)"
+        ),
         "seed": Option(default=0, text="of the start"),
     },
 )

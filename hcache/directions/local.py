@@ -1,18 +1,20 @@
 """The local naive direction: for each sample, its nearest positives less its nearest other samples.
 
-Positives of several kinds have a mean that is of none of them. Of a sample's own kind are the positives that are like
-it, so the difference of means is taken among neighbours: with z = h / σ at a step,
+Positives of several kinds have a mean that is of none of them. Of a sample's own kind are the
+positives that are like it, so the difference of means is taken among neighbours: with z = h / σ at
+a step,
 
     Δz = mean of the k positives nearest to z - mean of the k other samples nearest to z.
 
-Both means are of samples like this one, so that what the neighbourhood has in common falls out of the difference. Each
-sample is moved by its own Δh, at each step from its neighbours there. A strength of 1 is a move whose root mean square
-over samples and steps is 1 in σ (:mod:`.unit`).
+Both means are of samples like this one, so that what the neighbourhood has in common falls out of
+the difference. Each sample is moved by its own Δh, at each step from its neighbours there. A
+strength of 1 is a move whose root mean square over samples and steps is 1 in σ (:mod:`.unit`).
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073, for directions as differences of means
-    Discriminatory Analysis: Nonparametric Discrimination (Fix, Hodges, 1951), https://doi.org/10.2307/1403797, for
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073, for directions as differences of means Discriminatory
+    Analysis: Nonparametric Discrimination (Fix, Hodges, 1951), https://doi.org/10.2307/1403797, for
     neighbours
 """
 
@@ -43,7 +45,8 @@ ITSELF = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class LocalMove:
-    """``sigma``: of h over the run (step, c, h, w). ``positives``, ``others``: their z (step, n, d) in float16.
+    """``sigma``: of h over the run (step, c, h, w). ``positives``, ``others``: their z (step, n, d)
+    in float16.
 
     ``scale``: what a difference of neighbours is multiplied by; ``neighbours``: how many of either.
     """
@@ -74,7 +77,10 @@ class LocalMove:
             """h, moved from its nearest others to its nearest positives."""
             t = moment.index
             unit = torch.where(sigma[t] > 0, sigma[t], torch.ones_like(sigma[t]))
-            sides = (torch.from_numpy(side[t]).to(model.device).float() for side in (self.positives, self.others))
+            sides = (
+                torch.from_numpy(side[t]).to(model.device).float()
+                for side in (self.positives, self.others)
+            )
             delta = difference_of_neighbours((h.float() / unit).flatten(1), *sides, self.neighbours)
             delta = strengths.view(-1, 1) * self.scale * delta
             return h + (delta.view(h.shape) * sigma[t]).to(h.dtype)
@@ -83,26 +89,46 @@ class LocalMove:
 
     def arrays(self) -> dict[str, np.ndarray]:
         unit = np.array([self.scale, self.neighbours], np.float64)
-        return {"sigma": self.sigma, "positives": self.positives, "others": self.others, "unit": unit}
+        return {
+            "sigma": self.sigma,
+            "positives": self.positives,
+            "others": self.others,
+            "unit": unit,
+        }
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        made_by: Mapping[str, Any],
+        model: str,
+        timesteps: tuple[float, ...],
     ) -> LocalMove:
-        return cls(sigma=arrays["sigma"], positives=arrays["positives"], others=arrays["others"],
-                   scale=float(arrays["unit"][0]), neighbours=int(arrays["unit"][1]), made_by=made_by, model=model,
-                   timesteps=timesteps)  # fmt: skip
+        return cls(
+            sigma=arrays["sigma"],
+            positives=arrays["positives"],
+            others=arrays["others"],
+            scale=float(arrays["unit"][0]),
+            neighbours=int(arrays["unit"][1]),
+            made_by=made_by,
+            model=model,
+            timesteps=timesteps,
+        )
 
 
 def difference_of_neighbours(
     z: torch.Tensor, positives: torch.Tensor, others: torch.Tensor, neighbours: int
 ) -> torch.Tensor:
-    """The mean of each row's nearest positives less that of its nearest others: (n, d), of z (n, d)."""
+    """The mean of each row's nearest positives less that of its nearest others: (n, d), of z (n,
+    d).
+    """
     return _nearest(z, positives, neighbours) - _nearest(z, others, neighbours)
 
 
 def _nearest(z: torch.Tensor, known: torch.Tensor, count: int) -> torch.Tensor:
-    """The mean (n, d) of so many of the known samples (m, d) that are nearest to each of z (n, d), but not itself."""
+    """The mean (n, d) of so many of the known samples (m, d) that are nearest to each of z (n,
+    d), but not itself.
+    """
     import torch
 
     squares = (z.square().sum(1)[:, None] + known.square().sum(1) - 2 * z @ known.T) / z.shape[1]
@@ -112,7 +138,9 @@ def _nearest(z: torch.Tensor, known: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
-    """Keeps the positives and as many as ``others`` of the other samples; yields the share of steps done."""
+    """Keeps the positives and as many as ``others`` of the other samples; yields the share of
+    steps done.
+    """
     import torch
 
     rows = sorted({run.position(sample) for sample in fit.positives})
@@ -121,11 +149,13 @@ def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) 
     rest = np.sort(rng.permutation(rest)[: options["others"]])
     count = options["neighbours"]
     if count < 1 or options["others"] < 1:
-        raise UsageError(f"neighbours and others are 1 or more, got {count} and {options['others']}")
+        raise UsageError(
+            f"neighbours and others are 1 or more, got {count} and {options['others']}"
+        )
     if min(len(rows), len(rest)) <= count:  # one of them may be the sample itself
         raise AnalysisError(
-            f"{count} neighbours among positives and among others take {count + 1} or more of either, got {len(rows)} "
-            f"and {len(rest)}; choose more samples, or fewer neighbours"
+            f"{count} neighbours among positives and among others take {count + 1} or more of"
+            f" either, got {len(rows)} and {len(rest)}; choose more samples, or fewer neighbours"
         )
     tried = tried_rows(len(run), set(rows), options["seed"])
     sigma, net, kept = spread(run), Netting(), ([], [])
@@ -138,17 +168,30 @@ def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) 
         net.add(moved - torch.from_numpy(z.mean(0)), difference_of_neighbours(moved, *sides, count))
         yield (t + 1) / run.spec.steps
     if not net.net.rms > 0:
-        raise AnalysisError("positives and other samples are alike in h: there is no way from one to the other")
+        raise AnalysisError(
+            "positives and other samples are alike in h: there is no way from one to the other"
+        )
     made_by = {**fit.to_json(), "net": net.net.to_json()}
-    move = LocalMove(sigma=sigma, positives=np.stack(kept[0]), others=np.stack(kept[1]), neighbours=count,
-                     scale=1 / net.net.rms, made_by=made_by, model=run.spec.model, timesteps=run.timesteps)  # fmt: skip
+    move = LocalMove(
+        sigma=sigma,
+        positives=np.stack(kept[0]),
+        others=np.stack(kept[1]),
+        neighbours=count,
+        scale=1 / net.net.rms,
+        made_by=made_by,
+        model=run.spec.model,
+        timesteps=run.timesteps,
+    )
     return (move,)
 
 
 METHOD = Method(
     name="local",
     title="local naive: nearest positives against nearest others",
-    text="Each sample moves by the mean of the positives most like it less that of the other samples most like it.",
+    text=(
+        "Each sample moves by the mean of the positives most like it less that of the other samples"
+        " most like it."
+    ),
     source="Haas et al. 2023 for differences of means; Fix, Hodges 1951 for neighbours",
     make=fit_local,
     needs=(POSITIVES,),

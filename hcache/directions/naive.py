@@ -1,11 +1,13 @@
 """The naive direction: the mean h of positives minus the mean h of random samples.
 
-Only positives have to be chosen. Every sample of the run counts as random, the positives among them: that
-leaves the direction the same and shortens it by the share of positives, which the unit takes out again.
+Only positives have to be chosen. Every sample of the run counts as random, the positives among
+them: that leaves the direction the same and shortens it by the share of positives, which the unit
+takes out again.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073, for directions as differences of means
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073, for directions as differences of means
 """
 
 from __future__ import annotations
@@ -35,18 +37,28 @@ def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
     check_full(run)
     rows = np.array(sorted({run.position(int(sample)) for sample in positives}), np.int64)
     if not 2 <= len(rows) < len(run):
-        raise AnalysisError(f"a naive direction needs 2 to {len(run) - 1} positives of {len(run)}; got {len(rows)}")
+        raise AnalysisError(
+            f"a naive direction needs 2 to {len(run) - 1} positives of {len(run)}; got {len(rows)}"
+        )
     delta, sigma = [], []
     for step in range(run.spec.steps):
         h = run.matrix("h", step)
         delta.append((h[rows].mean(0) - h.mean(0)).reshape(run.anatomy.h))
         sigma.append(h.std(0).reshape(run.anatomy.h))
-    made_by = {"method": "naive", "run": run.name, "positives": [int(run.sample_ids[row]) for row in rows]}
-    return in_units(np.stack(delta), np.stack(sigma), made_by, run.spec.model, run.timesteps, ROUNDING)
+    made_by = {
+        "method": "naive",
+        "run": run.name,
+        "positives": [int(run.sample_ids[row]) for row in rows],
+    }
+    return in_units(
+        np.stack(delta), np.stack(sigma), made_by, run.spec.model, run.timesteps, ROUNDING
+    )
 
 
 def top_samples(run: Run, values: np.ndarray, count: int, highest: bool = True) -> list[int]:
-    """The ``count`` sample numbers with the highest (or lowest) values (n,); samples without a value are left out."""
+    """The ``count`` sample numbers with the highest (or lowest) values (n,); samples without a
+    value are left out.
+    """
     order = np.argsort(values, kind="stable")
     order = order[np.isfinite(values[order])]
     chosen = order[::-1][:count] if highest else order[:count]
@@ -62,7 +74,10 @@ METHOD = Method(
     name="naive",
     title="naive: positives against random samples",
     text="Mean h of the positives minus mean h of all samples. Only positives are chosen.",
-    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    source=(
+        "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
+        " Diffusion Models"
+    ),
     make=_make,
     needs=(POSITIVES,),
     least=2,

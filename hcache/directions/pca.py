@@ -1,17 +1,18 @@
 r"""Principal components of h over samples, as directions: per step, or joint over all steps.
 
-With X_t (n, d) the centred h of n samples at step t, and a (n,) the samples' coordinates of unit length along one
-component, one standard deviation along it is
+With X_t (n, d) the centred h of n samples at step t, and a (n,) the samples' coordinates of unit
+length along one component, one standard deviation along it is
 
     Δh_t = X_tᵀ a / √(n-1)
 
-Per step, a is an eigenvector of the Gram matrix X_t X_tᵀ, step by step, its sign that of the step before. Joint, a is
-an eigenvector of Σ_t X_t X_tᵀ: one set of coordinates for the whole trajectory, and how long the direction is at each
-step follows from the data.
+Per step, a is an eigenvector of the Gram matrix X_t X_tᵀ, step by step, its sign that of the step
+before. Joint, a is an eigenvector of Σ_t X_t X_tᵀ: one set of coordinates for the whole trajectory,
+and how long the direction is at each step follows from the data.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 JOINT, PER_STEP = "joint", "per step"
 
 GRAM = 512
-"""Samples up to which the joint components come from the Gram matrix itself, and not from its products with vectors."""
+"""Samples up to which the joint components come from the Gram matrix itself, and not from its
+products with vectors.
+"""
 
 HELD = 2**30
 """Bytes of h, as stored, that are held in memory for all steps at once."""
@@ -45,7 +48,9 @@ TILE = 256
 """Columns that are worked on at a time."""
 
 
-def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[float, None, tuple[Direction, ...]]:
+def pca_directions(
+    run: Run, count: int = 5, joint: bool = True
+) -> Generator[float, None, tuple[Direction, ...]]:
     """The first ``count`` components of a run that holds h in full, largest first.
 
     Raises:
@@ -56,7 +61,9 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
     if n < 3:
         raise AnalysisError(f"principal components need 3 samples or more; run {run.name} has {n}")
     if not 1 <= count < n:
-        raise UsageError(f"the number of components must lie in 1 to {n - 1}, one less than samples; got {count}")
+        raise UsageError(
+            f"the number of components must lie in 1 to {n - 1}, one less than samples; got {count}"
+        )
     h = _Columns(run)
     found, done = None, 0.0
     if joint and n > GRAM:
@@ -66,16 +73,23 @@ def pca_directions(run: Run, count: int = 5, joint: bool = True) -> Generator[fl
         found = yield from part(_by_grams(h, count, joint), done, 1.0)
     delta, sigma = found
     options = {"count": count, "over": JOINT if joint else PER_STEP}
-    fits = [Fit(method="pca", run=run.name, options=options, component=k).to_json() for k in range(count)]
+    fits = [
+        Fit(method="pca", run=run.name, options=options, component=k).to_json()
+        for k in range(count)
+    ]
     shape = (steps, *run.anatomy.shape("h"))
     delta, spread = delta.reshape(count, *shape), sigma.reshape(shape)
-    return tuple(in_units(d, spread, fit, run.spec.model, run.timesteps) for d, fit in zip(delta, fits, strict=True))
+    return tuple(
+        in_units(d, spread, fit, run.spec.model, run.timesteps)
+        for d, fit in zip(delta, fits, strict=True)
+    )
 
 
 class _Columns:
     """h of a run as float32, a few columns of a step at a time, less their mean over samples.
 
-    All steps are read at once, as they are stored, if they fit: a shard is then opened once, and not at every step.
+    All steps are read at once, as they are stored, if they fit: a shard is then opened once, and
+    not at every step.
     """
 
     def __init__(self, run: Run) -> None:
@@ -84,11 +98,14 @@ class _Columns:
         self._held = run.array("h") if size <= HELD else None
 
     def tiles(self, step: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """(place, columns (n, up to TILE)) of a step. All tiles are one buffer, written anew for each: what is small
-        enough to stay in the processor's cache is widened, centred and multiplied there."""
+        """(place, columns (n, up to TILE)) of a step. All tiles are one buffer, written anew for
+        each: what is small enough to stay in the processor's cache is widened, centred and
+        multiplied there."""
         import torch
 
-        rows = torch.from_numpy(self.run.matrix("h", step) if self._held is None else self._held[step]).flatten(1)
+        rows = torch.from_numpy(
+            self.run.matrix("h", step) if self._held is None else self._held[step]
+        ).flatten(1)
         buffer = torch.empty(len(rows) * TILE)
         for start in range(0, rows.shape[1], TILE):
             stored = rows[:, start : start + TILE]
@@ -96,9 +113,11 @@ class _Columns:
             yield slice(start, start + TILE), columns.sub_(columns.mean(0))
 
 
-def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, tuple[np.ndarray, np.ndarray]]:
-    """Δh (count, steps, d) along the leading components of every step, or of all steps together, and σ (steps, d); from
-    the Gram matrices themselves."""
+def _by_grams(
+    h: _Columns, count: int, joint: bool
+) -> Generator[float, None, tuple[np.ndarray, np.ndarray]]:
+    """Δh (count, steps, d) along the leading components of every step, or of all steps together,
+    and σ (steps, d); from the Gram matrices themselves."""
     import torch
 
     n, steps, d = len(h.run), h.run.spec.steps, h.run.width("h")
@@ -113,7 +132,9 @@ def _by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, tu
     return delta, sigma
 
 
-def _leading_by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, None, list[np.ndarray]]:
+def _leading_by_grams(
+    h: _Columns, count: int, joint: bool
+) -> Generator[float, None, list[np.ndarray]]:
     """The leading eigenvectors (n, count) of every step, or of the sum of all."""
     check_paired(len(h.run))
     total: np.ndarray | None = None
@@ -128,12 +149,14 @@ def _leading_by_grams(h: _Columns, count: int, joint: bool) -> Generator[float, 
     return _aligned(each) if total is None else [_leading(total, count)] * steps
 
 
-def _by_products(h: _Columns, count: int) -> Generator[float, None, tuple[np.ndarray, np.ndarray] | None]:
-    """Δh (count, steps, d) along the leading joint components and σ (steps, d), by products of Σ_t X_t X_tᵀ with a few
-    vectors at a time; None if they do not settle.
+def _by_products(
+    h: _Columns, count: int
+) -> Generator[float, None, tuple[np.ndarray, np.ndarray] | None]:
+    """Δh (count, steps, d) along the leading joint components and σ (steps, d), by products of Σ_t
+    X_t X_tᵀ with a few vectors at a time; None if they do not settle.
 
-    The products of every block of vectors with h are kept. The components lie in the span of the blocks, so that Δh
-    follows from these, and h is not gone through once more.
+    The products of every block of vectors with h are kept. The components lie in the span of the
+    blocks, so that Δh follows from these, and h is not gone through once more.
     """
     import torch
 
@@ -149,7 +172,9 @@ def _by_products(h: _Columns, count: int) -> Generator[float, None, tuple[np.nda
             for at, columns in h.tiles(step):
                 found = few @ columns
                 along[-1][:, step, at] = found
-                product += (found @ columns.T).numpy()  # as rows they are multiplied faster than as columns
+                product += (
+                    found @ columns.T
+                ).numpy()  # as rows they are multiplied faster than as columns
                 if number == 0:
                     sigma[step, at] = columns.square_().mean(0).sqrt_()
             yield (number + (step + 1) / steps) / blocks
@@ -173,7 +198,9 @@ def _gram(h: _Columns, step: int) -> np.ndarray:
 
 
 def _leading(gram: np.ndarray, count: int) -> np.ndarray:
-    """Eigenvectors (n, count) of the largest eigenvalues; the sign makes the skewness of the coordinates positive."""
+    """Eigenvectors (n, count) of the largest eigenvalues; the sign makes the skewness of the
+    coordinates positive.
+    """
     _, vectors = np.linalg.eigh(gram)
     return _signed(vectors[:, ::-1][:, :count])
 
@@ -193,17 +220,24 @@ def _aligned(coordinates: list[np.ndarray]) -> list[np.ndarray]:
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
     found = yield from pca_directions(run, options["count"], options["over"] == JOINT)
-    return tuple(replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found))
+    return tuple(
+        replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found)
+    )
 
 
 METHOD = Method(
     name="pca",
     title="PCA: principal components",
     text="The directions in which h varies most over the samples; nothing is chosen.",
-    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    source=(
+        "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
+        " Diffusion Models"
+    ),
     make=_make,
     options={
         "count": Option(default=5, text="how many components"),
-        "over": Option(default=JOINT, text="all steps at once, or each by itself", choices=(JOINT, PER_STEP)),
+        "over": Option(
+            default=JOINT, text="all steps at once, or each by itself", choices=(JOINT, PER_STEP)
+        ),
     },
 )

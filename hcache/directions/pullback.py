@@ -1,12 +1,14 @@
-r"""Directions in x_t that move h most: right singular vectors of dh/dx_t of the encoder half, at one sample and step.
+r"""Directions in x_t that move h most: right singular vectors of dh/dx_t of the encoder half, at
+one sample and step.
 
-They are the principal directions of the metric that h pulls back to the pixels (or latents). The edit is made once, to
-x_t itself: x_t + γ v, and what follows is left to the model. Its unit is that of all other directions: v is scaled so
-that, to first order, strength 1 moves h by a root mean square of 1 in units of σ at that step.
+They are the principal directions of the metric that h pulls back to the pixels (or latents). The
+edit is made once, to x_t itself: x_t + γ v, and what follows is left to the model. Its unit is that
+of all other directions: v is scaled so that, to first order, strength 1 moves h by a root mean
+square of 1 in units of σ at that step.
 
 References:
-    Understanding the Latent Space of Diffusion Models through the Lens of Riemannian Geometry (Park, Kwon, Choi, Jo,
-    Uh, 2023), https://arxiv.org/abs/2307.12868
+    Understanding the Latent Space of Diffusion Models through the Lens of Riemannian Geometry
+    (Park, Kwon, Choi, Jo, Uh, 2023), https://arxiv.org/abs/2307.12868
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelMove:
-    """``delta``: Δx_t of strength 1 (c, h, w) float32, to be added before step ``index`` and at no other."""
+    """``delta``: Δx_t of strength 1 (c, h, w) float32, to be added before step ``index`` and at
+    no other.
+    """
 
     kind: ClassVar[str] = "x"
 
@@ -43,7 +47,8 @@ class PixelMove:
 
     def bind(self, model: Model) -> NoReturn:
         raise AnalysisError(
-            f"this direction moves x_t before step {self.index}, not h; edit from that step on, and it is added there"
+            f"this direction moves x_t before step {self.index}, not h; edit from that step on, and"
+            " it is added there"
         )
 
     def moved(self, x_t: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
@@ -51,19 +56,32 @@ class PixelMove:
         import torch
 
         if tuple(x_t.shape[1:]) != self.delta.shape:
-            raise AnalysisError(f"this direction was made on another model: its x_t is {self.delta.shape}")
+            raise AnalysisError(
+                f"this direction was made on another model: its x_t is {self.delta.shape}"
+            )
         strengths = strengths.to(x_t).view(-1, 1, 1, 1)
-        return torch.where(strengths == 0, x_t, x_t + strengths * torch.from_numpy(self.delta).to(x_t))
+        return torch.where(
+            strengths == 0, x_t, x_t + strengths * torch.from_numpy(self.delta).to(x_t)
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"delta": self.delta, "index": np.array(self.index)}
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        made_by: Mapping[str, Any],
+        model: str,
+        timesteps: tuple[float, ...],
     ) -> PixelMove:
-        return cls(delta=arrays["delta"], index=int(arrays["index"]), made_by=made_by, model=model,
-                   timesteps=timesteps)  # fmt: skip
+        return cls(
+            delta=arrays["delta"],
+            index=int(arrays["index"]),
+            made_by=made_by,
+            model=model,
+            timesteps=timesteps,
+        )
 
 
 def encoder_at(
@@ -108,9 +126,18 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -
     for k, (v, u, value) in enumerate(zip(found.right, found.left, found.values, strict=True)):
         moved_h = in_sigmas((u * value).cpu().numpy().astype(np.float32), sigma)
         delta = v.cpu().numpy() / np.sqrt(np.square(moved_h).mean())
-        made_by = Fit(method="pullback", run=run.name, options=dict(fit.options), component=k).to_json()
-        moves.append(PixelMove(delta=delta.astype(np.float32), index=step, made_by=made_by, model=run.spec.model,
-                               timesteps=run.timesteps))  # fmt: skip
+        made_by = Fit(
+            method="pullback", run=run.name, options=dict(fit.options), component=k
+        ).to_json()
+        moves.append(
+            PixelMove(
+                delta=delta.astype(np.float32),
+                index=step,
+                made_by=made_by,
+                model=run.spec.model,
+                timesteps=run.timesteps,
+            )
+        )
     return tuple(moves)
 
 
@@ -118,17 +145,23 @@ METHOD = Method(
     name="pullback",
     title="pullback: what in x_t moves h most",
     text="Singular vectors of dh/dx at one sample and step; the edit is made once, to x_t.",
-    source="Park et al. 2023, Understanding the Latent Space of Diffusion Models through the Lens of Riemannian "
-    "Geometry",
+    source=(
+        "Park et al. 2023, Understanding the Latent Space of Diffusion Models through the Lens of"
+        " Riemannian Geometry"
+    ),
     make=_make,
     needs=(MODEL,),
     options={
         "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
-        "step": Option(default=-1, text="at which it is taken and the edit made; -1: the middle one"),
+        "step": Option(
+            default=-1, text="at which it is taken and the edit made; -1: the middle one"
+        ),
         "count": Option(default=3, text="how many singular vectors"),
         "region": Option(default="", text=REGION_HELP),
         "iterations": Option(default=50, text="of the subspace, at most"),
-        "tolerance": Option(default=1e-2, text="the space has settled when it changes by less (a sine)"),
+        "tolerance": Option(
+            default=1e-2, text="the space has settled when it changes by less (a sine)"
+        ),
         "seed": Option(default=0, text="of the start"),
     },
 )

@@ -1,7 +1,8 @@
-"""Directions saved by name beside their run: ``<run>/directions/<name>.h5``, one immutable file each.
+"""Directions saved by name beside their run: ``<run>/directions/<name>.h5``, one immutable file
+each.
 
-A file holds the move's arrays, and in its attributes what kind it is, the model and timesteps it is for, and the JSON
-of what made it.
+A file holds the move's arrays, and in its attributes what kind it is, the model and timesteps it is
+for, and the JSON of what made it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ from ..errors import CacheError, UsageError, did_you_mean
 from .direction import Move, digest_of
 
 SCHEMA = 1
-KINDS = {"shift": ("direction", "Direction"), "vae": ("vae", "VaeMove"), "local": ("local", "LocalMove"),
-         "block": ("asyrp", "BlockMove"),
-         "x": ("pullback", "PixelMove")}  # fmt: skip
+KINDS = {
+    "shift": ("direction", "Direction"),
+    "vae": ("vae", "VaeMove"),
+    "local": ("local", "LocalMove"),
+    "block": ("asyrp", "BlockMove"),
+    "x": ("pullback", "PixelMove"),
+}
 """Kind -> module and class; imported when one is met."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
@@ -39,8 +44,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
 class Entry:
     """What is known of a saved direction without its arrays.
 
-    ``samples``: those of its run when it was saved. ``of``: how many directions the fit gave that it is from. 0: of an
-    older file, which does not say.
+    ``samples``: those of its run when it was saved. ``of``: how many directions the fit gave that
+    it is from. 0: of an older file, which does not say.
     """
 
     name: str
@@ -66,8 +71,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name) or name.endswith((".", " ")):
         raise UsageError(
-            f"a direction's name has 1 to 80 letters, digits, spaces, dots, dashes and underscores, and begins with a "
-            f"letter or digit; got {name!r}"
+            "a direction's name has 1 to 80 letters, digits, spaces, dots, dashes and underscores,"
+            f" and begins with a letter or digit; got {name!r}"
         )
     return name
 
@@ -96,9 +101,14 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
     partials: dict[Path, Path] = {}
     with part_lock(folder):
         for name, move in moves.items():
-            if is_there(finals[name]) and not replace and not is_same_fit(read_entry(finals[name]), move):
+            if (
+                is_there(finals[name])
+                and not replace
+                and not is_same_fit(read_entry(finals[name]), move)
+            ):
                 raise UsageError(
-                    f"run {run.name} has another direction named {name!r}; choose another name, or replace it"
+                    f"run {run.name} has another direction named {name!r}; choose another name, or"
+                    " replace it"
                 )
         try:
             for name, move in moves.items():
@@ -116,22 +126,30 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
 
 
 def is_same_fit(entry: Entry, move: Move) -> bool:
-    """Whether a saved direction is that move, or one of a fit that was not saved whole, and is the same fit's."""
-    return entry.digest == digest_of(move) or (entry.of > 1 and entry.made_by == json.loads(json.dumps(move.made_by)))
+    """Whether a saved direction is that move, or one of a fit that was not saved whole, and is
+    the same fit's.
+    """
+    return entry.digest == digest_of(move) or (
+        entry.of > 1 and entry.made_by == json.loads(json.dumps(move.made_by))
+    )
 
 
 def interrupted(entries: Sequence[Entry], name: str, made_by: Mapping[str, Any]) -> bool:
-    """Whether what is saved under ``name``, ``name.0``, ... are some of the directions of a fit, and never all: whoever
-    fitted them was killed on the way.
+    """Whether what is saved under ``name``, ``name.0``, ... are some of the directions of a fit,
+    and never all: whoever fitted them was killed on the way.
 
     Args:
         entries: All saved directions of the run.
         name: Of the fit.
         made_by: What the fit is made by; ``component`` does not count.
     """
-    plain = {key: value for key, value in json.loads(json.dumps(made_by)).items() if key != "component"}
+    plain = {
+        key: value for key, value in json.loads(json.dumps(made_by)).items() if key != "component"
+    }
     found = [entry for entry in entries if entry.name == name or entry.name.startswith(f"{name}.")]
-    same = all({k: v for k, v in entry.made_by.items() if k != "component"} == plain for entry in found)
+    same = all(
+        {k: v for k, v in entry.made_by.items() if k != "component"} == plain for entry in found
+    )
     return bool(found) and same and all(entry.of > len(found) for entry in found)
 
 
@@ -195,7 +213,9 @@ def load_move(run: Run, name: str) -> Move:
         raise UsageError(f"run {run.name} has no direction {name!r}{did_you_mean(name, names)}")
     entry, move = _load(path)
     if digest_of(move) != entry.digest:
-        raise CacheError(f"{path} is damaged: what it holds is not what its digest says; fit or import it again")
+        raise CacheError(
+            f"{path} is damaged: what it holds is not what its digest says; fit or import it again"
+        )
     return move
 
 
@@ -209,8 +229,8 @@ def _load(path: Path) -> tuple[Entry, Move]:
         return entry, kind.from_arrays(arrays, entry.made_by, entry.model, timesteps)
     except _ODD as error:
         raise CacheError(
-            f"{path} is damaged: it does not hold what a direction does ({type(error).__name__}: {error}); fit or "
-            "import it again"
+            f"{path} is damaged: it does not hold what a direction does ({type(error).__name__}:"
+            f" {error}); fit or import it again"
         ) from error
 
 
@@ -247,17 +267,29 @@ def read_entry(path: Path) -> Entry:
     """What a direction's file says of itself.
 
     Raises:
-        CacheError: it is not one, or of a newer hcache; or it could not be read, which the message says.
+        CacheError: it is not one, or of a newer hcache; or it could not be read, which the message
+            says.
     """
     return _read(path)[0]
 
 
-_ODD = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError, MemoryError)
+_ODD = (
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    RecursionError,
+    OverflowError,
+    MemoryError,
+)
 """What can go wrong with the contents of a file, where the system reads it without fail."""
 
 
 def _read(path: Path, arrays: bool = False) -> tuple[Entry, Structure, dict[str, np.ndarray]]:
-    """What a file says of itself, and what it holds; of the same file, though another may take its place meanwhile."""
+    """What a file says of itself, and what it holds; of the same file, though another may take
+    its place meanwhile.
+    """
     try:
         with opened(path) as descriptor:
             structure = structure_of(descriptor)
@@ -283,11 +315,17 @@ def _read(path: Path, arrays: bool = False) -> tuple[Entry, Structure, dict[str,
     except FileNotFoundError as error:
         raise CacheError(f"{path} is gone") from error
     except Malformed as error:
-        raise CacheError(f"{path} is not a direction's file ({error}); fit or import it again") from error
+        raise CacheError(
+            f"{path} is not a direction's file ({error}); fit or import it again"
+        ) from error
     except _ODD as error:
-        raise CacheError(f"{path} is not a direction's file ({type(error).__name__}: {error})") from error
+        raise CacheError(
+            f"{path} is not a direction's file ({type(error).__name__}: {error})"
+        ) from error
     except OSError as error:
         raise unreadable(str(path), error) from error
     if entry.kind not in KINDS:
-        raise CacheError(f"{path} holds a direction of kind {entry.kind[:100]!r}; known are {', '.join(KINDS)}")
+        raise CacheError(
+            f"{path} holds a direction of kind {entry.kind[:100]!r}; known are {', '.join(KINDS)}"
+        )
     return entry, structure, held

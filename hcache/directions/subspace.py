@@ -1,14 +1,16 @@
-r"""Leading singular vectors of a Jacobian that is never written down: subspace iteration with jvp and vjp.
+r"""Leading singular vectors of a Jacobian that is never written down: subspace iteration with jvp
+and vjp.
 
-With J the Jacobian of f at a point, V (k orthonormal inputs) is replaced by the orthonormal part of Jᵀ J V until the
-space it spans stays the same; the singular values of J V, and their right singular vectors, then tell the directions
-in it apart. The k products are one batch, for rows of a batch do not see each other.
+With J the Jacobian of f at a point, V (k orthonormal inputs) is replaced by the orthonormal part of
+Jᵀ J V until the space it spans stays the same; the singular values of J V, and their right singular
+vectors, then tell the directions in it apart. The k products are one batch, for rows of a batch do
+not see each other.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
-    Understanding the Latent Space of Diffusion Models through the Lens of Riemannian Geometry (Park, Kwon, Choi, Jo,
-    Uh, 2023), https://arxiv.org/abs/2307.12868
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073 Understanding the Latent Space of Diffusion Models through the
+    Lens of Riemannian Geometry (Park, Kwon, Choi, Jo, Uh, 2023), https://arxiv.org/abs/2307.12868
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from ..errors import AnalysisError
 
 @dataclass(frozen=True, kw_only=True)
 class Singular:
-    """``right`` (k, *input): orthonormal inputs; ``left`` (k, *output): J right / values; ``values`` (k,) descending.
+    """``right`` (k, *input): orthonormal inputs; ``left`` (k, *output): J right / values;
+    ``values`` (k,) descending.
 
     ``change``: the largest sine of an angle between the spaces of the last two iterations.
     """
@@ -66,7 +69,9 @@ def leading_singular(
         image = forward_products(function, point, basis.view(k, *point.shape))
         pulled = backward_products(function, point, image)
         if not torch.isfinite(pulled).all() or float(pulled.abs().max()) == 0:
-            raise AnalysisError("this Jacobian is zero or not finite here: there is nothing that moves the output")
+            raise AnalysisError(
+                "this Jacobian is zero or not finite here: there is nothing that moves the output"
+            )
         fresh = _orthonormal(pulled.reshape(k, d))
         overlap = torch.linalg.svdvals(fresh @ basis.T)
         change = float((1 - overlap.min().clamp(max=1) ** 2).clamp_min(0).sqrt())
@@ -90,9 +95,14 @@ def forward_products(
 ) -> torch.Tensor:
     """J v for every tangent v (k, *input): (k, *output).
 
-    By differentiating Jᵀ u, which is linear in u: forward-mode rules are missing for some of what U-Nets are made of.
+    By differentiating Jᵀ u, which is linear in u: forward-mode rules are missing for some of what
+    U-Nets are made of.
     """
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused: once only
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+    ):  # fused: once only
         rows = point.expand(len(tangents), *point.shape).clone().requires_grad_(True)
         output = function(rows)
         u = torch.zeros_like(output, requires_grad=True)

@@ -1,8 +1,9 @@
 """Directions from a score: top k minus bottom k, alone or with other attributes projected out.
 
 References:
-    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas, Huberman-Spiegelglas,
-    Mulayoff, Graßhof, Brandt, Michaeli, 2023), https://arxiv.org/abs/2303.11073
+    Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
+    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+    https://arxiv.org/abs/2303.11073
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def supervised_direction(run: Run, scores: np.ndarray, k: int) -> Direction:
     check_full(run)
     known = int(np.isfinite(scores).sum())
     if not 1 <= k <= known // 2:
-        raise AnalysisError(f"k must lie in 1 to {known // 2}, half of the {known} samples with a score; got {k}")
+        raise AnalysisError(
+            f"k must lie in 1 to {known // 2}, half of the {known} samples with a score; got {k}"
+        )
     top, bottom = top_samples(run, scores, k), top_samples(run, scores, k, highest=False)
     return difference_direction(run, top, bottom)
 
@@ -46,17 +49,24 @@ def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence
     for step in range(run.spec.steps):
         h = run.matrix("h", step)
         delta.append((h[rows[0]].mean(0) - h[rows[1]].mean(0)).reshape(run.anatomy.h))
-    fit = Fit(method="supervised", run=run.name, positives=tuple(positives), negatives=tuple(negatives))
-    return in_units(np.stack(delta), spread(run), fit.to_json(), run.spec.model, run.timesteps, ROUNDING)
+    fit = Fit(
+        method="supervised", run=run.name, positives=tuple(positives), negatives=tuple(negatives)
+    )
+    return in_units(
+        np.stack(delta), spread(run), fit.to_json(), run.spec.model, run.timesteps, ROUNDING
+    )
 
 
-def both_ends(run: Run, values: np.ndarray, count: int, highest: bool = True) -> tuple[list[int], list[int]]:
+def both_ends(
+    run: Run, values: np.ndarray, count: int, highest: bool = True
+) -> tuple[list[int], list[int]]:
     """``count`` samples from one end of a label's values (n,), and as many from the other."""
     return top_samples(run, values, count, highest), top_samples(run, values, count, not highest)
 
 
 def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:
-    """A direction without its part in the span of others: n - Nᵀ x with (N Nᵀ) x = N n, over (step, c, h, w) at once.
+    """A direction without its part in the span of others: n - Nᵀ x with (N Nᵀ) x = N n, over (step,
+    c, h, w) at once.
 
     In units of σ, as cosines are measured: the cosine with each of the others is then 0.
 
@@ -69,22 +79,33 @@ def conditional_direction(direction: Direction, others: Sequence[Direction]) -> 
     x, *_ = np.linalg.lstsq(stack @ stack.T, stack @ n, rcond=None)
     left = n - stack.T @ x
     if np.linalg.norm(left) < 1e-6 * np.linalg.norm(n):
-        raise AnalysisError("nothing is left of this direction without the others: it lies in their span")
-    made_by = {"method": "conditional", "of": dict(direction.made_by), "without": [dict(o.made_by) for o in others]}
+        raise AnalysisError(
+            "nothing is left of this direction without the others: it lies in their span"
+        )
+    made_by = {
+        "method": "conditional",
+        "of": dict(direction.made_by),
+        "without": [dict(o.made_by) for o in others],
+    }
     delta = (left.reshape(direction.delta.shape) * sigma).astype(np.float32)
     return in_units(delta, sigma, made_by, direction.model, direction.timesteps)
 
 
 def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:
     yield 0.0
-    return (replace(difference_direction(run, fit.positives, fit.negatives), made_by=fit.to_json()),)
+    return (
+        replace(difference_direction(run, fit.positives, fit.negatives), made_by=fit.to_json()),
+    )
 
 
 METHOD = Method(
     name="supervised",
     title="supervised: top against bottom of a label",
     text="Mean h of the positives minus mean h of as many samples at the other end.",
-    source="Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models",
+    source=(
+        "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
+        " Diffusion Models"
+    ),
     make=_make,
     needs=(POSITIVES, NEGATIVES),
 )

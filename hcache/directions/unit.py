@@ -1,11 +1,12 @@
-"""The unit of methods that move each sample by its own Δh, and how much of such a move is the way to the mean.
+"""The unit of methods that move each sample by its own Δh, and how much of such a move is the way
+to the mean.
 
-A strength of 1 is a move whose root mean square over samples, steps, channels and places is 1 in σ, as that of a
-direction is. It is the move in the end that counts, not the way that was gone.
+A strength of 1 is a move whose root mean square over samples, steps, channels and places is 1 in σ,
+as that of a direction is. It is the move in the end that counts, not the way that was gone.
 
-What a method does to a sample may be, for the most part, to make it more average: with z = (h - μ) / σ that is a move
-along -z. It makes any attribute weaker that a sample has, and is no direction towards anything. So the cosine of a
-move with -z is told, and can be projected out.
+What a method does to a sample may be, for the most part, to make it more average: with z = (h - μ)
+/ σ that is a move along -z. It makes any attribute weaker that a sample has, and is no direction
+towards anything. So the cosine of a move with -z is told, and can be projected out.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ TRIED = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """``rms``: of moves over samples and steps, in σ. ``to_mean``: the mean of their cosines with -z."""
+    """``rms``: of moves over samples and steps, in σ. ``to_mean``: the mean of their cosines
+    with -z.
+    """
 
     rms: float
     to_mean: float
@@ -76,7 +79,9 @@ def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
     from ..sampling.loop import Moment
 
     mover, sigma, netting = move.bind(model), torch.from_numpy(spread(run)), Netting()
-    rows = tried_rows(len(run), {run.position(sample) for sample in move.made_by.get("positives", ())}, seed)
+    rows = tried_rows(
+        len(run), {run.position(sample) for sample in move.made_by.get("positives", ())}, seed
+    )
     for index, t in enumerate(run.timesteps):
         every = run.matrix("h", index)
         unit = torch.where(sigma[index] > 0, sigma[index], torch.inf)
@@ -94,7 +99,9 @@ def without_way_to_mean(z: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
 
 
 def tried_rows(n: int, positives: Container[int], seed: int) -> np.ndarray:
-    """Rows of a run that a move is measured on: none of the positives, as long as there are others."""
+    """Rows of a run that a move is measured on: none of the positives, as long as there are
+    others.
+    """
     others = np.array([row for row in range(n) if row not in positives])
     rows = others if len(others) >= 2 else np.arange(n)
     return np.sort(np.random.default_rng(seed).permutation(rows)[:TRIED])

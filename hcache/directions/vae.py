@@ -1,27 +1,30 @@
 r"""A VAE of the positives' h: a sample's h is moved to where the VAE reconstructs it better.
 
-The VAE is trained on h of the positives alone, at all steps, in units of σ: z_t = (h_t - μ_t) / σ_t, with μ and σ over
-all samples of the run. It has one hidden layer each way and is told the step. What it has learned to reconstruct is
-what positives look like, so the gradient of its reconstruction loss
+The VAE is trained on h of the positives alone, at all steps, in units of σ: z_t = (h_t - μ_t) /
+σ_t, with μ and σ over all samples of the run. It has one hidden layer each way and is told the
+step. What it has learned to reconstruct is what positives look like, so the gradient of its
+reconstruction loss
 
     L(z) = mean (z - D(E(z), t))²
 
-at some sample's own z points off the positives, and following it downhill leads onto them: Δh = h_optimised - h. Each
-sample is moved by its own Δh. The loss is minimised to convergence: gradient steps on each row by itself, their length
-after Barzilai and Borwein, until the gradient is 1 % of the first. The strength γ then multiplies Δh, scaled so that
-its root mean square over samples and steps is γ in units of σ (:mod:`.unit`), and goes over the steps as that of the
-naive direction to the same positives does: the two differ in where they lead, not in how far or when.
+at some sample's own z points off the positives, and following it downhill leads onto them: Δh =
+h_optimised - h. Each sample is moved by its own Δh. The loss is minimised to convergence: gradient
+steps on each row by itself, their length after Barzilai and Borwein, until the gradient is 1 % of
+the first. The strength γ then multiplies Δh, scaled so that its root mean square over samples and
+steps is γ in units of σ (:mod:`.unit`), and goes over the steps as that of the naive direction to
+the same positives does: the two differ in where they lead, not in how far or when.
 
-A VAE of few positives reconstructs what is average best, so that most of such a move is the way to the mean of all
-samples, -z. That part is projected out of every sample's Δz, unless ``to_mean`` keeps it; what it was is told with the
-move (``net``).
+A VAE of few positives reconstructs what is average best, so that most of such a move is the way to
+the mean of all samples, -z. That part is projected out of every sample's Δz, unless ``to_mean``
+keeps it; what it was is told with the move (``net``).
 
-Moves that were fitted before there was a unit go ``STRIDES`` strides of fixed length down the gradient instead; option
-``descent`` makes such a one again.
+Moves that were fitted before there was a unit go ``STRIDES`` strides of fixed length down the
+gradient instead; option ``descent`` makes such a one again.
 
 References:
-    Auto-Encoding Variational Bayes (Kingma, Welling, 2013), https://arxiv.org/abs/1312.6114, for the VAE
-    Two-Point Step Size Gradient Methods (Barzilai, Borwein, 1988), https://doi.org/10.1093/imanum/8.1.141
+    Auto-Encoding Variational Bayes (Kingma, Welling, 2013), https://arxiv.org/abs/1312.6114, for
+    the VAE Two-Point Step Size Gradient Methods (Barzilai, Borwein, 1988),
+    https://doi.org/10.1093/imanum/8.1.141
 """
 
 from __future__ import annotations
@@ -54,15 +57,18 @@ MOST_STEPS, SHORT = 80, 1e-2
 """Gradient steps at most; a row's gradient that is so short, relative to its first, ends it."""
 
 LEAST_RATE, MOST_RATE = 0.05, 20.0
-"""Between which a gradient step's length lies, relative to the gradient of half the squared error."""
+"""Between which a gradient step's length lies, relative to the gradient of half the squared
+error.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VaeMove:
-    """``mean``, ``sigma``: of h over the run (step, c, h, w). ``weights``: of the encoder's mean and the decoder.
+    """``mean``, ``sigma``: of h over the run (step, c, h, w). ``weights``: of the encoder's mean
+    and the decoder.
 
-    ``scale`` (step,): what the converged Δz is multiplied by; None of a move that goes strides of fixed length.
-    ``keeps_mean``: whether the way to the mean is left in it.
+    ``scale`` (step,): what the converged Δz is multiplied by; None of a move that goes strides of
+    fixed length. ``keeps_mean``: whether the way to the mean is left in it.
     """
 
     kind: ClassVar[str] = "vae"
@@ -77,7 +83,8 @@ class VaeMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
-        """Follows the reconstruction loss down, on the model's device; every row by its own gradient.
+        """Follows the reconstruction loss down, on the model's device; every row by its own
+        gradient.
 
         Raises:
             AnalysisError: the model's h has another shape.
@@ -97,7 +104,9 @@ class VaeMove:
                 delta = _descend(weights, z, t, len(mean), strengths) - z
             else:
                 delta = (
-                    strengths.view(-1, 1) * float(self.scale[t]) * _optimised(weights, z, t, len(mean), self.keeps_mean)
+                    strengths.view(-1, 1)
+                    * float(self.scale[t])
+                    * _optimised(weights, z, t, len(mean), self.keeps_mean)
                 )
             return h + (delta.view(h.shape) * sigma[t]).to(h.dtype)
 
@@ -105,24 +114,44 @@ class VaeMove:
 
     def arrays(self) -> dict[str, np.ndarray]:
         weights = {f"weights/{k}": v for k, v in self.weights.items()}
-        unit = {} if self.scale is None else {"scale": self.scale, "keeps_mean": np.array(self.keeps_mean)}
+        unit = (
+            {}
+            if self.scale is None
+            else {"scale": self.scale, "keeps_mean": np.array(self.keeps_mean)}
+        )
         return {"mean": self.mean, "sigma": self.sigma, **weights, **unit}
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], made_by: Mapping[str, Any], model: str, timesteps: tuple[float, ...]
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        made_by: Mapping[str, Any],
+        model: str,
+        timesteps: tuple[float, ...],
     ) -> VaeMove:
-        weights = {name.removeprefix("weights/"): a for name, a in arrays.items() if name.startswith("weights/")}
+        weights = {
+            name.removeprefix("weights/"): a
+            for name, a in arrays.items()
+            if name.startswith("weights/")
+        }
         scale, keeps = arrays.get("scale"), bool(arrays.get("keeps_mean", True))
-        return cls(mean=arrays["mean"], sigma=arrays["sigma"], weights=weights, scale=scale, keeps_mean=keeps,
-                   made_by=made_by, model=model, timesteps=timesteps)  # fmt: skip
+        return cls(
+            mean=arrays["mean"],
+            sigma=arrays["sigma"],
+            weights=weights,
+            scale=scale,
+            keeps_mean=keeps,
+            made_by=made_by,
+            model=model,
+            timesteps=timesteps,
+        )
 
 
 def _optimised(
     weights: Mapping[str, torch.Tensor], z: torch.Tensor, t: int, steps: int, keeps_mean: bool
 ) -> torch.Tensor:
-    """Δz (n, d) from z (n, d) to where its reconstruction loss is least, found row by row; without the way to the
-    mean, unless that is kept."""
+    """Δz (n, d) from z (n, d) to where its reconstruction loss is least, found row by row; without
+    the way to the mean, unless that is kept."""
     import torch
 
     step = _one_hot(t, steps, z)
@@ -154,9 +183,15 @@ def _optimised(
 
 
 def _descend(
-    weights: Mapping[str, torch.Tensor], z: torch.Tensor, t: int, steps: int, strengths: torch.Tensor
+    weights: Mapping[str, torch.Tensor],
+    z: torch.Tensor,
+    t: int,
+    steps: int,
+    strengths: torch.Tensor,
 ) -> torch.Tensor:
-    """z (n, d) after ``STRIDES`` strides down the reconstruction loss, together ``strengths`` (n,) long."""
+    """z (n, d) after ``STRIDES`` strides down the reconstruction loss, together ``strengths``
+    (n,) long.
+    """
     import torch
 
     stride = strengths.view(-1, 1) / STRIDES
@@ -172,16 +207,25 @@ def _descend(
 
 
 def reconstruct(
-    weights: Mapping[str, torch.Tensor], z: torch.Tensor, step: torch.Tensor, noise: torch.Tensor | None = None
+    weights: Mapping[str, torch.Tensor],
+    z: torch.Tensor,
+    step: torch.Tensor,
+    noise: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(reconstruction (n, d), mean (n, k), log variance (n, k)) of z (n, d); ``step`` (n, steps) one-hot."""
+    """(reconstruction (n, d), mean (n, k), log variance (n, k)) of z (n, d); ``step`` (n, steps)
+    one-hot.
+    """
     import torch
     from torch.nn.functional import linear, silu
 
-    hidden = silu(linear(torch.cat([z, step], 1), weights["encoder.weight"], weights["encoder.bias"]))
+    hidden = silu(
+        linear(torch.cat([z, step], 1), weights["encoder.weight"], weights["encoder.bias"])
+    )
     mu, log_variance = linear(hidden, weights["latent.weight"], weights["latent.bias"]).chunk(2, 1)
     code = mu if noise is None else mu + (0.5 * log_variance).exp() * noise
-    hidden = silu(linear(torch.cat([code, step], 1), weights["decoder.weight"], weights["decoder.bias"]))
+    hidden = silu(
+        linear(torch.cat([code, step], 1), weights["decoder.weight"], weights["decoder.bias"])
+    )
     return linear(hidden, weights["output.weight"], weights["output.bias"]), mu, log_variance
 
 
@@ -192,7 +236,9 @@ def _one_hot(t: int, steps: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
-    """Trains the VAE: Adam, batches over positives and steps, seeded. Yields the share of iterations done."""
+    """Trains the VAE: Adam, batches over positives and steps, seeded. Yields the share of
+    iterations done.
+    """
     import torch
 
     for name in ("iterations", "latent", "hidden", "batch"):
@@ -219,19 +265,33 @@ def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) ->
         if iteration % 10 == 9:
             yield (iteration + 1) / options["iterations"]
     arrays = {name: tensor.detach().numpy() for name, tensor in weights.items()}
-    move = VaeMove(mean=mean, sigma=sigma, weights=arrays, made_by=fit.to_json(), model=run.spec.model,
-                   timesteps=run.timesteps)  # fmt: skip
-    return (move if options["descent"] == STRIDED else _in_unit(move, fit, options, run, _profile(z)),)
+    move = VaeMove(
+        mean=mean,
+        sigma=sigma,
+        weights=arrays,
+        made_by=fit.to_json(),
+        model=run.spec.model,
+        timesteps=run.timesteps,
+    )
+    return (
+        move if options["descent"] == STRIDED else _in_unit(move, fit, options, run, _profile(z)),
+    )
 
 
 def _profile(z: np.ndarray) -> np.ndarray:
-    """The naive direction's length at each step (step,), of unit length in all; of positives z (step, n, d)."""
+    """The naive direction's length at each step (step,), of unit length in all; of positives z
+    (step, n, d).
+    """
     squares = np.square(z.mean(1, dtype=np.float64)).mean(1)
     return np.sqrt(squares / squares.mean())
 
 
-def _in_unit(move: VaeMove, fit: Fit, options: Mapping[str, Any], run: Run, profile: np.ndarray) -> VaeMove:
-    """The move, scaled so that its root mean square over samples that are no positives, and steps, is 1."""
+def _in_unit(
+    move: VaeMove, fit: Fit, options: Mapping[str, Any], run: Run, profile: np.ndarray
+) -> VaeMove:
+    """The move, scaled so that its root mean square over samples that are no positives, and
+    steps, is 1.
+    """
     import torch
 
     keeps = options["to_mean"] == KEPT
@@ -247,10 +307,18 @@ def _in_unit(move: VaeMove, fit: Fit, options: Mapping[str, Any], run: Run, prof
         left.add(z, delta)
         lengths.append(float(delta.square().mean().sqrt()))
     if not max(lengths) > 1e-6:
-        raise AnalysisError("this VAE moves no sample: it reconstructs them all as they are; fit it on more positives")
+        raise AnalysisError(
+            "this VAE moves no sample: it reconstructs them all as they are; fit it on more"
+            " positives"
+        )
     scale = np.divide(profile, lengths, out=np.zeros(len(lengths)), where=np.array(lengths) > 1e-6)
     told = {**left.net.to_json(), "to_mean_before": whole.net.to_json()["to_mean"]}
-    return replace(move, scale=scale.astype(np.float32), keeps_mean=keeps, made_by={**fit.to_json(), "net": told})
+    return replace(
+        move,
+        scale=scale.astype(np.float32),
+        keeps_mean=keeps,
+        made_by={**fit.to_json(), "net": told},
+    )
 
 
 def _positives_of(fit: Fit, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -272,10 +340,14 @@ def _initial(d: int, steps: int, latent: int, hidden: int, seed: int) -> dict[st
     rng = torch.Generator().manual_seed(seed)
     weights = {}
     for name, inputs, outputs in (
-        ("encoder", d + steps, hidden), ("latent", hidden, 2 * latent), ("decoder", latent + steps, hidden),
+        ("encoder", d + steps, hidden),
+        ("latent", hidden, 2 * latent),
+        ("decoder", latent + steps, hidden),
         ("output", hidden, d),
-    ):  # fmt: skip
-        weights[f"{name}.weight"] = (torch.randn(outputs, inputs, generator=rng) / inputs**0.5).requires_grad_(True)
+    ):
+        weights[f"{name}.weight"] = (
+            torch.randn(outputs, inputs, generator=rng) / inputs**0.5
+        ).requires_grad_(True)
         weights[f"{name}.bias"] = torch.zeros(outputs, requires_grad=True)
     return weights
 
@@ -283,7 +355,10 @@ def _initial(d: int, steps: int, latent: int, hidden: int, seed: int) -> dict[st
 METHOD = Method(
     name="vae",
     title="VAE on positives",
-    text="A VAE is trained on the positives' h alone; each sample's h is then moved to where it is reconstructed best.",
+    text=(
+        "A VAE is trained on the positives' h alone; each sample's h is then moved to where it is"
+        " reconstructed best."
+    ),
     source="Kingma, Welling 2013, Auto-Encoding Variational Bayes, for the VAE",
     make=fit_vae,
     needs=(POSITIVES,),

@@ -1,4 +1,6 @@
-"""From edits as data to edits that act: donors are found, directions recalled, once for all rows that share them."""
+"""From edits as data to edits that act: donors are found, directions recalled, once for all rows
+that share them.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ class Binder:
         donor = self._donor(edit.donor)
         if isinstance(edit, SlerpEdit):
             return Slerp(donor, edit.gamma, edit.window)
-        members = dict.fromkeys(member for site in edit.sites for member in self.model.anatomy.members(site))
+        members = dict.fromkeys(
+            member for site in edit.sites for member in self.model.anatomy.members(site)
+        )
         return Swap(list(members), donor, edit.alpha, edit.window)
 
     def _donor(self, ref: DonorRef) -> Donor:

@@ -18,7 +18,8 @@ def cached_x(model: Model, run: Run, sample: int, index: int) -> torch.Tensor:
 
 
 def cached_features(model: Model, run: Run, sample: int, step: int, branch: str = COND) -> Features:
-    """A sample's features at a step, one row: as stored, and from ``encode`` of the cached x_t what is not.
+    """A sample's features at a step, one row: as stored, and from ``encode`` of the cached x_t what
+    is not.
 
     Under guidance a run stores the conditional branch; the other is always computed.
     """
@@ -31,10 +32,14 @@ def cached_features(model: Model, run: Run, sample: int, step: int, branch: str 
         conditioning = replace(conditioning, guidance=max(conditioning.guidance, 2.0))
     guided = model.condition(conditioning, 1)
     with torch.inference_mode():
-        fresh = model.encode(cached_x(model, run, sample, step), run.timesteps[step], guided.branches[branch])
+        fresh = model.encode(
+            cached_x(model, run, sample, step), run.timesteps[step], guided.branches[branch]
+        )
     if branch != COND:
         return fresh
-    return fresh.replace({name: torch.from_numpy(a)[None].to(fresh.h) for name, a in stored.items()})
+    return fresh.replace(
+        {name: torch.from_numpy(a)[None].to(fresh.h) for name, a in stored.items()}
+    )
 
 
 def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str, Features]:

@@ -39,9 +39,13 @@ class Masked:
             return features
         before = dict(features.items())
         changes = {
-            name: self._inside(before[name], after) for name, after in edited.items() if after is not before[name]
+            name: self._inside(before[name], after)
+            for name, after in edited.items()
+            if after is not before[name]
         }
-        return features.replace({name: tensor for name, tensor in changes.items() if tensor is not before[name]})
+        return features.replace(
+            {name: tensor for name, tensor in changes.items() if tensor is not before[name]}
+        )
 
     def _inside(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         m = torch.from_numpy(self.mask.at(*before.shape[-2:])).to(before.device)
@@ -52,9 +56,11 @@ class Masked:
 
 
 class PerRow:
-    """A different edit for every row of the batch, so that a whole figure is one pass through the loop.
+    """A different edit for every row of the batch, so that a whole figure is one pass through the
+    loop.
 
-    Each edit is given its own row alone, so that what it does does not depend on the rows beside it.
+    Each edit is given its own row alone, so that what it does does not depend on the rows beside
+    it.
     """
 
     def __init__(self, edits: Sequence[Edit]) -> None:
@@ -62,14 +68,18 @@ class PerRow:
 
     def __call__(self, features: Features, moment: Moment) -> Features:
         if len(features.h) != len(self.edits):
-            raise UsageError(f"{len(self.edits)} edits were given for {len(features.h)} samples; give one a sample")
+            raise UsageError(
+                f"{len(self.edits)} edits were given for {len(features.h)} samples; give one a"
+                " sample"
+            )
         rows = [features.rows(i, i + 1) for i in range(len(self.edits))]
         edited = [edit(row, moment) for edit, row in zip(self.edits, rows, strict=True)]
         if all(after is before for after, before in zip(edited, rows, strict=True)):
             return features
 
         def join(name: str, tensor: torch.Tensor) -> torch.Tensor:
-            """A tensor that no edit has changed stays as it is, uncopied; any other keeps its layout in memory.
+            """A tensor that no edit has changed stays as it is, uncopied; any other keeps its
+            layout in memory.
 
             Of two layouts of the same numbers a convolution makes results that differ by rounding.
             """

@@ -1,15 +1,16 @@
-r"""Puts h at a chosen distance along a direction's normal, wherever it was before: an absolute edit, at one step.
+r"""Puts h at a chosen distance along a direction's normal, wherever it was before: an absolute
+edit, at one step.
 
     c ← c + (d - c·n) n,
 
-with c = h/σ, n the unit vector of Δh/σ at that step, and d the distance to be at. A shift adds the same to every
-sample; this leaves them all equally far on the positive side, so a sample that is there already is hardly changed.
-Distances are counted in the unit of strengths: 1 is √D long in c, with D values in h, as a direction of strength 1 is
-at one step.
+with c = h/σ, n the unit vector of Δh/σ at that step, and d the distance to be at. A shift adds the
+same to every sample; this leaves them all equally far on the positive side, so a sample that is
+there already is hardly changed. Distances are counted in the unit of strengths: 1 is √D long in c,
+with D values in h, as a direction of strength 1 is at one step.
 
 References:
-    Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng, Russakovsky, Yan, 2023),
-    https://arxiv.org/abs/2302.08357
+    Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng,
+    Russakovsky, Yan, 2023), https://arxiv.org/abs/2302.08357
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ class ToDistance:
     """
 
     def __init__(
-        self, direction: Direction, distance: float, origin: float, step: int, device: torch.device | str = "cpu"
+        self,
+        direction: Direction,
+        distance: float,
+        origin: float,
+        step: int,
+        device: torch.device | str = "cpu",
     ) -> None:
         normal, sigma = normal_at(direction, step)
         self.target, self.step = float(distance) + float(origin), step
@@ -56,7 +62,8 @@ class ToDistance:
 
 
 def normal_at(direction: Direction, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """A direction's vector at a step, in units of σ and with root mean square 1, and σ there: (c, h, w) float32 each.
+    """A direction's vector at a step, in units of σ and with root mean square 1, and σ there: (c,
+    h, w) float32 each.
 
     Raises:
         AnalysisError: it has no length there.
@@ -65,12 +72,16 @@ def normal_at(direction: Direction, step: int) -> tuple[np.ndarray, np.ndarray]:
     length = float(np.sqrt(np.square(z).mean()))
     if not length > 0:
         have = [k for k, size in enumerate(direction.profile) if size > 0]
-        raise AnalysisError(f"this direction has no length at step {step}; it has at {', '.join(map(str, have))}")
+        raise AnalysisError(
+            f"this direction has no length at step {step}; it has at {', '.join(map(str, have))}"
+        )
     return (z / length).astype(np.float32), direction.sigma[step].astype(np.float32)
 
 
 def distances_of(run: Run, direction: Direction, step: int) -> np.ndarray:
-    """How far each sample of a run is along a direction at a step, counted from h = 0: (n,) float64."""
+    """How far each sample of a run is along a direction at a step, counted from h = 0: (n,)
+    float64.
+    """
     normal, sigma = normal_at(direction, step)
     weights = in_sigmas(normal, sigma).ravel().astype(np.float64) / normal.size
     return np.concatenate([rows.astype(np.float64) @ weights for rows in run.blocks("h", step)])
@@ -89,7 +100,7 @@ def one_direction(move: Move) -> Direction:
     """
     if not isinstance(move, Direction):
         raise AnalysisError(
-            f"a distance is measured along one direction for all samples; a move of kind {move.kind} has each its "
-            "own. Shift along it instead, or choose another direction"
+            "a distance is measured along one direction for all samples; a move of kind"
+            f" {move.kind} has each its own. Shift along it instead, or choose another direction"
         )
     return move

@@ -17,12 +17,13 @@ def check_donor(donor: Run, recipient: Run) -> None:
     """
     if (theirs := _model(donor)) != (ours := _model(recipient)):
         raise UsageError(
-            f"the donor's run {donor.name} is of another model than {recipient.name}: {theirs}, not {ours}"
+            f"the donor's run {donor.name} is of another model than {recipient.name}: {theirs}, not"
+            f" {ours}"
         )
     if donor.timesteps != recipient.timesteps:
         raise UsageError(
-            f"the donor's run {donor.name} has other steps than {recipient.name}: {_steps(donor)}, not "
-            f"{_steps(recipient)}; extract it again with --steps {recipient.spec.steps}"
+            f"the donor's run {donor.name} has other steps than {recipient.name}: {_steps(donor)},"
+            f" not {_steps(recipient)}; extract it again with --steps {recipient.spec.steps}"
         )
 
 

@@ -1,4 +1,6 @@
-"""Samples that give their activations: of the recipient's own run, or of another run of the same model."""
+"""Samples that give their activations: of the recipient's own run, or of another run of the same
+model.
+"""
 
 from __future__ import annotations
 

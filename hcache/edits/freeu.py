@@ -1,10 +1,12 @@
 """FreeU, through diffusers, on a copy of the network, so that it cannot be left switched on.
 
-diffusers' up blocks apply it themselves when they bear its four numbers. Here those are borne by shallow copies of the
-up blocks, which share the weights: other threads go on with the network as it is.
+diffusers' up blocks apply it themselves when they bear its four numbers. Here those are borne by
+shallow copies of the up blocks, which share the weights: other threads go on with the network as it
+is.
 
 References:
-    FreeU: Free Lunch in Diffusion U-Net (Si, Huang, Jiang, Liu, 2023), https://arxiv.org/abs/2309.11497
+    FreeU: Free Lunch in Diffusion U-Net (Si, Huang, Jiang, Liu, 2023),
+        https://arxiv.org/abs/2309.11497
 """
 
 from __future__ import annotations
@@ -26,14 +28,25 @@ BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
 def why_not(network: Network) -> str:
     """Why diffusers has no FreeU for this network; nothing if it has.
 
-    UNet2DModel has such up blocks as well, but no switch, and does not tell them their place, by which they act.
+    UNet2DModel has such up blocks as well, but no switch, and does not tell them their place, by
+    which they act.
     """
     kind = type(network).__name__
     if not hasattr(network, "enable_freeu"):
-        return f"diffusers has FreeU for UNet2DConditionModel (Stable Diffusion, SDXL), and this network is a {kind}"
-    others = [type(block).__name__ for block in network.up_blocks[:2] if type(block).__name__ not in BLOCKS]
+        return (
+            "diffusers has FreeU for UNet2DConditionModel (Stable Diffusion, SDXL), and this"
+            f" network is a {kind}"
+        )
+    others = [
+        type(block).__name__
+        for block in network.up_blocks[:2]
+        if type(block).__name__ not in BLOCKS
+    ]
     if others:
-        return f"diffusers has FreeU in {' and '.join(BLOCKS)}, and this network has a {others[0]} where it would act"
+        return (
+            f"diffusers has FreeU in {' and '.join(BLOCKS)}, and this network has a {others[0]}"
+            " where it would act"
+        )
     return ""
 
 

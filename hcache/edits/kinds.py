@@ -18,7 +18,9 @@ RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
 @dataclass(frozen=True, kw_only=True)
 class DonorRef:
-    """A sample to take activations from: of the recipient's run, or of another run of the same model and steps."""
+    """A sample to take activations from: of the recipient's run, or of another run of the same
+    model and steps.
+    """
 
     run: str
     sample: int
@@ -26,7 +28,9 @@ class DonorRef:
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionRef:
-    """A direction by its digest. ``name`` is what it was called, and ``made_by`` how it can be fitted again."""
+    """A direction by its digest. ``name`` is what it was called, and ``made_by`` how it can be
+    fitted again.
+    """
 
     digest: str
     name: str = ""
@@ -35,8 +39,9 @@ class DirectionRef:
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftEdit:
-    """Moves h by ``strength`` times a direction. ``per_step``: with unit length at every step by itself.
-    ``resample``: of a direction that was fitted on other steps, linear in t between them."""
+    """Moves h by ``strength`` times a direction. ``per_step``: with unit length at every step by
+    itself. ``resample``: of a direction that was fitted on other steps, linear in t between
+    them."""
 
     kind: ClassVar[str] = "shift"
 
@@ -50,19 +55,21 @@ class ShiftEdit:
     def __post_init__(self) -> None:
         object.__setattr__(self, "strength", float(self.strength))
         if not math.isfinite(self.strength):
-            raise UsageError(f"the strength of a direction must be a finite number, got {self.strength}")
+            raise UsageError(
+                f"the strength of a direction must be a finite number, got {self.strength}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceEdit:
     """Puts h at a signed ``distance`` along a direction, at one ``step``, wherever it was before.
 
-    ``origin``: where distance 0 is, measured from h = 0; stored, so that the picture stays the same when the run grows.
-    Both in the unit of strengths. ``resample``: as for a shift.
+    ``origin``: where distance 0 is, measured from h = 0; stored, so that the picture stays the same
+    when the run grows. Both in the unit of strengths. ``resample``: as for a shift.
 
     References:
-        Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng, Russakovsky, Yan, 2023),
-        https://arxiv.org/abs/2302.08357
+        Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng,
+        Russakovsky, Yan, 2023), https://arxiv.org/abs/2302.08357
     """
 
     kind: ClassVar[str] = "distance"
@@ -78,7 +85,9 @@ class DistanceEdit:
         for name in ("distance", "origin"):
             object.__setattr__(self, name, float(getattr(self, name)))
             if not math.isfinite(getattr(self, name)):
-                raise UsageError(f"the {name} of an edit must be a finite number, got {getattr(self, name)}")
+                raise UsageError(
+                    f"the {name} of an edit must be a finite number, got {getattr(self, name)}"
+                )
         if self.step < 0:
             raise UsageError(f"the step of an edit is counted from 0, got {self.step}")
 
@@ -90,7 +99,9 @@ class DistanceEdit:
 
 @dataclass(frozen=True, kw_only=True)
 class SwapEdit:
-    """Blends a donor's activations in at ``sites``: ``h``, ``skip.2``, or single members such as ``skip.2.0``."""
+    """Blends a donor's activations in at ``sites``: ``h``, ``skip.2``, or single members such as
+    ``skip.2.0``.
+    """
 
     kind: ClassVar[str] = "swap"
 
@@ -104,7 +115,9 @@ class SwapEdit:
         object.__setattr__(self, "sites", tuple(self.sites))
         object.__setattr__(self, "alpha", share("the blend strength of a swap", self.alpha))
         if not self.sites:
-            raise UsageError("a swap needs sites: h, skip.1, ..., or single members such as skip.2.0")
+            raise UsageError(
+                "a swap needs sites: h, skip.1, ..., or single members such as skip.2.0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +137,12 @@ class SlerpEdit:
 
 @dataclass(frozen=True, kw_only=True)
 class FreeUEdit:
-    """Scales the decoder's inputs at its first two up blocks, in all steps: backbone by ``b``, skips by ``s``.
+    """Scales the decoder's inputs at its first two up blocks, in all steps: backbone by ``b``,
+    skips by ``s``.
 
     References:
-        FreeU: Free Lunch in Diffusion U-Net (Si, Huang, Jiang, Liu, 2023), https://arxiv.org/abs/2309.11497
+        FreeU: Free Lunch in Diffusion U-Net (Si, Huang, Jiang, Liu, 2023),
+            https://arxiv.org/abs/2309.11497
     """
 
     kind: ClassVar[str] = "freeu"
@@ -141,7 +156,10 @@ class FreeUEdit:
         for name in ("b1", "b2", "s1", "s2"):
             object.__setattr__(self, name, float(getattr(self, name)))
             if not 0 < getattr(self, name) <= 100:
-                raise UsageError(f"{name} of FreeU must be more than 0 and at most 100, got {getattr(self, name)}")
+                raise UsageError(
+                    f"{name} of FreeU must be more than 0 and at most 100, got"
+                    f" {getattr(self, name)}"
+                )
 
 
 FeatureEdit = ShiftEdit | DistanceEdit | SwapEdit | SlerpEdit
@@ -165,7 +183,9 @@ def edit_to_json(edit: AnyEdit) -> dict[str, Any]:
         return data | asdict(edit)
     if isinstance(edit, ShiftEdit | DistanceEdit):
         ref = edit.direction
-        data |= {"direction": {"digest": ref.digest, "name": ref.name, "made_by": _listed(ref.made_by)}}
+        data |= {
+            "direction": {"digest": ref.digest, "name": ref.name, "made_by": _listed(ref.made_by)}
+        }
     if isinstance(edit, ShiftEdit):
         data |= {"strength": edit.strength} | ({"per_step": True} if edit.per_step else {})
     if isinstance(edit, DistanceEdit):
@@ -205,19 +225,28 @@ def edit_from_json(fields: Fields) -> AnyEdit:
             found["mask"] = Mask.from_json(fields.any("mask"), fields.name("mask"))
         fields.left.pop("mask", None)
     if kind in (ShiftEdit.kind, DistanceEdit.kind):
-        found |= {"direction": _direction(fields.part("direction")), "resample": fields.flag("resample", False)}
+        found |= {
+            "direction": _direction(fields.part("direction")),
+            "resample": fields.flag("resample", False),
+        }
     if kind == ShiftEdit.kind:
         found |= {"strength": fields.number("strength"), "per_step": fields.flag("per_step", False)}
     if kind == DistanceEdit.kind:
-        found |= {name: fields.number(name) for name in ("distance", "origin")} | {"step": fields.whole("step")}
+        found |= {name: fields.number(name) for name in ("distance", "origin")} | {
+            "step": fields.whole("step")
+        }
     if kind in (SwapEdit.kind, SlerpEdit.kind):
         donor = fields.part("donor")
-        found["donor"] = DonorRef(run=donor.text("run", RUN, "a run's name"), sample=donor.whole("sample"))
+        found["donor"] = DonorRef(
+            run=donor.text("run", RUN, "a run's name"), sample=donor.whole("sample")
+        )
         donor.done()
     if kind == SwapEdit.kind:
         sites = Fields(dict(enumerate(fields.items("sites", _MOST_SITES))), fields.name("sites"))
         pattern = r"h|skip\.\d{1,4}(\.\d{1,4})?"
-        found["sites"] = tuple(sites.text(i, pattern, "h, skip.1, ... or skip.1.0, ...") for i in list(sites.left))
+        found["sites"] = tuple(
+            sites.text(i, pattern, "h, skip.1, ... or skip.1.0, ...") for i in list(sites.left)
+        )
         found["alpha"] = fields.number("alpha", 0, 1)
     if kind == SlerpEdit.kind:
         found["gamma"] = fields.number("gamma", 0, 1)

@@ -16,10 +16,12 @@ from .recipe import DirectionRef, DistanceEdit, ShiftEdit
 
 
 def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
-    """The direction of that digest: saved with this run, or with the run it was fitted on, or fitted again.
+    """The direction of that digest: saved with this run, or with the run it was fitted on, or
+    fitted again.
 
     Raises:
-        UsageError: it is nowhere, and cannot be made again, or comes out as another; the message says which.
+        UsageError: it is nowhere, and cannot be made again, or comes out as another; the message
+            says which.
     """
     made_on = _made_on(ref, run, home)
     for place in {found.name: found for found in (run, made_on) if found is not None}.values():
@@ -28,8 +30,9 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
     what = f"the direction {ref.name or ref.digest} ({ref.digest})"
     if made_on is None or "method" not in ref.made_by:
         raise UsageError(
-            f"{what} is not saved with run {run.name}, and the recipe does not say how to make it again, or the run it "
-            f"was made on ({ref.made_by.get('run', 'unknown')}) is not here; import or save it there again"
+            f"{what} is not saved with run {run.name}, and the recipe does not say how to make it"
+            f" again, or the run it was made on ({ref.made_by.get('run', 'unknown')}) is not here;"
+            " import or save it there again"
         )
     try:
         moves = _made_again(Fit.from_json(ref.made_by), ref.digest, made_on, model)
@@ -45,7 +48,9 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
 
 
 def _made_again(what: Fit, digest: str, run: Run, model: Model) -> tuple[Move, ...]:
-    """What a fit makes; where that is another, what it made before its method had some of its options."""
+    """What a fit makes; where that is another, what it made before its method had some of its
+    options.
+    """
     moves = drive(fit(what, run, model))
     former = find_method(what.method).former
     if any(digest_of(move) == digest for move in moves) or not former.keys() - what.options.keys():
@@ -57,29 +62,40 @@ def fitted_to(move: Move, edit: ShiftEdit | DistanceEdit, run: Run) -> Move:
     """A direction as an edit of a run applies it: on the run's steps, per step if it says so.
 
     Raises:
-        AnalysisError: it was made on another model, or on other steps, or is of a kind that cannot be brought to them.
+        AnalysisError: it was made on another model, or on other steps, or is of a kind that cannot
+            be brought to them.
     """
     if move.model and move.model != run.spec.model:
         raise AnalysisError(
-            f"the direction {edit.direction.name or edit.direction.digest} was fitted on {move.model}, and run "
-            f"{run.name} is of {run.spec.model}; fit it on a run of that model"
+            f"the direction {edit.direction.name or edit.direction.digest} was fitted on"
+            f" {move.model}, and run {run.name} is of {run.spec.model}; fit it on a run of that"
+            " model"
         )
     steps = tuple(float(t) for t in run.timesteps)
     other_steps = bool(move.timesteps) and tuple(float(t) for t in move.timesteps) != steps
     if other_steps and not (edit.resample and isinstance(move, Resamplable)):
-        advice = "resample it over t" if isinstance(move, Resamplable) else "fit it on a run of these steps"
+        advice = (
+            "resample it over t"
+            if isinstance(move, Resamplable)
+            else "fit it on a run of these steps"
+        )
         raise AnalysisError(
-            f"the direction {edit.direction.name or edit.direction.digest} was fitted on {len(move.timesteps)} steps "
-            f"from t = {move.timesteps[0]:g}, and run {run.name} has {len(steps)} from t = {steps[0]:g}; {advice}"
+            f"the direction {edit.direction.name or edit.direction.digest} was fitted on"
+            f" {len(move.timesteps)} steps from t = {move.timesteps[0]:g}, and run {run.name} has"
+            f" {len(steps)} from t = {steps[0]:g}; {advice}"
         )
     if isinstance(move, Direction) and not move.timesteps and len(move.delta) != len(steps):
-        raise AnalysisError(f"this direction has {len(move.delta)} steps, and run {run.name} has {len(steps)}")
+        raise AnalysisError(
+            f"this direction has {len(move.delta)} steps, and run {run.name} has {len(steps)}"
+        )
     if other_steps and isinstance(move, Resamplable):
         move = move.resampled(run.timesteps)
     if not (isinstance(edit, ShiftEdit) and edit.per_step):
         return move
     if not isinstance(move, Direction):
-        raise AnalysisError(f"a direction of kind {move.kind} has no length at a step; leave per_step out")
+        raise AnalysisError(
+            f"a direction of kind {move.kind} has no length at a step; leave per_step out"
+        )
     return move.per_step()
 
 

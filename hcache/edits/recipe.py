@@ -1,9 +1,11 @@
-"""Recipes: what was done to a sample, as data, from which its picture is rendered again, pixel by pixel.
+"""Recipes: what was done to a sample, as data, from which its picture is rendered again, pixel by
+pixel.
 
-A recipe names the model and its weights, the run and the sample in it, and the edits in the order in which they act.
-It travels as JSON inside the picture's PNG. What only helps to repeat the picture to the last bit stands beside that
-and is not part of its digest: the row of the batch it was rendered in, since a batch of another size may round
-otherwise; the picture's own digest; the versions of the libraries.
+A recipe names the model and its weights, the run and the sample in it, and the edits in the order
+in which they act. It travels as JSON inside the picture's PNG. What only helps to repeat the
+picture to the last bit stands beside that and is not part of its digest: the row of the batch it
+was rendered in, since a batch of another size may round otherwise; the picture's own digest; the
+versions of the libraries.
 
 No torch here: recipes are read, compared and listed without loading a model.
 """
@@ -38,8 +40,21 @@ from .kinds import (
 
 SCHEMA = 1
 FORMAT = "hcache recipe"
-__all__ = ["AnyEdit", "DirectionRef", "DistanceEdit", "DonorRef", "FreeUEdit", "Place", "Recipe", "ShiftEdit",
-           "SlerpEdit", "SwapEdit", "check_run", "plain", "recipe_of"]  # fmt: skip
+__all__ = [
+    "AnyEdit",
+    "DirectionRef",
+    "DistanceEdit",
+    "DonorRef",
+    "FreeUEdit",
+    "Place",
+    "Recipe",
+    "ShiftEdit",
+    "SlerpEdit",
+    "SwapEdit",
+    "check_run",
+    "plain",
+    "recipe_of",
+]
 
 MOST_ROWS = 64
 MOST_CELLS = 4096
@@ -57,18 +72,19 @@ class Place:
     def __post_init__(self) -> None:
         if not 0 <= self.row < self.rows <= MOST_ROWS or self.first < 0:
             raise UsageError(
-                f"a place in a batch is a row of at most {MOST_ROWS} and a first step, got row {self.row} of "
-                f"{self.rows} from step {self.first}"
+                f"a place in a batch is a row of at most {MOST_ROWS} and a first step, got row"
+                f" {self.row} of {self.rows} from step {self.first}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One picture. ``weights``, ``revision``, ``dtype``, ``steps``, ``eta`` and ``conditioning`` are the run's.
+    """One picture. ``weights``, ``revision``, ``dtype``, ``steps``, ``eta`` and ``conditioning``
+    are the run's.
 
-    ``asymmetric``: the edited prediction enters P_t only. ``t_boost``: steps with t below it are taken with eta 1.
-    ``place``, ``pixels`` (SHA-256 of the picture) and ``versions`` say how it was rendered; they are no part of what
-    it is.
+    ``asymmetric``: the edited prediction enters P_t only. ``t_boost``: steps with t below it are
+    taken with eta 1. ``place``, ``pixels`` (SHA-256 of the picture) and ``versions`` say how it was
+    rendered; they are no part of what it is.
     """
 
     model: str
@@ -98,8 +114,8 @@ class Recipe:
         for edit in self.edits:
             if not isinstance(edit, FreeUEdit) and edit.window.last >= self.steps:
                 raise UsageError(
-                    f"the steps of a {edit.kind} go to {edit.window.last}, and the run has {self.steps}, from 0 to "
-                    f"{self.steps - 1}"
+                    f"the steps of a {edit.kind} go to {edit.window.last}, and the run has"
+                    f" {self.steps}, from 0 to {self.steps - 1}"
                 )
         if sum(isinstance(edit, FreeUEdit) for edit in self.edits) > 1:
             raise UsageError("FreeU is a setting of the whole network: give it once")
@@ -111,7 +127,9 @@ class Recipe:
         return next((edit for edit in self.edits if isinstance(edit, FreeUEdit)), None)
 
     def first_step(self, timesteps: Sequence[float]) -> int:
-        """The first step in which anything is another than in the run; their number if nothing is."""
+        """The first step in which anything is another than in the run; their number if nothing
+        is.
+        """
         firsts = [0 if isinstance(edit, FreeUEdit) else edit.window.first for edit in self.edits]
         if self.t_boost is not None:
             firsts += [index for index, t in enumerate(timesteps) if t < self.t_boost][:1]
@@ -131,12 +149,28 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Plain data; what is not said is left out."""
         data: dict[str, Any] = {"format": FORMAT, "schema": SCHEMA}
-        for name in ("model", "weights", "revision", "dtype", "run", "sample", "seed", "steps", "eta"):
+        for name in (
+            "model",
+            "weights",
+            "revision",
+            "dtype",
+            "run",
+            "sample",
+            "seed",
+            "steps",
+            "eta",
+        ):
             data[name] = getattr(self, name)
         if self.conditioning != UNCONDITIONED:
-            data["conditioning"] = {k: list(v) if isinstance(v, tuple) else v for k, v in
-                                    asdict(self.conditioning).items() if v is not None}  # fmt: skip
-        data |= {"edits": [edit_to_json(edit) for edit in self.edits], "asymmetric": self.asymmetric}
+            data["conditioning"] = {
+                k: list(v) if isinstance(v, tuple) else v
+                for k, v in asdict(self.conditioning).items()
+                if v is not None
+            }
+        data |= {
+            "edits": [edit_to_json(edit) for edit in self.edits],
+            "asymmetric": self.asymmetric,
+        }
         if self.t_boost is not None:
             data["t_boost"] = self.t_boost
         if self.place:
@@ -162,7 +196,9 @@ class Recipe:
             fields.done()
             return found
         except (RecursionError, OverflowError) as error:
-            raise UsageError("recipe: it is nested too deeply, or a number in it is too large") from error
+            raise UsageError(
+                "recipe: it is nested too deeply, or a number in it is too large"
+            ) from error
 
 
 def recipe_of(run: Run, sample: int, edits: Sequence[AnyEdit] = (), **more: Any) -> Recipe:
@@ -174,10 +210,19 @@ def recipe_of(run: Run, sample: int, edits: Sequence[AnyEdit] = (), **more: Any)
     run.position(sample)
     spec = run.spec
     return Recipe(
-        model=spec.model, weights=spec.weights, revision=run.provenance.get("revision", ""), dtype=spec.dtype,
-        run=run.name, sample=int(sample), seed=run.seed(int(sample)), steps=spec.steps, eta=spec.eta,
-        conditioning=spec.conditioning.rows([int(sample)]), edits=tuple(edits), **more,
-    )  # fmt: skip
+        model=spec.model,
+        weights=spec.weights,
+        revision=run.provenance.get("revision", ""),
+        dtype=spec.dtype,
+        run=run.name,
+        sample=int(sample),
+        seed=run.seed(int(sample)),
+        steps=spec.steps,
+        eta=spec.eta,
+        conditioning=spec.conditioning.rows([int(sample)]),
+        edits=tuple(edits),
+        **more,
+    )
 
 
 def check_run(recipe: Recipe, run: Run) -> None:
@@ -187,11 +232,21 @@ def check_run(recipe: Recipe, run: Run) -> None:
         UsageError: something in it is another; the message says what.
     """
     ours = recipe_of(run, recipe.sample)
-    for name in ("run", "model", "weights", "revision", "dtype", "seed", "steps", "eta", "conditioning"):
+    for name in (
+        "run",
+        "model",
+        "weights",
+        "revision",
+        "dtype",
+        "seed",
+        "steps",
+        "eta",
+        "conditioning",
+    ):
         if getattr(ours, name) != getattr(recipe, name):
             raise UsageError(
-                f"this recipe is not for run {run.name}: its {name} is {getattr(recipe, name)!r}, that of the run "
-                f"{getattr(ours, name)!r}"
+                f"this recipe is not for run {run.name}: its {name} is {getattr(recipe, name)!r},"
+                f" that of the run {getattr(ours, name)!r}"
             )
 
 
@@ -202,10 +257,15 @@ def plain(recipe: Recipe) -> Recipe:
 
 def _check_format(fields: Fields) -> None:
     if fields.any("format", None) != FORMAT:
-        raise UsageError(f'this is not a recipe: it does not begin with "format": {json.dumps(FORMAT)}')
+        raise UsageError(
+            f'this is not a recipe: it does not begin with "format": {json.dumps(FORMAT)}'
+        )
     schema = fields.whole("schema", 1)
     if schema > SCHEMA:
-        raise UsageError(f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update hcache")
+        raise UsageError(
+            f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update"
+            " hcache"
+        )
 
 
 def _recipe_fields(fields: Fields) -> dict[str, Any]:
@@ -213,7 +273,9 @@ def _recipe_fields(fields: Fields) -> dict[str, Any]:
         "model": fields.text("model"),
         "weights": fields.text("weights", default=""),
         "revision": fields.text("revision", default=""),
-        "dtype": fields.text("dtype", "float32|float16|bfloat16", "float32, float16 or bfloat16", "float32"),
+        "dtype": fields.text(
+            "dtype", "float32|float16|bfloat16", "float32, float16 or bfloat16", "float32"
+        ),
         "run": fields.text("run", RUN, "a run's name"),
         "sample": fields.whole("sample"),
         "seed": fields.whole("seed", 0, 2**64, default=0),
@@ -230,14 +292,18 @@ def _recipe_fields(fields: Fields) -> dict[str, Any]:
     if "place" in fields.left:
         place = fields.part("place")
         found["place"] = Place(
-            row=place.whole("row"), rows=place.whole("rows", 1, MOST_ROWS), first=place.whole("first")
+            row=place.whole("row"),
+            rows=place.whole("rows", 1, MOST_ROWS),
+            first=place.whole("first"),
         )
         place.done()
     if "versions" in fields.left:
         versions = fields.part("versions")
         found["versions"] = {name: versions.text(name) for name in list(versions.left)}
     listed = fields.items("edits", _MOST_EDITS)
-    found["edits"] = tuple(edit_from_json(Fields(data, f"edits[{i}]")) for i, data in enumerate(listed))
+    found["edits"] = tuple(
+        edit_from_json(Fields(data, f"edits[{i}]")) for i, data in enumerate(listed)
+    )
     return found
 
 

@@ -1,15 +1,16 @@
-"""Renders recipes: many at once, each a row of a batch through the one loop; or one again, to the last bit.
+"""Renders recipes: many at once, each a row of a batch through the one loop; or one again, to the
+last bit.
 
-A batch begins at the cached x_t of the first step in which any of its rows is edited. Recipes that differ in what
-holds for a whole batch (asymmetric, noise boost, FreeU) go into different ones.
+A batch begins at the cached x_t of the first step in which any of its rows is edited. Recipes that
+differ in what holds for a whole batch (asymmetric, noise boost, FreeU) go into different ones.
 
-Two batches of different sizes may round differently, and so does going on from a cached x_t or from one computed
-again. So a recipe says after rendering in which row of how many it was, and from which step on; it is rendered again
-in that row, of as many rows, from that step on. Its edits see their own row only, so what lies in the others does not
-matter.
+Two batches of different sizes may round differently, and so does going on from a cached x_t or from
+one computed again. So a recipe says after rendering in which row of how many it was, and from which
+step on; it is rendered again in that row, of as many rows, from that step on. Its edits see their
+own row only, so what lies in the others does not matter.
 
-Rendering takes seconds, so these are generators: they yield the share done after every step and return the
-result, and whoever drives them may stop between two steps.
+Rendering takes seconds, so these are generators: they yield the share done after every step and
+return the result, and whoever drives them may stop between two steps.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ ROWS = 16
 
 
 def render_recipes(
-    model: Model, run: Run, recipes: Sequence[Recipe], home: Path, moves: Mapping[str, Move] | None = None
+    model: Model,
+    run: Run,
+    recipes: Sequence[Recipe],
+    home: Path,
+    moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
     """Renders recipes of one run, in their order.
 
@@ -62,7 +67,13 @@ def render_recipes(
     model.anatomy.need_unet("rendering an edit")
     batches = list(_batches(recipes))
     firsts = [min(recipes[i].first_step(run.timesteps) for i in batch) for batch in batches]
-    work = max(1, sum(len(batch) * (run.spec.steps - first) for batch, first in zip(batches, firsts, strict=True)))
+    work = max(
+        1,
+        sum(
+            len(batch) * (run.spec.steps - first)
+            for batch, first in zip(batches, firsts, strict=True)
+        ),
+    )
     bind, found, done = Binder(model, run, home, moves or {}), {}, 0
     for batch, first in zip(batches, firsts, strict=True):
         length = len(batch) * (run.spec.steps - first)
@@ -76,26 +87,39 @@ def render_recipes(
 
 
 def render_again(
-    model: Model, run: Run, recipes: Sequence[Recipe], home: Path, moves: Mapping[str, Move] | None = None
+    model: Model,
+    run: Run,
+    recipes: Sequence[Recipe],
+    home: Path,
+    moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Renders recipes as they were rendered, each in its own row of a batch of as many; in their order.
+    """Renders recipes as they were rendered, each in its own row of a batch of as many; in their
+    order.
 
-    Those that were in one batch are in one batch again. Rows whose recipes are not given are filled up.
+    Those that were in one batch are in one batch again. Rows whose recipes are not given are filled
+    up.
     """
     for recipe in recipes:
         check_run(recipe, run)
         if recipe.place and recipe.place.first > (earliest := recipe.first_step(run.timesteps)):
-            raise UsageError(f"this recipe was rendered from step {recipe.place.first} on, but changes step {earliest}")
+            raise UsageError(
+                f"this recipe was rendered from step {recipe.place.first} on, but changes step"
+                f" {earliest}"
+            )
     model.anatomy.need_unet("rendering an edit")
     places = [r.place or Place(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes]
     batches = list(_batches_again(recipes, places))
     bind, found, done = Binder(model, run, home, moves or {}), {}, 0
-    work = max(1, sum(run.spec.steps - places[next(iter(batch.values()))].first for batch in batches))
+    work = max(
+        1, sum(run.spec.steps - places[next(iter(batch.values()))].first for batch in batches)
+    )
     for batch in batches:
         some = next(iter(batch.values()))
         rows = [recipes[batch.get(row, some)] for row in range(places[some].rows)]
         length = run.spec.steps - places[some].first
-        pictures = yield from part(_render_batch(bind, rows, places[some].first), done / work, length / work)
+        pictures = yield from part(
+            _render_batch(bind, rows, places[some].first), done / work, length / work
+        )
         done += length
         for row, i in batch.items():
             found[i] = filled_in(pictures[row], recipes[i], places[i], model)
@@ -116,7 +140,9 @@ def render_moved(
         recipe_of(run, sample, [shift_by(direction, strength, window)], asymmetric=asymmetric)
         for sample, strength in zip(samples, strengths, strict=True)
     ]
-    found = yield from render_recipes(model, run, recipes, run.folder.parent.parent, {digest_of(direction): direction})
+    found = yield from render_recipes(
+        model, run, recipes, run.folder.parent.parent, {digest_of(direction): direction}
+    )
     return np.stack([cell.picture for cell in found])
 
 
@@ -127,7 +153,11 @@ def shift_by(move: Move, strength: float, window: Window, name: str = "") -> Shi
 
 def filled_in(picture: np.ndarray, recipe: Recipe, place: Place, model: Model) -> Rendered:
     """A picture with its recipe, which now says how it was rendered."""
-    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else str(model.device)
+    device = (
+        torch.cuda.get_device_name(model.device)
+        if model.device.type == "cuda"
+        else str(model.device)
+    )
     versions = {**library_versions(), "device": device, "threads": str(torch.get_num_threads())}
     full = replace(plain(recipe), place=place, pixels=pixels_digest(picture), versions=versions)
     return Rendered(picture=picture, recipe=full)
@@ -138,7 +168,11 @@ def _batches(recipes: Sequence[Recipe]) -> list[list[int]]:
     alike: dict[tuple, list[int]] = {}
     for i, recipe in enumerate(recipes):
         alike.setdefault(_of_batch(recipe), []).append(i)
-    return [group[start : start + ROWS] for group in alike.values() for start in range(0, len(group), ROWS)]
+    return [
+        group[start : start + ROWS]
+        for group in alike.values()
+        for start in range(0, len(group), ROWS)
+    ]
 
 
 def _batches_again(recipes: Sequence[Recipe], places: Sequence[Place]) -> list[dict[int, int]]:
@@ -160,8 +194,11 @@ def _of_batch(recipe: Recipe) -> tuple:
     return (recipe.asymmetric, recipe.t_boost, recipe.freeu)
 
 
-def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Generator[float, None, np.ndarray]:
-    """Recipes that agree in all that is the batch's, one a row, from step ``first`` on: (n, height, width, 3) uint8.
+def _render_batch(
+    bind: Binder, recipes: Sequence[Recipe], first: int
+) -> Generator[float, None, np.ndarray]:
+    """Recipes that agree in all that is the batch's, one a row, from step ``first`` on: (n, height,
+    width, 3) uint8.
 
     Yields the share done after every step.
     """
@@ -171,11 +208,18 @@ def _render_batch(bind: Binder, recipes: Sequence[Recipe], first: int) -> Genera
     boosted = [head.t_boost is not None and t < head.t_boost for t in run.timesteps]
     x = torch.cat([cached_x(bind.model, run, sample, first) for sample in samples])
     steps = denoise(
-        with_freeu(bind.model, head.freeu), [run.seed(sample) for sample in samples], spec.steps,
-        [1.0 if boost else spec.eta for boost in boosted], edit, nudge=bind.nudge(recipes),
-        conditioning=spec.conditioning.rows(samples), asymmetric=head.asymmetric, x_t=x, start=first,
+        with_freeu(bind.model, head.freeu),
+        [run.seed(sample) for sample in samples],
+        spec.steps,
+        [1.0 if boost else spec.eta for boost in boosted],
+        edit,
+        nudge=bind.nudge(recipes),
+        conditioning=spec.conditioning.rows(samples),
+        asymmetric=head.asymmetric,
+        x_t=x,
+        start=first,
         schedule=spec.schedule,
-    )  # fmt: skip
+    )
     for step in steps:
         x = step.x_next
         yield (step.index + 1 - first) / (spec.steps - first)

@@ -12,7 +12,9 @@ from .recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """``picture``: (height, width, 3) uint8. ``recipe``: with place, pixels and versions filled in."""
+    """``picture``: (height, width, 3) uint8. ``recipe``: with place, pixels and versions filled
+    in.
+    """
 
     picture: np.ndarray
     recipe: Recipe

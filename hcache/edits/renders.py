@@ -1,8 +1,10 @@
-"""Rendered cells, kept beside their run: ``<run>/renders/<digest>.png``, by the digest of their recipe.
+"""Rendered cells, kept beside their run: ``<run>/renders/<digest>.png``, by the digest of their
+recipe.
 
-A cell that is there is not rendered again. Each file carries its own recipe, place in the batch included, so that what
-is reused is also what can be repeated to the last bit. A file that is damaged, or not what its name says, counts for
-nothing. Together they take a bounded number of bytes; the least recently used go first.
+A cell that is there is not rendered again. Each file carries its own recipe, place in the batch
+included, so that what is reused is also what can be repeated to the last bit. A file that is
+damaged, or not what its name says, counts for nothing. Together they take a bounded number of
+bytes; the least recently used go first.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def render_kept(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Like ``render_recipes``, but what was rendered before is taken from there; each recipe is rendered once.
+    """Like ``render_recipes``, but what was rendered before is taken from there; each recipe is
+    rendered once.
 
     Args:
         load: Gives the run's model; asked only if there is something to render.
@@ -42,7 +45,9 @@ def render_kept(
     for recipe in recipes:
         check_run(recipe, run)
     found = {recipe.digest: find_render(run, recipe) for recipe in recipes}
-    missing = list({recipe.digest: recipe for recipe in recipes if found[recipe.digest] is None}.values())
+    missing = list(
+        {recipe.digest: recipe for recipe in recipes if found[recipe.digest] is None}.values()
+    )
     if missing:
         from .render import render_recipes
 
@@ -50,7 +55,9 @@ def render_kept(
             found[cell.recipe.digest] = cell
             keep_render(run, cell)
         trim(run)
-    return [cell for recipe in recipes if (cell := found[recipe.digest]) is not None]  # none is None any more
+    return [
+        cell for recipe in recipes if (cell := found[recipe.digest]) is not None
+    ]  # none is None any more
 
 
 def find_render(run: Run, recipe: Recipe) -> Rendered | None:
@@ -64,13 +71,19 @@ def kept_render(run: Run, digest: str) -> Rendered | None:
     try:
         data = read_file(path)
         picture, cells = read_picture(data), read_cells(read_recipe(data))
-        if len(cells) != 1 or cells[0].recipe.digest != digest or picture.shape != run.anatomy.image:
+        if (
+            len(cells) != 1
+            or cells[0].recipe.digest != digest
+            or picture.shape != run.anatomy.image
+        ):
             return None
         if cells[0].recipe.pixels != pixels_digest(picture):
             return None
     except (OSError, UsageError):
         return None
-    with suppress(OSError):  # another process may have taken it away meanwhile, or the run is read-only
+    with suppress(
+        OSError
+    ):  # another process may have taken it away meanwhile, or the run is read-only
         os.utime(path)
     return Rendered(picture=picture, recipe=cells[0].recipe)
 
@@ -84,8 +97,8 @@ def keep_render(run: Run, cell: Rendered) -> None:
 
 
 def trim(run: Run, most: int = RENDER_BYTES) -> None:
-    """Takes away the cells that were not used for longest, until the rest take ``most`` bytes or fewer; what a
-    process that was killed left half written goes the same way."""
+    """Takes away the cells that were not used for longest, until the rest take ``most`` bytes or
+    fewer; what a process that was killed left half written goes the same way."""
     files = []
     for path in (run.folder / RENDERS).glob("*.png*"):
         try:

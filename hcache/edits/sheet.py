@@ -35,7 +35,11 @@ class Cell:
 def sheet_text(cells: Sequence[Cell]) -> str:
     """The JSON that a sheet of these cells carries."""
     data = [
-        {"title": cell.title, "box": asdict(cell.box) if cell.box else None, "recipe": cell.recipe.to_json()}
+        {
+            "title": cell.title,
+            "box": asdict(cell.box) if cell.box else None,
+            "recipe": cell.recipe.to_json(),
+        }
         for cell in cells
     ]
     return json.dumps({"format": FORMAT, "schema": SCHEMA, "cells": data})
@@ -62,8 +66,14 @@ def read_cells(text: str | bytes) -> tuple[Cell, ...]:
 def _sheet(fields: Fields) -> tuple[Cell, ...]:
     fields.any("format")
     if (schema := fields.whole("schema", 1)) > SCHEMA:
-        raise UsageError(f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update hcache")
-    cells = [_cell(Fields(cell, f"cells[{i}]")) for i, cell in enumerate(fields.items("cells", MOST_CELLS))]
+        raise UsageError(
+            f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update"
+            " hcache"
+        )
+    cells = [
+        _cell(Fields(cell, f"cells[{i}]"))
+        for i, cell in enumerate(fields.items("cells", MOST_CELLS))
+    ]
     fields.done()
     if not cells:
         raise UsageError("this sheet has no cells, and so no recipe")
@@ -74,7 +84,12 @@ def _cell(fields: Fields) -> Cell:
     box = None
     if fields.left.get("box") is not None:
         sides = fields.part("box")
-        box = Box(**{name: sides.whole(name, high=1_000_000) for name in ("left", "top", "width", "height")})
+        box = Box(
+            **{
+                name: sides.whole(name, high=1_000_000)
+                for name in ("left", "top", "width", "height")
+            }
+        )
         sides.done()
     fields.left.pop("box", None)
     title, data = fields.text("title", default=""), fields.any("recipe")

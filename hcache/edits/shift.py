@@ -28,7 +28,9 @@ class Shift:
     Under guidance both branches move alike.
     """
 
-    def __init__(self, move: Bindable, strengths: Sequence[float], window: Window, model: Model) -> None:
+    def __init__(
+        self, move: Bindable, strengths: Sequence[float], window: Window, model: Model
+    ) -> None:
         self.mover = move.bind(model)
         self.strengths = torch.tensor(list(strengths), dtype=torch.float32, device=model.device)
         self.window = window
@@ -39,4 +41,6 @@ class Shift:
         if self._idle or weight == 0:
             return features
         moved = self.mover(features.h, moment, weight * self.strengths)
-        return features.replace({"h": torch.where(self.strengths.view(-1, 1, 1, 1) == 0, features.h, moved)})
+        return features.replace(
+            {"h": torch.where(self.strengths.view(-1, 1, 1, 1) == 0, features.h, moved)}
+        )

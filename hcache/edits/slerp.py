@@ -2,11 +2,12 @@ r"""Injects a donor's h along the sphere: its direction mixed in, the recipient'
 
     h̃ = slerp(h, h_c ‖h‖ / ‖h_c‖, γ),    slerp(a, b, γ) = (sin((1-γ) θ) a + sin(γ θ) b) / sin θ
 
-with θ the angle between h and the donor's h_c, both as vectors over (c, h, w). A plain blend of two h of nearly
-independent directions is shorter than either, which the decoder has not seen.
+with θ the angle between h and the donor's h_c, both as vectors over (c, h, w). A plain blend of two
+h of nearly independent directions is shorter than either, which the decoder has not seen.
 
-Inside a mask all of h is turned, and the places inside are taken from that. The code published for it
-(https://github.com/kwonminki/Asyrp_official) turns the places inside by their own angle, without matching their norm.
+Inside a mask all of h is turned, and the places inside are taken from that. The code published for
+it (https://github.com/kwonminki/Asyrp_official) turns the places inside by their own angle, without
+matching their norm.
 
 References:
     Training-free Content Injection using h-space in Diffusion Models (Jeong, Kwon, Uh, 2023),
@@ -42,28 +43,39 @@ class Slerp:
         gamma = self.gamma * self.window.weight(moment.index)
         if gamma == 0:
             return features
-        return features.replace({"h": slerp(features.h, self.donor(moment).h.to(features.h), gamma)})
+        return features.replace(
+            {"h": slerp(features.h, self.donor(moment).h.to(features.h), gamma)}
+        )
 
 
 def slerp(h: torch.Tensor, donor: torch.Tensor, gamma: float) -> torch.Tensor:
-    """h (n, c, h, w) turned by the share γ of the angle towards ``donor`` (n or 1, c, h, w), each row's norm kept.
+    """h (n, c, h, w) turned by the share γ of the angle towards ``donor`` (n or 1, c, h, w), each
+    row's norm kept.
 
     Raises:
-        AnalysisError: a donor that is zero, or points exactly the other way: neither gives a way to turn.
+        AnalysisError: a donor that is zero, or points exactly the other way: neither gives a way to
+            turn.
     """
     # float64: the angle between near vectors is lost in the rounding of float32
     a = h.double().flatten(1)
     b = donor.double().expand_as(h).flatten(1)
     length, theirs = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
     if not bool((theirs > 0).all()):
-        raise AnalysisError("the donor's h is zero, which has no direction to turn to; choose another donor")
+        raise AnalysisError(
+            "the donor's h is zero, which has no direction to turn to; choose another donor"
+        )
     b = b * (length / theirs)
     cosine = ((a * b).sum(1, keepdim=True) / (length * length).clamp_min(1e-300)).clamp(-1, 1)
     theta = torch.arccos(cosine)
     sine = torch.sin(theta)
     if bool(((sine < 1e-6) & (cosine < 0)).any()):
-        raise AnalysisError("the donor's h points exactly away from the recipient's; there is no shortest way to turn")
-    turned = (torch.sin((1 - gamma) * theta) * a + torch.sin(gamma * theta) * b) / sine.clamp_min(1e-300)
+        raise AnalysisError(
+            "the donor's h points exactly away from the recipient's; there is no shortest way to"
+            " turn"
+        )
+    turned = (torch.sin((1 - gamma) * theta) * a + torch.sin(gamma * theta) * b) / sine.clamp_min(
+        1e-300
+    )
     # nearly parallel: the arc is its chord, and sin θ is lost in rounding
     mixed = torch.where(sine < 1e-6, a + gamma * (b - a), turned)
     return mixed.view_as(h).to(h.dtype)

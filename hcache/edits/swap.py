@@ -1,8 +1,9 @@
-"""Puts a donor's activations in the place of the recipient's: b + α (a - b) at chosen sites and steps.
+"""Puts a donor's activations in the place of the recipient's: b + α (a - b) at chosen sites and
+steps.
 
-Replacing one skip group at a time shows which of them carries what; "Training-Free Style and Content Transfer by
-Leveraging U-Net Skip Connections in Stable Diffusion" (Schaerf, Alfarano, Silvestri, Impett, 2025,
-https://arxiv.org/abs/2501.14524) does so with single members.
+Replacing one skip group at a time shows which of them carries what; "Training-Free Style and
+Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion" (Schaerf, Alfarano,
+Silvestri, Impett, 2025, https://arxiv.org/abs/2501.14524) does so with single members.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Swap:
 
     Args:
         members: What to take from the donor: ``h``, ``skip.2.0``, ...
-        donor: Gives the donor's features at a step, in a branch of guidance: both branches are swapped.
+        donor: Gives the donor's features at a step, in a branch of guidance: both branches are
+            swapped.
         alpha: 1 replaces, 0 changes nothing, bit for bit.
         window: The steps in which it acts, and the share of alpha in each.
     """
@@ -40,7 +42,9 @@ class Swap:
         if alpha == 0:
             return features
         given = self.donor(moment)
-        return features.replace({member: _blend(given[member], features[member], alpha) for member in self.members})
+        return features.replace(
+            {member: _blend(given[member], features[member], alpha) for member in self.members}
+        )
 
 
 def _blend(a: torch.Tensor, b: torch.Tensor, alpha: float) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""The U-figure's pictures: a recipient with a donor's activations at one site at a time, and the identity badge."""
+"""The U-figure's pictures: a recipient with a donor's activations at one site at a time, and the
+identity badge.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class SwapResult:
-    """``cells[site]``: the recipient with the donor's tensors at that site. ``donor`` and ``recipient``: pictures
-    (height, width, 3) uint8."""
+    """``cells[site]``: the recipient with the donor's tensors at that site. ``donor`` and
+    ``recipient``: pictures (height, width, 3) uint8."""
 
     donor: np.ndarray
     recipient: np.ndarray
@@ -59,13 +61,16 @@ class SwapResult:
 def render_swaps(
     model: Model, run: Run, donor: int, recipient: int, window: Window, alpha: float = 1.0
 ) -> Generator[float, None, SwapResult]:
-    """Swaps h and each skip group of ``recipient`` for ``donor``'s, each alone, in the window of steps.
+    """Swaps h and each skip group of ``recipient`` for ``donor``'s, each alone, in the window of
+    steps.
 
-    Starts from the recipient's cached x_t of the first swapped step. The donor's skips come from the cache where
-    it holds them in full, else from ``encode`` of the donor's cached x_t.
+    Starts from the recipient's cached x_t of the first swapped step. The donor's skips come from
+    the cache where it holds them in full, else from ``encode`` of the donor's cached x_t.
     """
     sites = model.anatomy.sites
-    recipes = swap_recipes(run, recipient, sites, DonorRef(run=run.name, sample=donor), alpha, window)
+    recipes = swap_recipes(
+        run, recipient, sites, DonorRef(run=run.name, sample=donor), alpha, window
+    )
     cells = yield from part(render_recipes(model, run, recipes, home_of(run)), 0.0, 0.8)
     identity = yield from part(check_identity(model, run, recipient, window), 0.8, 0.2)
     return SwapResult(
@@ -84,8 +89,12 @@ def swap_recipes(
     return [recipe_of(run, recipient, [edit]) for edit in edits]
 
 
-def check_identity(model: Model, run: Run, sample: int, window: Window) -> Generator[float, None, Identity]:
-    """Computes a sample as it is, and with all its activations swapped for its own, side by side."""
+def check_identity(
+    model: Model, run: Run, sample: int, window: Window
+) -> Generator[float, None, Identity]:
+    """Computes a sample as it is, and with all its activations swapped for its own, side by
+    side.
+    """
     start, total = cached_x(model, run, sample, window.first), run.spec.steps - window.first
     identical, difference = True, 0.0
     for done, (plain, swapped) in enumerate(_self_swap(model, run, sample, start, window), 1):
@@ -100,7 +109,9 @@ def home_of(run: Run) -> Path:
     return run.folder.parent.parent
 
 
-def _self_swap(model: Model, run: Run, sample: int, start: torch.Tensor, window: Window) -> Iterator[tuple[Step, Step]]:
+def _self_swap(
+    model: Model, run: Run, sample: int, start: torch.Tensor, window: Window
+) -> Iterator[tuple[Step, Step]]:
     members = [member for site in model.anatomy.sites for member in model.anatomy.members(site)]
     latest: dict[str, Features] = {}
 
@@ -108,15 +119,29 @@ def _self_swap(model: Model, run: Run, sample: int, start: torch.Tensor, window:
         latest[moment.branch] = features.map(lambda _, tensor: tensor.clone())
         return features
 
-    swap = Swap(members, lambda moment: latest[moment.branch], 1.0, Window(first=window.first, last=window.last))
+    swap = Swap(
+        members,
+        lambda moment: latest[moment.branch],
+        1.0,
+        Window(first=window.first, last=window.last),
+    )
     swapped = _continue(model, run, sample, start, window.first, swap)
     for plain in _continue(model, run, sample, start, window.first, listen):
         yield plain, next(swapped)
 
 
-def _continue(model: Model, run: Run, sample: int, x_t: torch.Tensor, start: int, edit: Edit) -> Iterator[Step]:
+def _continue(
+    model: Model, run: Run, sample: int, x_t: torch.Tensor, start: int, edit: Edit
+) -> Iterator[Step]:
     """The run's own loop again for one sample."""
     return denoise(
-        model, [run.seed(sample)], run.spec.steps, run.spec.eta, edit,
-        conditioning=run.spec.conditioning.rows([sample]), x_t=x_t, start=start, schedule=run.spec.schedule,
-    )  # fmt: skip
+        model,
+        [run.seed(sample)],
+        run.spec.steps,
+        run.spec.eta,
+        edit,
+        conditioning=run.spec.conditioning.rows([sample]),
+        x_t=x_t,
+        start=start,
+        schedule=run.spec.schedule,
+    )

@@ -16,8 +16,9 @@ SHAPES = (CONSTANT, FALLING, RISING, BELL)
 class Window:
     """Steps ``first`` to ``last``, both included; step 0 has most noise.
 
-    ``shape``: how the strength runs over them. ``constant``: 1 throughout. ``falling``: from 1 down in equal parts,
-    not quite to 0; ``rising``: the other way round; ``bell``: half a sine, 1 in the middle.
+    ``shape``: how the strength runs over them. ``constant``: 1 throughout. ``falling``: from 1 down
+    in equal parts, not quite to 0; ``rising``: the other way round; ``bell``: half a sine, 1 in the
+    middle.
     """
 
     first: int
@@ -26,9 +27,13 @@ class Window:
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last:
-            raise UsageError(f"a window of steps goes from first to last, got {self.first} to {self.last}")
+            raise UsageError(
+                f"a window of steps goes from first to last, got {self.first} to {self.last}"
+            )
         if self.shape not in SHAPES:
-            raise UsageError(f"the shape of a window is one of {', '.join(SHAPES)}; got {self.shape!r}")
+            raise UsageError(
+                f"the shape of a window is one of {', '.join(SHAPES)}; got {self.shape!r}"
+            )
 
     def __contains__(self, index: int) -> bool:
         return self.first <= index <= self.last
@@ -58,7 +63,9 @@ class Window:
         return cls(first=inside[0], last=inside[-1], shape=shape)
 
     @classmethod
-    def between(cls, timesteps: Sequence[float], t_high: float, t_low: float, shape: str = CONSTANT) -> Window:
+    def between(
+        cls, timesteps: Sequence[float], t_high: float, t_low: float, shape: str = CONSTANT
+    ) -> Window:
         """The steps with ``t_high`` >= t >= ``t_low``, as SkipInject says it: from 1000 to 200.
 
         Raises:
@@ -67,6 +74,7 @@ class Window:
         inside = [index for index, t in enumerate(timesteps) if t_high >= t >= t_low]
         if not inside:
             raise UsageError(
-                f"no step has {t_high:g} >= t >= {t_low:g}; the steps go from {timesteps[0]:g} to {timesteps[-1]:g}"
+                f"no step has {t_high:g} >= t >= {t_low:g}; the steps go from {timesteps[0]:g} to"
+                f" {timesteps[-1]:g}"
             )
         return cls(first=inside[0], last=inside[-1], shape=shape)

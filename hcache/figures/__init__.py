@@ -1,4 +1,5 @@
-"""Results in, figures out: plotly figures for the pages, and figures for print that agree as PNG, SVG and PDF.
+"""Results in, figures out: plotly figures for the pages, and figures for print that agree as PNG,
+SVG and PDF.
 
     from hcache import figures, open_run
     figures.u_figure(open_run("..."), donor=1, recipient=0).save("u.pdf")
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
     from .notebook import grid, strip, u_figure
     from .plots import heat_map, response_curve, scatter
 
-_HOMES = {"Figure": "drawing", "grid": "notebook", "strip": "notebook", "u_figure": "notebook", "heat_map": "plots",
-          "response_curve": "plots", "scatter": "plots"}  # fmt: skip
+_HOMES = {
+    "Figure": "drawing",
+    "grid": "notebook",
+    "strip": "notebook",
+    "u_figure": "notebook",
+    "heat_map": "plots",
+    "response_curve": "plots",
+    "scatter": "plots",
+}
 
 __all__ = ["Figure", "grid", "heat_map", "response_curve", "scatter", "strip", "u_figure"]
 

@@ -1,4 +1,6 @@
-"""What stands below a figure if one says nothing else: model, run, samples, steps, methods, strengths."""
+"""What stands below a figure if one says nothing else: model, run, samples, steps, methods,
+strengths.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,17 @@ def swap_caption(run: Run, choice: Swaps) -> str:
     other = f" of run {choice.donor_run}" if choice.donor_run not in ("", run.name) else ""
     blend = f", blended in by {choice.alpha:.0%}" if choice.alpha < 1 else ""
     return (
-        f"Swaps in {_source(run)}: recipient B (sample {choice.recipient}) with the activations of donor A (sample "
-        f"{choice.donor}{other}) at h or one skip group{blend}, {_steps(run, choice.window)}. Numbers: root mean "
-        "square distance from B, over that of A from B."
+        f"Swaps in {_source(run)}: recipient B (sample {choice.recipient}) with the activations of"
+        f" donor A (sample {choice.donor}{other}) at h or one skip group{blend},"
+        f" {_steps(run, choice.window)}. Numbers: root mean square distance from B, over that of A"
+        " from B."
     )
 
 
 def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
-    """What stands below a strip; ``with_readings``: the label's reading stands below each picture."""
+    """What stands below a strip; ``with_readings``: the label's reading stands below each
+    picture.
+    """
     label = name_of(choice.label)
     ways = _ways(choice.ways, choice.top, [choice.label])
     along = f" along {label}" if label and any(way in FROM_LABEL for way in choice.ways) else ""
@@ -40,13 +45,15 @@ def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
 def grid_caption(run: Run, choice: Grid) -> str:
     """What stands below a grid of samples and methods by attributes."""
     saved = choice.attributes[0].startswith(SAVED)
-    ways = "Columns: saved directions." if saved else _ways(choice.ways, choice.top, choice.attributes)
+    ways = (
+        "Columns: saved directions." if saved else _ways(choice.ways, choice.top, choice.attributes)
+    )
     samples = ", ".join(map(str, choice.samples))
     labels = [] if saved else list(choice.attributes)
     return (
-        f"Samples {samples} of {_source(run)}, edited in {_steps(run, choice.window)}, {_symmetry(choice)}, at "
-        f"strength {choice.strength:g}. {ways}"
-        f"{_part(run, choice.samples, labels, choice.top, choice.ways)} {UNIT}"
+        f"Samples {samples} of {_source(run)}, edited in {_steps(run, choice.window)},"
+        f" {_symmetry(choice)}, at strength {choice.strength:g}."
+        f" {ways}{_part(run, choice.samples, labels, choice.top, choice.ways)} {UNIT}"
     )
 
 
@@ -77,7 +84,9 @@ def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
     return f"Fitted ({', '.join(fitted)}) on the {top} samples with the {of}{least}."
 
 
-def _part(run: Run, samples: Sequence[int], labels: Sequence[str], top: int, ways: Sequence[str]) -> str:
+def _part(
+    run: Run, samples: Sequence[int], labels: Sequence[str], top: int, ways: Sequence[str]
+) -> str:
     """Whether the samples that are shown had part in the fits."""
     if not labels or not any(way in FROM_LABEL for way in ways):
         return ""

@@ -1,7 +1,8 @@
 """What a figure for print is to show, as data, and choices that work for any run with what it has.
 
-A way to edit is named in one word: a method that is fitted from the samples at the ends of a label (``naive``), one
-that needs no samples (``pca``, ``random``), or ``saved:NAME``, a direction that is saved with the run.
+A way to edit is named in one word: a method that is fitted from the samples at the ends of a label
+(``naive``), one that needs no samples (``pca``, ``random``), or ``saved:NAME``, a direction that is
+saved with the run.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ MOST_COLUMNS, MOST_ROWS = 12, 24
 
 @dataclass(frozen=True, kw_only=True)
 class Swaps:
-    """The U-figure: A is sample ``donor`` of run ``donor_run`` (empty: the recipient's), B sample ``recipient``."""
+    """The U-figure: A is sample ``donor`` of run ``donor_run`` (empty: the recipient's), B
+    sample ``recipient``.
+    """
 
     donor: int
     recipient: int
@@ -49,8 +52,8 @@ class Swaps:
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """A row a way, a column a strength. ``label``: what the fitted ones are fitted to, on the ``top`` samples with the
-    most of it (and as many with the least)."""
+    """A row a way, a column a strength. ``label``: what the fitted ones are fitted to, on the
+    ``top`` samples with the most of it (and as many with the least)."""
 
     sample: int
     ways: tuple[str, ...]
@@ -67,7 +70,9 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A row a sample and way, a column an attribute: labels, which every way is fitted to, or saved directions."""
+    """A row a sample and way, a column an attribute: labels, which every way is fitted to, or
+    saved directions.
+    """
 
     samples: tuple[int, ...]
     attributes: tuple[str, ...]
@@ -94,11 +99,15 @@ def default_swaps(run: Run) -> Swaps:
     """The first two samples, all sites, all steps."""
     if len(run) < 2:
         raise UsageError(f"the U-figure needs 2 samples; run {run.name} has {len(run)}")
-    return Swaps(donor=int(run.sample_ids[1]), recipient=int(run.sample_ids[0]), window=all_steps(run))
+    return Swaps(
+        donor=int(run.sample_ids[1]), recipient=int(run.sample_ids[0]), window=all_steps(run)
+    )
 
 
 def default_strip(run: Run) -> Strip:
-    """The naive direction and the VAE of the first label; without labels saved directions, or what needs neither."""
+    """The naive direction and the VAE of the first label; without labels saved directions, or
+    what needs neither.
+    """
     label = next(iter(usable_labels(run)), "")
     ways = default_ways(run, label)
     top = default_top(run)
@@ -107,7 +116,9 @@ def default_strip(run: Run) -> Strip:
 
 
 def default_grid(run: Run) -> Grid:
-    """Four samples, the first five labels by the naive direction and the VAE; without labels the saved directions."""
+    """Four samples, the first five labels by the naive direction and the VAE; without labels the
+    saved directions.
+    """
     labels, top = usable_labels(run)[:ATTRIBUTES], default_top(run)
     saved = tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:ATTRIBUTES]
     if not labels and not saved:
@@ -117,7 +128,13 @@ def default_grid(run: Run) -> Grid:
         )
     samples = bystanders(run, labels, top, min(SAMPLES, len(run)))
     ways = default_ways(run, labels[0]) if labels else ()
-    return Grid(samples=samples, attributes=tuple(labels) or saved, ways=ways, window=all_steps(run), top=top)
+    return Grid(
+        samples=samples,
+        attributes=tuple(labels) or saved,
+        ways=ways,
+        window=all_steps(run),
+        top=top,
+    )
 
 
 def default_ways(run: Run, label: str) -> tuple[str, ...]:
@@ -132,7 +149,9 @@ def default_top(run: Run) -> int:
 
 
 def usable_labels(run: Run) -> list[str]:
-    """The labels with two values or more, if the run holds h in full so that directions can be fitted."""
+    """The labels with two values or more, if the run holds h in full so that directions can be
+    fitted.
+    """
     if run.policy("h") != FULL:
         return []
     finite = {name: values[np.isfinite(values)] for name, values in named_labels(run).items()}
@@ -141,7 +160,10 @@ def usable_labels(run: Run) -> list[str]:
 
 def all_ways(run: Run) -> dict[str, str]:
     """Every way to edit that a run offers -> what it is called in a figure."""
-    fitted = {**(FROM_LABEL if usable_labels(run) else {}), **(FROM_NOTHING if run.policy("h") == FULL else {})}
+    fitted = {
+        **(FROM_LABEL if usable_labels(run) else {}),
+        **(FROM_NOTHING if run.policy("h") == FULL else {}),
+    }
     return fitted | {f"{SAVED}{entry.name}": entry.name for entry in list_moves(run)}
 
 
@@ -162,28 +184,41 @@ def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
     if way not in FROM_LABEL:
         known = [*FROM_LABEL, *FROM_NOTHING]
         raise UsageError(
-            f"no way to edit {way!r}{did_you_mean(way, known)}; there are {', '.join(known)} and {SAVED}NAME"
+            f"no way to edit {way!r}{did_you_mean(way, known)}; there are {', '.join(known)} and"
+            f" {SAVED}NAME"
         )
     if not label:
         raise UsageError(
-            f"{way} is fitted to a label; choose one of {', '.join(usable_labels(run)) or 'none there are'}"
+            f"{way} is fitted to a label; choose one of"
+            f" {', '.join(usable_labels(run)) or 'none there are'}"
         )
     if not 2 <= top <= len(run) // 2:
         raise UsageError(f"positives are 2 to {len(run) // 2} samples, half of the run; got {top}")
     positives, negatives = both_ends(run, find_label(run, label), top)
-    return Fit(method=way, run=run.name, positives=tuple(positives), label=label,
-               negatives=tuple(negatives) if way in BOTH_ENDS else ())  # fmt: skip
+    return Fit(
+        method=way,
+        run=run.name,
+        positives=tuple(positives),
+        label=label,
+        negatives=tuple(negatives) if way in BOTH_ENDS else (),
+    )
 
 
 def chosen_for(run: Run, labels: Sequence[str], top: int) -> set[int]:
     """The samples at either end of any of the labels."""
-    return {s for label in labels for end in both_ends(run, find_label(run, label), top) for s in end}
+    return {
+        s for label in labels for end in both_ends(run, find_label(run, label), top) for s in end
+    }
 
 
 def bystanders(run: Run, labels: Sequence[str], top: int, count: int) -> tuple[int, ...]:
-    """The first samples that lie at no end of the labels; others only if there are too few of them."""
+    """The first samples that lie at no end of the labels; others only if there are too few of
+    them.
+    """
     part = chosen_for(run, labels, top)
-    ordered = sorted((int(sample) for sample in run.sample_ids), key=lambda sample: (sample in part, sample))
+    ordered = sorted(
+        (int(sample) for sample in run.sample_ids), key=lambda sample: (sample in part, sample)
+    )
     return tuple(sorted(ordered[:count]))
 
 

@@ -20,15 +20,24 @@ def is_categorical(values: np.ndarray) -> bool:
 
 
 def variance_explained(explained: np.ndarray, baseline: np.ndarray | None = None) -> go.Figure:
-    """Each component's share of the variance, their sum so far, and the same of shuffled data where it is known."""
+    """Each component's share of the variance, their sum so far, and the same of shuffled data
+    where it is known.
+    """
     numbers = np.arange(1, len(explained) + 1)
-    figure = go.Figure(go.Bar(x=numbers, y=100 * explained, name="each component", marker_color=CATEGORIES[0]))
+    figure = go.Figure(
+        go.Bar(x=numbers, y=100 * explained, name="each component", marker_color=CATEGORIES[0])
+    )
     lines: Sequence = ((np.cumsum(explained), "cumulative", CATEGORIES[1], "solid"),)
     if baseline is not None:
         lines = (*lines, (baseline, "each, features shuffled", CATEGORIES[5], "dot"))
     for shares, name, colour, dash in lines:
-        figure.add_scatter(x=numbers, y=100 * shares, name=name, mode="lines+markers",
-                           line={"color": colour, "dash": dash})  # fmt: skip
+        figure.add_scatter(
+            x=numbers,
+            y=100 * shares,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash},
+        )
     figure.update_traces(hovertemplate="component %{x}: %{y:.1f} %")
     figure.update_xaxes(title="component", dtick=1)
     figure.update_yaxes(title="variance of this step (%)", rangemode="tozero")

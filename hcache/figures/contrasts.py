@@ -22,14 +22,28 @@ def contrast_chart(contrasts: Sequence[LabelContrast]) -> go.Figure:
     own = [[c.selected, c.rest, c.difference.value, *c.counts] for c in contrasts]
     figure = go.Figure(
         go.Scatter(
-            x=[e.value for e in found], y=names, mode="markers", customdata=own,
-            error_x={"array": ends[0], "arrayminus": ends[1], "thickness": 2, "width": 4, "color": CATEGORIES[0]},
-            marker={"size": 10, "color": [CATEGORIES[0] if c else "rgba(0,0,0,0)" for c in clear],
-                    "line": {"width": 2, "color": CATEGORIES[0]}},
-            hovertemplate="%{y}: %{customdata[0]:.3g} selected, %{customdata[1]:.3g} others "
-            "(%{customdata[3]} and %{customdata[4]} samples)<extra></extra>",
+            x=[e.value for e in found],
+            y=names,
+            mode="markers",
+            customdata=own,
+            error_x={
+                "array": ends[0],
+                "arrayminus": ends[1],
+                "thickness": 2,
+                "width": 4,
+                "color": CATEGORIES[0],
+            },
+            marker={
+                "size": 10,
+                "color": [CATEGORIES[0] if c else "rgba(0,0,0,0)" for c in clear],
+                "line": {"width": 2, "color": CATEGORIES[0]},
+            },
+            hovertemplate=(
+                "%{y}: %{customdata[0]:.3g} selected, %{customdata[1]:.3g} others "
+                "(%{customdata[3]} and %{customdata[4]} samples)<extra></extra>"
+            ),
         )
-    )  # fmt: skip
+    )
     figure.add_vline(x=0, line_width=1, line_dash="dot", line_color="rgba(127,127,127,.9)")
     figure.update_xaxes(title="selected − others, in deviations of the label")
     figure.update_yaxes(autorange="reversed", automargin=True)

@@ -19,8 +19,8 @@ def signed_difference(a: np.ndarray, b: np.ndarray, channel: str = "brightness")
     """
     if a.shape != b.shape:
         raise UsageError(
-            f"pictures of {a.shape[1]} x {a.shape[0]} and {b.shape[1]} x {b.shape[0]} pixels have no difference pixel "
-            "by pixel; compare two of one size"
+            f"pictures of {a.shape[1]} x {a.shape[0]} and {b.shape[1]} x {b.shape[0]} pixels have"
+            " no difference pixel by pixel; compare two of one size"
         )
     if channel not in CHANNELS:
         raise UsageError(f"no channel {channel!r}; there are {', '.join(CHANNELS)}")
@@ -28,9 +28,13 @@ def signed_difference(a: np.ndarray, b: np.ndarray, channel: str = "brightness")
 
 
 def draw_difference(difference: np.ndarray, scale: float) -> np.ndarray:
-    """A difference (h, w) as a picture (h, w, 3) uint8: zero is the middle of the map, ±``scale`` its ends, and what
-    lies beyond them is drawn as they are."""
+    """A difference (h, w) as a picture (h, w, 3) uint8: zero is the middle of the map, ±``scale``
+    its ends, and what lies beyond them is drawn as they are."""
     places = np.array([place for place, _ in DIVERGING])
     colours = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for _, colour in DIVERGING])
     where = np.clip(difference / (2 * scale) + 0.5, 0, 1)
-    return np.stack([np.interp(where, places, column) for column in colours.T], -1).round().astype(np.uint8)
+    return (
+        np.stack([np.interp(where, places, column) for column in colours.T], -1)
+        .round()
+        .astype(np.uint8)
+    )

@@ -1,4 +1,6 @@
-"""A figure for print: a sheet from which every format is made, so that all of them agree; and how large it is set."""
+"""A figure for print: a sheet from which every format is made, so that all of them agree; and
+how large it is set.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ SCALE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """``width`` of the sheet in inches, ``size`` of its type in points: as large in print as is said here.
-    ``captioned``: whether the caption is drawn below; a paper often sets its own."""
+    """``width`` of the sheet in inches, ``size`` of its type in points: as large in print as is
+    said here. ``captioned``: whether the caption is drawn below; a paper often sets its own."""
 
     width: float = WIDTHS["double"]
     size: float = 8.0
@@ -42,7 +44,9 @@ class Style:
 
     @property
     def small(self) -> float:
-        """The size of what is less important; no less than 5 points, the least that most publishers take."""
+        """The size of what is less important; no less than 5 points, the least that most
+        publishers take.
+        """
         return max(min(self.size, 5.0), 0.875 * self.size)
 
 
@@ -61,7 +65,9 @@ class Figure(Sheet):
         return pdf_of(self)
 
     def png(self, scale: int = SCALE) -> bytes:
-        """Of ``scale`` times 150 pixels an inch, with the recipe of every picture that has one inside."""
+        """Of ``scale`` times 150 pixels an inch, with the recipe of every picture that has one
+        inside.
+        """
         return png_of(self, scale)
 
     def save(self, path: str | Path) -> Path:
@@ -84,12 +90,18 @@ class Figure(Sheet):
         return self.svg
 
 
-def finished(marks: Sequence[Mark], height: float, style: Style, title: str, caption: str) -> Figure:
-    """The figure of marks that reach down to ``height``, with the caption below them if the style has one."""
+def finished(
+    marks: Sequence[Mark], height: float, style: Style, title: str, caption: str
+) -> Figure:
+    """The figure of marks that reach down to ``height``, with the caption below them if the
+    style has one.
+    """
     marks, size = list(marks), style.size
     lines = wrapped(caption, style.points, size) if style.captioned else []
     for number, text in enumerate(lines):
         marks.append(Text(x=0, y=height + size * (1.5 + LEADING * number), text=text, size=size))
     if lines:
         height += size * (1.5 + LEADING * (len(lines) - 1)) + DESCENT * size + 1
-    return Figure(width=style.points, height=height, marks=tuple(marks), title=title, caption=caption)
+    return Figure(
+        width=style.points, height=height, marks=tuple(marks), title=title, caption=caption
+    )

@@ -1,6 +1,7 @@
 """Charts behind a verdict: every curve with its interval as a band and its null beside it.
 
-Colours tell runs apart, the same for a run in every chart; dashes tell what is compared on one run; grey is the null.
+Colours tell runs apart, the same for a run in every chart; dashes tell what is compared on one run;
+grey is the null.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ Curves = Mapping[str, Mapping[str, Sequence[Point]]]
 """By run, then by what is compared on one run."""
 
 
-def curves_over_noise(curves: Curves, title: str, null: str, chance: float | None = None) -> go.Figure:
+def curves_over_noise(
+    curves: Curves, title: str, null: str, chance: float | None = None
+) -> go.Figure:
     """Measures over log SNR, with bands; thin grey lines are their nulls, said to be ``null``."""
     figure = go.Figure()
     add_curves(figure, curves, null)
@@ -38,14 +41,18 @@ def curves_over_noise(curves: Curves, title: str, null: str, chance: float | Non
 
 
 def read_and_move(read: Curves, move: Mapping[str, Sequence[Point]], metric: str) -> go.Figure:
-    """Side by side: where in denoising a label can be read off, and where moving h moves it in the picture."""
+    """Side by side: where in denoising a label can be read off, and where moving h moves it in
+    the picture.
+    """
     titles = ("where it can be read", "where moving h moves it")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.1)
     add_curves(figure, read, "shuffled labels", row=1, col=1)
     for number, (run, points) in enumerate(move.items()):
         colour = CATEGORIES[number % len(CATEGORIES)]
         _band_of_null(figure, points, row=1, col=2)
-        _error_bars(figure, [p.at for p in points], [p.estimate for p in points], colour, run, row=1, col=2)
+        _error_bars(
+            figure, [p.at for p in points], [p.estimate for p in points], colour, run, row=1, col=2
+        )
     figure.add_hline(y=0, line={"color": _NULL, "width": 1}, row=1, col=2)
     figure.update_xaxes(title=LEVEL)
     figure.update_yaxes(title=f"held-out {metric}", row=1, col=1)
@@ -61,99 +68,198 @@ def add_curves(figure: go.Figure, curves: Curves, null: str, **place: int) -> No
             points = sorted((p for p in points if np.isfinite(p.at)), key=lambda p: p.at)
             colour, x = CATEGORIES[number % len(CATEGORIES)], [p.at for p in points]
             low, high = [p.estimate.low for p in points], [p.estimate.high for p in points]
-            figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", mode="lines", line_width=0,
-                               fillcolor=_faint(colour), hoverinfo="skip", showlegend=False,
-                               legendgroup=f"{run} {name}", **place)  # fmt: skip
+            figure.add_scatter(
+                x=x + x[::-1],
+                y=high + low[::-1],
+                fill="toself",
+                mode="lines",
+                line_width=0,
+                fillcolor=_faint(colour),
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=f"{run} {name}",
+                **place,
+            )
             label = f"{name}, {run}" if len(curves) > 1 else name
-            figure.add_scatter(x=x, y=[p.estimate.value for p in points], name=label, legendgroup=f"{run} {name}",
-                               mode="lines+markers", line={"color": colour, "dash": dash, "width": 2},
-                               text=[f"{p.estimate}" + ("" if p.p is None else f", p {p.p:.2g}") for p in points],
-                               hovertemplate=f"{label}<br>%{{text}}<extra></extra>", **place)  # fmt: skip
+            figure.add_scatter(
+                x=x,
+                y=[p.estimate.value for p in points],
+                name=label,
+                legendgroup=f"{run} {name}",
+                mode="lines+markers",
+                line={"color": colour, "dash": dash, "width": 2},
+                text=[f"{p.estimate}" + ("" if p.p is None else f", p {p.p:.2g}") for p in points],
+                hovertemplate=f"{label}<br>%{{text}}<extra></extra>",
+                **place,
+            )
             if any(p.null is not None for p in points):
-                figure.add_scatter(x=x, y=[p.null for p in points], name=null, mode="lines", legendgroup="null",
-                                   showlegend=not said, line={"color": _NULL, "dash": dash, "width": 1},
-                                   hoverinfo="skip", **place)  # fmt: skip
+                figure.add_scatter(
+                    x=x,
+                    y=[p.null for p in points],
+                    name=null,
+                    mode="lines",
+                    legendgroup="null",
+                    showlegend=not said,
+                    line={"color": _NULL, "dash": dash, "width": 1},
+                    hoverinfo="skip",
+                    **place,
+                )
                 said = True
 
 
 def response_curves(responses: Mapping[str, Mapping[str, Any]], label: str) -> go.Figure:
-    """The mean change of a reading over strengths, a panel a run; the straight line, and random directions in grey."""
-    figure = make_subplots(rows=1, cols=len(responses), subplot_titles=list(responses), shared_yaxes=True)
+    """The mean change of a reading over strengths, a panel a run; the straight line, and random
+    directions in grey.
+    """
+    figure = make_subplots(
+        rows=1, cols=len(responses), subplot_titles=list(responses), shared_yaxes=True
+    )
     for number, found in enumerate(responses.values()):
         place, gamma = {"row": 1, "col": number + 1}, found["strengths"]
         colour = CATEGORIES[number % len(CATEGORIES)]
         for i, null in enumerate(found["null_curves"]):
-            figure.add_scatter(x=gamma, y=null, mode="lines", line={"color": _NULL, "width": 1}, opacity=0.6,
-                               name="random directions", legendgroup="null", showlegend=number == i == 0,
-                               hoverinfo="skip", **place)  # fmt: skip
+            figure.add_scatter(
+                x=gamma,
+                y=null,
+                mode="lines",
+                line={"color": _NULL, "width": 1},
+                opacity=0.6,
+                name="random directions",
+                legendgroup="null",
+                showlegend=number == i == 0,
+                hoverinfo="skip",
+                **place,
+            )
         curve = [Estimate.from_json(each) for each in found["curve"]]
         slope = float(np.dot(gamma, [each.value for each in curve]) / np.square(gamma).sum())
-        figure.add_scatter(x=gamma, y=[slope * each for each in gamma], mode="lines", name="straight line",
-                           legendgroup="line", showlegend=number == 0, hoverinfo="skip",
-                           line={"color": colour, "width": 1, "dash": "dash"}, **place)  # fmt: skip
-        _error_bars(figure, gamma, curve, colour, "mean change, 95 %", showlegend=number == 0, **place)
+        figure.add_scatter(
+            x=gamma,
+            y=[slope * each for each in gamma],
+            mode="lines",
+            name="straight line",
+            legendgroup="line",
+            showlegend=number == 0,
+            hoverinfo="skip",
+            line={"color": colour, "width": 1, "dash": "dash"},
+            **place,
+        )
+        _error_bars(
+            figure, gamma, curve, colour, "mean change, 95 %", showlegend=number == 0, **place
+        )
         figure.update_xaxes(title="strength γ", **place)
     figure.update_yaxes(title=f"change of {label} (spreads)", row=1, col=1)
     return _laid_out(figure, 360)
 
 
 def leakage_maps(matrices: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Mean change of every reading under every edit, a panel a run; a frame where it was meant, a star where it leaks
-    beyond chance."""
-    figure = make_subplots(rows=len(matrices), cols=1, subplot_titles=list(matrices), vertical_spacing=0.16)
+    """Mean change of every reading under every edit, a panel a run; a frame where it was meant, a
+    star where it leaks beyond chance."""
+    figure = make_subplots(
+        rows=len(matrices), cols=1, subplot_titles=list(matrices), vertical_spacing=0.16
+    )
     rows = 0
     for number, found in enumerate(matrices.values()):
         place = {"row": number + 1, "col": 1}
         cells = [[Estimate.from_json(cell) for cell in row] for row in found["matrix"]]
         leaks = [[p is not None and p <= 0.05 for p in row] for row in found["p"]]
-        text = [[f"{cell.value:+.2f}" + ("*" if leak else "") for cell, leak in zip(*both, strict=True)]
-                for both in zip(cells, leaks, strict=True)]  # fmt: skip
+        text = [
+            [f"{cell.value:+.2f}" + ("*" if leak else "") for cell, leak in zip(*both, strict=True)]
+            for both in zip(cells, leaks, strict=True)
+        ]
         figure.add_heatmap(
-            z=[[cell.value for cell in row] for row in cells], x=_words(found["attributes"]), y=_words(found["edits"]),
-            text=text, texttemplate="%{text}", coloraxis="coloraxis",
+            z=[[cell.value for cell in row] for row in cells],
+            x=_words(found["attributes"]),
+            y=_words(found["edits"]),
+            text=text,
+            texttemplate="%{text}",
+            coloraxis="coloraxis",
             customdata=[[str(cell) for cell in row] for row in cells],
-            hovertemplate="edit of %{y}: %{x}<br>%{customdata}<extra></extra>", **place,
-        )  # fmt: skip
+            hovertemplate="edit of %{y}: %{x}<br>%{customdata}<extra></extra>",
+            **place,
+        )
         for i, j in enumerate(found["meant"]):
-            figure.add_shape(type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, **place,
-                             line={"color": "#1F2430", "width": 2})  # fmt: skip
+            figure.add_shape(
+                type="rect",
+                x0=j - 0.5,
+                x1=j + 0.5,
+                y0=i - 0.5,
+                y1=i + 0.5,
+                **place,
+                line={"color": "#1F2430", "width": 2},
+            )
         figure.update_yaxes(title="edit meant for", autorange="reversed", **place)
         rows += len(cells)
-    most = max(abs(Estimate.from_json(cell).value) for found in matrices.values() for row in found["matrix"]
-               for cell in row)  # fmt: skip
+    most = max(
+        abs(Estimate.from_json(cell).value)
+        for found in matrices.values()
+        for row in found["matrix"]
+        for cell in row
+    )
     bar = {"title": {"text": "spreads"}, "thickness": 12}
-    figure.update_layout(coloraxis={"colorscale": DIVERGING, "cmin": -most, "cmax": most, "colorbar": bar})
+    figure.update_layout(
+        coloraxis={"colorscale": DIVERGING, "cmin": -most, "cmax": most, "colorbar": bar}
+    )
     return _laid_out(figure, 110 * len(matrices) + 44 * rows + 40)
 
 
-def bars_with_null(contrasts: Mapping[str, Mapping[str, Contrast]], title: str, null: str) -> go.Figure:
+def bars_with_null(
+    contrasts: Mapping[str, Mapping[str, Contrast]], title: str, null: str
+) -> go.Figure:
     """Quantities with intervals, a colour a run, and a grey mark where the null stands."""
     figure, count = go.Figure(), len(contrasts)
     names = list(dict.fromkeys(name for found in contrasts.values() for name in found))
     for number, (run, found) in enumerate(contrasts.items()):
         shown = [name for name in names if name in found]
         y = [names.index(name) + (number - (count - 1) / 2) * 0.7 / max(count, 1) for name in shown]
-        figure.add_scatter(x=[found[name].null.value for name in shown], y=y, mode="markers", name=null,
-                           legendgroup="null", showlegend=number == 0, hoverinfo="skip",
-                           marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": _NULL}})  # fmt: skip
+        figure.add_scatter(
+            x=[found[name].null.value for name in shown],
+            y=y,
+            mode="markers",
+            name=null,
+            legendgroup="null",
+            showlegend=number == 0,
+            hoverinfo="skip",
+            marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": _NULL}},
+        )
         estimates = [found[name].measured for name in shown]
         colour = CATEGORIES[number % len(CATEGORIES)]
-        ends = {"symmetric": False, "array": [e.high - e.value for e in estimates],
-                "arrayminus": [e.value - e.low for e in estimates], "thickness": 2, "width": 4}  # fmt: skip
+        ends = {
+            "symmetric": False,
+            "array": [e.high - e.value for e in estimates],
+            "arrayminus": [e.value - e.low for e in estimates],
+            "thickness": 2,
+            "width": 4,
+        }
         text = [f"{name}: {found[name].measured}; {null} {found[name].null}" for name in shown]
-        figure.add_scatter(x=[e.value for e in estimates], y=y, mode="markers", name=run, error_x=ends, text=text,
-                           marker={"color": colour, "size": 9}, hovertemplate="%{text}<extra></extra>")  # fmt: skip
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=_words(names), autorange="reversed", zeroline=False)
+        figure.add_scatter(
+            x=[e.value for e in estimates],
+            y=y,
+            mode="markers",
+            name=run,
+            error_x=ends,
+            text=text,
+            marker={"color": colour, "size": 9},
+            hovertemplate="%{text}<extra></extra>",
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=_words(names),
+        autorange="reversed",
+        zeroline=False,
+    )
     figure.update_xaxes(title=title, zeroline=True)
     return _laid_out(figure, 120 + 26 * len(names) * max(1, count))
 
 
 def carried(effects: Mapping[str, SwapEffect]) -> go.Figure:
-    """What a swap carries of every quantity from the donor, beside what another donor's swap does."""
-    known = {run: {name: found for name, found in effect.carried.items() if found.measured.defined}
-             for run, effect in effects.items()}  # fmt: skip
-    return bars_with_null(known,
-                          "carried over from A (0: none, 1: all)", "another donor")  # fmt: skip
+    """What a swap carries of every quantity from the donor, beside what another donor's swap
+    does.
+    """
+    known = {
+        run: {name: found for name, found in effect.carried.items() if found.measured.defined}
+        for run, effect in effects.items()
+    }
+    return bars_with_null(known, "carried over from A (0: none, 1: all)", "another donor")
 
 
 def cosines_over_noise(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> go.Figure:
@@ -164,41 +270,85 @@ def cosines_over_noise(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> go.Fi
         steps = sorted((row for row in found if np.isfinite(row["at"])), key=lambda row: row["at"])
         for i, pair in enumerate(steps[0]["pairs"] if steps else ()):
             same = [(row["at"], row["pairs"][i]) for row in steps if row["pairs"][i]["cosine"]]
-            points = [Point(at=at, estimate=Estimate.from_json(each["cosine"]), p=each["p"]) for at, each in same]
+            points = [
+                Point(at=at, estimate=Estimate.from_json(each["cosine"]), p=each["p"])
+                for at, each in same
+            ]
             name, colour = f"{pair['first']} and {pair['second']}", CATEGORIES[i % len(CATEGORIES)]
-            _error_bars(figure, [p.at for p in points], [p.estimate for p in points], colour,
-                        name.replace("_", " "), showlegend=number == 0, **place)  # fmt: skip
+            _error_bars(
+                figure,
+                [p.at for p in points],
+                [p.estimate for p in points],
+                colour,
+                name.replace("_", " "),
+                showlegend=number == 0,
+                **place,
+            )
         null = [max(pair["null"] for pair in row["pairs"]) for row in steps]
         for sign in (1, -1):
-            figure.add_scatter(x=[row["at"] for row in steps], y=[sign * each for each in null], mode="lines",
-                               line={"color": _NULL, "width": 1, "dash": "dot"}, name="95 % by chance",
-                               legendgroup="null", showlegend=number == 0 and sign > 0, hoverinfo="skip",
-                               **place)  # fmt: skip
+            figure.add_scatter(
+                x=[row["at"] for row in steps],
+                y=[sign * each for each in null],
+                mode="lines",
+                line={"color": _NULL, "width": 1, "dash": "dot"},
+                name="95 % by chance",
+                legendgroup="null",
+                showlegend=number == 0 and sign > 0,
+                hoverinfo="skip",
+                **place,
+            )
         figure.update_xaxes(title=LEVEL, **place)
     figure.update_yaxes(title="cosine", range=[-1, 1])
     return _laid_out(figure, 380)
 
 
 def _error_bars(
-    figure: go.Figure, x: Sequence[float], estimates: Sequence[Estimate], colour: str, name: str,
-    showlegend: bool = True, **place: int,
-) -> None:  # fmt: skip
-    ends = {"symmetric": False, "array": [e.high - e.value for e in estimates],
-            "arrayminus": [e.value - e.low for e in estimates], "thickness": 1.5, "width": 3}  # fmt: skip
-    figure.add_scatter(x=list(x), y=[e.value for e in estimates], mode="lines+markers", name=name, legendgroup=name,
-                       showlegend=showlegend, error_y=ends, line={"color": colour, "width": 2},
-                       text=[str(e) for e in estimates], hovertemplate=f"{name}<br>%{{text}}<extra></extra>",
-                       **place)  # fmt: skip
+    figure: go.Figure,
+    x: Sequence[float],
+    estimates: Sequence[Estimate],
+    colour: str,
+    name: str,
+    showlegend: bool = True,
+    **place: int,
+) -> None:
+    ends = {
+        "symmetric": False,
+        "array": [e.high - e.value for e in estimates],
+        "arrayminus": [e.value - e.low for e in estimates],
+        "thickness": 1.5,
+        "width": 3,
+    }
+    figure.add_scatter(
+        x=list(x),
+        y=[e.value for e in estimates],
+        mode="lines+markers",
+        name=name,
+        legendgroup=name,
+        showlegend=showlegend,
+        error_y=ends,
+        line={"color": colour, "width": 2},
+        text=[str(e) for e in estimates],
+        hovertemplate=f"{name}<br>%{{text}}<extra></extra>",
+        **place,
+    )
 
 
 def _band_of_null(figure: go.Figure, points: Sequence[Point], **place: int) -> None:
     """± the random directions' root mean square."""
     x, null = [p.at for p in points], [p.null or 0.0 for p in points]
-    figure.add_scatter(x=x + x[::-1], y=null + [-each for each in null[::-1]], fill="toself", mode="lines",
-                       line_width=0, fillcolor=_faint(_NULL), name="random directions", legendgroup="random",
-                       hoverinfo="skip",
-                       showlegend=not any(trace.name == "random directions" for trace in figure.data),
-                       **place)  # fmt: skip
+    figure.add_scatter(
+        x=x + x[::-1],
+        y=null + [-each for each in null[::-1]],
+        fill="toself",
+        mode="lines",
+        line_width=0,
+        fillcolor=_faint(_NULL),
+        name="random directions",
+        legendgroup="random",
+        hoverinfo="skip",
+        showlegend=not any(trace.name == "random directions" for trace in figure.data),
+        **place,
+    )
 
 
 def _laid_out(figure: go.Figure, height: int) -> go.Figure:

@@ -1,8 +1,9 @@
 """The one typeface of figures for print, and how wide its texts are.
 
-Arimo (Steve Matteson; SIL Open Font License 1.1, https://github.com/googlefonts/arimo) has the widths of Arial and
-Helvetica. So a text is as wide in the PDF and the PNG, which are set in it, as in an SVG on a machine that has any of
-the three. The files here are subsets: Latin, Greek, Cyrillic, what formulas need; no kerning, no hints.
+Arimo (Steve Matteson; SIL Open Font License 1.1, https://github.com/googlefonts/arimo) has the
+widths of Arial and Helvetica. So a text is as wide in the PDF and the PNG, which are set in it, as
+in an SVG on a machine that has any of the three. The files here are subsets: Latin, Greek,
+Cyrillic, what formulas need; no kerning, no hints.
 """
 
 from __future__ import annotations
@@ -47,14 +48,16 @@ def width_of(text: str, size: float, bold: bool = False) -> float:
     font = pdfmetrics.getFont(font_name(bold))
     if lacking := sorted({c for c in text if ord(c) not in font.face.charToGlyph}):
         raise UsageError(
-            f"the font of figures has no {' '.join(map(repr, lacking))}, in {text[:80]!r}; it has Latin, Greek and "
-            "Cyrillic letters: choose another name or caption"
+            f"the font of figures has no {' '.join(map(repr, lacking))}, in {text[:80]!r}; it has"
+            " Latin, Greek and Cyrillic letters: choose another name or caption"
         )
     return float(font.stringWidth(text, size))
 
 
 def wrapped(text: str, width: float, size: float, bold: bool = False) -> list[str]:
-    """A text in lines no wider than ``width`` points; a word that is wider is broken. Line breaks are kept."""
+    """A text in lines no wider than ``width`` points; a word that is wider is broken. Line
+    breaks are kept.
+    """
     lines = []
     for paragraph in text.splitlines():
         line = ""

@@ -1,5 +1,5 @@
-"""From what a figure is to show to its pictures: directions are fitted, cells rendered, what was rendered before taken
-from there. Generators that yield the share done."""
+"""From what a figure is to show to its pictures: directions are fitted, cells rendered, what was
+rendered before taken from there. Generators that yield the share done."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ QUICK = ("naive", "supervised", "random")
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """A run, how its model is had when it is needed, and the directions fitted so far, by way and label."""
+    """A run, how its model is had when it is needed, and the directions fitted so far, by way
+    and label.
+    """
 
     run: Run
     load: Callable[[], Model]
@@ -59,13 +61,26 @@ class Maker:
             owner = open_run(run_folder(run.folder.parent.parent, choice.donor_run))
             check_donor(owner, run)
         donor = DonorRef(run=owner.name, sample=choice.donor)
-        edits = [SwapEdit(sites=(site,), donor=donor, alpha=choice.alpha, window=choice.window) for site in sites]
-        recipes = [recipe_of(run, choice.recipient)] + [recipe_of(run, choice.recipient, [edit]) for edit in edits]
-        (a,) = yield from part(self._rendered([recipe_of(owner, choice.donor)], {}, owner), 0.0, 0.05)
+        edits = [
+            SwapEdit(sites=(site,), donor=donor, alpha=choice.alpha, window=choice.window)
+            for site in sites
+        ]
+        recipes = [recipe_of(run, choice.recipient)] + [
+            recipe_of(run, choice.recipient, [edit]) for edit in edits
+        ]
+        (a,) = yield from part(
+            self._rendered([recipe_of(owner, choice.donor)], {}, owner), 0.0, 0.05
+        )
         b, *cells = yield from part(self._rendered(recipes, {}), 0.05, 0.95)
         names = (f"sample {choice.donor}", f"sample {choice.recipient}")
-        return Swapped(anatomy=run.anatomy, donor=a, recipient=b, cells=dict(zip(sites, cells, strict=True)),
-                       names=names, caption=swap_caption(run, choice))  # fmt: skip
+        return Swapped(
+            anatomy=run.anatomy,
+            donor=a,
+            recipient=b,
+            cells=dict(zip(sites, cells, strict=True)),
+            names=names,
+            caption=swap_caption(run, choice),
+        )
 
     def _strip(self, choice: Strip) -> Generator[float, None, Table]:
         moves = yield from self._moves([(way, choice.label, choice.top) for way in choice.ways])
@@ -77,19 +92,29 @@ class Maker:
         cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
         read, n = self._readings(cells, choice.label), len(choice.strengths)
         rows = [
-            Row(label=name_of(way), cells=tuple(cells[i * n : (i + 1) * n]), notes=tuple(read[i * n : (i + 1) * n]))
+            Row(
+                label=name_of(way),
+                cells=tuple(cells[i * n : (i + 1) * n]),
+                notes=tuple(read[i * n : (i + 1) * n]),
+            )
             for i, way in enumerate(choice.ways)
         ]
         return Table(
-            title=f"Sample {choice.sample} edited along {name_of(choice.label) or 'directions'}", rows=tuple(rows),
-            columns=tuple(f"{strength:g}" for strength in choice.strengths), corner="strength γ",
+            title=f"Sample {choice.sample} edited along {name_of(choice.label) or 'directions'}",
+            rows=tuple(rows),
+            columns=tuple(f"{strength:g}" for strength in choice.strengths),
+            corner="strength γ",
             caption=strip_caption(self.run, choice, bool(read)),
-        )  # fmt: skip
+        )
 
     def _grid(self, choice: Grid) -> Generator[float, None, Table]:
         saved = choice.attributes[0].startswith(SAVED)
         ways = ("",) if saved else choice.ways
-        wanted = {(w, a): (a, "", 0) if saved else (w, a, choice.top) for w in ways for a in choice.attributes}
+        wanted = {
+            (w, a): (a, "", 0) if saved else (w, a, choice.top)
+            for w in ways
+            for a in choice.attributes
+        }
         moves = yield from self._moves(list(wanted.values()))
         recipes = []
         for sample in choice.samples:
@@ -97,28 +122,50 @@ class Maker:
                 recipes.append(recipe_of(self.run, sample))
                 for attribute in choice.attributes:
                     key = wanted[way, attribute]
-                    recipes.append(self._recipe(sample, key[0], moves[key], choice.strength, choice, key[1]))
+                    recipes.append(
+                        self._recipe(sample, key[0], moves[key], choice.strength, choice, key[1])
+                    )
         cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
         n = 1 + len(choice.attributes)
         rows = [
-            Row(group=f"sample {sample}", label=name_of(way),
-                cells=tuple(cells[(i * len(ways) + k) * n : (i * len(ways) + k + 1) * n]))
-            for i, sample in enumerate(choice.samples) for k, way in enumerate(ways)
-        ]  # fmt: skip
+            Row(
+                group=f"sample {sample}",
+                label=name_of(way),
+                cells=tuple(cells[(i * len(ways) + k) * n : (i * len(ways) + k + 1) * n]),
+            )
+            for i, sample in enumerate(choice.samples)
+            for k, way in enumerate(ways)
+        ]
         columns = ("untouched", *map(name_of, choice.attributes))
-        return Table(title="Samples edited along several attributes", rows=tuple(rows), columns=columns,
-                     caption=grid_caption(self.run, choice))  # fmt: skip
+        return Table(
+            title="Samples edited along several attributes",
+            rows=tuple(rows),
+            columns=columns,
+            caption=grid_caption(self.run, choice),
+        )
 
     def _recipe(
-        self, sample: int, way: str, move: Move, strength: float, choice: Strip | Grid, label: str = ""
+        self,
+        sample: int,
+        way: str,
+        move: Move,
+        strength: float,
+        choice: Strip | Grid,
+        label: str = "",
     ) -> Recipe:
         """Strength 0 is the sample as it is."""
         if not strength:
             return recipe_of(self.run, sample)
         label = label or getattr(choice, "label", "")
-        name = way.removeprefix(SAVED) if way.startswith(SAVED) else " ".join(filter(None, (label, way)))
+        name = (
+            way.removeprefix(SAVED)
+            if way.startswith(SAVED)
+            else " ".join(filter(None, (label, way)))
+        )
         ref = DirectionRef(digest=digest_of(move), name=name, made_by=move.made_by)
-        other = bool(move.timesteps) and tuple(move.timesteps) != tuple(map(float, self.run.timesteps))
+        other = bool(move.timesteps) and tuple(move.timesteps) != tuple(
+            map(float, self.run.timesteps)
+        )
         shift = ShiftEdit(direction=ref, strength=strength, window=choice.window, resample=other)
         return recipe_of(self.run, sample, [shift], asymmetric=choice.asymmetric)
 
@@ -129,9 +176,11 @@ class Maker:
         known = {digest_of(move): move for move in moves.values()}
         return (yield from render_kept(self.load, run, recipes, run.folder.parent.parent, known))
 
-    def _moves(self, keys: Sequence[tuple[str, str, int]]) -> Generator[float, None, dict[tuple[str, str, int], Move]]:
-        """The directions by way, label and number of positives: as saved, as fitted before, or fitted now. The shares
-        go to a half; quick fits hardly count."""
+    def _moves(
+        self, keys: Sequence[tuple[str, str, int]]
+    ) -> Generator[float, None, dict[tuple[str, str, int], Move]]:
+        """The directions by way, label and number of positives: as saved, as fitted before, or
+        fitted now. The shares go to a half; quick fits hardly count."""
         keys = list(dict.fromkeys(keys))
         todo = [key for key in keys if key not in self.fitted]
         slow = sum(key[0] not in QUICK and not key[0].startswith(SAVED) for key in todo)
@@ -152,13 +201,19 @@ class Maker:
             if entry.made_by == what.to_json():
                 return load_move(self.run, entry.name)
         try:
-            found = yield from fit(what, self.run, self.load() if MODEL in method_of(way).needs else None)
+            found = yield from fit(
+                what, self.run, self.load() if MODEL in method_of(way).needs else None
+            )
         except AnalysisError as error:
-            raise AnalysisError(f"{name_of(way)}{f' for {label}' if label else ''}: {error}") from error
+            raise AnalysisError(
+                f"{name_of(way)}{f' for {label}' if label else ''}: {error}"
+            ) from error
         return found[0]
 
     def _readings(self, cells: Iterable[Rendered], label: str) -> list[str]:
-        """What a reader of the run reads of a label in each cell; nothing if no reader reads that label."""
+        """What a reader of the run reads of a label in each cell; nothing if no reader reads
+        that label.
+        """
         set_name, _, name = label.rpartition("/")
         names = [set_name] if set_name else readers_of(self.run)
         for reader_name in names if label else ():

@@ -1,7 +1,7 @@
 """What figures for print are made of: texts, shapes and pictures on a sheet of paper.
 
-Lengths are points (1/72 inch), from the upper left corner of the sheet. Shapes lie lowest, pictures on them, texts on
-top; within each kind the later lie on the earlier.
+Lengths are points (1/72 inch), from the upper left corner of the sheet. Shapes lie lowest, pictures
+on them, texts on top; within each kind the later lie on the earlier.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ KAPPA = 0.5523
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """One line of text. ``y``: its baseline. ``anchor``: which of its parts lies at ``x``: start, middle or end.
-    ``upward``: turned by 90 degrees, to be read from below."""
+    """One line of text. ``y``: its baseline. ``anchor``: which of its parts lies at ``x``: start,
+    middle or end. ``upward``: turned by 90 degrees, to be read from below."""
 
     x: float
     y: float
@@ -48,7 +48,9 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A line or an area. ``moves``: points it goes to: (x, y) straight, (x1, y1, x2, y2, x, y) along a Bézier curve."""
+    """A line or an area. ``moves``: points it goes to: (x, y) straight, (x1, y1, x2, y2, x, y)
+    along a Bézier curve.
+    """
 
     moves: tuple[tuple[float, ...], ...]
     stroke: str = ""
@@ -63,7 +65,9 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what made it, if known."""
+    """``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what
+    made it, if known.
+    """
 
     x: float
     y: float
@@ -79,7 +83,9 @@ Mark = Text | Shape | Picture
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Marks on ``width`` by ``height`` points. ``caption`` is its alternative text, whether or not it is drawn."""
+    """Marks on ``width`` by ``height`` points. ``caption`` is its alternative text, whether or
+    not it is drawn.
+    """
 
     width: float
     height: float
@@ -100,7 +106,9 @@ class Sheet:
         return [mark for mark in self.marks if isinstance(mark, Picture)]
 
 
-def line(*points: tuple[float, float], stroke: str, width: float = 0.75, dash: tuple[float, ...] = ()) -> Shape:
+def line(
+    *points: tuple[float, float], stroke: str, width: float = 0.75, dash: tuple[float, ...] = ()
+) -> Shape:
     """Straight from point to point."""
     return Shape(moves=points, stroke=stroke, width=width, dash=dash)
 
@@ -110,9 +118,18 @@ def area(*points: tuple[float, float], fill: str, stroke: str = "", width: float
     return Shape(moves=points, fill=fill, stroke=stroke, width=width)
 
 
-def arch(left: float, right: float, foot: tuple[float, float], top: float, radius: float, stroke: str,
-         width: float = 0.75) -> Shape:  # fmt: skip
-    """Up from one foot, over, and down to the other, its shoulders rounded. ``foot``: the heights of the two feet."""
+def arch(
+    left: float,
+    right: float,
+    foot: tuple[float, float],
+    top: float,
+    radius: float,
+    stroke: str,
+    width: float = 0.75,
+) -> Shape:
+    """Up from one foot, over, and down to the other, its shoulders rounded. ``foot``: the
+    heights of the two feet.
+    """
     r = max(0.0, min(radius, (right - left) / 2, min(foot) - top))
     k = r * (1 - KAPPA)
     moves = (
@@ -126,10 +143,23 @@ def arch(left: float, right: float, foot: tuple[float, float], top: float, radiu
     return Shape(moves=moves, stroke=stroke, width=width)
 
 
-def frame(x: float, y: float, width: float, height: float, stroke: str, thick: float, fill: str = "#FFFFFF") -> Shape:
+def frame(
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    stroke: str,
+    thick: float,
+    fill: str = "#FFFFFF",
+) -> Shape:
     """A rectangle that goes around what it is given, on the outside."""
     o = thick / 2
-    corners = ((x - o, y - o), (x + width + o, y - o), (x + width + o, y + height + o), (x - o, y + height + o))
+    corners = (
+        (x - o, y - o),
+        (x + width + o, y - o),
+        (x + width + o, y + height + o),
+        (x - o, y + height + o),
+    )
     return area(*corners, fill=fill, stroke=stroke, width=thick)
 
 

@@ -1,4 +1,6 @@
-"""The figures for print in one call each, from a run: in a notebook they show themselves, ``save`` writes them."""
+"""The figures for print in one call each, from a run: in a notebook they show themselves,
+``save`` writes them.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,13 @@ def u_figure(
         donor_run: The name of the donor's run.
         steps: First and last step of the swap (default: all).
         alpha: Share of the donor that is blended in.
-        style: ``width`` ("single", "double" or inches), ``size`` of the type in points, ``caption`` (a text, or "" for
-            none).
+        style: ``width`` ("single", "double" or inches), ``size`` of the type in points, ``caption``
+            (a text, or "" for none).
     """
     given = {"donor": donor, "recipient": recipient, "window": _window(steps)}
-    return figure_of(run, changed(default_swaps(run), **given, donor_run=donor_run, alpha=alpha), **style)
+    return figure_of(
+        run, changed(default_swaps(run), **given, donor_run=donor_run, alpha=alpha), **style
+    )
 
 
 def strip(
@@ -61,7 +65,8 @@ def strip(
         run: Holds h in full.
         label: What is fitted to (default: the first there is).
         sample: Its number (default: the first that is at no end of the label).
-        ways: ``naive``, ``vae``, ``supervised``, ``boundary``, ``pca``, ``random``, or ``saved:NAME``.
+        ways: ``naive``, ``vae``, ``supervised``, ``boundary``, ``pca``, ``random``, or
+            ``saved:NAME``.
         strengths: Of the columns.
         top: How many positives.
         steps: First and last step of the edit (default: all).
@@ -71,8 +76,14 @@ def strip(
     start = default_strip(run)
     if label is not None and ways is None:
         ways = default_ways(run, label)
-    given = {"label": label, "sample": sample, "ways": _tuple(ways), "strengths": _tuple(strengths), "top": top,
-             "window": _window(steps)}  # fmt: skip
+    given = {
+        "label": label,
+        "sample": sample,
+        "ways": _tuple(ways),
+        "strengths": _tuple(strengths),
+        "top": top,
+        "window": _window(steps),
+    }
     return figure_of(run, changed(start, **given, asymmetric=asymmetric), **style)
 
 
@@ -88,12 +99,19 @@ def grid(
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
-    """Samples edited: a row a sample and way, a column an attribute: labels, or ``saved:NAME`` directions.
+    """Samples edited: a row a sample and way, a column an attribute: labels, or ``saved:NAME``
+    directions.
 
     The arguments are those of ``strip``.
     """
-    given = {"attributes": _tuple(attributes), "samples": _tuple(samples), "ways": _tuple(ways), "strength": strength,
-             "top": top, "window": _window(steps)}  # fmt: skip
+    given = {
+        "attributes": _tuple(attributes),
+        "samples": _tuple(samples),
+        "ways": _tuple(ways),
+        "strength": strength,
+        "top": top,
+        "window": _window(steps),
+    }
     return figure_of(run, changed(default_grid(run), **given, asymmetric=asymmetric), **style)
 
 
@@ -102,26 +120,40 @@ def changed(choice: Any, **given: Any) -> Any:
     return replace(choice, **{name: value for name, value in given.items() if value is not None})
 
 
-def figure_of(run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any) -> Figure:
-    """Renders what is not there yet and draws it; ``drive(work, text)`` runs the work to its end."""
+def figure_of(
+    run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any
+) -> Figure:
+    """Renders what is not there yet and draws it; ``drive(work, text)`` runs the work to its
+    end.
+    """
     from ..extract import load_model_of
 
     look, caption = style_of(**style)
-    made = drive(Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower())
+    made = drive(
+        Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower()
+    )
     return draw(made, look, caption)
 
 
 def draw(made: Swapped | Table, style: Style, caption: str | None = None) -> Figure:
     """Any of the three figures from its pictures; ``caption``: None for the one it comes with."""
-    return draw_u(made, style, caption) if isinstance(made, Swapped) else draw_table(made, style, caption)
+    return (
+        draw_u(made, style, caption)
+        if isinstance(made, Swapped)
+        else draw_table(made, style, caption)
+    )
 
 
 def style_of(
     width: str | float = "double", size: float | None = None, caption: str | None = None
 ) -> tuple[Style, str | None]:
-    """The style, and the caption in place of the usual one; the type of a single column is smaller if not said."""
+    """The style, and the caption in place of the usual one; the type of a single column is
+    smaller if not said.
+    """
     if isinstance(width, str) and width not in WIDTHS:
-        raise UsageError(f"the width of a figure is {', '.join(WIDTHS)} or a number of inches, got {width!r}")
+        raise UsageError(
+            f"the width of a figure is {', '.join(WIDTHS)} or a number of inches, got {width!r}"
+        )
     inches = WIDTHS[width] if isinstance(width, str) else float(width)
     size = size if size is not None else (8.0 if inches > WIDTHS["single"] else 7.0)
     return Style(width=inches, size=size, captioned=caption != ""), caption or None

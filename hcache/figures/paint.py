@@ -1,4 +1,6 @@
-"""A picture to paint a mask on: areas are drawn with the lasso or the box; what is masked stands out."""
+"""A picture to paint a mask on: areas are drawn with the lasso or the box; what is masked stands
+out.
+"""
 
 from __future__ import annotations
 
@@ -19,35 +21,70 @@ def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
 
     Args:
         picture: (height, width, 3) uint8.
-        values: The mask at the picture's size (height, width) in [0, 1]: the rest is dimmed. None: nothing is.
+        values: The mask at the picture's size (height, width) in [0, 1]: the rest is dimmed. None:
+            nothing is.
     """
     height, width = picture.shape[:2]
     if values is not None:
         weight = _DIMMED + (1 - _DIMMED) * values[..., None]
         grey = picture.mean(-1, keepdims=True)
-        picture = (weight * (values[..., None] * picture + (1 - values[..., None]) * grey)).astype(np.uint8)
+        picture = (weight * (values[..., None] * picture + (1 - values[..., None]) * grey)).astype(
+            np.uint8
+        )
     figure = go.Figure()
-    x, y = (axis.ravel() for axis in np.meshgrid(*[np.linspace(0, 1, _POINTS, dtype=np.float32)] * 2))
+    x, y = (
+        axis.ravel() for axis in np.meshgrid(*[np.linspace(0, 1, _POINTS, dtype=np.float32)] * 2)
+    )
     # a lasso selects points, and a picture has none: these cannot be seen
     unseen = {"marker": {"opacity": 0}}
-    figure.add_trace(go.Scatter(x=x, y=y, mode="markers", marker={"size": 1, "opacity": 0}, hoverinfo="skip",
-                                selected=unseen, unselected=unseen))  # fmt: skip
-    figure.add_layout_image(source=data_uri(picture), xref="x", yref="y", x=0, y=0, sizex=1, sizey=1, layer="below",
-                            sizing="stretch")  # fmt: skip
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            mode="markers",
+            marker={"size": 1, "opacity": 0},
+            hoverinfo="skip",
+            selected=unseen,
+            unselected=unseen,
+        )
+    )
+    figure.add_layout_image(
+        source=data_uri(picture),
+        xref="x",
+        yref="y",
+        x=0,
+        y=0,
+        sizex=1,
+        sizey=1,
+        layer="below",
+        sizing="stretch",
+    )
     axis = {"visible": False, "fixedrange": True, "constrain": "domain"}
     tall = min(2 * SIZE, round(SIZE * height / width))
     figure.update_layout(
-        dragmode="lasso", showlegend=False, width=SIZE, height=tall, margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        plot_bgcolor="rgba(0,0,0,0)", paper_bgcolor="rgba(0,0,0,0)",
+        dragmode="lasso",
+        showlegend=False,
+        width=SIZE,
+        height=tall,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor="rgba(0,0,0,0)",
         xaxis={**axis, "range": [0, 1]},
-        yaxis={**axis, "range": [1, 0], "scaleanchor": "x", "scaleratio": height / width},  # however wide it is shown
+        yaxis={
+            **axis,
+            "range": [1, 0],
+            "scaleanchor": "x",
+            "scaleratio": height / width,
+        },  # however wide it is shown
         newselection={"line": {"color": "#ff7f0e", "width": 2}},
-    )  # fmt: skip
+    )
     return figure
 
 
 def areas_of(selection: dict) -> list[list[tuple[float, float]]]:
-    """The polygons of a selection as Streamlit gives it, corners (x, y) in the axes' units; boxes are polygons too."""
+    """The polygons of a selection as Streamlit gives it, corners (x, y) in the axes' units;
+    boxes are polygons too.
+    """
     found = [list(zip(area["x"], area["y"], strict=True)) for area in selection.get("lasso", [])]
     for box in selection.get("box", []):
         (left, right), (top, bottom) = box["x"], box["y"]

@@ -1,14 +1,25 @@
-"""Colours that colour-blind readers can tell apart, scales whose steps look even, and drawings on dark pages.
+"""Colours that colour-blind readers can tell apart, scales whose steps look even, and drawings on
+dark pages.
 
-Categories: Okabe and Ito (2008), Color Universal Design, https://jfly.uni-koeln.de/color/, in an order in which
-neighbours differ in lightness too; its yellow, too faint on white for a line, comes last. Sequential: viridis (van der
-Walt, Smith 2015, https://bids.github.io/colormap/). Diverging, only around a zero that means something: blue to orange
-over a neutral grey. .streamlit/config.toml has the same for charts that name no colours.
+Categories: Okabe and Ito (2008), Color Universal Design, https://jfly.uni-koeln.de/color/, in an
+order in which neighbours differ in lightness too; its yellow, too faint on white for a line, comes
+last. Sequential: viridis (van der Walt, Smith 2015, https://bids.github.io/colormap/). Diverging,
+only around a zero that means something: blue to orange over a neutral grey. .streamlit/config.toml
+has the same for charts that name no colours.
 """
 
 from __future__ import annotations
 
-CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
+CATEGORIES = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#999999",
+    "#F0E442",
+)
 SEQUENTIAL = "Viridis"
 DIVERGING = ((0.0, "#2166AC"), (0.5, "#F7F7F7"), (1.0, "#D6701C"))
 
@@ -18,7 +29,9 @@ FONT = "Inter, 'Source Sans Pro', 'Helvetica Neue', Arial, sans-serif"
 
 
 def tinted(colour: str, share: float = 0.16) -> str:
-    """A colour (#RRGGBB) mixed with so much white that ``share`` of it is left: the same in formats without opacity."""
+    """A colour (#RRGGBB) mixed with so much white that ``share`` of it is left: the same in
+    formats without opacity.
+    """
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(255 + (part - 255) * share):02X}" for part in parts)
 

@@ -1,4 +1,6 @@
-"""A figure as PDF: one page of its size, texts in an embedded font, pictures lossless, the same bytes every time."""
+"""A figure as PDF: one page of its size, texts in an embedded font, pictures lossless, the same
+bytes every time.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def _draw_shape(canvas: Canvas, shape: Shape, height: float) -> None:
 
 def _draw_picture(canvas: Canvas, picture: Picture, height: float) -> None:
     image = ImageReader(Image.fromarray(picture.pixels))
-    canvas.drawImage(image, picture.x, height - picture.y - picture.height, picture.width, picture.height)
+    canvas.drawImage(
+        image, picture.x, height - picture.y - picture.height, picture.width, picture.height
+    )
 
 
 def _draw_text(canvas: Canvas, text: Text, height: float) -> None:
@@ -60,6 +64,10 @@ def _draw_text(canvas: Canvas, text: Text, height: float) -> None:
     canvas.translate(text.x, height - text.y)
     if text.upward:
         canvas.rotate(90)
-    draw = {"start": canvas.drawString, "middle": canvas.drawCentredString, "end": canvas.drawRightString}
+    draw = {
+        "start": canvas.drawString,
+        "middle": canvas.drawCentredString,
+        "end": canvas.drawRightString,
+    }
     draw[text.anchor](0, 0, text.text)
     canvas.restoreState()

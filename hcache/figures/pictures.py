@@ -18,18 +18,28 @@ THUMBNAIL, QUALITY = 128, 90
 
 
 def thumbnail_uri(picture: np.ndarray) -> str:
-    """A picture (height, width, 3) uint8 as a small ``data:`` address: no larger than 128 pixels, and lossy."""
-    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(_reduced(picture, THUMBNAIL))).decode()
+    """A picture (height, width, 3) uint8 as a small ``data:`` address: no larger than 128
+    pixels, and lossy.
+    """
+    return (
+        "data:image/jpeg;base64," + base64.b64encode(_jpeg(_reduced(picture, THUMBNAIL))).decode()
+    )
 
 
 def sprite(pictures: np.ndarray, cell: int) -> bytes:
-    """Pictures (n, height, width, 3) uint8 in one JPEG, each ``cell`` pixels wide, row by row in a square."""
+    """Pictures (n, height, width, 3) uint8 in one JPEG, each ``cell`` pixels wide, row by row in
+    a square.
+    """
     columns = math.ceil(math.sqrt(len(pictures)))
     height = max(1, round(cell * pictures.shape[1] / pictures.shape[2]))
     sheet = Image.new("RGB", (columns * cell, -(-len(pictures) // columns) * height))
     for i, picture in enumerate(pictures):
         small = Image.fromarray(picture)
-        small = small if small.size == (cell, height) else small.resize((cell, height), Image.Resampling.BILINEAR)
+        small = (
+            small
+            if small.size == (cell, height)
+            else small.resize((cell, height), Image.Resampling.BILINEAR)
+        )
         sheet.paste(small, (i % columns * cell, i // columns * height))
     return _jpeg(sheet)
 
@@ -54,11 +64,13 @@ def data_uri(picture: np.ndarray) -> str:
 def contact_sheet(
     pictures: np.ndarray, columns: int, gap: int = 4
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """Pictures (n, height, width, 3) uint8 in rows of ``columns`` on white: the sheet, and each one's box in it
-    (left, top, width, height)."""
+    """Pictures (n, height, width, 3) uint8 in rows of ``columns`` on white: the sheet, and each
+    one's box in it (left, top, width, height)."""
     n, height, width, _ = pictures.shape
     rows = -(-n // columns)
-    sheet = np.full((rows * (height + gap) + gap, min(columns, n) * (width + gap) + gap, 3), 255, np.uint8)
+    sheet = np.full(
+        (rows * (height + gap) + gap, min(columns, n) * (width + gap) + gap, 3), 255, np.uint8
+    )
     boxes = []
     for i, picture in enumerate(pictures):
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)

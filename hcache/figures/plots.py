@@ -1,4 +1,6 @@
-"""Plots for print of what was measured: heat map of probes, scatter of components, response curve."""
+"""Plots for print of what was measured: heat map of probes, scatter of components, response
+curve.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +49,15 @@ class _Axes:
     def bottom(self) -> float:
         return self.top + self.height
 
-    def marks(self, x_title: str, y_title: str, x_ticks: dict[float, str], y_ticks: dict[float, str]) -> list[Mark]:
+    def marks(
+        self, x_title: str, y_title: str, x_ticks: dict[float, str], y_ticks: dict[float, str]
+    ) -> list[Mark]:
         """Lines at the left and below, ticks with their texts, and what is on the axes."""
         small, size, right = self.style.small, self.style.size, self.left + self.width
         corner = (self.left, self.bottom)
-        marks: list[Mark] = [line((self.left, self.top), corner, (right, self.bottom), stroke=INK, width=0.5)]
+        marks: list[Mark] = [
+            line((self.left, self.top), corner, (right, self.bottom), stroke=INK, width=0.5)
+        ]
         for value, text in x_ticks.items():
             x, _ = self.at(value, self.y[0])
             y = self.bottom + TICK + 1.5 + ASCENT * small
@@ -61,12 +67,25 @@ class _Axes:
             _, y = self.at(self.x[0], value)
             marks.append(line((self.left - TICK, y), (self.left, y), stroke=INK, width=0.5))
             lower = y + (ASCENT - DESCENT) * small / 2
-            marks.append(Text(x=self.left - TICK - 1.5, y=lower, text=text, size=small, anchor="end"))
+            marks.append(
+                Text(x=self.left - TICK - 1.5, y=lower, text=text, size=small, anchor="end")
+            )
         below = self.bottom + _below(self.style) - DESCENT * size
-        marks.append(Text(x=self.left + self.width / 2, y=below, text=x_title, size=size, anchor="middle"))
+        marks.append(
+            Text(x=self.left + self.width / 2, y=below, text=x_title, size=size, anchor="middle")
+        )
         if y_title:
             middle = self.top + self.height / 2
-            marks.append(Text(x=ASCENT * size + 0.5, y=middle, text=y_title, size=size, anchor="middle", upward=True))
+            marks.append(
+                Text(
+                    x=ASCENT * size + 0.5,
+                    y=middle,
+                    text=y_title,
+                    size=size,
+                    anchor="middle",
+                    upward=True,
+                )
+            )
         return marks
 
 
@@ -74,7 +93,8 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Fi
     """How well a label is read off every site at every step, beside the same with shuffled labels.
 
     Args:
-        probes: Of ``hcache.measures.decodability.stored_decodability``; cells that are not known stay grey.
+        probes: Of ``hcache.measures.decodability.stored_decodability``; cells that are not known
+            stay grey.
         timesteps: t of each step.
         options: Style and caption, as in ``u_figure``.
     """
@@ -89,54 +109,102 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Fi
     ticks = {float(step) + 0.5: str(step) for step in range(0, steps, max(1, -(-steps // 8)))}
     heads = ("labels as they are", "labels shuffled")
     for number, (quantity, head) in enumerate(zip(("score", "control"), heads, strict=True)):
-        axes = _Axes(left=left + number * (width + gap), top=top, width=width, height=tall, x=(0, steps), y=(rows, 0),
-                     style=style)  # fmt: skip
+        axes = _Axes(
+            left=left + number * (width + gap),
+            top=top,
+            width=width,
+            height=tall,
+            x=(0, steps),
+            y=(rows, 0),
+            style=style,
+        )
         for (row, step), score in np.ndenumerate(probes.values(quantity)):
             colour = _colour((score - chance) / (1 - chance)) if math.isfinite(score) else LINE
             marks.append(_tile(axes, step, row, colour))
         sites = {row + 0.5: site for row, site in enumerate(probes.sites)} if number == 0 else {}
         marks += axes.marks("step (0: most noise)", "", ticks, sites)
         marks.append(Text(x=axes.left, y=top - 0.4 * style.size, text=head, size=style.size))
-    place = _Axes(left=style.points - bar + 8, top=top, width=0.02 * style.points, height=tall, x=(0, 1),
-                  y=(chance, 1), style=style)  # fmt: skip
+    place = _Axes(
+        left=style.points - bar + 8,
+        top=top,
+        width=0.02 * style.points,
+        height=tall,
+        x=(0, 1),
+        y=(chance, 1),
+        style=style,
+    )
     marks += _colour_bar(place, f"{probes.metric}")
     counts = sorted({row["score"]["n"] for row in probes.cells.values()})
     told = f"Cross-validated {probes.metric} of linear probes of {probes.label.replace('_', ' ')}"
     told += f", {' and '.join(map(str, counts))} samples; " if counts else "; "
-    told += f"steps from t = {timesteps[0]:g} to {timesteps[-1]:g}. Colours begin at chance ({chance:g})."
-    return finished(marks, top + tall + _below(style), style, "Linear probes by site and step", caption or told)
+    told += (
+        f"steps from t = {timesteps[0]:g} to {timesteps[-1]:g}. Colours begin at chance"
+        f" ({chance:g})."
+    )
+    return finished(
+        marks, top + tall + _below(style), style, "Linear probes by site and step", caption or told
+    )
 
 
 def scatter(
-    pca: PCA, first: int = 1, second: int = 2, values: np.ndarray | None = None, name: str = "", **options: Any
+    pca: PCA,
+    first: int = 1,
+    second: int = 2,
+    values: np.ndarray | None = None,
+    name: str = "",
+    **options: Any,
 ) -> Figure:
-    """Samples on two principal components, numbered from 1, coloured by a label's ``values`` (n,) if they are given."""
+    """Samples on two principal components, numbered from 1, coloured by a label's ``values``
+    (n,) if they are given.
+    """
     options.setdefault("width", "single")
     style, caption = style_of(**options)
     x, y = (pca.scores[:, number - 1].astype(float) for number in (first, second))
     share = "component {} ({:.1%} of variance)"
-    low, high = (0.0, 1.0) if values is None else (float(np.nanmin(values)), float(np.nanmax(values)))
-    right = 0.0 if values is None else 15 + max(width_of(_end(value), style.small) for value in (low, high))
+    low, high = (
+        (0.0, 1.0) if values is None else (float(np.nanmin(values)), float(np.nanmax(values)))
+    )
+    right = (
+        0.0
+        if values is None
+        else 15 + max(width_of(_end(value), style.small) for value in (low, high))
+    )
     axes, x_ticks, y_ticks = _plot(style, x, y, right)
     radius = float(np.clip(20 / math.sqrt(len(x)), 0.8, 2.0))
     titles = (share.format(k, pca.explained[k - 1]) for k in (first, second))
     marks = axes.marks(*titles, x_ticks, y_ticks)
     for row, point in enumerate(zip(x, y, strict=True)):
         known = values is not None and math.isfinite(values[row])
-        colour = _colour((values[row] - low) / ((high - low) or 1)) if known else CATEGORIES[0 if values is None else 7]
+        colour = (
+            _colour((values[row] - low) / ((high - low) or 1))
+            if known
+            else CATEGORIES[0 if values is None else 7]
+        )
         marks.append(disc(*axes.at(*point), radius, colour))
     if values is not None:
-        place = _Axes(left=axes.left + axes.width + 6, top=axes.top + 1.6 * style.size, width=6,
-                      height=axes.height - 1.6 * style.size, x=(0, 1), y=(low, high), style=style)  # fmt: skip
+        place = _Axes(
+            left=axes.left + axes.width + 6,
+            top=axes.top + 1.6 * style.size,
+            width=6,
+            height=axes.height - 1.6 * style.size,
+            x=(0, 1),
+            y=(low, high),
+            style=style,
+        )
         marks += _colour_bar(place, name.replace("_", " "))
     told = f"{len(x)} samples on principal components {first} and {second}" + (
         f", coloured by {name}." if name else "."
     )
-    return finished(marks, axes.bottom + _below(style), style, "Samples on two components", caption or told)
+    return finished(
+        marks, axes.bottom + _below(style), style, "Samples on two components", caption or told
+    )
 
 
-def response_curve(strengths: Sequence[float], readings: np.ndarray, name: str, **options: Any) -> Figure:
-    """What an edit does to a reading: every sample's line, the mean, and its 95 % interval over samples (bootstrap).
+def response_curve(
+    strengths: Sequence[float], readings: np.ndarray, name: str, **options: Any
+) -> Figure:
+    """What an edit does to a reading: every sample's line, the mean, and its 95 % interval over
+    samples (bootstrap).
 
     Args:
         strengths: (s,), ascending.
@@ -154,13 +222,24 @@ def response_curve(strengths: Sequence[float], readings: np.ndarray, name: str, 
     band += [axes.at(s, m.high) for s, m in zip(x[::-1], means[::-1], strict=True)]
     marks.append(area(*band, fill=tinted(CATEGORIES[0], 0.3)))
     for row in readings:
-        marks.append(line(*(axes.at(*point) for point in zip(x, row, strict=True)), stroke=LINE, width=0.3))
+        marks.append(
+            line(*(axes.at(*point) for point in zip(x, row, strict=True)), stroke=LINE, width=0.3)
+        )
     middle = [axes.at(s, m.value) for s, m in zip(x, means, strict=True)]
     marks.append(line(*middle, stroke=CATEGORIES[0], width=1.25))
     marks += [disc(*point, 1.75, CATEGORIES[0]) for point in middle]
     marks += axes.marks("strength γ", name.replace("_", " "), x_ticks, y_ticks)
-    told = f"{len(readings)} samples, read at each strength: all of them (grey), their mean, and its 95 % "
-    return finished(marks, axes.bottom + _below(style), style, f"Response of {name}", caption or told + "interval.")
+    told = (
+        f"{len(readings)} samples, read at each strength: all of them (grey), their mean, and its"
+        " 95 % "
+    )
+    return finished(
+        marks,
+        axes.bottom + _below(style),
+        style,
+        f"Response of {name}",
+        caption or told + "interval.",
+    )
 
 
 def _end(value: float) -> str:
@@ -178,10 +257,24 @@ def _plot(
 ) -> tuple[_Axes, dict[float, str], dict[float, str]]:
     """Axes around some numbers, and their ticks."""
     (x_span, x_ticks), (y_span, y_ticks) = _span(x), _span(y)
-    left = (ASCENT + DESCENT) * style.size + 3 + max(width_of(t, style.small) for t in y_ticks.values()) + TICK + 1.5
+    left = (
+        (ASCENT + DESCENT) * style.size
+        + 3
+        + max(width_of(t, style.small) for t in y_ticks.values())
+        + TICK
+        + 1.5
+    )
     spare = max(width_of(t, style.small) for t in x_ticks.values()) / 2
     width = style.points - left - max(right, spare)
-    axes = _Axes(left=left, top=style.small, width=width, height=0.75 * width, x=x_span, y=y_span, style=style)
+    axes = _Axes(
+        left=left,
+        top=style.small,
+        width=width,
+        height=0.75 * width,
+        x=x_span,
+        y=y_span,
+        style=style,
+    )
     return axes, x_ticks, y_ticks
 
 
@@ -210,9 +303,16 @@ def _scale() -> list[str]:
 
 
 def _tile(axes: _Axes, column: int, row: int, colour: str) -> Mark:
-    """A cell of a heat map; an edge of its own colour closes the gaps that viewers leave between neighbours."""
+    """A cell of a heat map; an edge of its own colour closes the gaps that viewers leave between
+    neighbours.
+    """
     corner: Callable[[int, int], tuple[float, float]] = axes.at
-    points = (corner(column, row), corner(column + 1, row), corner(column + 1, row + 1), corner(column, row + 1))
+    points = (
+        corner(column, row),
+        corner(column + 1, row),
+        corner(column + 1, row + 1),
+        corner(column, row + 1),
+    )
     return area(*points, fill=colour, stroke=colour, width=0.25)
 
 
@@ -230,5 +330,7 @@ def _colour_bar(axes: _Axes, title: str) -> list[Mark]:
         text = _end(value)
         marks.append(Text(x=x + 2, y=y + down, text=text, size=small, colour=MUTED))
     x = axes.style.points
-    marks.append(Text(x=x, y=axes.top - 0.4 * axes.style.size, text=title, size=small, anchor="end"))
+    marks.append(
+        Text(x=x, y=axes.top - 0.4 * axes.style.size, text=title, size=small, anchor="end")
+    )
     return marks

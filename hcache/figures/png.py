@@ -1,4 +1,6 @@
-"""A figure as PNG, which carries the recipe of every picture in it, and says how many pixels are an inch."""
+"""A figure as PNG, which carries the recipe of every picture in it, and says how many pixels are
+an inch.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def png_of(figure: Sheet, scale: int) -> bytes:
     factor = _factor(scale)
     size = (round(figure.width * factor), round(figure.height * factor))
     if size[0] * size[1] > MOST_PIXELS:
-        raise UsageError(f"this figure would have {size[0]} x {size[1]} pixels; choose a smaller scale than {scale}")
+        raise UsageError(
+            f"this figure would have {size[0]} x {size[1]} pixels; choose a smaller scale than"
+            f" {scale}"
+        )
     sheet = _draw_shapes(figure, size, factor)
     for picture in figure.pictures:
         box = pixel_box(picture, scale)
@@ -54,7 +59,9 @@ def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
 
 
 def recipes_of(figure: Sheet, scale: int) -> str:
-    """The recipes of the pictures, with where they lie in the PNG, as it carries them; empty if there are none."""
+    """The recipes of the pictures, with where they lie in the PNG, as it carries them; empty if
+    there are none.
+    """
     cells = [
         Cell(recipe=picture.recipe, title=picture.title, box=Box(**pixel_box(picture, scale)))
         for picture in figure.pictures
@@ -71,7 +78,9 @@ def _factor(scale: int) -> float:
 
 
 def _draw_shapes(figure: Sheet, size: tuple[int, int], factor: float) -> Image.Image:
-    """All shapes on paper. Pillow draws lines without smoothing: they are drawn finer and reduced."""
+    """All shapes on paper. Pillow draws lines without smoothing: they are drawn finer and
+    reduced.
+    """
     finer = FINER if size[0] * size[1] * FINER**2 <= MOST_PIXELS else 1
     sheet = Image.new("RGB", (size[0] * finer, size[1] * finer), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -81,7 +90,9 @@ def _draw_shapes(figure: Sheet, size: tuple[int, int], factor: float) -> Image.I
             draw.polygon(points, fill=shape.fill)
         if shape.stroke:
             width = max(1, round(shape.width * factor * finer))
-            for part in _dashed([*points, points[0]] if shape.closed else points, shape.dash, factor * finer):
+            for part in _dashed(
+                [*points, points[0]] if shape.closed else points, shape.dash, factor * finer
+            ):
                 draw.line(part, fill=shape.stroke, width=width, joint="curve")
     return sheet.reduce(finer) if finer > 1 else sheet
 
@@ -96,7 +107,9 @@ def _flattened(shape: Shape) -> list[tuple[float, float]]:
         corners = np.array([points[-1], *zip(move[::2], move[1::2], strict=True)])
         t = np.linspace(0, 1, CURVE + 1)[1:, None]
         a, b, c, d = (1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
-        points += [tuple(p) for p in a * corners[0] + b * corners[1] + c * corners[2] + d * corners[3]]
+        points += [
+            tuple(p) for p in a * corners[0] + b * corners[1] + c * corners[2] + d * corners[3]
+        ]
     return points
 
 
@@ -118,10 +131,14 @@ def _dashed(
 
 def _draw_text(sheet: Image.Image, text: Text, factor: float) -> None:
     size = text.size * factor
-    font = ImageFont.truetype(io.BytesIO(font_path(text.bold).read_bytes()), size, layout_engine=ImageFont.Layout.BASIC)
+    font = ImageFont.truetype(
+        io.BytesIO(font_path(text.bold).read_bytes()), size, layout_engine=ImageFont.Layout.BASIC
+    )
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[text.anchor]
     if not text.upward:
-        ImageDraw.Draw(sheet).text((text.x * factor, text.y * factor), text.text, text.colour, font, anchor)
+        ImageDraw.Draw(sheet).text(
+            (text.x * factor, text.y * factor), text.text, text.colour, font, anchor
+        )
         return
     left, top, right, bottom = (round(side * factor) for side in text.box)
     flat = Image.new("L", (bottom - top, right - left))

@@ -24,8 +24,8 @@ def draw_strip(
         rows: Method -> pictures (n, height, width, 3) uint8, one a strength.
         strengths: (n,), one of them 0.
         readings: Method -> attribute -> values (n,).
-        spreads: Attribute -> standard deviation over the run. A reading's cell is tinted by its change from
-            strength 0 in these units, blue for less and orange for more.
+        spreads: Attribute -> standard deviation over the run. A reading's cell is tinted by its
+            change from strength 0 in these units, blue for less and orange for more.
         target: The attribute the edit is meant to change, put first.
         axis: What ``strengths`` are.
     """
@@ -40,7 +40,9 @@ def draw_strip(
         body.append(f"<tr class='pictures'><th scope='row'>{escape(method)}</th>{cells}</tr>")
         names = sorted(readings.get(method, {}), key=lambda name: name != target)
         for name in names:
-            body.append(_reading_row(name, readings[method][name], strengths, spreads[name], name == target))
+            body.append(
+                _reading_row(name, readings[method][name], strengths, spreads[name], name == target)
+            )
     header = f"<thead><tr><th scope='col'>{escape(axis)}</th>{head}</tr></thead>"
     return f"{_STYLE}<table class='strip'>{header}<tbody>{''.join(body)}</tbody></table>"
 
@@ -49,29 +51,40 @@ def draw_sheet(pictures: np.ndarray, columns: Sequence[str]) -> str:
     """Pictures (rows, columns, height, width, 3) uint8 under the words of their columns."""
     head = "".join(f"<th scope='col'>{escape(words)}</th>" for words in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td><img src='{data_uri(p)}' alt='{escape(c)}'></td>" for p, c in
-                         zip(row, columns, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td><img src='{data_uri(p)}' alt='{escape(c)}'></td>"
+            for p, c in zip(row, columns, strict=True)
+        )
+        + "</tr>"
         for row in pictures
-    )  # fmt: skip
-    return f"{_STYLE}<table class='sheet'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+    return (
+        f"{_STYLE}<table class='sheet'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
 
 
 def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
     """Pictures (n, height, width, 3) in a row that wraps, each with its caption."""
     cells = "".join(
-        f"<figure><img src='{data_uri(p)}' alt='{escape(c)}'><figcaption>{escape(c)}</figcaption></figure>"
+        f"<figure><img src='{data_uri(p)}'"
+        f" alt='{escape(c)}'><figcaption>{escape(c)}</figcaption></figure>"
         for p, c in zip(pictures, captions, strict=True)
     )
     return f"{_STYLE}<div class='film'>{cells}</div>"
 
 
-def _reading_row(name: str, values: np.ndarray, strengths: Sequence[float], spread: float, is_target: bool) -> str:
+def _reading_row(
+    name: str, values: np.ndarray, strengths: Sequence[float], spread: float, is_target: bool
+) -> str:
     zero = values[int(np.argmin(np.abs(np.asarray(strengths))))]
     cells = []
     for value in values:
         change = float((value - zero) / spread) if spread > 0 else 0.0
         tint = f"rgba({'214,112,28' if change > 0 else '33,102,172'},{min(abs(change) / 2.5, 1) * 0.55:.2f})"
-        cells.append(f"<td style='background:{tint}' title='{change:+.2f} spreads'>{value:.2f}</td>")
+        cells.append(
+            f"<td style='background:{tint}' title='{change:+.2f} spreads'>{value:.2f}</td>"
+        )
     weight = " class='target'" if is_target else ""
     return f"<tr{weight}><th scope='row'>{escape(name.replace('_', ' '))}</th>{''.join(cells)}</tr>"
 

@@ -1,7 +1,9 @@
-"""A figure as SVG. It states its size in points, so that it is as large in a paper as it was meant to be.
+"""A figure as SVG. It states its size in points, so that it is as large in a paper as it was meant
+to be.
 
-Texts stay texts. Their font is inside for browsers; programs that look for fonts on the machine take Arial or what has
-its widths, and where there is none, ``textLength`` keeps every text as wide as the layout has it.
+Texts stay texts. Their font is inside for browsers; programs that look for fonts on the machine
+take Arial or what has its widths, and where there is none, ``textLength`` keeps every text as wide
+as the layout has it.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ def svg_of(figure: Sheet) -> str:
     w, h = f"{figure.width:.2f}", f"{figure.height:.2f}"
     about = f"<title>{escape(figure.title)}</title><desc>{escape(figure.caption)}</desc>"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}pt" height="{h}pt" '
-        f'font-family="{FAMILY}" style="font-kerning:none" role="img">{about}'
-        f'{_fonts(figure)}<rect width="{w}" height="{h}" fill="{PAPER}"/>{"".join(parts)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}pt"'
+        f' height="{h}pt" font-family="{FAMILY}" style="font-kerning:none"'
+        f' role="img">{about}{_fonts(figure)}<rect width="{w}" height="{h}"'
+        f' fill="{PAPER}"/>{"".join(parts)}</svg>'
     )
 
 
@@ -40,7 +43,9 @@ def _fonts(figure: Sheet) -> str:
 def _face(bold: bool) -> str:
     data = base64.b64encode(font_path(bold).read_bytes()).decode()
     weight = 700 if bold else 400
-    return f"@font-face{{font-family:Arimo;font-weight:{weight};src:url(data:font/ttf;base64,{data})}}"
+    return (
+        f"@font-face{{font-family:Arimo;font-weight:{weight};src:url(data:font/ttf;base64,{data})}}"
+    )
 
 
 def _shape(shape: Shape) -> str:
@@ -56,8 +61,9 @@ def _shape(shape: Shape) -> str:
 
 def _picture(picture: Picture) -> str:
     return (
-        f'<image x="{picture.x:.2f}" y="{picture.y:.2f}" width="{picture.width:.2f}" height="{picture.height:.2f}" '
-        f'preserveAspectRatio="none" href="{data_uri(picture.pixels)}"><title>{escape(picture.title)}</title></image>'
+        f'<image x="{picture.x:.2f}" y="{picture.y:.2f}" width="{picture.width:.2f}"'
+        f' height="{picture.height:.2f}" preserveAspectRatio="none"'
+        f' href="{data_uri(picture.pixels)}"><title>{escape(picture.title)}</title></image>'
     )
 
 
@@ -66,7 +72,8 @@ def _text(text: Text) -> str:
     weight = ' font-weight="700"' if text.bold else ""
     turn = f' transform="rotate(-90 {text.x:.2f} {text.y:.2f})"' if text.upward else ""
     return (
-        f'<text x="{text.x:.2f}" y="{text.y:.2f}" font-size="{text.size:g}" fill="{text.colour}"{anchor}{weight}{turn} '
-        f'textLength="{width_of(text.text, text.size, text.bold):.2f}" lengthAdjust="spacingAndGlyphs">'
-        f"{escape(text.text)}</text>"
+        f'<text x="{text.x:.2f}" y="{text.y:.2f}" font-size="{text.size:g}"'
+        f' fill="{text.colour}"{anchor}{weight}{turn}'
+        f' textLength="{width_of(text.text, text.size, text.bold):.2f}"'
+        f' lengthAdjust="spacingAndGlyphs">{escape(text.text)}</text>'
     )

@@ -1,5 +1,5 @@
-"""Pictures in rows and columns for print: the strip (a row a method, a column a strength) and the grid (a row a sample
-and method, a column an attribute)."""
+"""Pictures in rows and columns for print: the strip (a row a method, a column a strength) and the
+grid (a row a sample and method, a column an attribute)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ MOST_LABEL = 0.22
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """``group``: what several rows have in common, shown at the first of them. ``notes``: a text below each picture."""
+    """``group``: what several rows have in common, shown at the first of them. ``notes``: a text
+    below each picture.
+    """
 
     label: str
     cells: tuple[Rendered, ...]
@@ -73,7 +75,9 @@ def draw_table(what: Table, style: Style | None = None, caption: str | None = No
             y += GAP + 2
         y = _row(page, row, y, row.group != group and bool(row.group))
         group = row.group
-    return finished(page.marks, y - GAP, style, what.title, what.caption if caption is None else caption)
+    return finished(
+        page.marks, y - GAP, style, what.title, what.caption if caption is None else caption
+    )
 
 
 def _label_width(what: Table, style: Style) -> float:
@@ -85,7 +89,9 @@ def _label_width(what: Table, style: Style) -> float:
 
 
 def _head(page: _Page) -> float:
-    """The columns' names, the lowest lines of all at one height; returns where the pictures begin."""
+    """The columns' names, the lowest lines of all at one height; returns where the pictures
+    begin.
+    """
     size, columns = page.style.size, page.table.columns
     lines = [wrapped(name, page.side, size) or [""] for name in columns]
     most = max(map(len, lines))
@@ -97,7 +103,16 @@ def _head(page: _Page) -> float:
             page.marks.append(Text(x=x, y=y, text=text, size=size, anchor="middle"))
     if page.table.corner:
         text = shortened(page.table.corner, page.label - 5, page.style.small)
-        page.marks.append(Text(x=page.label - 5, y=last, text=text, size=page.style.small, colour=MUTED, anchor="end"))
+        page.marks.append(
+            Text(
+                x=page.label - 5,
+                y=last,
+                text=text,
+                size=page.style.small,
+                colour=MUTED,
+                anchor="end",
+            )
+        )
     return last + DESCENT * size + 2
 
 
@@ -107,9 +122,16 @@ def _row(page: _Page, row: Row, y: float, with_group: bool) -> float:
     for column, cell in enumerate(row.cells):
         name = ", ".join(part for part in (row.group, row.label, columns[column]) if part)
         page.marks.append(
-            Picture(x=page.x(column), y=y, width=page.side, height=height, pixels=cell.picture, title=name,
-                    recipe=cell.recipe)
-        )  # fmt: skip
+            Picture(
+                x=page.x(column),
+                y=y,
+                width=page.side,
+                height=height,
+                pixels=cell.picture,
+                title=name,
+                recipe=cell.recipe,
+            )
+        )
     _row_label(page, row, y, height, with_group)
     y += height
     if row.notes:
@@ -117,13 +139,17 @@ def _row(page: _Page, row: Row, y: float, with_group: bool) -> float:
             text = shortened(note, page.side, page.style.small)
             below = y + 1.5 + ASCENT * page.style.small
             x = page.x(column) + page.side / 2
-            page.marks.append(Text(x=x, y=below, text=text, size=page.style.small, colour=MUTED, anchor="middle"))
+            page.marks.append(
+                Text(x=x, y=below, text=text, size=page.style.small, colour=MUTED, anchor="middle")
+            )
         y += 1.5 + (ASCENT + DESCENT) * page.style.small + 1
     return y + GAP
 
 
 def _row_label(page: _Page, row: Row, y: float, height: float, with_group: bool) -> None:
-    """The row's label in the middle of its height; the group's above it, at the row's upper edge if there is room."""
+    """The row's label in the middle of its height; the group's above it, at the row's upper edge
+    if there is room.
+    """
     size, room = page.style.size, page.label - 5
     group = wrapped(row.group, room, size, bold=True) if with_group else []
     own = wrapped(row.label, room, size)
@@ -131,7 +157,11 @@ def _row_label(page: _Page, row: Row, y: float, height: float, with_group: bool)
     apart = height >= (2 * len(group) + len(own)) * step
     if group and apart:
         _set_lines(page, [(text, True) for text in group], y + ASCENT * size)
-    lines = [(text, False) for text in own] if apart else [(t, True) for t in group] + [(t, False) for t in own]
+    lines = (
+        [(text, False) for text in own]
+        if apart
+        else [(t, True) for t in group] + [(t, False) for t in own]
+    )
     most = max(1, int((height + (LEADING - 1) * size) / step))
     if len(lines) > most:
         text, bold = lines[most - 1]
@@ -144,7 +174,14 @@ def _set_lines(page: _Page, lines: list[tuple[str, bool]], y: float) -> None:
     """Lines of a label, (text, bold), the first with its baseline at ``y``."""
     size = page.style.size
     for number, (text, bold) in enumerate(lines):
-        mark = Text(x=page.label - 5, y=y + LEADING * size * number, text=text, size=size, bold=bold, anchor="end")
+        mark = Text(
+            x=page.label - 5,
+            y=y + LEADING * size * number,
+            text=text,
+            size=size,
+            bold=bold,
+            anchor="end",
+        )
         page.marks.append(mark)
 
 

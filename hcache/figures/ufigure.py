@@ -1,8 +1,8 @@
-"""The U-figure for print: donor A and recipient B, the U as two trapezoids with its arcs, and on every arc what becomes
-of B with A's activations there.
+"""The U-figure for print: donor A and recipient B, the U as two trapezoids with its arcs, and on
+every arc what becomes of B with A's activations there.
 
-After the figure of Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion
-(Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524
+After the figure of Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in
+Stable Diffusion (Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ LEFT, CLEAR = 0.19, 2.5
 
 @dataclass(frozen=True, kw_only=True)
 class Swapped:
-    """What the U-figure shows. ``cells``: site -> B with A's activations at that site alone. ``names``: of A and B."""
+    """What the U-figure shows. ``cells``: site -> B with A's activations at that site alone.
+    ``names``: of A and B.
+    """
 
     anatomy: Anatomy
     donor: Rendered
@@ -38,15 +40,17 @@ class Swapped:
     caption: str
 
     def moved(self, site: str) -> float:
-        """How far a swap takes B: its root mean square distance from B over that of A from B; NaN if A is B."""
+        """How far a swap takes B: its root mean square distance from B over that of A from B;
+        NaN if A is B.
+        """
         apart = _distance(self.donor, self.recipient)
         return _distance(self.cells[site], self.recipient) / apart if apart else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
 class _U:
-    """Where things lie. Rows are counted from h, on the lowest, outward. ``inner``, ``outer``: how far from the centre
-    the trapezoids begin and end; arcs stand between the two."""
+    """Where things lie. Rows are counted from h, on the lowest, outward. ``inner``, ``outer``: how
+    far from the centre the trapezoids begin and end; arcs stand between the two."""
 
     groups: int
     left: float
@@ -72,7 +76,9 @@ class _U:
 
     @property
     def tall(self) -> float:
-        """Half the height of the trapezoids where they are tallest; a fifth of that where they meet h."""
+        """Half the height of the trapezoids where they are tallest; a fifth of that where they
+        meet h.
+        """
         return 0.62 * self.side
 
     @property
@@ -113,8 +119,8 @@ def draw_u(what: Swapped, style: Style | None = None, caption: str | None = None
 
 
 def _u_of(anatomy: Anatomy, style: Style) -> _U:
-    """As large as the width allows; rows as high as a picture, or as what stands beside it, and all as high as A and B
-    are on each other."""
+    """As large as the width allows; rows as high as a picture, or as what stands beside it, and all
+    as high as A and B are on each other."""
     groups, width = len(anatomy.skips), style.points
     left = LEFT * width
     side = min(0.62 * (width - left) / (groups + 1), 0.105 * width + 8)
@@ -123,22 +129,40 @@ def _u_of(anatomy: Anatomy, style: Style) -> _U:
     beside += (ASCENT + DESCENT) * (style.size + style.small) + 1
     row = max(side + max(3.0, 0.008 * width), beside)
     inner = side / 2 + width_of("skip.9", style.size, bold=True) + 5
-    u = _U(groups=groups, left=left + 0.025 * width, width=width - left - 0.035 * width, side=side, row=row,
-           inner=inner, strand=strand)  # fmt: skip
+    u = _U(
+        groups=groups,
+        left=left + 0.025 * width,
+        width=width - left - 0.035 * width,
+        side=side,
+        row=row,
+        inner=inner,
+        strand=strand,
+    )
     return replace(u, top=max(0.0, _pair_height(style) - u.bottom))
 
 
 def _trapezoids(u: _U, style: Style) -> list[Mark]:
     marks: list[Mark] = []
-    marks.append(line((u.centre - u.inner, u.base), (u.centre + u.inner, u.base), stroke=BOTTLENECK, width=1.5))
+    marks.append(
+        line(
+            (u.centre - u.inner, u.base), (u.centre + u.inner, u.base), stroke=BOTTLENECK, width=1.5
+        )
+    )
     for sign, colour, name in ((-1, ENCODER, "encoder"), (1, DECODER, "decoder")):
         near, far, low = u.centre + sign * u.inner, u.centre + sign * u.outer, u.half(u.inner)
-        corners = ((near, u.base - low), (far, u.base - u.tall), (far, u.base + u.tall), (near, u.base + low))
+        corners = (
+            (near, u.base - low),
+            (far, u.base - u.tall),
+            (far, u.base + u.tall),
+            (near, u.base + low),
+        )
         marks.append(area(*corners, fill=tinted(colour), stroke=colour))
         middle = u.centre + sign * (u.inner + 0.56 * (u.outer - u.inner))
         text = shortened(name, u.outer - u.inner - 3, style.small)
         lower = u.base + ASCENT * style.small / 2
-        marks.append(Text(x=middle, y=lower, text=text, size=style.small, colour=colour, anchor="middle"))
+        marks.append(
+            Text(x=middle, y=lower, text=text, size=style.small, colour=colour, anchor="middle")
+        )
     return marks
 
 
@@ -151,7 +175,17 @@ def _arcs(u: _U, anatomy: Anatomy) -> list[Mark]:
         for number in range(count):
             aside = (number - (count - 1) / 2) * u.strand
             x, foot = u.x(group) + aside, u.base - u.half(u.x(group) + aside)
-            marks.append(arch(u.centre - x, u.centre + x, (foot, foot), u.y(group) - aside, radius + aside, ARC, 0.75))
+            marks.append(
+                arch(
+                    u.centre - x,
+                    u.centre + x,
+                    (foot, foot),
+                    u.y(group) - aside,
+                    radius + aside,
+                    ARC,
+                    0.75,
+                )
+            )
     return marks
 
 
@@ -171,8 +205,15 @@ def _site(u: _U, row: int, site: str, what: Swapped, style: Style) -> list[Mark]
 
 
 def _pair_sizes(style: Style) -> tuple[float, float, float, float]:
-    """Of A and B: what is above a picture, its side, what is below, and the distance between the two."""
-    return 1.35 * style.size, LEFT * style.points - 2, 3 + (ASCENT + DESCENT) * style.small, 0.7 * style.size
+    """Of A and B: what is above a picture, its side, what is below, and the distance between the
+    two.
+    """
+    return (
+        1.35 * style.size,
+        LEFT * style.points - 2,
+        3 + (ASCENT + DESCENT) * style.small,
+        0.7 * style.size,
+    )
 
 
 def _pair_height(style: Style) -> float:
@@ -201,8 +242,12 @@ def _pair(u: _U, what: Swapped, style: Style) -> list[Mark]:
     return marks
 
 
-def _framed(x: float, y: float, side: float, cell: Rendered, title: str, colour: str, thick: float) -> list[Mark]:
-    picture = Picture(x=x, y=y, width=side, height=side, pixels=cell.picture, title=title, recipe=cell.recipe)
+def _framed(
+    x: float, y: float, side: float, cell: Rendered, title: str, colour: str, thick: float
+) -> list[Mark]:
+    picture = Picture(
+        x=x, y=y, width=side, height=side, pixels=cell.picture, title=title, recipe=cell.recipe
+    )
     return [frame(x, y, side, side, colour, thick), picture]
 
 

@@ -1,7 +1,8 @@
-"""The U, drawn as two trapezoids with the bottleneck between them and a bracket of lines for each skip group.
+"""The U, drawn as two trapezoids with the bottleneck between them and a bracket of lines for each
+skip group.
 
-With what each site is, for the pages; the U-figure, with what becomes of a picture when a site is swapped, is
-``ufigure.py``.
+With what each site is, for the pages; the U-figure, with what becomes of a picture when a site is
+swapped, is ``ufigure.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ STRAND = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class _U:
-    """The geometry: brackets nested outward, ``row`` apart, of ``members`` lines each; h lies on the lowest row."""
+    """The geometry: brackets nested outward, ``row`` apart, of ``members`` lines each; h lies on
+    the lowest row.
+    """
 
     members: tuple[int, ...]
     row: float
@@ -65,7 +68,9 @@ class _U:
 
 
 def draw_anatomy(anatomy: Anatomy, store: Mapping[str, str] | None = None) -> str:
-    """A model's sites with shapes and bytes a sample and step, as SVG; with ``store``, what a run keeps of them."""
+    """A model's sites with shapes and bytes a sample and step, as SVG; with ``store``, what a
+    run keeps of them.
+    """
     u = _U(members=tuple(map(len, anatomy.skips)), row=58, left=40, width=820, top=22)
     parts = [_frame(u)]
     for group in range(len(anatomy.skips), -1, -1):
@@ -78,7 +83,9 @@ def draw_anatomy(anatomy: Anatomy, store: Mapping[str, str] | None = None) -> st
     below = u.base + u.outer_half + 18
     parts.append(_text(u.left + 70, below, f"x_t  {x_text}", 13, MUTED))
     parts.append(_text(u.left + u.width - 70, below, f"prediction  {x_text}", 13, MUTED))
-    return _svg(u.left * 2 + u.width, u.height + 8, parts, "The U-Net's sites, their shapes and sizes")
+    return _svg(
+        u.left * 2 + u.width, u.height + 8, parts, "The U-Net's sites, their shapes and sizes"
+    )
 
 
 def _shapes_text(shapes: Sequence[tuple[int, ...]]) -> str:
@@ -111,7 +118,9 @@ def _frame(u: _U) -> str:
         near, far = u.centre + sign * inner, u.centre + sign * outer
         corners = ((near, -15.0), (far, -u.outer_half), (far, u.outer_half), (near, 15.0))
         points = " ".join(f"{x:.1f},{u.base + dy:.1f}" for x, dy in corners)
-        parts.append(f'<polygon points="{points}" fill="{colour}" fill-opacity="0.16" stroke="{colour}"/>')
+        parts.append(
+            f'<polygon points="{points}" fill="{colour}" fill-opacity="0.16" stroke="{colour}"/>'
+        )
         parts.append(_text((near + far) / 2 + sign * 30, u.base + 5, name, 15, colour, weight=600))
     path = f"M{u.centre - inner:.1f},{u.base:.1f} H{u.centre + inner:.1f}"
     parts.append(f'<path d="{path}" stroke="{BOTTLENECK}" stroke-width="3"/>')
@@ -124,10 +133,14 @@ def _label(u: _U, group: int, site: str, shapes: str, size: str, policy: str) ->
     edge = {FULL: DECODER, POOLED: "#E69F00"}.get(policy, LINE)
     dash = ' stroke-dasharray="5 4"' if policy == NONE else ""
     colour = BOTTLENECK if site == "h" else INK
-    kept = f"  ·  stored {policy}" if policy and policy != NONE else ("  ·  not stored" if policy else "")
+    kept = (
+        f"  ·  stored {policy}"
+        if policy and policy != NONE
+        else ("  ·  not stored" if policy else "")
+    )
     return (
-        f'<rect x="{u.centre - width / 2}" y="{y - height / 2}" width="{width}" height="{height}" rx="10" '
-        f'fill="{PAPER}" stroke="{edge}" stroke-width="2"{dash}/>'
+        f'<rect x="{u.centre - width / 2}" y="{y - height / 2}" width="{width}" height="{height}"'
+        f' rx="10" fill="{PAPER}" stroke="{edge}" stroke-width="2"{dash}/>'
         + _text(u.centre, y - 3, f"{site}  ·  {size}{kept}", 14, colour, weight=600)
         + _text(u.centre, y + 14, shapes, 12, MUTED)
     )
@@ -142,7 +155,8 @@ def _text(x: float, y: float, text: str, size: int, colour: str, weight: int = 4
 
 def _svg(width: float, height: float, parts: list[str], title: str) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" font-family="{FONT}" role="img"><title>{escape(title)}</title>'
-        f'<rect width="100%" height="100%" rx="14" fill="{PAPER}"/>{"".join(parts)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}"'
+        f' width="{width:.0f}" height="{height:.0f}" font-family="{FONT}"'
+        f' role="img"><title>{escape(title)}</title><rect width="100%" height="100%" rx="14"'
+        f' fill="{PAPER}"/>{"".join(parts)}</svg>'
     )

@@ -1,7 +1,8 @@
-"""The table of a verdict as HTML: a question a row, a run a column; in every cell a figure, its interval and its null.
+"""The table of a verdict as HTML: a question a row, a run a column; in every cell a figure, its
+interval and its null.
 
-The intervals of a row are drawn on one scale, so that one sees whether they overlap. Colours come from CSS variables,
-with which a page or a report says what is light and what is dark.
+The intervals of a row are drawn on one scale, so that one sees whether they overlap. Colours come
+from CSS variables, with which a page or a report says what is light and what is dark.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def key_of(row: Row, run: str) -> str:
 
 def anchor_of(row: Row) -> str:
     """The place of a row's evidence in a report."""
-    return "evidence-" + "".join(letter if letter.isalnum() else "-" for letter in f"{row.question} {row.subject}")
+    return "evidence-" + "".join(
+        letter if letter.isalnum() else "-" for letter in f"{row.question} {row.subject}"
+    )
 
 
 def row_title(row: Row) -> str:
@@ -66,17 +69,23 @@ def row_title(row: Row) -> str:
     return f"{row.subject.replace('_', ' ')}: {words}"
 
 
-def verdict_table(rows: Sequence[Row], runs: Sequence[str], *, chosen: str = "", clickable: bool = False) -> str:
+def verdict_table(
+    rows: Sequence[Row], runs: Sequence[str], *, chosen: str = "", clickable: bool = False
+) -> str:
     """The table.
 
     Args:
         rows: Of ``compare``.
         runs: The columns.
         chosen: The key of the cell whose evidence is shown.
-        clickable: Cells are buttons with ``data-key``, and what was not measured one with ``data-measure``
-            (``run|part``), for a page to listen to. Else they are links into the report.
+        clickable: Cells are buttons with ``data-key``, and what was not measured one with
+            ``data-measure`` (``run|part``), for a page to listen to. Else they are links into the
+            report.
     """
-    head = "".join(f"<th scope='col'>{_letter(runs, run)}<span class='run'>{escape(run)}</span></th>" for run in runs)
+    head = "".join(
+        f"<th scope='col'>{_letter(runs, run)}<span class='run'>{escape(run)}</span></th>"
+        for run in runs
+    )
     order = "<th scope='col' class='order'>larger</th>" if len(runs) > 1 else ""
     body = []
     for title, questions in SECTIONS:
@@ -86,12 +95,16 @@ def verdict_table(rows: Sequence[Row], runs: Sequence[str], *, chosen: str = "",
         span = len(runs) + 1 + bool(order)
         body.append(f"<tr class='section'><th colspan='{span}' scope='rowgroup'>{title}</th></tr>")
         body += [_row(row, runs, _scale(row, inside), chosen, clickable) for row in inside]
-    return (f"<table class='verdict'><thead><tr><th scope='col'>question</th>{head}{order}</tr></thead>"
-            f"<tbody>{''.join(body)}</tbody></table>")  # fmt: skip
+    return (
+        f"<table class='verdict'><thead><tr><th scope='col'>question</th>{head}{order}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table>"
+    )
 
 
 def carriers_table(table: Sequence[Carriers]) -> str:
-    """Which site carries what: quantities in rows, sites in columns; bold where it is proven, grey where it is not."""
+    """Which site carries what: quantities in rows, sites in columns; bold where it is proven,
+    grey where it is not.
+    """
     if not table:
         return ""
     sites = list(table[0].sites)
@@ -102,21 +115,31 @@ def carriers_table(table: Sequence[Carriers]) -> str:
         for site in sites:
             found = row.sites[site]
             if not found.excess.defined:
-                cells.append(f"<td class='unproven' title='{escape(str(found.excess))}'>undefined</td>")
+                cells.append(
+                    f"<td class='unproven' title='{escape(str(found.excess))}'>undefined</td>"
+                )
                 continue
             proven = site not in row.nothing
             words = f"{found.excess}, p {found.p:.2g}" if found.p is not None else str(found.excess)
-            cells.append(f"<td class='{'proven' if proven else 'unproven'}' title='{escape(words)}'>"
-                         f"{found.excess.value:+.2f}<small>{found.excess.low:+.2f} to {found.excess.high:+.2f}</small>"
-                         "</td>")  # fmt: skip
+            cells.append(
+                f"<td class='{'proven' if proven else 'unproven'}'"
+                f" title='{escape(words)}'>{found.excess.value:+.2f}<small>{found.excess.low:+.2f}"
+                f" to {found.excess.high:+.2f}</small></td>"
+            )
         most = " = ".join(row.groups[0]) if row.groups else "none proven"
-        body.append(f"<tr><th scope='row'>{escape(row.quantity.replace('_', ' '))}</th>{''.join(cells)}"
-                    f"<td class='most'>{escape(most)}</td></tr>")  # fmt: skip
-    return (f"<table class='verdict carriers'><thead><tr><th scope='col'>carried</th>{head}"
-            f"<th scope='col'>most</th></tr></thead><tbody>{''.join(body)}</tbody></table>")  # fmt: skip
+        body.append(
+            f"<tr><th scope='row'>{escape(row.quantity.replace('_', ' '))}</th>{''.join(cells)}"
+            f"<td class='most'>{escape(most)}</td></tr>"
+        )
+    return (
+        f"<table class='verdict carriers'><thead><tr><th scope='col'>carried</th>{head}"
+        f"<th scope='col'>most</th></tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
 
 
-def _row(row: Row, runs: Sequence[str], scale: tuple[float, float], chosen: str, clickable: bool) -> str:
+def _row(
+    row: Row, runs: Sequence[str], scale: tuple[float, float], chosen: str, clickable: bool
+) -> str:
     cells = []
     for run in runs:
         cell = row.cells.get(run)
@@ -126,8 +149,10 @@ def _row(row: Row, runs: Sequence[str], scale: tuple[float, float], chosen: str,
         inside = _cell(cell, scale)
         if clickable:
             pressed = "true" if key_of(row, run) == chosen else "false"
-            cells.append(f"<td><button type='button' data-key='{escape(key_of(row, run), quote=True)}' "
-                         f"aria-pressed='{pressed}'>{inside}</button></td>")  # fmt: skip
+            cells.append(
+                f"<td><button type='button' data-key='{escape(key_of(row, run), quote=True)}' "
+                f"aria-pressed='{pressed}'>{inside}</button></td>"
+            )
         else:
             cells.append(f"<td><a href='#{anchor_of(row)}'>{inside}</a></td>")
     order = f"<td class='order'>{_order(row, runs)}</td>" if len(runs) > 1 else ""
@@ -143,12 +168,17 @@ def _cell(cell: Cell, scale: tuple[float, float]) -> str:
     if cell.family_p is not None and cell.asked > 1:
         p = f" · p {_p(cell.family_p)} of {cell.asked} asked"
     null = "" if cell.null is None else f"null {cell.null:.2f}{p}"
-    return (f"<span class='figure'>{e.value:.2f}</span>{_interval(cell, scale)}"
-            f"<span class='detail'>{e.low:.2f} to {e.high:.2f} · n {e.n} · {null or 'no null'}</span>"
-            f"<span class='unit'>{escape(cell.unit)}</span>"
-            + (f"<span class='note'>{escape(cell.note)}</span>" if cell.note else "")
-            + (f"<span class='warning' title='{escape(cell.warning)}'>means little: see why</span>" if cell.warning
-               else ""))  # fmt: skip
+    return (
+        f"<span class='figure'>{e.value:.2f}</span>{_interval(cell, scale)}"
+        f"<span class='detail'>{e.low:.2f} to {e.high:.2f} · n {e.n} · {null or 'no null'}</span>"
+        f"<span class='unit'>{escape(cell.unit)}</span>"
+        + (f"<span class='note'>{escape(cell.note)}</span>" if cell.note else "")
+        + (
+            f"<span class='warning' title='{escape(cell.warning)}'>means little: see why</span>"
+            if cell.warning
+            else ""
+        )
+    )
 
 
 def _p(p: float) -> str:
@@ -159,8 +189,10 @@ def _missing(row: Row, run: str, clickable: bool) -> str:
     part = measured_by(row.question, row.subject)
     if clickable:
         key = escape(f"{run}|{part}", quote=True)
-        return (f"<span class='missing'>not measured yet</span><button type='button' class='measure' "
-                f"data-measure='{key}'>measure {part}</button>")  # fmt: skip
+        return (
+            "<span class='missing'>not measured yet</span><button type='button' class='measure' "
+            f"data-measure='{key}'>measure {part}</button>"
+        )
     return "<span class='missing'>not measured</span>"
 
 
@@ -178,8 +210,8 @@ def _letter(runs: Sequence[str], run: str) -> str:
 
 
 def _scale(row: Row, section: Sequence[Row]) -> tuple[float, float]:
-    """What a row's intervals are drawn between: all of its section in the same unit, so that lengths compare from row
-    to row, with their nulls and 0."""
+    """What a row's intervals are drawn between: all of its section in the same unit, so that
+    lengths compare from row to row, with their nulls and 0."""
     units = {cell.unit for cell in row.cells.values()}
     numbers = [0.0]
     shown = (cell for each in section for cell in each.cells.values() if cell.unit in units)
@@ -200,10 +232,14 @@ def _interval(cell: Cell, scale: tuple[float, float]) -> str:
     e, middle = cell.estimate, _HEIGHT / 2
     marks = f"<line class='zero' x1='{x(0)}' x2='{x(0)}' y1='1' y2='{_HEIGHT - 1}'/>"
     if cell.null is not None:
-        marks += f"<line class='null' x1='{x(cell.null)}' x2='{x(cell.null)}' y1='0' y2='{_HEIGHT}'/>"
-    return (f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='interval and null'>{marks}"
-            f"<line class='interval' x1='{x(e.low)}' x2='{x(e.high)}' y1='{middle}' y2='{middle}'/>"
-            f"<circle cx='{x(e.value)}' cy='{middle}' r='3.5'/></svg>")  # fmt: skip
+        marks += (
+            f"<line class='null' x1='{x(cell.null)}' x2='{x(cell.null)}' y1='0' y2='{_HEIGHT}'/>"
+        )
+    return (
+        f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='interval and null'>{marks}"
+        f"<line class='interval' x1='{x(e.low)}' x2='{x(e.high)}' y1='{middle}' y2='{middle}'/>"
+        f"<circle cx='{x(e.value)}' cy='{middle}' r='3.5'/></svg>"
+    )
 
 
 STYLE = """

@@ -1,7 +1,9 @@
-"""Disentanglement of what a run holds, step by step: DCI and SAP of h and of x_t, and cosines between directions.
+"""Disentanglement of what a run holds, step by step: DCI and SAP of h and of x_t, and cosines
+between directions.
 
-Needs no model. Codes are of three kinds: the leading principal components of h, the same of x_t beside them, and h's
-channels, each averaged over space. Factors are the run's labels: read off the pictures, or known.
+Needs no model. Codes are of three kinds: the leading principal components of h, the same of x_t
+beside them, and h's channels, each averaged over space. Factors are the run's labels: read off the
+pictures, or known.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ COUNT = 32
 
 
 def codes_of(run: Run, kind: str, site: str, step: int, count: int = COUNT) -> np.ndarray:
-    """Codes (n, d) of all samples: principal scores of standardised activations, or channels averaged over space."""
+    """Codes (n, d) of all samples: principal scores of standardised activations, or channels
+    averaged over space.
+    """
     if kind == CHANNELS:
         return run.pooled(site, step)
     values, vectors = leading(gram_matrix(run.matrix(site, step)), min(count, len(run) - 1))
@@ -49,9 +53,9 @@ def codes(
 ) -> Measuring:
     """DCI and SAP at some steps.
 
-    ``{"codes": how many, "steps": [{"step", "disentanglement", "completeness", "sap", "informativeness": {factor:
-    Estimate}, "rotated": {"disentanglement", "sap"}, "p": {"disentanglement", "sap"}}]}``. ``rotated``: the mean over
-    random rotations of the codes.
+    ``{"codes": how many, "steps": [{"step", "disentanglement", "completeness", "sap",
+    "informativeness": {factor: Estimate}, "rotated": {"disentanglement", "sap"}, "p":
+    {"disentanglement", "sap"}}]}``. ``rotated``: the mean over random rotations of the codes.
     """
     if len(factors) < 2:
         raise UsageError(f"disentanglement is among 2 factors or more, got {len(factors)}")
@@ -67,17 +71,30 @@ def codes(
             d = dci(found, known, repeats=repeats, seed=seed)
             yield (len(rows) + 0.7) / len(steps)
             s = sap(found, known, repeats=repeats, seed=seed)
-            rows.append({
-                "step": step, "disentanglement": d.disentanglement, "completeness": d.completeness, "sap": s.score,
-                "informativeness": dict(zip(factors, d.informativeness, strict=True)),
-                "rotated": {"disentanglement": d.rotated[:, 0].mean(), "sap": s.rotated.mean()},
-                "p": {"disentanglement": d.p, "sap": s.p},
-            })  # fmt: skip
+            rows.append(
+                {
+                    "step": step,
+                    "disentanglement": d.disentanglement,
+                    "completeness": d.completeness,
+                    "sap": s.score,
+                    "informativeness": dict(zip(factors, d.informativeness, strict=True)),
+                    "rotated": {"disentanglement": d.rotated[:, 0].mean(), "sap": s.rotated.mean()},
+                    "p": {"disentanglement": d.p, "sap": s.p},
+                }
+            )
             yield len(rows) / len(steps)
         return {"codes": width, "steps": rows}
 
-    parameters = {"factors": list(factors), "codes": kind, "site": site, "steps": steps, "repeats": repeats,
-                  "count": COUNT, "seed": seed, "values": values_of(run, factors)}  # fmt: skip
+    parameters = {
+        "factors": list(factors),
+        "codes": kind,
+        "site": site,
+        "steps": steps,
+        "repeats": repeats,
+        "count": COUNT,
+        "seed": seed,
+        "values": values_of(run, factors),
+    }
     return (yield from measured(run, CODES, parameters, compute))
 
 
@@ -91,10 +108,15 @@ def _factor(run: Run, name: str) -> np.ndarray:
 
 
 def direction_cosines(
-    run: Run, ends: Mapping[str, tuple[Sequence[int], Sequence[int]]], steps: Sequence[int], *, repeats: int = 500,
+    run: Run,
+    ends: Mapping[str, tuple[Sequence[int], Sequence[int]]],
+    steps: Sequence[int],
+    *,
+    repeats: int = 500,
     seed: int = 0,
-) -> Measuring:  # fmt: skip
-    """Cosines between the directions of some labels, ``name -> (positives, negatives)``, at some steps.
+) -> Measuring:
+    """Cosines between the directions of some labels, ``name -> (positives, negatives)``, at some
+    steps.
 
     ``[{"step", "pairs": [Cosine, ...]}]``.
     """
@@ -108,12 +130,26 @@ def direction_cosines(
         """The cosines of all pairs at each step."""
         rows = []
         for step in steps:
-            rows.append({"step": step, "pairs": cosines(gram_matrix(run.matrix(H, step)), marks, repeats=repeats,
-                                                        seed=seed)})  # fmt: skip
+            rows.append(
+                {
+                    "step": step,
+                    "pairs": cosines(
+                        gram_matrix(run.matrix(H, step)), marks, repeats=repeats, seed=seed
+                    ),
+                }
+            )
             yield len(rows) / len(steps)
         return rows
 
-    of = {name: [sorted(map(int, positives)), sorted(map(int, negatives))]
-          for name, (positives, negatives) in ends.items()}  # fmt: skip
-    parameters = {"ends": of, "steps": steps, "repeats": repeats, "seed": seed, "values": values_of(run, ends)}
+    of = {
+        name: [sorted(map(int, positives)), sorted(map(int, negatives))]
+        for name, (positives, negatives) in ends.items()
+    }
+    parameters = {
+        "ends": of,
+        "steps": steps,
+        "repeats": repeats,
+        "seed": seed,
+        "values": values_of(run, ends),
+    }
     return (yield from measured(run, COSINES, parameters, compute))

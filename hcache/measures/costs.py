@@ -1,14 +1,16 @@
-"""How long work on a run will take, estimated before it starts: pages start by themselves what is cheap.
+"""How long work on a run will take, estimated before it starts: pages start by themselves what is
+cheap.
 
 Two kinds of work are counted in two ways:
 
-- Rendering is counted in steps of the U-Net. The seconds of one step are not known here; they are measured when a model
-  is extracted, and handed in. Where none were measured there is no estimate.
-- Linear algebra is counted by the sizes of the matrices. The factors below are processor seconds of one core (a virtual
-  Intel Xeon), measured by ``python -m hcache.bench.costs``, which prints the measured seconds beside the estimate.
+- Rendering is counted in steps of the U-Net. The seconds of one step are not known here; they are
+  measured when a model is extracted, and handed in. Where none were measured there is no estimate.
+- Linear algebra is counted by the sizes of the matrices. The factors below are processor seconds of
+  one core (a virtual Intel Xeon), measured by ``python -m hcache.bench.costs``, which prints the
+  measured seconds beside the estimate.
 
-The estimates are meant to be right within a factor of 2 on such a machine. Importing torch and diffusers, which takes a
-few seconds once for each process, is left out. No torch.
+The estimates are meant to be right within a factor of 2 on such a machine. Importing torch and
+diffusers, which takes a few seconds once for each process, is left out. No torch.
 """
 
 from __future__ import annotations
@@ -47,20 +49,24 @@ CHEAP = 10.0
 """Seconds: what is estimated to take no longer may be started by a page itself."""
 
 EDITED = 2.0
-"""What a step of an edited trajectory costs, in steps of an extraction: the decoder runs twice where an edit is
-asymmetric, and batches are smaller."""
+"""What a step of an edited trajectory costs, in steps of an extraction: the decoder runs twice
+where an edit is asymmetric, and batches are smaller."""
 
 READ = 8e-9
 """Seconds to read a number of an activation from a shard and convert it to float32."""
 
 GRAM, EIGEN, CELL, ROW = 2.6e-11, 4.1e-10, 3e-3, 1e-5
-"""Seconds of a ridge probe by n² d, by n min(n, d)², by itself, and by n, for n samples of d numbers."""
+"""Seconds of a ridge probe by n² d, by n min(n, d)², by itself, and by n, for n samples of d
+numbers.
+"""
 
 LOGISTIC_CELL, LOGISTIC_ROW = 2e-2, 2.1e-4
 """Seconds that a logistic probe takes longer than a ridge probe: by itself, and by n."""
 
 PROJECTED_STEP = 1e-2
-"""Seconds of a projection by step, beside the Gram matrix, whose leading eigenvectors alone are computed."""
+"""Seconds of a projection by step, beside the Gram matrix, whose leading eigenvectors alone are
+computed.
+"""
 
 ALIGNED_STEP, ALIGNED_ROW = 2e-2, 2e-4
 CODES_CELL, CODES_ROW = 0.1, 5e-4
@@ -89,13 +95,18 @@ def probe_seconds(run: Run, cells: Mapping[str, int], values: Sequence[np.ndarra
 
 
 def projection_seconds(run: Run, site: str) -> float:
-    """Seconds to project the samples of a run at all steps, on each step's components and on joint ones."""
+    """Seconds to project the samples of a run at all steps, on each step's components and on
+    joint ones.
+    """
     n, d = len(run), run.width(site)
     return run.spec.steps * (PROJECTED_STEP + n * d * READ + GRAM * n * n * d)
 
 
-def render_seconds(run: Run, recipes: int, window: Window, step_seconds: float | None) -> float | None:
-    """Seconds to render pictures of a run from the first step of a window on; None without a measured step.
+def render_seconds(
+    run: Run, recipes: int, window: Window, step_seconds: float | None
+) -> float | None:
+    """Seconds to render pictures of a run from the first step of a window on; None without a
+    measured step.
 
     Args:
         run: The run.
@@ -103,7 +114,11 @@ def render_seconds(run: Run, recipes: int, window: Window, step_seconds: float |
         window: The steps that are edited.
         step_seconds: That one sample takes for one step, as measured by an extraction of the model.
     """
-    return None if step_seconds is None else EDITED * recipes * (run.spec.steps - window.first) * step_seconds
+    return (
+        None
+        if step_seconds is None
+        else EDITED * recipes * (run.spec.steps - window.first) * step_seconds
+    )
 
 
 def suite_seconds(
@@ -150,14 +165,18 @@ def about(seconds: float | None) -> str:
     if seconds < 55:
         return f"about {max(5, 5 * math.ceil(seconds / 5))} s"
     minutes = seconds / 60
-    return f"about {max(1, round(minutes))} min" if minutes < 90 else f"about {round(minutes / 60)} h"
+    return (
+        f"about {max(1, round(minutes))} min" if minutes < 90 else f"about {round(minutes / 60)} h"
+    )
 
 
 def _algebra(run: Run, name: str, labels: Sequence[str]) -> float:
     """Seconds of the parts that need no model."""
     n, steps = len(run), len(spread_steps(run, STEPS))
     if name == DECODABILITY:
-        return probe_seconds(run, {site: steps for site in _held(run)}, [find_label(run, label) for label in labels])
+        return probe_seconds(
+            run, {site: steps for site in _held(run)}, [find_label(run, label) for label in labels]
+        )
     if name == ALIGNMENT:
         return len(labels) * steps * (ALIGNED_STEP + ALIGNED_ROW * n + n * run.width(H) * READ)
     if name == CODES:

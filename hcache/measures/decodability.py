@@ -1,7 +1,9 @@
-"""Decodability over a run: every label at every site and step, h beside x_t and the skips. Needs no model.
+"""Decodability over a run: every label at every site and step, h beside x_t and the skips. Needs no
+model.
 
-A record is of one label at one site, and holds the steps that were asked for so far: what a command measured at some
-steps, a page that shows all of them need not measure again, and what was cancelled goes on where it stood.
+A record is of one label at one site, and holds the steps that were asked for so far: what a command
+measured at some steps, a page that shows all of them need not measure again, and what was cancelled
+goes on where it stood.
 """
 
 from __future__ import annotations
@@ -34,10 +36,11 @@ from .stored import Measuring, measured
 class ProbeOptions:
     """What is asked of a probe besides its label and site; it is part of every result's parameters.
 
-    ``kind``: ``ridge`` or ``logistic``, by the label if None. ``pooled``: averaged over space first. ``folds`` of the
-    cross-validation, ``controls``: shuffled labels beside the true ones (None: as many as the metric's default),
-    ``repeats``: draws of the bootstrap, ``seed`` of folds, shuffling and draws. ``groups``: which samples belong
-    together: ``run`` (as the run says), ``none``, or the name of a label.
+    ``kind``: ``ridge`` or ``logistic``, by the label if None. ``pooled``: averaged over space
+    first. ``folds`` of the cross-validation, ``controls``: shuffled labels beside the true ones
+    (None: as many as the metric's default), ``repeats``: draws of the bootstrap, ``seed`` of folds,
+    shuffling and draws. ``groups``: which samples belong together: ``run`` (as the run says),
+    ``none``, or the name of a label.
     """
 
     kind: str | None = None
@@ -61,20 +64,41 @@ class ProbeOptions:
 
     def probing(self, values: np.ndarray, groups: np.ndarray | None = None) -> Probing:
         """The folds, shuffled orders and draws for a label."""
-        return Probing.of(values, kind=self.kind, folds=self.folds, controls=self.controls, repeats=self.repeats,
-                          seed=self.seed, groups=groups)  # fmt: skip
+        return Probing.of(
+            values,
+            kind=self.kind,
+            folds=self.folds,
+            controls=self.controls,
+            repeats=self.repeats,
+            seed=self.seed,
+            groups=groups,
+        )
 
     def shuffles(self, values: np.ndarray) -> int:
         """How many shuffled orders of a label stand beside it."""
-        return CONTROLS[check_labels(values, self.folds, self.kind)[1]] if self.controls is None else self.controls
+        return (
+            CONTROLS[check_labels(values, self.folds, self.kind)[1]]
+            if self.controls is None
+            else self.controls
+        )
 
-    def parameters(self, name: str, values: np.ndarray, site: str, groups: np.ndarray | None) -> dict[str, Any]:
+    def parameters(
+        self, name: str, values: np.ndarray, site: str, groups: np.ndarray | None
+    ) -> dict[str, Any]:
         """Of a record. A kind that is the label's own is none that was asked for."""
         own = RIDGE if check_labels(values, self.folds)[1] == R2 else LOGISTIC
-        found = {"label": name, "values": values_digest(values), "site": site,
-                 "kind": None if self.kind == own else self.kind, "pooled": self.pooled, "folds": self.folds,
-                 "controls": self.shuffles(values), "repeats": self.repeats, "seed": self.seed,
-                 "groups": groups_digest(groups)}  # fmt: skip
+        found = {
+            "label": name,
+            "values": values_digest(values),
+            "site": site,
+            "kind": None if self.kind == own else self.kind,
+            "pooled": self.pooled,
+            "folds": self.folds,
+            "controls": self.shuffles(values),
+            "repeats": self.repeats,
+            "seed": self.seed,
+            "groups": groups_digest(groups),
+        }
         return as_of_today(DECODABILITY, found)
 
 
@@ -83,7 +107,9 @@ USUAL = ProbeOptions()
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeMap:
-    """A label at some sites and all steps of a run: ``cells`` (site, step) -> row of a record, those that are known."""
+    """A label at some sites and all steps of a run: ``cells`` (site, step) -> row of a record,
+    those that are known.
+    """
 
     label: str
     metric: str
@@ -97,10 +123,11 @@ class ProbeMap:
         return len(self.sites) * self.steps - len(self.cells)
 
     def family(self) -> dict[tuple[str, int], float]:
-        """p of every cell, adjusted for all cells of the map: the chance that labels of nothing give any as good.
+        """p of every cell, adjusted for all cells of the map: the chance that labels of nothing
+        give any as good.
 
-        By the largest of all cells in each shuffle (max-T), since all cells have the same shuffles; by Holm where the
-        scores of shuffles were not kept.
+        By the largest of all cells in each shuffle (max-T), since all cells have the same shuffles;
+        by Holm where the scores of shuffles were not kept.
         """
         known = [cell for cell, row in self.cells.items() if row["p"] is not None]
         if not known:
@@ -114,7 +141,9 @@ class ProbeMap:
         return dict(zip(known, adjusted.tolist(), strict=True))
 
     def values(self, quantity: str) -> np.ndarray:
-        """``score``, ``selectivity``, ``control`` or ``p`` by site and step; NaN where it is not known."""
+        """``score``, ``selectivity``, ``control`` or ``p`` by site and step; NaN where it is not
+        known.
+        """
         found = np.full((len(self.sites), self.steps), np.nan)
         for (site, step), row in self.cells.items():
             value = row[quantity]["value"] if isinstance(row[quantity], Mapping) else row[quantity]
@@ -129,11 +158,12 @@ def decodability(
     steps: Sequence[int] | None = None,
     options: ProbeOptions = USUAL,
 ) -> Generator[float, None, dict[tuple[str, str], Record]]:
-    """Probes labels at sites and steps; yields the share done, returns a record for every (label, site).
+    """Probes labels at sites and steps; yields the share done, returns a record for every (label,
+    site).
 
-    A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control", "selectivity", "p",
-    "drawn"}]}``, ``drawn`` the scores of the shuffled labels; of the steps asked for and of those that were measured
-    before. Each is stored as soon as it is known.
+    A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control",
+    "selectivity", "p", "drawn"}]}``, ``drawn`` the scores of the shuffled labels; of the steps
+    asked for and of those that were measured before. Each is stored as soon as it is known.
 
     Args:
         run: The run.
@@ -143,7 +173,8 @@ def decodability(
         options: Of the probes.
 
     Raises:
-        AnalysisError: before anything is computed: a label that is missing somewhere, constant, or too rare.
+        AnalysisError: before anything is computed: a label that is missing somewhere, constant, or
+            too rare.
         NotStoredError: before anything is computed: a site that the run does not hold.
     """
     chosen = list(default_sites(run) if sites is None else sites)
@@ -153,25 +184,43 @@ def decodability(
     values = {name: find_label(run, name) for name in labels}
     metrics = {name: options.check(name, column) for name, column in values.items()}
     groups = groups_of(run, options.groups)
-    asked = {(name, site): options.parameters(name, values[name], site, groups) for site in chosen for name in labels}
-    done = {key: _steps_of(load_record(run, DECODABILITY, parameters)) for key, parameters in asked.items()}
-    missing = {(site, step): [name for name in sorted(labels, key=metrics.__getitem__) if step not in done[name, site]]
-               for site in chosen for step in steps}  # fmt: skip
+    asked = {
+        (name, site): options.parameters(name, values[name], site, groups)
+        for site in chosen
+        for name in labels
+    }
+    done = {
+        key: _steps_of(load_record(run, DECODABILITY, parameters))
+        for key, parameters in asked.items()
+    }
+    missing = {
+        (site, step): [
+            name for name in sorted(labels, key=metrics.__getitem__) if step not in done[name, site]
+        ]
+        for site in chosen
+        for step in steps
+    }
     cells = [(site, step, tuple(names)) for (site, step), names in missing.items() if names]
     wanted = {name for _, _, names in cells for name in names}
     probings = {name: options.probing(values[name], groups) for name in wanted}
     total, so_far = max(1, sum(len(names) for _, _, names in cells)), 0
-    for site, step, found in side_by_side(partial(_probe_cell, run, options.pooled, probings), cells):
+    for site, step, found in side_by_side(
+        partial(_probe_cell, run, options.pooled, probings), cells
+    ):
         for name, decoding in found.items():
             _add(run, asked[name, site], decoding.metric, {"step": step, **_row(decoding)})
         so_far += len(found)
         yield so_far / total
     yield 1.0
     kept = {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
-    return {key: record for key, record in kept.items() if record is not None}  # none is: all have been measured
+    return {
+        key: record for key, record in kept.items() if record is not None
+    }  # none is: all have been measured
 
 
-def stored_decodability(run: Run, label: str, sites: Sequence[str], options: ProbeOptions = USUAL) -> ProbeMap:
+def stored_decodability(
+    run: Run, label: str, sites: Sequence[str], options: ProbeOptions = USUAL
+) -> ProbeMap:
     """What is known of a label so far. Computes nothing.
 
     Raises:
@@ -180,9 +229,18 @@ def stored_decodability(run: Run, label: str, sites: Sequence[str], options: Pro
     values = find_label(run, label)
     metric = options.check(label, values)
     groups = groups_of(run, options.groups)
-    found = {site: load_record(run, DECODABILITY, options.parameters(label, values, site, groups)) for site in sites}
-    cells = {(site, step): row for site, record in found.items() for step, row in _steps_of(record).items()}
-    return ProbeMap(label=label, metric=metric, sites=tuple(sites), steps=run.spec.steps, cells=cells)
+    found = {
+        site: load_record(run, DECODABILITY, options.parameters(label, values, site, groups))
+        for site in sites
+    }
+    cells = {
+        (site, step): row
+        for site, record in found.items()
+        for step, row in _steps_of(record).items()
+    }
+    return ProbeMap(
+        label=label, metric=metric, sites=tuple(sites), steps=run.spec.steps, cells=cells
+    )
 
 
 def data_of(run: Run, site: str, step: int, pooled: bool) -> Space:
@@ -200,9 +258,16 @@ def _probe_cell(
 
 
 def _add(run: Run, parameters: Mapping[str, Any], metric: str, row: Mapping[str, Any]) -> None:
-    """Enters a step into a label's record at a site, beside those that others may have entered meanwhile."""
+    """Enters a step into a label's record at a site, beside those that others may have entered
+    meanwhile.
+    """
     rows = _steps_of(load_record(run, DECODABILITY, parameters)) | {row["step"]: row}
-    save_record(run, DECODABILITY, parameters, {"metric": metric, "steps": [rows[step] for step in sorted(rows)]})
+    save_record(
+        run,
+        DECODABILITY,
+        parameters,
+        {"metric": metric, "steps": [rows[step] for step in sorted(rows)]},
+    )
 
 
 def _steps_of(record: Record | None) -> dict[int, Any]:
@@ -224,7 +289,9 @@ def alignment_of(
     repeats: int = 500,
     seed: int = 0,
 ) -> Measuring:
-    """How well some positives agree in h at every step: ``[{"step", "alignment", "reliability", "p", "warning"}]``."""
+    """How well some positives agree in h at every step: ``[{"step", "alignment", "reliability",
+    "p", "warning"}]``.
+    """
     steps = list(range(run.spec.steps) if steps is None else steps)
     if not positives:
         raise UsageError("alignment is of positives; choose some samples")
@@ -240,11 +307,20 @@ def alignment_of(
             yield len(rows) / len(steps)
         return rows
 
-    parameters = {"name": name, "positives": sorted(int(s) for s in set(positives)), "site": site, "steps": steps,
-                  "repeats": repeats, "seed": seed, "values": values_of(run, [name])}  # fmt: skip
+    parameters = {
+        "name": name,
+        "positives": sorted(int(s) for s in set(positives)),
+        "site": site,
+        "steps": steps,
+        "repeats": repeats,
+        "seed": seed,
+        "values": values_of(run, [name]),
+    }
     return (yield from measured(run, ALIGNMENT, parameters, compute))
 
 
 def _row(found: Decoding) -> dict[str, Any]:
-    row = {name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")}
+    row = {
+        name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")
+    }
     return {**row, "drawn": [float(f"{score:.5g}") for score in found.drawn]}

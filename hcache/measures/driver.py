@@ -1,4 +1,6 @@
-"""What all measures of edits drive: a model, a run, the reader of its pictures; and the random moves of the null."""
+"""What all measures of edits drive: a model, a run, the reader of its pictures; and the random
+moves of the null.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ NULL_SEED = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What a direction is tried on: samples of the run, strengths with 0 among them, a window of steps."""
+    """What a direction is tried on: samples of the run, strengths with 0 among them, a window of
+    steps.
+    """
 
     samples: tuple[int, ...]
     window: Window
@@ -41,9 +45,17 @@ class Grid:
 
     def __post_init__(self) -> None:
         if len(self.samples) < 2 or len(set(self.samples)) != len(self.samples):
-            raise UsageError(f"a direction is tried on 2 different samples or more, got {self.samples}")
-        if 0 not in self.strengths or len(set(self.strengths)) != len(self.strengths) or len(self.strengths) < 2:
-            raise UsageError(f"strengths are all different, with 0 among them, got {self.strengths}")
+            raise UsageError(
+                f"a direction is tried on 2 different samples or more, got {self.samples}"
+            )
+        if (
+            0 not in self.strengths
+            or len(set(self.strengths)) != len(self.strengths)
+            or len(self.strengths) < 2
+        ):
+            raise UsageError(
+                f"strengths are all different, with 0 among them, got {self.strengths}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,7 +70,9 @@ class Change:
 
 
 def no_readings(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """In place of a reader where there is none: what needs no attribute is measured all the same."""
+    """In place of a reader where there is none: what needs no attribute is measured all the
+    same.
+    """
     return {}
 
 
@@ -69,21 +83,38 @@ class Driver:
         model: The run's model.
         run: The run.
         reader: From pictures to readings; :func:`no_readings` if there is none.
-        reader_name: Its key, which goes into the parameters of every result; empty if there is none.
+        reader_name: Its key, which goes into the parameters of every result; empty if there is
+            none.
         batch: Samples at once.
     """
 
     def __init__(
-        self, model: Model, run: Run, reader: Callable[[np.ndarray], dict[str, np.ndarray]], reader_name: str,
+        self,
+        model: Model,
+        run: Run,
+        reader: Callable[[np.ndarray], dict[str, np.ndarray]],
+        reader_name: str,
         batch: int = BATCH,
-    ) -> None:  # fmt: skip
-        self.model, self.run, self.reader, self.reader_name, self.batch = model, run, reader, reader_name, batch
+    ) -> None:
+        self.model, self.run, self.reader, self.reader_name, self.batch = (
+            model,
+            run,
+            reader,
+            reader_name,
+            batch,
+        )
         self._randoms: dict[tuple[Any, ...], Move] = {}
 
     def images(
-        self, samples: Sequence[int], change: Callable[[slice], Change], first: int, asymmetric: bool
+        self,
+        samples: Sequence[int],
+        change: Callable[[slice], Change],
+        first: int,
+        asymmetric: bool,
     ) -> Generator[float, None, np.ndarray]:
-        """Samples (repeats allowed) taken up at step ``first`` under ``change(rows)``: (n, height, width, 3) uint8."""
+        """Samples (repeats allowed) taken up at step ``first`` under ``change(rows)``: (n,
+        height, width, 3) uint8.
+        """
         spec, parts = self.run.spec, []
         for start in range(0, len(samples), self.batch):
             rows = slice(start, min(start + self.batch, len(samples)))
@@ -91,12 +122,22 @@ class Driver:
             x = torch.cat([cached_x(self.model, self.run, sample, first) for sample in chosen])
             seeds = [self.run.seed(sample) for sample in chosen]
             for step in denoise(
-                self.model, seeds, spec.steps, spec.eta, done.edit, nudge=done.nudge,
-                conditioning=spec.conditioning.rows(chosen), asymmetric=asymmetric, x_t=x, start=first,
+                self.model,
+                seeds,
+                spec.steps,
+                spec.eta,
+                done.edit,
+                nudge=done.nudge,
+                conditioning=spec.conditioning.rows(chosen),
+                asymmetric=asymmetric,
+                x_t=x,
+                start=first,
                 schedule=spec.schedule,
-            ):  # fmt: skip
+            ):
                 x = step.x_next
-                yield (start + len(chosen) * (step.index + 1 - first) / (spec.steps - first)) / len(samples)
+                yield (start + len(chosen) * (step.index + 1 - first) / (spec.steps - first)) / len(
+                    samples
+                )
             parts.append(self.model.to_images(x).numpy())
         return np.concatenate(parts)
 
@@ -110,8 +151,8 @@ class Driver:
             return Change(edit=Shift(move, strengths, window, self.model))
         if move.index not in window:
             raise UsageError(
-                f"this direction moves x_t before step {move.index}, which is not among the steps {window.first} to "
-                f"{window.last}; choose a window with it"
+                f"this direction moves x_t before step {move.index}, which is not among the steps"
+                f" {window.first} to {window.last}; choose a window with it"
             )
         weights = window.weight(move.index) * torch.tensor(list(strengths), dtype=torch.float32)
 
@@ -121,24 +162,32 @@ class Driver:
         return Change(nudge=nudge)
 
     def unedited(self, samples: Sequence[int]) -> np.ndarray:
-        """The run's own pictures of some samples (n, height, width, 3) uint8: what strength 0 gives."""
+        """The run's own pictures of some samples (n, height, width, 3) uint8: what strength 0
+        gives.
+        """
         return self.run.images[[self.run.position(sample) for sample in samples]]
 
     @cached_property
     def spreads(self) -> dict[str, float]:
         """The standard deviation of every reading over the run's own pictures."""
-        return {name: float(np.std(values)) for name, values in self.reader(self.run.images).items()}
+        return {
+            name: float(np.std(values)) for name, values in self.reader(self.run.images).items()
+        }
 
-    def randoms(self, count: int, kind: str = NOISE, like: Move | None = None, tried: Sequence[int] = ()) -> list[Move]:
-        """The null: as many random directions, of unit length; or of the norm of ``like``, where that moves x_t.
+    def randoms(
+        self, count: int, kind: str = NOISE, like: Move | None = None, tried: Sequence[int] = ()
+    ) -> list[Move]:
+        """The null: as many random directions, of unit length; or of the norm of ``like``, where
+        that moves x_t.
 
         Args:
             count: How many.
-            kind: ``noise``, independent at every coordinate; or ``samples``, the difference between the means of two
-                sets of samples chosen at random: what the same procedure makes of a label that is dealt out anew. They
-                are as large as those that ``like`` was fitted on, a quarter of the unseen samples each if it does not
-                say, and no sample is in them that directions are tried on. They lie where h varies, as any fitted
-                direction does, and are the harder to beat.
+            kind: ``noise``, independent at every coordinate; or ``samples``, the difference between
+                the means of two sets of samples chosen at random: what the same procedure makes of
+                a label that is dealt out anew. They are as large as those that ``like`` was fitted
+                on, a quarter of the unseen samples each if it does not say, and no sample is in
+                them that directions are tried on. They lie where h varies, as any fitted direction
+                does, and are the harder to beat.
             like: What they are the null of; a direction in h, if None.
             tried: Samples that directions are tried on.
         """
@@ -158,10 +207,15 @@ class Driver:
         """How many samples are in the two sets of the null, and which samples are in neither."""
         unseen = len(self.run) - len(set(tried))
         if unseen < 2:
-            raise UsageError(f"all {len(self.run)} samples of {self.run.name} are tried; directions at random take 2 "
-                             "others or more, so try fewer")  # fmt: skip
+            raise UsageError(
+                f"all {len(self.run)} samples of {self.run.name} are tried; directions at random"
+                " take 2 others or more, so try fewer"
+            )
         made_by = like.made_by if like is not None else {}
-        given = [len(made_by.get(name) or ()) or max(1, unseen // 4) for name in ("positives", "negatives")]
+        given = [
+            len(made_by.get(name) or ()) or max(1, unseen // 4)
+            for name in ("positives", "negatives")
+        ]
         return min(given[0], unseen // 2), min(given[1], unseen // 2), tuple(sorted(tried))
 
     def _random_in_h(self, seed: int, kind: str, sets: Sets) -> Move:
@@ -180,11 +234,16 @@ class Driver:
         if kind == NOISE:
             delta = np.random.default_rng(seed).standard_normal(like.delta.shape)
         else:
-            both = ([self.run.x(sample, like.index) for sample in chosen] for chosen in self._two_sets(seed, sets))
+            both = (
+                [self.run.x(sample, like.index) for sample in chosen]
+                for chosen in self._two_sets(seed, sets)
+            )
             one, other = (np.mean(x, 0, dtype=np.float64) for x in both)
             delta = one - other
         norm = float(np.linalg.norm(delta))
         if not norm > 0:
-            raise AnalysisError("all samples have the same x_t here: there is no random direction among them")
+            raise AnalysisError(
+                "all samples have the same x_t here: there is no random direction among them"
+            )
         scaled = (delta * (np.linalg.norm(like.delta) / norm)).astype(np.float32)
         return replace(like, delta=scaled, made_by={"method": "random", "seed": seed, "kind": kind})

@@ -1,4 +1,6 @@
-"""What several directions, or one in several windows of steps, do: controllability over steps, leakage, additivity."""
+"""What several directions, or one in several windows of steps, do: controllability over steps,
+leakage, additivity.
+"""
 
 from __future__ import annotations
 
@@ -42,21 +44,37 @@ def controllability_over(
     The change per unit of strength is half the difference of both signs, over the strength.
     """
     grids = [
-        Grid(samples=tuple(samples), window=window, strengths=(-strength, 0.0, strength), asymmetric=asymmetric)
+        Grid(
+            samples=tuple(samples),
+            window=window,
+            strengths=(-strength, 0.0, strength),
+            asymmetric=asymmetric,
+        )
         for window in windows
     ]
-    parameters = {"name": name, "move": digest_of(move), "grids": [grid.to_json() for grid in grids],
-                  "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
+    parameters = {
+        "name": name,
+        "move": digest_of(move),
+        "grids": [grid.to_json() for grid in grids],
+        "reader": driver.reader_name,
+        "nulls": nulls,
+        "null": null,
+        "repeats": repeats,
+    }
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
         """Controllability in each window, of the direction against random ones."""
         moves, rows = [move, *driver.randoms(nulls, null, move, samples)], []
         for done, grid in enumerate(grids):
-            tables = yield from part(tables_of(driver, moves, grid), done / len(grids), 1 / len(grids))
+            tables = yield from part(
+                tables_of(driver, moves, grid), done / len(grids), 1 / len(grids)
+            )
             found = {}
             for reading, values in tables.items():
                 change = (values[:, :, 2] - values[:, :, 0]) / (2 * strength)
-                found[reading] = controllability(change[0], change[1:], driver.spreads[reading], repeats=repeats)
+                found[reading] = controllability(
+                    change[0], change[1:], driver.spreads[reading], repeats=repeats
+                )
             rows.append({"window": asdict(grid.window), "readings": found})
         return rows
 
@@ -72,57 +90,96 @@ def leakage_of(
     null: str = NOISE,
     repeats: int = 2000,
 ) -> Measuring:
-    """The leakage matrix of directions, each meant for the reading that it is named after, at the largest strength.
+    """The leakage matrix of directions, each meant for the reading that it is named after, at the
+    largest strength.
 
-    ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the movement would be where
-    it was meant to be, were edits dealt to attributes at random. ``nulls``: random directions that cells are held
-    against.
+    ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the
+    movement would be where it was meant to be, were edits dealt to attributes at random. ``nulls``:
+    random directions that cells are held against.
     """
-    parameters = {"moves": {name: digest_of(move) for name, move in moves.items()}, "grid": grid.to_json(),
-                  "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
+    parameters = {
+        "moves": {name: digest_of(move) for name, move in moves.items()},
+        "grid": grid.to_json(),
+        "reader": driver.reader_name,
+        "nulls": nulls,
+        "null": null,
+        "repeats": repeats,
+    }
 
     def compute() -> Generator[float, None, Any]:
         """The matrix of all readings' changes under all moves, and how far it is from chance."""
-        randoms = driver.randoms(nulls, null, next(iter(moves.values())), grid.samples) if nulls else []
+        randoms = (
+            driver.randoms(nulls, null, next(iter(moves.values())), grid.samples) if nulls else []
+        )
         tables = yield from tables_of(driver, [*moves.values(), *randoms], grid)
         most, zero = int(np.argmax(grid.strengths)), grid.strengths.index(0)
-        changes = np.stack([values[:, :, most] - values[:, :, zero] for values in tables.values()], 2)
+        changes = np.stack(
+            [values[:, :, most] - values[:, :, zero] for values in tables.values()], 2
+        )
         spreads = [driver.spreads[name] for name in tables]
         edits, random = changes[: len(moves)], changes[len(moves) :]
         found = leakage(edits, spreads, list(moves), list(tables), random, repeats=repeats)
-        return {"leakage": found, "leaks": found.leaks, "chance": found.chance, "p": found.p_of_share}
+        return {
+            "leakage": found,
+            "leaks": found.leaks,
+            "chance": found.chance,
+            "p": found.p_of_share,
+        }
 
     return (yield from measured(driver.run, LEAKAGE, parameters, compute))
 
 
 def additivity_of(
-    driver: Driver, moves: Mapping[str, Move], grid: Grid, *, nulls: int = 3, null: str = NOISE, repeats: int = 2000
+    driver: Driver,
+    moves: Mapping[str, Move],
+    grid: Grid,
+    *,
+    nulls: int = 3,
+    null: str = NOISE,
+    repeats: int = 2000,
 ) -> Measuring:
-    """Additivity of every pair of directions at the largest strength, against that of pairs of random ones.
+    """Additivity of every pair of directions at the largest strength, against that of pairs of
+    random ones.
 
-    ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings", "pixels"}}``: for every
-    pair, and for all pairs as one, that of all readings together, each in its spread, and of the picture. ``nulls``:
-    how many pairs of random directions, which count as one: their failures and their changes are summed.
+    ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings",
+    "pixels"}}``: for every pair, and for all pairs as one, that of all readings together, each in
+    its spread, and of the picture. ``nulls``: how many pairs of random directions, which count as
+    one: their failures and their changes are summed.
     """
     if len(moves) < 2:
         raise UsageError(f"additivity is of 2 directions or more, got {len(moves)}")
     pairs = list(combinations(moves, 2))
-    parameters = {"moves": {name: digest_of(move) for name, move in moves.items()}, "grid": grid.to_json(),
-                  "reader": driver.reader_name, "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
+    parameters = {
+        "moves": {name: digest_of(move) for name, move in moves.items()},
+        "grid": grid.to_json(),
+        "reader": driver.reader_name,
+        "nulls": nulls,
+        "null": null,
+        "repeats": repeats,
+    }
 
     def compute() -> Generator[float, None, dict[str, Any]]:
         """Four pictures of every sample and pair, and what does not add up in them."""
         randoms = driver.randoms(2 * nulls, null, next(iter(moves.values())), grid.samples)
-        todo = [(moves[a], moves[b]) for a, b in pairs] + list(zip(randoms[::2], randoms[1::2], strict=True))
+        todo = [(moves[a], moves[b]) for a, b in pairs] + list(
+            zip(randoms[::2], randoms[1::2], strict=True)
+        )
         four = yield from _fours(driver, todo, grid)
-        parts = {"readings": [_scaled(driver, images) for images in four], "pixels": [_flat(images) for images in four]}
+        parts = {
+            "readings": [_scaled(driver, images) for images in four],
+            "pixels": [_flat(images) for images in four],
+        }
 
         def contrast(name: str, chosen: slice) -> Contrast:
-            return additivity_contrast(parts[name][chosen], parts[name][len(pairs) :], repeats=repeats)
+            return additivity_contrast(
+                parts[name][chosen], parts[name][len(pairs) :], repeats=repeats
+            )
 
         return {
             "pairs": pairs,
-            **{name: [contrast(name, slice(i, i + 1)) for i in range(len(pairs))] for name in parts},
+            **{
+                name: [contrast(name, slice(i, i + 1)) for i in range(len(pairs))] for name in parts
+            },
             "all": {name: contrast(name, slice(len(pairs))) for name in parts},
         }
 
@@ -132,7 +189,10 @@ def additivity_of(
 def _scaled(driver: Driver, images: Sequence[np.ndarray]) -> list[np.ndarray]:
     """All readings of some pictures, each in its spread: (n, readings)."""
     read = [driver.reader(each) for each in images]
-    return [np.stack([part[name] / spread for name, spread in driver.spreads.items()], 1) for part in read]
+    return [
+        np.stack([part[name] / spread for name, spread in driver.spreads.items()], 1)
+        for part in read
+    ]
 
 
 def _flat(images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -142,18 +202,27 @@ def _flat(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _fours(
     driver: Driver, pairs: Sequence[tuple[Move, Move]], grid: Grid
 ) -> Generator[float, None, list[list[np.ndarray]]]:
-    """Pictures of f(0), f(a), f(b) and f(a + b) of every pair; a direction of several pairs is rendered once."""
+    """Pictures of f(0), f(a), f(b) and f(a + b) of every pair; a direction of several pairs is
+    rendered once.
+    """
     alone = {id(move): move for pair in pairs for move in pair}
     todo = [(move,) for move in alone.values()] + list(pairs)
     made = []
     for done, moves in enumerate(todo):
-        made.append((yield from part(_together(driver, moves, grid), done / len(todo), 1 / len(todo))))
+        made.append(
+            (yield from part(_together(driver, moves, grid), done / len(todo), 1 / len(todo)))
+        )
     singles, both = dict(zip(alone, made, strict=False)), made[len(alone) :]
     before = driver.unedited(grid.samples)
-    return [[before, singles[id(a)], singles[id(b)], sums] for (a, b), sums in zip(pairs, both, strict=True)]
+    return [
+        [before, singles[id(a)], singles[id(b)], sums]
+        for (a, b), sums in zip(pairs, both, strict=True)
+    ]
 
 
-def _together(driver: Driver, moves: Sequence[Move], grid: Grid) -> Generator[float, None, np.ndarray]:
+def _together(
+    driver: Driver, moves: Sequence[Move], grid: Grid
+) -> Generator[float, None, np.ndarray]:
     """Samples moved along one direction or several, each at the largest strength."""
 
     def change(rows: slice) -> Change:

@@ -1,7 +1,8 @@
-"""What stands behind a cell of the verdict: curves and pictures, gathered from a run's stored results.
+"""What stands behind a cell of the verdict: curves and pictures, gathered from a run's stored
+results.
 
-Plain numbers out; nothing is computed but averages, no model is loaded, and what was not measured is an empty list or
-None.
+Plain numbers out; nothing is computed but averages, no model is loaded, and what was not measured
+is an empty list or None.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ from ..cache.measures import Record, load_sheet
 from ..cache.reading import Run
 from ..edits.window import Window
 from .cells import is_whole
-from .kinds import ADDITIVITY, ALIGNMENT, CODES, CONTROLLABILITY, COSINES, DECODABILITY, DIRECTION, LEAKAGE, SWAP
+from .kinds import (
+    ADDITIVITY,
+    ALIGNMENT,
+    CODES,
+    CONTROLLABILITY,
+    COSINES,
+    DECODABILITY,
+    DIRECTION,
+    LEAKAGE,
+    SWAP,
+)
 from .label_values import current_records
 from .noise import level_of, log_snr_of
 
@@ -29,7 +40,9 @@ TOLD = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A measure at a place (log SNR, or what the axis says), with its null there and p, if there are any."""
+    """A measure at a place (log SNR, or what the axis says), with its null there and p, if there
+    are any.
+    """
 
     at: float
     estimate: Estimate
@@ -62,14 +75,24 @@ class Evidence:
             given = record.parameters
             usual = not (given["pooled"] or given.get("kind"))
             if given["label"] == label and given["site"] in (H, X) and usual:
-                points = [self._point(row, "score", row["control"], row["p"]) for row in record.result["steps"]]
+                points = [
+                    self._point(row, "score", row["control"], row["p"])
+                    for row in record.result["steps"]
+                ]
                 if len(points) >= len(found.get(given["site"], ())):
                     found[given["site"]] = points
         return found
 
     def metric(self, label: str) -> str:
         """R² or AUC."""
-        return next((r.result["metric"] for r in self.of_kind(DECODABILITY) if r.parameters["label"] == label), "score")
+        return next(
+            (
+                r.result["metric"]
+                for r in self.of_kind(DECODABILITY)
+                if r.parameters["label"] == label
+            ),
+            "score",
+        )
 
     def alignment(self, label: str) -> tuple[list[Point], list[Point]]:
         """Reliability of the mean over a label's positives, and their alignment, over log SNR."""
@@ -81,17 +104,27 @@ class Evidence:
         """The change per unit of strength by window of steps, over the windows' mean log SNR."""
         rows = [row for row in self._rows_of(CONTROLLABILITY, label) if label in row["readings"]]
         return [
-            Point(at=level_of(self.run, Window(**row["window"])), null=found["random"], p=found["p"],
-                  estimate=Estimate.from_json(found["change"]))
-            for row in rows for found in [row["readings"][label]]
-        ]  # fmt: skip
+            Point(
+                at=level_of(self.run, Window(**row["window"])),
+                null=found["random"],
+                p=found["p"],
+                estimate=Estimate.from_json(found["change"]),
+            )
+            for row in rows
+            for found in [row["readings"][label]]
+        ]
 
     def response(self, label: str) -> dict[str, Any] | None:
-        """What moving along a label's direction did to its reading, with the strengths: see ``responses.direction``."""
+        """What moving along a label's direction did to its reading, with the strengths: see
+        ``responses.direction``.
+        """
         record = self._direction(label)
         if record is None or label not in record.result["readings"]:
             return None
-        return {**record.result["readings"][label], "strengths": record.parameters["grid"]["strengths"]}
+        return {
+            **record.result["readings"][label],
+            "strengths": record.parameters["grid"]["strengths"],
+        }
 
     def strips(self, label: str) -> list[Strip]:
         """Samples over strengths along a label's direction, and along one random direction."""
@@ -103,37 +136,58 @@ class Evidence:
         wanted = {f"along the direction of {label}": record.parameters["move"]}
         if record.result["null_moves"]:
             wanted["along a random direction"] = record.result["null_moves"][0]
-        found = {title: load_sheet(self.run, "responses", {"move": move, **shared}) for title, move in wanted.items()}
-        return [Strip(title=title, columns=columns, pictures=sheet) for title, sheet in found.items()
-                if sheet is not None and sheet.shape[1] == len(columns)]  # fmt: skip
+        found = {
+            title: load_sheet(self.run, "responses", {"move": move, **shared})
+            for title, move in wanted.items()
+        }
+        return [
+            Strip(title=title, columns=columns, pictures=sheet)
+            for title, sheet in found.items()
+            if sheet is not None and sheet.shape[1] == len(columns)
+        ]
 
     def leakage(self) -> dict[str, Any] | None:
-        """The leakage matrix of most edits: as :class:`~hcache.analysis.leakage.Leakage` was written."""
-        found = max(self.of_kind(LEAKAGE), key=lambda record: len(record.parameters["moves"]), default=None)
+        """The leakage matrix of most edits: as :class:`~hcache.analysis.leakage.Leakage` was
+        written.
+        """
+        found = max(
+            self.of_kind(LEAKAGE), key=lambda record: len(record.parameters["moves"]), default=None
+        )
         return None if found is None else found.result["leakage"]
 
     def cosines(self) -> list[dict[str, Any]]:
         """By step: ``{"step", "at", "pairs"}``."""
-        found = max(self.of_kind(COSINES), key=lambda record: len(record.parameters["ends"]), default=None)
+        found = max(
+            self.of_kind(COSINES), key=lambda record: len(record.parameters["ends"]), default=None
+        )
         level = log_snr_of(self.run)
-        return [] if found is None else [{**row, "at": float(level[row["step"]])} for row in found.result]
+        return (
+            []
+            if found is None
+            else [{**row, "at": float(level[row["step"]])} for row in found.result]
+        )
 
     def codes(self, name: str) -> dict[str, list[Point]]:
-        """By codes (``components of h``): ``disentanglement`` or ``sap`` over log SNR; the null is rotated codes.
+        """By codes (``components of h``): ``disentanglement`` or ``sap`` over log SNR; the null is
+        rotated codes.
 
         Steps at which no factor can be told are left out: there either is chance.
         """
         return {
-            f"{record.parameters['codes']} of {'x_t' if record.parameters['site'] == X else record.parameters['site']}":
-            [self._point(row, name, row["rotated"][name], row["p"][name])
-             for row in record.result["steps"]
-             if max(r["value"] for r in row["informativeness"].values()) >= TOLD and row[name]["value"] is not None]
+            f"{record.parameters['codes']} of {'x_t' if record.parameters['site'] == X else record.parameters['site']}": [
+                self._point(row, name, row["rotated"][name], row["p"][name])
+                for row in record.result["steps"]
+                if max(r["value"] for r in row["informativeness"].values()) >= TOLD
+                and row[name]["value"] is not None
+            ]
             for record in self.of_kind(CODES)
-        }  # fmt: skip
+        }
 
     def interaction(self) -> dict[str, Contrast]:
         """Additivity of every pair, by ``a + b``; and of all as one."""
-        found = max(self.of_kind(ADDITIVITY), key=lambda record: len(record.result["pairs"]), default=None)
+        found = max(
+            self.of_kind(ADDITIVITY), key=lambda record: len(record.result["pairs"]), default=None
+        )
         if found is None:
             return {}
         pairs = zip(found.result["pairs"], found.result["readings"], strict=True)
@@ -142,7 +196,9 @@ class Evidence:
 
     def swaps(self) -> dict[str, SwapEffect]:
         """By site: the effect of swapping it in all steps."""
-        return {site: SwapEffect.from_json(record.result) for site, record in self._swaps(None).items()}
+        return {
+            site: SwapEffect.from_json(record.result) for site, record in self._swaps(None).items()
+        }
 
     def swaps_over(self, site: str, quantity: str) -> list[Point]:
         """What a site carries of a quantity beyond another donor, by window of steps."""
@@ -181,7 +237,9 @@ class Evidence:
 
     def _direction(self, label: str) -> Record | None:
         found = (record for record in self.of_kind(DIRECTION) if record.parameters["name"] == label)
-        return max(found, key=lambda record: len(record.parameters["grid"]["samples"]), default=None)
+        return max(
+            found, key=lambda record: len(record.parameters["grid"]["samples"]), default=None
+        )
 
     def _rows_of(self, kind: str, label: str) -> list[Mapping[str, Any]]:
         found = (record for record in self.of_kind(kind) if record.parameters["name"] == label)

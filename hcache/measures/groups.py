@@ -1,8 +1,9 @@
-"""Which samples of a run belong together, as the run itself says: one prompt, one class, one picture.
+"""Which samples of a run belong together, as the run itself says: one prompt, one class, one
+picture.
 
-Samples of one real picture, of one prompt where there are several, or of one class, share what a probe can learn from
-one and tell of the other (:mod:`~hcache.analysis.groups`). Seeds are different in every run. A label set may say it
-better: any label whose values name the groups.
+Samples of one real picture, of one prompt where there are several, or of one class, share what a
+probe can learn from one and tell of the other (:mod:`~hcache.analysis.groups`). Seeds are different
+in every run. A label set may say it better: any label whose values name the groups.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from ..cache.labels import find_label
 from ..cache.reading import Run
 
 BY_RUN, APART = "run", "none"
-"""Groups as the run says, or every sample by itself; anything else is the name of a label that tells them apart."""
+"""Groups as the run says, or every sample by itself; anything else is the name of a label that
+tells them apart.
+"""
 
 
 def groups_of(run: Run, by: str = BY_RUN) -> np.ndarray | None:
@@ -40,12 +43,20 @@ def groups_of(run: Run, by: str = BY_RUN) -> np.ndarray | None:
 
 def in_words(run: Run, groups: np.ndarray | None) -> str:
     """``64 samples of 8 groups``, for pages and tables; empty if every sample is its own."""
-    return "" if groups is None else f"{len(run)} samples of {groups.max() + 1} groups that belong together"
+    return (
+        ""
+        if groups is None
+        else f"{len(run)} samples of {groups.max() + 1} groups that belong together"
+    )
 
 
 def groups_digest(groups: np.ndarray | None) -> str | None:
     """Hex digits that name groups, as part of a result's parameters."""
-    return None if groups is None else hashlib.sha256(groups.astype(np.int64).tobytes()).hexdigest()[:12]
+    return (
+        None
+        if groups is None
+        else hashlib.sha256(groups.astype(np.int64).tobytes()).hexdigest()[:12]
+    )
 
 
 def _shared(run: Run) -> list[Sequence[Hashable]]:

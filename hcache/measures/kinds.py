@@ -1,4 +1,6 @@
-"""The kinds of stored results by name: what a page or a comparison looks for, without loading what measures them."""
+"""The kinds of stored results by name: what a page or a comparison looks for, without loading
+what measures them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ CONTROLLABILITY, SWAP = "controllability", "swap"
 DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", "cosines"
 
 DEFINITIONS = {DECODABILITY: 2, DIRECTION: 2, CONTROLLABILITY: 2, LEAKAGE: 2, SWAP: 2, CODES: 2}
-"""How often what a kind means has changed, from 1 on; part of its results' parameters where it is more than 1.
+"""How often what a kind means has changed, from 1 on; part of its results' parameters where it is
+more than 1.
 
-2: shuffled labels and random directions as families, groups of samples, nulls of as many unseen samples, what is not
-defined said to be so.
+2: shuffled labels and random directions as families, groups of samples, nulls of as many unseen
+samples, what is not defined said to be so.
 """
 
 OLDER = "measured by an older definition; measure again"
@@ -26,4 +29,6 @@ def is_older(kind: str, parameters: Mapping[str, Any]) -> bool:
 
 def as_of_today(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters with the definition that they are asked by."""
-    return {**parameters, "definition": DEFINITIONS[kind]} if kind in DEFINITIONS else dict(parameters)
+    return (
+        {**parameters, "definition": DEFINITIONS[kind]} if kind in DEFINITIONS else dict(parameters)
+    )

@@ -1,4 +1,6 @@
-"""Which values a label had when something was measured: other values under the same name are another label."""
+"""Which values a label had when something was measured: other values under the same name are
+another label.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,16 @@ def values_of(run: Run, names: Iterable[str]) -> dict[str, str]:
 def current_records(run: Run) -> list[Record]:
     """The results of a run that are of its labels as they are now."""
     records = list_records(run)
-    now = values_of(run, named_labels(run)) if any("values" in record.parameters for record in records) else {}
-    return [record for record in records if all(now.get(name) == digest for name, digest in _values(record).items())]
+    now = (
+        values_of(run, named_labels(run))
+        if any("values" in record.parameters for record in records)
+        else {}
+    )
+    return [
+        record
+        for record in records
+        if all(now.get(name) == digest for name, digest in _values(record).items())
+    ]
 
 
 def _values(record: Record) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""One label at one step, closer: how many labelled samples are enough, and how much more is read than from x_t."""
+"""One label at one step, closer: how many labelled samples are enough, and how much more is read
+than from x_t.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ def learning(
 ) -> Generator[float, None, dict[str, Record]]:
     """The learning curve of a label at every site; yields the share done, returns a record a site.
 
-    A record's result is ``{"metric", "sizes", "scores", "controls", "enough", "beyond_x"}``. ``beyond_x`` is the score
-    with all samples less that of x_t's probe at the same step, paired by sample; null for x_t itself.
+    A record's result is ``{"metric", "sizes", "scores", "controls", "enough", "beyond_x"}``.
+    ``beyond_x`` is the score with all samples less that of x_t's probe at the same step, paired by
+    sample; null for x_t itself.
 
     Args:
         run: The run.
@@ -54,7 +57,9 @@ def learning(
     values = find_label(run, label)
     options.check(label, values)
     groups = groups_of(run, options.groups)
-    asked = {site: learning_parameters(label, values, site, step, options, groups) for site in chosen}
+    asked = {
+        site: learning_parameters(label, values, site, step, options, groups) for site in chosen
+    }
     records = {site: load_record(run, LEARNING, parameters) for site, parameters in asked.items()}
     missing = [site for site, record in records.items() if record is None]
     beside = _of_x(run, step, values, options, groups) if missing else None
@@ -64,7 +69,9 @@ def learning(
         result = yield from part(work, done / len(missing), 1 / len(missing))
         records[site] = save_record(run, LEARNING, asked[site], result)
     yield 1.0
-    return {site: record for site, record in records.items() if record is not None}  # none is: all are measured
+    return {
+        site: record for site, record in records.items() if record is not None
+    }  # none is: all are measured
 
 
 def stored_learning(
@@ -73,27 +80,44 @@ def stored_learning(
     """The results that are known, by site. Computes nothing."""
     values, groups = find_label(run, label), groups_of(run, options.groups)
     found = {
-        site: load_record(run, LEARNING, learning_parameters(label, values, site, step, options, groups))
+        site: load_record(
+            run, LEARNING, learning_parameters(label, values, site, step, options, groups)
+        )
         for site in sites
     }
     return {site: record.result for site, record in found.items() if record}
 
 
 def learning_parameters(
-    label: str, values: np.ndarray, site: str, step: int, options: ProbeOptions, groups: np.ndarray | None
+    label: str,
+    values: np.ndarray,
+    site: str,
+    step: int,
+    options: ProbeOptions,
+    groups: np.ndarray | None,
 ) -> dict[str, Any]:
     """Of a record."""
     own = replace(options, controls=CONTROLS).parameters(label, values, site, groups)
     return own | {"step": step, "draws": DRAWS, "sizes": default_sizes(len(values), options.folds)}
 
 
-def _of_x(run: Run, step: int, values: np.ndarray, options: ProbeOptions, groups: np.ndarray | None) -> Decoding:
+def _of_x(
+    run: Run, step: int, values: np.ndarray, options: ProbeOptions, groups: np.ndarray | None
+) -> Decoding:
     with one_thread():
-        return replace(options, controls=0).probing(values, groups).decode(data_of(run, X, step, options.pooled))
+        return (
+            replace(options, controls=0)
+            .probing(values, groups)
+            .decode(data_of(run, X, step, options.pooled))
+        )
 
 
 def _closer(
-    space: Space, values: np.ndarray, options: ProbeOptions, groups: np.ndarray | None, beside: Decoding | None
+    space: Space,
+    values: np.ndarray,
+    options: ProbeOptions,
+    groups: np.ndarray | None,
+    beside: Decoding | None,
 ) -> Generator[float, None, dict[str, Any]]:
     """The result of one site; ``beside``: the probe of x_t."""
     beyond = None
@@ -102,8 +126,22 @@ def _closer(
             here = replace(options, controls=0).probing(values, groups).decode(space)
         beyond = difference(here, beside, repeats=options.repeats, seed=options.seed)
     curve = yield from learning_curve(
-        space, values, default_sizes(len(values), options.folds), kind=options.kind, folds=options.folds, draws=DRAWS,
-        controls=CONTROLS, repeats=options.repeats, seed=options.seed, groups=groups,
-    )  # fmt: skip
-    return {"metric": curve.metric, "sizes": curve.sizes, "scores": curve.scores, "controls": curve.controls,
-            "enough": curve.enough, "beyond_x": beyond}  # fmt: skip
+        space,
+        values,
+        default_sizes(len(values), options.folds),
+        kind=options.kind,
+        folds=options.folds,
+        draws=DRAWS,
+        controls=CONTROLS,
+        repeats=options.repeats,
+        seed=options.seed,
+        groups=groups,
+    )
+    return {
+        "metric": curve.metric,
+        "sizes": curve.sizes,
+        "scores": curve.scores,
+        "controls": curve.controls,
+        "enough": curve.enough,
+        "beyond_x": beyond,
+    }

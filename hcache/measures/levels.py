@@ -1,4 +1,6 @@
-"""The noise levels of a run's steps, stored so that runs compare at equal log SNR without their models."""
+"""The noise levels of a run's steps, stored so that runs compare at equal log SNR without their
+models.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ LEVELS = "levels"
 
 
 def noise_levels(model: Model, run: Run) -> Measuring:
-    """``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such as a flow's first."""
+    """``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such
+    as a flow's first.
+    """
     return (yield from _measured(run, lambda: schedule_of(model, run.spec.steps)))
 
 

@@ -1,7 +1,8 @@
 """The noise levels of a run's steps: what makes runs comparable whose steps are not.
 
-A step is told by its log SNR (:mod:`~hcache.analysis.noise_level`), windows of steps by the log SNR between which they
-lie; so that a window means the same noise on every model, however many steps it has there.
+A step is told by its log SNR (:mod:`~hcache.analysis.noise_level`), windows of steps by the log SNR
+between which they lie; so that a window means the same noise on every model, however many steps it
+has there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ COARSE_EDGES = (-4.0, 0.0)
 
 
 def log_snr_of(run: Run) -> np.ndarray:
-    """The log SNR of every step (steps,); NaN where a run does not say, or there is no signal or no noise."""
+    """The log SNR of every step (steps,); NaN where a run does not say, or there is no signal or
+    no noise.
+    """
     alpha_bar = np.asarray(run.provenance.get("alpha_bar") or [np.nan] * run.spec.steps, np.float64)
     known = (alpha_bar > 0) & (alpha_bar < 1)
     found = np.full(run.spec.steps, np.nan)
@@ -36,12 +39,20 @@ def log_snr_of(run: Run) -> np.ndarray:
 def middle_step(run: Run, steps: Sequence[int]) -> int:
     """Of some steps the one with log SNR nearest 0; of runs that do not say, the middle one."""
     distance = np.abs(log_snr_of(run)[list(steps)])
-    return int(steps[int(np.nanargmin(distance))] if np.isfinite(distance).any() else steps[len(steps) // 2])
+    return int(
+        steps[int(np.nanargmin(distance))]
+        if np.isfinite(distance).any()
+        else steps[len(steps) // 2]
+    )
 
 
 def spread_steps(run: Run, count: int) -> list[int]:
-    """So many steps evenly spread, and the two that stand on either side of log SNR 0, between which one may read."""
-    steps = {int(step) for step in np.linspace(0, run.spec.steps - 1, min(count, run.spec.steps)).round()}
+    """So many steps evenly spread, and the two that stand on either side of log SNR 0, between
+    which one may read.
+    """
+    steps = {
+        int(step) for step in np.linspace(0, run.spec.steps - 1, min(count, run.spec.steps)).round()
+    }
     level = log_snr_of(run)
     steps.add(middle_step(run, range(run.spec.steps)))
     for side in (level <= MIDDLE, level > MIDDLE):
@@ -51,7 +62,8 @@ def spread_steps(run: Run, count: int) -> list[int]:
 
 
 def windows_of(run: Run, edges: Sequence[float]) -> list[Window]:
-    """The run's steps cut at some log SNRs, most noise first; of runs that do not say, into as many equal parts.
+    """The run's steps cut at some log SNRs, most noise first; of runs that do not say, into as many
+    equal parts.
 
     A window without a step is left out.
     """

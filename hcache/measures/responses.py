@@ -1,8 +1,10 @@
-"""What moving along a direction does: responses over a grid of strengths, and how straight and how strong they are.
+"""What moving along a direction does: responses over a grid of strengths, and how straight and how
+strong they are.
 
-Every picture that a measure needs is rendered once: the readings of a direction's responses are themselves a stored
-result, and linearity, controllability and leakage are made of the same ones. Random directions of the same norm go
-through the same loop as the direction that they are the null of.
+Every picture that a measure needs is rendered once: the readings of a direction's responses are
+themselves a stored result, and linearity, controllability and leakage are made of the same ones.
+Random directions of the same norm go through the same loop as the direction that they are the null
+of.
 """
 
 from __future__ import annotations
@@ -31,10 +33,12 @@ SHOWN = 4
 
 
 def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
-    """Readings under a direction: ``{"readings": {name: (n, strengths)}, "pixels": (n, strengths)}``.
+    """Readings under a direction: ``{"readings": {name: (n, strengths)}, "pixels": (n,
+    strengths)}``.
 
-    ``pixels``: the distance from the same sample at strength 0, as a share of the range. Strength 0 is not rendered
-    again: it is the run's own picture. The pictures of the first samples are kept, a row each, over strengths.
+    ``pixels``: the distance from the same sample at strength 0, as a share of the range. Strength 0
+    is not rendered again: it is the run's own picture. The pictures of the first samples are kept,
+    a row each, over strengths.
     """
     n, zero = len(grid.samples), grid.strengths.index(0)
     moving = [strength for strength in grid.strengths if strength]
@@ -50,11 +54,22 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
         before = driver.unedited(grid.samples)
         distance = pixel_distance(moved, np.repeat(before, len(moving), axis=0)).reshape(n, -1)
         own, after = driver.reader(before), driver.reader(moved)
-        readings = {name: np.insert(after[name].reshape(n, -1), zero, own[name], axis=1) for name in own}
-        sheet = np.insert(moved.reshape(n, len(moving), *moved.shape[1:])[:SHOWN], zero, before[:SHOWN], axis=1)
-        return Pictured(result={"readings": readings, "pixels": np.insert(distance, zero, 0, axis=1)}, pictures=sheet)
+        readings = {
+            name: np.insert(after[name].reshape(n, -1), zero, own[name], axis=1) for name in own
+        }
+        sheet = np.insert(
+            moved.reshape(n, len(moving), *moved.shape[1:])[:SHOWN], zero, before[:SHOWN], axis=1
+        )
+        return Pictured(
+            result={"readings": readings, "pixels": np.insert(distance, zero, 0, axis=1)},
+            pictures=sheet,
+        )
 
-    return (yield from measured(driver.run, RESPONSES, responses_of(digest_of(move), grid, driver), compute))
+    return (
+        yield from measured(
+            driver.run, RESPONSES, responses_of(digest_of(move), grid, driver), compute
+        )
+    )
 
 
 def responses_of(move: str, grid: Grid, driver: Driver) -> dict[str, Any]:
@@ -68,19 +83,34 @@ def shown_responses(parameters: Mapping[str, Any], move: str) -> dict[str, Any]:
 
 
 def direction(
-    driver: Driver, move: Move, grid: Grid, *, name: str = "", nulls: int = 6, null: str = NOISE, repeats: int = 2000
+    driver: Driver,
+    move: Move,
+    grid: Grid,
+    *,
+    name: str = "",
+    nulls: int = 6,
+    null: str = NOISE,
+    repeats: int = 2000,
 ) -> Measuring:
     """Linearity and controllability of a direction, for every reading.
 
-    ``{"readings": {reading: {"linearity", "verdict", "controllability", "natural", "curve", "null_curves"}},
-    "null_moves", "null_dimensions", "lengths"}``. Controllability is of the slope: the change per unit of strength.
-    ``natural``: the same with every direction as long as it was fitted, by the slope: a difference of two means at
-    random is short, and is stretched by the unit. ``lengths``: of the direction and the random ones.
-    ``null_dimensions``: in about how many dimensions the random directions lie. ``curve``: the mean change at every
-    strength, in spreads; ``null_curves``: that of every random direction; ``null_moves``: their digests.
+    ``{"readings": {reading: {"linearity", "verdict", "controllability", "natural", "curve",
+    "null_curves"}}, "null_moves", "null_dimensions", "lengths"}``. Controllability is of the slope:
+    the change per unit of strength. ``natural``: the same with every direction as long as it was
+    fitted, by the slope: a difference of two means at random is short, and is stretched by the
+    unit. ``lengths``: of the direction and the random ones. ``null_dimensions``: in about how many
+    dimensions the random directions lie. ``curve``: the mean change at every strength, in spreads;
+    ``null_curves``: that of every random direction; ``null_moves``: their digests.
     """
-    parameters = {"name": name, "move": digest_of(move), "grid": grid.to_json(), "reader": driver.reader_name,
-                  "nulls": nulls, "null": null, "repeats": repeats}  # fmt: skip
+    parameters = {
+        "name": name,
+        "move": digest_of(move),
+        "grid": grid.to_json(),
+        "reader": driver.reader_name,
+        "nulls": nulls,
+        "null": null,
+        "repeats": repeats,
+    }
 
     def compute() -> Generator[float, None, dict[str, Any]]:
         """Every reading's response to the direction, against those to random ones as long."""
@@ -102,16 +132,22 @@ def direction(
                 "curve": _means(change[0] / spread, zero, repeats),
                 "null_curves": change[1:].mean(1) / spread,
             }
-        return {"readings": found, "null_moves": [digest_of(each) for each in randoms], "lengths": lengths,
-                "null_dimensions": null_dimensions(randoms)}  # fmt: skip
+        return {
+            "readings": found,
+            "null_moves": [digest_of(each) for each in randoms],
+            "lengths": lengths,
+            "null_dimensions": null_dimensions(randoms),
+        }
 
     return (yield from measured(driver.run, DIRECTION, parameters, compute))
 
 
 def null_dimensions(randoms: Sequence[Move]) -> float | None:
-    """In about how many dimensions random directions lie, by their cosines: one over the mean square; None of others.
+    """In about how many dimensions random directions lie, by their cosines: one over the mean
+    square; None of others.
 
-    A direction among them moves a readout at most √dimensions times as far as they do in the root mean square.
+    A direction among them moves a readout at most √dimensions times as far as they do in the root
+    mean square.
     """
     alike = [each for each in randoms if isinstance(each, Direction)]
     if len(randoms) < FEWEST_COMPARED or len(alike) < len(randoms):
@@ -122,15 +158,21 @@ def null_dimensions(randoms: Sequence[Move]) -> float | None:
     return float(1 / max(np.square(cosines.astype(np.float64)).mean(), 1e-12))
 
 
-def _at_natural_length(slopes: np.ndarray, lengths: np.ndarray, spread: float, repeats: int) -> Controllability | None:
-    """Controllability of directions (1 + m) as long as they were fitted; None where they do not say."""
+def _at_natural_length(
+    slopes: np.ndarray, lengths: np.ndarray, spread: float, repeats: int
+) -> Controllability | None:
+    """Controllability of directions (1 + m) as long as they were fitted; None where they do not
+    say.
+    """
     if not (np.isfinite(lengths).all() and len(lengths) > 2):
         return None
     slopes = slopes * lengths[:, None]
     return controllability(slopes[0], slopes[1:], spread, repeats=repeats)
 
 
-def tables_of(driver: Driver, moves: Sequence[Move], grid: Grid) -> Generator[float, None, dict[str, np.ndarray]]:
+def tables_of(
+    driver: Driver, moves: Sequence[Move], grid: Grid
+) -> Generator[float, None, dict[str, np.ndarray]]:
     """Every reading's responses under some directions: (moves, n, strengths)."""
     results = []
     for done, move in enumerate(moves):
@@ -140,7 +182,9 @@ def tables_of(driver: Driver, moves: Sequence[Move], grid: Grid) -> Generator[fl
 
 
 def _means(changes: np.ndarray, zero: int, repeats: int) -> list[Estimate]:
-    """The mean over samples at every strength (n, strengths); at strength 0 nothing has changed, and that is exact."""
+    """The mean over samples at every strength (n, strengths); at strength 0 nothing has changed,
+    and that is exact.
+    """
     moving = np.delete(changes, zero, 1)
     found = list(bootstrap_many(mean_of(moving), len(changes), repeats=repeats))
     found.insert(zero, Estimate(value=0.0, low=0.0, high=0.0, n=len(changes)))

@@ -1,4 +1,6 @@
-"""Measuring is a generator that yields the share done and returns a record; what is stored is not measured again."""
+"""Measuring is a generator that yields the share done and returns a record; what is stored is
+not measured again.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,14 @@ class Pictured:
 
 
 def measured(
-    run: Run, kind: str, parameters: Mapping[str, Any], compute: Callable[[], Generator[float, None, Any]]
+    run: Run,
+    kind: str,
+    parameters: Mapping[str, Any],
+    compute: Callable[[], Generator[float, None, Any]],
 ) -> Measuring:
-    """The stored result of these parameters, or what ``compute`` comes to, stored; pictures before the result."""
+    """The stored result of these parameters, or what ``compute`` comes to, stored; pictures
+    before the result.
+    """
     parameters = as_of_today(kind, parameters)
     found = load_record(run, kind, parameters)
     if found is None:

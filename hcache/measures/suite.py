@@ -1,7 +1,8 @@
 """All that there is to be measured of a run, in parts: what the verdict is made of, from one call.
 
-Every part is a generator that yields the share done; each stores its own results, so that what was cancelled goes on
-where it stood. The samples that directions are tried on have no part in fitting them.
+Every part is a generator that yields the share done; each stores its own results, so that what was
+cancelled goes on where it stood. The samples that directions are tried on have no part in fitting
+them.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ STEPS = 5
 """Steps that are measured, evenly spread, beside those around log SNR 0."""
 
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-"""That directions are tried at: up to moving h by its own spread, beyond which attributes come to the end of their
-range and pictures break."""
+"""That directions are tried at: up to moving h by its own spread, beyond which attributes come to
+the end of their range and pictures break."""
 
 WINDOW_SAMPLES = 8
 """Samples that a direction is tried on in every window, at most: there are several windows."""
@@ -61,8 +62,8 @@ Part = Generator[float, None, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much to spend: ``samples`` that edits are tried on (pairs, of swaps), ``nulls`` random directions of kind
-    ``null`` beside each."""
+    """How much to spend: ``samples`` that edits are tried on (pairs, of swaps), ``nulls`` random
+    directions of kind ``null`` beside each."""
 
     samples: int = 16
     nulls: int = 19
@@ -100,15 +101,23 @@ class Suite:
 
     def parts(self, what: Sequence[str]) -> Iterator[tuple[str, float, Part]]:
         """What each part is, in words; roughly what it costs; and the part."""
-        makers = {DECODABILITY: self._decodability, ALIGNMENT: self._alignment, CODES: self._codes,
-                  DIRECTIONS: self._directions, WINDOWS: self._windows, ADDITIVITY: self._additivity,
-                  SWAPS: self._swaps}  # fmt: skip
+        makers = {
+            DECODABILITY: self._decodability,
+            ALIGNMENT: self._alignment,
+            CODES: self._codes,
+            DIRECTIONS: self._directions,
+            WINDOWS: self._windows,
+            ADDITIVITY: self._additivity,
+            SWAPS: self._swaps,
+        }
         for name in WHAT:
             if name in what:
                 yield from makers[name]()
 
     def run_all(self, what: Sequence[str], tell: Callable[[str], None] = lambda _: None) -> Part:
-        """All parts as one; ``tell`` is told what is being measured. What cannot be measured is said at once."""
+        """All parts as one; ``tell`` is told what is being measured. What cannot be measured is
+        said at once.
+        """
         return self._run(list(self.parts(what)), tell)
 
     @staticmethod
@@ -135,7 +144,9 @@ class Suite:
 
     @cached_property
     def readable(self) -> list[str]:
-        """The labels that the reader reads, by the reader's own names: directions can be measured by these."""
+        """The labels that the reader reads, by the reader's own names: directions can be
+        measured by these.
+        """
         chosen = self.chosen_reader
         read = self.run.labels.get(chosen, {})
         return [name for name in read if name in self.labels or f"{chosen}/{name}" in self.labels]
@@ -149,7 +160,9 @@ class Suite:
 
     def _values(self, name: str) -> np.ndarray:
         """A label's values (n,): by its own name, or by the reader's name for it."""
-        return find_label(self.run, name if name in named_labels(self.run) else f"{self.chosen_reader}/{name}")
+        return find_label(
+            self.run, name if name in named_labels(self.run) else f"{self.chosen_reader}/{name}"
+        )
 
     @property
     def chosen_reader(self) -> str:
@@ -160,7 +173,9 @@ class Suite:
         """
         known = readers_of(self.run)
         if self.reader and self.reader not in known:
-            raise UsageError(f"{self.reader!r} is no reader of {self.run.name}{did_you_mean(self.reader, known)}")
+            raise UsageError(
+                f"{self.reader!r} is no reader of {self.run.name}{did_you_mean(self.reader, known)}"
+            )
         return self.reader or next(iter(known), "")
 
     @cached_property
@@ -177,15 +192,25 @@ class Suite:
     def _alignment(self) -> Iterator[tuple[str, float, Part]]:
         for name in self.labels:
             values = find_label(self.run, name)
-            count = int(upper_class(values).sum()) if is_binary(values) else max(3, len(values) // 4)
+            count = (
+                int(upper_class(values).sum()) if is_binary(values) else max(3, len(values) // 4)
+            )
             positives = top_samples(self.run, values, count)
-            yield f"alignment of {name}", 10.0, alignment_of(self.run, positives, self.steps, name=name)
+            yield (
+                f"alignment of {name}",
+                10.0,
+                alignment_of(self.run, positives, self.steps, name=name),
+            )
 
     def _codes(self) -> Iterator[tuple[str, float, Part]]:
         if not self.labels:
             return
         for kind, site in KINDS:
-            yield f"{kind} of {site}", 40.0, codes(self.run, factors_of(self.run, self.labels), kind, site, self.steps)
+            yield (
+                f"{kind} of {site}",
+                40.0,
+                codes(self.run, factors_of(self.run, self.labels), kind, site, self.steps),
+            )
         if len(self.labels) > 1:
             ends = {name: self.ends(name) for name in self.labels}
             yield "cosines between directions", 10.0, direction_cosines(self.run, ends, self.steps)
@@ -198,13 +223,33 @@ class Suite:
         grid = Grid(samples=tuple(self.tried), window=self._whole, strengths=STRENGTHS)
         alone = float(len(self.tried) * (len(grid.strengths) - 1))
         for number, name in enumerate(self.readable):
-            cost = alone * (1 + (self.sizes.nulls if number == 0 else 0))  # the random ones serve all labels
-            yield f"direction of {name}", cost, self._later(
-                lambda name=name: direction(self.driver, self.moves[name], grid, name=name, nulls=self.sizes.nulls,
-                                            null=self.sizes.null))  # fmt: skip
+            cost = alone * (
+                1 + (self.sizes.nulls if number == 0 else 0)
+            )  # the random ones serve all labels
+            yield (
+                f"direction of {name}",
+                cost,
+                self._later(
+                    lambda name=name: direction(
+                        self.driver,
+                        self.moves[name],
+                        grid,
+                        name=name,
+                        nulls=self.sizes.nulls,
+                        null=self.sizes.null,
+                    )
+                ),
+            )
         if self.readable:
-            yield "leakage", 1.0, self._later(lambda: leakage_of(self.driver, self.moves, grid, nulls=self.sizes.nulls,
-                                                                       null=self.sizes.null))  # fmt: skip
+            yield (
+                "leakage",
+                1.0,
+                self._later(
+                    lambda: leakage_of(
+                        self.driver, self.moves, grid, nulls=self.sizes.nulls, null=self.sizes.null
+                    )
+                ),
+            )
 
     def _windows(self) -> Iterator[tuple[str, float, Part]]:
         from .edits import controllability_over
@@ -213,10 +258,22 @@ class Suite:
         alone = 2.0 * len(samples) * sum(self._share(window) for window in windows)
         for number, name in enumerate(self.readable):
             cost = alone * (1 + (self.sizes.nulls if number == 0 else 0))
-            yield f"{name} by noise level", cost, self._later(
-                lambda name=name: controllability_over(self.driver, self.moves[name], windows, samples, name=name,
-                                                       strength=max(STRENGTHS), nulls=self.sizes.nulls,
-                                                       null=self.sizes.null))  # fmt: skip
+            yield (
+                f"{name} by noise level",
+                cost,
+                self._later(
+                    lambda name=name: controllability_over(
+                        self.driver,
+                        self.moves[name],
+                        windows,
+                        samples,
+                        name=name,
+                        strength=max(STRENGTHS),
+                        nulls=self.sizes.nulls,
+                        null=self.sizes.null,
+                    )
+                ),
+            )
 
     def _additivity(self) -> Iterator[tuple[str, float, Part]]:
         from .driver import Grid
@@ -227,8 +284,15 @@ class Suite:
         nulls = max(1, self.sizes.nulls // 4)
         grid = Grid(samples=tuple(self.tried), window=self._whole, strengths=(0.0, max(STRENGTHS)))
         cost = float(len(self.tried) * (count + count * (count - 1) // 2 + 3 * nulls))
-        yield "additivity", cost, self._later(
-            lambda: additivity_of(self.driver, self.moves, grid, nulls=nulls, null=self.sizes.null))  # fmt: skip
+        yield (
+            "additivity",
+            cost,
+            self._later(
+                lambda: additivity_of(
+                    self.driver, self.moves, grid, nulls=nulls, null=self.sizes.null
+                )
+            ),
+        )
 
     def _swaps(self) -> Iterator[tuple[str, float, Part]]:
         from .swapping import Pairs, swaps
@@ -238,8 +302,11 @@ class Suite:
         yield "swaps", 4 * each, self._later(lambda: swaps(self.driver, pairs, self._whole))
         for window in windows_of(self.run, COARSE_EDGES):
             title = f"swaps in steps {window.first} to {window.last}"
-            yield title, 3 * each * self._share(window), self._later(
-                lambda window=window: swaps(self.driver, pairs, window, own=False))  # fmt: skip
+            yield (
+                title,
+                3 * each * self._share(window),
+                self._later(lambda window=window: swaps(self.driver, pairs, window, own=False)),
+            )
 
     @property
     def _whole(self) -> Window:
@@ -251,7 +318,9 @@ class Suite:
 
     @staticmethod
     def _later(make: Callable[[], Part]) -> Part:
-        """A part that is begun when it is its turn: fitting directions and loading the model take their time."""
+        """A part that is begun when it is its turn: fitting directions and loading the model
+        take their time.
+        """
         yield 0.0
         return (yield from make())
 
@@ -264,16 +333,23 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """
     known = list(named_labels(run))
     if wanted and not known:
-        raise UsageError(f"run {run.name} has no labels; read some with `python -m hcache read`, or use labels-import")
+        raise UsageError(
+            f"run {run.name} has no labels; read some with `python -m hcache read`, or use"
+            " labels-import"
+        )
     for name in wanted:
         if name not in known:
-            raise UsageError(f"no label {name!r} in {run.name}{did_you_mean(name, known)}; there are "
-                             f"{', '.join(known)}")  # fmt: skip
+            raise UsageError(
+                f"no label {name!r} in {run.name}{did_you_mean(name, known)}; there are "
+                f"{', '.join(known)}"
+            )
     return tuple(wanted) or tuple(known)
 
 
 def factors_of(run: Run, labels: Sequence[str]) -> list[str]:
-    """The factors of DCI: all that the model's reader reads, wanted or not, since a code may serve any; else labels."""
+    """The factors of DCI: all that the model's reader reads, wanted or not, since a code may
+    serve any; else labels.
+    """
     reader = next(iter(readers_of(run)), "")
     read = run.labels.get(reader, {}) if reader else {}
     named = named_labels(run)

@@ -1,8 +1,9 @@
-"""The effect of swaps over many donor-recipient pairs: h and every skip group, each alone, with all controls.
+"""The effect of swaps over many donor-recipient pairs: h and every skip group, each alone, with all
+controls.
 
-Donors are dealt to recipients at random. The activations of donors come from ``encode`` of their cached x_t, once a
-step for a whole batch of pairs. Norm-matched noise is normal, scaled in every tensor of every pair to the norm of A - B
-there.
+Donors are dealt to recipients at random. The activations of donors come from ``encode`` of their
+cached x_t, once a step for a whole batch of pairs. Norm-matched noise is normal, scaled in every
+tensor of every pair to the norm of A - B there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ COLUMNS = ("recipient", "donor", "swapped", "another donor", "noise of the same 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Row i: the recipient, its donor, and another donor for the control; three different samples."""
+    """Row i: the recipient, its donor, and another donor for the control; three different
+    samples.
+    """
 
     recipients: tuple[int, ...]
     donors: tuple[int, ...]
@@ -49,9 +52,13 @@ class Pairs:
             UsageError: there are not enough samples.
         """
         if not 4 <= count <= len(samples):
-            raise UsageError(f"pairs are 4 or more, and no more than the {len(samples)} samples; got {count}")
+            raise UsageError(
+                f"pairs are 4 or more, and no more than the {len(samples)} samples; got {count}"
+            )
         order = np.random.default_rng(seed).permutation(np.asarray(samples))
-        roles = [tuple(int(sample) for sample in np.roll(order, -shift)[:count]) for shift in (0, 1, 2)]
+        roles = [
+            tuple(int(sample) for sample in np.roll(order, -shift)[:count]) for shift in (0, 1, 2)
+        ]
         return cls(recipients=roles[0], donors=roles[1], others=roles[2])
 
 
@@ -65,30 +72,47 @@ def swaps(
     repeats: int = 2000,
     seed: int = 0,
 ) -> Generator[float, None, dict[str, Record]]:
-    """The effect of swapping each site in a window of steps; yields the share done, returns a record for every site.
+    """The effect of swapping each site in a window of steps; yields the share done, returns a
+    record for every site.
 
-    ``own``: swap recipients with themselves as well, which must change nothing. A record's result is a
-    :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that what was cancelled goes
-    on where it stood. :mod:`.evidence` makes the table of them.
+    ``own``: swap recipients with themselves as well, which must change nothing. A record's result
+    is a :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that
+    what was cancelled goes on where it stood. :mod:`.evidence` makes the table of them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:
         driver.run.anatomy.members(site)
-    common = {"pairs": asdict(pairs), "window": asdict(window), "reader": driver.reader_name, "own": own,
-              "repeats": repeats, "seed": seed}  # fmt: skip
+    common = {
+        "pairs": asdict(pairs),
+        "window": asdict(window),
+        "reader": driver.reader_name,
+        "own": own,
+        "repeats": repeats,
+        "seed": seed,
+    }
     records: dict[str, Record] = {}
     for done, site in enumerate(chosen):
 
         def compute(site: str = site) -> Generator[float, None, Pictured]:
             """The effect of swapping one site, with the pictures it was told from."""
             made = yield from _pictures(driver, pairs, window, site, seed, own)
-            donors, recipients = (_stored(driver, chosen) for chosen in (pairs.donors, pairs.recipients))
+            donors, recipients = (
+                _stored(driver, chosen) for chosen in (pairs.donors, pairs.recipients)
+            )
             effect = swap_effect(
-                donors, recipients, made[DONOR], other=made[OTHER], noise=made[NOISE], own=made.get(OWN),
-                repeats=repeats, seed=seed,
-            )  # fmt: skip
+                donors,
+                recipients,
+                made[DONOR],
+                other=made[OTHER],
+                noise=made[NOISE],
+                own=made.get(OWN),
+                repeats=repeats,
+                seed=seed,
+            )
             shown = (recipients, donors, made[DONOR], made[OTHER], made[NOISE])
-            return Pictured(result=effect, pictures=np.stack([each.images[:SHOWN] for each in shown], 1))
+            return Pictured(
+                result=effect, pictures=np.stack([each.images[:SHOWN] for each in shown], 1)
+            )
 
         work = measured(driver.run, SWAP, {"site": site, **common}, compute)
         records[site] = yield from part(work, done / len(chosen), 1 / len(chosen))
@@ -96,10 +120,17 @@ def swaps(
 
 
 class PairSwap:
-    """Replaces one site's tensors, row i by those of ``donors[i]``; or adds noise of the norm of the difference."""
+    """Replaces one site's tensors, row i by those of ``donors[i]``; or adds noise of the norm of
+    the difference.
+    """
 
     def __init__(
-        self, driver: Driver, site: str, donors: Sequence[int], window: Window, noise: int | None = None
+        self,
+        driver: Driver,
+        site: str,
+        donors: Sequence[int],
+        window: Window,
+        noise: int | None = None,
     ) -> None:
         self.driver, self.donors, self.window, self.noise = driver, list(donors), window, noise
         self.members = driver.run.anatomy.members(site)
@@ -111,7 +142,9 @@ class PairSwap:
         changes = {}
         for number, member in enumerate(self.members):
             a, b = given[member].to(features[member]), features[member]
-            changes[member] = a if self.noise is None else b + self._noise_like(a - b, moment.index, number)
+            changes[member] = (
+                a if self.noise is None else b + self._noise_like(a - b, moment.index, number)
+            )
         return features.replace(changes)
 
     def _given(self, moment: Moment) -> Features:
@@ -122,7 +155,9 @@ class PairSwap:
         return model.encode(x, moment.t, guided.branches[moment.branch])
 
     def _noise_like(self, difference: torch.Tensor, index: int, number: int) -> torch.Tensor:
-        """Normal noise, every row with the norm of the difference's; the same in all branches of guidance."""
+        """Normal noise, every row with the norm of the difference's; the same in all branches of
+        guidance.
+        """
         rows = []
         for sample, row in zip(self.donors, difference, strict=True):
             rng = np.random.default_rng([self.noise, sample, index, number])
@@ -140,7 +175,9 @@ def _pictures(
     made = {}
     for done, (name, (donors, noise)) in enumerate(plans.items()):
 
-        def change(rows: slice, donors: tuple[int, ...] = donors, noise: int | None = noise) -> Change:
+        def change(
+            rows: slice, donors: tuple[int, ...] = donors, noise: int | None = noise
+        ) -> Change:
             return Change(edit=PairSwap(driver, site, donors[rows], window, noise))
 
         work = driver.images(pairs.recipients, change, window.first, asymmetric=False)

@@ -1,8 +1,9 @@
 """The verdict on models: what was measured on their runs, side by side, at equal noise.
 
-Which is larger is said only where the interval of the difference, widened for all comparisons of the table, does not
-hold 0, and only of figures from as many samples, by one definition and in one unit. What was not measured has no cell,
-and it is said by which part of ``measure`` it would get one.
+Which is larger is said only where the interval of the difference, widened for all comparisons of
+the table, does not hold 0, and only of figures from as many samples, by one definition and in one
+unit. What was not measured has no cell, and it is said by which part of ``measure`` it would get
+one.
 """
 
 from __future__ import annotations
@@ -34,13 +35,23 @@ from .cells import (
 from .kinds import is_older
 from .suite import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTIONS, SWAPS
 
-MEASURED_BY = {DECODABLE: DECODABILITY, IN_X: DECODABILITY, ALIGNED: ALIGNMENT, CONTROLLABLE: DIRECTIONS,
-               LINEAR: DIRECTIONS, INTERACTION: ADDITIVITY}  # fmt: skip
+MEASURED_BY = {
+    DECODABLE: DECODABILITY,
+    IN_X: DECODABILITY,
+    ALIGNED: ALIGNMENT,
+    CONTROLLABLE: DIRECTIONS,
+    LINEAR: DIRECTIONS,
+    INTERACTION: ADDITIVITY,
+}
 """Question -> the part of the suite that answers it; the others are told by :func:`measured_by`."""
 
 OF_LABELS = (DECODABLE, IN_X, ALIGNED, CONTROLLABLE, LINEAR)
-OF_MODELS = ((INTERACTION, PAIRS), (DISENTANGLED, EDITS), (DISENTANGLED, COMPONENTS_DCI),
-             (DISENTANGLED, COMPONENTS_SAP))  # fmt: skip
+OF_MODELS = (
+    (INTERACTION, PAIRS),
+    (DISENTANGLED, EDITS),
+    (DISENTANGLED, COMPONENTS_DCI),
+    (DISENTANGLED, COMPONENTS_SAP),
+)
 FEW = 4
 """Labels that are shown where none was measured yet, at most."""
 
@@ -49,8 +60,8 @@ FEW = 4
 class Row:
     """A question and the answers of all runs that have one.
 
-    ``groups``: runs, every one of a group known to be larger than every one of the next. ``larger``: the pairs (larger,
-    smaller) that are known, without those that follow from others.
+    ``groups``: runs, every one of a group known to be larger than every one of the next.
+    ``larger``: the pairs (larger, smaller) that are known, without those that follow from others.
     """
 
     question: str
@@ -65,7 +76,8 @@ class Row:
 
 
 def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[Row, ...]:
-    """All questions that can be asked of some runs, in a fixed order, with the answers that there are.
+    """All questions that can be asked of some runs, in a fixed order, with the answers that there
+    are.
 
     Args:
         runs: The runs.
@@ -73,7 +85,9 @@ def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[R
     """
     of_runs = {run.name: cells_of(run) for run in runs}
     labels = labels_to_ask(runs, of_runs) if labels is None else labels
-    sites = dict.fromkeys(site for run in runs for site in run.anatomy.sites if not site.startswith("block."))
+    sites = dict.fromkeys(
+        site for run in runs for site in run.anatomy.sites if not site.startswith("block.")
+    )
     keys = [(question, label) for question in OF_LABELS for label in labels]
     keys += [*OF_MODELS, *((f"{EFFECT} {site}", PIXELS) for site in sites)]
     comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
@@ -83,10 +97,17 @@ def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[R
 def labels_to_ask(
     runs: Sequence[Run], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]] | None = None
 ) -> tuple[str, ...]:
-    """The labels by which any of the runs was measured; the first few that there are, if none was."""
+    """The labels by which any of the runs was measured; the first few that there are, if none
+    was.
+    """
     of_runs = of_runs if of_runs is not None else {run.name: cells_of(run) for run in runs}
     known = tuple(dict.fromkeys(name for run in runs for name in named_labels(run)))
-    asked = {subject for cells in of_runs.values() for question, subject in cells if question in OF_LABELS}
+    asked = {
+        subject
+        for cells in of_runs.values()
+        for question, subject in cells
+        if question in OF_LABELS
+    }
     return tuple(name for name in known if name in asked) or known[:FEW]
 
 
@@ -97,8 +118,11 @@ def measured_by(question: str, subject: str) -> str:
     return MEASURED_BY.get(question, SWAPS)
 
 
-def ranking(cells: Mapping[str, Cell], comparisons: int | None = None) -> tuple[tuple[str, ...], ...]:
-    """Runs in groups, the largest first; not all is ranked within a group, and nothing of what does not compare.
+def ranking(
+    cells: Mapping[str, Cell], comparisons: int | None = None
+) -> tuple[tuple[str, ...], ...]:
+    """Runs in groups, the largest first; not all is ranked within a group, and nothing of what does
+    not compare.
 
     Args:
         cells: By run.
@@ -124,10 +148,19 @@ def _older(cell: Cell) -> bool:
     return cell.evidence is not None and is_older(cell.evidence.kind, cell.evidence.parameters)
 
 
-def _row(key: tuple[str, str], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]], comparisons: int) -> Row:
+def _row(
+    key: tuple[str, str], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]], comparisons: int
+) -> Row:
     cells = {name: found[key] for name, found in of_runs.items() if key in found}
     larger = ()
     if not why_not_ranked(cells):
-        larger = without_implied(known_order({name: cell.estimate for name, cell in cells.items()}, comparisons))
-    return Row(question=key[0], subject=key[1], cells=cells, groups=ranking(cells, comparisons) if cells else (),
-               larger=larger)  # fmt: skip
+        larger = without_implied(
+            known_order({name: cell.estimate for name, cell in cells.items()}, comparisons)
+        )
+    return Row(
+        question=key[0],
+        subject=key[1],
+        cells=cells,
+        groups=ranking(cells, comparisons) if cells else (),
+        larger=larger,
+    )

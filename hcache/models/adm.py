@@ -1,11 +1,13 @@
 """Converts checkpoints of OpenAI's guided-diffusion (ADM) to diffusers' folder format.
 
-What the network is, is read off its tensors: widths, depths, attention, up- and downsampling, outputs, classes. What
-tensors do not show is asked for, by the options of the original's scripts (``adm_flags``): the size of the picture, the
-heads of an attention, the order in which queries, keys and values lie in one tensor, and the noise schedule.
+What the network is, is read off its tensors: widths, depths, attention, up- and downsampling,
+outputs, classes. What tensors do not show is asked for, by the options of the original's scripts
+(``adm_flags``): the size of the picture, the heads of an attention, the order in which queries,
+keys and values lie in one tensor, and the noise schedule.
 
 References:
-    Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021), https://arxiv.org/abs/2105.05233
+    Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021),
+    https://arxiv.org/abs/2105.05233
 """
 
 from __future__ import annotations
@@ -26,17 +28,30 @@ from .states import read_state
 
 LEGACY, NEW = "legacy", "new"
 
-_RESNET = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
-           "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}  # fmt: skip
-_ENDS = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
-         "input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out"}  # fmt: skip
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_ENDS = {
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "input_blocks.0.0": "conv_in",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+}
 
 Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level attends."""
+    """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level
+    attends.
+    """
 
     widths: tuple[int, ...]
     resnets: int
@@ -49,7 +64,9 @@ class Structure:
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """Of how many heads an attention is: of ``channels`` channels each, else ``number``, ``above`` in the decoder."""
+    """Of how many heads an attention is: of ``channels`` channels each, else ``number``,
+    ``above`` in the decoder.
+    """
 
     channels: int | None = None
     number: int | None = None
@@ -64,25 +81,32 @@ class Heads:
         if self.channels:
             if width % self.channels:
                 raise UsageError(
-                    f"{width} channels do not divide into heads of {self.channels}; give other --num-head-channels"
+                    f"{width} channels do not divide into heads of {self.channels}; give other"
+                    " --num-head-channels"
                 )
             return width // self.channels
         number = (self.above if decoder else None) or self.number or 1
         if width % number:
-            raise UsageError(f"{width} channels do not divide into {number} heads; give another --num-heads")
+            raise UsageError(
+                f"{width} channels do not divide into {number} heads; give another --num-heads"
+            )
         return number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted, its converter's own ``Structure``, and what has to be said of it, a line each."""
+    """What was converted, its converter's own ``Structure``, and what has to be said of it, a
+    line each.
+    """
 
     structure: Any
     notes: tuple[str, ...]
 
 
 ASSUMED_CHANNELS = 64
-"""Of an attention head, of a file whose options nobody gives: most published ones have that. It is said."""
+"""Of an attention head, of a file whose options nobody gives: most published ones have that. It
+is said.
+"""
 
 ANCHOR = "input_blocks.0.0.weight"
 
@@ -97,7 +121,8 @@ def convert_adm(
     flags: Flags | None = None,
     weights: str | None = None,
 ) -> Conversion:
-    """Writes the diffusers folder ``out`` from a guided-diffusion checkpoint (``.pt`` or safetensors).
+    """Writes the diffusers folder ``out`` from a guided-diffusion checkpoint (``.pt`` or
+    safetensors).
 
     Args:
         checkpoint: The file. A pickle is read without running anything that is in it.
@@ -105,8 +130,8 @@ def convert_adm(
         image_size: A side of the pictures it was trained on.
         head_channels: Channels of an attention head (guided-diffusion's ``num_head_channels``).
         order: ``legacy`` or ``new`` (its ``use_new_attention_order``).
-        flags: All that and more, by the original's names. What neither says is that of the published file of the
-            same name, if there is one; else the usual, and the notes say so.
+        flags: All that and more, by the original's names. What neither says is that of the
+            published file of the same name, if there is one; else the usual, and the notes say so.
         weights: ``ema`` or ``raw``, of a training state; None: the moving average if there is one.
 
     Raises:
@@ -117,13 +142,18 @@ def convert_adm(
         raise UsageError(f"{out} exists and is not an empty folder; choose another")
     if order not in (None, LEGACY, NEW):
         raise UsageError(f"attention order must be {LEGACY} or {NEW}, got {order!r}")
-    own = Flags(image_size=image_size, num_head_channels=_positive(head_channels),
-                use_new_attention_order=None if order is None else order == NEW)  # fmt: skip
+    own = Flags(
+        image_size=image_size,
+        num_head_channels=_positive(head_channels),
+        use_new_attention_order=None if order is None else order == NEW,
+    )
     found, notes = _completed(own.over(flags or Flags()), checkpoint)
     state = read_state(checkpoint, ANCHOR, weights)
     structure = read_structure(state.tensors)
     check_flags(found, structure, state.tensors)
-    heads = Heads(channels=found.num_head_channels, number=found.num_heads, above=found.num_heads_upsample)
+    heads = Heads(
+        channels=found.num_head_channels, number=found.num_heads, above=found.num_heads_upsample
+    )
     channels, steps = state.tensors["time_embed.0.weight"].shape[1], found.number("diffusion_steps")
     scale = 1000 / steps if found.rescale_timesteps else 1.0
     unet = unet_of(structure, found.number("image_size"), heads, scale, channels)
@@ -136,7 +166,9 @@ def convert_adm(
 
 
 def scheduler_of(flags: Flags) -> DDIMScheduler:
-    """The original's named schedules: the linear one is scaled by 1000/T, the cosine one is Nichol and Dhariwal's."""
+    """The original's named schedules: the linear one is scaled by 1000/T, the cosine one is
+    Nichol and Dhariwal's.
+    """
     steps = flags.number("diffusion_steps")
     if flags.noise_schedule == COSINE:
         betas: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2"}
@@ -153,21 +185,32 @@ def _positive(number: int | None) -> int | None:
 
 
 def _completed(given: Flags, checkpoint: Path) -> tuple[Flags, list[str]]:
-    """The options with nothing left open that tensors do not show, and what was taken for granted, in words."""
+    """The options with nothing left open that tensors do not show, and what was taken for
+    granted, in words.
+    """
     notes, name = [], checkpoint.name.split(".")[0]
     if name in PRESETS and given.over(PRESETS[name]) != given:
         given = given.over(PRESETS[name])
-        notes.append(f"options of the published {name}: {', '.join(f'{k} {v}' for k, v in given.given.items())}")
-    usual = Flags(image_size=256, use_new_attention_order=False, diffusion_steps=1000, noise_schedule=LINEAR,
-                  predict_xstart=False, rescale_timesteps=False)  # fmt: skip
+        notes.append(
+            f"options of the published {name}:"
+            f" {', '.join(f'{k} {v}' for k, v in given.given.items())}"
+        )
+    usual = Flags(
+        image_size=256,
+        use_new_attention_order=False,
+        diffusion_steps=1000,
+        noise_schedule=LINEAR,
+        predict_xstart=False,
+        rescale_timesteps=False,
+    )
     if given.num_heads is None and given.num_head_channels is None:
         usual = Flags(num_head_channels=ASSUMED_CHANNELS).over(usual)
     full = given.over(usual)
     assumed = [f"{k} {v}" for k, v in full.given.items() if k not in given.given]
     if assumed:
         notes.append(
-            f"not given, and not to be seen in tensors, so taken to be: {', '.join(assumed)}; if the training had other"
-            " options, what this model computes is wrong"
+            f"not given, and not to be seen in tensors, so taken to be: {', '.join(assumed)}; if"
+            " the training had other options, what this model computes is wrong"
         )
     return full, notes
 
@@ -186,24 +229,33 @@ def check_flags(flags: Flags, structure: Structure, tensors: Tensors) -> None:
         "class_cond": structure.classes is not None,
         "learn_sigma": structure.channels[1] == 2 * structure.channels[0],
         "use_scale_shift_norm": structure.scale_shift,
-        "resblock_updown": structure.resampling_resnets if len(structure.widths) > 1 else flags.resblock_updown,
+        "resblock_updown": (
+            structure.resampling_resnets if len(structure.widths) > 1 else flags.resblock_updown
+        ),
     }
     for name, seen in shown.items():
         if getattr(flags, name) is not None and getattr(flags, name) != seen:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(flags, name)} does not fit the checkpoint, whose "
-                             f"tensors are of {name} {seen}; leave it out, or give the right file")  # fmt: skip
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(flags, name)} does not fit the checkpoint,"
+                f" whose tensors are of {name} {seen}; leave it out, or give the right file"
+            )
     if flags.channel_mult:
         widths = tuple(int(m * base) for m in _numbers("channel_mult", flags.channel_mult))
         if widths != structure.widths:
-            raise UsageError(f"--channel-mult {flags.channel_mult} of {base} channels is {widths}, but the checkpoint's"
-                             f" levels have {structure.widths} channels")  # fmt: skip
+            raise UsageError(
+                f"--channel-mult {flags.channel_mult} of {base} channels is {widths}, but the"
+                f" checkpoint's levels have {structure.widths} channels"
+            )
     if flags.attention_resolutions:
-        rates = {size // int(r) for r in _numbers("attention_resolutions", flags.attention_resolutions)}
+        rates = {
+            size // int(r) for r in _numbers("attention_resolutions", flags.attention_resolutions)
+        }
         asked = [size // 2**level for level in range(len(structure.widths)) if 2**level in rates]
         if asked != attended:
             raise UsageError(
-                f"--attention-resolutions {flags.attention_resolutions} at --image-size {size} is attention at {asked},"
-                f" but the checkpoint has it at {attended}; the image size or the file is another"
+                f"--attention-resolutions {flags.attention_resolutions} at --image-size {size} is"
+                f" attention at {asked}, but the checkpoint has it at {attended}; the image size or"
+                " the file is another"
             )
 
 
@@ -211,7 +263,9 @@ def _numbers(name: str, text: str) -> list[float]:
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--{name.replace('_', '-')} takes numbers with commas between, got {text!r}") from error
+        raise UsageError(
+            f"--{name.replace('_', '-')} takes numbers with commas between, got {text!r}"
+        ) from error
     if not all(number > 0 for number in found):
         raise UsageError(f"--{name.replace('_', '-')} takes numbers above 0, got {text!r}")
     return found
@@ -225,33 +279,49 @@ def read_structure(tensors: Tensors) -> Structure:
     """
     if "out.2.positional_embedding" in tensors:
         raise ModelError(
-            "this is a classifier of guided-diffusion, not a diffusion model; convert 256x256_diffusion.pt or the like"
+            "this is a classifier of guided-diffusion, not a diffusion model; convert"
+            " 256x256_diffusion.pt or the like"
         )
     for name in ("time_embed.0.weight", ANCHOR, "middle_block.1.qkv.weight", "out.2.weight"):
         if name not in tensors:
             raise ModelError(f"this is no guided-diffusion checkpoint: it has no tensor {name}")
         if tensors[name].ndim != (2 if name.startswith("time") else 3 if "qkv" in name else 4):
-            raise ModelError(f"this is no guided-diffusion checkpoint: {name} has shape {tuple(tensors[name].shape)}")
+            raise ModelError(
+                f"this is no guided-diffusion checkpoint: {name} has shape"
+                f" {tuple(tensors[name].shape)}"
+            )
     inputs, outputs = _count(tensors, "input_blocks"), _count(tensors, "output_blocks")
     ups = [k for k in range(outputs) if _upsampler(tensors, k)]
     levels = len(ups) + 1
     resnets = outputs // levels - 1
-    if outputs != levels * (resnets + 1) or inputs != 1 + levels * resnets + levels - 1 or resnets < 1:
+    if (
+        outputs != levels * (resnets + 1)
+        or inputs != 1 + levels * resnets + levels - 1
+        or resnets < 1
+    ):
         raise ModelError(
-            f"{inputs} input and {outputs} output blocks with {len(ups)} upsamplings do not make a guided-diffusion "
-            "U-Net with the same depth at every level"
+            f"{inputs} input and {outputs} output blocks with {len(ups)} upsamplings do not make a"
+            " guided-diffusion U-Net with the same depth at every level"
         )
     firsts = [1 + level * (resnets + 1) for level in range(levels)]
     try:
-        widths = tuple(len(tensors[f"input_blocks.{first}.0.out_layers.3.weight"]) for first in firsts)
+        widths = tuple(
+            len(tensors[f"input_blocks.{first}.0.out_layers.3.weight"]) for first in firsts
+        )
         scale_shift = len(tensors["middle_block.0.emb_layers.1.weight"]) == 2 * widths[-1]
         channels = (tensors["input_blocks.0.0.weight"].shape[1], len(tensors["out.2.weight"]))
     except KeyError as error:
         raise ModelError(f"the checkpoint lacks {error.args[0]}; it is not whole") from error
     if channels[0] not in (1, 3) or channels[1] not in (channels[0], 2 * channels[0]):
-        why = "as a super-resolution model does" if channels[0] == 6 else "as no model of pictures alone does"
-        raise ModelError(f"the checkpoint takes {channels[0]} channels and gives {channels[1]}, {why}; expected 3 or 1"
-                         " in, and as many out, or twice that with learned variance")  # fmt: skip
+        why = (
+            "as a super-resolution model does"
+            if channels[0] == 6
+            else "as no model of pictures alone does"
+        )
+        raise ModelError(
+            f"the checkpoint takes {channels[0]} channels and gives {channels[1]}, {why}; expected"
+            " 3 or 1 in, and as many out, or twice that with learned variance"
+        )
     return Structure(
         widths=widths,
         resnets=resnets,
@@ -272,15 +342,17 @@ def unet_of(
 ) -> UNet2DModel:
     """The same network as a diffusers U-Net, its weights not set.
 
-    Where one width of head fits all its attentions it is a plain ``UNet2DModel``, else a ``GuidedUNet2DModel``.
-    ``heads``: a number is the channels of a head.
+    Where one width of head fits all its attentions it is a plain ``UNet2DModel``, else a
+    ``GuidedUNet2DModel``. ``heads``: a number is the channels of a head.
     """
     heads = heads if isinstance(heads, Heads) else Heads(channels=heads)
     plain = "Resnet{}sampleBlock2D" if structure.resampling_resnets else "{}Block2D"
     kind = "resnet" if structure.resampling_resnets else "conv"
     attended = [width for width, a in zip(structure.widths, structure.attention, strict=True) if a]
     channels = {structure.widths[-1] // heads.of(structure.widths[-1])}
-    channels |= {width // heads.of(width, decoder) for width in attended for decoder in (False, True)}
+    channels |= {
+        width // heads.of(width, decoder) for width in attended for decoder in (False, True)
+    }
     own: dict[str, Any] = {}
     if len(channels) > 1:
         own = {"num_heads": heads.number or 1, "num_heads_upsample": heads.above}
@@ -295,8 +367,12 @@ def unet_of(
         out_channels=structure.channels[1],
         block_out_channels=structure.widths,
         layers_per_block=structure.resnets,
-        down_block_types=tuple("AttnDownBlock2D" if a else plain.format("Down") for a in structure.attention),
-        up_block_types=tuple("AttnUpBlock2D" if a else plain.format("Up") for a in reversed(structure.attention)),
+        down_block_types=tuple(
+            "AttnDownBlock2D" if a else plain.format("Down") for a in structure.attention
+        ),
+        up_block_types=tuple(
+            "AttnUpBlock2D" if a else plain.format("Up") for a in reversed(structure.attention)
+        ),
         downsample_type=kind,
         upsample_type=kind,
         resnet_time_scale_shift="scale_shift" if structure.scale_shift else "default",
@@ -309,7 +385,9 @@ def unet_of(
     )
 
 
-def converted(tensors: Tensors, structure: Structure, heads: Heads, order: str) -> dict[str, torch.Tensor]:
+def converted(
+    tensors: Tensors, structure: Structure, heads: Heads, order: str
+) -> dict[str, torch.Tensor]:
     """The tensors by diffusers' names, queries, keys and values apart.
 
     Raises:
@@ -339,18 +417,30 @@ def load_strictly(unet: UNet2DModel, weights: Tensors) -> None:
     try:
         missing, unexpected = unet.load_state_dict(dict(weights), strict=False)
     except RuntimeError as error:
-        raise ModelError(f"the checkpoint's tensors do not fit: {' '.join(str(error).split())[:300]}") from error
+        raise ModelError(
+            f"the checkpoint's tensors do not fit: {' '.join(str(error).split())[:300]}"
+        ) from error
     if missing or unexpected:
-        parts = [f"{len(names)} {what} (first {names[0]})" for what, names in
-                 (("missing", missing), ("unexpected", unexpected)) if names]  # fmt: skip
-        raise ModelError(f"the checkpoint does not fit the network its tensors describe: {', '.join(parts)}")
+        parts = [
+            f"{len(names)} {what} (first {names[0]})"
+            for what, names in (("missing", missing), ("unexpected", unexpected))
+            if names
+        ]
+        raise ModelError(
+            f"the checkpoint does not fit the network its tensors describe: {', '.join(parts)}"
+        )
 
 
 def _places(structure: Structure) -> dict[str, str]:
-    """guided-diffusion's blocks -> diffusers' modules. What follows a block's first module depends on attention."""
+    """guided-diffusion's blocks -> diffusers' modules. What follows a block's first module
+    depends on attention.
+    """
     levels, resnets = len(structure.widths), structure.resnets
-    places = {"middle_block.0": "mid_block.resnets.0", "middle_block.1": "mid_block.attentions.0",
-              "middle_block.2": "mid_block.resnets.1"}  # fmt: skip
+    places = {
+        "middle_block.0": "mid_block.resnets.0",
+        "middle_block.1": "mid_block.attentions.0",
+        "middle_block.2": "mid_block.resnets.1",
+    }
     index = 1
     for level in range(levels):
         for r in range(resnets):
@@ -371,9 +461,15 @@ def _places(structure: Structure) -> dict[str, str]:
     return places
 
 
-def _in_block(name: str, tensor: torch.Tensor, places: Mapping[str, str], heads: Heads, order: str) -> Tensors:
-    """One tensor of a block under its diffusers names; under its own if it has none there, to be found unexpected."""
-    match = re.fullmatch(r"((?:in|out)put_blocks\.\d+\.\d+|middle_block\.\d+)\.(.+)\.(weight|bias)", name)
+def _in_block(
+    name: str, tensor: torch.Tensor, places: Mapping[str, str], heads: Heads, order: str
+) -> Tensors:
+    """One tensor of a block under its diffusers names; under its own if it has none there, to be
+    found unexpected.
+    """
+    match = re.fullmatch(
+        r"((?:in|out)put_blocks\.\d+\.\d+|middle_block\.\d+)\.(.+)\.(weight|bias)", name
+    )
     if not match or match[1] not in places:
         return {name: tensor}
     place, part, kind = places[match[1]], match[2], match[3]
@@ -389,12 +485,15 @@ def _in_block(name: str, tensor: torch.Tensor, places: Mapping[str, str], heads:
         flat = tensor.flatten(1) if kind == "weight" else tensor
         width = len(flat) // 3
         pieces = _split(flat, width // heads.of(width, place.startswith("up_blocks")), order)
-        return {f"{place}.to_{which}.{kind}": piece for which, piece in zip("qkv", pieces, strict=True)}
+        return {
+            f"{place}.to_{which}.{kind}": piece for which, piece in zip("qkv", pieces, strict=True)
+        }
     return {name: tensor}
 
 
 def _split(qkv: torch.Tensor, head: int, order: str) -> tuple[torch.Tensor, ...]:
-    """Queries, keys and values: one below the other in the new order; in the legacy one so within every head.
+    """Queries, keys and values: one below the other in the new order; in the legacy one so within
+    every head.
 
     A plain split of the legacy order has the right shapes and loads, and is wrong.
     """
@@ -410,6 +509,8 @@ def _count(tensors: Tensors, kind: str) -> int:
 
 
 def _upsampler(tensors: Tensors, block: int) -> str:
-    """The name of a tensor of the upsampling at the end of an output block; empty if it has none."""
+    """The name of a tensor of the upsampling at the end of an output block; empty if it has
+    none.
+    """
     pattern = re.compile(rf"output_blocks\.{block}\.[12]\.(in_layers\.0|conv)\.weight")
     return next((name for name in tensors if pattern.fullmatch(name)), "")

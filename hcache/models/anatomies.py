@@ -12,7 +12,10 @@ from .loading import load_anatomy
 def write_anatomies() -> None:
     """Reads every card's anatomy from its configurations, and keeps it beside their digest."""
     entries = {
-        name: {"configurations": configurations_digest(name), "anatomy": load_anatomy(name).to_json()}
+        name: {
+            "configurations": configurations_digest(name),
+            "anatomy": load_anatomy(name).to_json(),
+        }
         for name in load_cards()
     }
     lines = [f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items()]

@@ -1,7 +1,8 @@
 """Reads a model's sites off its configuration, without weights and without computing anything.
 
-The network is built on PyTorch's meta device, where tensors have shapes but no contents, and evaluated there, both
-halves: the shapes are the model's, not a table's, and what has an anatomy can be run.
+The network is built on PyTorch's meta device, where tensors have shapes but no contents, and
+evaluated there, both halves: the shapes are the model's, not a table's, and what has an anatomy can
+be run.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, UNet2DConditionModel, UNet2DModel
+from diffusers import (
+    DiTTransformer2DModel,
+    FluxTransformer2DModel,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 
 from ..errors import ModelError
 from ..specs import Anatomy
@@ -18,9 +24,15 @@ from . import blocks, halves
 from .condition import Condition
 from .guided_unet import GuidedUNet2DModel
 
-UNETS = {"UNet2DModel": UNet2DModel, "GuidedUNet2DModel": GuidedUNet2DModel,
-         "UNet2DConditionModel": UNet2DConditionModel}  # fmt: skip
-TRANSFORMERS = {"DiTTransformer2DModel": DiTTransformer2DModel, "FluxTransformer2DModel": FluxTransformer2DModel}
+UNETS = {
+    "UNet2DModel": UNet2DModel,
+    "GuidedUNet2DModel": GuidedUNet2DModel,
+    "UNet2DConditionModel": UNet2DConditionModel,
+}
+TRANSFORMERS = {
+    "DiTTransformer2DModel": DiTTransformer2DModel,
+    "FluxTransformer2DModel": FluxTransformer2DModel,
+}
 NETWORKS = UNETS | TRANSFORMERS
 Network = UNet2DModel | UNet2DConditionModel | DiTTransformer2DModel | FluxTransformer2DModel
 
@@ -29,7 +41,8 @@ FLUX_LATENT = 128
 
 
 def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> Anatomy:
-    """The sites of a network, of which a copy is built on the device ``meta`` unless it is there already.
+    """The sites of a network, of which a copy is built on the device ``meta`` unless it is there
+    already.
 
     Args:
         network: One of ``NETWORKS``.
@@ -37,7 +50,8 @@ def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> 
         latent: A side of x, for networks whose configuration does not say.
 
     Raises:
-        ModelError: it cannot be run at the size that its configuration names, or predicts another shape than x's.
+        ModelError: it cannot be run at the size that its configuration names, or predicts another
+            shape than x's.
     """
     if network.device.type != "meta":
         with torch.device("meta"):
@@ -51,23 +65,38 @@ def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> 
         if isinstance(network, tuple(TRANSFORMERS.values())):
             features, output = blocks.trace(network, x, 1, condition)
             _check_prediction(output, shape)
-            return Anatomy(x=shape, image=image, h=None, parameters=parameters, without=blocks.why_no_unet(network),
-                           blocks=tuple(tuple(b.shape[1:]) for b in features.blocks if b is not None))  # fmt: skip
+            return Anatomy(
+                x=shape,
+                image=image,
+                h=None,
+                parameters=parameters,
+                without=blocks.why_no_unet(network),
+                blocks=tuple(tuple(b.shape[1:]) for b in features.blocks if b is not None),
+            )
         features = halves.encode(network, x, 1, condition)
         try:
             output = halves.decode(network, features, 1, condition)
         except RuntimeError as error:
-            halved = sum(getattr(block, "downsamplers", None) is not None for block in network.down_blocks)
+            halved = sum(
+                getattr(block, "downsamplers", None) is not None for block in network.down_blocks
+            )
             raise ModelError(
-                f"the network cannot be run at its sample_size of {shape[1]} x {shape[2]}, which it halves {halved} "
-                f"times; expected multiples of {2**halved} ({str(error).splitlines()[0]})"
+                f"the network cannot be run at its sample_size of {shape[1]} x {shape[2]}, which it"
+                f" halves {halved} times; expected multiples of {2**halved}"
+                f" ({str(error).splitlines()[0]})"
             ) from error
     _check_prediction(output, shape)
-    skips = tuple(tuple(tuple(member.shape[1:]) for member in group) for group in features.skips if group)
-    return Anatomy(x=shape, image=image, h=tuple(features.h.shape[1:]), skips=skips, parameters=parameters)
+    skips = tuple(
+        tuple(tuple(member.shape[1:]) for member in group) for group in features.skips if group
+    )
+    return Anatomy(
+        x=shape, image=image, h=tuple(features.h.shape[1:]), skips=skips, parameters=parameters
+    )
 
 
-def anatomy_of_config(config: Mapping[str, Any], pixels: int = 1, latent: int | None = None) -> Anatomy:
+def anatomy_of_config(
+    config: Mapping[str, Any], pixels: int = 1, latent: int | None = None
+) -> Anatomy:
     """The sites of a network known only by its configuration."""
     kind = NETWORKS[config.get("_class_name", "UNet2DModel")]
     with torch.device("meta"):
@@ -75,13 +104,16 @@ def anatomy_of_config(config: Mapping[str, Any], pixels: int = 1, latent: int | 
 
 
 def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None:
-    """Makes sure that a prediction has x's shape, with or without as many channels again for its variance."""
+    """Makes sure that a prediction has x's shape, with or without as many channels again for its
+    variance.
+    """
     channels, height, width = shape
     if tuple(output.shape[1:]) not in ((channels, height, width), (2 * channels, height, width)):
         raise ModelError(
-            f"the network makes {' x '.join(map(str, output.shape[1:]))} of x of {' x '.join(map(str, shape))}; "
-            "expected the same shape, or twice the channels with a learned variance. Its config.json has a sample_size "
-            "or channels that it was not made for"
+            f"the network makes {' x '.join(map(str, output.shape[1:]))} of x of"
+            f" {' x '.join(map(str, shape))}; expected the same shape, or twice the channels with a"
+            " learned variance. Its config.json has a sample_size or channels that it was not"
+            " made for"
         )
 
 
@@ -92,10 +124,15 @@ def _input_shape(network: Network, latent: int | None) -> tuple[int, int, int]:
         return (config.in_channels // 4, side, side)
     size = config.sample_size
     if size is None:
-        raise ModelError("the model's configuration names no sample_size; its config.json must have one")
+        raise ModelError(
+            "the model's configuration names no sample_size; its config.json must have one"
+        )
     sides = list(size) if isinstance(size, list | tuple) else [size, size]
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ModelError(f"the model's configuration names sample_size {size!r}; expected a side, or [height, width]")
+        raise ModelError(
+            f"the model's configuration names sample_size {size!r}; expected a side, or [height,"
+            " width]"
+        )
     return (config.in_channels, *sides)
 
 
@@ -109,7 +146,11 @@ def _any_condition(network: Network) -> Condition:
     if isinstance(network, FluxTransformer2DModel):
         guidance = torch.ones(1, **like) if config.guidance_embeds else None
         text = torch.zeros(1, 1, config.joint_attention_dim, **like)
-        return Condition(text=text, pooled=torch.zeros(1, config.pooled_projection_dim, **like), guidance=guidance)
+        return Condition(
+            text=text,
+            pooled=torch.zeros(1, config.pooled_projection_dim, **like),
+            guidance=guidance,
+        )
     labels = labels if network.class_embedding is not None else None
     if isinstance(network, UNet2DModel):
         return Condition(class_labels=labels)
@@ -119,7 +160,16 @@ def _any_condition(network: Network) -> Condition:
     if config.addition_embed_type is None:
         return Condition(class_labels=labels, text=text, guidance=told)
     if config.addition_embed_type != "text_time":
-        raise ModelError(f"added conditions of type {config.addition_embed_type!r} are not supported; text_time is")
+        raise ModelError(
+            f"added conditions of type {config.addition_embed_type!r} are not supported;"
+            " text_time is"
+        )
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
     sizes = torch.zeros(1, 6, **like)
-    return Condition(class_labels=labels, text=text, pooled=torch.zeros(1, pooled, **like), sizes=sizes, guidance=told)
+    return Condition(
+        class_labels=labels,
+        text=text,
+        pooled=torch.zeros(1, pooled, **like),
+        sizes=sizes,
+        guidance=told,
+    )

@@ -1,8 +1,10 @@
-"""Transformers, which have no bottleneck and no skips: what their blocks put out is read, and called ``block.<k>``.
+"""Transformers, which have no bottleneck and no skips: what their blocks put out is read, and
+called ``block.<k>``.
 
-A diffusion transformer keeps one width and one number of tokens from its first block to its last. Nothing in it is
-narrow, so nothing in it is an h-space, and nothing bypasses anything, so there are no skip groups. The outputs of its
-blocks can be cached and probed like any activation. They are not called h anywhere.
+A diffusion transformer keeps one width and one number of tokens from its first block to its last.
+Nothing in it is narrow, so nothing in it is an h-space, and nothing bypasses anything, so there are
+no skip groups. The outputs of its blocks can be cached and probed like any activation. They are not
+called h anywhere.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from .condition import Condition
 Transformer = DiTTransformer2DModel | FluxTransformer2DModel
 
 WITHOUT = (
-    "{kind} is a transformer: all its blocks have the same width and the same number of tokens, so it has no U-Net, "
-    "no bottleneck (h-space) and no skip groups; what its blocks put out can be cached and probed as block.0 to "
-    "block.{last}"
+    "{kind} is a transformer: all its blocks have the same width and the same number of tokens, so"
+    " it has no U-Net, no bottleneck (h-space) and no skip groups; what its blocks put out can be"
+    " cached and probed as block.0 to block.{last}"
 )
 
 
@@ -34,11 +36,15 @@ def why_no_unet(transformer: Transformer) -> str:
 
 
 def blocks_of(transformer: Transformer) -> list[nn.Module]:
-    """The blocks in the order in which they run; FLUX's single-stream blocks follow its double-stream ones."""
+    """The blocks in the order in which they run; FLUX's single-stream blocks follow its
+    double-stream ones.
+    """
     return [*transformer.transformer_blocks, *getattr(transformer, "single_transformer_blocks", ())]
 
 
-def trace(transformer: Transformer, x_t: torch.Tensor, t: float, condition: Condition) -> tuple[Features, torch.Tensor]:
+def trace(
+    transformer: Transformer, x_t: torch.Tensor, t: float, condition: Condition
+) -> tuple[Features, torch.Tensor]:
     """One evaluation: the outputs of all blocks, and the prediction.
 
     Args:
@@ -47,8 +53,8 @@ def trace(transformer: Transformer, x_t: torch.Tensor, t: float, condition: Cond
         condition: Class labels (DiT), or text (FLUX).
 
     Returns:
-        Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens alone, and the prediction
-        (n, c', h, w).
+        Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens alone, and
+        the prediction (n, c', h, w).
     """
     n, _, height, width = x_t.shape
     patch = 2 if isinstance(transformer, FluxTransformer2DModel) else transformer.config.patch_size
@@ -58,7 +64,9 @@ def trace(transformer: Transformer, x_t: torch.Tensor, t: float, condition: Cond
             output = _run_flux(transformer, x_t, t, condition)
         else:
             timesteps = torch.full((n,), t, device=x_t.device)
-            output = transformer(x_t, timestep=timesteps, class_labels=condition.class_labels, return_dict=False)[0]
+            output = transformer(
+                x_t, timestep=timesteps, class_labels=condition.class_labels, return_dict=False
+            )[0]
     blocks = tuple(tokens.transpose(1, 2).unflatten(2, (rows, columns)) for tokens in heard)
     return Features(h=None, skips=(), blocks=blocks), output
 
@@ -82,15 +90,21 @@ def _listening(blocks: list[nn.Module], tokens: int) -> Iterator[list[torch.Tens
             handle.remove()
 
 
-def _run_flux(transformer: FluxTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition) -> torch.Tensor:
+def _run_flux(
+    transformer: FluxTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
+) -> torch.Tensor:
     """FLUX takes latents in patches of 2 x 2, and the place of each beside it."""
     n, _, height, width = x_t.shape
     rows, columns = height // 2, width // 2
-    patches = x_t.unflatten(3, (columns, 2)).unflatten(2, (rows, 2))  # (n, c, row, in row, column, in column)
+    patches = x_t.unflatten(3, (columns, 2)).unflatten(
+        2, (rows, 2)
+    )  # (n, c, row, in row, column, in column)
     if condition.text is None or condition.pooled is None:
         raise ModelError("FLUX is text-conditional: give prompts")
     like: dict[str, Any] = {"device": x_t.device, "dtype": x_t.dtype}
-    row, column = torch.meshgrid(torch.arange(rows, **like), torch.arange(columns, **like), indexing="ij")
+    row, column = torch.meshgrid(
+        torch.arange(rows, **like), torch.arange(columns, **like), indexing="ij"
+    )
     output = transformer(
         hidden_states=patches.permute(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, -1),
         encoder_hidden_states=condition.text.to(x_t.dtype),

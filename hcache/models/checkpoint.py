@@ -1,8 +1,9 @@
 """Stable Diffusion in one file, as its users trade it: read by diffusers' own single-file loader.
 
-A file holds weights and no configuration. What it says of itself is read: the width of the text and the channels
-of the picture off its tensors; what it predicts off marks that trainers leave (tensors ``v_pred`` and ``ztsnr``,
-entries of its metadata). The rest is the configuration's of a model of its kind, or the card's ``config``; it is said.
+A file holds weights and no configuration. What it says of itself is read: the width of the text and
+the channels of the picture off its tensors; what it predicts off marks that trainers leave (tensors
+``v_pred`` and ``ztsnr``, entries of its metadata). The rest is the configuration's of a model of
+its kind, or the card's ``config``; it is said.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ KINDS = {
     1024: "stabilityai/stable-diffusion-2-1",
     2048: "stabilityai/stable-diffusion-xl-base-1.0",
 }
-"""Width of the text that the U-Net attends to -> the card whose configuration the checkpoint has."""
+"""Width of the text that the U-Net attends to -> the card whose configuration the checkpoint
+has.
+"""
 
 
 CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
@@ -48,12 +51,16 @@ CONDITIONED = {
 """Channels that a U-Net takes -> what the ones beyond the latent's 4 are."""
 
 BASE, FULL_SIZE = 64, 96
-"""A side of the latent of Stable Diffusion 2.x-base, which predicts noise, and of 2.x, which predicts v."""
+"""A side of the latent of Stable Diffusion 2.x-base, which predicts noise, and of 2.x, which
+predicts v.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """What a file says of itself. ``predicts_v``: None if it does not say. ``side``: of its latent, likewise."""
+    """What a file says of itself. ``predicts_v``: None if it does not say. ``side``: of its
+    latent, likewise.
+    """
 
     width: int
     channels: int | None
@@ -73,15 +80,19 @@ class Marks:
 def _file_of(card: Card) -> Path:
     """The file of a card that is one file; it may be gone since the card was read."""
     if card.file is None:
-        raise ModelError(f"{card.source} is no file; expected a checkpoint (.safetensors) that is on this disk")
+        raise ModelError(
+            f"{card.source} is no file; expected a checkpoint (.safetensors) that is on this disk"
+        )
     return card.file
 
 
 def configuration_of(card: Card) -> Path:
-    """The folder with the configuration of a checkpoint: the card's own, else that of the kind it is seen to be.
+    """The folder with the configuration of a checkpoint: the card's own, else that of the kind it
+    is seen to be.
 
     Raises:
-        ModelError: the file is of a network that cannot be run, does not say which it is, or is not the folder's.
+        ModelError: the file is of a network that cannot be run, does not say which it is, or is not
+            the folder's.
     """
     file = _file_of(card)
     marks = read_marks(file, bool(card.config))
@@ -93,15 +104,16 @@ def configuration_of(card: Card) -> Path:
         kinds = "2.x (predicts v, 96 x 96) or 2.x-base (noise, 64 x 64)"
         known = "is 2.x-base" if marks.side == BASE else f"does not say whether it is {kinds}"
         raise ModelError(
-            f"{file} is a Stable Diffusion 2 and {known}: give a card of your own (HCACHE_CARDS) whose config "
-            "names a folder with its configuration (scheduler/, unet/, vae/, tokenizer/), such as that of "
-            "stabilityai/stable-diffusion-2-1-base"
+            f"{file} is a Stable Diffusion 2 and {known}: give a card of your own (HCACHE_CARDS)"
+            " whose config names a folder with its configuration (scheduler/, unet/, vae/,"
+            " tokenizer/), such as that of stabilityai/stable-diffusion-2-1-base"
         )
     return PACKAGE / "configs" / KINDS[marks.width].replace("/", "--")
 
 
 def schedule_of_file(card: Card, configured: SchedulerMixin) -> Scheduler:
-    """A configuration's noise schedule with what the file itself says of it; what it took for granted is said.
+    """A configuration's noise schedule with what the file itself says of it; what it took for
+    granted is said.
 
     Raises:
         ModelError: the two make no schedule that is taken; see :mod:`hcache.models.schedulers`.
@@ -111,7 +123,9 @@ def schedule_of_file(card: Card, configured: SchedulerMixin) -> Scheduler:
     told = read_marks(file, bool(card.config)).schedule
     changed = {name: value for name, value in told.items() if config.get(name) != value}
     whose = card.config or "a model of its kind"
-    parts = [f"noise schedule {config.get('beta_schedule')} of {whose}, since a single file holds none"]
+    parts = [
+        f"noise schedule {config.get('beta_schedule')} of {whose}, since a single file holds none"
+    ]
     if "prediction_type" not in told:
         parts.append(f"prediction {config.get('prediction_type', 'epsilon')} likewise")
     parts += [f"{name} {value} by the file's own mark" for name, value in changed.items()]
@@ -123,26 +137,47 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
     """A model from one ``.safetensors`` file.
 
     Raises:
-        ModelError: it is no such checkpoint, or its tokenizer is not on this disk and cannot be downloaded.
+        ModelError: it is no such checkpoint, or its tokenizer is not on this disk and cannot be
+            downloaded.
     """
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # bring transformers with them
+    from diffusers import (
+        StableDiffusionPipeline,
+        StableDiffusionXLPipeline,
+    )  # bring transformers with them
 
     file = _file_of(card)
-    marks, _ = read_marks(file, bool(card.config)), configuration_of(card)  # refuses what cannot be run
-    pixels_only = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    marks, _ = (
+        read_marks(file, bool(card.config)),
+        configuration_of(card),
+    )  # refuses what cannot be run
+    pixels_only = {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
     is_xl = not card.config and marks.width == 2048
-    is_xl = is_xl or bool(card.config) and (Path(card.config).expanduser() / "text_encoder_2").is_dir()
-    kind, more = (StableDiffusionXLPipeline, {}) if is_xl else (StableDiffusionPipeline, pixels_only)
-    config: dict[str, Any] = {"config": card.config, "local_files_only": True} if card.config else {}
+    is_xl = (
+        is_xl or bool(card.config) and (Path(card.config).expanduser() / "text_encoder_2").is_dir()
+    )
+    kind, more = (
+        (StableDiffusionXLPipeline, {}) if is_xl else (StableDiffusionPipeline, pixels_only)
+    )
+    config: dict[str, Any] = (
+        {"config": card.config, "local_files_only": True} if card.config else {}
+    )
     try:
         pipeline = kind.from_single_file(str(file), torch_dtype=dtype, **config, **more).to(device)
     except Exception as error:  # noqa: BLE001 - missing tensors, no network, no tokenizer: each in its own way
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{file} cannot be loaded: {first}. Its tokenizer and configuration come from the hub; with no network"
-            " give a card of your own (HCACHE_CARDS) whose config names a folder with them, of any model of its kind"
+            f"{file} cannot be loaded: {first}. Its tokenizer and configuration come from the hub;"
+            " with no network give a card of your own (HCACHE_CARDS) whose config names a folder"
+            " with them, of any model of its kind"
         ) from error
-    if codec_dtype(AutoencoderKL, pipeline.vae.config, str(dtype).removeprefix("torch.")) == "float32":
+    if (
+        codec_dtype(AutoencoderKL, pipeline.vae.config, str(dtype).removeprefix("torch."))
+        == "float32"
+    ):
         pipeline.vae.float()
     for part in (pipeline.unet, pipeline.vae):
         part.eval().requires_grad_(False)
@@ -164,22 +199,33 @@ def read_marks(file: Path, any_width: bool = False) -> Marks:
         any_width: A configuration is named, so that the width of its text need not be a known one.
 
     Raises:
-        ModelError: it is no Stable Diffusion of a known kind, or one that is given more than noise and text.
+        ModelError: it is no Stable Diffusion of a known kind, or one that is given more than noise
+            and text.
     """
     try:
         with safe_open(file, "pt") as tensors:
             names = set(tensors.keys())
-            metadata = {str(k): str(v).strip().lower() for k, v in (tensors.metadata() or {}).items()}
-            places = [CROSS_ATTENTION.format(place) for place in ("input_blocks.1.1", "input_blocks.4.1")]
-            shapes = {name: tensors.get_slice(name).get_shape() for name in {*places, CONV_IN} & names}
+            metadata = {
+                str(k): str(v).strip().lower() for k, v in (tensors.metadata() or {}).items()
+            }
+            places = [
+                CROSS_ATTENTION.format(place) for place in ("input_blocks.1.1", "input_blocks.4.1")
+            ]
+            shapes = {
+                name: tensors.get_slice(name).get_shape() for name in {*places, CONV_IN} & names
+            }
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file} is not a safetensors file that can be read: {error}") from error
-    found = [shapes[name] for name in places if name in shapes]  # XL attends from its second level on
-    width = next((shape[1] for shape in found if len(shape) == 2 and (any_width or shape[1] in KINDS)), None)
+    found = [
+        shapes[name] for name in places if name in shapes
+    ]  # XL attends from its second level on
+    width = next(
+        (shape[1] for shape in found if len(shape) == 2 and (any_width or shape[1] in KINDS)), None
+    )
     if width is None:
         raise ModelError(
-            f"{file} is not a Stable Diffusion checkpoint (1.x, 2.x or XL): it has no {CROSS_ATTENTION.format('...')} "
-            f"of a known width ({', '.join(map(str, KINDS))})"
+            f"{file} is not a Stable Diffusion checkpoint (1.x, 2.x or XL): it has no"
+            f" {CROSS_ATTENTION.format('...')} of a known width ({', '.join(map(str, KINDS))})"
         )
     channels = _channels(shapes.get(CONV_IN), file)
     predicts_v = "v_pred" in names or metadata.get("modelspec.prediction_type") == "v"
@@ -187,10 +233,18 @@ def read_marks(file: Path, any_width: bool = False) -> Marks:
     told_noise = metadata.get("modelspec.prediction_type") == "epsilon"
     zero_snr = "ztsnr" in names or metadata.get("ss_zero_terminal_snr") == "true"
     if zero_snr and not predicts_v:
-        raise ModelError(f"{file} is marked as of a schedule with zero signal at its end (ztsnr) and not as predicting "
-                         "v (v_pred), without which that has no meaning; the marks contradict each other")  # fmt: skip
-    return Marks(width=width, channels=channels, zero_snr=zero_snr, side=_side(metadata),
-                 predicts_v=True if predicts_v else False if told_noise else None)  # fmt: skip
+        raise ModelError(
+            f"{file} is marked as of a schedule with zero signal at its end (ztsnr) and not as"
+            " predicting v (v_pred), without which that has no meaning; the marks contradict each"
+            " other"
+        )
+    return Marks(
+        width=width,
+        channels=channels,
+        zero_snr=zero_snr,
+        side=_side(metadata),
+        predicts_v=True if predicts_v else False if told_noise else None,
+    )
 
 
 def _channels(shape: list[int] | None, file: Path) -> int | None:
@@ -198,12 +252,14 @@ def _channels(shape: list[int] | None, file: Path) -> int | None:
     if shape is None:
         return None
     if len(shape) != 4:
-        raise ModelError(f"{file} is not a Stable Diffusion checkpoint: {CONV_IN} has shape {tuple(shape)}")
+        raise ModelError(
+            f"{file} is not a Stable Diffusion checkpoint: {CONV_IN} has shape {tuple(shape)}"
+        )
     if shape[1] != 4:
         what = CONDITIONED.get(shape[1], "something that is not known")
         raise ModelError(
-            f"{file} takes {shape[1]} channels: beside the 4 of the latent it is given {what}; expected a model that "
-            "takes noise and text alone"
+            f"{file} takes {shape[1]} channels: beside the 4 of the latent it is given {what};"
+            " expected a model that takes noise and text alone"
         )
     return shape[1]
 
@@ -222,5 +278,7 @@ def _check_against(marks: Marks, folder: Path, file: Path) -> None:
         return  # which reading the folder reports
     for name, seen in (("in_channels", marks.channels), ("cross_attention_dim", marks.width)):
         if seen is not None and config.get(name) != seen:
-            raise ModelError(f"{file} has {name} {seen}, and the configuration that its card names, {folder}, has "
-                             f"{config.get(name)}: name that of a model of the file's kind")  # fmt: skip
+            raise ModelError(
+                f"{file} has {name} {seen}, and the configuration that its card names, {folder},"
+                f" has {config.get(name)}: name that of a model of the file's kind"
+            )

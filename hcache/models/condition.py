@@ -12,9 +12,9 @@ import torch
 class Condition:
     """Of n samples; every field (n, ...) or None. None of them for an unconditional model.
 
-    ``class_labels``: (n,). ``text``: encoded prompts (n, tokens, d). ``pooled``: pooled prompts (n, d) of SDXL and
-    FLUX. ``sizes``: SDXL's (n, 6) of original size, crop and target size. ``guidance``: the scale (n,) that a
-    guidance-distilled model is told.
+    ``class_labels``: (n,). ``text``: encoded prompts (n, tokens, d). ``pooled``: pooled prompts (n,
+    d) of SDXL and FLUX. ``sizes``: SDXL's (n, 6) of original size, crop and target size.
+    ``guidance``: the scale (n,) that a guidance-distilled model is told.
     """
 
     class_labels: torch.Tensor | None = None
@@ -34,12 +34,16 @@ class Condition:
     def join(parts: Sequence[Condition]) -> Condition:
         """One batch of several of the same kind, one below the other."""
         columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Condition)}
-        return Condition(**{name: None if rows[0] is None else torch.cat(rows) for name, rows in columns.items()})
+        return Condition(
+            **{name: None if rows[0] is None else torch.cat(rows) for name, rows in columns.items()}
+        )
 
     def expand(self, n: int) -> Condition:
         """The same for n samples, of a condition of one."""
         found = {f.name: getattr(self, f.name) for f in fields(Condition)}
-        return Condition(**{k: None if v is None else v.expand(n, *v.shape[1:]) for k, v in found.items()})
+        return Condition(
+            **{k: None if v is None else v.expand(n, *v.shape[1:]) for k, v in found.items()}
+        )
 
 
 NOTHING = Condition()

@@ -1,7 +1,7 @@
 """From prompts and class labels, as they stand in a run, to the tensors a network takes.
 
-Text is encoded by the model's own diffusers pipeline; encoded prompts are remembered, so that thousands of samples of
-one prompt encode it once.
+Text is encoded by the model's own diffusers pipeline; encoded prompts are remembered, so that
+thousands of samples of one prompt encode it once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Guided:
 
 
 class Conditioner(Protocol):
-    """``kind``: ``none``, ``class`` or ``text``. Called with a conditioning and the number of samples."""
+    """``kind``: ``none``, ``class`` or ``text``. Called with a conditioning and the number of
+    samples.
+    """
 
     @property
     def kind(self) -> str: ...
@@ -49,14 +51,17 @@ class Unconditional:
     def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
         if conditioning != Conditioning():
             raise UsageError(
-                "this model is unconditional: it takes no prompts, no class labels and no guidance; leave them out"
+                "this model is unconditional: it takes no prompts, no class labels and no guidance;"
+                " leave them out"
             )
         return Guided(branches={COND: NOTHING})
 
 
 @dataclass(frozen=True)
 class ByClass:
-    """``classes`` there are; ``null`` stands for none of them, if the model was trained with such a label."""
+    """``classes`` there are; ``null`` stands for none of them, if the model was trained with
+    such a label.
+    """
 
     classes: int
     null: int | None = None
@@ -68,7 +73,8 @@ class ByClass:
         given = conditioning.classes
         if len(given) not in (1, n):
             raise UsageError(
-                f"this model is class-conditional (0 to {self.classes - 1}): give one class, or one a sample"
+                f"this model is class-conditional (0 to {self.classes - 1}): give one class, or one"
+                " a sample"
             )
         if max(given) >= self.classes:
             raise UsageError(f"class labels must lie in 0 to {self.classes - 1}, got {max(given)}")
@@ -78,8 +84,8 @@ class ByClass:
         if conditioning.guidance > 1:
             if null is None:
                 raise UsageError(
-                    "this model has no class that is known to stand for none, which guidance needs; leave --guidance "
-                    "out, or name the one it was trained with: --null-class N"
+                    "this model has no class that is known to stand for none, which guidance needs;"
+                    " leave --guidance out, or name the one it was trained with: --null-class N"
                 )
             branches[UNCOND] = Condition(class_labels=torch.full((n,), null, device=device))
         return Guided(branches=branches, scale=conditioning.guidance)
@@ -91,7 +97,10 @@ class ByClass:
         if self.null is not None and given != self.null:
             raise UsageError(f"the null class of this model is {self.null}; got {given}")
         if self.null is None and given >= self.classes:
-            raise UsageError(f"the null class must lie in 0 to {self.classes - 1}, the labels there are; got {given}")
+            raise UsageError(
+                f"the null class must lie in 0 to {self.classes - 1}, the labels there are; got"
+                f" {given}"
+            )
         return given
 
 
@@ -100,14 +109,18 @@ class ByText:
 
     Args:
         encode: (prompt, whether it is the negative one) -> the condition of one sample.
-        distilled: The guidance scale is an input of the network (FLUX dev, time_cond_proj_dim), not a second branch.
+        distilled: The guidance scale is an input of the network (FLUX dev, time_cond_proj_dim), not
+            a second branch.
         guidable: False where neither is the case (FLUX schnell).
     """
 
     kind = "text"
 
     def __init__(
-        self, encode: Callable[[str, bool], Condition], distilled: bool = False, guidable: bool = True
+        self,
+        encode: Callable[[str, bool], Condition],
+        distilled: bool = False,
+        guidable: bool = True,
     ) -> None:
         self.encode = lru_cache(maxsize=256)(encode)
         self.distilled, self.guidable = distilled, guidable
@@ -116,22 +129,31 @@ class ByText:
         if conditioning.classes:
             raise UsageError("this model takes prompts, not class labels; give --prompt")
         if conditioning.null_class is not None:
-            raise UsageError("this model takes prompts and has no null class; leave --null-class out")
+            raise UsageError(
+                "this model takes prompts and has no null class; leave --null-class out"
+            )
         prompts = conditioning.prompts or ("",)
         if len(prompts) not in (1, n):
-            raise UsageError(f"{len(prompts)} prompts were given for {n} samples; give one, or one a sample")
+            raise UsageError(
+                f"{len(prompts)} prompts were given for {n} samples; give one, or one a sample"
+            )
         found = Condition.join([self.encode(prompt, False) for prompt in prompts])
         cond = found if len(prompts) == n else found.expand(n)
         scale = conditioning.guidance
         if conditioning.negative_prompt and (self.distilled or not self.guidable):
-            raise UsageError("this model's guidance is distilled, without a second branch: it takes no negative prompt")
+            raise UsageError(
+                "this model's guidance is distilled, without a second branch: it takes no negative"
+                " prompt"
+            )
         if self.distilled:
             told = torch.full((n,), scale, device=device)
             return Guided(branches={COND: replace(cond, guidance=told)})
         if scale == 1:
             return Guided(branches={COND: cond})
         if not self.guidable:
-            raise UsageError("this model was distilled to run without guidance; leave --guidance out")
+            raise UsageError(
+                "this model was distilled to run without guidance; leave --guidance out"
+            )
         uncond = self.encode(conditioning.negative_prompt, True).expand(n)
         return Guided(branches={COND: cond, UNCOND: uncond}, scale=scale)
 
@@ -140,8 +162,11 @@ def text_conditioner(pipeline: Any) -> ByText:
     """The conditioner of a Stable Diffusion, SDXL or FLUX pipeline."""
     kind = type(pipeline).__name__
     if kind == "FluxPipeline":
-        return ByText(lambda prompt, _: _encode_flux(pipeline, prompt),
-                      distilled=pipeline.transformer.config.guidance_embeds, guidable=False)  # fmt: skip
+        return ByText(
+            lambda prompt, _: _encode_flux(pipeline, prompt),
+            distilled=pipeline.transformer.config.guidance_embeds,
+            guidable=False,
+        )
     distilled = pipeline.unet.config.time_cond_proj_dim is not None
     if kind == "StableDiffusionXLPipeline":
         return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative), distilled)
@@ -156,11 +181,16 @@ def _encode_sd(pipeline: Any, prompt: str) -> torch.Tensor:
 @torch.inference_mode()
 def _encode_xl(pipeline: Any, prompt: str, negative: bool) -> Condition:
     device = pipeline.text_encoder_2.device
-    text, _, pooled, _ = pipeline.encode_prompt(prompt, device=device, do_classifier_free_guidance=False)
+    text, _, pooled, _ = pipeline.encode_prompt(
+        prompt, device=device, do_classifier_free_guidance=False
+    )
     if negative and not prompt and pipeline.config.force_zeros_for_empty_prompt:
         text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
     size = pipeline.unet.config.sample_size
-    height, width = (side * pipeline.vae_scale_factor for side in ((size, size) if isinstance(size, int) else size))
+    height, width = (
+        side * pipeline.vae_scale_factor
+        for side in ((size, size) if isinstance(size, int) else size)
+    )
     sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=text.dtype, device=device)
     return Condition(text=text, pooled=pooled, sizes=sizes)
 

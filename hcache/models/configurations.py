@@ -1,7 +1,8 @@
-"""What a model's configurations say of network, autoencoder and pipeline: each field is honoured, or refused by name.
+"""What a model's configurations say of network, autoencoder and pipeline: each field is honoured,
+or refused by name.
 
-diffusers leaves out fields that a class does not know, and a pipeline leaves out what only another pipeline would do.
-Here nothing that would change a prediction is left out.
+diffusers leaves out fields that a class does not know, and a pipeline leaves out what only another
+pipeline would do. Here nothing that would change a prediction is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from ..errors import ModelError
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
 
 PLAIN_NETWORKS = ("UNet2DModel", "GuidedUNet2DModel")
-"""Networks that take x_t, time and perhaps a class: diffusers' own, and the one that convert-adm may write."""
+"""Networks that take x_t, time and perhaps a class: diffusers' own, and the one that convert-adm
+may write.
+"""
 
 PIPELINES = {
     "DDPMPipeline": PLAIN_NETWORKS,
@@ -42,7 +45,9 @@ PLAIN = {
     "StableDiffusionXLImg2ImgPipeline": "StableDiffusionXLPipeline",
     "StableDiffusionXLInpaintPipeline": "StableDiffusionXLPipeline",
 }
-"""Pipelines for pictures that are given, made of the same parts as those that draw from noise alone."""
+"""Pipelines for pictures that are given, made of the same parts as those that draw from noise
+alone.
+"""
 
 _IMAGE = "it is conditioned on the embedding of a picture, which a prior or an image encoder makes"
 _BESIDE = "its network is given a picture beside x_t"
@@ -50,8 +55,13 @@ _DISTILLED = "it was distilled to a few steps, which are not DDIM's"
 
 REFUSED_PIPELINES = {
     "ConsistencyModelPipeline": "a consistency model maps noise to a picture in one step",
-    "IFPipeline": "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels that no cache holds",
-    "IFImg2ImgPipeline": "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels no cache holds",
+    "IFPipeline": (
+        "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels that no cache"
+        " holds"
+    ),
+    "IFImg2ImgPipeline": (
+        "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels no cache holds"
+    ),
     "IFSuperResolutionPipeline": _BESIDE,
     "KandinskyPipeline": _IMAGE,
     "KandinskyV22Pipeline": _IMAGE,
@@ -65,12 +75,18 @@ REFUSED_PIPELINES = {
     "MarigoldIntrinsicsPipeline": _BESIDE,
     "MarigoldNormalsPipeline": _BESIDE,
     "PaintByExamplePipeline": _IMAGE,
-    "PixArtAlphaPipeline": "PixArt's network takes T5's text with a mask, which hcache does not give it",
-    "PixArtSigmaPipeline": "PixArt's network takes T5's text with a mask, which hcache does not give it",
+    "PixArtAlphaPipeline": (
+        "PixArt's network takes T5's text with a mask, which hcache does not give it"
+    ),
+    "PixArtSigmaPipeline": (
+        "PixArt's network takes T5's text with a mask, which hcache does not give it"
+    ),
     "RePaintPipeline": "it fills in a picture that it is given",
     "SanaPipeline": "Sana is a flow on latents of another autoencoder (AutoencoderDC)",
     "ScoreSdeVePipeline": "its variance explodes (a score-based model)",
-    "StableDiffusion3Pipeline": "its network runs text and picture in one stream with three text encoders",
+    "StableDiffusion3Pipeline": (
+        "its network runs text and picture in one stream with three text encoders"
+    ),
     "StableDiffusionControlNetPipeline": "a second network (ControlNet) steers the first",
     "StableDiffusionDepth2ImgPipeline": _BESIDE,
     "StableDiffusionGLIGENPipeline": "its network attends to boxes with words beside the prompt",
@@ -86,13 +102,27 @@ REFUSED_PIPELINES = {
     "VQDiffusionPipeline": "it unmasks discrete tokens and adds no noise",
     "WuerstchenDecoderPipeline": "its network is none of diffusers' U-Nets",
 }
-"""Pipelines that people have -> why they are not taken. Any other is refused without a reason of its own."""
+"""Pipelines that people have -> why they are not taken. Any other is refused without a reason of
+its own.
+"""
 
 PARTS = (
-    "unet", "transformer", "vae", "vqvae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
-    "safety_checker", "feature_extractor", "image_encoder",
-)  # fmt: skip
-"""Parts that a pipeline may list. The last three take no part in denoising: hcache leaves them out."""
+    "unet",
+    "transformer",
+    "vae",
+    "vqvae",
+    "scheduler",
+    "text_encoder",
+    "text_encoder_2",
+    "tokenizer",
+    "tokenizer_2",
+    "safety_checker",
+    "feature_extractor",
+    "image_encoder",
+)
+"""Parts that a pipeline may list. The last three take no part in denoising: hcache leaves them
+out.
+"""
 
 PIPELINE_FIELDS = {
     "requires_safety_checker": "no picture is left out of a cache",
@@ -103,11 +133,15 @@ PIPELINE_FIELDS = {
 """Fields of ``model_index.json`` that are not parts, and why they may have any value."""
 
 OLD_TRANSFORMER = "Transformer2DModel"
-"""The class that configurations of DiT name, facebook/DiT-XL-2-256 among them, before it had one of its own."""
+"""The class that configurations of DiT name, facebook/DiT-XL-2-256 among them, before it had one
+of its own.
+"""
 
 
 def network_class(config: Mapping[str, Any]) -> str:
-    """The class of a network by its configuration; of an old name the class that diffusers reads it as."""
+    """The class of a network by its configuration; of an old name the class that diffusers reads
+    it as.
+    """
     kind = config.get("_class_name", "nothing")
     if kind == OLD_TRANSFORMER and config.get("norm_type") == "ada_norm_zero":
         return "DiTTransformer2DModel"
@@ -120,10 +154,13 @@ def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
     """The pipeline that a folder is run as, by its ``model_index.json``; "" for a bare network.
 
     Raises:
-        ModelError: it is one whose loop is not the one here, or it lists or sets what nobody here reads.
+        ModelError: it is one whose loop is not the one here, or it lists or sets what nobody here
+            reads.
     """
     named = index.get("_class_name", "")
-    named = named if isinstance(named, str) else str(named)  # one of code of its own is a list: a file and a class
+    named = (
+        named if isinstance(named, str) else str(named)
+    )  # one of code of its own is a list: a file and a class
     plain = PLAIN.get(named, named)
     if named and plain not in PIPELINES:
         why = REFUSED_PIPELINES.get(named)
@@ -132,19 +169,27 @@ def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
             f"{', '.join(PIPELINES)}"
         )
     if named and network not in PIPELINES[plain]:
-        raise ModelError(f"{name} is a {named} around a {network}; expected {' or '.join(PIPELINES[plain])}")
+        raise ModelError(
+            f"{name} is a {named} around a {network}; expected {' or '.join(PIPELINES[plain])}"
+        )
     for field, value in index.items():
         known = field.startswith("_") or field in PARTS or field in PIPELINE_FIELDS
         if not known and value and not (isinstance(value, list) and value[0] is None):
-            raise ModelError(f"model_index.json of {name} gives {field}: {value!r}, which hcache cannot honour")
+            raise ModelError(
+                f"model_index.json of {name} gives {field}: {value!r}, which hcache cannot honour"
+            )
     if plain != named:
-        logging.getLogger(__name__).warning("%s is a %s; its parts are those of a %s, and it is run as one",
-                                            name, named, plain)  # fmt: skip
+        logging.getLogger(__name__).warning(
+            "%s is a %s; its parts are those of a %s, and it is run as one", name, named, plain
+        )
     return plain
 
 
-def check_network(config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str) -> None:
-    """Makes sure that a network's every field is honoured, and that it takes nothing but x_t, time, text and classes.
+def check_network(
+    config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str
+) -> None:
+    """Makes sure that a network's every field is honoured, and that it takes nothing but x_t, time,
+    text and classes.
 
     Raises:
         ModelError: it does not, and what it takes.
@@ -164,7 +209,9 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
     """
     kind = config.get("_class_name")
     if kind not in AUTOENCODERS:
-        raise ModelError(f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}")
+        raise ModelError(
+            f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}"
+        )
     check_fields(config, AUTOENCODERS[kind], f"the autoencoder of {name}")
     if {config.get("in_channels", 3), config.get("out_channels", 3)} != {3}:
         raise ModelError(
@@ -172,11 +219,15 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
             f"{config.get('out_channels', 3)}; expected 3, pictures in colour"
         )
     if (config.get("latents_mean") is None) != (config.get("latents_std") is None):
-        raise ModelError(f"the autoencoder of {name} gives one of latents_mean and latents_std; expected both or none")
+        raise ModelError(
+            f"the autoencoder of {name} gives one of latents_mean and latents_std; expected both or"
+            " none"
+        )
     if config.get("latents_mean") is not None and pipeline != "StableDiffusionXLPipeline":
         raise ModelError(
-            f"the autoencoder of {name} gives latents_mean and latents_std, which only SDXL's pipeline reads and "
-            f"{pipeline or 'a bare network'} does not; remove them if the model was trained without them"
+            f"the autoencoder of {name} gives latents_mean and latents_std, which only SDXL's"
+            f" pipeline reads and {pipeline or 'a bare network'} does not; remove them if the model"
+            " was trained without them"
         )
 
 
@@ -191,33 +242,54 @@ def check_fields(config: Mapping[str, Any], kind: type, what: str) -> None:
         if field in known or field.startswith("_") or not value or (field, value) in _SAYS_NOTHING:
             continue
         raise ModelError(
-            f"the configuration of {what} gives {field}: {value!r}, which diffusers' {kind.__name__} does not know; "
-            "remove it if it changes nothing of what is computed, or update diffusers"
+            f"the configuration of {what} gives {field}: {value!r}, which diffusers'"
+            f" {kind.__name__} does not know; remove it if it changes nothing of what is computed,"
+            " or update diffusers"
         )
 
 
 _SAYS_NOTHING = (("attention_type", "default"), ("norm_type", "ada_norm_zero"))
-"""Fields of the old transformer that a DiT's class does not know, with the values that mean what it does."""
+"""Fields of the old transformer that a DiT's class does not know, with the values that mean what
+it does.
+"""
 
 
 def _check_conditions(config: Mapping[str, Any], name: str) -> None:
-    """Of a U-Net with text: it takes text, SDXL's sizes and a distilled guidance scale, and nothing else."""
+    """Of a U-Net with text: it takes text, SDXL's sizes and a distilled guidance scale, and
+    nothing else.
+    """
     for field, allowed, what in (
-        ("encoder_hid_dim_type", (None, "text_proj"), "its text is replaced or joined by the embedding of a picture"),
+        (
+            "encoder_hid_dim_type",
+            (None, "text_proj"),
+            "its text is replaced or joined by the embedding of a picture",
+        ),
         ("addition_embed_type", (None, "text_time"), "conditions are added to its time embedding"),
-        ("class_embed_type", (None,), "it is told a noise level, or a picture's embedding, as a class"),
+        (
+            "class_embed_type",
+            (None,),
+            "it is told a noise level, or a picture's embedding, as a class",
+        ),
         ("num_class_embeds", (None,), "it is told a class, or a noise level, beside the text"),
-        ("attention_type", (None, "default"), "it attends to boxes with words beside the prompt (GLIGEN)"),
+        (
+            "attention_type",
+            (None, "default"),
+            "it attends to boxes with words beside the prompt (GLIGEN)",
+        ),
     ):
         if config.get(field) not in allowed:
             raise ModelError(
-                f"the network of {name} has {field} {config[field]!r}: {what}, which hcache cannot give it; expected "
-                f"{' or '.join(str(value) for value in allowed)}"
+                f"the network of {name} has {field} {config[field]!r}: {what}, which hcache cannot"
+                f" give it; expected {' or '.join(str(value) for value in allowed)}"
             )
 
 
-def _check_channels(config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str) -> None:
-    """What goes in must be x_t alone, and what comes out a prediction of its shape, with or without a variance."""
+def _check_channels(
+    config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str
+) -> None:
+    """What goes in must be x_t alone, and what comes out a prediction of its shape, with or
+    without a variance.
+    """
     default = inspect.signature(kind.__init__).parameters
     into, out = (config.get(f, default[f].default) for f in ("in_channels", "out_channels"))
     out = into if out is None else out
@@ -225,16 +297,17 @@ def _check_channels(config: Mapping[str, Any], kind: type, codec: Mapping[str, A
         if into in (1, 3) and out in (into, 2 * into):
             return
         raise ModelError(
-            f"{name} has {into} channels in, {out} out and no autoencoder beside it (vae/ or vqvae/); expected one, or "
-            "3 channels (pictures in colour) or 1 (grey), and as many out, or twice as many with a learned variance"
-            + _given_beside(into, out)
+            f"{name} has {into} channels in, {out} out and no autoencoder beside it (vae/ or"
+            " vqvae/); expected one, or 3 channels (pictures in colour) or 1 (grey), and as many"
+            " out, or twice as many with a learned variance" + _given_beside(into, out)
         )
     latent = codec.get("latent_channels", 3 if codec["_class_name"] == "VQModel" else 4)
     if into == latent and out in (into, 2 * into):
         return
     raise ModelError(
-        f"the network of {name} has {into} channels in and {out} out, and its autoencoder {latent}; expected {latent} "
-        f"in, and {latent} out, or {2 * latent} with a learned variance{_given_beside(into, out)}"
+        f"the network of {name} has {into} channels in and {out} out, and its autoencoder {latent};"
+        f" expected {latent} in, and {latent} out, or {2 * latent} with a learned"
+        f" variance{_given_beside(into, out)}"
     )
 
 
@@ -251,4 +324,8 @@ _BY_CHANNELS = {
 def _given_beside(into: int, out: int) -> str:
     """What a network of such channels is known to take beside x_t."""
     found = _BY_CHANNELS.get((into, out))
-    return f". A network like this is given more than x_t ({found}), which hcache cannot give it" if found else ""
+    return (
+        f". A network like this is given more than x_t ({found}), which hcache cannot give it"
+        if found
+        else ""
+    )

@@ -1,13 +1,16 @@
-"""Converts original DDPM checkpoints in PyTorch (``celeba_hq.ckpt``, ``bedroom.ckpt``, ``church_outdoor.ckpt``).
+"""Converts original DDPM checkpoints in PyTorch (``celeba_hq.ckpt``, ``bedroom.ckpt``,
+``church_outdoor.ckpt``).
 
-They hold the network of Ho, Jain and Abbeel under the names that pesser's and ermongroup's code gave its layers.
-SDEdit, DiffusionCLIP and Asyrp use the same names. Each layer is one of diffusers' ``UNet2DModel``, so nothing but
-names changes. All are trained on the linear schedule of 1,000 steps, and sampled without clipping x_0.
+They hold the network of Ho, Jain and Abbeel under the names that pesser's and ermongroup's code
+gave its layers. SDEdit, DiffusionCLIP and Asyrp use the same names. Each layer is one of diffusers'
+``UNet2DModel``, so nothing but names changes. All are trained on the linear schedule of 1,000
+steps, and sampled without clipping x_0.
 
 References:
-    Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020), https://arxiv.org/abs/2006.11239
-    Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020), https://github.com/ermongroup/ddim
-    SDEdit (Meng, He, Song, Song, Wu, Zhu, Ermon, 2021), https://github.com/ermongroup/SDEdit
+    Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020),
+    https://arxiv.org/abs/2006.11239 Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020),
+    https://github.com/ermongroup/ddim SDEdit (Meng, He, Song, Song, Wu, Zhu, Ermon, 2021),
+    https://github.com/ermongroup/SDEdit
 """
 
 from __future__ import annotations
@@ -30,18 +33,33 @@ ATTENDED = 16
 
 Tensors = Mapping[str, torch.Tensor]
 
-_ENDS = {"temb.dense.0": "time_embedding.linear_1", "temb.dense.1": "time_embedding.linear_2",
-         "norm_out": "conv_norm_out", "conv_in": "conv_in", "conv_out": "conv_out"}  # fmt: skip
+_ENDS = {
+    "temb.dense.0": "time_embedding.linear_1",
+    "temb.dense.1": "time_embedding.linear_2",
+    "norm_out": "conv_norm_out",
+    "conv_in": "conv_in",
+    "conv_out": "conv_out",
+}
 _MID = {"block_1": "resnets.0", "attn_1": "attentions.0", "block_2": "resnets.1"}
-_RESNET = {"norm1": "norm1", "conv1": "conv1", "temb_proj": "time_emb_proj", "norm2": "norm2", "conv2": "conv2",
-           "nin_shortcut": "conv_shortcut"}  # fmt: skip
+_RESNET = {
+    "norm1": "norm1",
+    "conv1": "conv1",
+    "temb_proj": "time_emb_proj",
+    "norm2": "norm2",
+    "conv2": "conv2",
+    "nin_shortcut": "conv_shortcut",
+}
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
-_PLACE = re.compile(r"(?:(down|up)\.(\d+)\.(?:(block|attn)\.(\d+)|(?:down|up)sample)|mid\.(\w+))\.(\w+)\.(weight|bias)")
+_PLACE = re.compile(
+    r"(?:(down|up)\.(\d+)\.(?:(block|attn)\.(\d+)|(?:down|up)sample)|mid\.(\w+))\.(\w+)\.(weight|bias)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level attends."""
+    """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level
+    attends.
+    """
 
     widths: tuple[int, ...]
     resnets: int
@@ -49,13 +67,16 @@ class Structure:
     channels: tuple[int, int]
 
 
-def convert_ddpm(checkpoint: Path, out: Path, image_size: int | None = None, weights: str | None = None) -> Conversion:
+def convert_ddpm(
+    checkpoint: Path, out: Path, image_size: int | None = None, weights: str | None = None
+) -> Conversion:
     """Writes the diffusers folder ``out`` from a DDPM checkpoint.
 
     Args:
         checkpoint: The file, a state dict or a training state. Nothing in it is run.
         out: A folder that does not exist yet, or is empty.
-        image_size: A side of the pictures; None: such that attention lies at 16 x 16, as in all published ones.
+        image_size: A side of the pictures; None: such that attention lies at 16 x 16, as in all
+            published ones.
         weights: ``ema`` or ``raw``, of a training state; None: the moving average if there is one.
 
     Raises:
@@ -71,9 +92,14 @@ def convert_ddpm(checkpoint: Path, out: Path, image_size: int | None = None, wei
     load_strictly(unet, converted(state.tensors, structure))
     from diffusers import DDIMPipeline  # brings transformers with it, which only this needs
 
-    scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, num_train_timesteps=1000, clip_sample=False)
+    scheduler = DDIMScheduler(
+        beta_start=1e-4, beta_end=0.02, num_train_timesteps=1000, clip_sample=False
+    )
     DDIMPipeline(unet, scheduler).save_pretrained(out)
-    schedule = "schedule: linear, 0.0001 to 0.02 over 1,000 steps, x_0 not clipped, as the original code has it"
+    schedule = (
+        "schedule: linear, 0.0001 to 0.02 over 1,000 steps, x_0 not clipped, as the original code"
+        " has it"
+    )
     return Conversion(structure=structure, notes=tuple(filter(None, [state.told, told, schedule])))
 
 
@@ -83,18 +109,34 @@ def read_structure(tensors: Tensors) -> Structure:
     Raises:
         ModelError: they are not of a DDPM's U-Net.
     """
-    for name in (ANCHOR, "conv_in.weight", "conv_out.weight", "mid.attn_1.q.weight", "down.0.block.0.conv1.weight"):
+    for name in (
+        ANCHOR,
+        "conv_in.weight",
+        "conv_out.weight",
+        "mid.attn_1.q.weight",
+        "down.0.block.0.conv1.weight",
+    ):
         if name not in tensors:
-            raise ModelError(f"this is no checkpoint of the original DDPM network: it has no tensor {name}")
-    levels = 1 + max(int(name.split(".")[1]) for name in tensors if re.match(r"down\.\d+\.block\.", name))
-    resnets = 1 + max(int(name.split(".")[3]) for name in tensors if re.match(r"down\.0\.block\.\d+\.", name))
+            raise ModelError(
+                f"this is no checkpoint of the original DDPM network: it has no tensor {name}"
+            )
+    levels = 1 + max(
+        int(name.split(".")[1]) for name in tensors if re.match(r"down\.\d+\.block\.", name)
+    )
+    resnets = 1 + max(
+        int(name.split(".")[3]) for name in tensors if re.match(r"down\.0\.block\.\d+\.", name)
+    )
     try:
-        widths = tuple(len(tensors[f"down.{level}.block.0.conv1.weight"]) for level in range(levels))
+        widths = tuple(
+            len(tensors[f"down.{level}.block.0.conv1.weight"]) for level in range(levels)
+        )
     except KeyError as error:
         raise ModelError(f"the checkpoint lacks {error.args[0]}; it is not whole") from error
     if levels > 1 and "down.0.downsample.conv.weight" not in tensors:
-        raise ModelError("the checkpoint resamples without convolutions (resamp_with_conv: false), which is not "
-                         "supported; the published ones have them")  # fmt: skip
+        raise ModelError(
+            "the checkpoint resamples without convolutions (resamp_with_conv: false), which is not "
+            "supported; the published ones have them"
+        )
     return Structure(
         widths=widths,
         resnets=resnets,
@@ -104,7 +146,9 @@ def read_structure(tensors: Tensors) -> Structure:
 
 
 def unet_of(structure: Structure, image_size: int) -> UNet2DModel:
-    """The same network as a diffusers U-Net, its weights not set; google/ddpm-ema-celebahq-256 has this form."""
+    """The same network as a diffusers U-Net, its weights not set; google/ddpm-ema-celebahq-256
+    has this form.
+    """
     attention = structure.attention
     try:
         return UNet2DModel(
@@ -114,7 +158,9 @@ def unet_of(structure: Structure, image_size: int) -> UNet2DModel:
             block_out_channels=structure.widths,
             layers_per_block=structure.resnets,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
+            up_block_types=tuple(
+                "AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)
+            ),
             downsample_padding=0,  # it pads on the right and below only
             attention_head_dim=None,  # one head
             norm_eps=1e-6,
@@ -122,11 +168,15 @@ def unet_of(structure: Structure, image_size: int) -> UNet2DModel:
             freq_shift=1,
         )
     except ValueError as error:
-        raise ModelError(f"the checkpoint's widths {structure.widths} make no network: {error}") from error
+        raise ModelError(
+            f"the checkpoint's widths {structure.widths} make no network: {error}"
+        ) from error
 
 
 def converted(tensors: Tensors, structure: Structure) -> dict[str, torch.Tensor]:
-    """The tensors by diffusers' names; by their own where they have none there, to be found unexpected."""
+    """The tensors by diffusers' names; by their own where they have none there, to be found
+    unexpected.
+    """
     result = {}
     for name, tensor in tensors.items():
         prefix, _, kind = name.rpartition(".")
@@ -135,7 +185,9 @@ def converted(tensors: Tensors, structure: Structure) -> dict[str, torch.Tensor]
             continue
         match = _PLACE.fullmatch(name)
         new = match and _name_of(match, len(structure.widths))
-        is_projection = bool(new) and ".attentions." in new and kind == "weight" and tensor.ndim == 4
+        is_projection = (
+            bool(new) and ".attentions." in new and kind == "weight" and tensor.ndim == 4
+        )
         result[new or name] = tensor.flatten(1) if is_projection else tensor
     return result
 
@@ -151,7 +203,10 @@ def _name_of(match: re.Match[str], levels: int) -> str | None:
         place = f"{way}_blocks.{level if way == 'down' else levels - 1 - int(level)}"
         if part is None:
             return f"{place}.{way}samplers.0.conv.{kind}" if layer == "conv" else None
-        block, attends = f"{place}.{'resnets' if part == 'block' else 'attentions'}.{number}", part == "attn"
+        block, attends = (
+            f"{place}.{'resnets' if part == 'block' else 'attentions'}.{number}",
+            part == "attn",
+        )
     found = (_ATTENTION if attends else _RESNET).get(layer)
     return f"{block}.{found}.{kind}" if found else None
 
@@ -164,7 +219,15 @@ def _size_of(structure: Structure, given: int | None) -> tuple[int, str]:
         return given, ""
     attended = [level for level, attends in enumerate(structure.attention) if attends]
     if len(attended) != 1:
-        raise UsageError(f"the checkpoint attends at {len(attended)} levels, which does not tell the size of its "
-                         "pictures; give --image-size")  # fmt: skip
+        raise UsageError(
+            f"the checkpoint attends at {len(attended)} levels, which does not tell the size of its"
+            " pictures; give --image-size"
+        )
     size = ATTENDED * 2 ** attended[0]
-    return size, f"image size {size}, at which its attention lies at {ATTENDED} x {ATTENDED} as in all published ones"
+    return (
+        size,
+        (
+            f"image size {size}, at which its attention lies at {ATTENDED} x {ATTENDED} as in all"
+            " published ones"
+        ),
+    )

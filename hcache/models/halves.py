@@ -3,12 +3,13 @@
          encode(x_t, t)                       decode(features, t)
     x_t ───────────────► Features(h, skips) ───────────────────► prediction
 
-Both are plain functions over a diffusers U-Net, ``UNet2DModel`` or ``UNet2DConditionModel``, and run its own modules
-in its own order, so that ``decode(encode(x))`` is ``unet(x)``, bit for bit. No forward hooks: what is not called
-cannot be left behind.
+Both are plain functions over a diffusers U-Net, ``UNet2DModel`` or ``UNet2DConditionModel``, and
+run its own modules in its own order, so that ``decode(encode(x))`` is ``unet(x)``, bit for bit. No
+forward hooks: what is not called cannot be left behind.
 
-h is the output of the whole mid block, before the first skip is concatenated to it: the h-space of "Diffusion
-Models already have a Semantic Latent Space" (Kwon, Jeong, Uh, 2022, https://arxiv.org/abs/2210.10960).
+h is the output of the whole mid block, before the first skip is concatenated to it: the h-space of
+"Diffusion Models already have a Semantic Latent Space" (Kwon, Jeong, Uh, 2022,
+https://arxiv.org/abs/2210.10960).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ UNet = UNet2DModel | UNet2DConditionModel
 
 
 class Embedding(NamedTuple):
-    """What every block of either half is given: ``time`` (n, d) of time, classes and what is added; and the text."""
+    """What every block of either half is given: ``time`` (n, d) of time, classes and what is
+    added; and the text.
+    """
 
     time: torch.Tensor
     text: torch.Tensor | None = None
@@ -50,7 +53,8 @@ def encode(
         x_t: Noisy samples (n, c, h, w) in the U-Net's dtype.
         t: Training timestep, one for all or one a sample (n,).
         condition: Class labels, text, added conditions, as far as the model takes them.
-        embedding: That of the same n, t and condition (``embed``), where it is at hand; else it is computed.
+        embedding: That of the same n, t and condition (``embed``), where it is at hand; else it is
+            computed.
 
     Raises:
         ModelError: the model needs a condition that was not given, or the other way round.
@@ -65,7 +69,11 @@ def encode(
         else:
             x, taken = block(hidden_states=x, temb=emb, **_attended(block, context))
         skips += taken
-    h = x if unet.mid_block is None else unet.mid_block(x, emb, **_attended(unet.mid_block, context))
+    h = (
+        x
+        if unet.mid_block is None
+        else unet.mid_block(x, emb, **_attended(unet.mid_block, context))
+    )
     return Features(h=h, skips=_group(skips, [len(block.resnets) for block in unet.up_blocks]))
 
 
@@ -99,44 +107,65 @@ def decode(
 
 
 def dtype_of(network: torch.nn.Module) -> torch.dtype:
-    """A network's dtype. diffusers' own property walks through all modules at every call, which takes a millisecond."""
+    """A network's dtype. diffusers' own property walks through all modules at every call, which
+    takes a millisecond.
+    """
     return next(network.parameters()).dtype
 
 
 def time_embedding(
-    unet: UNet, n: int, t: torch.Tensor | float, device: torch.device, guidance: torch.Tensor | None = None
+    unet: UNet,
+    n: int,
+    t: torch.Tensor | float,
+    device: torch.device,
+    guidance: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The U-Net's own embedding of time alone (n, d), before classes or anything else is added to it.
+    """The U-Net's own embedding of time alone (n, d), before classes or anything else is added to
+    it.
 
-    Of a network with distilled guidance also of its scale (n,), which is embedded together with time.
+    Of a network with distilled guidance also of its scale (n,), which is embedded together with
+    time.
     """
     if isinstance(unet, UNet2DModel):
         return unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(dtype_of(unet)))
     like = torch.empty((n, 0), device=device, dtype=dtype_of(unet))
-    told = None if guidance is None else _guidance_embedding(guidance, unet.config.time_cond_proj_dim).to(like)
+    told = (
+        None
+        if guidance is None
+        else _guidance_embedding(guidance, unet.config.time_cond_proj_dim).to(like)
+    )
     return unet.time_embedding(unet.get_time_embed(sample=like, timestep=t), told)
 
 
 def _guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
-    """A guidance scale (n,) as ``StableDiffusionPipeline.get_guidance_scale_embedding`` has it: (n, width).
+    """A guidance scale (n,) as ``StableDiffusionPipeline.get_guidance_scale_embedding`` has it: (n,
+    width).
 
     References:
-        On Distillation of Guided Diffusion Models (Meng, Rombach, Gao, Kingma, Ermon, Ho, Salimans, 2022),
-        https://arxiv.org/abs/2210.03142
+        On Distillation of Guided Diffusion Models (Meng, Rombach, Gao, Kingma, Ermon, Ho, Salimans,
+        2022), https://arxiv.org/abs/2210.03142
     """
     half = width // 2
-    rates = torch.exp(torch.arange(half, device=guidance.device) * -(math.log(10000.0) / (half - 1)))
+    rates = torch.exp(
+        torch.arange(half, device=guidance.device) * -(math.log(10000.0) / (half - 1))
+    )
     angles = 1000 * (guidance.float() - 1)[:, None] * rates[None]
     return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width % 2))
 
 
-def embed(unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device) -> Embedding:
-    """The :class:`Embedding` of n samples, the same for both halves; raises what ``encode`` raises."""
+def embed(
+    unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
+) -> Embedding:
+    """The :class:`Embedding` of n samples, the same for both halves; raises what ``encode``
+    raises.
+    """
     wants_classes = unet.class_embedding is not None
     if condition.class_labels is None and wants_classes:
         raise ModelError("this model is class-conditional: give class labels, one a sample")
     if condition.class_labels is not None and not wants_classes:
-        raise ModelError("class labels were given, but this model has no class embedding; leave them out")
+        raise ModelError(
+            "class labels were given, but this model has no class embedding; leave them out"
+        )
     if isinstance(unet, UNet2DModel):
         return Embedding(_embed_plain(unet, n, t, condition, device))
     if condition.text is None:
@@ -144,18 +173,27 @@ def embed(unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, dev
     like = torch.empty((n, 0), device=device, dtype=dtype_of(unet))
     if (unet.config.time_cond_proj_dim is None) != (condition.guidance is None):
         raise ModelError(
-            "a guidance scale is given to networks with distilled guidance (time_cond_proj_dim), and to them alone"
+            "a guidance scale is given to networks with distilled guidance (time_cond_proj_dim),"
+            " and to them alone"
         )
     emb = time_embedding(unet, n, t, device, condition.guidance)
     classes = unet.get_class_embed(sample=like, class_labels=condition.class_labels)
     if classes is not None:
-        emb = torch.cat([emb, classes], dim=-1) if unet.config.class_embeddings_concat else emb + classes
+        emb = (
+            torch.cat([emb, classes], dim=-1)
+            if unet.config.class_embeddings_concat
+            else emb + classes
+        )
     text = condition.text.to(dtype_of(unet))
-    added = unet.get_aug_embed(emb=emb, encoder_hidden_states=text, added_cond_kwargs=condition.added)
+    added = unet.get_aug_embed(
+        emb=emb, encoder_hidden_states=text, added_cond_kwargs=condition.added
+    )
     emb = emb if added is None else emb + added
     if unet.time_embed_act is not None:
         emb = unet.time_embed_act(emb)
-    text = unet.process_encoder_hidden_states(encoder_hidden_states=text, added_cond_kwargs=condition.added)
+    text = unet.process_encoder_hidden_states(
+        encoder_hidden_states=text, added_cond_kwargs=condition.added
+    )
     return Embedding(emb, text)
 
 
@@ -178,21 +216,29 @@ def _timesteps(t: torch.Tensor | float, n: int, device: torch.device) -> torch.T
 
 def _attended(block: torch.nn.Module, context: torch.Tensor | None) -> dict[str, Any]:
     """The text, for a block that attends to it."""
-    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
+    return (
+        {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
+    )
 
 
 def _all_groups(features: Features) -> tuple[tuple[torch.Tensor, ...], ...]:
     """The skip groups, of which a cache need not hold all, but the decoder takes all."""
     found = tuple(group for group in features.skips if group is not None)
     if len(found) < len(features.skips):
-        raise UsageError("a skip group is missing from these features: encode x_t again, which gives all of them")
+        raise UsageError(
+            "a skip group is missing from these features: encode x_t again, which gives all of them"
+        )
     return found
 
 
-def _upsample_sizes(unet: UNet, groups: tuple[tuple[torch.Tensor, ...], ...]) -> list[tuple[int, int] | None]:
-    """The size that each up block has to reach, where doubling would miss it; None where it would not.
+def _upsample_sizes(
+    unet: UNet, groups: tuple[tuple[torch.Tensor, ...], ...]
+) -> list[tuple[int, int] | None]:
+    """The size that each up block has to reach, where doubling would miss it; None where it would
+    not.
 
-    Only ``UNet2DConditionModel`` can do that: its samples need not be multiples of its overall factor.
+    Only ``UNet2DConditionModel`` can do that: its samples need not be multiples of its overall
+    factor.
     """
     if isinstance(unet, UNet2DModel):
         return [None] * len(groups)
@@ -202,9 +248,16 @@ def _upsample_sizes(unet: UNet, groups: tuple[tuple[torch.Tensor, ...], ...]) ->
     return [*((group[0].shape[2], group[0].shape[3]) for group in groups[1:]), None]
 
 
-def _group(skips: tuple[torch.Tensor, ...], counts: list[int]) -> tuple[tuple[torch.Tensor, ...], ...]:
-    """Skips in forward order -> groups from the bottleneck outward, each in order of consumption."""
+def _group(
+    skips: tuple[torch.Tensor, ...], counts: list[int]
+) -> tuple[tuple[torch.Tensor, ...], ...]:
+    """Skips in forward order -> groups from the bottleneck outward, each in order of
+    consumption.
+    """
     if len(skips) != sum(counts):
-        raise ModelError(f"the encoder gives {len(skips)} skips and the decoder takes {sum(counts)}; expected as many")
+        raise ModelError(
+            f"the encoder gives {len(skips)} skips and the decoder takes {sum(counts)}; expected as"
+            " many"
+        )
     waiting = list(skips)
     return tuple(tuple(waiting.pop() for _ in range(count)) for count in counts)

@@ -1,8 +1,10 @@
-"""From a model's source to a folder on this disk, by huggingface_hub as it is: its cache, tokens and environment.
+"""From a model's source to a folder on this disk, by huggingface_hub as it is: its cache, tokens
+and environment.
 
-What is downloaded is one set of weights a part (:mod:`hcache.models.weight_files`) and the configurations; for an
-anatomy configurations alone. A folder in the cache is taken without asking the hub only if it is whole. A download that
-was cut off, or another program's of other files, is completed.
+What is downloaded is one set of weights a part (:mod:`hcache.models.weight_files`) and the
+configurations; for an anatomy configurations alone. A folder in the cache is taken without asking
+the hub only if it is whole. A download that was cut off, or another program's of other files, is
+completed.
 """
 
 from __future__ import annotations
@@ -12,7 +14,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import get_cached_repo_tree, list_repo_files, snapshot_download, try_to_load_from_cache
+from huggingface_hub import (
+    get_cached_repo_tree,
+    list_repo_files,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
     HfHubHTTPError,
@@ -46,7 +53,9 @@ def folder_of(card: Card, revision: str | None = None) -> Path:
     if card.folder is not None:
         return card.folder
     if not card.source:
-        raise ModelError(f"{card.name} has to be made first: {card.get}; then give FOLDER as the model")
+        raise ModelError(
+            f"{card.name} has to be made first: {card.get}; then give FOLDER as the model"
+        )
     wanted = revision or card.revision or None
     local = local_folder(card, wanted)
     if local is not None and not _missing(card, local):
@@ -54,8 +63,9 @@ def folder_of(card: Card, revision: str | None = None) -> Path:
     folder = _download(card, wanted, None)
     if missing := missing_configs(folder) or missing_weights(folder):
         raise ModelError(
-            f"{card.source} on this disk is not whole: {folder} lacks the {missing[0]}; get the rest with "
-            f"`hf download {card.source}` where there is a network, or give a folder with the whole model in it"
+            f"{card.source} on this disk is not whole: {folder} lacks the {missing[0]}; get the"
+            f" rest with `hf download {card.source}` where there is a network, or give a folder"
+            " with the whole model in it"
         )
     return folder
 
@@ -68,7 +78,9 @@ def config_folder_of(card: Card) -> Path:
     """
     local = local_folder(card)
     if local is not None and (card.folder is not None or not missing_configs(local)):
-        return local  # what a folder of this disk lacks is said by who reads it: nothing can be downloaded into it
+        # what a folder of this disk lacks is said by who reads it: nothing can be downloaded into
+        # it
+        return local
     if card.configs is not None:
         return card.configs
     return folder_of(card) if not card.source else _download(card, card.revision or None, CONFIGS)
@@ -79,7 +91,9 @@ def local_folder(card: Card, revision: str | None = None) -> Path | None:
     if card.folder is not None or not card.source:
         return card.folder
     for name in ("model_index.json", "config.json"):
-        found = try_to_load_from_cache(card.source, name, revision=revision or card.revision or None)
+        found = try_to_load_from_cache(
+            card.source, name, revision=revision or card.revision or None
+        )
         if isinstance(found, str):
             return Path(found).parent
     return None
@@ -92,9 +106,13 @@ def resolved_revision(card: Card) -> str:
 
 
 def _missing(card: Card, folder: Path) -> list[str]:
-    """What a folder of the cache lacks: files that the hub named when it was last asked, or parts of the model."""
+    """What a folder of the cache lacks: files that the hub named when it was last asked, or
+    parts of the model.
+    """
     try:
-        names = wanted_files(entry.path for entry in get_cached_repo_tree(card.source, revision=folder.name))
+        names = wanted_files(
+            entry.path for entry in get_cached_repo_tree(card.source, revision=folder.name)
+        )
         if gone := [name for name in names if not (folder / name).is_file()]:
             return gone
     except (CachedRepoTreeNotFoundError, ValueError):  # another version's cache: it keeps no list
@@ -112,11 +130,17 @@ def missing_configs(folder: Path) -> list[str]:
 
 def missing_weights(folder: Path) -> list[str]:
     """Parts of a model of whose weights no set is whole."""
-    return [f"weights of its {part}" for part, place in _places(folder).items() if weights_in(place) is None]
+    return [
+        f"weights of its {part}"
+        for part, place in _places(folder).items()
+        if weights_in(place) is None
+    ]
 
 
 def _places(folder: Path) -> dict[str, Path]:
-    """The parts that have weights -> where they lie; a network may lie in the folder itself, as old repositories do."""
+    """The parts that have weights -> where they lie; a network may lie in the folder itself, as
+    old repositories do.
+    """
     listed = _listed(folder) or ["unet"]
     found = {}
     for part in listed:
@@ -128,20 +152,30 @@ def _places(folder: Path) -> dict[str, Path]:
 
 def _listed(folder: Path) -> list[str]:
     """The parts with weights that ``model_index.json`` names."""
-    return [part for part in _index(folder) if part in NETWORKS + CODECS or part.startswith("text_encoder")]
+    return [
+        part
+        for part in _index(folder)
+        if part in NETWORKS + CODECS or part.startswith("text_encoder")
+    ]
 
 
 def _index(folder: Path) -> list[str]:
     """The parts that ``model_index.json`` names."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        return [part for part, kind in index.items() if isinstance(kind, list) and kind and kind[0] is not None]
+        return [
+            part
+            for part, kind in index.items()
+            if isinstance(kind, list) and kind and kind[0] is not None
+        ]
     except (OSError, ValueError, AttributeError):
         return []
 
 
 def wanted_files(names: Iterable[str]) -> list[str]:
-    """What to download of a repository's files: small ones, and one set of weights in each folder."""
+    """What to download of a repository's files: small ones, and one set of weights in each
+    folder.
+    """
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:
         folder, _, own = name.rpartition("/")
@@ -149,7 +183,11 @@ def wanted_files(names: Iterable[str]) -> list[str]:
     wanted = []
     for folder, own in by_folder.items():
         part = folder.split("/")[0]
-        if "/" in folder or part in ("safety_checker", "image_encoder", "onnx", "openvino") or part.startswith("flax"):
+        if (
+            "/" in folder
+            or part in ("safety_checker", "image_encoder", "onnx", "openvino")
+            or part.startswith("flax")
+        ):
             continue
         chosen = choose_weights(own)
         small = [name for name in own if name.endswith(SMALL) and ".index." not in name]
@@ -164,17 +202,23 @@ def _download(card: Card, revision: str | None, patterns: list[str] | None) -> P
     try:
         if patterns is None:
             patterns, ignored = _patterns(card.source, revision)
-        return Path(snapshot_download(card.source, revision=revision, allow_patterns=patterns, ignore_patterns=ignored))
+        return Path(
+            snapshot_download(
+                card.source, revision=revision, allow_patterns=patterns, ignore_patterns=ignored
+            )
+        )
     except (OSError, HTTPError) as error:
         if isinstance(error, HfHubHTTPError):
-            raise ModelError(f"{card.source} on the hub: {str(error).strip().splitlines()[0]}") from error
+            raise ModelError(
+                f"{card.source} on the hub: {str(error).strip().splitlines()[0]}"
+            ) from error
         if isinstance(error, LocalEntryNotFoundError) or not isinstance(error, HTTPError):
             state = "is neither in the local hub cache nor can it be downloaded now"
         else:
             state = "could not be downloaded to its end (what is here is kept)"
         raise ModelError(
-            f"{card.source} {state}; download it with `hf download {card.source}` where there is a network, or give a "
-            "folder with the model in it"
+            f"{card.source} {state}; download it with `hf download {card.source}` where there is a"
+            " network, or give a folder with the model in it"
         ) from error
 
 

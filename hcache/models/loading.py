@@ -41,9 +41,11 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a model folder holds: the folders of network and autoencoder (None: pixels), with their configurations.
+    """What a model folder holds: the folders of network and autoencoder (None: pixels), with their
+    configurations.
 
-    ``pipeline``: what it is run as. ``index``: its ``model_index.json``; ``listed``: the parts which that names.
+    ``pipeline``: what it is run as. ``index``: its ``model_index.json``; ``listed``: the parts
+    which that names.
     """
 
     folder: Path
@@ -61,13 +63,18 @@ class Parts:
         return 2 ** (len(self.codec_config["block_out_channels"]) - 1) if self.codec else 1
 
 
-def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32", revision: str | None = None) -> Model:
-    """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be run.
+def load_model(
+    name_or_folder: str, device: str = "cpu", dtype: str = "float32", revision: str | None = None
+) -> Model:
+    """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be
+    run.
 
     Args:
-        name_or_folder: A card's name (``python -m hcache models`` lists them), a folder with ``model_index.json`` or a
-            bare U-Net folder, a hub id ``owner/name``, or a ``.safetensors`` checkpoint of Stable Diffusion.
-        device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; or ``auto``, the best there is.
+        name_or_folder: A card's name (``python -m hcache models`` lists them), a folder with
+            ``model_index.json`` or a bare U-Net folder, a hub id ``owner/name``, or a
+            ``.safetensors`` checkpoint of Stable Diffusion.
+        device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; or ``auto``, the best
+            there is.
         dtype: To compute in: ``float32``, ``float16`` or ``bfloat16``.
         revision: Of a hub id: a branch, tag or commit.
 
@@ -83,14 +90,21 @@ def load_model(name_or_folder: str, device: str = "cpu", dtype: str = "float32",
         return load_checkpoint(card, device, DTYPES[dtype])
     parts = read_parts(folder_of(card, revision), card.name)
     _check_text_width(parts, card.name)
-    scheduler, anatomy = scheduler_of(parts), _anatomy(parts, card.name)  # what is refused is refused before it is read
+    scheduler, anatomy = (
+        scheduler_of(parts),
+        _anatomy(parts, card.name),
+    )  # what is refused is refused before it is read
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
     codec: Codec = Identity()
     if parts.codec is not None:
         kind = AUTOENCODERS[parts.codec_config["_class_name"]]
-        loaded = _load_module(kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), card.name)
-        codec = Autoencoder(_placed(loaded, device), by_moments=parts.pipeline == "StableDiffusionXLPipeline")
+        loaded = _load_module(
+            kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), card.name
+        )
+        codec = Autoencoder(
+            _placed(loaded, device), by_moments=parts.pipeline == "StableDiffusionXLPipeline"
+        )
     return Model(
         card=card,
         network=network,
@@ -110,7 +124,9 @@ def best_device() -> str:
 
 
 def load_anatomy(name_or_folder: str) -> Anatomy:
-    """The sites of a model from its configuration alone; no weights are read, and for a card no network is needed."""
+    """The sites of a model from its configuration alone; no weights are read, and for a card no
+    network is needed.
+    """
     card = find_card(name_or_folder)
     parts = _configured_parts(card)
     scheduler_of(parts)  # so that what cannot be sampled is refused here already
@@ -145,12 +161,14 @@ def read_parts(folder: Path, name: str) -> Parts:
     Raises:
         ModelError: a part is missing, or of a kind that hcache does not know.
     """
-    index = _read_config(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    index = (
+        _read_config(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    )
     network, codec = _find(folder, ("unet", "transformer")), _find(folder, ("vae", "vqvae"))
     if network is None:
         raise ModelError(
-            f"{folder} has none of unet/config.json, transformer/config.json and config.json: there is no diffusion "
-            "model in it"
+            f"{folder} has none of unet/config.json, transformer/config.json and config.json: there"
+            " is no diffusion model in it"
         )
     config = _read_config(network / "config.json")
     config["_class_name"] = kind = network_class(config)
@@ -163,10 +181,15 @@ def read_parts(folder: Path, name: str) -> Parts:
     for part in ("vae", "vqvae"):
         if codec is None and (index.get(part) or [None])[0] is not None:
             raise ModelError(
-                f"{folder} misses {part}/config.json, which its model_index.json names; complete the folder"
+                f"{folder} misses {part}/config.json, which its model_index.json names; complete"
+                " the folder"
             )
     check_network(config, NETWORKS[kind], codec_config, name)
-    listed = tuple(part for part, kind in index.items() if isinstance(kind, list) and kind and kind[0] is not None)
+    listed = tuple(
+        part
+        for part, kind in index.items()
+        if isinstance(kind, list) and kind and kind[0] is not None
+    )
     return Parts(
         folder=folder,
         network=network,
@@ -180,7 +203,9 @@ def read_parts(folder: Path, name: str) -> Parts:
 
 
 def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The part's own folder; of a network also the model folder itself, as old repositories have it."""
+    """The part's own folder; of a network also the model folder itself, as old repositories have
+    it.
+    """
     for name in names:
         if (folder / name / "config.json").is_file():
             return folder / name
@@ -188,7 +213,9 @@ def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
-    """The weights: safetensors if there are any, else a checkpoint read without running any code in it."""
+    """The weights: safetensors if there are any, else a checkpoint read without running any code
+    in it.
+    """
     try:
         module, report = kind.from_pretrained(
             folder,
@@ -199,26 +226,37 @@ def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
             **loading_options(folder),
         )
     except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
-        raise ModelError(f"the {kind.__name__} of {name} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(
+            f"the {kind.__name__} of {name} cannot be loaded: {_first_line(error)}"
+        ) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise ModelError(f"the weights in {folder} lack {len(missing)} tensors that the configuration asks for, "
-                         f"first {missing[0]}; the folder is incomplete")  # fmt: skip
+        raise ModelError(
+            f"the weights in {folder} lack {len(missing)} tensors that the configuration asks for, "
+            f"first {missing[0]}; the folder is incomplete"
+        )
     _check_unexpected(report["unexpected_keys"], folder)
     return module.eval().requires_grad_(False)
 
 
-HARMLESS = re.compile(r"(^|\.)(position_ids|logit_scale)$|^(vision_model|visual_projection|text_projection)\.")
-"""Tensors of a text encoder's file that take no part in encoding text: counters, and the other half of CLIP."""
+HARMLESS = re.compile(
+    r"(^|\.)(position_ids|logit_scale)$|^(vision_model|visual_projection|text_projection)\."
+)
+"""Tensors of a text encoder's file that take no part in encoding text: counters, and the other
+half of CLIP.
+"""
 
 
 def _check_unexpected(names: Iterable[str], folder: Path) -> None:
-    """What a file holds and no network has a place for would be left out: a LoRA, an adapter, another kind of model."""
+    """What a file holds and no network has a place for would be left out: a LoRA, an adapter,
+    another kind of model.
+    """
     found = sorted(names)
     if found:
         raise ModelError(
-            f"the weights in {folder} hold {len(found)} tensors that its network has no place for, first {found[0]}; "
-            "expected the network's own alone. Merge what was added to it (a LoRA, an adapter) and save it again"
+            f"the weights in {folder} hold {len(found)} tensors that its network has no place for,"
+            f" first {found[0]}; expected the network's own alone. Merge what was added to it (a"
+            " LoRA, an adapter) and save it again"
         )
 
 
@@ -235,7 +273,9 @@ def _latent_side(parts: Parts) -> int | None:
     return size // parts.pixels if parts.codec and isinstance(size, int) else None
 
 
-def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dtype: str) -> Conditioner:
+def _conditioner(
+    parts: Parts, network: nn.Module, codec: Codec, device: str, dtype: str
+) -> Conditioner:
     config = parts.config
     if config["_class_name"] == "DiTTransformer2DModel":
         return ByClass(config["num_embeds_ada_norm"], null=config["num_embeds_ada_norm"])
@@ -244,49 +284,79 @@ def _conditioner(parts: Parts, network: nn.Module, codec: Codec, device: str, dt
         return Unconditional() if network.class_embedding is None else ByClass(classes or 2**31)
     if parts.pipeline not in TEXT_PIPELINES:
         raise ModelError(
-            f"{parts.folder} holds a text-conditional model of pipeline {parts.pipeline or 'unknown'}; expected one of "
-            f"{', '.join(TEXT_PIPELINES)}, with its text encoder"
+            f"{parts.folder} holds a text-conditional model of pipeline"
+            f" {parts.pipeline or 'unknown'}; expected one of {', '.join(TEXT_PIPELINES)}, with its"
+            " text encoder"
         )
     for part in parts.listed:
         if part.startswith(("text_encoder", "tokenizer")) and not (parts.folder / part).is_dir():
-            raise ModelError(f"{parts.folder} lacks {part}/, which its model_index.json names; complete it")
+            raise ModelError(
+                f"{parts.folder} lacks {part}/, which its model_index.json names; complete it"
+            )
     if not isinstance(codec, Autoencoder):
-        raise ModelError(f"{parts.folder} lacks vae/, through which its pipeline {parts.pipeline} draws; complete it")
+        raise ModelError(
+            f"{parts.folder} lacks vae/, through which its pipeline {parts.pipeline} draws;"
+            " complete it"
+        )
     import diffusers  # whose pipelines bring transformers with them, which only text needs
 
     have = _text_encoders(parts, dtype)
-    have |= {"transformer" if config["_class_name"] in TRANSFORMERS else "unet": network, "vae": codec.network}
-    unused = {} if parts.pipeline == "FluxPipeline" else {"image_encoder": None, "feature_extractor": None}
+    have |= {
+        "transformer" if config["_class_name"] in TRANSFORMERS else "unet": network,
+        "vae": codec.network,
+    }
+    unused = (
+        {}
+        if parts.pipeline == "FluxPipeline"
+        else {"image_encoder": None, "feature_extractor": None}
+    )
     if parts.pipeline == "StableDiffusionPipeline":
         unused |= {"safety_checker": None, "requires_safety_checker": False}
-    encoders = [weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")]
+    encoders = [
+        weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")
+    ]
     variants = {found.variant for found in encoders if found} - {None}
     unused |= {"variant": variants.pop()} if len(variants) == 1 else {}
     try:
         pipeline = (
             getattr(diffusers, parts.pipeline)
             .from_pretrained(
-                parts.folder, dtype=DTYPES[dtype], local_files_only=True, low_cpu_mem_usage=False, **have, **unused
+                parts.folder,
+                dtype=DTYPES[dtype],
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                **have,
+                **unused,
             )
             .to(device)
         )
     except Exception as error:  # noqa: BLE001 - a missing tokenizer, a spoilt encoder: all say it in their own way
-        raise ModelError(f"the text encoder in {parts.folder} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(
+            f"the text encoder in {parts.folder} cannot be loaded: {_first_line(error)}"
+        ) from error
     return text_conditioner(pipeline)
 
 
 def _check_text_width(parts: Parts, name: str) -> None:
     """The U-Net must attend to what its text encoders give: of SDXL both, one beside the other."""
-    files = [parts.folder / part / "config.json" for part in parts.listed if part.startswith("text_encoder")]
-    if parts.config["_class_name"] != "UNet2DConditionModel" or not files or not all(f.is_file() for f in files):
+    files = [
+        parts.folder / part / "config.json"
+        for part in parts.listed
+        if part.startswith("text_encoder")
+    ]
+    if (
+        parts.config["_class_name"] != "UNet2DConditionModel"
+        or not files
+        or not all(f.is_file() for f in files)
+    ):
         return
     given = [_read_config(file).get("hidden_size") for file in files]
     wanted = parts.config.get("encoder_hid_dim") or parts.config.get("cross_attention_dim", 1280)
     known = [width for width in given if isinstance(width, int)]
     if isinstance(wanted, int) and len(known) == len(given) and sum(known) != wanted:
         raise ModelError(
-            f"the network of {name} attends to text of width {wanted} (cross_attention_dim), and its text encoders "
-            f"give {' + '.join(map(str, given))}; expected parts of one model"
+            f"the network of {name} attends to text of width {wanted} (cross_attention_dim), and"
+            f" its text encoders give {' + '.join(map(str, given))}; expected parts of one model"
         )
 
 
@@ -302,46 +372,63 @@ def _text_encoders(parts: Parts, dtype: str) -> dict[str, nn.Module]:
                 folder, dtype=DTYPES[dtype], output_loading_info=True, local_files_only=True
             )
         except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
-            raise ModelError(f"the text encoder in {folder} cannot be loaded: {_first_line(error)}") from error
+            raise ModelError(
+                f"the text encoder in {folder} cannot be loaded: {_first_line(error)}"
+            ) from error
         if missing := sorted(report["missing_keys"]):
-            raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}; "
-                             "the folder is incomplete")  # fmt: skip
-        _check_unexpected((name for name in report["unexpected_keys"] if not HARMLESS.search(name)), folder)
+            raise ModelError(
+                f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}; "
+                "the folder is incomplete"
+            )
+        _check_unexpected(
+            (name for name in report["unexpected_keys"] if not HARMLESS.search(name)), folder
+        )
         found[part] = module.eval().requires_grad_(False)
     return found
 
 
 def scheduler_of(parts: Parts) -> Scheduler:
-    """The model's own noise schedule, as DDIM or as a flow; DDPM's own betas where a bare network has none beside it.
+    """The model's own noise schedule, as DDIM or as a flow; DDPM's own betas where a bare network
+    has none beside it.
 
     Raises:
-        ModelError: it is another kind of schedule than DDIM samples from; see :mod:`hcache.models.schedulers`.
+        ModelError: it is another kind of schedule than DDIM samples from; see
+            :mod:`hcache.models.schedulers`.
     """
     flux = parts.config["_class_name"] == "FluxTransformer2DModel"
     named = (parts.index.get("scheduler") or [None, None])[1]
     if named is not None:
         check_kind(named, str(parts.folder / "model_index.json"), flux=flux)
-    for path in (parts.folder / "scheduler" / "scheduler_config.json", parts.folder / "scheduler_config.json"):
+    for path in (
+        parts.folder / "scheduler" / "scheduler_config.json",
+        parts.folder / "scheduler_config.json",
+    ):
         if path.is_file():
-            return scheduler_from(_read_config(path) | _set_by_pipeline(parts), str(path), flux=flux)
+            return scheduler_from(
+                _read_config(path) | _set_by_pipeline(parts), str(path), flux=flux
+            )
     if named is not None:
         raise ModelError(
-            f"{parts.folder} misses scheduler/scheduler_config.json, which its model_index.json names; complete "
-            "the folder"
+            f"{parts.folder} misses scheduler/scheduler_config.json, which its model_index.json"
+            " names; complete the folder"
         )
     if flux:
         raise ModelError(
-            f"{parts.folder} has no scheduler/scheduler_config.json; expected that of a flow, with its shift"
+            f"{parts.folder} has no scheduler/scheduler_config.json; expected that of a flow, with"
+            " its shift"
         )
     logging.getLogger(__name__).warning(
-        "%s says nothing of its noise schedule: DDPM's own is assumed (1,000 linear betas from 1e-4 to 0.02, epsilon). "
-        "If it was trained by another, put its scheduler_config.json there", parts.folder,
-    )  # fmt: skip
+        "%s says nothing of its noise schedule: DDPM's own is assumed (1,000 linear betas from 1e-4"
+        " to 0.02, epsilon). If it was trained by another, put its scheduler_config.json there",
+        parts.folder,
+    )
     return DDIMScheduler(clip_sample=parts.codec is None)
 
 
 def _set_by_pipeline(parts: Parts) -> dict[str, Any]:
-    """What Stable Diffusion's own pipeline sets in every scheduler that has such a field, whatever its file says."""
+    """What Stable Diffusion's own pipeline sets in every scheduler that has such a field,
+    whatever its file says.
+    """
     if parts.pipeline != "StableDiffusionPipeline":
         return {}
     return {"steps_offset": 1, "clip_sample": False}
@@ -353,7 +440,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{path} is not valid JSON: expected an object, got {type(config).__name__}")
+        raise ModelError(
+            f"{path} is not valid JSON: expected an object, got {type(config).__name__}"
+        )
     return config
 
 

@@ -23,9 +23,11 @@ from .side_by_side import parts_of, side_by_side
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """``network``: a diffusers U-Net; or a transformer, which has neither ``encode`` nor ``decode``, only ``trace``.
+    """``network``: a diffusers U-Net; or a transformer, which has neither ``encode`` nor
+    ``decode``, only ``trace``.
 
-    Tensors go in as float32 or the network's dtype; predictions come out as float32, for the sampler.
+    Tensors go in as float32 or the network's dtype; predictions come out as float32, for the
+    sampler.
     """
 
     card: Card
@@ -61,7 +63,9 @@ class Model:
         if len(parts) == 1:
             return halves.encode(self.network, x, t, condition, embedding)
         emb = embedding or self.embed(len(x), t, condition)
-        found = side_by_side(lambda rows: halves.encode(self.network, x[rows], t, condition, emb.rows(rows)), parts)
+        found = side_by_side(
+            lambda rows: halves.encode(self.network, x[rows], t, condition, emb.rows(rows)), parts
+        )
         return Features.join(found, torch.cat)
 
     def decode(
@@ -71,7 +75,8 @@ class Model:
         condition: Condition = NOTHING,
         embedding: Embedding | None = None,
     ) -> torch.Tensor:
-        """The decoder half: features -> what the U-Net predicts (n, c, h, w), without a learned variance.
+        """The decoder half: features -> what the U-Net predicts (n, c, h, w), without a learned
+        variance.
 
         Raises:
             NoUNetError: the model is a transformer.
@@ -82,22 +87,31 @@ class Model:
         if len(parts) == 1:
             return self._mean(halves.decode(self.network, features, t, condition, embedding))
         emb = embedding or self.embed(n, t, condition)
-        found = side_by_side(lambda rows: self._decode_part(features.rows(rows.start, rows.stop), t, emb, rows), parts)
+        found = side_by_side(
+            lambda rows: self._decode_part(features.rows(rows.start, rows.stop), t, emb, rows),
+            parts,
+        )
         return torch.cat(found)
 
     def embed(self, n: int, t: torch.Tensor | float, condition: Condition = NOTHING) -> Embedding:
-        """What both halves take of ``t`` and ``condition``, for who calls both and would have it computed once."""
+        """What both halves take of ``t`` and ``condition``, for who calls both and would have it
+        computed once.
+        """
         self.anatomy.need_unet("embedding time for its halves")
         return halves.embed(self.network, n, t, condition, self.device)
 
-    def trace(self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING) -> tuple[Features, torch.Tensor]:
+    def trace(
+        self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING
+    ) -> tuple[Features, torch.Tensor]:
         """One whole evaluation: what it passed through, and what ``decode`` would have given."""
         if not self.anatomy.without:
             return self._trace_halves(x_t, t, condition)
         features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
         return features, self._mean(output)
 
-    def _trace_halves(self, x_t: torch.Tensor, t: float, condition: Condition) -> tuple[Features, torch.Tensor]:
+    def _trace_halves(
+        self, x_t: torch.Tensor, t: float, condition: Condition
+    ) -> tuple[Features, torch.Tensor]:
         """Both halves, one after the other; of a batch that is computed in parts, part by part."""
         embedding, parts = self.embed(len(x_t), t, condition), parts_of(len(x_t), self.device)
         if len(parts) == 1:
@@ -117,7 +131,9 @@ class Model:
     ) -> torch.Tensor:
         """The decoder half of some samples of a batch, of which ``t`` and ``embedding`` are."""
         own = t[rows] if isinstance(t, torch.Tensor) and t.numel() > 1 else t
-        return self._mean(halves.decode(self.network, features, own, embedding=embedding.rows(rows)))
+        return self._mean(
+            halves.decode(self.network, features, own, embedding=embedding.rows(rows))
+        )
 
     def condition(self, conditioning: Conditioning = UNCONDITIONED, n: int = 1) -> Guided:
         """The tensors for n samples of a conditioning, by guidance branch.
@@ -143,13 +159,15 @@ class Model:
             row = int(bad.nonzero()[0])
             whose = f"sample {samples[row]}" if samples else f"row {row}"
             raise ModelError(
-                f"the decoded picture of {whose} is not finite; compute in bfloat16 or float32 (--dtype), or make the "
-                "change of the activations smaller"
+                f"the decoded picture of {whose} is not finite; compute in bfloat16 or float32"
+                " (--dtype), or make the change of the activations smaller"
             )
         return _to_pixels(pictures).cpu()
 
     def to_previews(self, x_0: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Small pictures (n, height, width, 3) uint8 of predicted x_0, on its device; of latents their colours only."""
+        """Small pictures (n, height, width, 3) uint8 of predicted x_0, on its device; of latents
+        their colours only.
+        """
         pictures = self.codec.preview(x_0)
         if pictures.shape[-2:] != (height, width):
             pictures = torch.nn.functional.adaptive_avg_pool2d(pictures, (height, width))

@@ -1,11 +1,13 @@
-"""Which schedulers are taken: those that describe the diffusion DDIM samples from, and every field of theirs.
+"""Which schedulers are taken: those that describe the diffusion DDIM samples from, and every field
+of theirs.
 
-A scheduler's configuration says two things: what the network was trained on (betas, what it predicts) and how diffusers
-solves that (order, solver, variance). hcache samples every diffusion with DDIM and every flow of FLUX with Euler's
-method. So what was trained on is read, how it is solved is left out, and what fits neither is refused.
+A scheduler's configuration says two things: what the network was trained on (betas, what it
+predicts) and how diffusers solves that (order, solver, variance). hcache samples every diffusion
+with DDIM and every flow of FLUX with Euler's method. So what was trained on is read, how it is
+solved is left out, and what fits neither is refused.
 
-A class is in ``TAKEN`` because a test shows that its own pipeline makes the same pictures from the same noise. All
-other classes of diffusers are refused with a reason.
+A class is in ``TAKEN`` because a test shows that its own pipeline makes the same pictures from the
+same noise. All other classes of diffusers are refused with a reason.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ _UNTRIED = "its pictures were not shown to be those of DDIM"
 REFUSED = {
     "AmusedScheduler": _TOKENS,
     "BlockRefinementScheduler": _TOKENS,
-    "CMStochasticIterativeScheduler": "it is of a consistency model, which maps noise to a picture in one step",
+    "CMStochasticIterativeScheduler": (
+        "it is of a consistency model, which maps noise to a picture in one step"
+    ),
     "CogVideoXDDIMScheduler": "it shifts the signal-to-noise ratio of its betas, for video",
     "CogVideoXDPMScheduler": "it shifts the signal-to-noise ratio of its betas, for video",
     "ConsistencyDecoderScheduler": "it is of a consistency decoder",
@@ -124,7 +128,9 @@ SOLVER = (
     "timestep_scaling",
     "variance_type",
 )
-"""Fields that say how the same diffusion is solved, or what variance DDPM's steps have. DDIM has its own."""
+"""Fields that say how the same diffusion is solved, or what variance DDPM's steps have. DDIM has
+its own.
+"""
 
 WITH_ANOTHER = {
     "dynamic_thresholding_ratio": "thresholding",
@@ -136,7 +142,10 @@ WITH_ANOTHER = {
 """Fields that mean something only beside another one, which is refused."""
 
 NEUTRAL: dict[str, tuple[Any, str]] = {
-    "thresholding": (False, "what dynamic thresholding makes of a sample depends on pixels that no cache holds"),
+    "thresholding": (
+        False,
+        "what dynamic thresholding makes of a sample depends on pixels that no cache holds",
+    ),
     "use_karras_sigmas": (False, "its noise levels are not those of training timesteps"),
     "use_exponential_sigmas": (False, "its noise levels are not those of training timesteps"),
     "use_beta_sigmas": (False, "its noise levels are not those of training timesteps"),
@@ -163,7 +172,8 @@ FLOW_NEUTRAL: dict[str, tuple[Any, str]] = {
 
 
 def scheduler_from(config: Mapping[str, Any], where: str, *, flux: bool = False) -> Scheduler:
-    """The noise schedule that a scheduler's configuration describes, as DDIM, or as a flow for FLUX.
+    """The noise schedule that a scheduler's configuration describes, as DDIM, or as a flow for
+    FLUX.
 
     Args:
         config: What ``scheduler_config.json`` holds.
@@ -185,9 +195,10 @@ def scheduler_from(config: Mapping[str, Any], where: str, *, flux: bool = False)
     made = _ddim({**_missing(own, given), **own, **given}, kind, where)
     if made.config.prediction_type == "epsilon" and float(made.alphas_cumprod.min()) <= 0:
         raise ModelError(
-            f"the schedule in {where} ends without any signal (rescale_betas_zero_snr, or large betas) while the "
-            "network predicts the noise, from which x_0 cannot be had there; expected prediction_type v_prediction or "
-            "sample. If the model was not trained so, write rescale_betas_zero_snr: false"
+            f"the schedule in {where} ends without any signal (rescale_betas_zero_snr, or large"
+            " betas) while the network predicts the noise, from which x_0 cannot be had there;"
+            " expected prediction_type v_prediction or sample. If the model was not trained so,"
+            " write rescale_betas_zero_snr: false"
         )
     return made
 
@@ -202,18 +213,28 @@ def check_kind(kind: Any, where: str, *, flux: bool = False) -> str:
         return kind
     if kind in TAKEN and not flux:
         return kind
-    expected = f"expected {FLOW}" if flux else "expected DDIMScheduler, DDPMScheduler, PNDMScheduler, " \
-        "EulerDiscreteScheduler, DPMSolverMultistepScheduler or another solver of DDPM's diffusion"  # fmt: skip
+    expected = (
+        f"expected {FLOW}"
+        if flux
+        else (
+            "expected DDIMScheduler, DDPMScheduler, PNDMScheduler, EulerDiscreteScheduler,"
+            " DPMSolverMultistepScheduler or another solver of DDPM's diffusion"
+        )
+    )
     if kind not in (*TAKEN, FLOW, *REFUSED):
         raise ModelError(f"{where} names no scheduler that hcache knows: {kind!r}; {expected}")
-    why = REFUSED.get(kind, _FLOW if kind == FLOW else "FLUX is a flow, and this is a diffusion with betas")
+    why = REFUSED.get(
+        kind, _FLOW if kind == FLOW else "FLUX is a flow, and this is a diffusion with betas"
+    )
     raise ModelError(
-        f"{where} names {kind}, which is not taken: {why}; {expected}. If the model was trained with DDPM's betas, "
-        "write DDIMScheduler and its betas there"
+        f"{where} names {kind}, which is not taken: {why}; {expected}. If the model was trained"
+        " with DDPM's betas, write DDIMScheduler and its betas there"
     )
 
 
-def _check_neutral(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, str]], kind: str, where: str) -> None:
+def _check_neutral(
+    given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, str]], kind: str, where: str
+) -> None:
     for name, (value, why) in neutral.items():
         if name in given and given[name] != value:
             raise ModelError(
@@ -223,12 +244,14 @@ def _check_neutral(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, st
 
 
 def _check_known(given: Mapping[str, Any], known: tuple[str, ...], kind: str, where: str) -> None:
-    """A field that nobody knows may only stand there empty: null, false, 0 or nothing in brackets."""
+    """A field that nobody knows may only stand there empty: null, false, 0 or nothing in
+    brackets.
+    """
     for name, value in given.items():
         if name not in known and value:
             raise ModelError(
-                f"{where} gives its {kind} {name}: {value!r}, a field that hcache does not know; remove it if it "
-                "changes nothing of what is sampled"
+                f"{where} gives its {kind} {name}: {value!r}, a field that hcache does not know;"
+                " remove it if it changes nothing of what is sampled"
             )
 
 
@@ -239,33 +262,57 @@ def _defaults(kind: str) -> dict[str, Any]:
 
 
 def _missing(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What DDIM needs to be told of classes that have no such field, because DDIM's default is not what they do."""
+    """What DDIM needs to be told of classes that have no such field, because DDIM's default is
+    not what they do.
+    """
     ends_clean = given.get("final_sigmas_type", own.get("final_sigmas_type", "zero")) == "zero"
     return {
         "clip_sample": False,
         "set_alpha_to_one": ends_clean,
         "steps_offset": 0,
-        "timestep_spacing": own.get("timestep_spacing", "linspace"),  # of DPMSolverSinglestep, which has no choice
+        "timestep_spacing": own.get(
+            "timestep_spacing", "linspace"
+        ),  # of DPMSolverSinglestep, which has no choice
     }
 
 
 def _ddim(fields: Mapping[str, Any], kind: str, where: str) -> DDIMScheduler:
     """DDIM with the fields that are read, each within what it may be."""
-    for name, allowed in (("beta_schedule", BETAS), ("prediction_type", PREDICTIONS), ("timestep_spacing", SPACINGS),
-                          ("final_sigmas_type", FINAL_SIGMAS)):  # fmt: skip
-        if name in fields and fields[name] not in allowed and not (name == "beta_schedule" and fields["trained_betas"]):
-            more = ". Its betas can be given one by one instead, as trained_betas" if name == "beta_schedule" else ""
+    for name, allowed in (
+        ("beta_schedule", BETAS),
+        ("prediction_type", PREDICTIONS),
+        ("timestep_spacing", SPACINGS),
+        ("final_sigmas_type", FINAL_SIGMAS),
+    ):
+        if (
+            name in fields
+            and fields[name] not in allowed
+            and not (name == "beta_schedule" and fields["trained_betas"])
+        ):
+            more = (
+                ". Its betas can be given one by one instead, as trained_betas"
+                if name == "beta_schedule"
+                else ""
+            )
             raise ModelError(
-                f"{where} gives its {kind} {name}: {fields[name]!r}; expected one of {', '.join(allowed)}{more}"
+                f"{where} gives its {kind} {name}: {fields[name]!r}; expected one of"
+                f" {', '.join(allowed)}{more}"
             )
     betas, trained = fields.get("trained_betas"), fields["num_train_timesteps"]
     if betas is not None and len(betas) != trained:
-        raise ModelError(f"{where} gives {len(betas)} trained_betas and num_train_timesteps {trained}; give one a step")
+        raise ModelError(
+            f"{where} gives {len(betas)} trained_betas and num_train_timesteps {trained}; give one"
+            " a step"
+        )
     taken = inspect.signature(DDIMScheduler.__init__).parameters
     try:
-        made = DDIMScheduler(**{name: value for name, value in fields.items() if name in READ and name in taken})
+        made = DDIMScheduler(
+            **{name: value for name, value in fields.items() if name in READ and name in taken}
+        )
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise ModelError(f"{where} gives its {kind} what makes no schedule: {error}") from error
     if not bool(torch.isfinite(made.alphas_cumprod).all()) or float(made.alphas_cumprod.max()) > 1:
-        raise ModelError(f"{where} gives its {kind} betas that make no schedule; expected numbers in [0, 1)")
+        raise ModelError(
+            f"{where} gives its {kind} betas that make no schedule; expected numbers in [0, 1)"
+        )
     return made

@@ -1,11 +1,11 @@
 """A batch on a CPU in equal parts, a thread for each, in place of threads inside every operation.
 
-PyTorch's threads meet at the end of every operation, hundreds of times a step. Where another process takes one of the
-cores for a while, all of them wait for the one that was put aside, and they spin while they wait. Parts of a batch
-meet once an evaluation.
+PyTorch's threads meet at the end of every operation, hundreds of times a step. Where another
+process takes one of the cores for a while, all of them wait for the one that was put aside, and
+they spin while they wait. Parts of a batch meet once an evaluation.
 
-The parts are equal, so that a sample's numbers do not depend on its place in the batch: the kernels that are chosen
-for a tensor follow from its shape.
+The parts are equal, so that a sample's numbers do not depend on its place in the batch: the kernels
+that are chosen for a tensor follow from its shape.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MOST_PARTS: int = 4
 def parts_of(n: int, device: torch.device) -> list[slice]:
     """The rows of each part of a batch of n; one part where it is not to be split.
 
-    It is split where nothing is differentiated (inference mode, which threads do not inherit from each other), into
-    as many parts as PyTorch has threads.
+    It is split where nothing is differentiated (inference mode, which threads do not inherit from
+    each other), into as many parts as PyTorch has threads.
     """
     threads = torch.get_num_threads()
     split = device.type == "cpu" and torch.is_inference_mode_enabled() and 1 < threads <= MOST_PARTS
@@ -61,12 +61,18 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 @cache
 def _make_pool(threads: int) -> ThreadPoolExecutor:
     """So many threads, each of which computes in itself alone."""
-    pool, there = ThreadPoolExecutor(threads, "hcache-part", initializer=_compute_alone), threading.Barrier(threads)
+    pool, there = (
+        ThreadPoolExecutor(threads, "hcache-part", initializer=_compute_alone),
+        threading.Barrier(threads),
+    )
     list(pool.map(lambda _: there.wait(), range(threads)))
-    torch.set_num_threads(threads)  # for this thread, and those that are begun later; those of the pool keep theirs
+    torch.set_num_threads(
+        threads
+    )  # for this thread, and those that are begun later; those of the pool keep theirs
     return pool
 
 
 def _compute_alone() -> None:
-    torch.get_num_threads()  # which takes the number that was set last when a thread calls it first, and not again
+    # which takes the number that was set last when a thread calls it first, and not again
+    torch.get_num_threads()
     torch.set_num_threads(1)

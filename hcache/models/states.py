@@ -1,8 +1,10 @@
-"""Finds the weights of a network in what a training saved: the moving average of them where there is one.
+"""Finds the weights of a network in what a training saved: the moving average of them where there
+is one.
 
-A file holds one set of tensors, or several: the weights as trained (``model``, ``state_dict``), their moving average
-(``ema``, ``model_ema``, ``ema_model``), beside an optimiser. Which set is taken changes every picture, so it is said.
-A network is found by one tensor that it must have, its anchor, under whatever prefix a trainer gave it.
+A file holds one set of tensors, or several: the weights as trained (``model``, ``state_dict``),
+their moving average (``ema``, ``model_ema``, ``ema_model``), beside an optimiser. Which set is
+taken changes every picture, so it is said. A network is found by one tensor that it must have, its
+anchor, under whatever prefix a trainer gave it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _DEPTH = 4
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """``tensors``: by the network's own names. ``told``: which of a file's sets they are, in words."""
+    """``tensors``: by the network's own names. ``told``: which of a file's sets they are, in
+    words.
+    """
 
     tensors: dict[str, torch.Tensor]
     told: str
@@ -45,21 +49,26 @@ class _Set:
 
 
 def read_tensors(path: Path) -> Any:
-    """What a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file holds: tensors and containers; nothing in it is run.
+    """What a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file holds: tensors and containers;
+    nothing in it is run.
 
     Raises:
         UsageError: there is no such file.
         ModelError: it holds anything else.
     """
     try:
-        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        return (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, "cpu", weights_only=True)
+        )
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
     except Exception as error:  # noqa: BLE001 - pickle, zip and safetensors each fail in their own way
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{path} cannot be read as tensors alone ({first}); nothing in it was run. If you trust it, save its "
-            "state dict anew with torch.save, or as safetensors"
+            f"{path} cannot be read as tensors alone ({first}); nothing in it was run. If you trust"
+            " it, save its state dict anew with torch.save, or as safetensors"
         ) from error
 
 
@@ -69,10 +78,12 @@ def read_state(path: Path, anchor: str, wanted: str | None = None) -> State:
     Args:
         path: The file; see :func:`read_tensors`.
         anchor: The name of a tensor that the network must have.
-        wanted: ``ema``, ``raw``, or where the set lies in the file; None: the moving average if there is one.
+        wanted: ``ema``, ``raw``, or where the set lies in the file; None: the moving average if
+            there is one.
 
     Raises:
-        ModelError: the file holds no state dict, several moving averages, or one that cannot be put to its names.
+        ModelError: the file holds no state dict, several moving averages, or one that cannot be put
+            to its names.
         UsageError: it does not hold what is wanted.
     """
     data = read_tensors(path)
@@ -84,8 +95,9 @@ def read_state(path: Path, anchor: str, wanted: str | None = None) -> State:
     has = " and ".join(f"{s.label or 'the state dict'} ({_kind(s)})" for s in sets)
     if wanted in (None, EMA) and not averaged and _unnamed_average(data):
         raise ModelError(
-            f"{path} has a moving average of the weights as a list without names, which cannot be put to the network's;"
-            " save it as a state dict, or take the weights as trained with --weights raw"
+            f"{path} has a moving average of the weights as a list without names, which cannot be"
+            " put to the network's; save it as a state dict, or take the weights as trained with"
+            " --weights raw"
         )
     chosen = {None: averaged or raw[:1], EMA: averaged, RAW: raw[:1]}.get(
         wanted, [s for s in sets if s.label == wanted]
@@ -98,7 +110,9 @@ def read_state(path: Path, anchor: str, wanted: str | None = None) -> State:
     found = chosen[0]
     told = f"took {found.label or 'the state dict'}: {_kind(found)}"
     others = [s.label or "the state dict" for s in sets if s is not found]
-    return State(tensors=found.tensors, told=told + (f" (also there: {', '.join(others)})" if others else ""))
+    return State(
+        tensors=found.tensors, told=told + (f" (also there: {', '.join(others)})" if others else "")
+    )
 
 
 def _kind(found: _Set) -> str:
@@ -114,9 +128,13 @@ def _sets(data: Any, anchor: str, label: str, depth: int = 0) -> Iterator[_Set]:
     if not isinstance(data, Mapping):
         return
     flat = {str(name): value for name, value in data.items() if isinstance(value, torch.Tensor)}
-    prefixes = sorted(name.removesuffix(anchor) for name in flat if name == anchor or name.endswith("." + anchor))
+    prefixes = sorted(
+        name.removesuffix(anchor) for name in flat if name == anchor or name.endswith("." + anchor)
+    )
     for prefix in prefixes:
-        place = ".".join(filter(None, [label, prefix.strip(".") if _says_something(prefix) else ""]))
+        place = ".".join(
+            filter(None, [label, prefix.strip(".") if _says_something(prefix) else ""])
+        )
         own = prefix.lower()
         averaged = bool(_AVERAGED.search(own if _says_something(prefix) else label.lower()))
         yield _Set(label=place, averaged=averaged, tensors=_under(flat, prefix, prefixes))
@@ -127,43 +145,63 @@ def _sets(data: Any, anchor: str, label: str, depth: int = 0) -> Iterator[_Set]:
 
 
 def _says_something(prefix: str) -> bool:
-    """A prefix such as ``module.`` is a wrapper's, and does not tell one set of weights from another."""
+    """A prefix such as ``module.`` is a wrapper's, and does not tell one set of weights from
+    another.
+    """
     return bool(_WRAPPERS.sub("", prefix))
 
 
 def _of_list(data: Sequence[Any], anchor: str, label: str, depth: int) -> Iterator[_Set]:
-    """ermongroup's trainer saves a list: weights, optimiser, epoch, step and, last, the moving average."""
-    found = [s for i, part in enumerate(data) for s in _sets(part, anchor, f"{label}[{i}]", depth + 1)]
+    """ermongroup's trainer saves a list: weights, optimiser, epoch, step and, last, the moving
+    average.
+    """
+    found = [
+        s for i, part in enumerate(data) for s in _sets(part, anchor, f"{label}[{i}]", depth + 1)
+    ]
     for number, one in enumerate(found):
         last = number == len(found) - 1 and len(found) > 1
         yield _Set(label=one.label, averaged=one.averaged or last, tensors=one.tensors)
 
 
-def _under(flat: Mapping[str, torch.Tensor], prefix: str, prefixes: Sequence[str]) -> dict[str, torch.Tensor]:
-    """The tensors of one set, without its prefix; what belongs to another set or only counts is left out."""
+def _under(
+    flat: Mapping[str, torch.Tensor], prefix: str, prefixes: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """The tensors of one set, without its prefix; what belongs to another set or only counts is
+    left out.
+    """
     others = [p for p in prefixes if p != prefix and p and not prefix.startswith(p)]
     result = {}
     for name, tensor in flat.items():
         if tensor.ndim == 0 and _COUNTERS.search(name):
             continue
-        if name.startswith(prefix) and not (not prefix and any(name.startswith(other) for other in others)):
+        if name.startswith(prefix) and not (
+            not prefix and any(name.startswith(other) for other in others)
+        ):
             result[name.removeprefix(prefix)] = tensor
-        elif not any(name.startswith(other) for other in others) and not name.startswith("model_ema."):
+        elif not any(name.startswith(other) for other in others) and not name.startswith(
+            "model_ema."
+        ):
             result[name] = tensor  # of no set: kept, so that a strict loading finds it
     return result
 
 
 def _without_dots(flat: Mapping[str, torch.Tensor], prefix: str) -> Iterator[_Set]:
-    """Latent diffusion's ``LitEma`` keeps a moving average under ``model_ema.``, its names written without dots."""
+    """Latent diffusion's ``LitEma`` keeps a moving average under ``model_ema.``, its names
+    written without dots.
+    """
     names = [name for name in flat if name.startswith(prefix)]
     dotless = {name: "model_ema." + name.removeprefix("model.").replace(".", "") for name in names}
-    if names and all(other in flat and flat[other].shape == flat[name].shape for name, other in dotless.items()):
+    if names and all(
+        other in flat and flat[other].shape == flat[name].shape for name, other in dotless.items()
+    ):
         tensors = {name.removeprefix(prefix): flat[other] for name, other in dotless.items()}
         yield _Set(label="model_ema", averaged=True, tensors=tensors)
 
 
 def _by_order(data: Any, sets: Sequence[_Set]) -> list[_Set]:
-    """A moving average that is a list, ``shadow_params``, in the order of the weights as trained, if all shapes fit."""
+    """A moving average that is a list, ``shadow_params``, in the order of the weights as
+    trained, if all shapes fit.
+    """
     if not isinstance(data, Mapping) or any(s.averaged for s in sets):
         return []
     for key, value in data.items():
@@ -181,7 +219,13 @@ def _unnamed_average(data: Any, depth: int = 0) -> bool:
     """There is something called a moving average that was not found to be a set of weights."""
     if depth > _DEPTH:
         return False
-    parts = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, (list, tuple)) else ()
+    parts = (
+        data.items()
+        if isinstance(data, Mapping)
+        else enumerate(data)
+        if isinstance(data, (list, tuple))
+        else ()
+    )
     return any(
         (
             _AVERAGED.search(str(key).lower()) is not None
@@ -198,6 +242,10 @@ def _plain(data: Any, path: Path) -> dict[str, torch.Tensor]:
     for nested in ("state_dict", "model", "ema"):
         if isinstance(data, Mapping) and isinstance(data.get(nested), Mapping):
             data = data[nested]
-    if not isinstance(data, Mapping) or not data or not all(isinstance(v, torch.Tensor) for v in data.values()):
+    if (
+        not isinstance(data, Mapping)
+        or not data
+        or not all(isinstance(v, torch.Tensor) for v in data.values())
+    ):
         raise ModelError(f"{path} holds no state dict; expected a mapping from names to tensors")
     return {_WRAPPERS.sub("", str(name)): tensor for name, tensor in data.items()}

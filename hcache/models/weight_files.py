@@ -1,8 +1,10 @@
-"""Which files of a part of a model hold its weights: one file or shards, safetensors or pickle, a variant or none.
+"""Which files of a part of a model hold its weights: one file or shards, safetensors or pickle, a
+variant or none.
 
-A folder of a published model often holds the same weights several times: as ``.bin`` and as ``.safetensors``, in full
-and in half precision (``.fp16.``), with and without a moving average (``.non_ema.``). One set of them is chosen, the
-same when a model is downloaded and when it is loaded: full precision before half, safetensors before pickle.
+A folder of a published model often holds the same weights several times: as ``.bin`` and as
+``.safetensors``, in full and in half precision (``.fp16.``), with and without a moving average
+(``.non_ema.``). One set of them is chosen, the same when a model is downloaded and when it is
+loaded: full precision before half, safetensors before pickle.
 """
 
 from __future__ import annotations
@@ -38,8 +40,12 @@ class WeightSet:
 
     @property
     def options(self) -> dict[str, str | bool]:
-        """What diffusers' ``from_pretrained`` has to be told to take this set, and to say nothing of others."""
-        return {"use_safetensors": self.safetensors} | ({"variant": self.variant} if self.variant else {})
+        """What diffusers' ``from_pretrained`` has to be told to take this set, and to say
+        nothing of others.
+        """
+        return {"use_safetensors": self.safetensors} | (
+            {"variant": self.variant} if self.variant else {}
+        )
 
 
 def choose_weights(names: Iterable[str]) -> WeightSet | None:
@@ -48,16 +54,22 @@ def choose_weights(names: Iterable[str]) -> WeightSet | None:
     found = [(match, name) for name in sorted(names) if (match := _FILE.fullmatch(name))]
     for variant in _VARIANTS:
         for kind in _KINDS:
-            own = [(match, name) for match, name in found if match[2] == variant and match[5] == kind]
+            own = [
+                (match, name) for match, name in found if match[2] == variant and match[5] == kind
+            ]
             for match, name in own:
                 if match[3] is None:
-                    return WeightSet(files=(name,), variant=variant, safetensors=kind == "safetensors")
+                    return WeightSet(
+                        files=(name,), variant=variant, safetensors=kind == "safetensors"
+                    )
             if own and (whole := _shards(own, names, variant, kind)):
                 return whole
     return None
 
 
-def _shards(own: list[tuple[re.Match[str], str]], names: set[str], variant: str | None, kind: str) -> WeightSet | None:
+def _shards(
+    own: list[tuple[re.Match[str], str]], names: set[str], variant: str | None, kind: str
+) -> WeightSet | None:
     stem, count = own[0][0][1], int(own[0][0][4])
     index = f"{stem}.{kind}.index.{f'{variant}.' if variant else ''}json"
     if index not in names or {int(match[3]) for match, _ in own} != set(range(1, count + 1)):
@@ -68,19 +80,29 @@ def _shards(own: list[tuple[re.Match[str], str]], names: set[str], variant: str 
 
 def weights_in(folder: Path) -> WeightSet | None:
     """The set to load of a folder on this disk."""
-    return choose_weights(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else None
+    return (
+        choose_weights(path.name for path in folder.iterdir() if path.is_file())
+        if folder.is_dir()
+        else None
+    )
 
 
 def loading_options(folder: Path) -> Mapping[str, str | bool]:
-    """What to tell ``from_pretrained`` of a folder; nothing where there are no weights, for it to say so."""
+    """What to tell ``from_pretrained`` of a folder; nothing where there are no weights, for it
+    to say so.
+    """
     found = weights_in(folder)
     if found is None:
         return {}
     if not found.safetensors:
-        _say_once("weights that are a pickle (.bin) are read as tensors alone (weights_only); nothing in them is run")
+        _say_once(
+            "weights that are a pickle (.bin) are read as tensors alone (weights_only); nothing in"
+            " them is run"
+        )
     if found.variant:
         _say_once(
-            f"{folder} holds weights of the variant {found.variant} only, rounded to half precision; they are taken"
+            f"{folder} holds weights of the variant {found.variant} only, rounded to half"
+            " precision; they are taken"
         )
     return found.options
 

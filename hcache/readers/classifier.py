@@ -1,4 +1,6 @@
-"""A reader that is an image classifier of transformers: its labels are the attributes, its probabilities the values."""
+"""A reader that is an image classifier of transformers: its labels are the attributes, its
+probabilities the values.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ WHAT = "image classifier"
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A classifier by folder or hub id. ``labels``: which to read, by the classifier's own names; all if empty."""
+    """A classifier by folder or hub id. ``labels``: which to read, by the classifier's own
+    names; all if empty.
+    """
 
     KIND: ClassVar[str] = "classifier"
     model: str
@@ -32,7 +36,12 @@ class Classifier:
         object.__setattr__(self, "labels", tuple(self.labels))
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.KIND, "model": self.model, "revision": self.revision, "labels": list(self.labels)}
+        return {
+            "kind": self.KIND,
+            "model": self.model,
+            "revision": self.revision,
+            "labels": list(self.labels),
+        }
 
     def open(self, name: str, device: str = "auto") -> Reader:
         """Loads the classifier.
@@ -52,23 +61,37 @@ class Classifier:
             return network, AutoImageProcessor.from_pretrained(where, **options)
 
         network, processor = load(self.model, self.revision, WHAT, make)
-        chosen = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-        digest = digest_of(self.to_json() | {"model": ""}, weights_digest(network), str(processor.to_dict()))
+        chosen = torch.device(
+            device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        )
+        digest = digest_of(
+            self.to_json() | {"model": ""}, weights_digest(network), str(processor.to_dict())
+        )
         network = network.eval().requires_grad_(False).to(chosen, torch.float32)
-        columns = self._columns([str(network.config.id2label[i]) for i in range(network.config.num_labels)])
+        columns = self._columns(
+            [str(network.config.id2label[i]) for i in range(network.config.num_labels)]
+        )
         several = getattr(network.config, "problem_type", None) == "multi_label_classification"
 
         @torch.inference_mode()
         def read(pictures: np.ndarray) -> dict[str, np.ndarray]:
             parts = []
             for start in range(0, len(pictures), BATCH):
-                taken = processor(images=list(pictures[start : start + BATCH]), return_tensors="pt")["pixel_values"]
+                taken = processor(
+                    images=list(pictures[start : start + BATCH]), return_tensors="pt"
+                )["pixel_values"]
                 logits = network(pixel_values=taken.to(chosen)).logits.float()
                 parts.append((logits.sigmoid() if several else logits.softmax(-1)).cpu())
-            found = torch.cat(parts).numpy() if parts else np.zeros((0, network.config.num_labels), np.float32)
+            found = (
+                torch.cat(parts).numpy()
+                if parts
+                else np.zeros((0, network.config.num_labels), np.float32)
+            )
             return {label: found[:, i] for label, i in columns.items()}
 
-        return Reader(name=name, version=self.model, digest=digest, attributes=tuple(columns), function=read)
+        return Reader(
+            name=name, version=self.model, digest=digest, attributes=tuple(columns), function=read
+        )
 
     def _columns(self, names: Sequence[str]) -> dict[str, int]:
         """The labels to read, with their places."""
@@ -78,7 +101,8 @@ class Classifier:
                 raise UsageError(f"{self.model} has no label {label!r}{did_you_mean(label, known)}")
         if not self.labels and len(known) > MOST_LABELS:
             raise UsageError(
-                f"{self.model} has {len(known)} labels; choose those to read with --attribute (without it at most "
-                f"{MOST_LABELS} are read). Some of them: {', '.join(list(known)[:6])}"
+                f"{self.model} has {len(known)} labels; choose those to read with --attribute"
+                f" (without it at most {MOST_LABELS} are read). Some of them:"
+                f" {', '.join(list(known)[:6])}"
             )
         return {label: known[label] for label in self.labels} if self.labels else known

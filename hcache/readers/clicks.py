@@ -1,9 +1,10 @@
 """A reader of one's own, from samples picked in a run: a linear head on embeddings of the pictures.
 
-The head is logistic for picked samples and ridge for other labels. Its quality is that of held-out samples
-(:mod:`hcache.analysis.decoding`): AUC or R², with an interval and the null of shuffled labels. A head that is no better
-than shuffled labels is refused. Where only positives were picked, all other samples of the run count as negatives: some
-of them are positives that nobody picked, so that the held-out AUC is lower than that of the reader.
+The head is logistic for picked samples and ridge for other labels. Its quality is that of held-out
+samples (:mod:`hcache.analysis.decoding`): AUC or R², with an interval and the null of shuffled
+labels. A head that is no better than shuffled labels is refused. Where only positives were picked,
+all other samples of the run count as negatives: some of them are positives that nobody picked, so
+that the held-out AUC is lower than that of the reader.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Clicks:
         encoder: A folder or hub id of an image encoder, or ``pixels``.
         revision: Of a hub id.
         binary: Whether values are probabilities.
-        head: ``weight`` (d,) and ``bias`` (1,), for embeddings as they are; of ``pixels`` also ``mean`` and ``axes``.
+        head: ``weight`` (d,) and ``bias`` (1,), for embeddings as they are; of ``pixels`` also
+            ``mean`` and ``axes``.
         quality: How well it reads held-out samples, with its null; plain data.
     """
 
@@ -54,14 +56,22 @@ class Clicks:
     def __post_init__(self) -> None:
         names = {"weight", "bias", *(("mean", "axes") if self.encoder == PIXELS else ())}
         if set(self.head) != names:
-            raise UsageError(f"the head of a reader from clicks has {sorted(names)}, got {sorted(self.head)}")
+            raise UsageError(
+                f"the head of a reader from clicks has {sorted(names)}, got {sorted(self.head)}"
+            )
         object.__setattr__(self, "head", {name: _array(value) for name, value in self.head.items()})
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.KIND, "attribute": self.attribute, "encoder": self.encoder, "revision": self.revision,
-                "encoder_digest": self.encoder_digest, "binary": self.binary,
-                "head": {name: _packed(array) for name, array in self.head.items()},
-                "quality": dict(self.quality)}  # fmt: skip
+        return {
+            "kind": self.KIND,
+            "attribute": self.attribute,
+            "encoder": self.encoder,
+            "revision": self.revision,
+            "encoder_digest": self.encoder_digest,
+            "binary": self.binary,
+            "head": {name: _packed(array) for name, array in self.head.items()},
+            "quality": dict(self.quality),
+        }
 
     def open(self, name: str, device: str = "auto") -> Reader:
         """Loads the encoder.
@@ -72,15 +82,22 @@ class Clicks:
         """
         embed, digest = _embedding(self.encoder, self.revision, device, self.head)
         if digest != self.encoder_digest:
-            raise UsageError(f"{self.encoder} has other weights now than those that the reader {name} was fitted on; "
-                             "give them by --revision or folder, or fit the reader again")  # fmt: skip
+            raise UsageError(
+                f"{self.encoder} has other weights now than those that the reader {name} was fitted"
+                " on; give them by --revision or folder, or fit the reader again"
+            )
 
         def read(pictures: np.ndarray) -> dict[str, np.ndarray]:
             found = embed(pictures) @ self.head["weight"] + self.head["bias"][0]
             return {self.attribute: 1 / (1 + np.exp(-found)) if self.binary else found}
 
-        return Reader(name=name, version=f"{self.encoder} head", digest=digest_of(self.to_json()),
-                      attributes=(self.attribute,), function=read)  # fmt: skip
+        return Reader(
+            name=name,
+            version=f"{self.encoder} head",
+            digest=digest_of(self.to_json()),
+            attributes=(self.attribute,),
+            function=read,
+        )
 
 
 def fit_clicks(
@@ -96,7 +113,8 @@ def fit_clicks(
 
     Args:
         pictures: (n, height, width, 3) uint8, of all samples of the run.
-        values: (n,) labels; NaN where there is none. If all that there are are 1, the others count as 0.
+        values: (n,) labels; NaN where there is none. If all that there are are 1, the others count
+            as 0.
         attribute: What the labels are of.
         encoder: A folder or hub id of an image encoder, or ``pixels``.
         revision: Of a hub id.
@@ -117,14 +135,21 @@ def fit_clicks(
     embed, digest = _embedding(encoder, revision, device, parts)
     data, labels = embed(pictures[chosen]), values[chosen]
     found = decode(data, labels, controls=CONTROLS, seed=seed)
-    quality = {"metric": found.metric, "score": found.score.value, "low": found.score.low, "high": found.score.high,
-               "null": found.control, "p": found.p, "samples": len(chosen),
-               "embedding": "principal components of the pixels" if held else encoder}  # fmt: skip
+    quality = {
+        "metric": found.metric,
+        "score": found.score.value,
+        "low": found.score.low,
+        "high": found.score.high,
+        "null": found.control,
+        "p": found.p,
+        "samples": len(chosen),
+        "embedding": "principal components of the pixels" if held else encoder,
+    }
     if not found.p <= WORST_P:
         raise AnalysisError(
-            f"a reader of {attribute} on {quality['embedding']} is no better than chance: held-out {found.metric} "
-            f"{found.score}, shuffled labels {found.control:.2f}, p {found.p:.2g}. Pick more samples, or give an image "
-            "encoder with --encoder"
+            f"a reader of {attribute} on {quality['embedding']} is no better than chance: held-out"
+            f" {found.metric} {found.score}, shuffled labels {found.control:.2f}, p {found.p:.2g}."
+            " Pick more samples, or give an image encoder with --encoder"
         )
     weight, bias = _head(data, labels, found.metric == AUC)
     return Clicks(
@@ -142,23 +167,37 @@ def _complete(values: np.ndarray, attribute: str) -> np.ndarray:
     """The labels, with 0 for all others where only positives were picked."""
     there = values[np.isfinite(values)]
     if len(there) < LEAST:
-        raise UsageError(f"a reader of {attribute} needs {LEAST} labelled samples or more, got {len(there)}")
+        raise UsageError(
+            f"a reader of {attribute} needs {LEAST} labelled samples or more, got {len(there)}"
+        )
     if np.all(there == 1) and len(there) < len(values):
         return np.where(np.isfinite(values), values, 0.0)
     if np.ptp(there) == 0:
-        raise UsageError(f"all {len(there)} labelled samples have {attribute} = {there[0]:g}; label others as well")
+        raise UsageError(
+            f"all {len(there)} labelled samples have {attribute} = {there[0]:g}; label others as"
+            " well"
+        )
     return values
 
 
 def _head(data: np.ndarray, labels: np.ndarray, binary: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (d,) and bias (1,) for embeddings as they are, with the penalty chosen by cross-validation."""
+    """Weight (d,) and bias (1,) for embeddings as they are, with the penalty chosen by
+    cross-validation.
+    """
     from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 
     mean, scale = data.mean(0), data.std(0) + 1e-8
     taken = (data - mean) / scale
     if binary:
-        model = LogisticRegressionCV(Cs=np.logspace(-4, 2, 7), cv=5, class_weight="balanced", max_iter=1000,
-                                     scoring="roc_auc", use_legacy_attributes=False, l1_ratios=(0.0,))  # fmt: skip
+        model = LogisticRegressionCV(
+            Cs=np.logspace(-4, 2, 7),
+            cv=5,
+            class_weight="balanced",
+            max_iter=1000,
+            scoring="roc_auc",
+            use_legacy_attributes=False,
+            l1_ratios=(0.0,),
+        )
     else:
         model = RidgeCV(alphas=np.logspace(-2, 5, 15))
     model.fit(taken, labels > 0.5 if binary else labels)
@@ -167,7 +206,9 @@ def _head(data: np.ndarray, labels: np.ndarray, binary: bool) -> tuple[np.ndarra
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def _embedding(encoder: str, revision: str, device: str, parts: Mapping[str, np.ndarray]) -> tuple[Any, str]:
+def _embedding(
+    encoder: str, revision: str, device: str, parts: Mapping[str, np.ndarray]
+) -> tuple[Any, str]:
     """What embeds pictures, and its digest."""
     if encoder == PIXELS:
         held = PixelComponents(mean=parts["mean"], axes=parts["axes"])
@@ -179,7 +220,10 @@ def _embedding(encoder: str, revision: str, device: str, parts: Mapping[str, np.
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:
-    return {"shape": list(array.shape), "float32": base64.b64encode(array.astype("<f4").tobytes()).decode()}
+    return {
+        "shape": list(array.shape),
+        "float32": base64.b64encode(array.astype("<f4").tobytes()).decode(),
+    }
 
 
 def _array(value: Any) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Embeddings of pictures, and of texts where a model has them: CLIP, SigLIP, DINOv2, ViT through transformers.
+"""Embeddings of pictures, and of texts where a model has them: CLIP, SigLIP, DINOv2, ViT through
+transformers.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
-    https://arxiv.org/abs/2103.00020
-    Sigmoid Loss for Language Image Pre-Training (Zhai, Mustafa, Kolesnikov, Beyer, 2023),
-    https://arxiv.org/abs/2303.15343
-    DINOv2: Learning Robust Visual Features without Supervision (Oquab et al., 2023), https://arxiv.org/abs/2304.07193
+    https://arxiv.org/abs/2103.00020 Sigmoid Loss for Language Image Pre-Training (Zhai, Mustafa,
+    Kolesnikov, Beyer, 2023), https://arxiv.org/abs/2303.15343 DINOv2: Learning Robust Visual
+    Features without Supervision (Oquab et al., 2023), https://arxiv.org/abs/2304.07193
 """
 
 from __future__ import annotations
@@ -51,8 +51,12 @@ class Encoder:
         """Pictures (n, height, width, 3) uint8 -> embeddings (n, d) float32 of unit length."""
         parts = []
         for start in range(0, len(pictures), batch):
-            taken = self.processor(images=list(pictures[start : start + batch]), return_tensors="pt")["pixel_values"]
-            with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+            taken = self.processor(
+                images=list(pictures[start : start + batch]), return_tensors="pt"
+            )["pixel_values"]
+            with torch.autocast(
+                self.device.type, torch.float16, enabled=self.device.type == "cuda"
+            ):
                 found = self._embed(taken.to(self.device))
             parts.append(normalize(found.float(), dim=-1).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
@@ -65,14 +69,23 @@ class Encoder:
             ModelError: the network embeds pictures only.
         """
         if self.tokenizer is None:
-            raise ModelError(f"{type(self.network).__name__} embeds no texts; give a CLIP or SigLIP model")
+            raise ModelError(
+                f"{type(self.network).__name__} embeds no texts; give a CLIP or SigLIP model"
+            )
         config = self.network.config.text_config
         tokens = self.tokenizer(
-            list(texts), padding="max_length" if "siglip" in self.network.config.model_type else True, truncation=True,
-            max_length=config.max_position_embeddings, return_tensors="pt",
-        )  # fmt: skip
+            list(texts),
+            padding="max_length" if "siglip" in self.network.config.model_type else True,
+            truncation=True,
+            max_length=config.max_position_embeddings,
+            return_tensors="pt",
+        )
         return (
-            normalize(_pooled(self.network.get_text_features(**tokens.to(self.device))).float(), dim=-1).cpu().numpy()
+            normalize(
+                _pooled(self.network.get_text_features(**tokens.to(self.device))).float(), dim=-1
+            )
+            .cpu()
+            .numpy()
         )
 
     def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -82,7 +95,9 @@ class Encoder:
 
 
 @lru_cache(maxsize=2)
-def load_encoder(source: str, revision: str = "", device: str = "auto", texts: bool = False) -> Encoder:
+def load_encoder(
+    source: str, revision: str = "", device: str = "auto", texts: bool = False
+) -> Encoder:
     """An encoder from a folder or by hub id.
 
     Args:
@@ -101,19 +116,31 @@ def load_encoder(source: str, revision: str = "", device: str = "auto", texts: b
     def make(where: str, **options: Any) -> tuple[Any, Any, Any]:
         network, report = AutoModel.from_pretrained(where, output_loading_info=True, **options)
         if texts and not hasattr(network, "get_text_features"):
-            raise ModelError(f"{source} is a {type(network).__name__}, which embeds no texts; give a {what}")
+            raise ModelError(
+                f"{source} is a {type(network).__name__}, which embeds no texts; give a {what}"
+            )
         check_whole(source, what, report)
         processor = AutoImageProcessor.from_pretrained(where, **options)
         tokenizer = AutoTokenizer.from_pretrained(where, **options) if texts else None
-        if tokenizer is not None and set(tokenizer("face").input_ids) <= set(tokenizer.all_special_ids):
-            raise ModelError(f"{source} lacks its tokenizer; expected tokenizer.json beside the weights")
+        if tokenizer is not None and set(tokenizer("face").input_ids) <= set(
+            tokenizer.all_special_ids
+        ):
+            raise ModelError(
+                f"{source} lacks its tokenizer; expected tokenizer.json beside the weights"
+            )
         return network, processor, tokenizer
 
     network, processor, tokenizer = load(source, revision, what, make)
     digest = weights_digest(network) + str(sorted(processor.to_dict().items(), key=str))
     chosen = _device(device)
     network = network.eval().requires_grad_(False).to(chosen, torch.float32)
-    return Encoder(network=network, processor=processor, tokenizer=tokenizer, device=chosen, digest=digest_of(digest))
+    return Encoder(
+        network=network,
+        processor=processor,
+        tokenizer=tokenizer,
+        device=chosen,
+        digest=digest_of(digest),
+    )
 
 
 def _device(name: str) -> torch.device:

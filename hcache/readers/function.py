@@ -14,10 +14,11 @@ from .reader import Reader, digest_of
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function from pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``, by its import path.
+    """A function from pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``, by its
+    import path.
 
-    A ``version`` attribute of the function or ``__version__`` of its package goes into the digest, beside the
-    function's source. Change one of them when the values change.
+    A ``version`` attribute of the function or ``__version__`` of its package goes into the digest,
+    beside the function's source. Change one of them when the values change.
     """
 
     KIND: ClassVar[str] = "function"
@@ -26,7 +27,9 @@ class Function:
     def __post_init__(self) -> None:
         module, colon, name = str(self.target).partition(":")
         if not (colon and module.strip() and name.strip()):
-            raise UsageError(f"a reader of one's own is package.module:function, got {self.target!r}")
+            raise UsageError(
+                f"a reader of one's own is package.module:function, got {self.target!r}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.KIND, "target": self.target}
@@ -40,8 +43,12 @@ class Function:
         function = _find(self.target)
         package = importlib.import_module(self.target.partition(":")[0].partition(".")[0])
         version = str(getattr(function, "version", "") or getattr(package, "__version__", ""))
-        return Reader(name=name, version=version, digest=digest_of(self.to_json(), version, _source_of(function)),
-                      function=function)  # fmt: skip
+        return Reader(
+            name=name,
+            version=version,
+            digest=digest_of(self.to_json(), version, _source_of(function)),
+            function=function,
+        )
 
 
 def _find(target: str) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Pictures reduced to their principal components: the embedding where no image encoder is at hand.
 
-It knows positions and colours, and nothing of what they mean. A head on it reads what changes many pixels in the same
-places, and not much else.
+It knows positions and colours, and nothing of what they mean. A head on it reads what changes many
+pixels in the same places, and not much else.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ SIDE = 32
 """Pixels a side that pictures are reduced to first."""
 
 COMPONENTS = 32
-"""At most; and no more than a sixth of the pictures. A probe gives every component the same scale: with as many
-components as pictures it would fit noise."""
+"""At most; and no more than a sixth of the pictures. A probe gives every component the same scale:
+with as many components as pictures it would fit noise."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,5 +42,12 @@ class PixelComponents:
 def _small(pictures: np.ndarray) -> np.ndarray:
     """(n, SIDE * SIDE * 3) float32 in [0, 1]."""
     size = (SIDE, SIDE)
-    small = [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) for picture in pictures]
-    return np.stack(small).reshape(len(small), -1).astype(np.float32) / 255 if small else np.zeros((0, SIDE * SIDE * 3))
+    small = [
+        np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+        for picture in pictures
+    ]
+    return (
+        np.stack(small).reshape(len(small), -1).astype(np.float32) / 255
+        if small
+        else np.zeros((0, SIDE * SIDE * 3))
+    )

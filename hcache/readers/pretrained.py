@@ -1,4 +1,6 @@
-"""Loads models of transformers for readers: from a folder, or by hub id from the local hub cache or the network."""
+"""Loads models of transformers for readers: from a folder, or by hub id from the local hub cache
+or the network.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from ..errors import ModelError, UsageError
 
 
 def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any:
-    """What ``make(where, revision=…, local_files_only=…)`` gives, from the disk if it is there, else from the hub.
+    """What ``make(where, revision=…, local_files_only=…)`` gives, from the disk if it is there,
+    else from the hub.
 
     Args:
         source: A folder, or a hub id.
@@ -25,7 +28,9 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
         ModelError: there is no such model here and it cannot be downloaded now.
     """
     if not source:
-        raise UsageError(f"give a {what}: a folder, or a hub id such as openai/clip-vit-base-patch32")
+        raise UsageError(
+            f"give a {what}: a folder, or a hub id such as openai/clip-vit-base-patch32"
+        )
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # of loading: the command has a bar of its own
@@ -42,17 +47,24 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
     at = f" at revision {revision}" if revision else ""
     wanted = "OWNER/NAME" if folder.is_dir() else source
     raise ModelError(
-        f"there is no {what} at {source}{at} ({first_line(failure)}); expected a folder with config.json and "
-        f"weights, or a hub id. Where there is a network, `hf download {wanted}` fetches one"
+        f"there is no {what} at {source}{at} ({first_line(failure)}); expected a folder with"
+        f" config.json and weights, or a hub id. Where there is a network, `hf download {wanted}`"
+        " fetches one"
     ) from failure
 
 
 def check_whole(source: str, what: str, report: dict[str, Any]) -> None:
-    """Raises a ModelError if tensors were missing or of another shape: transformers would make random ones up."""
-    lacking = sorted(map(str, (*report.get("missing_keys", ()), *report.get("mismatched_keys", ()))))
+    """Raises a ModelError if tensors were missing or of another shape: transformers would make
+    random ones up.
+    """
+    lacking = sorted(
+        map(str, (*report.get("missing_keys", ()), *report.get("mismatched_keys", ())))
+    )
     if lacking:
-        raise ModelError(f"{source} is no whole {what}: {len(lacking)} tensors are missing or of another shape, "
-                         f"first {lacking[0]}")  # fmt: skip
+        raise ModelError(
+            f"{source} is no whole {what}: {len(lacking)} tensors are missing or of another shape, "
+            f"first {lacking[0]}"
+        )
 
 
 def weights_digest(network: Any) -> str:

@@ -23,7 +23,8 @@ class Reader:
     Args:
         name: What the reader is called; the label sets that it makes have this name.
         version: Of the code and weights behind it, for people.
-        digest: Hexadecimal digits that name all that decides its values: its description and its weights.
+        digest: Hexadecimal digits that name all that decides its values: its description and its
+            weights.
         attributes: What it reads, in order; empty if that is not known before the first call.
         function: What reads.
     """
@@ -44,7 +45,8 @@ class Reader:
 
         Raises:
             UsageError: the pictures are not (n, height, width, 3) uint8.
-            ModelError: the reader raised an error, or returned something other than n finite numbers an attribute.
+            ModelError: the reader raised an error, or returned something other than n finite
+                numbers an attribute.
         """
         check_pictures(pictures)
         try:
@@ -52,37 +54,51 @@ class Reader:
         except HcacheError:
             raise
         except Exception as error:
-            raise ModelError(f"the reader {self.name} raised {type(error).__name__}: {error}") from error
+            raise ModelError(
+                f"the reader {self.name} raised {type(error).__name__}: {error}"
+            ) from error
         return self._checked(found, len(pictures))
 
     def _checked(self, found: Any, n: int) -> Readings:
-        if not isinstance(found, Mapping) or not all(isinstance(name, str) and name for name in found):
+        if not isinstance(found, Mapping) or not all(
+            isinstance(name, str) and name for name in found
+        ):
             raise ModelError(
-                f"the reader {self.name} returned {type(found).__name__}; expected a mapping from attribute names to "
-                f"{n} numbers each"
+                f"the reader {self.name} returned {type(found).__name__}; expected a mapping from"
+                f" attribute names to {n} numbers each"
             )
         if self.attributes and set(found) != set(self.attributes):
             wanted = ", ".join(self.attributes)
-            raise ModelError(f"the reader {self.name} returned {', '.join(found) or 'nothing'}; expected {wanted}")
+            raise ModelError(
+                f"the reader {self.name} returned {', '.join(found) or 'nothing'}; expected"
+                f" {wanted}"
+            )
         return {name: self._column(name, values, n) for name, values in found.items()}
 
     def _column(self, name: str, values: Any, n: int) -> np.ndarray:
         try:
             column = np.asarray(values, np.float32)
         except (TypeError, ValueError) as error:
-            raise ModelError(f"the reader {self.name} returned no numbers for {name}: {error}") from error
+            raise ModelError(
+                f"the reader {self.name} returned no numbers for {name}: {error}"
+            ) from error
         if column.shape != (n,):
-            raise ModelError(f"the reader {self.name} returned an array of shape {column.shape} for {name}; "
-                             f"expected ({n},), a value a picture")  # fmt: skip
+            raise ModelError(
+                f"the reader {self.name} returned an array of shape {column.shape} for {name}; "
+                f"expected ({n},), a value a picture"
+            )
         if not np.isfinite(column).all():
             wrong = int(np.flatnonzero(~np.isfinite(column))[0])
-            raise ModelError(f"the reader {self.name} returned {column[wrong]} for {name} of picture {wrong}; "
-                             "expected finite numbers")  # fmt: skip
+            raise ModelError(
+                f"the reader {self.name} returned {column[wrong]} for {name} of picture {wrong}; "
+                "expected finite numbers"
+            )
         return column
 
 
 class Description(Protocol):
-    """A reader that is not open yet: plain data that says which one it is. See ``texts.py`` for an example.
+    """A reader that is not open yet: plain data that says which one it is. See ``texts.py`` for an
+    example.
 
     ``KIND`` tags it in JSON. ``open`` loads what it needs; it may take seconds.
     """
@@ -97,7 +113,10 @@ class Description(Protocol):
 def check_pictures(pictures: np.ndarray) -> None:
     """Raises a UsageError unless ``pictures`` are (n, height, width, 3) uint8."""
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
-        raise UsageError(f"a reader takes pictures (n, height, width, 3) uint8, got {pictures.shape} {pictures.dtype}")
+        raise UsageError(
+            f"a reader takes pictures (n, height, width, 3) uint8, got {pictures.shape}"
+            f" {pictures.dtype}"
+        )
 
 
 def digest_of(*parts: Any) -> str:

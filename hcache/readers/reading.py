@@ -22,7 +22,8 @@ BATCH = 64
 def read_run(
     run: Run, name: str, device: str = "auto", replace: bool = False, batch: int = BATCH
 ) -> Generator[float, None, list[str]]:
-    """Reads all samples that a reader has not read yet; yields the share done, returns the attributes.
+    """Reads all samples that a reader has not read yet; yields the share done, returns the
+    attributes.
 
     What was read is kept when this is stopped or fails, and the next call goes on from there.
 
@@ -46,7 +47,9 @@ def read_run(
     try:
         for samples, pictures in _batches(run, left, batch):
             for attribute, values in reader(pictures).items():
-                columns.setdefault(attribute, {}).update(zip(samples, map(float, values), strict=True))
+                columns.setdefault(attribute, {}).update(
+                    zip(samples, map(float, values), strict=True)
+                )
             count += len(samples)
             yield count / len(left)
     finally:
@@ -60,15 +63,21 @@ def read_run(
 def unread(run: Run, name: str) -> int:
     """How many samples of a run a reader has not read yet."""
     columns = run.labels.get(name, {})
-    return int(sum(np.isnan(values).any() for values in zip(*columns.values(), strict=True))) if columns else len(run)
+    return (
+        int(sum(np.isnan(values).any() for values in zip(*columns.values(), strict=True)))
+        if columns
+        else len(run)
+    )
 
 
 def readers_of(run: Run) -> list[str]:
-    """The names of the readers that can read edited pictures of a run: its card's first, then those that have read it
-    and are kept in its home."""
+    """The names of the readers that can read edited pictures of a run: its card's first, then those
+    that have read it and are kept in its home."""
     here = set(list_readers(home_of(run)))
     card = card_reader(run)
-    return list(dict.fromkeys(([card] if card else []) + [name for name in read_by(run) if name in here]))
+    return list(
+        dict.fromkeys(([card] if card else []) + [name for name in read_by(run) if name in here])
+    )
 
 
 def card_reader(run: Run) -> str:
@@ -87,15 +96,21 @@ def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
     """
     known = readers_of(run)
     if name and name not in known:
-        raise UsageError(f"{name!r} is no reader of {run.name}{did_you_mean(name, known)}; read the run with it first: "
-                         f"python -m hcache read {run.name} --reader {name}")  # fmt: skip
+        raise UsageError(
+            f"{name!r} is no reader of {run.name}{did_you_mean(name, known)}; read the run with it"
+            f" first: python -m hcache read {run.name} --reader {name}"
+        )
     chosen = name or (known[0] if known else "")
-    return _opened(str(home_of(run)), chosen, _digest_noted(run, chosen), device) if chosen else None
+    return (
+        _opened(str(home_of(run)), chosen, _digest_noted(run, chosen), device) if chosen else None
+    )
 
 
 @lru_cache(maxsize=4)
 def _opened(home: str, name: str, digest: str, device: str) -> Reader:
-    """An open reader, kept: ``digest`` is part of the key, so that a reader that was replaced is opened anew."""
+    """An open reader, kept: ``digest`` is part of the key, so that a reader that was replaced is
+    opened anew.
+    """
     from pathlib import Path
 
     return find_reader(name) if name in functions() else open_saved(Path(home), name, device)
@@ -114,18 +129,23 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
     noted = read_by(run).get(name)
     if noted is None:
         raise UsageError(
-            f"run {run.name} has a label set {name} that this reader did not make; give the reader another --name"
+            f"run {run.name} has a label set {name} that this reader did not make; give the reader"
+            " another --name"
         )
     if noted.digest != reader.digest:
         if not replace:
             raise UsageError(
-                f"{name} has read {run.name} with another version of itself ({noted.digest}, now {reader.digest}); "
-                "say --replace to read all samples again"
+                f"{name} has read {run.name} with another version of itself ({noted.digest}, now"
+                f" {reader.digest}); say --replace to read all samples again"
             )
         return {}
     ids = run.sample_ids.tolist()
     return {
-        attribute: {sample: float(value) for sample, value in zip(ids, values, strict=True) if np.isfinite(value)}
+        attribute: {
+            sample: float(value)
+            for sample, value in zip(ids, values, strict=True)
+            if np.isfinite(value)
+        }
         for attribute, values in known.items()
     }
 
@@ -133,7 +153,9 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
 def _batches(run: Run, samples: list[int], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
     """Some samples with their pictures, a batch at a time; a shard's pictures are read once."""
     wanted = set(samples)
-    for ids, pictures in run.image_blocks(lambda start, stop: not wanted.isdisjoint(range(start, stop))):
+    for ids, pictures in run.image_blocks(
+        lambda start, stop: not wanted.isdisjoint(range(start, stop))
+    ):
         rows = [row for row, sample in enumerate(ids) if sample in wanted]
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]

@@ -1,7 +1,7 @@
 """All kinds of readers, and readers by name: of a card, of an installed package, of a home.
 
-Another package adds a reader by an entry point in the group ``hcache.readers``: its name is the reader's, its value a
-function from pictures to readings, as ``package.module:function``.
+Another package adds a reader by an entry point in the group ``hcache.readers``: its name is the
+reader's, its value a function from pictures to readings, as ``package.module:function``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from .function import Function
 from .reader import Description, Reader
 from .texts import Texts
 
-KINDS: dict[str, type[Description]] = {kind.KIND: kind for kind in (Texts, Classifier, Clicks, Function)}
+KINDS: dict[str, type[Description]] = {
+    kind.KIND: kind for kind in (Texts, Classifier, Clicks, Function)
+}
 """By the tag that they have in JSON and on the command line."""
 
 GROUP = "hcache.readers"

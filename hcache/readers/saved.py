@@ -1,9 +1,11 @@
 """Readers that are kept in a home, and which of them have read a run.
 
     <home>/readers/<name>.json          the description of a reader
-    <home>/runs/<run>/readers/<name>.json   what read the label set of that name: description, version, digest
+    <home>/runs/<run>/readers/<name>.json   what read the label set of that name: description,
+    version, digest
 
-What a run says about its readers is for people. Only readers of the home are ever opened: a run may come from anybody.
+What a run says about its readers is for people. Only readers of the home are ever opened: a run may
+come from anybody.
 """
 
 from __future__ import annotations
@@ -50,18 +52,30 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
     from ..cache.label_files import SET_NAME
 
     if not SET_NAME.fullmatch(name):
-        raise UsageError(f"a reader's name has letters, digits, spaces, dots, - and _, got {name!r}")
+        raise UsageError(
+            f"a reader's name has letters, digits, spaces, dots, - and _, got {name!r}"
+        )
     path = _path(home, name)
     if name in functions():
-        raise UsageError(f"{name} is the name of a reader that is installed; choose another with --name")
-    if not replace and path.exists() and load_description(home, name).to_json() != _plain(description.to_json()):
-        raise UsageError(f"there is another reader named {name} already; choose another --name, or say --replace")
+        raise UsageError(
+            f"{name} is the name of a reader that is installed; choose another with --name"
+        )
+    if (
+        not replace
+        and path.exists()
+        and load_description(home, name).to_json() != _plain(description.to_json())
+    ):
+        raise UsageError(
+            f"there is another reader named {name} already; choose another --name, or say --replace"
+        )
     make_folder(path.parent)
     write_json(path, {"schema": SCHEMA, **description.to_json()})
 
 
 def list_readers(home: Path) -> list[str]:
-    """The names of all readers that can be opened in a home: those that are kept there, and those installed."""
+    """The names of all readers that can be opened in a home: those that are kept there, and
+    those installed.
+    """
     return [*functions(), *sorted(path.stem for path in (home / READERS).glob("*.json"))]
 
 
@@ -100,25 +114,43 @@ def open_saved(home: Path, name: str, device: str = "auto") -> Reader:
     """A reader of a home by its name, or one that is installed, open."""
     from .registry import find_reader
 
-    return find_reader(name) if name in functions() else load_description(home, name).open(name, device)
+    return (
+        find_reader(name)
+        if name in functions()
+        else load_description(home, name).open(name, device)
+    )
 
 
 def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:
     """Writes down what read the label set of a reader's name."""
     path = run.folder / READERS / f"{reader.name}.json"
     make_folder(path.parent)
-    write_json(path, {"schema": SCHEMA, "name": reader.name, "digest": reader.digest, "version": reader.version,
-                      "description": description})  # fmt: skip
+    write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            "name": reader.name,
+            "digest": reader.digest,
+            "version": reader.version,
+            "description": description,
+        },
+    )
 
 
 def read_by(run: Run) -> dict[str, ReadBy]:
-    """What has read label sets of a run since it was extracted, by the sets' names. Damaged notes are left out."""
+    """What has read label sets of a run since it was extracted, by the sets' names. Damaged
+    notes are left out.
+    """
     found = {}
     for path in sorted((run.folder / READERS).glob("*.json")):
         try:
             data = read_json(path, MOST_BYTES)
-            found[path.stem] = ReadBy(name=path.stem, digest=str(data["digest"]), version=str(data["version"]),
-                                      description=dict(data["description"]))  # fmt: skip
+            found[path.stem] = ReadBy(
+                name=path.stem,
+                digest=str(data["digest"]),
+                version=str(data["version"]),
+                description=dict(data["description"]),
+            )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found

@@ -1,12 +1,12 @@
 """A reader by texts: zero-shot, by a CLIP or SigLIP model.
 
-An attribute is a pair of texts, what it is and what it is not. With embeddings of unit length and the mean over
-templates and texts of either side, its value is
+An attribute is a pair of texts, what it is and what it is not. With embeddings of unit length and
+the mean over templates and texts of either side, its value is
 
     cos(picture, positive) - cos(picture, negative),
 
-or as a probability 1 / (1 + exp(-s · that)), s being the model's own temperature. Absolute values depend on the model
-and on the wording; compare values of one reader only.
+or as a probability 1 / (1 + exp(-s · that)), s being the model's own temperature. Absolute values
+depend on the model and on the wording; compare values of one reader only.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
@@ -40,7 +40,9 @@ Pairs = Mapping[str, Sequence[Sequence[str]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """Attributes by pairs of texts. ``templates`` have ``{}`` for a text. ``revision`` is of a hub id."""
+    """Attributes by pairs of texts. ``templates`` have ``{}`` for a text. ``revision`` is of a
+    hub id.
+    """
 
     KIND: ClassVar[str] = "texts"
     model: str
@@ -51,16 +53,27 @@ class Texts:
 
     def __post_init__(self) -> None:
         if not self.attributes:
-            raise UsageError("a reader by texts takes at least one attribute: NAME=what it is|what it is not")
-        object.__setattr__(self, "attributes", {name: _pair(name, pair) for name, pair in self.attributes.items()})
+            raise UsageError(
+                "a reader by texts takes at least one attribute: NAME=what it is|what it is not"
+            )
+        object.__setattr__(
+            self, "attributes", {name: _pair(name, pair) for name, pair in self.attributes.items()}
+        )
         object.__setattr__(self, "templates", tuple(self.templates))
-        if not self.templates or not all(isinstance(t, str) and t.count("{}") == 1 for t in self.templates):
+        if not self.templates or not all(
+            isinstance(t, str) and t.count("{}") == 1 for t in self.templates
+        ):
             raise UsageError(f"templates are texts with one {{}} each, got {self.templates}")
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.KIND, "model": self.model, "revision": self.revision,
-                "attributes": {name: list(map(list, pair)) for name, pair in self.attributes.items()},
-                "templates": list(self.templates), "probability": self.probability}  # fmt: skip
+        return {
+            "kind": self.KIND,
+            "model": self.model,
+            "revision": self.revision,
+            "attributes": {name: list(map(list, pair)) for name, pair in self.attributes.items()},
+            "templates": list(self.templates),
+            "probability": self.probability,
+        }
 
     def open(self, name: str, device: str = "auto") -> Reader:
         """Loads the model and embeds the texts.
@@ -81,39 +94,53 @@ class Texts:
                 values = 1 / (1 + np.exp(-encoder.temperature * values))
             return {attribute: values[:, i] for i, attribute in enumerate(sides)}
 
-        return Reader(name=name, version=f"{self.model}{'@' if self.revision else ''}{self.revision}",
-                      digest=digest_of(self.to_json() | {"model": ""}, encoder.digest), attributes=tuple(sides),
-                      function=read)  # fmt: skip
+        return Reader(
+            name=name,
+            version=f"{self.model}{'@' if self.revision else ''}{self.revision}",
+            digest=digest_of(self.to_json() | {"model": ""}, encoder.digest),
+            attributes=tuple(sides),
+            function=read,
+        )
 
     def _sides(self, encoder: Encoder, attribute: str) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (d,) of unit length of what an attribute is and is not."""
         positive, negative = (self._mean(encoder, texts) for texts in self.attributes[attribute])
         if np.linalg.norm(positive - negative) < LEAST_APART:
-            raise UsageError(f"the texts of {attribute} are the same to {self.model}: {self.attributes[attribute]}; "
-                             "give texts that differ")  # fmt: skip
+            raise UsageError(
+                f"the texts of {attribute} are the same to {self.model}:"
+                f" {self.attributes[attribute]}; give texts that differ"
+            )
         return positive, negative
 
     def _mean(self, encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-        mean = encoder.texts([template.format(text) for text in texts for template in self.templates]).mean(0)
+        mean = encoder.texts(
+            [template.format(text) for text in texts for template in self.templates]
+        ).mean(0)
         return mean / np.linalg.norm(mean)
 
 
 def _pair(name: str, pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Both sides of an attribute, each a tuple of texts."""
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise UsageError(f"the attribute {name} is a pair of texts: what it is, what it is not; got {pair!r}")
+        raise UsageError(
+            f"the attribute {name} is a pair of texts: what it is, what it is not; got {pair!r}"
+        )
     sides = tuple((side,) if isinstance(side, str) else tuple(side) for side in pair)
-    if not all(side and all(isinstance(text, str) and text.strip() for text in side) for side in sides):
+    if not all(
+        side and all(isinstance(text, str) and text.strip() for text in side) for side in sides
+    ):
         raise UsageError(f"the attribute {name} has an empty text: {pair!r}")
     if set(sides[0]) & set(sides[1]):
         raise UsageError(
-            f"the attribute {name} has the same text on both sides: {sorted(set(sides[0]) & set(sides[1]))}"
+            f"the attribute {name} has the same text on both sides:"
+            f" {sorted(set(sides[0]) & set(sides[1]))}"
         )
     return sides[0], sides[1]
 
 
 def parse_attribute(text: str) -> tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """``smile=a smiling face|a face with a neutral expression`` as name and pair; ``;`` parts texts of one side.
+    """``smile=a smiling face|a face with a neutral expression`` as name and pair; ``;`` parts texts
+    of one side.
 
     Raises:
         UsageError: it is not of this form.
@@ -142,11 +169,15 @@ def attributes_of(source: str) -> Pairs:
         return sets[source]
     path = Path(source).expanduser()
     if not path.is_file():
-        raise UsageError(f"no set of attributes {source!r}{did_you_mean(source, sets)}, and no such file")
+        raise UsageError(
+            f"no set of attributes {source!r}{did_you_mean(source, sets)}, and no such file"
+        )
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(found, dict) or not found:
-        raise UsageError(f"{path}: expected NAME: [what it is, what it is not], a line an attribute")
+        raise UsageError(
+            f"{path}: expected NAME: [what it is, what it is not], a line an attribute"
+        )
     return {str(name): _pair(str(name), pair) for name, pair in found.items()}

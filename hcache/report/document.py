@@ -1,4 +1,6 @@
-"""The verdict as one HTML file: table, evidence and explanations; plotly inside once, pictures inlined, no network."""
+"""The verdict as one HTML file: table, evidence and explanations; plotly inside once, pictures
+inlined, no network.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,12 @@ def verdict_report(runs: Sequence[Run], labels: Sequence[str] | None = None) -> 
     names = [run.name for run in runs]
     carriers = "".join(_carriers(name, found) for name, found in evidence.items())
     sections = "".join(_section(row, evidence) for row in rows if row.cells)
-    explained = dict.fromkeys(name for row in rows if row.cells for name in pages_of(row.question, row.subject))
-    guide = "".join(f"<article id='measure-{name}'>{page_html(name)}</article>" for name in explained)
+    explained = dict.fromkeys(
+        name for row in rows if row.cells for name in pages_of(row.question, row.subject)
+    )
+    guide = "".join(
+        f"<article id='measure-{name}'>{page_html(name)}</article>" for name in explained
+    )
     title = "Verdict on " + ", ".join(dict.fromkeys(run.spec.model for run in runs))
     return (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
@@ -40,13 +46,15 @@ def verdict_report(runs: Sequence[Run], labels: Sequence[str] | None = None) -> 
 
 
 def _about(runs: Sequence[Run]) -> str:
-    words = "; ".join(f"{escape(run.name)}: {len(run)} samples of {run.spec.steps} steps" for run in runs)
+    words = "; ".join(
+        f"{escape(run.name)}: {len(run)} samples of {run.spec.steps} steps" for run in runs
+    )
     return (
-        f"{words}. In every cell a figure, its 95 % interval as a line, its null as a dashed mark, a thin mark at 0. "
-        "Runs are ranked only at equal n, and where the interval of their difference, widened for all comparisons of "
-        "the table, does not hold 0. p is adjusted for all labels or sites that a question was asked of. What is "
-        "measured step by step is told at log SNR 0. "
-        f"Made by hcache {escape(__version__)}."
+        f"{words}. In every cell a figure, its 95 % interval as a line, its null as a dashed mark,"
+        " a thin mark at 0. Runs are ranked only at equal n, and where the interval of their"
+        " difference, widened for all comparisons of the table, does not hold 0. p is adjusted for"
+        " all labels or sites that a question was asked of. What is measured step by step is told"
+        f" at log SNR 0. Made by hcache {escape(__version__)}."
     )
 
 
@@ -57,12 +65,20 @@ def _carriers(name: str, evidence: Evidence) -> str:
 
 def _section(row: Row, evidence: dict[str, Evidence]) -> str:
     """A row's evidence, folded; what is linked to is unfolded by the script."""
-    shown = "".join(_exhibit(each, f"{anchor_of(row)}-{i}") for i, each in
-                    enumerate(exhibits(row.question, row.subject, evidence)))  # fmt: skip
-    said = "".join(f"<li><b>{escape(run)}</b>: {escape(str(cell))}</li>" for run, cell in row.cells.items())
-    links = ", ".join(f"<a href='#measure-{name}'>{name}</a>" for name in pages_of(row.question, row.subject))
-    return (f"<details id='{anchor_of(row)}'><summary>{escape(row_title(row))}</summary><ul>{said}</ul>"
-            f"<p class='about'>What it says, and what it does not: {links}.</p>{shown}</details>")  # fmt: skip
+    shown = "".join(
+        _exhibit(each, f"{anchor_of(row)}-{i}")
+        for i, each in enumerate(exhibits(row.question, row.subject, evidence))
+    )
+    said = "".join(
+        f"<li><b>{escape(run)}</b>: {escape(str(cell))}</li>" for run, cell in row.cells.items()
+    )
+    links = ", ".join(
+        f"<a href='#measure-{name}'>{name}</a>" for name in pages_of(row.question, row.subject)
+    )
+    return (
+        f"<details id='{anchor_of(row)}'><summary>{escape(row_title(row))}</summary><ul>{said}</ul>"
+        f"<p class='about'>What it says, and what it does not: {links}.</p>{shown}</details>"
+    )
 
 
 def _exhibit(each: Exhibit, name: str) -> str:
@@ -73,11 +89,15 @@ def _exhibit(each: Exhibit, name: str) -> str:
 def _chart(figure: go.Figure, name: str) -> str:
     """A chart's data; the script draws it when it is first to be seen, in the reader's colours."""
     clear = "rgba(0,0,0,0)"
-    plain = go.Figure(figure).update_layout(template="none", paper_bgcolor=clear, plot_bgcolor=clear)
+    plain = go.Figure(figure).update_layout(
+        template="none", paper_bgcolor=clear, plot_bgcolor=clear
+    )
     data = plain.to_json().replace("<", "\\u003c")
     height = int(figure.layout.height or 360)
-    return (f"<div class='chart' id='{name}' style='height:{height}px'></div>"
-            f"<script type='application/json' data-chart='{name}'>{data}</script>")  # fmt: skip
+    return (
+        f"<div class='chart' id='{name}' style='height:{height}px'></div>"
+        f"<script type='application/json' data-chart='{name}'>{data}</script>"
+    )
 
 
 _STYLE = """

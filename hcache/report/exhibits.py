@@ -38,7 +38,9 @@ Runs = Mapping[str, Evidence]
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """A chart, or pictures as HTML; ``title`` says what it shows. ``run``: whose pictures they are."""
+    """A chart, or pictures as HTML; ``title`` says what it shows. ``run``: whose pictures they
+    are.
+    """
 
     title: str
     figure: go.Figure | None = None
@@ -49,9 +51,13 @@ class Exhibit:
 def exhibits(question: str, subject: str, runs: Runs) -> list[Exhibit]:
     """What stands behind a row: of those runs on which it was measured."""
     makers: dict[str, Callable[[str, Runs], list[Exhibit]]] = {
-        DECODABLE: _read_and_move, IN_X: _read_and_move, CONTROLLABLE: _controllable, LINEAR: _linear,
-        ALIGNED: _aligned, INTERACTION: _interaction,
-    }  # fmt: skip
+        DECODABLE: _read_and_move,
+        IN_X: _read_and_move,
+        CONTROLLABLE: _controllable,
+        LINEAR: _linear,
+        ALIGNED: _aligned,
+        INTERACTION: _interaction,
+    }
     if question == DISENTANGLED:
         return _edits(runs) if subject == EDITS else _codes(subject, runs)
     if question.startswith(EFFECT):
@@ -64,30 +70,47 @@ def _read_and_move(label: str, runs: Runs) -> list[Exhibit]:
     read = {}
     for name, evidence in runs.items():
         if found := evidence.decodability(label):
-            read[name] = {"x_t" if site == "x" else site: points for site, points in sorted(found.items())}
-    move = {name: points for name, evidence in runs.items() if (points := evidence.controllability(label))}
+            read[name] = {
+                "x_t" if site == "x" else site: points for site, points in sorted(found.items())
+            }
+    move = {
+        name: points
+        for name, evidence in runs.items()
+        if (points := evidence.controllability(label))
+    }
     if not read and not move:
         return []
     metric = next((runs[name].metric(label) for name in read), "score")
     title = f"{_words(label)}: where in denoising it can be read, and where moving h moves it"
     if not move:
         chance = 0.5 if metric == AUC else 0.0
-        return [Exhibit(title=f"{_words(label)}: where in denoising it can be read",
-                        figure=curves_over_noise(read, f"held-out {metric}", "shuffled labels", chance))]  # fmt: skip
+        return [
+            Exhibit(
+                title=f"{_words(label)}: where in denoising it can be read",
+                figure=curves_over_noise(read, f"held-out {metric}", "shuffled labels", chance),
+            )
+        ]
     return [Exhibit(title=title, figure=read_and_move(read, move, metric))]
 
 
 def _responses(label: str, runs: Runs) -> list[Exhibit]:
-    found = {name: response for name, evidence in runs.items() if (response := evidence.response(label))}
+    found = {
+        name: response for name, evidence in runs.items() if (response := evidence.response(label))
+    }
     title = f"{_words(label)}: the reading's mean change over strengths, all steps edited"
     return [Exhibit(title=title, figure=response_curves(found, _words(label)))] if found else []
 
 
 def _strips(label: str, runs: Runs) -> list[Exhibit]:
     return [
-        Exhibit(title=f"{name}: {_words(strip.title)}", html=draw_sheet(strip.pictures, strip.columns), run=name)
-        for name, evidence in runs.items() for strip in evidence.strips(label)
-    ]  # fmt: skip
+        Exhibit(
+            title=f"{name}: {_words(strip.title)}",
+            html=draw_sheet(strip.pictures, strip.columns),
+            run=name,
+        )
+        for name, evidence in runs.items()
+        for strip in evidence.strips(label)
+    ]
 
 
 def _controllable(label: str, runs: Runs) -> list[Exhibit]:
@@ -107,25 +130,42 @@ def _aligned(label: str, runs: Runs) -> list[Exhibit]:
     title = f"{_words(label)}: how far positives agree in h"
     if not curves:
         return []
-    return [Exhibit(title=title, figure=curves_over_noise(curves, "share in common", "random samples"))]
+    return [
+        Exhibit(title=title, figure=curves_over_noise(curves, "share in common", "random samples"))
+    ]
 
 
 def _interaction(_: str, runs: Runs) -> list[Exhibit]:
     found = {name: pairs for name, evidence in runs.items() if (pairs := evidence.interaction())}
     title = "What two directions together fail to add up to, by pair"
-    return [Exhibit(title=title, figure=bars_with_null(found, "failure to add up (0: they add up)", "random pairs"))
-            ] if found else []  # fmt: skip
+    return (
+        [
+            Exhibit(
+                title=title,
+                figure=bars_with_null(found, "failure to add up (0: they add up)", "random pairs"),
+            )
+        ]
+        if found
+        else []
+    )
 
 
 def _edits(runs: Runs) -> list[Exhibit]:
     found = {name: matrix for name, evidence in runs.items() if (matrix := evidence.leakage())}
     made = []
     if found:
-        title = "Mean change of every reading under every edit, at the largest strength; * leaks beyond chance"
+        title = (
+            "Mean change of every reading under every edit, at the largest strength; * leaks beyond"
+            " chance"
+        )
         made.append(Exhibit(title=title, figure=leakage_maps(found)))
     rows = {name: steps for name, evidence in runs.items() if (steps := evidence.cosines())}
     if rows:
-        made.append(Exhibit(title="Cosines between the labels' directions in h", figure=cosines_over_noise(rows)))
+        made.append(
+            Exhibit(
+                title="Cosines between the labels' directions in h", figure=cosines_over_noise(rows)
+            )
+        )
     return made
 
 
@@ -133,23 +173,48 @@ def _codes(subject: str, runs: Runs) -> list[Exhibit]:
     name, words = ("disentanglement", "D of DCI") if subject == COMPONENTS_DCI else ("sap", "SAP")
     curves = {run: found for run, evidence in runs.items() if (found := evidence.codes(name))}
     title = f"{words} of h's components and channels, and of x_t's components"
-    return [Exhibit(title=title, figure=curves_over_noise(curves, words, "rotated codes"))] if curves else []
+    return (
+        [Exhibit(title=title, figure=curves_over_noise(curves, words, "rotated codes"))]
+        if curves
+        else []
+    )
 
 
 def _swapped(site: str, runs: Runs) -> list[Exhibit]:
-    effects = {name: found[site] for name, evidence in runs.items() if site in (found := evidence.swaps())}
+    effects = {
+        name: found[site] for name, evidence in runs.items() if site in (found := evidence.swaps())
+    }
     if not effects:
         return []
-    made = [Exhibit(title=f"What a swap of {site} carries over, all steps", figure=carried(effects))]
-    windows = {name: {quantity: evidence.swaps_over(site, quantity) for quantity in ("pixels", "structure", "colour")}
-               for name, evidence in runs.items() if evidence.swaps_over(site, "pixels")}  # fmt: skip
+    made = [
+        Exhibit(title=f"What a swap of {site} carries over, all steps", figure=carried(effects))
+    ]
+    windows = {
+        name: {
+            quantity: evidence.swaps_over(site, quantity)
+            for quantity in ("pixels", "structure", "colour")
+        }
+        for name, evidence in runs.items()
+        if evidence.swaps_over(site, "pixels")
+    }
     if windows:
-        title = f"What it carries when {site} is swapped in one window of steps, beyond another donor's"
-        made.append(Exhibit(title=title, figure=curves_over_noise(windows, "carried, less another's", "none")))
+        title = (
+            f"What it carries when {site} is swapped in one window of steps, beyond another donor's"
+        )
+        made.append(
+            Exhibit(
+                title=title, figure=curves_over_noise(windows, "carried, less another's", "none")
+            )
+        )
     for name, evidence in runs.items():
         if (strip := evidence.swapped(site)) is not None:
-            made.append(Exhibit(title=f"{name}: {strip.title}", html=draw_sheet(strip.pictures, strip.columns),
-                                run=name))  # fmt: skip
+            made.append(
+                Exhibit(
+                    title=f"{name}: {strip.title}",
+                    html=draw_sheet(strip.pictures, strip.columns),
+                    run=name,
+                )
+            )
     return made
 
 

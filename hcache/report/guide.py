@@ -1,4 +1,6 @@
-"""The short page that every measure has: what it says, its formula, its null, and what it does not say."""
+"""The short page that every measure has: what it says, its formula, its null, and what it does
+not say.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """DDIM inversion: from a clean sample back to the noise that denoises to it.
 
-The same step with t reversed: the ε predicted at one noise level is taken for that of the next higher one. It is exact
-in the limit of many steps and without clipping; how well it did shows in the reconstruction.
+The same step with t reversed: the ε predicted at one noise level is taken for that of the next
+higher one. It is exact in the limit of many steps and without clipping; how well it did shows in
+the reconstruction.
 
 References:
     Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021), appendix F,
@@ -26,24 +27,31 @@ def invert(
     conditioning: Conditioning = UNCONDITIONED,
     schedule: str = NEXT,
 ) -> Iterator[torch.Tensor]:
-    """Yields x at the noise level before step S-1, S-2, ..., 0 of ``denoise``; the last is x_T to start it from.
+    """Yields x at the noise level before step S-1, S-2, ..., 0 of ``denoise``; the last is x_T to
+    start it from.
 
     Args:
         model: The model.
-        x_0: Clean samples (n, c, h, w) in the model's own space: ``model.codec.encode`` of pictures.
+        x_0: Clean samples (n, c, h, w) in the model's own space: ``model.codec.encode`` of
+            pictures.
         steps: Of the denoising that is to be inverted.
         schedule: Of that denoising; only under ``next`` do both meet the same noise levels.
-        conditioning: Of that denoising. Guidance amplifies the error of inversion; the error is reported.
+        conditioning: Of that denoising. Guidance amplifies the error of inversion; the error is
+            reported.
     """
     levels = schedule_of(model, steps, schedule)
     x = x_0.to(device=model.device, dtype=torch.float32)
     guided = model.condition(conditioning, len(x))
     for index in reversed(range(steps)):
-        clean = index == steps - 1  # x is at the level that denoising ends at, not yet at any step's
+        clean = (
+            index == steps - 1
+        )  # x is at the level that denoising ends at, not yet at any step's
         at = index if clean else index + 1
         with torch.inference_mode():
             t = levels.timesteps[at]
-            outputs = {name: model.trace(x, t, condition)[1] for name, condition in guided.branches.items()}
+            outputs = {
+                name: model.trace(x, t, condition)[1] for name, condition in guided.branches.items()
+            }
             eps, predicted = levels.split(guided.combine(outputs), x, at)
             x = levels.retreat(levels.begun(x, eps) if clean else predicted, eps, index)
         yield x

@@ -1,4 +1,6 @@
-"""The one sampling loop. Extraction, swaps, edits and previews all consume it; there is no second one."""
+"""The one sampling loop. Extraction, swaps, edits and previews all consume it; there is no
+second one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from .schedule import Schedule, schedule_of
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """Where a denoising is: step ``index`` from 0 (most noise), training timestep ``t``, guidance branch."""
+    """Where a denoising is: step ``index`` from 0 (most noise), training timestep ``t``,
+    guidance branch.
+    """
 
     index: int
     t: float
@@ -28,7 +32,8 @@ class Moment:
 
 
 class Edit(Protocol):
-    """A pure function from Features to Features. Given back the very object, nothing changes, at no cost.
+    """A pure function from Features to Features. Given back the very object, nothing changes, at no
+    cost.
 
     Under guidance it is called once for each branch, of which ``moment.branch`` tells.
     """
@@ -44,9 +49,9 @@ Nudge = Callable[[torch.Tensor, int], torch.Tensor]
 class Step:
     """One denoising step of a batch of n.
 
-    ``features`` are the network's, before any edit; under guidance the conditional branch's. ``eps`` is the noise
-    prediction that D_t was built from and ``x_0`` the predicted x_0 (P_t): of one prediction, but under an asymmetric
-    edit of two.
+    ``features`` are the network's, before any edit; under guidance the conditional branch's.
+    ``eps`` is the noise prediction that D_t was built from and ``x_0`` the predicted x_0 (P_t): of
+    one prediction, but under an asymmetric edit of two.
     """
 
     index: int
@@ -76,19 +81,21 @@ def denoise(
 
     Args:
         model: The model.
-        seeds: One a sample. Each sample's noise follows from its own seed, whatever batch it is in. May be left
-            out when ``x_t`` is given and ``eta`` is 0.
+        seeds: One a sample. Each sample's noise follows from its own seed, whatever batch it is in.
+            May be left out when ``x_t`` is given and ``eta`` is 0.
         steps: Length of the whole schedule, S.
         eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one for all steps, or one a step.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
         conditioning: Prompts or classes, one for all or one a sample, and guidance.
-        asymmetric: The edited prediction enters P_t only, D_t keeps the unedited one (Asyrp: "Diffusion Models
-            already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022, https://arxiv.org/abs/2210.10960).
-            False: it enters both.
-        x_t: Samples (n, c, h, w) to go on from, at the noise level of step ``start``; instead of noise.
+        asymmetric: The edited prediction enters P_t only, D_t keeps the unedited one (Asyrp:
+            "Diffusion Models already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022,
+            https://arxiv.org/abs/2210.10960). False: it enters both.
+        x_t: Samples (n, c, h, w) to go on from, at the noise level of step ``start``; instead of
+            noise.
         start: Index of the first step to take, with ``x_t``.
-        schedule: Where a step ends: one of :data:`hcache.specs.SCHEDULES`; a run's own is ``run.spec.schedule``.
+        schedule: Where a step ends: one of :data:`hcache.specs.SCHEDULES`; a run's own is
+            ``run.spec.schedule``.
 
     Raises:
         UsageError: arguments that do not fit together, or not the model.
@@ -100,7 +107,9 @@ def denoise(
     x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
-        with torch.inference_mode():  # not around the yield: the mode is the thread's, and so the caller's
+        with (
+            torch.inference_mode()
+        ):  # not around the yield: the mode is the thread's, and so the caller's
             x = x if nudge is None else nudge(x, index)
             features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric)
             noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
@@ -121,19 +130,23 @@ def predict(
     """P_t from features alone: the one-step preview, which needs the decoder half only.
 
     Args:
-        features: Cached or edited features of n samples at step ``index`` of ``steps``; under guidance those of
-            both branches by name.
+        features: Cached or edited features of n samples at step ``index`` of ``steps``; under
+            guidance those of both branches by name.
         x_t: Their x_t (n, c, h, w).
     """
     schedule, guided = schedule_of(model, steps), model.condition(conditioning, len(x_t))
     by_branch = {COND: features} if isinstance(features, Features) else dict(features)
     if by_branch.keys() != guided.branches.keys():
         raise UsageError(
-            f"features of the branches {', '.join(guided.branches)} are needed, got {', '.join(by_branch)}"
+            f"features of the branches {', '.join(guided.branches)} are needed, got"
+            f" {', '.join(by_branch)}"
         )
     with torch.inference_mode():
         t = schedule.timesteps[index]
-        outputs = {name: model.decode(by_branch[name], t, condition) for name, condition in guided.branches.items()}
+        outputs = {
+            name: model.decode(by_branch[name], t, condition)
+            for name, condition in guided.branches.items()
+        }
         return schedule.split(guided.combine(outputs), x_t, index)[1]
 
 
@@ -146,27 +159,42 @@ def _predict(
     edit: Edit | None,
     asymmetric: bool,
 ) -> tuple[Features, torch.Tensor, torch.Tensor]:
-    """(features, ε of D_t, P_t) of one step, decoding twice only where an asymmetric edit has changed something.
+    """(features, ε of D_t, P_t) of one step, decoding twice only where an asymmetric edit has
+    changed something.
 
     All branches of guidance run as one batch.
     """
     t, names, n = schedule.timesteps[index], list(guided.branches), len(x)
     batch = x if len(names) == 1 else x.repeat(len(names), 1, 1, 1)
-    condition = Condition.join(list(guided.branches.values())) if len(names) > 1 else guided.branches[names[0]]
+    condition = (
+        Condition.join(list(guided.branches.values()))
+        if len(names) > 1
+        else guided.branches[names[0]]
+    )
 
     def split(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return schedule.split(guided.combine(dict(zip(names, output.split(n), strict=True))), x, index)
+        return schedule.split(
+            guided.combine(dict(zip(names, output.split(n), strict=True))), x, index
+        )
 
     if edit is None:
         features, output = model.trace(batch, t, condition)
         return features.rows(0, n) if len(names) > 1 else features, *split(output)
     embedding = model.embed(len(batch), t, condition)
     features = model.encode(batch, t, condition, embedding)
-    parts = [features] if len(names) == 1 else [features.rows(i * n, (i + 1) * n) for i in range(len(names))]
+    parts = (
+        [features]
+        if len(names) == 1
+        else [features.rows(i * n, (i + 1) * n) for i in range(len(names))]
+    )
     moments = [Moment(index=index, t=t, branch=name) for name in names]
     edited = [edit(part, moment) for part, moment in zip(parts, moments, strict=True)]
     changed = any(after is not before for after, before in zip(edited, parts, strict=True))
-    joined = (edited[0] if len(edited) == 1 else Features.join(edited, torch.cat)) if changed else features
+    joined = (
+        (edited[0] if len(edited) == 1 else Features.join(edited, torch.cat))
+        if changed
+        else features
+    )
     eps, x_0 = split(model.decode(joined, t, condition, embedding))
     if asymmetric and changed:
         eps, _ = split(model.decode(features, t, condition, embedding))
@@ -174,7 +202,12 @@ def _predict(
 
 
 def _first(
-    model: Model, seeds: Sequence[int] | None, steps: int, etas: list[float], x_t: torch.Tensor | None, start: int
+    model: Model,
+    seeds: Sequence[int] | None,
+    steps: int,
+    etas: list[float],
+    x_t: torch.Tensor | None,
+    start: int,
 ) -> torch.Tensor:
     if not 0 <= start <= steps:
         raise UsageError(f"start must lie in 0 to {steps}, got {start}")
@@ -185,11 +218,15 @@ def _first(
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
     own = [] if seeds is None else seeds
     if len(own) == 0 and (x_t is None or any(eta > 0 for eta in etas[start:])):
-        raise UsageError("give seeds=[...], one a sample; they may be left out only with x_t and eta=0")
+        raise UsageError(
+            "give seeds=[...], one a sample; they may be left out only with x_t and eta=0"
+        )
     if x_t is None:
         if start:
             raise UsageError(f"start={start} needs the x_t of that step; give x_t, or start at 0")
         x_t = start_noise(own, model.anatomy.x)
     elif seeds is not None and len(seeds) != len(x_t):
-        raise UsageError(f"{len(seeds)} seeds were given for {len(x_t)} samples of x_t; give one a sample")
+        raise UsageError(
+            f"{len(seeds)} seeds were given for {len(x_t)} samples of x_t; give one a sample"
+        )
     return x_t.to(device=model.device, dtype=torch.float32)

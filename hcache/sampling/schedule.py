@@ -1,23 +1,25 @@
 r"""The noise schedule of a run.
 
-With :math:`\bar\alpha_t` (``alpha_bar``) the cumulative product of the alphas at training timestep t, one step of
-DDIM is
+With :math:`\bar\alpha_t` (``alpha_bar``) the cumulative product of the alphas at training timestep
+t, one step of DDIM is
 
     P_t     = (x_t - √(1-ᾱ_t) ε) / √ᾱ_t                   the predicted x_0
     D_t     = √(1 - ᾱ_{t-1} - σ_t²) ε                      the direction to x_t
     σ_t     = η √((1-ᾱ_{t-1}) / (1-ᾱ_t)) √(1 - ᾱ_t/ᾱ_{t-1})
     x_{t-1} = √ᾱ_{t-1} P_t + D_t + σ_t z
 
-where t-1 stands for the next timestep of the schedule. diffusers' ``DDIMScheduler`` takes t - T // S for it, T steps
-being trained and S taken. Unless timesteps are that far apart, which those of ``linspace`` never are and those of
-``trailing`` only where S divides T, a step then ends at another level than the next one begins at
-(https://github.com/huggingface/diffusers/issues/11347): see :data:`hcache.specs.SCHEDULES`.
+where t-1 stands for the next timestep of the schedule. diffusers' ``DDIMScheduler`` takes t - T //
+S for it, T steps being trained and S taken. Unless timesteps are that far apart, which those of
+``linspace`` never are and those of ``trailing`` only where S divides T, a step then ends at another
+level than the next one begins at (https://github.com/huggingface/diffusers/issues/11347): see
+:data:`hcache.specs.SCHEDULES`.
 
 One step of a flow, whose x_t is (1-s_t) x_0 + s_t ε, takes the same two predictions to s_{t-1}.
 
 References:
     Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020), https://arxiv.org/abs/2010.02502
-    Flow Matching for Generative Modeling (Lipman, Chen, Ben-Hamu, Nickel, Le, 2022), https://arxiv.org/abs/2210.02747
+    Flow Matching for Generative Modeling (Lipman, Chen, Ben-Hamu, Nickel, Le, 2022),
+    https://arxiv.org/abs/2210.02747
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from ..specs import BEFORE, DIFFUSERS, NEXT, SCHEDULES
 
 
 class Schedule(Protocol):
-    """S denoising steps, from noise to image. ``alpha_bar`` (S,): the share of signal in x_t, in variance."""
+    """S denoising steps, from noise to image. ``alpha_bar`` (S,): the share of signal in x_t, in
+    variance.
+    """
 
     @property
     def timesteps(self) -> tuple[float, ...]: ...
@@ -44,29 +48,42 @@ class Schedule(Protocol):
     @property
     def alpha_bar(self) -> torch.Tensor: ...
 
-    def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def split(
+        self, output: torch.Tensor, x_t: torch.Tensor, index: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The network's output at step ``index`` as (ε, P_t)."""
         ...
 
     def advance(
-        self, x_0: torch.Tensor, eps: torch.Tensor, index: int, eta: float, noise: torch.Tensor | None
+        self,
+        x_0: torch.Tensor,
+        eps: torch.Tensor,
+        index: int,
+        eta: float,
+        noise: torch.Tensor | None,
     ) -> torch.Tensor:
-        """x_{t-1} from P_t and the ε of D_t. They may come from different predictions: see asymmetric edits."""
+        """x_{t-1} from P_t and the ε of D_t. They may come from different predictions: see
+        asymmetric edits.
+        """
         ...
 
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
-        """x_t of step ``index`` from a prediction made at the step after it: DDIM's step the other way round."""
+        """x_t of step ``index`` from a prediction made at the step after it: DDIM's step the
+        other way round.
+        """
         ...
 
     def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-        """P_t of a finished sample x, which lies at the level that the last step ends at, with the ε in it."""
+        """P_t of a finished sample x, which lies at the level that the last step ends at, with
+        the ε in it.
+        """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionSchedule:
-    """``alpha_bar_prev`` is (S,) too. ``clip``: P_t is held in ±clip, if the model's scheduler says so. ``end``: ᾱ of a
-    finished sample."""
+    """``alpha_bar_prev`` is (S,) too. ``clip``: P_t is held in ±clip, if the model's scheduler says
+    so. ``end``: ᾱ of a finished sample."""
 
     timesteps: tuple[int, ...]
     alpha_bar: torch.Tensor
@@ -78,7 +95,9 @@ class DiffusionSchedule:
     def __len__(self) -> int:
         return len(self.timesteps)
 
-    def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def split(
+        self, output: torch.Tensor, x_t: torch.Tensor, index: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(ε, P_t), of whichever of ε, v and x_0 the network predicts."""
         a, b = self.alpha_bar[index], 1 - self.alpha_bar[index]
         if self.prediction_type == "epsilon":
@@ -90,7 +109,12 @@ class DiffusionSchedule:
         return eps, x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)
 
     def advance(
-        self, x_0: torch.Tensor, eps: torch.Tensor, index: int, eta: float, noise: torch.Tensor | None
+        self,
+        x_0: torch.Tensor,
+        eps: torch.Tensor,
+        index: int,
+        eta: float,
+        noise: torch.Tensor | None,
     ) -> torch.Tensor:
         a, a_prev = self.alpha_bar[index], self.alpha_bar_prev[index]
         sigma = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)) ** 0.5
@@ -120,15 +144,24 @@ class FlowSchedule:
         signal, noise = (1 - self.noise[:-1]) ** 2, self.noise[:-1] ** 2
         return signal / (signal + noise)
 
-    def split(self, output: torch.Tensor, x_t: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def split(
+        self, output: torch.Tensor, x_t: torch.Tensor, index: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         s = self.noise[index]
         return x_t + (1 - s) * output, x_t - s * output
 
     def advance(
-        self, x_0: torch.Tensor, eps: torch.Tensor, index: int, eta: float, noise: torch.Tensor | None
+        self,
+        x_0: torch.Tensor,
+        eps: torch.Tensor,
+        index: int,
+        eta: float,
+        noise: torch.Tensor | None,
     ) -> torch.Tensor:
         if eta > 0:
-            raise UsageError("eta is DDIM's; this model is a flow, which is deterministic: leave it at 0")
+            raise UsageError(
+                "eta is DDIM's; this model is a flow, which is deterministic: leave it at 0"
+            )
         return (1 - self.noise[index + 1]) * x_0 + self.noise[index + 1] * eps
 
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
@@ -139,7 +172,9 @@ class FlowSchedule:
 
 
 def schedule_of(model: Model, steps: int, schedule: str = NEXT) -> Schedule:
-    """The schedule of ``steps`` steps under a model's own scheduler configuration, and one of ``SCHEDULES``."""
+    """The schedule of ``steps`` steps under a model's own scheduler configuration, and one of
+    ``SCHEDULES``.
+    """
     tokens = int(np.prod(model.anatomy.blocks[0][1:])) if model.anatomy.blocks else 0
     return make_schedule(model.scheduler, steps, tokens, schedule)
 
@@ -154,49 +189,69 @@ def schedules_agree(model: Model, steps: int) -> bool:
 
 @lru_cache(maxsize=32)
 def make_schedule(
-    scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler, steps: int, tokens: int = 0, schedule: str = NEXT
+    scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler,
+    steps: int,
+    tokens: int = 0,
+    schedule: str = NEXT,
 ) -> Schedule:
     """The schedule of ``steps`` steps; some flows shift theirs by the number of image tokens.
 
-    The same again for the same scheduler, which nobody changes: a preview asks for it at every move of a slider.
+    The same again for the same scheduler, which nobody changes: a preview asks for it at every move
+    of a slider.
     """
     if schedule not in (*SCHEDULES, BEFORE):
         raise UsageError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     config = scheduler.config
     trained = config.num_train_timesteps
     if not 1 <= steps <= trained:
-        raise UsageError(f"steps must lie in 1 to {trained}, the steps the model was trained with; got {steps}")
+        raise UsageError(
+            f"steps must lie in 1 to {trained}, the steps the model was trained with; got {steps}"
+        )
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return _flow_schedule(scheduler, steps, tokens)
     if config.prediction_type not in ("epsilon", "v_prediction", "sample"):
-        raise UsageError(f"prediction type {config.prediction_type!r} is not one of epsilon, v_prediction, sample")
+        raise UsageError(
+            f"prediction type {config.prediction_type!r} is not one of epsilon, v_prediction,"
+            " sample"
+        )
     if config.thresholding:
-        raise UsageError("dynamic thresholding is not supported: its result depends on pixels no cache holds")
+        raise UsageError(
+            "dynamic thresholding is not supported: its result depends on pixels no cache holds"
+        )
     fresh = DDIMScheduler.from_config(config)
     fresh.set_timesteps(steps)
     timesteps = [int(t) for t in fresh.timesteps][:steps]  # trailing spacing may count one too many
     if max(timesteps) >= trained:
         raise UsageError(
-            f"{steps} steps with the model's steps_offset of {config.steps_offset} begin at timestep {max(timesteps)}, "
-            f"beyond the {trained} it was trained with; take fewer steps"
+            f"{steps} steps with the model's steps_offset of {config.steps_offset} begin at"
+            f" timestep {max(timesteps)}, beyond the {trained} it was trained with; take fewer"
+            " steps"
         )
     alphas = fresh.alphas_cumprod
     after = [*timesteps[1:], -1] if schedule == NEXT else [t - trained // steps for t in timesteps]
     return DiffusionSchedule(
         timesteps=tuple(timesteps),
         alpha_bar=torch.stack([alphas[t] for t in timesteps]),
-        alpha_bar_prev=torch.stack([alphas[p] if p >= 0 else fresh.final_alpha_cumprod for p in after]),
+        alpha_bar_prev=torch.stack(
+            [alphas[p] if p >= 0 else fresh.final_alpha_cumprod for p in after]
+        ),
         prediction_type=config.prediction_type,
         clip=config.clip_sample_range if config.clip_sample else None,
         end=float(fresh.final_alpha_cumprod) if schedule == NEXT else 1.0,
     )
 
 
-def _flow_schedule(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, tokens: int) -> FlowSchedule:
-    """As ``FluxPipeline`` sets it: evenly spaced, then shifted towards noise, more for larger pictures."""
+def _flow_schedule(
+    scheduler: FlowMatchEulerDiscreteScheduler, steps: int, tokens: int
+) -> FlowSchedule:
+    """As ``FluxPipeline`` sets it: evenly spaced, then shifted towards noise, more for larger
+    pictures.
+    """
     config = scheduler.config
     low, high = config.base_image_seq_len, config.max_image_seq_len
     slope = (config.max_shift - config.base_shift) / (high - low)
     fresh = FlowMatchEulerDiscreteScheduler.from_config(config)
-    fresh.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=config.base_shift + slope * (tokens - low))
+    fresh.set_timesteps(
+        sigmas=np.linspace(1.0, 1 / steps, steps), mu=config.base_shift + slope * (tokens - low)
+    )
     return FlowSchedule(timesteps=tuple(float(t) for t in fresh.timesteps), noise=fresh.sigmas)

@@ -2,8 +2,8 @@
 
     python -m hcache.toyfaces.card [--model toyfaces-ldm-64]
 
-No number is typed in here: they come from two files that are kept beside the weights, ``<model>.facts.json`` and
-``<model>.training.json``.
+No number is typed in here: they come from two files that are kept beside the weights,
+``<model>.facts.json`` and ``<model>.training.json``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
         sample_steps=settings["steps"],
         noise_floor=1.36 * (1 / n + 1 / (2 * n)) ** 0.5,
         ks_rows="\n".join(
-            "| {} | {:.2f} | {:.2f} | {:.2f} |".format(_words(name), data["ks"][name], *data["spread"][name])
+            "| {} | {:.2f} | {:.2f} | {:.2f} |".format(
+                _words(name), data["ks"][name], *data["spread"][name]
+            )
             for name in NAMES
         ),
         share=data["share_with_glasses"],
@@ -51,7 +53,9 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
         null_header=" | ".join(_words(name) for name in ATTRIBUTES),
         null_rule="---|" * len(ATTRIBUTES),
         null_rows="\n".join(
-            f"| {name} at {strength} | " + " | ".join(_interval(effect[strength][a]) for a in ATTRIBUTES) + " |"
+            f"| {name} at {strength} | "
+            + " | ".join(_interval(effect[strength][a]) for a in ATTRIBUTES)
+            + " |"
             for name, effect in effects.items()
             if name not in _meant(effects)
             for strength in effect
@@ -75,7 +79,10 @@ def _meant(effects: dict[str, Any]) -> list[str]:
 
 def _direction_row(name: str, effect: dict[str, dict[str, list[float]]]) -> str:
     target = name.removesuffix(LOWEST)
-    other = max((factor for factor in NAMES if factor != target), key=lambda factor: abs(effect["4"][factor][0]))
+    other = max(
+        (factor for factor in NAMES if factor != target),
+        key=lambda factor: abs(effect["4"][factor][0]),
+    )
     cells = " | ".join(_interval(effect[strength][target]) for strength in effect)
     return f"| {_words(name)} | {cells} | {_words(other)} {effect['4'][other][0]:+.2f} |"
 
@@ -86,17 +93,22 @@ def _interval(triple: list[float]) -> str:
 
 
 def _verdict(effects: dict[str, Any]) -> str:
-    """Which directions move their factor by a spread or more the way they should, by the end of the interval that is
-    nearer to 0, at 4 units or fewer."""
+    """Which directions move their factor by a spread or more the way they should, by the end of the
+    interval that is nearer to 0, at 4 units or fewer."""
     moved = [name for name in _meant(effects) if _least(name, effects[name]) >= 1]
     still = [name for name in _meant(effects) if name not in moved]
     names = "; ".join(map(_words, moved)) or "none"
-    text = f"By one spread or more (the end of the interval nearer to 0, at 4 units or fewer): {names}."
+    text = (
+        "By one spread or more (the end of the interval nearer to 0, at 4 units or fewer):"
+        f" {names}."
+    )
     return text + (f" Not: {'; '.join(map(_words, still))}." if still else "")
 
 
 def _least(name: str, effect: dict[str, dict[str, list[float]]]) -> float:
-    """How far a direction moves its factor towards its end at least, at the strength where that is most."""
+    """How far a direction moves its factor towards its end at least, at the strength where that
+    is most.
+    """
     changes = [at[name.removesuffix(LOWEST)] for at in effect.values()]
     return max(-high if name.endswith(LOWEST) else low for _, low, high in changes)
 
@@ -113,19 +125,22 @@ def _network(structure: str, facts: dict[str, Any]) -> str:
     """The U-Net in words; its sizes are the model's own."""
     shape, groups = " x ".join(map(str, facts["h"])), facts["skips"]
     return (
-        f"{structure}; {facts['parameters'] / 1e6:.2f} M parameters; h is {shape}; {sum(groups)} skips in "
-        f"{len(groups)} groups of {groups[0]}"
+        f"{structure}; {facts['parameters'] / 1e6:.2f} M parameters; h is {shape}; {sum(groups)}"
+        f" skips in {len(groups)} groups of {groups[0]}"
     )
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command: writes a model's card from what was measured of it."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.card", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.card", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--out", type=Path, help="default: the model's folder")
     args = parser.parse_args(argv)
     facts, training = (
-        json.loads((WEIGHTS.parent / f"{args.model}.{part}.json").read_text()) for part in ("facts", "training")
+        json.loads((WEIGHTS.parent / f"{args.model}.{part}.json").read_text())
+        for part in ("facts", "training")
     )
     out = args.out or WEIGHTS.parent / args.model / "README.md"
     out.write_text(write_card(args.model, facts, training))

@@ -1,21 +1,25 @@
-r"""A small CLIP of the drawn faces, for what needs one: pictures and texts in one space, in transformers' own format.
+r"""A small CLIP of the drawn faces, for what needs one: pictures and texts in one space, in
+transformers' own format.
 
     python -m hcache.toyfaces.clip --work DIR [--out FOLDER] [--steps N] [--seed S]
 
-Trained on drawings and captions that are made from their factors. A caption names some of the factors of a face, so
-that many captions are true of many faces, and which are true of which is known. With s_ij the scaled cosine of picture
-i and text j, and y_ij = 1 where the text is true of the picture, the loss is the mean of both cross-entropies,
+Trained on drawings and captions that are made from their factors. A caption names some of the
+factors of a face, so that many captions are true of many faces, and which are true of which is
+known. With s_ij the scaled cosine of picture i and text j, and y_ij = 1 where the text is true of
+the picture, the loss is the mean of both cross-entropies,
 
-    -\sum_j y_ij/\sum_k y_ik log softmax_j(s_ij)    and    -\sum_i y_ij/\sum_k y_kj log softmax_i(s_ij),
+    -\sum_j y_ij/\sum_k y_ik log softmax_j(s_ij)    and    -\sum_i y_ij/\sum_k y_kj log
+    softmax_i(s_ij),
 
-which is CLIP's own where every text is true of one picture only. Pictures are blurred and noisy at random, as a
-predicted x_0 is. It runs on the processor; it is seeded, and goes on from its last checkpoint in ``--work``.
+which is CLIP's own where every text is true of one picture only. Pictures are blurred and noisy at
+random, as a predicted x_0 is. It runs on the processor; it is seeded, and goes on from its last
+checkpoint in ``--work``.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
-    https://arxiv.org/abs/2103.00020
-    Unified Contrastive Learning in Image-Text-Label Space (Yang, Li, Zhang, Xiao, Liu, Yuan, Gao, 2022),
-    https://arxiv.org/abs/2204.03610, for more than one true text
+    https://arxiv.org/abs/2103.00020 Unified Contrastive Learning in Image-Text-Label Space (Yang,
+    Li, Zhang, Xiao, Liu, Yuan, Gao, 2022), https://arxiv.org/abs/2204.03610, for more than one true
+    text
 """
 
 from __future__ import annotations
@@ -49,8 +53,8 @@ BLURS = (1, 1, 2, 4)
 """Sides of the squares over which a batch's pictures are averaged, a quarter of them each."""
 
 PLACES = 8
-"""How much more than usual the places of patches weigh at first: as much as what the patches show. Smile and yaw are
-told by where things are, and are not learnt as quickly as colours otherwise."""
+"""How much more than usual the places of patches weigh at first: as much as what the patches show.
+Smile and yaw are told by where things are, and are not learnt as quickly as colours otherwise."""
 
 WORDS = {
     "smile": ("frowning face", "smiling face"),
@@ -62,11 +66,15 @@ WORDS = {
     "background": ("on a rose background", "on a violet background"),
     "glasses": ("without glasses", "with glasses"),
 }
-"""What is said of a face in the lowest third of a factor, and in the highest; nothing is said of the middle."""
+"""What is said of a face in the lowest third of a factor, and in the highest; nothing is said of
+the middle.
+"""
 
 
 def ends(name: str) -> tuple[str, str]:
-    """The texts of a factor's low and high end: ``face with blond hair``, ``face with black hair``."""
+    """The texts of a factor's low and high end: ``face with blond hair``, ``face with black
+    hair``.
+    """
     low, high = (caption({name: side}) for side in (-1, 1))
     return low, high
 
@@ -79,25 +87,33 @@ def sides_of(factors: torch.Tensor) -> torch.Tensor:
 
 
 def named_of(sides: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """What a caption of each face names, (n, 8): some of its sides, the others 0; from nothing at all to everything."""
+    """What a caption of each face names, (n, 8): some of its sides, the others 0; from nothing
+    at all to everything.
+    """
     share = torch.rand(len(sides), 1, generator=rng)
     return sides * (torch.rand(sides.shape, generator=rng) < share)
 
 
 def caption(named: Mapping[str, int]) -> str:
-    """A text that says of a face which end (-1 or 1) each of some factors is at; 0 says nothing of it."""
+    """A text that says of a face which end (-1 or 1) each of some factors is at; 0 says nothing
+    of it.
+    """
     words = {name: WORDS[name][(side + 1) // 2] for name, side in named.items() if side}
     face = words.pop("smile", "face")
     return " ".join([face, ", ".join(words.values())]).strip()
 
 
 def truth(sides: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
-    """Which captions are true of which faces: (n, m) bool, of faces' sides (n, 8) and what captions name (m, 8)."""
+    """Which captions are true of which faces: (n, m) bool, of faces' sides (n, 8) and what
+    captions name (m, 8).
+    """
     return ((named[None] == 0) | (named[None] == sides[:, None])).all(-1)
 
 
 def contrastive_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """Both cross-entropies of the module's formula, of scaled cosines (pictures, texts) and what is true (the same)."""
+    """Both cross-entropies of the module's formula, of scaled cosines (pictures, texts) and what
+    is true (the same).
+    """
     found = []
     for values, told in ((logits, true.float()), (logits.T, true.T.float())):
         found.append(-(told / told.sum(1, keepdim=True) * values.log_softmax(1)).sum(1).mean())
@@ -125,8 +141,14 @@ def clip_loss(network: Any, tokenizer: Any) -> Loss:
 
 def blurred(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Pictures (n, 3, h, w), blurred by ``BLURS`` in turn, and mildly more, with noise."""
-    parts = [interpolate(avg_pool2d(part, side), scale_factor=side, mode="bilinear") if side > 1 else part
-             for part, side in zip(images.chunk(len(BLURS)), BLURS, strict=False)]  # fmt: skip
+    parts = [
+        (
+            interpolate(avg_pool2d(part, side), scale_factor=side, mode="bilinear")
+            if side > 1
+            else part
+        )
+        for part, side in zip(images.chunk(len(BLURS)), BLURS, strict=False)
+    ]
     return degrade(torch.cat(parts), rng)
 
 
@@ -136,21 +158,36 @@ def make_clip(seed: int) -> tuple[Any, Any]:
 
     tokenizer = make_tokenizer()
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": WIDTH["text"], "intermediate_size": 4 * WIDTH["text"],
-        "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": LONGEST,
-        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH["text"],
+        "intermediate_size": 4 * WIDTH["text"],
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": LONGEST,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
-    vision = {"hidden_size": WIDTH["vision"], "intermediate_size": 4 * WIDTH["vision"], "num_hidden_layers": 4,
-              "num_attention_heads": 4, "image_size": SIZE, "patch_size": 8}  # fmt: skip
+    }
+    vision = {
+        "hidden_size": WIDTH["vision"],
+        "intermediate_size": 4 * WIDTH["vision"],
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": SIZE,
+        "patch_size": 8,
+    }
     torch.manual_seed(seed)
-    network = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH["both"]))
+    network = CLIPModel(
+        CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH["both"])
+    )
     network.vision_model.embeddings.position_embedding.weight.data.mul_(PLACES)
     return network, tokenizer
 
 
 def make_tokenizer() -> Any:
-    """CLIP's kind of tokenizer, with a piece for every word that captions have; other words come apart into letters."""
+    """CLIP's kind of tokenizer, with a piece for every word that captions have; other words come
+    apart into letters.
+    """
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
@@ -158,16 +195,26 @@ def make_tokenizer() -> Any:
     merges = merges_of(dict.fromkeys(word for text in texts for word in re.findall(r"\w+", text)))
     letters = sorted(ByteLevel.alphabet())
     whole = dict.fromkeys(a + b for a, b in merges)
-    pieces = [*letters, *(letter + "</w>" for letter in letters), *whole, "<|startoftext|>", "<|endoftext|>"]
+    pieces = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        *whole,
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     vocab = {piece: i for i, piece in enumerate(pieces)}
-    given: Any = {"vocab": vocab, "merges": merges}  # pairs, which transformers takes and does not declare
+    given: Any = {
+        "vocab": vocab,
+        "merges": merges,
+    }  # pairs, which transformers takes and does not declare
     return CLIPTokenizer(**given, model_max_length=LONGEST)
 
 
 def merges_of(words: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of pieces to be joined, in that order, that make one piece of each word.
 
-    Later pairs stand behind all earlier ones, so that what makes one word whole does not break another.
+    Later pairs stand behind all earlier ones, so that what makes one word whole does not break
+    another.
     """
     merges: list[tuple[str, str]] = []
     for word in words:
@@ -195,19 +242,28 @@ def save_clip(network: Any, tokenizer: Any, folder: Path) -> None:
     """Writes a folder in transformers' format, weights as float16; colours are taken in [-1, 1]."""
     network.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    colours = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"shortest_edge": SIZE},
-               "crop_size": {"height": SIZE, "width": SIZE}, "image_processor_type": "CLIPImageProcessor"}  # fmt: skip
+    colours = {
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "size": {"shortest_edge": SIZE},
+        "crop_size": {"height": SIZE, "width": SIZE},
+        "image_processor_type": "CLIPImageProcessor",
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(colours, indent=1) + "\n")
 
 
 @torch.no_grad()
-def told_apart(clip: Clip, images: np.ndarray, values: Mapping[str, np.ndarray], names: Sequence[str]) -> dict:
-    """How often the two texts of a factor are told apart, by which is nearer to a picture, and of how many pictures.
+def told_apart(
+    clip: Clip, images: np.ndarray, values: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict:
+    """How often the two texts of a factor are told apart, by which is nearer to a picture, and of
+    how many pictures.
 
     Args:
         clip: A CLIP model.
         images: (n, height, width, 3) uint8.
-        values: Every factor of each, as drawn or as read, (n,); only what lies in its lowest or highest third counts.
+        values: Every factor of each, as drawn or as read, (n,); only what lies in its lowest or
+            highest third counts.
         names: The factors that are asked for.
 
     Returns:
@@ -230,10 +286,21 @@ def held_out(count: int = 2000) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: trains the model, writes its folder, and says how well it tells texts apart on other drawings."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.clip", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint; training goes on from it")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="where the result goes (default: into the package)")
+    """The command: trains the model, writes its folder, and says how well it tells texts apart
+    on other drawings.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.clip", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="folder for the checkpoint; training goes on from it",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=FOLDER, help="where the result goes (default: into the package)"
+    )
     parser.add_argument("--steps", type=int, default=PLAN.steps)
     parser.add_argument("--batch", type=int, default=PLAN.batch)
     parser.add_argument("--faces", type=int, default=20_000, help="drawings to train on")
@@ -243,8 +310,14 @@ def main(argv: list[str] | None = None) -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     network, tokenizer = make_clip(args.seed)
     plan = replace(PLAN, steps=args.steps, batch=args.batch, seed=args.seed)
-    weights = train(network, lambda made: clip_loss(made, tokenizer), render(args.faces), plan,
-                    args.work / "clip.pt", "cpu")  # fmt: skip
+    weights = train(
+        network,
+        lambda made: clip_loss(made, tokenizer),
+        render(args.faces),
+        plan,
+        args.work / "clip.pt",
+        "cpu",
+    )
     network.load_state_dict(weights)
     save_clip(network, tokenizer, args.out)
     clip = load_clip(str(args.out), torch.device("cpu"))

@@ -1,8 +1,9 @@
 """Draws a toy face with Pillow: the data set whose factors are known.
 
-A face is drawn at ``SCALE`` times its size and reduced with a box filter, which antialiases every edge. Features
-are drawn large on purpose: a factor that changes few pixels is decided late in denoising, when the bottleneck
-no longer has a say, and could then not be found in h-space by any method.
+A face is drawn at ``SCALE`` times its size and reduced with a box filter, which antialiases every
+edge. Features are drawn large on purpose: a factor that changes few pixels is decided late in
+denoising, when the bottleneck no longer has a say, and could then not be found in h-space by any
+method.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def mix(a: Colour, b: Colour, u: float) -> Colour:
 
 
 def background_colour(u: float) -> Colour:
-    """Hues from rose over green to violet. Not the whole circle: its two ends would look the same."""
+    """Hues from rose over green to violet. Not the whole circle: its two ends would look the
+    same.
+    """
     return _rounded(255 * v for v in colorsys.hsv_to_rgb(0.02 + 0.76 * u, 0.42, 0.92))
 
 
@@ -64,8 +67,16 @@ class _Pen:
     def __init__(self, image: Image.Image) -> None:
         self.draw = ImageDraw.Draw(image)
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour | None = None,
-                outline: Colour | None = None, width: float = 0) -> None:  # fmt: skip
+    def ellipse(
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        fill: Colour | None = None,
+        outline: Colour | None = None,
+        width: float = 0,
+    ) -> None:
         box = [SCALE * (x - rx), SCALE * (y - ry), SCALE * (x + rx), SCALE * (y + ry)]
         self.draw.ellipse(box, fill=fill, outline=outline, width=round(SCALE * width))
 
@@ -79,8 +90,12 @@ class _Pen:
         for x, y in (points[0], points[-1]):
             self.draw.ellipse([x - r, y - r, x + r, y + r], fill=fill)
 
-    def rounded(self, x0: float, y0: float, x1: float, y1: float, radius: float, fill: Colour) -> None:
-        self.draw.rounded_rectangle([SCALE * v for v in (x0, y0, x1, y1)], SCALE * radius, fill=fill)
+    def rounded(
+        self, x0: float, y0: float, x1: float, y1: float, radius: float, fill: Colour
+    ) -> None:
+        self.draw.rounded_rectangle(
+            [SCALE * v for v in (x0, y0, x1, y1)], SCALE * radius, fill=fill
+        )
 
 
 def draw_face(face: Face) -> Image.Image:
@@ -128,7 +143,9 @@ def _fringe(pen: _Pen, hair: Colour, turn: float) -> None:
     parting = 32 + 1.3 * turn
     angles = np.linspace(np.pi * 1.02, np.pi * 1.98, 40)
     rim = [(32 + 22 * np.cos(a) - 0.1 * turn, 30 + 22.5 * np.sin(a)) for a in angles]
-    pen.polygon([*rim, (52, 27), (parting + 9, 17.5), (parting, 14.5), (parting - 9, 17.5), (12, 27)], hair)
+    pen.polygon(
+        [*rim, (52, 27), (parting + 9, 17.5), (parting, 14.5), (parting - 9, 17.5), (12, 27)], hair
+    )
 
 
 def _eyes(pen: _Pen, face: Face, hair: Colour, turn: float) -> None:
@@ -159,9 +176,18 @@ def _mouth(pen: _Pen, face: Face, turn: float) -> None:
     upper = y + 6.4 * face.smile * (0.35 - u * u)
     opening = max(0.0, face.smile - 0.1) * 9.6 * (1 - u * u)
     if face.smile > 0.1:
-        pen.polygon([*zip(x + half * u, upper, strict=True), *zip(x - half * u, upper + opening, strict=True)], LIPS)
+        pen.polygon(
+            [
+                *zip(x + half * u, upper, strict=True),
+                *zip(x - half * u, upper + opening, strict=True),
+            ],
+            LIPS,
+        )
         teeth = upper + 0.66 * opening
-        pen.polygon([*zip(x + half * u, upper, strict=True), *zip(x - 0.94 * half * u, teeth, strict=True)], WHITE)
+        pen.polygon(
+            [*zip(x + half * u, upper, strict=True), *zip(x - 0.94 * half * u, teeth, strict=True)],
+            WHITE,
+        )
         pen.line(zip(x + half * u, upper + opening, strict=True), LIPS, 2.0)
     pen.line(zip(x + half * u, upper, strict=True), LIPS, 3.0)
 

@@ -1,7 +1,7 @@
 """The factors of variation of a toy face: what is known, exactly, about every drawing.
 
-All factors are drawn independently, so any dependence that a model's samples show is the model's own.
-No torch, no Pillow: labels and pages can name factors without either.
+All factors are drawn independently, so any dependence that a model's samples show is the model's
+own. No torch, no Pillow: labels and pages can name factors without either.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 class Factor:
     """One factor: its range, whether it takes only the two ends, and the words for the two ends.
 
-    ``share`` is how many of the drawings have the high end of a binary factor. Not half of them: where a share p
-    has it, no edit can move the mean by more than √((1-p)/p) spreads, which for a half is one.
+    ``share`` is how many of the drawings have the high end of a binary factor. Not half of them:
+    where a share p has it, no edit can move the mean by more than √((1-p)/p) spreads, which for a
+    half is one.
     """
 
     name: str
@@ -37,7 +38,15 @@ FACTORS = (
     Factor(name="hair_colour", low=0.0, high=1.0, low_means="blond", high_means="black"),
     Factor(name="hair_length", low=0.0, high=1.0, low_means="short", high_means="long"),
     Factor(name="background", low=0.0, high=1.0, low_means="rose", high_means="violet"),
-    Factor(name="glasses", low=0.0, high=1.0, low_means="none", high_means="glasses", binary=True, share=0.25),
+    Factor(
+        name="glasses",
+        low=0.0,
+        high=1.0,
+        low_means="none",
+        high_means="glasses",
+        binary=True,
+        share=0.25,
+    ),
 )
 
 NAMES = tuple(f.name for f in FACTORS)
@@ -46,7 +55,9 @@ BINARY = tuple(f.name for f in FACTORS if f.binary)
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """The factors of one face. Ranges as in :data:`FACTORS`; directions are as the viewer sees them."""
+    """The factors of one face. Ranges as in :data:`FACTORS`; directions are as the viewer sees
+    them.
+    """
 
     smile: float = 0.0
     yaw: float = 0.0
@@ -61,7 +72,9 @@ class Face:
         for factor in FACTORS:
             value = getattr(self, factor.name)
             if not factor.low <= value <= factor.high:
-                raise ValueError(f"{factor.name} must lie in [{factor.low}, {factor.high}], got {value}")
+                raise ValueError(
+                    f"{factor.name} must lie in [{factor.low}, {factor.high}], got {value}"
+                )
 
     def as_array(self) -> np.ndarray:
         """The factors as float32 (8,), in the order of :data:`NAMES`."""
@@ -72,10 +85,16 @@ class Face:
 
 
 def sample_face(seed: int) -> Face:
-    """The face of a seed: every factor uniform on its range (glasses: on one in four), independent of all others."""
+    """The face of a seed: every factor uniform on its range (glasses: on one in four),
+    independent of all others.
+    """
     rng = np.random.default_rng([seed, 0x7FACE5])
     values = {}
     for factor in FACTORS:
         u = rng.random()
-        values[factor.name] = float(u < factor.share) if factor.binary else factor.low + (factor.high - factor.low) * u
+        values[factor.name] = (
+            float(u < factor.share)
+            if factor.binary
+            else factor.low + (factor.high - factor.low) * u
+        )
     return Face(**values)

@@ -1,7 +1,7 @@
 """What the shipped networks are trained to make small.
 
-Each function takes a network and returns a loss of (drawings (n, 3, h, w) uint8 or latents (n, c, h, w) float,
-factors (n, 8), generator); all on one device, the generator too.
+Each function takes a network and returns a loss of (drawings (n, 3, h, w) uint8 or latents (n, c,
+h, w) float, factors (n, 8), generator); all on one device, the generator too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ COARSE = {8: 0.05, 64: 0.02}
 """Side of the squares over which the error is averaged -> how much that counts."""
 
 COARSE_VARIANCE = 0.15
-"""Of drawings averaged over such squares, on a scale of -1 to 1: what there is to be found out at high noise."""
+"""Of drawings averaged over such squares, on a scale of -1 to 1: what there is to be found out
+at high noise.
+"""
 
 VARIATIONAL = 0.001
 """Weight of the variational bound beside the squared error (Nichol, Dhariwal 2021)."""
@@ -36,7 +38,9 @@ def as_signed(images: torch.Tensor) -> torch.Tensor:
 def noised(
     images: torch.Tensor, alpha_bar: torch.Tensor, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Drawings or latents x_0, noise, x_t (n, c, h, w) and timesteps (n,), stratified over the batch."""
+    """Drawings or latents x_0, noise, x_t (n, c, h, w) and timesteps (n,), stratified over the
+    batch.
+    """
     x_0 = as_signed(images)
     n, device = len(x_0), x_0.device
     u = (torch.arange(n, device=device) + torch.rand(n, generator=rng, device=device)) / n
@@ -46,13 +50,16 @@ def noised(
     return x_0, noise, a.sqrt() * x_0 + (1 - a).sqrt() * noise, t
 
 
-def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE) -> Loss:
+def diffusion_loss(
+    unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE
+) -> Loss:
     """Weighted squared error of the predicted noise; timesteps stratified over the batch.
 
-    At high noise a small error of ε is a large one of x_0, by √((1-ᾱ)/ᾱ), and it is there that colours and pose are
-    decided. The plain loss hardly sees it, which long training makes up for; a short one weighs it by that factor.
-    What is coarse is a few of thousands of coefficients, so its error is counted again, as if it were of all of them.
-    A network with twice the channels also learns the variance, by ``variational_loss``.
+    At high noise a small error of ε is a large one of x_0, by √((1-ᾱ)/ᾱ), and it is there that
+    colours and pose are decided. The plain loss hardly sees it, which long training makes up for; a
+    short one weighs it by that factor. What is coarse is a few of thousands of coefficients, so its
+    error is counted again, as if it were of all of them. A network with twice the channels also
+    learns the variance, by ``variational_loss``.
     """
     weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 4.0)
 
@@ -64,7 +71,9 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, f
         error = eps - noise
         total = error.square().mean((1, 2, 3))
         for side, share in coarse.items():
-            total = total + share * side**2 * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
+            total = total + share * side**2 * nn.functional.avg_pool2d(error, side).square().mean(
+                (1, 2, 3)
+            )
         total = total * weight[t]
         if out.shape[1] == 2 * x_0.shape[1]:
             bound = variational_loss(eps.detach(), out[:, x_0.shape[1] :], x_0, x_t, t, alpha_bar)
@@ -74,16 +83,20 @@ def diffusion_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, f
     return loss
 
 
-def velocity_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE) -> Loss:
-    """Squared error of the predicted v, with the coarse part of it counted again; timesteps stratified over the batch.
+def velocity_loss(
+    unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE
+) -> Loss:
+    """Squared error of the predicted v, with the coarse part of it counted again; timesteps
+    stratified over the batch.
 
-    A white error of a predicted ε becomes one of x_0 that is larger by √((1-ᾱ)/ᾱ), 158 at t = 999: samples of a
-    network that was trained briefly keep it as grain. A predicted v has no such factor: its error is that of x_0
-    divided by √(1-ᾱ).
+    A white error of a predicted ε becomes one of x_0 that is larger by √((1-ᾱ)/ᾱ), 158 at t = 999:
+    samples of a network that was trained briefly keep it as grain. A predicted v has no such
+    factor: its error is that of x_0 divided by √(1-ᾱ).
 
-    The mean over a square of side k has k² times the signal-to-noise ratio of a pixel. It is therefore decided at
-    noise at which a pixel shows nothing, and sampling adds up its errors there: colours run away. In units of its own
-    deviation the velocity of that mean has an error of (k² ᾱ + (1-ᾱ)/variance) times the mean's error of v, squared.
+    The mean over a square of side k has k² times the signal-to-noise ratio of a pixel. It is
+    therefore decided at noise at which a pixel shows nothing, and sampling adds up its errors
+    there: colours run away. In units of its own deviation the velocity of that mean has an error of
+    (k² ᾱ + (1-ᾱ)/variance) times the mean's error of v, squared.
 
     References:
         Progressive Distillation for Fast Sampling of Diffusion Models (Salimans, Ho, 2022),
@@ -94,7 +107,9 @@ def velocity_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, fl
         """At random timesteps."""
         x_0, noise, x_t, t = noised(images, alpha_bar, rng)
         a = alpha_bar[t].view(-1, 1, 1, 1)
-        error = unet(x_t, t, return_dict=False)[0].float() - (a.sqrt() * noise - (1 - a).sqrt() * x_0)
+        error = unet(x_t, t, return_dict=False)[0].float() - (
+            a.sqrt() * noise - (1 - a).sqrt() * x_0
+        )
         total = error.square().mean((1, 2, 3))
         for side, share in coarse.items():
             weight = share * (side**2 * alpha_bar[t] + (1 - alpha_bar[t]) / COARSE_VARIANCE)
@@ -104,12 +119,19 @@ def velocity_loss(unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, fl
     return loss
 
 
-def variational_loss(eps: torch.Tensor, v: torch.Tensor, x_0: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor,
-                     alpha_bar: torch.Tensor) -> torch.Tensor:  # fmt: skip
-    """The term of the variational bound at t, in bits a dimension, (n,); it trains the variance through ``v``.
+def variational_loss(
+    eps: torch.Tensor,
+    v: torch.Tensor,
+    x_0: torch.Tensor,
+    x_t: torch.Tensor,
+    t: torch.Tensor,
+    alpha_bar: torch.Tensor,
+) -> torch.Tensor:
+    """The term of the variational bound at t, in bits a dimension, (n,); it trains the variance
+    through ``v``.
 
-    The log variance lies between that of the posterior, β̃ (v = -1), and β (v = 1). At t = 0, where β̃ is 0, the
-    posterior of t = 1 is used and the term is the squared error's likelihood under it.
+    The log variance lies between that of the posterior, β̃ (v = -1), and β (v = 1). At t = 0, where
+    β̃ is 0, the posterior of t = 1 is used and the term is the squared error's likelihood under it.
 
     Args:
         eps: Predicted noise (n, c, h, w); detached, so that the bound does not steer it.
@@ -120,7 +142,8 @@ def variational_loss(eps: torch.Tensor, v: torch.Tensor, x_0: torch.Tensor, x_t:
         alpha_bar: (T,); like all of them on one device.
 
     References:
-        Improved Denoising Diffusion Probabilistic Models (Nichol, Dhariwal, 2021), https://arxiv.org/abs/2102.09672
+        Improved Denoising Diffusion Probabilistic Models (Nichol, Dhariwal, 2021),
+        https://arxiv.org/abs/2102.09672
     """
     before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
     beta = 1 - alpha_bar / before
@@ -135,7 +158,9 @@ def variational_loss(eps: torch.Tensor, v: torch.Tensor, x_0: torch.Tensor, x_t:
     log_variance = torch.lerp(low, high, (v + 1) / 2)
     guess = ((x_t - (1 - at(alpha_bar)).sqrt() * eps) / at(alpha_bar).sqrt()).clamp(-1, 1)
     apart = at(before.sqrt() * beta / (1 - alpha_bar)) * (x_0 - guess)
-    divergence = 0.5 * (log_variance - low + (low - log_variance).exp() + apart.square() / log_variance.exp() - 1)
+    divergence = 0.5 * (
+        log_variance - low + (low - log_variance).exp() + apart.square() / log_variance.exp() - 1
+    )
     return divergence.mean((1, 2, 3)) / math.log(2)
 
 
@@ -159,7 +184,9 @@ def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
 
 
 def reader_loss(reader: Reader) -> Loss:
-    """Squared error (cross-entropy for binary factors) under random blur and noise, as few-step samples have them."""
+    """Squared error (cross-entropy for binary factors) under random blur and noise, as few-step
+    samples have them.
+    """
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Of drawings with their factors."""
@@ -167,7 +194,9 @@ def reader_loss(reader: Reader) -> Loss:
         total = raw.new_zeros(())
         for i, factor in enumerate(FACTORS):
             if factor.binary:
-                total = total + nn.functional.binary_cross_entropy_with_logits(raw[:, i], factors[:, i])
+                total = total + nn.functional.binary_cross_entropy_with_logits(
+                    raw[:, i], factors[:, i]
+                )
             else:
                 spread = (factor.high - factor.low) / 12**0.5
                 total = total + ((raw[:, i] - factors[:, i]) / spread).square().mean()
@@ -176,10 +205,18 @@ def reader_loss(reader: Reader) -> Loss:
     return loss
 
 
-def degrade(image: torch.Tensor, rng: torch.Generator, blur: float = 1.0, noise: float = 0.1) -> torch.Tensor:
-    """Each image (n, 3, h, w) mixed with its 3 x 3 mean by a random share, plus noise of a random level."""
+def degrade(
+    image: torch.Tensor, rng: torch.Generator, blur: float = 1.0, noise: float = 0.1
+) -> torch.Tensor:
+    """Each image (n, 3, h, w) mixed with its 3 x 3 mean by a random share, plus noise of a
+    random level.
+    """
     n = len(image)
     share = blur * torch.rand(n, 1, 1, 1, generator=rng, device=image.device)
     level = noise * torch.rand(n, 1, 1, 1, generator=rng, device=image.device)
-    soft = nn.functional.avg_pool2d(nn.functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return torch.lerp(image, soft, share) + level * torch.randn(image.shape, generator=rng, device=image.device)
+    soft = nn.functional.avg_pool2d(
+        nn.functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1
+    )
+    return torch.lerp(image, soft, share) + level * torch.randn(
+        image.shape, generator=rng, device=image.device
+    )

@@ -1,6 +1,7 @@
 """Measures what a model's card states. Every number in it comes out of this command.
 
-    python -m hcache.toyfaces.measure --work DIR [--model toyfaces-ldm-64] [--samples 512] [--unseen 64]
+    python -m hcache.toyfaces.measure --work DIR [--model toyfaces-ldm-64] [--samples 512] [--unseen
+    64]
 
 Writes ``facts.json`` and ``sheet.png`` (the first 64 samples, not picked) into ``--work``.
 """
@@ -46,7 +47,12 @@ UNSEEN_SEED = 1_000_000
 
 
 def sample_images(
-    model: Model, seeds: Sequence[int], steps: int, edit: Edit | None = None, batch: int = 16, text: str = "sampling"
+    model: Model,
+    seeds: Sequence[int],
+    steps: int,
+    edit: Edit | None = None,
+    batch: int = 16,
+    text: str = "sampling",
 ) -> np.ndarray:
     """Finished pictures (n, 64, 64, 3) uint8, edited asymmetrically if there is an edit."""
     parts = []
@@ -58,14 +64,18 @@ def sample_images(
 
 
 def reader_accuracy(count: int = 2000) -> dict[str, dict[str, float]]:
-    """R² (accuracy for binary factors) of the reader on held-out drawings, as drawn and mildly blurred and noisy."""
+    """R² (accuracy for binary factors) of the reader on held-out drawings, as drawn and mildly
+    blurred and noisy.
+    """
     images, factors = draw_dataset(range(HELD_OUT, HELD_OUT + count))
     reader, rng = load_reader(), torch.Generator().manual_seed(0)
     clean = to_tensor(images)
     with torch.inference_mode():
         readings = {
             "clean": torch.cat([reader(part) for part in clean.split(250)]).numpy(),
-            "degraded": torch.cat([reader(degrade(part, rng)) for part in clean.split(250)]).numpy(),
+            "degraded": (
+                torch.cat([reader(degrade(part, rng)) for part in clean.split(250)]).numpy()
+            ),
         }
     return {
         kind: {name: _accuracy(factors[:, i], values[:, i], name) for i, name in enumerate(NAMES)}
@@ -83,8 +93,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Between two sets of features (n, d), taken as normal.
 
     References:
-        GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel, Ramsauer,
-        Unterthiner, Nessler, Hochreiter, 2017), https://arxiv.org/abs/1706.08500
+        GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel,
+        Ramsauer, Unterthiner, Nessler, Hochreiter, 2017), https://arxiv.org/abs/1706.08500
     """
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = sqrtm(cov_a @ cov_b).real
@@ -112,11 +122,12 @@ def direction_effects(
 ) -> dict[str, Any]:
     """What the naive directions do to the readings of samples that had no part in fitting them.
 
-    Every entry: the mean change of every reading, in its own spread over the run, with a 95 % bootstrap interval
-    over samples. A factor that is not yes or no has a direction to either end: towards the samples with the highest
-    readings, and towards those with the lowest. Beside the naive directions stand random directions of equal length
-    and directions fitted in the same way to randomly chosen positives. What an earlier call with the same settings
-    measured is not measured again.
+    Every entry: the mean change of every reading, in its own spread over the run, with a 95 %
+    bootstrap interval over samples. A factor that is not yes or no has a direction to either end:
+    towards the samples with the highest readings, and towards those with the lowest. Beside the
+    naive directions stand random directions of equal length and directions fitted in the same way
+    to randomly chosen positives. What an earlier call with the same settings measured is not
+    measured again.
     """
     seeds = [UNSEEN_SEED + i for i in range(unseen)]
     labels = run.labels["toyfaces"]
@@ -128,7 +139,9 @@ def direction_effects(
     effects: dict[str, Any] = known["effects"] if known.get("settings") == settings else {}
 
     def measure(name: str, direction: Direction, strengths: Sequence[float]) -> None:
-        """One direction at some strengths, into ``effects``; what is known so far is on disk after each."""
+        """One direction at some strengths, into ``effects``; what is known so far is on disk
+        after each.
+        """
         for strength in strengths:
             if f"{strength:g}" in effects.get(name, {}):
                 continue
@@ -136,15 +149,22 @@ def direction_effects(
             shift = Shift(direction, [strength], window, model)
             text = f"{name} {strength:+g}"
             images = sample_images(model, seeds, run.spec.steps, shift, batch, text)
-            Image.fromarray(np.concatenate(list(images[:16]), 1)).save(work / f"{text.replace(' ', '')}.png")
+            Image.fromarray(np.concatenate(list(images[:16]), 1)).save(
+                work / f"{text.replace(' ', '')}.png"
+            )
             after = read(images)
             effects.setdefault(name, {})[f"{strength:g}"] = {
-                factor: _mean_change(before[factor], after[factor], spreads[factor]) for factor in NAMES
+                factor: _mean_change(before[factor], after[factor], spreads[factor])
+                for factor in NAMES
             }
             kept.write_text(json.dumps({"settings": settings, "effects": effects}, indent=1))
 
     for attribute in ATTRIBUTES:
-        measure(attribute, naive_direction(run, top_samples(run, labels[attribute], positives)), STRENGTHS)
+        measure(
+            attribute,
+            naive_direction(run, top_samples(run, labels[attribute], positives)),
+            STRENGTHS,
+        )
         if attribute not in BINARY:
             lowest = top_samples(run, labels[attribute], positives, highest=False)
             measure(attribute + LOWEST, naive_direction(run, lowest), STRENGTHS)
@@ -156,7 +176,9 @@ def direction_effects(
     return effects
 
 
-def _mean_change(before: np.ndarray, after: np.ndarray, spread: float, repeats: int = 2000) -> list[float]:
+def _mean_change(
+    before: np.ndarray, after: np.ndarray, spread: float, repeats: int = 2000
+) -> list[float]:
     """Mean of the change in spreads, and its 95 % bootstrap interval."""
     change = (after - before) / spread
     rows = np.random.default_rng(0).integers(0, len(change), (repeats, len(change)))
@@ -166,30 +188,42 @@ def _mean_change(before: np.ndarray, after: np.ndarray, spread: float, repeats: 
 
 def main(argv: list[str] | None = None) -> None:
     """The command: measures everything that the card states, in one go."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.measure", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.measure", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--samples", type=int, default=512, help="samples to hold against the data")
     parser.add_argument("--steps", type=int, default=50, help="DDIM steps of these")
-    parser.add_argument("--fit", type=int, default=1072, help="samples to fit directions on, at 20 steps")
+    parser.add_argument(
+        "--fit", type=int, default=1072, help="samples to fit directions on, at 20 steps"
+    )
     parser.add_argument("--positives", type=int, default=150)
     parser.add_argument("--unseen", type=int, default=64, help="samples to try the directions on")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--device", default="auto", help="as PyTorch names it (default: the best there is)")
+    parser.add_argument(
+        "--device", default="auto", help="as PyTorch names it (default: the best there is)"
+    )
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     model = load_model(args.model, args.device)
-    spec = default_spec(args.model, samples=args.fit, steps=20, store={"h": "full"}, batch=args.batch)
+    spec = default_spec(
+        args.model, samples=args.fit, steps=20, store={"h": "full"}, batch=args.batch
+    )
     facts = _known_facts(args.work / "facts.json", spec.weights, args)
     if "data" not in facts:
         facts["reader"] = reader_accuracy()
         images = sample_images(model, range(args.samples), args.steps, batch=args.batch)
-        side = [np.concatenate(list(images[i : i + 8]), 1) for i in range(0, min(64, len(images)), 8)]
+        side = [
+            np.concatenate(list(images[i : i + 8]), 1) for i in range(0, min(64, len(images)), 8)
+        ]
         Image.fromarray(np.concatenate(side)).save(args.work / "sheet.png")
         facts["data"] = compare_with_data(images)
         (args.work / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     run = extract(model, spec, writable_home(args.work / "home"))
-    facts["directions"] = direction_effects(model, run, args.unseen, args.positives, args.work, args.batch)
+    facts["directions"] = direction_effects(
+        model, run, args.unseen, args.positives, args.work, args.batch
+    )
     facts["network"] = {
         "parameters": model.anatomy.parameters,
         "h": model.anatomy.h,
@@ -202,9 +236,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def _known_facts(path: Path, weights: str, args: argparse.Namespace) -> dict[str, Any]:
     """What an earlier call found of the samples, if they are the same ones of the same weights."""
-    settings = {key: str(value) for key, value in vars(args).items() if key != "work"} | {"weights": weights}
+    settings = {key: str(value) for key, value in vars(args).items() if key != "work"} | {
+        "weights": weights
+    }
     facts = json.loads(path.read_text()) if path.exists() else {}
-    same = all(facts.get("settings", {}).get(key) == settings[key] for key in ("model", "weights", "samples", "steps"))
+    same = all(
+        facts.get("settings", {}).get(key) == settings[key]
+        for key in ("model", "weights", "samples", "steps")
+    )
     kept = {key: facts[key] for key in ("reader", "data") if key in facts} if same else {}
     return {**kept, "settings": settings}
 

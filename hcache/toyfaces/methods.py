@@ -1,12 +1,14 @@
-"""Measures every way to find directions on toyfaces: the table in docs/results.md comes out of this command.
+"""Measures every way to find directions on toyfaces: the table in docs/results.md comes out of this
+command.
 
     python -m hcache.toyfaces.methods --work DIR [--unseen 64] [--strength 1] [--clip FOLDER]
 
-All are fitted on one run and tried on the same samples, which had no part in it, asymmetrically over all steps. The
-methods that mean no attribute give ``COMPONENTS`` directions each; which of them, and which way along it, stands for
-an attribute is chosen on ``CHOICE_SAMPLES`` other samples, and then measured as all else. Asyrp trains with a CLIP of
-drawn faces (``hcache.toyfaces.clip``), on all the steps on which it is tried.
-Writes ``methods.json`` into ``--work`` after every cell, and goes on from it; ``as_table`` makes the table.
+All are fitted on one run and tried on the same samples, which had no part in it, asymmetrically
+over all steps. The methods that mean no attribute give ``COMPONENTS`` directions each; which of
+them, and which way along it, stands for an attribute is chosen on ``CHOICE_SAMPLES`` other samples,
+and then measured as all else. Asyrp trains with a CLIP of drawn faces (``hcache.toyfaces.clip``),
+on all the steps on which it is tried. Writes ``methods.json`` into ``--work`` after every cell, and
+goes on from it; ``as_table`` makes the table.
 """
 
 from __future__ import annotations
@@ -54,15 +56,21 @@ CHOICE_SEED = 2_000_000
 CHOICE_SAMPLES = 16
 RANDOM = "random"
 PER_SAMPLE = ("vae", "local", "block")
-"""Kinds of moves that move each sample by its own: how far in the end, and how much of it towards the mean, is kept."""
+"""Kinds of moves that move each sample by its own: how far in the end, and how much of it
+towards the mean, is kept.
+"""
 
 ASYRP = {"iterations": 20, "batch": 2, "t_edit": 0.0}
-"""Fewer and smaller batches than the method's defaults, on all steps: some 400 steps of the optimiser."""
+"""Fewer and smaller batches than the method's defaults, on all steps: some 400 steps of the
+optimiser.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A move as it is tried: ``sign`` times the strength; ``seconds`` to fit it; ``told`` is kept with its cell."""
+    """A move as it is tried: ``sign`` times the strength; ``seconds`` to fit it; ``told`` is
+    kept with its cell.
+    """
 
     move: Move
     seconds: float
@@ -75,23 +83,42 @@ Cells = Iterator[tuple[str, str, Callable[[], Made]]]
 
 
 def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
-    """Everything that is measured; components are chosen at ``strength``, Asyrp trains with the CLIP of a folder."""
+    """Everything that is measured; components are chosen at ``strength``, Asyrp trains with the
+    CLIP of a folder.
+    """
     labels = run.labels["toyfaces"]
 
     def made(method: str, **more: Any) -> Callable[[], Made]:
-        return lambda: _timed(lambda: _fitted(Fit(method=method, run=run.name, **more), run, model)[0])
+        return lambda: _timed(
+            lambda: _fitted(Fit(method=method, run=run.name, **more), run, model)[0]
+        )
 
-    unnamed = {name: Components(run, model, made_by, strength) for name, made_by in component_fits(run).items()}
+    unnamed = {
+        name: Components(run, model, made_by, strength)
+        for name, made_by in component_fits(run).items()
+    }
     for attribute in ATTRIBUTES:
         top, bottom = both_ends(run, labels[attribute], POSITIVES)
         yield "naive", attribute, made("naive", positives=tuple(top))
         yield "local naive", attribute, made("local", positives=tuple(top))
         yield "VAE", attribute, made("vae", positives=tuple(top))
-        yield "supervised", attribute, made("supervised", positives=tuple(top), negatives=tuple(bottom))
-        yield "conditional", attribute, lambda attribute=attribute: _timed(lambda: _conditional(run, attribute))
+        yield (
+            "supervised",
+            attribute,
+            made("supervised", positives=tuple(top), negatives=tuple(bottom)),
+        )
+        yield (
+            "conditional",
+            attribute,
+            lambda attribute=attribute: _timed(lambda: _conditional(run, attribute)),
+        )
         yield "boundary", attribute, made("boundary", positives=tuple(top), negatives=tuple(bottom))
         for name, components in unnamed.items():
-            yield name, attribute, lambda components=components, attribute=attribute: components.made(attribute)
+            yield (
+                name,
+                attribute,
+                lambda components=components, attribute=attribute: components.made(attribute),
+            )
         yield "Asyrp", attribute, lambda attribute=attribute: _asyrp(run, model, attribute, clip)
     yield RANDOM, "", made("random")
     for name, positives in few_positives(run).items():
@@ -116,7 +143,9 @@ def component_fits(run: Run) -> dict[str, Fit]:
 
 
 class Components:
-    """The directions of a method that means no attribute: fitted once, and tried once on the samples of the choice."""
+    """The directions of a method that means no attribute: fitted once, and tried once on the
+    samples of the choice.
+    """
 
     def __init__(self, run: Run, model: Model, fit: Fit, strength: float) -> None:
         self.run, self.model, self.fit, self.strength = run, model, fit, strength
@@ -129,9 +158,13 @@ class Components:
 
     @cached_property
     def tried(self) -> list[dict[str, float]]:
-        """Component by component: the mean change of every factor per unit of strength, in its spread."""
+        """Component by component: the mean change of every factor per unit of strength, in its
+        spread.
+        """
         seeds, steps = [CHOICE_SEED + i for i in range(CHOICE_SAMPLES)], self.run.spec.steps
-        before = read(sample_images(self.model, seeds, steps, batch=len(seeds), text="choice, unedited"))
+        before = read(
+            sample_images(self.model, seeds, steps, batch=len(seeds), text="choice, unedited")
+        )
         found = []
         for k, move in enumerate(self.fitted[0], 1):
             text = f"choice, {self.fit.method} {k}"
@@ -156,7 +189,9 @@ def _asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
     """A block trained from the text of an attribute's low end to that of its high end."""
     source, target = ends(attribute)
     options = {**ASYRP, "clip": str(clip), "source": source, "target": target}
-    made = _timed(lambda: _fitted(Fit(method="asyrp", run=run.name, options=options), run, model)[0])
+    made = _timed(
+        lambda: _fitted(Fit(method="asyrp", run=run.name, options=options), run, model)[0]
+    )
     told = {"texts": [source, target], "clip": clip_digest(clip), "loss": made.move.made_by["loss"]}
     return replace(made, told=told)
 
@@ -167,8 +202,8 @@ def clip_digest(folder: Path) -> str:
 
 
 def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
-    """How well a CLIP tells the texts of every attribute apart: on drawings it did not see, and on a run's samples,
-    of which the reader says what they show."""
+    """How well a CLIP tells the texts of every attribute apart: on drawings it did not see, and on
+    a run's samples, of which the reader says what they show."""
     clip = load_clip(str(folder), torch.device("cpu"))
     return {
         "digest": clip_digest(folder),
@@ -178,7 +213,9 @@ def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def choose(tried: Sequence[Mapping[str, float]], attribute: str) -> tuple[int, int]:
-    """Which component, counted from 0, moves a factor most, and the sign ±1 with which it moves it up."""
+    """Which component, counted from 0, moves a factor most, and the sign ±1 with which it moves
+    it up.
+    """
     best = max(range(len(tried)), key=lambda k: abs(tried[k][attribute]))
     return best, 1 if tried[best][attribute] >= 0 else -1
 
@@ -199,30 +236,48 @@ def spreads_of(run: Run) -> dict[str, float]:
 
 
 def few_positives(run: Run) -> dict[str, tuple[int, ...]]:
-    """Positives with glasses: few and many of all poses; as many again of one pose, and of two opposite ones."""
+    """Positives with glasses: few and many of all poses; as many again of one pose, and of two
+    opposite ones.
+    """
     labels = run.labels["toyfaces"]
-    chosen = {f"{count} positives": tuple(top_samples(run, labels["glasses"], count)) for count in FEW}
+    chosen = {
+        f"{count} positives": tuple(top_samples(run, labels["glasses"], count)) for count in FEW
+    }
     wearing, yaw = labels["glasses"] > 0.5, labels["yaw"]
     middle = top_samples(run, np.where(wearing, -np.abs(yaw), np.nan), ALIGNED)
     left, right = both_ends(run, np.where(wearing, yaw, np.nan), ALIGNED // 2)
-    return {**chosen, f"{ALIGNED} of one pose": tuple(middle), f"{ALIGNED} of two poses": (*left, *right)}
+    return {
+        **chosen,
+        f"{ALIGNED} of one pose": tuple(middle),
+        f"{ALIGNED} of two poses": (*left, *right),
+    }
 
 
 def _conditional(run: Run, attribute: str) -> Direction:
     """Top minus bottom, the other attributes' directions projected out."""
     found = {
-        name: difference_direction(run, *both_ends(run, run.labels["toyfaces"][name], POSITIVES)) for name in ATTRIBUTES
+        name: difference_direction(run, *both_ends(run, run.labels["toyfaces"][name], POSITIVES))
+        for name in ATTRIBUTES
     }
     own = found.pop(attribute)
     return conditional_direction(own, list(found.values()))
 
 
-def moved_images(model: Model, seeds: Sequence[int], steps: int, move: Move, strength: float, text: str) -> np.ndarray:
+def moved_images(
+    model: Model, seeds: Sequence[int], steps: int, move: Move, strength: float, text: str
+) -> np.ndarray:
     """The samples of some seeds, moved: (n, height, width, 3) uint8."""
     if not isinstance(move, PixelMove):
         window = Window(first=0, last=steps - 1)
         parts = [
-            sample_images(model, rows, steps, Shift(move, [strength] * len(rows), window, model), len(rows), text)
+            sample_images(
+                model,
+                rows,
+                steps,
+                Shift(move, [strength] * len(rows), window, model),
+                len(rows),
+                text,
+            )
             for rows in (seeds[i : i + 32] for i in range(0, len(seeds), 32))
         ]
         return np.concatenate(parts)
@@ -236,10 +291,13 @@ def moved_images(model: Model, seeds: Sequence[int], steps: int, move: Move, str
 
 
 def changes(
-    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], spreads: Mapping[str, float], strength: float
+    before: Mapping[str, np.ndarray],
+    after: Mapping[str, np.ndarray],
+    spreads: Mapping[str, float],
+    strength: float,
 ) -> dict[str, list[float]]:
-    """Per factor: mean change per unit of strength, in the factor's spread, 95 % bootstrap interval over samples, and
-    the mean of the absolute changes."""
+    """Per factor: mean change per unit of strength, in the factor's spread, 95 % bootstrap interval
+    over samples, and the mean of the absolute changes."""
     found = {}
     for name in NAMES:
         change = (after[name] - before[name]) / spreads[name] / strength
@@ -251,10 +309,20 @@ def changes(
 
 def as_table(facts: Mapping[str, Any]) -> str:
     """The cells, a line each, as Markdown; the random direction has one for every attribute."""
-    columns = ("attribute", "method", "target moves", "most unwanted", "others, absolute", "fit (s)")
+    columns = (
+        "attribute",
+        "method",
+        "target moves",
+        "most unwanted",
+        "others, absolute",
+        "fit (s)",
+    )
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for cell in facts["cells"]:
-        lines += [_line(cell, attribute) for attribute in ([cell["attribute"]] if cell["attribute"] else ATTRIBUTES)]
+        lines += [
+            _line(cell, attribute)
+            for attribute in ([cell["attribute"]] if cell["attribute"] else ATTRIBUTES)
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -268,41 +336,60 @@ def clip_as_text(told: Mapping[str, Any]) -> str:
 
 
 def _line(cell: Mapping[str, Any], target: str) -> str:
-    """A cell as a row of the table, for one of the factors; a chosen component with its number, and its sign."""
+    """A cell as a row of the table, for one of the factors; a chosen component with its number,
+    and its sign.
+    """
     mean, low, high, _ = cell["changes"][target]
     others = {name: values for name, values in cell["changes"].items() if name != target}
     worst = max(others, key=lambda name: abs(others[name][0]))
     kept = np.mean([values[3] for values in others.values()])
     chosen = f", {cell['sign'] * cell['component']:+d}" if "component" in cell else ""
     return (
-        f"| {target.replace('_', ' ')} | {cell['method']}{chosen} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) | "
-        f"{worst.replace('_', ' ')} {others[worst][0]:+.2f} | {kept:.2f} | {cell['seconds']:.1f} |"
+        f"| {target.replace('_', ' ')} | {cell['method']}{chosen} | {mean:+.2f} ({low:+.2f} to"
+        f" {high:+.2f}) | {worst.replace('_', ' ')} {others[worst][0]:+.2f} | {kept:.2f} |"
+        f" {cell['seconds']:.1f} |"
     )
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.methods", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="with the run of hcache.toyfaces.measure, if made")
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.methods", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="with the run of hcache.toyfaces.measure, if made"
+    )
     parser.add_argument("--fit", type=int, default=512, help="samples to fit on, at 20 steps")
     parser.add_argument("--unseen", type=int, default=64, help="samples to try on")
     parser.add_argument("--strength", type=float, default=1.0)
     parser.add_argument(
-        "--clip", type=Path, default=FOLDER, help="a CLIP of hcache.toyfaces.clip (default: as shipped)"
+        "--clip",
+        type=Path,
+        default=FOLDER,
+        help="a CLIP of hcache.toyfaces.clip (default: as shipped)",
     )
-    parser.add_argument("--device", default="auto", help="as PyTorch names it (default: the best there is)")
+    parser.add_argument(
+        "--device", default="auto", help="as PyTorch names it (default: the best there is)"
+    )
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     model = load_model(MODEL, args.device)
     spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
     run = extract(model, spec, writable_home(args.work / "home"))
     seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
-    settings = {"weights": spec.weights, "fit": args.fit, "unseen": args.unseen, "strength": args.strength}
+    settings = {
+        "weights": spec.weights,
+        "fit": args.fit,
+        "unseen": args.unseen,
+        "strength": args.strength,
+    }
     path = args.work / "methods.json"
     facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if facts.get("settings") != settings:
         facts = {"settings": settings, "cells": []}
-    known: dict[tuple[str, ...], Any] = {(cell["method"], cell["attribute"]): cell for cell in facts["cells"]}
+    known: dict[tuple[str, ...], Any] = {
+        (cell["method"], cell["attribute"]): cell for cell in facts["cells"]
+    }
     spreads = spreads_of(run)
     before = read(sample_images(model, seeds, spec.steps, batch=32, text="unedited"))
     everything, tried = list(cells(run, model, args.strength, args.clip)), []
@@ -314,12 +401,21 @@ def main(argv: list[str] | None = None) -> None:
         if getattr(made.move, "kind", "") in PER_SAMPLE:
             made = replace(made, told={**made.told, "net": net_of(made.move, model, run).to_json()})
         text = f"{method} {attribute}".strip()
-        after = next((found for move, sign, found in tried if move is made.move and sign == made.sign), None)
+        after = next(
+            (found for move, sign, found in tried if move is made.move and sign == made.sign), None
+        )
         if after is None:  # a component may stand for several attributes
-            after = read(moved_images(model, seeds, spec.steps, made.move, made.sign * args.strength, text))
+            after = read(
+                moved_images(model, seeds, spec.steps, made.move, made.sign * args.strength, text)
+            )
             tried.append((made.move, made.sign, after))
-        known[method, attribute] = {"method": method, "attribute": attribute, "seconds": made.seconds, **made.told,
-                                    "changes": changes(before, after, spreads, args.strength)}  # fmt: skip
+        known[method, attribute] = {
+            "method": method,
+            "attribute": attribute,
+            "seconds": made.seconds,
+            **made.told,
+            "changes": changes(before, after, spreads, args.strength),
+        }
         facts["cells"] = [known[meant] for *key, _ in everything if (meant := tuple(key)) in known]
         path.write_text(json.dumps(facts, indent=1) + "\n")
     print(as_table(facts))

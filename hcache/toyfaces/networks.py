@@ -1,4 +1,6 @@
-"""The networks that ship: three U-Nets after three published kinds, with their noise schedules and their folders."""
+"""The networks that ship: three U-Nets after three published kinds, with their noise schedules
+and their folders.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,16 @@ LATENT_CODES = 2048
 
 
 def ddpm_unet() -> UNet2DModel:
-    """Four levels of two resnets: 12 skips in 4 groups of 3, as in Stable Diffusion; h is (128, 8, 8).
+    """Four levels of two resnets: 12 skips in 4 groups of 3, as in Stable Diffusion; h is (128, 8,
+    8).
 
-    Narrow where the picture is large, wide at the bottleneck: cheap, and what is global has to be settled there.
-    Few norm groups: one a channel at the outer level would take out each channel's mean, and with it the colours.
+    Narrow where the picture is large, wide at the bottleneck: cheap, and what is global has to be
+    settled there. Few norm groups: one a channel at the outer level would take out each channel's
+    mean, and with it the colours.
 
     References:
-        Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020), https://arxiv.org/abs/2006.11239
+        Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020),
+        https://arxiv.org/abs/2006.11239
     """
     return UNet2DModel(
         sample_size=64,
@@ -33,13 +38,15 @@ def ddpm_unet() -> UNet2DModel:
 
 
 def adm_unet() -> UNet2DModel:
-    """Guided diffusion's structure: scale-shift norm, resnets that resample, learned variance; h is (128, 8, 8).
+    """Guided diffusion's structure: scale-shift norm, resnets that resample, learned variance; h is
+    (128, 8, 8).
 
-    One resnet a level and one that resamples: 8 skips in 4 groups of 2. The last three of the six outputs
-    interpolate between the bounds of the variance.
+    One resnet a level and one that resamples: 8 skips in 4 groups of 2. The last three of the six
+    outputs interpolate between the bounds of the variance.
 
     References:
-        Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021), https://arxiv.org/abs/2105.05233
+        Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021),
+        https://arxiv.org/abs/2105.05233
     """
     return UNet2DModel(
         sample_size=64,
@@ -47,7 +54,8 @@ def adm_unet() -> UNet2DModel:
         out_channels=6,
         layers_per_block=1,
         block_out_channels=(32, 48, 96, 128),
-        down_block_types=("ResnetDownsampleBlock2D",) * 2 + ("AttnDownBlock2D", "ResnetDownsampleBlock2D"),
+        down_block_types=("ResnetDownsampleBlock2D",) * 2
+        + ("AttnDownBlock2D", "ResnetDownsampleBlock2D"),
         up_block_types=("ResnetUpsampleBlock2D", "AttnUpBlock2D") + ("ResnetUpsampleBlock2D",) * 2,
         downsample_type="resnet",
         upsample_type="resnet",
@@ -62,14 +70,15 @@ def adm_unet() -> UNet2DModel:
 
 
 def ldm_unet() -> UNet2DModel:
-    """Latent diffusion's structure on 16 x 16 latents: four levels of two resnets, attention at all but the outermost.
+    """Latent diffusion's structure on 16 x 16 latents: four levels of two resnets, attention at all
+    but the outermost.
 
-    12 skips in 4 groups of 3 as in ldm-celebahq-256, whose h, too, is a thirty-second of the picture a side; here
-    (128, 2, 2).
+    12 skips in 4 groups of 3 as in ldm-celebahq-256, whose h, too, is a thirty-second of the
+    picture a side; here (128, 2, 2).
 
     References:
-        High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz, Esser, Ommer, 2021),
-        https://arxiv.org/abs/2112.10752
+        High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz,
+        Esser, Ommer, 2021), https://arxiv.org/abs/2112.10752
     """
     return UNet2DModel(
         sample_size=16,
@@ -85,8 +94,8 @@ def ldm_unet() -> UNet2DModel:
 
 
 def vq_autoencoder() -> VQModel:
-    """64 x 64 pictures <-> 16 x 16 latents of 3 channels, quantised to a codebook; a quarter a side, as in
-    ldm-celebahq-256."""
+    """64 x 64 pictures <-> 16 x 16 latents of 3 channels, quantised to a codebook; a quarter a
+    side, as in ldm-celebahq-256."""
     return VQModel(
         in_channels=3,
         out_channels=3,
@@ -103,7 +112,9 @@ def vq_autoencoder() -> VQModel:
 
 
 def pixel_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
-    """Linear betas; predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1 greys its mean colour."""
+    """Linear betas; predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1
+    greys its mean colour.
+    """
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="linear",
@@ -127,7 +138,8 @@ def latent_scheduler() -> DDIMScheduler:
 
 @torch.no_grad()
 def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
-    """Folds a scale and a shift into the autoencoder, so that its latents have mean 0 and deviation 1 a channel.
+    """Folds a scale and a shift into the autoencoder, so that its latents have mean 0 and deviation
+    1 a channel.
 
     Args:
         network: Changed in place; what it reconstructs without quantising stays the same.
@@ -147,10 +159,14 @@ def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def write_pixel_folder(unet: UNet2DModel, folder: Path, prediction: str = "epsilon") -> None:
-    """Writes a diffusers folder with float16 weights; whoever loads it chooses the dtype to compute in."""
+    """Writes a diffusers folder with float16 weights; whoever loads it chooses the dtype to
+    compute in.
+    """
     DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler(prediction)).save_pretrained(folder)
 
 
 def write_latent_folder(unet: UNet2DModel, network: VQModel, folder: Path) -> None:
     """The same of a latent model, with its autoencoder in vqvae/."""
-    LDMPipeline(vqvae=network.half(), unet=unet.half(), scheduler=latent_scheduler()).save_pretrained(folder)
+    LDMPipeline(
+        vqvae=network.half(), unet=unet.half(), scheduler=latent_scheduler()
+    ).save_pretrained(folder)

@@ -2,9 +2,9 @@
 
     python -m hcache.toyfaces.read_back RUN [--drawings 512] [--positives 32]
 
-RUN is a run of an embedded model, by its folder or its name in the home. Texts are read with ``toyfaces-clip``, a small
-CLIP that was trained on captions of drawings. A reader from clicks is fitted to the samples with the highest
-readings of the toy reader, positives alone.
+RUN is a run of an embedded model, by its folder or its name in the home. Texts are read with
+``toyfaces-clip``, a small CLIP that was trained on captions of drawings. A reader from clicks is
+fitted to the samples with the highest readings of the toy reader, positives alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def by_texts() -> Reader:
 
 
 def read_back(run: Run, drawings: int, positives: int) -> dict[str, dict[str, float | str]]:
-    """By factor: correlations with the truth of held-out drawings, and with the toy reader on the run's samples.
+    """By factor: correlations with the truth of held-out drawings, and with the toy reader on the
+    run's samples.
 
     Args:
         run: Of an embedded model.
@@ -46,17 +47,25 @@ def read_back(run: Run, drawings: int, positives: int) -> dict[str, dict[str, fl
     found: dict[str, dict[str, float | str]] = {}
     for i, name in enumerate(NAMES):
         truth = factors[:, i]
-        found[name] = {"texts, truth": _correlation(of_drawings[name], truth),
-                       "texts, toy reader": _correlation(of_samples[name], theirs[name])}  # fmt: skip
+        found[name] = {
+            "texts, truth": _correlation(of_drawings[name], truth),
+            "texts, toy reader": _correlation(of_samples[name], theirs[name]),
+        }
         for what, encoder in (("pixels", PIXELS), ("toyfaces-clip", str(FOLDER))):
             found[name] |= _by_clicks(run, theirs, name, positives, encoder, what, pictures, truth)
     return found
 
 
 def _by_clicks(
-    run: Run, theirs: Mapping[str, np.ndarray], name: str, positives: int, encoder: str, what: str,
-    pictures: np.ndarray, truth: np.ndarray,
-) -> dict[str, float | str]:  # fmt: skip
+    run: Run,
+    theirs: Mapping[str, np.ndarray],
+    name: str,
+    positives: int,
+    encoder: str,
+    what: str,
+    pictures: np.ndarray,
+    truth: np.ndarray,
+) -> dict[str, float | str]:
     values = np.full(len(run), np.nan)
     values[np.argsort(theirs[name])[-positives:]] = 1
     try:
@@ -64,7 +73,10 @@ def _by_clicks(
     except AnalysisError:
         return {f"clicks on {what}, truth": "refused"}
     read = head.open("clicks", "cpu")(pictures)[name]
-    return {f"clicks on {what}, truth": _correlation(read, truth), f"clicks on {what}, AUC": head.quality["score"]}
+    return {
+        f"clicks on {what}, truth": _correlation(read, truth),
+        f"clicks on {what}, AUC": head.quality["score"],
+    }
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -73,10 +85,18 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """The command: prints a JSON object, a line a factor."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.read_back", description=__doc__.split("\n\n")[0])
-    parser.add_argument("run", metavar="RUN", help="a run of an embedded model: its folder, or its name in the home")
-    parser.add_argument("--drawings", type=int, default=512, help="held-out drawings (default: 512)")
-    parser.add_argument("--positives", type=int, default=32, help="samples picked for clicks (default: 32)")
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.read_back", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument(
+        "run", metavar="RUN", help="a run of an embedded model: its folder, or its name in the home"
+    )
+    parser.add_argument(
+        "--drawings", type=int, default=512, help="held-out drawings (default: 512)"
+    )
+    parser.add_argument(
+        "--positives", type=int, default=32, help="samples picked for clicks (default: 32)"
+    )
     args = parser.parse_args(argv)
     for name, row in read_back(open_run(args.run), args.drawings, args.positives).items():
         print(json.dumps({"factor": name} | {key: _short(value) for key, value in row.items()}))

@@ -1,7 +1,8 @@
 """The attribute reader: a small CNN that reads all factors off a 64 x 64 image.
 
-It gives generated faces their labels, so that every measure of the instrument can be held against the truth.
-Its features (the layer before the last) also serve the Fréchet distance of the model card.
+It gives generated faces their labels, so that every measure of the instrument can be held against
+the truth. Its features (the layer before the last) also serve the Fréchet distance of the model
+card.
 """
 
 from __future__ import annotations
@@ -20,16 +21,24 @@ WEIGHTS = Path(__file__).parent / "weights" / "reader.safetensors"
 
 
 class Reader(nn.Module):
-    """Image (n, 3, 64, 64) in [-1, 1] -> factors (n, 8), each in its own range (glasses: a probability)."""
+    """Image (n, 3, 64, 64) in [-1, 1] -> factors (n, 8), each in its own range (glasses: a
+    probability).
+    """
 
     def __init__(self, width: int = 16, features: int = 64) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
         for out in (width, 2 * width, 3 * width, 4 * width):
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(8, out), nn.SiLU()]
+            layers += [
+                nn.Conv2d(channels, out, 3, stride=2, padding=1),
+                nn.GroupNorm(8, out),
+                nn.SiLU(),
+            ]
             channels = out
-        self.body = nn.Sequential(*layers, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Flatten())
+        self.body = nn.Sequential(
+            *layers, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Flatten()
+        )
         self.neck = nn.Sequential(nn.Linear(channels * 16, features), nn.SiLU())
         self.head = nn.Linear(features, len(FACTORS))
 
@@ -42,7 +51,9 @@ class Reader(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         raw = self.logits(image)
-        columns = [torch.sigmoid(raw[:, i]) if f.binary else raw[:, i] for i, f in enumerate(FACTORS)]
+        columns = [
+            torch.sigmoid(raw[:, i]) if f.binary else raw[:, i] for i, f in enumerate(FACTORS)
+        ]
         return torch.stack(columns, 1)
 
 
@@ -71,4 +82,6 @@ def read(images: np.ndarray, batch: int = 256) -> dict[str, np.ndarray]:
 def read_features(images: np.ndarray, batch: int = 256) -> np.ndarray:
     """The reader's features (n, 64) float32 of images (n, 64, 64, 3) uint8."""
     reader = load_reader()
-    return torch.cat([reader.features(to_tensor(images[i : i + batch])) for i in range(0, len(images), batch)]).numpy()
+    return torch.cat(
+        [reader.features(to_tensor(images[i : i + batch])) for i in range(0, len(images), batch)]
+    ).numpy()

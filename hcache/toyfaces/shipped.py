@@ -1,7 +1,8 @@
-"""What was measured of the toy models when they were made, as it ships beside their weights. No torch.
+"""What was measured of the toy models when they were made, as it ships beside their weights. No
+torch.
 
-The numbers come from ``<model>.facts.json``, which ``python -m hcache.toyfaces.measure`` writes. Each file names the
-digest of the weights that it was measured on.
+The numbers come from ``<model>.facts.json``, which ``python -m hcache.toyfaces.measure`` writes.
+Each file names the digest of the weights that it was measured on.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ NULL = "random positives"
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """How far a direction moves its own attribute at a strength, in standard deviations of the attribute over the run;
-    ``null``: how far the direction of random positives moves the same attribute at that strength."""
+    """How far a direction moves its own attribute at a strength, in standard deviations of the
+    attribute over the run; ``null``: how far the direction of random positives moves the same
+    attribute at that strength.
+    """
 
     attribute: str
     strength: float
@@ -35,8 +38,10 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """What was measured of a model. ``weights``: their digest then. ``fitted``: samples in the run that directions were
-    fitted on; ``unseen``: samples that they were tried on. ``frechet``: distance of the samples to drawn faces."""
+    """What was measured of a model. ``weights``: their digest then. ``fitted``: samples in the run
+    that directions were fitted on; ``unseen``: samples that they were tried on. ``frechet``:
+    distance of the samples to drawn faces.
+    """
 
     model: str
     weights: str
@@ -58,7 +63,9 @@ def shipped_results(folder: Path = FOLDER) -> tuple[Shipped, ...]:
     """The results of all models that ship with some, by name."""
     found = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        found.append(_read(path.name.removesuffix(SUFFIX), json.loads(path.read_text(encoding="utf-8"))))
+        found.append(
+            _read(path.name.removesuffix(SUFFIX), json.loads(path.read_text(encoding="utf-8")))
+        )
     return tuple(found)
 
 
@@ -69,12 +76,21 @@ def _read(model: str, facts: Mapping[str, Any]) -> Shipped:
     for attribute in (name for name in directions if name in facts["factors"]):
         strength = max((s for s in directions[attribute] if s in null), key=float)
         effects.append(
-            Effect(attribute=attribute, strength=float(strength),
-                   change=_estimate(directions[attribute][strength][attribute], unseen),
-                   null=_estimate(null[strength][attribute], unseen))
-        )  # fmt: skip
-    return Shipped(model=model, weights=settings["weights"], fitted=int(settings["fit"]), unseen=unseen,
-                   frechet=float(facts["data"]["frechet"]), effects=tuple(effects))  # fmt: skip
+            Effect(
+                attribute=attribute,
+                strength=float(strength),
+                change=_estimate(directions[attribute][strength][attribute], unseen),
+                null=_estimate(null[strength][attribute], unseen),
+            )
+        )
+    return Shipped(
+        model=model,
+        weights=settings["weights"],
+        fitted=int(settings["fit"]),
+        unseen=unseen,
+        frechet=float(facts["data"]["frechet"]),
+        effects=tuple(effects),
+    )
 
 
 def _estimate(triple: Sequence[float], n: int) -> Estimate:

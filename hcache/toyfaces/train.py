@@ -1,11 +1,14 @@
-"""Trains what ships in ``weights/``: the diffusion models, the latent one's autoencoder, and the attribute reader.
+"""Trains what ships in ``weights/``: the diffusion models, the latent one's autoencoder, and the
+attribute reader.
 
-    python -m hcache.toyfaces.train ddpm|adm|ldm|reader --work DIR [--steps N] [--start FOLDER] [--device cpu|cuda]
+    python -m hcache.toyfaces.train ddpm|adm|ldm|reader --work DIR [--steps N] [--start FOLDER]
+    [--device cpu|cuda]
 
-Training is seeded and goes on from its last checkpoint in ``--work``: what step k sees follows from (seed, k)
-alone, on one kind of device. The learning rate is constant but for a warm-up and a final linear decay, so a run can
-be shortened or lengthened by starting it again with another ``--steps``. ``ldm`` trains its autoencoder first. With
-``--start`` the weights begin as those of a folder, for a further leg of training.
+Training is seeded and goes on from its last checkpoint in ``--work``: what step k sees follows from
+(seed, k) alone, on one kind of device. The learning rate is constant but for a warm-up and a final
+linear decay, so a run can be shortened or lengthened by starting it again with another ``--steps``.
+``ldm`` trains its autoencoder first. With ``--start`` the weights begin as those of a folder, for a
+further leg of training.
 """
 
 from __future__ import annotations
@@ -53,29 +56,52 @@ class Training:
     save_every: int = 100
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, constant, linear decay over the last ``decay`` of all steps."""
+        """The learning rate of a step: linear warm-up, constant, linear decay over the last
+        ``decay`` of all steps.
+        """
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
 
 
 def render(count: int, first_seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Drawings (n, 3, 64, 64) uint8 and their factors (n, 8) float32."""
-    chunks = [range(i, min(i + 500, first_seed + count)) for i in range(first_seed, first_seed + count, 500)]
+    chunks = [
+        range(i, min(i + 500, first_seed + count))
+        for i in range(first_seed, first_seed + count, 500)
+    ]
     with get_context("spawn").Pool(os.cpu_count()) as pool:
-        parts = list(tqdm(pool.imap(draw_dataset, chunks), total=len(chunks), desc="drawing", unit="x500"))
-    images = torch.from_numpy(np.concatenate([p[0] for p in parts])).permute(0, 3, 1, 2).contiguous()
+        parts = list(
+            tqdm(pool.imap(draw_dataset, chunks), total=len(chunks), desc="drawing", unit="x500")
+        )
+    images = (
+        torch.from_numpy(np.concatenate([p[0] for p in parts])).permute(0, 3, 1, 2).contiguous()
+    )
     return images, torch.from_numpy(np.concatenate([p[1] for p in parts]))
 
 
-def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch.Tensor], plan: Training,
-          checkpoint: Path, device: str) -> dict[str, torch.Tensor]:  # fmt: skip
-    """Trains until ``plan.steps`` and returns the moving average of the weights. Ctrl-C saves and stops."""
+def train(
+    model: nn.Module,
+    make_loss: Callable,
+    data: tuple[torch.Tensor, torch.Tensor],
+    plan: Training,
+    checkpoint: Path,
+    device: str,
+) -> dict[str, torch.Tensor]:
+    """Trains until ``plan.steps`` and returns the moving average of the weights. Ctrl-C saves
+    and stops.
+    """
     model.to(device).train()
     images, factors = (d.to(device) for d in data)
-    rate, cuda = torch.tensor(plan.learning_rate, device=device), torch.device(device).type == "cuda"
+    rate, cuda = (
+        torch.tensor(plan.learning_rate, device=device),
+        torch.device(device).type == "cuda",
+    )
     if not cuda:  # before anything refers to its tensors: this replaces them
-        model.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]  # torch does not declare it
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4, fused=True, capturable=cuda)
+        # torch does not declare it
+        model.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=rate, weight_decay=1e-4, fused=True, capturable=cuda
+    )
     weights = model.state_dict()
     average = {k: v.detach().clone() for k, v in weights.items()}
     step, seconds = 0, 0.0
@@ -101,8 +127,13 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
         smooth.lerp_(loss.detach(), 1 - SMOOTHING)
 
     def save() -> None:
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
-                 "step": step, "seconds": time.monotonic() - started}  # fmt: skip
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "average": average,
+            "step": step,
+            "seconds": time.monotonic() - started,
+        }
         partial = checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, checkpoint)
@@ -119,7 +150,9 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
             step += 1
             bar.update()
             if step % plan.save_every == 0:
-                bar.set_postfix(loss=f"{smooth.item() / (1 - SMOOTHING ** (step - began)):.4f}", refresh=False)
+                bar.set_postfix(
+                    loss=f"{smooth.item() / (1 - SMOOTHING ** (step - began)):.4f}", refresh=False
+                )
                 save()
     finally:
         save()
@@ -128,13 +161,17 @@ def train(model: nn.Module, make_loss: Callable, data: tuple[torch.Tensor, torch
 
 
 class Recorded:
-    """A function without arguments that draws on a generator. On CUDA its kernels are recorded and then replayed.
+    """A function without arguments that draws on a generator. On CUDA its kernels are recorded and
+    then replayed.
 
-    These networks are small: a GPU computes a kernel in less time than it takes to launch it one by one.
+    These networks are small: a GPU computes a kernel in less time than it takes to launch it one by
+    one.
     """
 
     WARM = 3
-    """Calls before it is recorded, in a stream of their own, in which libraries settle on their kernels."""
+    """Calls before it is recorded, in a stream of their own, in which libraries settle on their
+    kernels.
+    """
 
     def __init__(self, call: Callable[[], None], rng: torch.Generator) -> None:
         self._call, self._rng, self._calls = call, rng, 0
@@ -163,68 +200,124 @@ class Recorded:
         here.wait_stream(stream)
 
 
-def train_pixels(kind: str, data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path,
-                 device: str, start: Path | None = None) -> None:  # fmt: skip
+def train_pixels(
+    kind: str,
+    data: tuple[torch.Tensor, torch.Tensor],
+    plan: Training,
+    work: Path,
+    out: Path,
+    device: str,
+    start: Path | None = None,
+) -> None:
     """Trains ``ddpm`` or ``adm`` on the drawings and writes its folder."""
     unet = networks.ddpm_unet() if kind == "ddpm" else networks.adm_unet()
     if start is not None:
         unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
     alpha_bar = networks.pixel_scheduler().alphas_cumprod.to(device)
     make_loss, prediction = PIXELS[kind]
-    unet.load_state_dict(train(unet, lambda m: make_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device))
+    unet.load_state_dict(
+        train(unet, lambda m: make_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device)
+    )
     networks.write_pixel_folder(unet.cpu(), out, prediction)
 
 
-def train_latent(data: tuple[torch.Tensor, torch.Tensor], plan: Training, first: Training, work: Path, out: Path,
-                 device: str, start: Path | None = None) -> None:  # fmt: skip
-    """Trains the autoencoder by the plan ``first``, then a U-Net in its latents, and writes both into one folder."""
+def train_latent(
+    data: tuple[torch.Tensor, torch.Tensor],
+    plan: Training,
+    first: Training,
+    work: Path,
+    out: Path,
+    device: str,
+    start: Path | None = None,
+) -> None:
+    """Trains the autoencoder by the plan ``first``, then a U-Net in its latents, and writes both
+    into one folder.
+    """
     network = train_autoencoder(data, first, work, device, start)
     with torch.inference_mode():
-        latents = [network.encode(as_signed(part).to(device)).latents.cpu() for part in data[0].split(100)]
+        latents = [
+            network.encode(as_signed(part).to(device)).latents.cpu() for part in data[0].split(100)
+        ]
     unet, alpha_bar = networks.ldm_unet(), networks.latent_scheduler().alphas_cumprod.to(device)
     if start is not None:
         unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
-    average = train(unet, lambda m: diffusion_loss(m, alpha_bar, coarse=LATENT_COARSE), (torch.cat(latents), data[1]),
-                    plan, work / "ldm.pt", device)  # fmt: skip
+    average = train(
+        unet,
+        lambda m: diffusion_loss(m, alpha_bar, coarse=LATENT_COARSE),
+        (torch.cat(latents), data[1]),
+        plan,
+        work / "ldm.pt",
+        device,
+    )
     unet.load_state_dict(average)
     networks.write_latent_folder(unet.cpu(), network.cpu(), out)
 
 
-def train_autoencoder(data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, device: str,
-                      start: Path | None = None) -> VQModel:  # fmt: skip
+def train_autoencoder(
+    data: tuple[torch.Tensor, torch.Tensor],
+    plan: Training,
+    work: Path,
+    device: str,
+    start: Path | None = None,
+) -> VQModel:
     """For half of the steps without its codebook; then with one that starts as latents of drawings.
 
-    So every code is of use, where codes that start anywhere else are mostly never the nearest. Weights of ``start``
-    have their codebook already, and need the second half only.
+    So every code is of use, where codes that start anywhere else are mostly never the nearest.
+    Weights of ``start`` have their codebook already, and need the second half only.
     """
     network = networks.vq_autoencoder()
     half = replace(plan, steps=plan.steps // 2)
     if start is not None:
         network.load_state_dict(VQModel.from_pretrained(start, subfolder="vqvae").state_dict())
-        network.load_state_dict(train(network, lambda m: autoencoder_loss(m, quantised=True), data, half,
-                                      work / "vq.pt", device))  # fmt: skip
+        network.load_state_dict(
+            train(
+                network,
+                lambda m: autoencoder_loss(m, quantised=True),
+                data,
+                half,
+                work / "vq.pt",
+                device,
+            )
+        )
         return network.to(device).eval()
-    first = train(network, lambda m: autoencoder_loss(m, quantised=False), data, half, work / "autoencoder.pt", device)
+    first = train(
+        network,
+        lambda m: autoencoder_loss(m, quantised=False),
+        data,
+        half,
+        work / "autoencoder.pt",
+        device,
+    )
     network.load_state_dict(first)
     network.to(device)
     rng = torch.Generator().manual_seed(plan.seed)
     rows = torch.randint(len(data[0]), (500,), generator=rng)
-    latents = networks.standardise(network, as_signed(data[0][rows]).to(device)).movedim(1, -1).reshape(-1, 3)
+    latents = (
+        networks.standardise(network, as_signed(data[0][rows]).to(device))
+        .movedim(1, -1)
+        .reshape(-1, 3)
+    )
     chosen = torch.randperm(len(latents), generator=rng)[: networks.LATENT_CODES]
     network.quantize.embedding.weight.data.copy_(latents[chosen.to(device)])
-    second = train(network, lambda m: autoencoder_loss(m, quantised=True), data, half, work / "vq.pt", device)
+    second = train(
+        network, lambda m: autoencoder_loss(m, quantised=True), data, half, work / "vq.pt", device
+    )
     network.load_state_dict(second)
     return network.to(device).eval()
 
 
-def train_reader(data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path, device: str) -> None:
+def train_reader(
+    data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path, device: str
+) -> None:
     average = train(Reader(), reader_loss, data, plan, work / "reader.pt", device)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
 
 
 PIXELS = {"ddpm": (velocity_loss, "v_prediction"), "adm": (diffusion_loss, "epsilon")}
-"""Models on pixels -> what they are trained by, and what they predict. ADM's learned variance goes with the noise."""
+"""Models on pixels -> what they are trained by, and what they predict. ADM's learned variance
+goes with the noise.
+"""
 
 AUTOENCODER = "autoencoder"
 
@@ -239,14 +332,27 @@ PLANS = {
 
 def main(argv: list[str] | None = None) -> None:
     """The command: trains a model or the reader, and writes it where it ships from."""
-    parser = argparse.ArgumentParser(prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("what", choices=[what for what in PLANS if what != AUTOENCODER])
-    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; training goes on from there")
-    parser.add_argument("--out", type=Path, help="where the result goes (default: into the package's weights/)")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="folder for checkpoints; training goes on from there",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where the result goes (default: into the package's weights/)"
+    )
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--autoencoder-steps", type=int, help="of the autoencoder that ldm trains first")
+    parser.add_argument(
+        "--autoencoder-steps", type=int, help="of the autoencoder that ldm trains first"
+    )
     parser.add_argument("--batch", type=int)
-    parser.add_argument("--start", type=Path, help="folder in diffusers' format whose weights to begin with")
+    parser.add_argument(
+        "--start", type=Path, help="folder in diffusers' format whose weights to begin with"
+    )
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--faces", type=int, default=20_000, help="drawings to train on")
     parser.add_argument("--seed", type=int, default=0)
@@ -257,8 +363,13 @@ def main(argv: list[str] | None = None) -> None:
     torch.backends.cudnn.benchmark = True
     data = render(args.faces)
     plan = PLANS[args.what]
-    plan = replace(plan, steps=args.steps or plan.steps, batch=args.batch or plan.batch, seed=args.seed,
-                   learning_rate=args.rate or plan.learning_rate)  # fmt: skip
+    plan = replace(
+        plan,
+        steps=args.steps or plan.steps,
+        batch=args.batch or plan.batch,
+        seed=args.seed,
+        learning_rate=args.rate or plan.learning_rate,
+    )
     if args.what == "reader":
         train_reader(data, plan, args.work, args.out or WEIGHTS, args.device)
         return

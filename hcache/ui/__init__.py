@@ -1,4 +1,6 @@
-"""The dashboard's parts: one function a panel. With dashboard.py and pages/ the only importers of Streamlit."""
+"""The dashboard's parts: one function a panel. With dashboard.py and pages/ the only importers
+of Streamlit.
+"""
 
 from ..starting import wait_asleep
 

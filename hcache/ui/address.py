@@ -1,11 +1,14 @@
-"""What the user has chosen, and the address that says it: a link opens what it was copied from, and Back goes back.
+"""What the user has chosen, and the address that says it: a link opens what it was copied from, and
+Back goes back.
 
-Choices are kept in the session under their own names, since Streamlit forgets a widget's value when another page is
-shown. The address holds every choice that is not at its default, of all pages, so that going to another page changes
-the path alone. It is written once a run of a page: every write is an entry in the browser's history.
+Choices are kept in the session under their own names, since Streamlit forgets a widget's value when
+another page is shown. The address holds every choice that is not at its default, of all pages, so
+that going to another page changes the path alone. It is written once a run of a page: every write
+is an entry in the browser's history.
 
-When a page begins, its address is either the one that this session left there, or another: a link was opened, or the
-browser went back or forward. Then the address decides, and what it does not name goes back to its default.
+When a page begins, its address is either the one that this session left there, or another: a link
+was opened, or the browser went back or forward. Then the address decides, and what it does not name
+goes back to its default.
 """
 
 from __future__ import annotations
@@ -70,7 +73,9 @@ def keep(name: str, value: Any, default: Any = None) -> None:
 
 
 def choose(name: str, value: Any) -> None:
-    """Makes a choice for the user, as a click on a picture does; its widget shows it from the next run on."""
+    """Makes a choice for the user, as a click on a picture does; its widget shows it from the
+    next run on.
+    """
     _kept()[name] = value
     _memory().offered.pop(name, None)
     st.session_state.pop(widget_key(name), None)
@@ -78,13 +83,17 @@ def choose(name: str, value: Any) -> None:
 
 
 def last_default(name: str) -> str | None:
-    """What the address leaves out of a choice, as its widget said it last; None before it was shown."""
+    """What the address leaves out of a choice, as its widget said it last; None before it was
+    shown.
+    """
     return _memory().defaults.get(name)
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Choices that are made in one answer to the user are one entry in the browser's history, not one each."""
+    """Choices that are made in one answer to the user are one entry in the browser's history,
+    not one each.
+    """
     memory = _memory()
     before, memory.gathering = memory.gathering, True
     kept = dict(_kept())
@@ -93,12 +102,16 @@ def together() -> Iterator[None]:
     finally:
         memory.gathering = before
         if not before and memory.left is not None and _kept() != kept:
-            memory.since_links |= {name for name, value in _kept().items() if kept.get(name) != value}
+            memory.since_links |= {
+                name for name, value in _kept().items() if kept.get(name) != value
+            }
             write()
 
 
 def _write_alone(name: str) -> None:
-    """Writes a choice that was made outside a run from the page's top: by a part of it, or in answer to a click."""
+    """Writes a choice that was made outside a run from the page's top: by a part of it, or in
+    answer to a click.
+    """
     memory = _memory()
     if not memory.gathering and memory.left is not None:
         memory.since_links.add(name)
@@ -124,7 +137,9 @@ def restore(choices: dict[str, Any]) -> None:
 
 
 def read(page: str) -> None:
-    """At the top of a page: takes over what the address says, if the user went there and did not come from here."""
+    """At the top of a page: takes over what the address says, if the user went there and did not
+    come from here.
+    """
     memory, address = _memory(), st.query_params.to_dict()
     if memory.left is None or _went(memory, page, address):
         spared = memory.since_links if page != memory.page else set()
@@ -133,9 +148,15 @@ def read(page: str) -> None:
 
 
 def write() -> None:
-    """At the end of a page, or of a part of it that made a choice: one entry in the browser's history, if any."""
+    """At the end of a page, or of a part of it that made a choice: one entry in the browser's
+    history, if any.
+    """
     memory, there, address = _memory(), st.query_params.to_dict(), current()
-    said = {name: value for name, value in there.items() if name == RUN or memory.defaults.get(name) != value}
+    said = {
+        name: value
+        for name, value in there.items()
+        if name == RUN or memory.defaults.get(name) != value
+    }
     if said != address:  # an address may name defaults too
         memory.before, memory.written = there, time.monotonic()
         st.query_params.from_dict(address)
@@ -169,7 +190,9 @@ def _went(memory: _Memory, page: str, address: dict[str, str]) -> bool:
     """
     if page != memory.page:
         return bool(address)
-    if address == memory.left or (address == memory.before and time.monotonic() - memory.written < STALE):
+    if address == memory.left or (
+        address == memory.before and time.monotonic() - memory.written < STALE
+    ):
         return False
     now = _widgets()
     return all(now[key] == value for key, value in memory.widgets.items() if key in now)
@@ -190,7 +213,9 @@ def _adopt(memory: _Memory, address: dict[str, str], spared: set[str]) -> None:
 
 
 def _widgets() -> dict[str, Any]:
-    return {str(key): st.session_state[key] for key in st.session_state if str(key).startswith(_WIDGET)}
+    return {
+        str(key): st.session_state[key] for key in st.session_state if str(key).startswith(_WIDGET)
+    }
 
 
 def _kept() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A cache that is bounded by the bytes of what it holds, for arrays that sessions share.
 
-Streamlit's ``cache_resource`` counts entries, whatever their size: 24 matrices may be 2 MB, or 16 GB.
+Streamlit's ``cache_resource`` counts entries, whatever their size: 24 matrices may be 2 MB, or 16
+GB.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import numpy as np
 
 
 class ArrayCache:
-    """The arrays used last, up to so many bytes together. One that is larger by itself is not kept."""
+    """The arrays used last, up to so many bytes together. One that is larger by itself is not
+    kept.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes

@@ -1,4 +1,6 @@
-"""Buttons for work that a run's files describe. What came from elsewhere is shown, and done only once agreed to."""
+"""Buttons for work that a run's files describe. What came from elsewhere is shown, and done only
+once agreed to.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,21 @@ from streamlit.delta_generator import DeltaGenerator
 from ..background.kinds import Work
 
 WARNING = (
-    "You did not start this on this machine: it stands in files that came from elsewhere, or that an earlier hcache "
-    "wrote. This is what would be done; look at it before you agree."
+    "You did not start this on this machine: it stands in files that came from elsewhere, or that"
+    " an earlier hcache wrote. This is what would be done; look at it before you agree."
 )
 
 
 def agreed(
-    label: str, key: str, ours: bool, work: Callable[[], Work], place: DeltaGenerator | None = None, **options: Any
+    label: str,
+    key: str,
+    ours: bool,
+    work: Callable[[], Work],
+    place: DeltaGenerator | None = None,
+    **options: Any,
 ) -> bool:
-    """A button, and whether its work may be started now: after one press if this user asked for it on this machine.
+    """A button, and whether its work may be started now: after one press if this user asked for it
+    on this machine.
 
     Else the press shows what would be done, with a second button to agree and one to leave it.
 

@@ -1,4 +1,6 @@
-"""Downloads of models: what would come is shown first, and comes by a press. A link alone downloads nothing."""
+"""Downloads of models: what would come is shown first, and comes by a press. A link alone
+downloads nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,18 @@ _SIZES = "sizes of models"
 
 
 def may_read_configuration(model: str) -> bool:
-    """Whether a model's configuration is on this disk or may be downloaded now; else the button that allows it."""
+    """Whether a model's configuration is on this disk or may be downloaded now; else the button
+    that allows it.
+    """
     from ..models.downloads import configurations_are_here
 
     card = find_card(model)
     if configurations_are_here(card):
         return True
     st.info(
-        f"{literal(model)} is not on this disk. Its sites follow from its configuration: a few small files, to be "
-        f"read from {literal(card.source)} on the Hugging Face hub. No weights are downloaded for that.",
+        f"{literal(model)} is not on this disk. Its sites follow from its configuration: a few"
+        f" small files, to be read from {literal(card.source)} on the Hugging Face hub. No weights"
+        " are downloaded for that.",
         icon=":material/cloud_download:",
     )
     return st.button("Read its configuration from the hub", key="read-configuration")
@@ -35,12 +40,18 @@ def weights_notice(card: Card) -> None:
         return
     sizes = st.session_state.setdefault(_SIZES, {})
     known = sizes.get(card.name)
-    text = "unknown to the hub" if card.name in sizes and known is None else known and format_bytes(known)
+    text = (
+        "unknown to the hub"
+        if card.name in sizes and known is None
+        else known and format_bytes(known)
+    )
     st.warning(
         f"The weights of {literal(card.name)} are not on this disk. A start downloads them from "
         f"{literal(card.source)} on the Hugging Face hub" + (f": {text}." if text else "."),
         icon=":material/cloud_download:",
     )
-    if card.name not in sizes and st.button("Ask the hub how large they are", key="ask-size", type="tertiary"):
+    if card.name not in sizes and st.button(
+        "Ask the hub how large they are", key="ask-size", type="tertiary"
+    ):
         sizes[card.name] = download_bytes(card)
         st.rerun()

@@ -1,4 +1,6 @@
-"""What every page shares: navigation, the choice of the run, the jobs at work, and the one place for errors."""
+"""What every page shares: navigation, the choice of the run, the jobs at work, and the one place
+for errors.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ MOST_OFFERED = 20
 DEMO_MODEL = "toyfaces-ddpm-64"
 
 ICON = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M5 3v10a7 7 0 0 0 14 0V3" fill="none" '
-    'stroke="#0072B2" stroke-width="4"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M5 3v10a7 7 0 0 0 14 0V3"'
+    ' fill="none" stroke="#0072B2" stroke-width="4"/></svg>'
 )
 """The tab's. Streamlit would fetch one of its own icons from another server."""
 
@@ -54,9 +56,11 @@ PAGES = (
 
 @contextmanager
 def home_page(title: str) -> Iterator[Path]:
-    """A page from its navigation to its address; yields the home, started with a demo if it is empty.
+    """A page from its navigation to its address; yields the home, started with a demo if it is
+    empty.
 
-    The links to the other pages carry all choices, and are drawn again at the end, when choices have been made.
+    The links to the other pages carry all choices, and are drawn again at the end, when choices
+    have been made.
     """
     st.set_page_config(page_title=f"{title} · hcache", page_icon=ICON, layout="wide")
     need_login()
@@ -94,7 +98,8 @@ def _draw_links(places: Sequence[DeltaGenerator], drawn: dict[str, str] | None) 
 
 @contextmanager
 def run_page(title: str, needs: int = 1) -> Iterator[Run]:
-    """A page about one run with ``needs`` samples or more; says so and stops where there are not that many yet.
+    """A page about one run with ``needs`` samples or more; says so and stops where there are not
+    that many yet.
 
     Errors that hcache raises on purpose are shown as they are, in one line.
     """
@@ -115,15 +120,19 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
 def errors_shown() -> Iterator[None]:
     """Shows what is wrong with a part of a page, and leaves the rest of it.
 
-    That is what hcache says, or what the system says of a file. Where the run itself has been removed meanwhile, the
-    page says that instead.
+    That is what hcache says, or what the system says of a file. Where the run itself has been
+    removed meanwhile, the page says that instead.
     """
     try:
         yield
     except (HcacheError, OSError) as error:
         wanted = state.recall(address.RUN, "")
         with suppress(HomeError):  # which is what the error says then
-            if wanted and wanted not in run_names(home_folder()) and not st.session_state.get(_GONE):
+            if (
+                wanted
+                and wanted not in run_names(home_folder())
+                and not st.session_state.get(_GONE)
+            ):
                 st.session_state[_GONE] = True
                 st.rerun()  # of all of the page, also where only a part of it was drawn anew
         st.error(literal(error), icon=":material/error:")
@@ -139,16 +148,23 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
         state.choose(address.RUN, st.session_state.pop(PENDING))
     begun = [job.run for job in jobs.list_jobs(home) if job.live]
     if not names and begun and not state.recall(address.RUN, ""):
-        state.choose(address.RUN, begun[0])  # the address has it from the first, and need not change when it is there
+        state.choose(
+            address.RUN, begun[0]
+        )  # the address has it from the first, and need not change when it is there
     wanted = state.recall(address.RUN, "")
     gone = bool(wanted) and wanted not in names and wanted not in begun
     st.session_state[_GONE] = gone
     run = None
     with st.sidebar:
         if names and not gone and wanted not in set(begun) - set(names):
-            name = state.select("Run", address.RUN, names, default=_first_readable(home, names), help=RUN_HELP)
+            name = state.select(
+                "Run", address.RUN, names, default=_first_readable(home, names), help=RUN_HELP
+            )
             run = loaders.shared_run(run_folder(home, name))
-            st.caption(f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps · {format_bytes(run.bytes)}")
+            st.caption(
+                f"{len(run)} of {run.spec.samples} samples · {run.spec.steps} steps ·"
+                f" {format_bytes(run.bytes)}"
+            )
         job_monitor(home, len(run) if run else 0, run.name if run else "")
     if gone:
         _offer_others(wanted, names)
@@ -160,11 +176,15 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
 
 def _offer_others(wanted: str, names: list[str]) -> None:
     """Says that a run is not there, and what is."""
-    st.warning(f"There is no run {literal(repr(wanted))} here (any more).", icon=":material/folder_off:")
+    st.warning(
+        f"There is no run {literal(repr(wanted))} here (any more).", icon=":material/folder_off:"
+    )
     if names:
         st.markdown("These are here:")
         for name in names[:MOST_OFFERED]:
-            if st.button(literal(name), key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"):
+            if st.button(
+                literal(name), key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"
+            ):
                 state.choose(address.RUN, name)
                 st.rerun()
     elif st.button("There is no other: start afresh", key="instead-none"):
@@ -202,10 +222,11 @@ def welcome(home: Path, run: Run | None) -> None:
         return
     spec = default_spec(DEMO_MODEL)
     st.info(
-        f"Welcome. This home was empty, so a demo run has been started in the background: {DEMO_MODEL}, a small "
-        f"diffusion model of drawn faces that ships with hcache, draws {spec.samples} faces in {spec.steps} steps "
-        "each, and its h and skips are written to disk at every step. Pages fill as samples arrive, a few at a "
-        "time; what is there can be clicked already.",
+        "Welcome. This home was empty, so a demo run has been started in the background:"
+        f" {DEMO_MODEL}, a small diffusion model of drawn faces that ships with hcache, draws"
+        f" {spec.samples} faces in {spec.steps} steps each, and its h and skips are written to disk"
+        " at every step. Pages fill as samples arrive, a few at a time; what is there can be"
+        " clicked already.",
         icon=":material/rocket_launch:",
     )
     if live:
@@ -221,19 +242,26 @@ def wait_for(home: Path, run: Run | None, needs: int) -> NoReturn:
     elif run is None and not live:
         st.info("There is no run yet. Start one on the Extract page.")
     else:
-        st.info(f"This page needs {needs} sample{'s' if needs > 1 else ''}; the run has {have} so far.")
+        st.info(
+            f"This page needs {needs} sample{'s' if needs > 1 else ''}; the run has {have} so far."
+        )
         for job in live[:1]:
             job_panel(home, job.run)
     st.stop()
 
 
 def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """Two places side by side: controls in a third of the page, and what they make, which stays in view beside them."""
+    """Two places side by side: controls in a third of the page, and what they make, which stays
+    in view beside them.
+    """
     controls, result = st.columns([5, 9], gap="medium")
     return controls, result.container(key="result")
 
 
-RUN_HELP = "One extraction: a model, its samples and steps, and what is stored. All pages show the same run."
+RUN_HELP = (
+    "One extraction: a model, its samples and steps, and what is stored. All pages show the same"
+    " run."
+)
 
 STYLE = """<style>
 .block-container {padding: 1.1rem 2rem 3rem}

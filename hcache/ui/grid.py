@@ -1,8 +1,10 @@
-"""A grid of pictures one can click, or walk with the keyboard: one component, no round trip a picture.
+"""A grid of pictures one can click, or walk with the keyboard: one component, no round trip a
+picture.
 
-Tab enters the grid, the arrow keys, Home and End walk in it, Enter or Space is a click, and with Shift held everything
-from the last click on is meant. A click shows at once; clicks that come faster than the server answers are kept in the
-browser, and sent again, until the server has said that it has seen them.
+Tab enters the grid, the arrow keys, Home and End walk in it, Enter or Space is a click, and with
+Shift held everything from the last click on is meant. A click shows at once; clicks that come
+faster than the server answers are kept in the browser, and sent again, until the server has said
+that it has seen them.
 """
 
 from __future__ import annotations
@@ -101,12 +103,16 @@ function flip(marked, click) {
 }
 """
 
-_grid = st.components.v2.component("hcache_grid", html="<div class='grid'></div>\n", css=_CSS, js=_JS)
+_grid = st.components.v2.component(
+    "hcache_grid", html="<div class='grid'></div>\n", css=_CSS, js=_JS
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Click:
-    """A click on ``sample``; with ``ids``, all from the click before to this one (Shift), or that sample alone."""
+    """A click on ``sample``; with ``ids``, all from the click before to this one (Shift), or
+    that sample alone.
+    """
 
     sample: int
     ids: tuple[int, ...]
@@ -123,7 +129,11 @@ def picture_grid(
     size: int = 84,
 ) -> int | None:
     """Shows pictures; returns the id of the one that was just clicked, once."""
-    result = _grid(key=key, data=_data(ids, uris, captions, chosen, marked, size), on_picked_change=lambda: None)
+    result = _grid(
+        key=key,
+        data=_data(ids, uris, captions, chosen, marked, size),
+        on_picked_change=lambda: None,
+    )
     picked = result.picked if result is not None else None
     return None if picked is None else int(picked)
 
@@ -138,17 +148,31 @@ def selection_grid(
     on_clicks: Callable[[list[Click]], None],
     size: int = 84,
 ) -> None:
-    """Shows pictures of which any number may be marked. ``on_clicks`` gets the clicks since they were shown last, each
-    once, before the page is drawn again."""
+    """Shows pictures of which any number may be marked. ``on_clicks`` gets the clicks since they
+    were shown last, each once, before the page is drawn again."""
     numbers = st.session_state.setdefault("clicks seen", {})
 
     def take() -> None:
-        new = [click for click in st.session_state[key].get("clicks") or () if click["number"] > numbers.get(key, 0)]
+        new = [
+            click
+            for click in st.session_state[key].get("clicks") or ()
+            if click["number"] > numbers.get(key, 0)
+        ]
         if new:
             numbers[key] = max(click["number"] for click in new)
-            on_clicks([Click(sample=int(c["id"]), ids=tuple(map(int, c["ids"])), range=bool(c["range"])) for c in new])
+            on_clicks(
+                [
+                    Click(
+                        sample=int(c["id"]), ids=tuple(map(int, c["ids"])), range=bool(c["range"])
+                    )
+                    for c in new
+                ]
+            )
 
-    data = _data(ids, uris, captions, chosen, marked, size) | {"selecting": True, "seen": numbers.get(key, 0)}
+    data = _data(ids, uris, captions, chosen, marked, size) | {
+        "selecting": True,
+        "seen": numbers.get(key, 0),
+    }
     _grid(key=key, data=data, on_clicks_change=take)
 
 
@@ -160,7 +184,16 @@ def _data(
     marked: Sequence[int],
     size: int,
 ) -> dict:
-    pictures = [{"id": int(i), "uri": uri, "caption": text} for i, uri, text in zip(ids, uris, captions, strict=True)]
+    pictures = [
+        {"id": int(i), "uri": uri, "caption": text}
+        for i, uri, text in zip(ids, uris, captions, strict=True)
+    ]
     here = {picture["id"] for picture in pictures}
-    return {"pictures": pictures, "chosen": chosen, "marked": [int(i) for i in marked if int(i) in here],
-            "size": size, "seen": 0, "selecting": False}  # fmt: skip
+    return {
+        "pictures": pictures,
+        "chosen": chosen,
+        "marked": [int(i) for i in marked if int(i) in here],
+        "size": size,
+        "seen": 0,
+        "selecting": False,
+    }

@@ -1,5 +1,6 @@
-"""All pictures of a run in the browser, as one sprite that charts show the point under the mouse from, without asking
-the server. Where a picture would be too small, there is none, and nothing else depends on it."""
+"""All pictures of a run in the browser, as one sprite that charts show the point under the mouse
+from, without asking the server. Where a picture would be too small, there is none, and nothing else
+depends on it."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ _hover = st.components.v2.component("hcache_hover", html="<span></span>\n", js=_
 
 
 def hover_pictures(run: Run, key: str) -> bool:
-    """Sends a run's pictures under a key, by which ``scatter`` finds them; False where there are too many for one
-    sprite."""
+    """Sends a run's pictures under a key, by which ``scatter`` finds them; False where there are
+    too many for one sprite."""
     found = loaders.sprite_of(str(run.folder), len(run))
     if found is None:
         return False

@@ -1,5 +1,5 @@
-"""Cached loading for pages. What is large is shared between sessions and read-only; matrices are bounded in bytes,
-other things in number.
+"""Cached loading for pages. What is large is shared between sessions and read-only; matrices are
+bounded in bytes, other things in number.
 
 Everything is keyed by the run's folder and how many samples it held, so a growing run is read anew.
 """
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 _loading = threading.Lock()
 
 OWN, JOINT, LEVELS = "own", "joint", "levels"
-"""Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds noise levels."""
+"""Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds
+noise levels.
+"""
 
 
 KEPT_BYTES = 2**29
@@ -59,7 +61,9 @@ def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
 
 
 class PictureURIs(Sequence[str]):
-    """Pictures as small data addresses, each made when it is first shown: of thousands a page shows a hundred."""
+    """Pictures as small data addresses, each made when it is first shown: of thousands a page
+    shows a hundred.
+    """
 
     def __init__(self, pictures: np.ndarray) -> None:
         self._pictures, self._made = pictures, {}
@@ -82,7 +86,9 @@ def picture_uris(folder: str, samples: int) -> PictureURIs:
 
 
 def shared_run(folder: Path) -> Run:
-    """A run, the same as long as it is on disk as it was: what was read of its shards need not be read again."""
+    """A run, the same as long as it is on disk as it was: what was read of its shards need not
+    be read again.
+    """
     return _open(str(folder), *(_signature(folder / name) for name in (RUN_JSON, MANIFEST)))
 
 
@@ -122,20 +128,30 @@ SPRITE_PIXELS, SPRITE_CELL, LEAST_CELL = 2**23, 64, 24
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
-    """The run's pictures in one JPEG, and the width of a cell in it; None where they would be too small to see."""
+    """The run's pictures in one JPEG, and the width of a cell in it; None where they would be
+    too small to see.
+    """
     cell = min(SPRITE_CELL, int((SPRITE_PIXELS / max(1, samples)) ** 0.5))
-    return (sprite(shared_run(Path(folder)).images[:samples], cell), cell) if cell >= LEAST_CELL else None
+    return (
+        (sprite(shared_run(Path(folder)).images[:samples], cell), cell)
+        if cell >= LEAST_CELL
+        else None
+    )
 
 
 @st.cache_resource(max_entries=32, show_spinner="Projecting the samples …")
 def projection_at(folder: str, samples: int, site: str, step: int) -> Projections:
-    """One step's own components, for a page that does not have those of all steps yet: (1, n, k)."""
+    """One step's own components, for a page that does not have those of all steps yet: (1, n,
+    k).
+    """
     own, _ = drive(project_steps(lambda _: matrix(folder, samples, site, step), 1))
     return own
 
 
 def projections_of(run: Run, site: str) -> dict[str, Projections] | None:
-    """The run's projections at a site by kind of axes, if they were made before and are still of its samples."""
+    """The run's projections at a site by kind of axes, if they were made before and are still of
+    its samples.
+    """
     try:
         changed = projections_path(run, site).stat().st_mtime_ns
     except OSError:
@@ -151,15 +167,29 @@ def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, 
     kinds = {name.removesuffix("_scores") for name in arrays if name.endswith("_scores")}
     if not {OWN, JOINT} <= kinds:
         return None
-    return {k: Projections(scores=arrays[f"{k}_scores"], explained=arrays[f"{k}_explained"]) for k in kinds}
+    return {
+        k: Projections(scores=arrays[f"{k}_scores"], explained=arrays[f"{k}_explained"])
+        for k in kinds
+    }
 
 
 def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Projections]]:
-    """Projects the samples at all steps and keeps that beside the run, with the noise level of every step."""
-    own, joint = yield from part(project_steps(lambda step: run.matrix(site, step), run.spec.steps), 0.0, 0.95)
+    """Projects the samples at all steps and keeps that beside the run, with the noise level of
+    every step.
+    """
+    own, joint = yield from part(
+        project_steps(lambda step: run.matrix(site, step), run.spec.steps), 0.0, 0.95
+    )
     found = {OWN: own, JOINT: joint}
-    save_projections(run, site, {f"{kind}_{name}": getattr(value, name) for kind, value in found.items()
-                                 for name in ("scores", "explained")})  # fmt: skip
+    save_projections(
+        run,
+        site,
+        {
+            f"{kind}_{name}": getattr(value, name)
+            for kind, value in found.items()
+            for name in ("scores", "explained")
+        },
+    )
     with suppress(HcacheError):  # they are told where they are known, and are no reason to fail
         from ..measures.levels import configured_levels
 
@@ -193,8 +223,9 @@ def model_of(run: Run) -> Model:
 
     if not weights_are_here(card := find_card(run.spec.model)):
         raise ModelError(
-            f"the weights of {card.name} are not on this disk, and no page downloads them by itself; fetch them with "
-            f"`hf download {card.source}`, or start an extraction of that model on the Extract page"
+            f"the weights of {card.name} are not on this disk, and no page downloads them by"
+            f" itself; fetch them with `hf download {card.source}`, or start an extraction of that"
+            " model on the Extract page"
         )
     with _loading:
         model = _load(run.spec.model, run.spec.dtype)
@@ -211,7 +242,8 @@ def _load(name: str, dtype: str) -> Model:
         from ..models.loading import load_model
 
     keep_freed_memory()
-    # A core is left to the server and the browser: threads that wait for each other suffer most from a crowd.
+    # A core is left to the server and the browser: threads that wait for each other suffer most
+    # from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     return load_model(name, device="auto", dtype=dtype)
 

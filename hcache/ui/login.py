@@ -1,4 +1,6 @@
-"""Logging in by OpenID Connect, where the one who runs the dashboard has set it up: see docs/shared-server.md."""
+"""Logging in by OpenID Connect, where the one who runs the dashboard has set it up: see
+docs/shared-server.md.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ ALLOWED = "allowed_emails"
 
 
 def need_login() -> None:
-    """Lets those pass who are logged in and named; all, where no login was set up. Others see why, and no page."""
+    """Lets those pass who are logged in and named; all, where no login was set up. Others see
+    why, and no page.
+    """
     if not _secret("auth"):
         return
     user = st.user.to_dict()
@@ -26,7 +30,8 @@ def need_login() -> None:
 
 
 def is_named(user: Mapping[str, object], allowed: object) -> bool:
-    """Whether a user's address is in the list ``allowed``; an address that the provider has not verified never is.
+    """Whether a user's address is in the list ``allowed``; an address that the provider has not
+    verified never is.
 
     Anything but a list, as a file of secrets may hold, names nobody.
     """

@@ -1,4 +1,6 @@
-"""The questions that hcache was made for, each with the page that answers it and the choices it is to open with."""
+"""The questions that hcache was made for, each with the page that answers it and the choices it
+is to open with.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,17 @@ class Question:
     icon: str
     choices: Mapping[str, str] = field(default_factory=dict)
 
-    def address(self, run: str, labels: Sequence[str], others: Sequence[str] = ()) -> dict[str, str]:
-        """The address's part after the question mark, for a run with these labels; ``others``: of other models."""
-        known = {LABEL: SMILE if SMILE in labels else next(iter(labels), ""), RUN: run,
-                 RUNS: ",".join([run, *others]) if run else ""}  # fmt: skip
+    def address(
+        self, run: str, labels: Sequence[str], others: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """The address's part after the question mark, for a run with these labels; ``others``:
+        of other models.
+        """
+        known = {
+            LABEL: SMILE if SMILE in labels else next(iter(labels), ""),
+            RUN: run,
+            RUNS: ",".join([run, *others]) if run else "",
+        }
         found = {"run": run} if run else {}
         for name, value in self.choices.items():
             if known.get(value, value):
@@ -40,52 +49,100 @@ class Question:
 QUESTIONS = (
     Question(
         text="Does this model have a smile direction?",
-        look="Move h along the difference between the most and the least smiling samples. See what else changes, and "
-             "at which strength.",
-        page="pages/edit.py", icon=":material/sentiment_satisfied:",
-        choices={"direction": "a new one", "method": "supervised", "source": "a label", "label": LABEL},
+        look=(
+            "Move h along the difference between the most and the least smiling samples. See what"
+            " else changes, and at which strength."
+        ),
+        page="pages/edit.py",
+        icon=":material/sentiment_satisfied:",
+        choices={
+            "direction": "a new one",
+            "method": "supervised",
+            "source": "a label",
+            "label": LABEL,
+        },
     ),
     Question(
         text="Do positive samples alone suffice?",
-        look="The naive direction: mean h of some positives minus mean h of all samples. No negatives, no prompts.",
-        page="pages/edit.py", icon=":material/thumb_up:",
+        look=(
+            "The naive direction: mean h of some positives minus mean h of all samples. No"
+            " negatives, no prompts."
+        ),
+        page="pages/edit.py",
+        icon=":material/thumb_up:",
         choices={"direction": "a new one", "method": "naive", "source": "a label", "label": LABEL},
     ),
     Question(
         text="What does each skip group carry?",
-        look="Give one picture the activations of another, at one site at a time, and see how far each changes it.",
-        page="pages/swap.py", icon=":material/swap_horiz:", choices={"inject": "each site alone"},
+        look=(
+            "Give one picture the activations of another, at one site at a time, and see how far"
+            " each changes it."
+        ),
+        page="pages/swap.py",
+        icon=":material/swap_horiz:",
+        choices={"inject": "each site alone"},
     ),
     Question(
         text="Where and when is an attribute readable?",
         look="A linear probe at every site and step, compared with shuffled labels.",
-        page="pages/probes.py", icon=":material/query_stats:", choices={"label": LABEL},
+        page="pages/probes.py",
+        icon=":material/query_stats:",
+        choices={"label": LABEL},
     ),
     Question(
         text="What varies most in h, and is it more than chance?",
-        look="Principal components at any step, with the picture of each sample, compared with shuffled data.",
-        page="pages/pca.py", icon=":material/scatter_plot:", choices={"site": "h", "colour": LABEL},
+        look=(
+            "Principal components at any step, with the picture of each sample, compared with"
+            " shuffled data."
+        ),
+        page="pages/pca.py",
+        icon=":material/scatter_plot:",
+        choices={"site": "h", "colour": LABEL},
     ),
     Question(
         text="Which model is linear and disentangled?",
-        look="One run of each model side by side: what can be decoded, moved and separated, with intervals.",
-        page="pages/verdict.py", icon=":material/fact_check:", choices={"verdict-runs": RUNS},
+        look=(
+            "One run of each model side by side: what can be decoded, moved and separated, with"
+            " intervals."
+        ),
+        page="pages/verdict.py",
+        icon=":material/fact_check:",
+        choices={"verdict-runs": RUNS},
     ),
     Question(
         text="Is a change visible at all?",
-        look="Two pictures under one zoom, with their signed difference in pixels and in readings. Pin pictures on "
-             "Swap and Edit.",
-        page="pages/compare.py", icon=":material/compare:",
-        choices={"A-run": RUN, "B-run": RUN, "A-sample": "0", "B-sample": "1", "view": "side by side"},
+        look=(
+            "Two pictures under one zoom, with their signed difference in pixels and in readings."
+            " Pin pictures on Swap and Edit."
+        ),
+        page="pages/compare.py",
+        icon=":material/compare:",
+        choices={
+            "A-run": RUN,
+            "B-run": RUN,
+            "A-sample": "0",
+            "B-sample": "1",
+            "view": "side by side",
+        },
     ),
     Question(
         text="A U-figure for my paper",
-        look="One picture with the activations of another at h and at each skip group, as PDF, SVG or PNG.",
-        page="pages/figures.py", icon=":material/image:", choices={"figure": "U-figure"},
+        look=(
+            "One picture with the activations of another at h and at each skip group, as PDF, SVG"
+            " or PNG."
+        ),
+        page="pages/figures.py",
+        icon=":material/image:",
+        choices={"figure": "U-figure"},
     ),
     Question(
         text="Why has FLUX no h-space?",
-        look="A transformer has the same width at every depth, so it has no bottleneck. See what its blocks offer.",
-        page="pages/extract.py", icon=":material/block:", choices={"model": "black-forest-labs/FLUX.1-dev"},
+        look=(
+            "A transformer has the same width at every depth, so it has no bottleneck. See what its"
+            " blocks offer."
+        ),
+        page="pages/extract.py",
+        icon=":material/block:",
+        choices={"model": "black-forest-labs/FLUX.1-dev"},
     ),
-)  # fmt: skip
+)

@@ -12,4 +12,6 @@ def choose_reader(run: Run) -> str:
     known = readers_of(run)
     if len(known) < 2:
         return known[0] if known else ""
-    return state.select("Reader", "reader", known, help="What reads the attributes of edited pictures.")
+    return state.select(
+        "Reader", "reader", known, help="What reads the attributes of edited pictures."
+    )

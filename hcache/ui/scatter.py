@@ -1,9 +1,11 @@
-"""Samples as points one can click, draw a box or a lasso around, and hover over: one component, redrawn in place.
+"""Samples as points one can click, draw a box or a lasso around, and hover over: one component,
+redrawn in place.
 
-Drawn on a canvas from columns of numbers, so that another step of thousands of samples takes a few milliseconds; a
-plotly chart is built afresh by Streamlit at every change, which takes some half a second. Dragging moves, or draws what
-selects; Ctrl with the wheel, + and - zoom, the arrow keys move, 0 shows all. The picture of the point under the mouse
-comes from one sprite of all pictures (``hover_pictures``), without asking the server.
+Drawn on a canvas from columns of numbers, so that another step of thousands of samples takes a few
+milliseconds; a plotly chart is built afresh by Streamlit at every change, which takes some half a
+second. Dragging moves, or draws what selects; Ctrl with the wheel, + and - zoom, the arrow keys
+move, 0 shows all. The picture of the point under the mouse comes from one sprite of all pictures
+(``hover_pictures``), without asking the server.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ PAN, BOX, LASSO = "pan", "box", "lasso"
 HEIGHT = 450
 MOST_RINGS, LARGE_UP_TO = 200, 1000
 SELECTED, CHOSEN, UNKNOWN = "#D55E00", CATEGORIES[3], "#9A9A9A"
-"""The rings around the selected and around the chosen sample, and the colour of a sample that has no value."""
+"""The rings around the selected and around the chosen sample, and the colour of a sample that
+has no value.
+"""
 
 _SHADES = 32
 
@@ -61,12 +65,13 @@ _scatter = st.components.v2.component(
 class Points:
     """Samples on two axes.
 
-    ``samples`` (n,): their numbers. ``places`` (n, 2). ``axes``: a title each. ``colour`` (n,): a label of that
-    ``name``, NaN where unknown; a few whole numbers are taken for classes. ``chosen``: the sample with a ring of its
-    own. ``selected`` (n,) bool: the others step back. ``paths`` (m, steps, 2): the way of some samples over the steps.
-    ``window`` (2, 2): lower and upper end of each axis, to hold still over the steps. ``drag``: what dragging does.
-    ``view``: as long as it stays the same, so does what was zoomed to. ``sprite``: the key of the pictures shown under
-    the mouse.
+    ``samples`` (n,): their numbers. ``places`` (n, 2). ``axes``: a title each. ``colour`` (n,): a
+    label of that ``name``, NaN where unknown; a few whole numbers are taken for classes.
+    ``chosen``: the sample with a ring of its own. ``selected`` (n,) bool: the others step back.
+    ``paths`` (m, steps, 2): the way of some samples over the steps. ``window`` (2, 2): lower and
+    upper end of each axis, to hold still over the steps. ``drag``: what dragging does. ``view``: as
+    long as it stays the same, so does what was zoomed to. ``sprite``: the key of the pictures shown
+    under the mouse.
     """
 
     samples: np.ndarray
@@ -84,7 +89,11 @@ class Points:
 
 
 def scatter(
-    key: str, points: Points, alt: str, on_pick: Callable[[list[int]], None], on_clear: Callable[[bool], None]
+    key: str,
+    points: Points,
+    alt: str,
+    on_pick: Callable[[list[int]], None],
+    on_clear: Callable[[bool], None],
 ) -> None:
     """Shows the points.
 
@@ -92,9 +101,10 @@ def scatter(
         key: Of the component.
         points: What is shown.
         alt: The chart in words.
-        on_pick: Called before the page is drawn again with the samples that were clicked or drawn around.
-        on_clear: The same when the user took the selection off: by a double click (True), or by a click on its only
-            point once more.
+        on_pick: Called before the page is drawn again with the samples that were clicked or drawn
+            around.
+        on_clear: The same when the user took the selection off: by a double click (True), or by a
+            click on its only point once more.
     """
 
     def told(name: str) -> Any:
@@ -112,8 +122,8 @@ def scatter(
 
 
 def packed(points: Points, alt: str) -> bytes:
-    """What the browser draws: a line of JSON, then x, y, value, number, colour and selected of all samples, four bytes
-    each, then the paths."""
+    """What the browser draws: a line of JSON, then x, y, value, number, colour and selected of all
+    samples, four bytes each, then the paths."""
     n = len(points.samples)
     paths = np.zeros((0, 0, 2)) if points.paths is None else points.paths
     flags = np.zeros(n, bool) if points.selected is None else np.asarray(points.selected, bool)
@@ -121,18 +131,35 @@ def packed(points: Points, alt: str) -> bytes:
     colours, legend = _colours(points.colour, points.name, n)
     words = points.name.replace("_", " ")
     about = {
-        "samples": n, "axes": list(points.axes), "view": points.view, "alt": alt, "drag": points.drag,
-        "named": words if points.colour is not None else "", "legend": words, "sprite": points.sprite,
-        "radius": 4 if n <= LARGE_UP_TO else 3, "rings": MOST_RINGS, "marked": int(flags.sum()),
-        "chosen": int(rows[0]) if len(rows) else -1, "ringed": SELECTED, "chosenColour": CHOSEN,
-        "paths": list(paths.shape[:2]), "file": "hcache-pca.png",
-        "window": None if points.window is None else np.asarray(points.window, float).tolist(), **legend,
-    }  # fmt: skip
+        "samples": n,
+        "axes": list(points.axes),
+        "view": points.view,
+        "alt": alt,
+        "drag": points.drag,
+        "named": words if points.colour is not None else "",
+        "legend": words,
+        "sprite": points.sprite,
+        "radius": 4 if n <= LARGE_UP_TO else 3,
+        "rings": MOST_RINGS,
+        "marked": int(flags.sum()),
+        "chosen": int(rows[0]) if len(rows) else -1,
+        "ringed": SELECTED,
+        "chosenColour": CHOSEN,
+        "paths": list(paths.shape[:2]),
+        "file": "hcache-pca.png",
+        "window": None if points.window is None else np.asarray(points.window, float).tolist(),
+        **legend,
+    }
     value = np.zeros(n) if points.colour is None else points.colour
     columns = [
-        points.places[:, 0].astype("<f4"), points.places[:, 1].astype("<f4"), value.astype("<f4"),
-        points.samples.astype("<i4"), colours.astype("<u4"), flags.astype("<u4"), paths.astype("<f4"),
-    ]  # fmt: skip
+        points.places[:, 0].astype("<f4"),
+        points.places[:, 1].astype("<f4"),
+        value.astype("<f4"),
+        points.samples.astype("<i4"),
+        colours.astype("<u4"),
+        flags.astype("<u4"),
+        paths.astype("<f4"),
+    ]
     return json.dumps(about).encode() + b"\n" + b"".join(column.tobytes() for column in columns)
 
 
@@ -146,21 +173,28 @@ def _colours(values: np.ndarray | None, name: str, n: int) -> tuple[np.ndarray, 
         found = np.unique(values[known])
         of = dict(zip(found.tolist(), CATEGORIES, strict=False))
         colours = [_number(of.get(value, UNKNOWN)) for value in values.tolist()]
-        return np.array(colours), {**nothing, "classes": [[f"{value:g}", colour] for value, colour in of.items()]}
+        return np.array(colours), {
+            **nothing,
+            "classes": [[f"{value:g}", colour] for value, colour in of.items()],
+        }
     if not known.any():
         return np.full(n, _number(UNKNOWN)), nothing
     low, high = float(values[known].min()), float(values[known].max())
     shades = _shades()
     place = np.zeros(n) if high == low else (values - low) / (high - low)
     index = np.rint(np.where(known, place, 0) * (len(shades) - 1)).astype(int)
-    colours = np.where(known, np.array([_number(shade) for shade in shades])[index], _number(UNKNOWN))
+    colours = np.where(
+        known, np.array([_number(shade) for shade in shades])[index], _number(UNKNOWN)
+    )
     bar = {"colours": shades, "low": low, "high": high, "title": name.replace("_", " ")}
     return colours, {**nothing, "bar": bar if high > low else None}
 
 
 def _shades() -> Sequence[str]:
     """The sequential scale in steps too small to see, as #RRGGBB."""
-    found = sample_colorscale(get_colorscale(SEQUENTIAL), np.linspace(0, 1, _SHADES).tolist(), colortype="tuple")
+    found = sample_colorscale(
+        get_colorscale(SEQUENTIAL), np.linspace(0, 1, _SHADES).tolist(), colortype="tuple"
+    )
     return ["#" + "".join(f"{round(255 * part):02X}" for part in colour) for colour in found]
 
 

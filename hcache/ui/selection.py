@@ -1,4 +1,5 @@
-"""The selected samples: one selection a run, the same on every page, and in the address as long as it is short.
+"""The selected samples: one selection a run, the same on every page, and in the address as long as
+it is short.
 
 It is kept as sorted sample numbers. In the address it is written in ranges, ``0-3,7``.
 """
@@ -22,7 +23,9 @@ _NAME, _KEPT, _BEFORE, _SAID = "selection", "selections", "selections before", "
 
 
 def selected(run: Run) -> tuple[int, ...]:
-    """The selected samples of a run, ascending: of this session, else from the address it was opened by."""
+    """The selected samples of a run, ascending: of this session, else from the address it was
+    opened by.
+    """
     kept, said = st.session_state.setdefault(_KEPT, {}), address.recall(_NAME, "")
     if said != st.session_state.get(_SAID):  # a link was opened, or the browser went back
         st.session_state[_SAID] = said
@@ -82,7 +85,9 @@ def to_text(samples: Iterable[int]) -> str:
 
 
 def from_text(text: str, known: np.ndarray) -> tuple[int, ...]:
-    """Those of the known samples that ranges name. What is no range names none: the text may come from anywhere."""
+    """Those of the known samples that ranges name. What is no range names none: the text may
+    come from anywhere.
+    """
     found = np.zeros(len(known), bool)
     for part in text[: 2 * MOST_TEXT].split(","):
         first, dash, last = part.partition("-")

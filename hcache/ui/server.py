@@ -1,18 +1,21 @@
 """What the dashboard's server answers, and to whom: the settings that Streamlit has no option for.
 
-The dashboard has no login, and whoever reaches it can do what its user can. Two ways lead to it from any page that
-the user's browser has open, although it listens on 127.0.0.1 alone:
+The dashboard has no login, and whoever reaches it can do what its user can. Two ways lead to it
+from any page that the user's browser has open, although it listens on 127.0.0.1 alone:
 
-- DNS rebinding: the page's own host name is made to point to 127.0.0.1, so that the browser takes the dashboard for
-  that page's server. Requests then carry that name as their Host, and are refused. Streamlit itself checks the Host
-  (``server.allowedHosts``) of the WebSocket alone.
-- Framing: the page shows the dashboard in a frame of its own and has the user press its buttons (clickjacking).
+- DNS rebinding: the page's own host name is made to point to 127.0.0.1, so that the browser takes
+  the dashboard for that page's server. Requests then carry that name as their Host, and are
+  refused. Streamlit itself checks the Host (``server.allowedHosts``) of the WebSocket alone.
+- Framing: the page shows the dashboard in a frame of its own and has the user press its buttons
+  (clickjacking).
 
-The headers also keep a page from fetching pictures from elsewhere, whatever text of a run slipped through as Markdown.
+The headers also keep a page from fetching pictures from elsewhere, whatever text of a run slipped
+through as Markdown.
 
 References:
     Protecting Browsers from DNS Rebinding Attacks (Jackson, Barth, Bortz, Shao, Boneh, 2007),
-    https://crypto.stanford.edu/dns/; Content Security Policy Level 3 (W3C), https://www.w3.org/TR/CSP3/
+    https://crypto.stanford.edu/dns/; Content Security Policy Level 3 (W3C),
+    https://www.w3.org/TR/CSP3/
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 
 POLICY = (
-    "frame-ancestors 'none'; img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
+    "frame-ancestors 'none'; img-src 'self' data: blob:; media-src 'self' data: blob:; object-src"
+    " 'none'; base-uri 'self'; form-action 'self'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -35,8 +38,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 REFUSED = (
-    "The dashboard does not answer to this host name. If it is the right one, name it in server.allowedHosts: "
-    "streamlit run dashboard.py --server.allowedHosts NAME"
+    "The dashboard does not answer to this host name. If it is the right one, name it in"
+    " server.allowedHosts: streamlit run dashboard.py --server.allowedHosts NAME"
 )
 
 
@@ -56,7 +59,9 @@ class Guard:
 
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
-        elif is_allowed(Headers(scope=scope).get("host", ""), config.get_option("server.allowedHosts")):
+        elif is_allowed(
+            Headers(scope=scope).get("host", ""), config.get_option("server.allowedHosts")
+        ):
             await self.app(scope, receive, send_guarded)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -65,11 +70,16 @@ class Guard:
 
 
 def is_allowed(host: str, allowed: list[str]) -> bool:
-    """Whether a Host header names one of the hosts; ``*`` stands for all, ``*.name`` for those under a name."""
+    """Whether a Host header names one of the hosts; ``*`` stands for all, ``*.name`` for those
+    under a name.
+    """
     name = _without_port(host).lower().rstrip(".")
     patterns = [pattern.strip().lower().rstrip(".") for pattern in allowed]
     return any(
-        pattern == "*" or (bool(name) and (name == pattern or (pattern[:2] == "*." and name.endswith(pattern[1:]))))
+        pattern == "*"
+        or (
+            bool(name) and (name == pattern or (pattern[:2] == "*." and name.endswith(pattern[1:])))
+        )
         for pattern in patterns
     )
 

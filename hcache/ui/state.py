@@ -11,9 +11,24 @@ import streamlit as st
 from .address import choose, keep, last_default, recall, restore, snapshot, widget_key
 
 __all__ = [
-    "amount", "choose", "flag", "keep", "many", "number", "optional", "recall", "restore", "sample", "select",
-    "slider", "snapshot", "span", "text", "whole", "window",
-]  # fmt: skip
+    "amount",
+    "choose",
+    "flag",
+    "keep",
+    "many",
+    "number",
+    "optional",
+    "recall",
+    "restore",
+    "sample",
+    "select",
+    "slider",
+    "snapshot",
+    "span",
+    "text",
+    "whole",
+    "window",
+]
 
 T = TypeVar("T")
 
@@ -23,7 +38,11 @@ def slider(label: str, name: str, low: int, high: int, default: int, **options: 
     if low >= high:
         keep(name, low, default)
         return low
-    _offer(name, min(max(int(recall(name, default, int)), low), high), lambda value: low <= value <= high)
+    _offer(
+        name,
+        min(max(int(recall(name, default, int)), low), high),
+        lambda value: low <= value <= high,
+    )
     value = st.slider(label, low, high, key=widget_key(name), **options)
     keep(name, value, default)
     return value
@@ -49,13 +68,17 @@ def select(label: str, name: str, options: Sequence[T], default: T | None = None
     """One of several; options are compared by their text, as they stand in the address."""
     default = options[0] if default is None else default
     by_text = {str(option): option for option in options}
-    _offer(name, by_text.get(str(recall(name, str(default))), default), lambda value: value in options)
+    _offer(
+        name, by_text.get(str(recall(name, str(default))), default), lambda value: value in options
+    )
     value = st.selectbox(label, options, key=widget_key(name), **more)
     keep(name, value, default)
     return value
 
 
-def sample(label: str, name: str, samples: Sequence[int] | np.ndarray, default: int, **options: Any) -> int:
+def sample(
+    label: str, name: str, samples: Sequence[int] | np.ndarray, default: int, **options: Any
+) -> int:
     """A sample number, typed or stepped through."""
     low, high = int(min(samples)), int(max(samples))
     found = int(recall(name, default, int))
@@ -65,7 +88,9 @@ def sample(label: str, name: str, samples: Sequence[int] | np.ndarray, default: 
     return value
 
 
-def many(label: str, name: str, options: Sequence[str], default: Sequence[str], **more: Any) -> list[str]:
+def many(
+    label: str, name: str, options: Sequence[str], default: Sequence[str], **more: Any
+) -> list[str]:
     """Any number of several texts without commas."""
     wanted = [part for part in recall(name, ",".join(default)).split(",") if part in options]
     _offer(name, wanted or list(default), lambda values: all(value in options for value in values))
@@ -84,15 +109,25 @@ def flag(label: str, name: str, default: bool, **options: Any) -> bool:
 
 def number(label: str, name: str, low: float, high: float, default: float, **options: Any) -> float:
     """A number, typed."""
-    _offer(name, min(max(float(recall(name, default, _real)), low), high), lambda value: low <= value <= high)
+    _offer(
+        name,
+        min(max(float(recall(name, default, _real)), low), high),
+        lambda value: low <= value <= high,
+    )
     found = float(st.number_input(label, low, high, key=widget_key(name), **options))
     keep(name, found, default)
     return found
 
 
-def amount(label: str, name: str, low: float, high: float, default: float, step: float, **options: Any) -> float:
+def amount(
+    label: str, name: str, low: float, high: float, default: float, step: float, **options: Any
+) -> float:
     """A slider over numbers."""
-    _offer(name, min(max(float(recall(name, default, _real)), low), high), lambda value: low <= value <= high)
+    _offer(
+        name,
+        min(max(float(recall(name, default, _real)), low), high),
+        lambda value: low <= value <= high,
+    )
     found = st.slider(label, low, high, step=step, key=widget_key(name), **options)
     keep(name, found, default)
     return found
@@ -100,7 +135,11 @@ def amount(label: str, name: str, low: float, high: float, default: float, step:
 
 def whole(label: str, name: str, low: int, high: int, default: int, **options: Any) -> int:
     """A whole number, typed."""
-    _offer(name, min(max(int(recall(name, default, int)), low), high), lambda value: low <= value <= high)
+    _offer(
+        name,
+        min(max(int(recall(name, default, int)), low), high),
+        lambda value: low <= value <= high,
+    )
     found = int(st.number_input(label, low, high, step=1, key=widget_key(name), **options))
     keep(name, found, default)
     return found
@@ -113,7 +152,11 @@ def optional(label: str, name: str, low: float, **options: Any) -> float | None:
         return float(text) if text and float(text) >= low else None
 
     found = recall(name, None, convert)
-    _offer(name, convert(found) if isinstance(found, str) else found, lambda value: value is None or value >= low)
+    _offer(
+        name,
+        convert(found) if isinstance(found, str) else found,
+        lambda value: value is None or value >= low,
+    )
     value = st.number_input(label, low, value=None, key=widget_key(name), **options)
     keep(name, "" if value is None else value, "")
     return value
@@ -129,7 +172,9 @@ def text(label: str, name: str, default: str = "", lines: bool = False, **option
 
 
 def span(label: str, name: str, low: float, high: float, **options: Any) -> tuple[float, float]:
-    """A range of numbers, both ends included; all of it by default, also when it has grown since."""
+    """A range of numbers, both ends included; all of it by default, also when it has grown
+    since.
+    """
 
     def convert(text: str) -> tuple[float, float]:
         first, last = (float(part) for part in text.split("~"))

@@ -26,12 +26,18 @@ export default function ({data, parentElement, setTriggerValue}) {
 }
 """
 
-_table = st.components.v2.component("hcache_table", html="<div class='table'></div>\n", css=_CSS, js=_JS)
+_table = st.components.v2.component(
+    "hcache_table", html="<div class='table'></div>\n", css=_CSS, js=_JS
+)
 
 
 def clickable_table(key: str, html: str) -> tuple[str | None, str | None]:
-    """Shows a table; returns the ``data-key`` and the ``data-measure`` of the button that was just pressed, once."""
-    result = _table(key=key, data={"html": html}, on_picked_change=lambda: None, on_asked_change=lambda: None)
+    """Shows a table; returns the ``data-key`` and the ``data-measure`` of the button that was
+    just pressed, once.
+    """
+    result = _table(
+        key=key, data={"html": html}, on_picked_change=lambda: None, on_asked_change=lambda: None
+    )
     if result is None:
         return None, None
     return result.picked, result.asked

@@ -1,4 +1,6 @@
-"""Background tasks on a page: a button that starts one, and a list of them that is there again after a reload."""
+"""Background tasks on a page: a button that starts one, and a list of them that is there again
+after a reload.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,11 @@ def start(folder: Path, work: Work) -> None:
 
 
 def task_list(run: Run, kind: str) -> None:
-    """The run's tasks of a kind: those at work with a bar and a Cancel, those that ended with what they came to.
+    """The run's tasks of a kind: those at work with a bar and a Cancel, those that ended with what
+    they came to.
 
-    Drawn every second while one is at work, and the whole page once when one has ended. Nothing if there are none.
+    Drawn every second while one is at work, and the whole page once when one has ended. Nothing if
+    there are none.
     """
     found = tasks.list_tasks(run.folder, kind)
     if not found:
@@ -99,7 +103,9 @@ def _row_ended(folder: Path, task: Task) -> None:
         text.error(f"{title}: {literal(task.message)}", icon=":material/error:")
     if task.state not in (DONE, UNKNOWN):
         _again(folder, task, again)
-    if dismiss.button("Dismiss", key=f"dismiss-{task.id}", width="stretch", help="Takes it off this list."):
+    if dismiss.button(
+        "Dismiss", key=f"dismiss-{task.id}", width="stretch", help="Takes it off this list."
+    ):
         with errors_shown():
             tasks.forget(folder, task.id)
         st.rerun(scope="app")
@@ -113,9 +119,16 @@ def _again(folder: Path, task: Task, column: st.delta_generator.DeltaGenerator) 
     place = st.container()
     with column:
         if not task.order:
-            st.button("Try again", key=f"again-{task.id}", width="stretch", disabled=True,
-                      help="An earlier hcache wrote it. Start it anew from the form on this page.")  # fmt: skip
+            st.button(
+                "Try again",
+                key=f"again-{task.id}",
+                width="stretch",
+                disabled=True,
+                help="An earlier hcache wrote it. Start it anew from the form on this page.",
+            )
             return
         with errors_shown():
-            if agreed("Try again", f"again-{task.id}", task.ours, task.to_do, place, width="stretch"):
+            if agreed(
+                "Try again", f"again-{task.id}", task.ours, task.to_do, place, width="stretch"
+            ):
                 start(folder, task.to_do())

@@ -1,7 +1,8 @@
 """Texts that others wrote, where Streamlit would read them as Markdown.
 
-Names of models and runs, labels, prompts, captions, errors and what tasks say come from files, uploads and addresses.
-Streamlit takes nearly every text for Markdown, in which ``![](http://...)`` fetches a picture from elsewhere.
+Names of models and runs, labels, prompts, captions, errors and what tasks say come from files,
+uploads and addresses. Streamlit takes nearly every text for Markdown, in which ``![](http://...)``
+fetches a picture from elsewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _SPECIAL = re.compile(
 
 
 def literal(text: object) -> str:
-    """A text as Markdown that shows it as it is, in one line: no link, picture, HTML, formula, icon or colour.
+    """A text as Markdown that shows it as it is, in one line: no link, picture, HTML, formula, icon
+    or colour.
 
     Args:
         text: Anything; an error is shown by its message.

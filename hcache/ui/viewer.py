@@ -1,8 +1,9 @@
 """Pictures side by side under one zoom, or two in one place by turns.
 
-Wheel or + and - zoom, dragging or the arrow keys move, 0 goes back; all panes follow. By turns, Space stops and goes
-on, A and B show one of the two. Nothing changes more than twice a second, and nothing moves by itself for who has asked
-their system for less motion. https://www.w3.org/WAI/WCAG22/Understanding/three-flashes-or-below-threshold.html
+Wheel or + and - zoom, dragging or the arrow keys move, 0 goes back; all panes follow. By turns,
+Space stops and goes on, A and B show one of the two. Nothing changes more than twice a second, and
+nothing moves by itself for who has asked their system for less motion.
+https://www.w3.org/WAI/WCAG22/Understanding/three-flashes-or-below-threshold.html
 """
 
 from __future__ import annotations
@@ -145,21 +146,35 @@ export default function ({data, parentElement}) {
 }
 """
 
-_viewer = st.components.v2.component("hcache_viewer", html="<div class='host'></div>\n", css=_CSS, js=_JS)
+_viewer = st.components.v2.component(
+    "hcache_viewer", html="<div class='host'></div>\n", css=_CSS, js=_JS
+)
 
 
 def show_pictures(
-    key: str, pictures: Sequence[Mapping[str, object]], pane: int, rate: float = 0.0, legend: Mapping | None = None
+    key: str,
+    pictures: Sequence[Mapping[str, object]],
+    pane: int,
+    rate: float = 0.0,
+    legend: Mapping | None = None,
 ) -> None:
     """Pictures under one zoom.
 
     Args:
         key: Of the component.
-        pictures: ``uri`` and ``title`` of each; ``legend`` true of the one that has the legend below it.
+        pictures: ``uri`` and ``title`` of each; ``legend`` true of the one that has the legend
+            below it.
         pane: How wide one may be, in pixels.
-        rate: If it is not 0, the pictures, two of them, are shown in one place by turns, with so many changes a second.
+        rate: If it is not 0, the pictures, two of them, are shown in one place by turns, with so
+            many changes a second.
         legend: ``colours`` of a scale from left to right, and the texts ``ends`` below it.
     """
-    data = {"pictures": list(pictures), "pane": pane, "blink": rate > 0, "rate": min(max(rate, SLOWEST), FASTEST),
-            "legend": legend, "label": "Pictures: plus and minus zoom, arrow keys move, 0 goes back"}  # fmt: skip
+    data = {
+        "pictures": list(pictures),
+        "pane": pane,
+        "blink": rate > 0,
+        "rate": min(max(rate, SLOWEST), FASTEST),
+        "legend": legend,
+        "label": "Pictures: plus and minus zoom, arrow keys move, 0 goes back",
+    }
     _viewer(key=key, data=data)

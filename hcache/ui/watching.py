@@ -1,4 +1,6 @@
-"""The extractions at work and what came of them: bar, rate, time left, Cancel, log, and what to do when one failed."""
+"""The extractions at work and what came of them: bar, rate, time left, Cancel, log, and what to
+do when one failed.
+"""
 
 from __future__ import annotations
 
@@ -72,12 +74,19 @@ def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
         if job.live:
             st.progress(_bar(job), text=literal(describe_job(job)))
         elif job.state in (jobs.FAILED, jobs.DIED) and job is found[0]:
-            st.error(f"{literal(job.run)}: {literal(job.message)}. Its log and a Resume are on the Extract page.")
-    told = {job.run: job.done for job in found if job.done and (job.run == run_name or not run_name)}
+            st.error(
+                f"{literal(job.run)}: {literal(job.message)}. Its log and a Resume are on the"
+                " Extract page."
+            )
+    told = {
+        job.run: job.done for job in found if job.done and (job.run == run_name or not run_name)
+    }
     grown = not run_name or told.get(run_name, 0) > known
     new = bool(told) and grown and st.session_state.get(_REDRAWN) != told
     if was_live and (new or not any(job.live for job in found)):
-        st.session_state[_REDRAWN] = told  # once for what a job says: its run may never show as many samples
+        st.session_state[_REDRAWN] = (
+            told  # once for what a job says: its run may never show as many samples
+        )
         st.rerun(scope="app")
 
 
@@ -94,7 +103,9 @@ def _show_panel(home: Path, run_name: str) -> None:
             _show_in_work(home / "runs" / job.run)
         else:
             message = f": {literal(job.message)}" if job.message else ""
-            text.markdown(f"**{literal(job.run)}** {job.state}, {job.done} of {job.total} samples{message}")
+            text.markdown(
+                f"**{literal(job.run)}** {job.state}, {job.done} of {job.total} samples{message}"
+            )
             place = st.container()
             if job.state not in (jobs.DONE, jobs.UNKNOWN):
                 with button:
@@ -107,7 +118,12 @@ def _show_in_work(folder: Path) -> None:
     if found := read_in_work(folder):
         said, picture = found
         with st.container(key=f"in-work-{folder.name}"):
-            st.image(picture, caption=said.in_words(), alt=said.in_words(), width=IN_WORK_WIDTH * said.shown)
+            st.image(
+                picture,
+                caption=said.in_words(),
+                alt=said.in_words(),
+                width=IN_WORK_WIDTH * said.shown,
+            )
 
 
 def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> None:
@@ -118,7 +134,12 @@ def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> N
 
 
 def resumes(
-    label: str, key: str, home: Path, run: str, place: st.delta_generator.DeltaGenerator | None = None, **options: Any
+    label: str,
+    key: str,
+    home: Path,
+    run: str,
+    place: st.delta_generator.DeltaGenerator | None = None,
+    **options: Any,
 ) -> bool:
     """A button, and whether the extraction of a run may be gone on with now: see ``consent``."""
 
@@ -145,7 +166,9 @@ def _try(action: Callable[[], object]) -> None:
 
 
 def _log(path: Path) -> None:
-    """The end of a job's log, to be opened. A bar that was drawn over itself counts as its last state."""
+    """The end of a job's log, to be opened. A bar that was drawn over itself counts as its last
+    state.
+    """
     if path.is_symlink() or not path.is_file():
         return
     with st.expander("Log", icon=":material/article:"):

@@ -1,7 +1,9 @@
-"""Work that takes seconds, off the script thread: a button, a bar, a cancel, a log, a result that stays.
+"""Work that takes seconds, off the script thread: a button, a bar, a cancel, a log, a result that
+stays.
 
-A piece of work is a generator that yields the share done and returns its result. It runs in a thread of this
-process and is stopped between two yields. Results are kept for the session, by what was asked for.
+A piece of work is a generator that yields the share done and returns its result. It runs in a
+thread of this process and is stopped between two yields. Results are kept for the session, by what
+was asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ KEPT_RESULTS = 8
 class Work:
     """One piece of work on its way."""
 
-    def __init__(self, make: Callable[[], Generator[float, None, Any]], unit: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, make: Callable[[], Generator[float, None, Any]], unit: tuple[str, int] | None = None
+    ) -> None:
         self.unit = unit
         self.share, self.result, self.error = 0.0, None, ""
         self.begun, self.log = time.monotonic(), [f"{time.strftime('%H:%M:%S')} begun"]
@@ -75,9 +79,14 @@ class Work:
         except HcacheError as error:
             self.error = str(error)
             self._say(f"failed: {error}")
-        except Exception as error:  # a thread's exception would be lost: show it, and log where it came from
+        except (
+            Exception
+        ) as error:  # a thread's exception would be lost: show it, and log where it came from
             traceback.print_exc()
-            self.error = f"{type(error).__name__}: {error}. This was not foreseen: the log says where it happened"
+            self.error = (
+                f"{type(error).__name__}: {error}. This was not foreseen: the log says where it"
+                " happened"
+            )
             self._say(traceback.format_exc())
         finally:
             self._ended = time.monotonic()
@@ -101,7 +110,8 @@ def run_button(
     unit: tuple[str, int] | None = None,
     **options: Any,
 ) -> Any:
-    """The button, bar and cancel of a piece of work; returns its result once there is one for ``question``.
+    """The button, bar and cancel of a piece of work; returns its result once there is one for
+    ``question``.
 
     Args:
         label: On the button.
@@ -137,7 +147,9 @@ def run_button(
     if busy:  # the bar takes the button's place, so that what is below does not move far
         _watch(name, label if auto else "")
     elif not (auto and known):
-        st.button(label, key=f"run-{name}", type="primary", disabled=known, on_click=begin, **options)
+        st.button(
+            label, key=f"run-{name}", type="primary", disabled=known, on_click=begin, **options
+        )
     if not busy and name in notes and notes[name][0] == question:
         _say_what_became(notes[name][1])
     return results.get(question)
@@ -147,10 +159,15 @@ def _say_what_became(work: Work) -> None:
     """Of work without a result: that it was cancelled, or what went wrong; with its log."""
     if work.error:
         said = literal(work.error.rstrip("."))
-        st.error(f"{said}. Put that right, or press the button to try again.", icon=":material/error:")
+        st.error(
+            f"{said}. Put that right, or press the button to try again.", icon=":material/error:"
+        )
     else:
-        st.info(f"Cancelled at {work.share:.0%}, after {format_seconds(work.elapsed)}. Press the button to start "
-                "again.", icon=":material/cancel:")  # fmt: skip
+        st.info(
+            f"Cancelled at {work.share:.0%}, after {format_seconds(work.elapsed)}. Press the button"
+            " to start again.",
+            icon=":material/cancel:",
+        )
     _log(work)
 
 
@@ -165,7 +182,11 @@ def _watch(name: str, label: str) -> None:
     if work is None or not work.running:
         st.rerun(scope="app")
     bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(work.share, 1.0), text=f"{label}: {work.remaining()}" if label else work.remaining())
-    if button.button("Cancel", key=f"cancel-{name}", width="stretch", help="Stops after the step it is at."):
+    bar.progress(
+        min(work.share, 1.0), text=f"{label}: {work.remaining()}" if label else work.remaining()
+    )
+    if button.button(
+        "Cancel", key=f"cancel-{name}", width="stretch", help="Stops after the step it is at."
+    ):
         work.cancel()
     _log(work)

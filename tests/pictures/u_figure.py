@@ -1,4 +1,5 @@
-"""Makes the README's opening picture: the U-figure of the demo's first two samples, as the Figures page gives it.
+"""Makes the README's opening picture: the U-figure of the demo's first two samples, as the Figures
+page gives it.
 
 PYTHONPATH=. python tests/pictures/u_figure.py
 """

@@ -1,4 +1,6 @@
-"""Compare: A and B, samples or rendered pictures, of one run or two: side by side, their difference, by turns."""
+"""Compare: A and B, samples or rendered pictures, of one run or two: side by side, their
+difference, by turns.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,14 @@ BESIDE, ALONE, TURNS = "side by side", "difference", "by turns (blink)"
 LARGE, SMALL = 400, 480
 """How wide pictures are, in pixels of the screen."""
 KEYS = "Zoom all panes with the wheel or + and −. Drag or use the arrow keys to move. 0 resets."
-SCALES = {"the largest difference": 0.0, "±16": 16.0, "±32": 32.0, "±64": 64.0, "±128": 128.0, "±255": 255.0}
+SCALES = {
+    "the largest difference": 0.0,
+    "±16": 16.0,
+    "±32": 32.0,
+    "±64": 64.0,
+    "±128": 128.0,
+    "±255": 255.0,
+}
 
 
 def compare_panel(run: Run) -> None:
@@ -53,7 +62,9 @@ def compare_panel(run: Run) -> None:
             scale = SCALES[state.select("Scale", "scale", list(SCALES))]
     _pictures(a, b, view, channel, scale, rate)
     if not same_size:
-        st.info(f"A has {_size(a)} pixels and B has {_size(b)}, so only their readings can be compared.")
+        st.info(
+            f"A has {_size(a)} pixels and B has {_size(b)}, so only their readings can be compared."
+        )
     _numbers(a, b, same_size)
 
 
@@ -74,8 +85,13 @@ def _side(side: str, run: Run, number: int) -> Pinned:
     with st.container(horizontal=True, vertical_alignment="center"):
         if found.recipe is not None:
             st.markdown(literal(_recipe_in_words(found)), width="content")
-            st.button("Show the unedited sample", key=f"{side}-unpin", type="tertiary", on_click=state.choose,
-                      args=(f"{side}-render", ""))  # fmt: skip
+            st.button(
+                "Show the unedited sample",
+                key=f"{side}-unpin",
+                type="tertiary",
+                on_click=state.choose,
+                args=(f"{side}-render", ""),
+            )
         else:
             gone = "The pinned picture is no longer stored. " if found.gone else ""
             st.caption(f"{gone}Unedited sample, seed {own.seed(sample)}.")
@@ -95,8 +111,10 @@ def _recipe_in_words(found: Pinned) -> str:
 
 
 def _pictures(a: Pinned, b: Pinned, view: str, channel: str, scale: float, rate: float) -> None:
-    pair = [{"uri": data_uri(side.picture), "title": f"{name}: {side.title}"}
-            for name, side in zip(SIDES, (a, b), strict=True)]  # fmt: skip
+    pair = [
+        {"uri": data_uri(side.picture), "title": f"{name}: {side.title}"}
+        for name, side in zip(SIDES, (a, b), strict=True)
+    ]
     if view == TURNS:
         show_pictures("compare-turns", pair, LARGE, rate)
         st.caption(f"{KEYS} Space pauses; A and B show one of the two.")
@@ -107,10 +125,21 @@ def _pictures(a: Pinned, b: Pinned, view: str, channel: str, scale: float, rate:
     difference = signed_difference(a.picture, b.picture, channel)
     largest = float(np.abs(difference).max())
     scale = scale or max(1.0, float(np.ceil(largest)))
-    drawn = {"uri": data_uri(draw_difference(difference, scale)), "legend": True, "title": f"B − A in {channel}"}
-    legend = {"colours": [colour for _, colour in DIVERGING], "ends": [f"−{scale:g}", "0", f"+{scale:g} of 255"]}
-    show_pictures("compare-pictures", [drawn] if view == ALONE else [*pair, drawn], LARGE if view == ALONE else SMALL,
-                  legend=legend)  # fmt: skip
+    drawn = {
+        "uri": data_uri(draw_difference(difference, scale)),
+        "legend": True,
+        "title": f"B − A in {channel}",
+    }
+    legend = {
+        "colours": [colour for _, colour in DIVERGING],
+        "ends": [f"−{scale:g}", "0", f"+{scale:g} of 255"],
+    }
+    show_pictures(
+        "compare-pictures",
+        [drawn] if view == ALONE else [*pair, drawn],
+        LARGE if view == ALONE else SMALL,
+        legend=legend,
+    )
     beyond = float((np.abs(difference) > scale).mean())
     clipped = f"{beyond:.1%} of the pixels exceed the scale. " if beyond else ""
     st.caption(f"Largest difference {largest:.0f} of 255. {clipped}{KEYS}")
@@ -122,15 +151,27 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
         if same_size:
             pair = a.picture[None], b.picture[None]
             rmse = float(pixel_distance(*pair)[0])
-            st.metric("Pixel RMSE", f"{255 * rmse:.1f} of 255", help="Root mean square difference over pixels and "
-                      "colours.")  # fmt: skip
+            st.metric(
+                "Pixel RMSE",
+                f"{255 * rmse:.1f} of 255",
+                help="Root mean square difference over pixels and colours.",
+            )
             if min(a.picture.shape[:2]) >= WINDOW:
-                st.metric("SSIM", f"{float(ssim(*pair)[0]):.3f}", help="Structural similarity of the brightness, 1 for "
-                          "the same picture (Wang, Bovik, Sheikh, Simoncelli 2004).")  # fmt: skip
+                st.metric(
+                    "SSIM",
+                    f"{float(ssim(*pair)[0]):.3f}",
+                    help=(
+                        "Structural similarity of the brightness, 1 for "
+                        "the same picture (Wang, Bovik, Sheikh, Simoncelli 2004)."
+                    ),
+                )
     with right:
         readings = [_readings(side) for side in (a, b)]
         if not all(readings):
-            st.caption("Readings appear here when both runs have an attribute reader; add one in the Gallery.")
+            st.caption(
+                "Readings appear here when both runs have an attribute reader; add one in the"
+                " Gallery."
+            )
             return
         st.dataframe(_table(*readings, loaders.labels_of(a.run)), hide_index=True, width="stretch")
         st.caption("Values of the attribute reader. Spreads are standard deviations over A's run.")
@@ -151,15 +192,29 @@ def _readings(side: Pinned) -> dict[str, float]:
 @st.cache_data(max_entries=256, show_spinner="Reading the picture …")
 def _read(folder: str, reader: str, digest: str, _picture: np.ndarray) -> dict[str, float]:
     found = reader_of(loaders.shared_run(Path(folder)), reader)
-    return {name: float(values[0]) for name, values in found(_picture[None]).items()} if found else {}
+    return (
+        {name: float(values[0]) for name, values in found(_picture[None]).items()} if found else {}
+    )
 
 
-def _table(a: Mapping[str, float], b: Mapping[str, float], labels: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _table(
+    a: Mapping[str, float], b: Mapping[str, float], labels: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
     rows = []
     for name in (name for name in a if name in b):
-        change, spread = b[name] - a[name], float(np.nanstd(labels[name])) if name in labels else 0.0
-        rows.append({"Reading": name.replace("_", " "), "A": f"{a[name]:.2f}", "B": f"{b[name]:.2f}",
-                     "B − A": _signed(change), "In spreads": _signed(change / spread) if spread else ""})  # fmt: skip
+        change, spread = (
+            b[name] - a[name],
+            float(np.nanstd(labels[name])) if name in labels else 0.0,
+        )
+        rows.append(
+            {
+                "Reading": name.replace("_", " "),
+                "A": f"{a[name]:.2f}",
+                "B": f"{b[name]:.2f}",
+                "B − A": _signed(change),
+                "In spreads": _signed(change / spread) if spread else "",
+            }
+        )
     return pd.DataFrame(rows)
 
 

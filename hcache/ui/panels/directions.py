@@ -1,4 +1,6 @@
-"""Directions on the Edit page: a saved one, or a new one by any method, with its positives and its options."""
+"""Directions on the Edit page: a saved one, or a new one by any method, with its positives and
+its options.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from ...cache.labels import find_label
 from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
 from ...directions.direction import Direction, Move, Resamplable, check_full, digest_of
-from ...directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, Method, Option, find_method, fit
+from ...directions.fitting import (
+    METHODS,
+    NEGATIVES,
+    POSITIVES,
+    Fit,
+    Method,
+    Option,
+    find_method,
+    fit,
+)
 from ...directions.store import delete_move, list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...edits.kinds import DirectionRef
@@ -46,7 +57,8 @@ MOST_OPTION = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A direction to edit along: what it is called, and the attribute it is meant to change, if one is known.
+    """A direction to edit along: what it is called, and the attribute it is meant to change, if one
+    is known.
 
     ``resample``: it was fitted on other steps than the run's, and is brought to them.
     """
@@ -66,7 +78,11 @@ class Chosen:
 
     def on_steps_of(self, run: Run) -> Move:
         """The move itself, or resampled to the run's steps."""
-        return self.move.resampled(run.timesteps) if self.resample and isinstance(self.move, Resamplable) else self.move
+        return (
+            self.move.resampled(run.timesteps)
+            if self.resample and isinstance(self.move, Resamplable)
+            else self.move
+        )
 
 
 def direction_panel(run: Run) -> Chosen | None:
@@ -76,11 +92,18 @@ def direction_panel(run: Run) -> Chosen | None:
     options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
     if state.recall("direction", NEW) not in options:
         state.choose("direction", NEW)
-    chosen = state.select("Direction", "direction", options, help="Saved directions stay with the run.",
-                          format_func=lambda name: WORDS.get(name, name))  # fmt: skip
+    chosen = state.select(
+        "Direction",
+        "direction",
+        options,
+        help="Saved directions stay with the run.",
+        format_func=lambda name: WORDS.get(name, name),
+    )
     task_list(run, FIT)
     if chosen == NEW:
-        method = state.select("Method", "method", METHODS, format_func=lambda key: find_method(key).title)
+        method = state.select(
+            "Method", "method", METHODS, format_func=lambda key: find_method(key).title
+        )
         return _new(run, find_method(method))
     if chosen == FROM_RECIPE:
         return _from_recipe(run, st.session_state[DROPPED])
@@ -90,7 +113,10 @@ def direction_panel(run: Run) -> Chosen | None:
     other_steps = bool(move.timesteps) and tuple(move.timesteps) != tuple(map(float, run.timesteps))
     text = f"{literal(_told(made_by))} Digest {digest_of(move)}."
     if other_steps:
-        text += f" Fitted on {len(move.timesteps)} steps; brought to this run's {run.spec.steps}, linear in t."
+        text += (
+            f" Fitted on {len(move.timesteps)} steps; brought to this run's {run.spec.steps},"
+            " linear in t."
+        )
     st.caption(text)
     if owner is run:
         _delete_form(run, name)
@@ -98,7 +124,9 @@ def direction_panel(run: Run) -> Chosen | None:
 
 
 def _elsewhere(run: Run) -> dict[str, str]:
-    """The directions saved with other runs of the same model and weights: ``run/name`` -> digest."""
+    """The directions saved with other runs of the same model and weights: ``run/name`` ->
+    digest.
+    """
     found: dict[str, str] = {}
     for name in run_names(run.folder.parent.parent):
         if name == run.name or not (run.folder.parent / name / DIRECTIONS).is_dir():
@@ -108,7 +136,11 @@ def _elsewhere(run: Run) -> dict[str, str]:
         except HcacheError:
             continue  # the Overview says what is wrong with it
         if (other.spec.model, other.spec.weights) == (run.spec.model, run.spec.weights):
-            found |= {f"{name}/{entry.name}": entry.digest for entry in list_moves(other) if entry.kind in RESAMPLED}
+            found |= {
+                f"{name}/{entry.name}": entry.digest
+                for entry in list_moves(other)
+                if entry.kind in RESAMPLED
+            }
     return found
 
 
@@ -124,12 +156,20 @@ def _new(run: Run, method: Method) -> Chosen | None:
     st.caption(method.text, help=f"{method.source}." if method.source else None)
     if name == "asyrp":
         import_panel(run)
-    positives, negatives, label = _samples(run, method) if POSITIVES in method.needs else ((), (), "")
+    positives, negatives, label = (
+        _samples(run, method) if POSITIVES in method.needs else ((), (), "")
+    )
     if POSITIVES in method.needs and len(positives) < max(method.least, 1):
         st.info(f"Pick {method.least} or more positives; {len(positives)} so far.")
         return None
-    what = Fit(method=name, run=run.name, positives=positives, negatives=negatives, label=label,
-               options=_options(run, method))  # fmt: skip
+    what = Fit(
+        method=name,
+        run=run.name,
+        positives=positives,
+        negatives=negatives,
+        label=label,
+        options=_options(run, method),
+    )
     proposed = f"{label.replace('/', '-')}-{name}" if label else name
     if name in QUICK:
         moves = _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
@@ -141,15 +181,21 @@ def _new(run: Run, method: Method) -> Chosen | None:
         return None
     k = 0
     if len(found) > 1:
-        k = state.slider("Which of them", "component", 0, len(found) - 1, 0, help="The first is the strongest.")
+        k = state.slider(
+            "Which of them", "component", 0, len(found) - 1, 0, help="The first is the strongest."
+        )
     st.caption(f"Fitted, and saved as {literal(found[k].name)}.")
     return Chosen(move=saved_move(run, found[k].name), name=found[k].name, target=label or None)
 
 
 def use_direction(run: Run, ref: DirectionRef) -> None:
-    """Chooses a recipe's direction: the saved one of that digest, else one to be fitted again from what made it."""
+    """Chooses a recipe's direction: the saved one of that digest, else one to be fitted again
+    from what made it.
+    """
     saved = {entry.name: entry.digest for entry in list_moves(run)} | _elsewhere(run)
-    if (name := next((name for name, digest in saved.items() if digest == ref.digest), None)) is not None:
+    if (
+        name := next((name for name, digest in saved.items() if digest == ref.digest), None)
+    ) is not None:
         state.choose("direction", name)
         return
     st.session_state[DROPPED] = ref
@@ -157,17 +203,23 @@ def use_direction(run: Run, ref: DirectionRef) -> None:
 
 
 def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
-    """A recipe's direction, fitted again; it has to come out as the very one that the recipe means."""
+    """A recipe's direction, fitted again; it has to come out as the very one that the recipe
+    means.
+    """
     if ref.made_by.get("run") != run.name or ref.made_by.get("method") not in METHODS:
         raise UsageError(
-            f"the recipe's direction {ref.name or ref.digest} ({ref.digest}) is not saved with this run and cannot be "
-            f"fitted again on it: it was made by {ref.made_by.get('method', 'an unknown method')} on "
-            f"{ref.made_by.get('run', 'an unknown run')}; import or save it there"
+            f"the recipe's direction {ref.name or ref.digest} ({ref.digest}) is not saved with this"
+            " run and cannot be fitted again on it: it was made by"
+            f" {ref.made_by.get('method', 'an unknown method')} on"
+            f" {ref.made_by.get('run', 'an unknown run')}; import or save it there"
         )
     what, name = replace(Fit.from_json(ref.made_by), component=0), ref.name or ref.digest
     st.caption(literal(_told(ref.made_by)) + " Not saved here; it is fitted again.")
     if what.method in QUICK:
-        moves = {digest_of(move): move for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))}
+        moves = {
+            digest_of(move): move
+            for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
+        }
     elif found := fitted(run, what):
         moves = {entry.digest: saved_move(run, entry.name) for entry in found}
     else:
@@ -175,8 +227,8 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
         return None
     if ref.digest not in moves:
         raise UsageError(
-            f"the recipe's direction {name} ({ref.digest}) was fitted again and came out as another "
-            f"({', '.join(moves)}): the run or a library has changed since it was made"
+            f"the recipe's direction {name} ({ref.digest}) was fitted again and came out as another"
+            f" ({', '.join(moves)}): the run or a library has changed since it was made"
         )
     if what.method in QUICK:
         _save_form(run, moves[ref.digest], name.rpartition("/")[2])
@@ -244,8 +296,10 @@ def _save_form(run: Run, move: Move, proposed: str) -> None:
 def _delete_form(run: Run, name: str) -> None:
     """Deletes a saved direction: one press asks, the other does it."""
     with st.popover("Delete", icon=":material/delete:"):
-        st.markdown(f"Delete the direction **{literal(name)}**? Pictures that were made with it say what made it, so "
-                    "that it can be fitted again.")  # fmt: skip
+        st.markdown(
+            f"Delete the direction **{literal(name)}**? Pictures that were made with it say what"
+            " made it, so that it can be fitted again."
+        )
         if st.button("Delete it", key="delete-direction"):
             delete_move(run, name)
             state.choose("direction", NEW)
@@ -253,7 +307,9 @@ def _delete_form(run: Run, name: str) -> None:
 
 
 def _options(run: Run, method: Method) -> dict[str, Any]:
-    """A method's options that are not at their defaults; the widgets follow from the options' types."""
+    """A method's options that are not at their defaults; the widgets follow from the options'
+    types.
+    """
     if not method.options:
         return {}
     saved = [entry.name for entry in list_moves(run)]
@@ -270,9 +326,13 @@ def _options(run: Run, method: Method) -> dict[str, Any]:
 
 
 def _region(run: Run, sample: int) -> str:
-    """A part of the picture as the option has it, chosen on the picture of the sample that the Jacobian is of."""
+    """A part of the picture as the option has it, chosen on the picture of the sample that the
+    Jacobian is of.
+    """
     known = sample if sample in run.sample_ids else int(run.sample_ids[0])
-    mask = mask_panel(REGION, run.images[run.position(known)], label="region: only what is inside counts")
+    mask = mask_panel(
+        REGION, run.images[run.position(known)], label="region: only what is inside counts"
+    )
     if mask is None:
         return ""
     return mask.png or ",".join(f"{side:g}" for side in mask.rectangle or ())
@@ -289,7 +349,9 @@ def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
     if isinstance(option.default, int):
         return state.whole(text, key, -MOST_OPTION, MOST_OPTION, option.default)
     if isinstance(option.default, float):
-        return state.number(text, key, float(-MOST_OPTION), float(MOST_OPTION), option.default, format="%g")
+        return state.number(
+            text, key, float(-MOST_OPTION), float(MOST_OPTION), option.default, format="%g"
+        )
     return state.text(text, key, option.default)
 
 
@@ -314,16 +376,27 @@ def _from_label(
 ) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     left, middle, right = columns
     with left:
-        name = state.select("Label", "label", list(labels), format_func=lambda text: text.replace("_", " "))
+        name = state.select(
+            "Label", "label", list(labels), format_func=lambda text: text.replace("_", " ")
+        )
     with middle:
-        end = state.select("Positives are the", "end", ["highest", "lowest"], format_func=str.capitalize)
+        end = state.select(
+            "Positives are the", "end", ["highest", "lowest"], format_func=str.capitalize
+        )
     with right:
         most = max(2, len(run) // 2)
-        count = state.slider("Number of positives", "positives", 2, most, min(max(4, len(run) // 8), most))
+        count = state.slider(
+            "Number of positives", "positives", 2, most, min(max(4, len(run) // 8), most)
+        )
     values = find_label(run, name)
     positives, negatives = both_ends(run, values, count, end == "highest")
-    with st.expander(f"The {len(positives)} positives" + (f" and {len(negatives)} negatives" if both else "")):
-        for what, chosen in (("positives", positives), *([("negatives", negatives)] if both else [])):
+    with st.expander(
+        f"The {len(positives)} positives" + (f" and {len(negatives)} negatives" if both else "")
+    ):
+        for what, chosen in (
+            ("positives", positives),
+            *([("negatives", negatives)] if both else []),
+        ):
             rows = [run.position(sample) for sample in chosen]
             captions = [f"{s} · {values[r]:.2f}" for s, r in zip(chosen, rows, strict=True)]
             uris = loaders.uris_of(run)
@@ -337,11 +410,23 @@ def _from_selection(run: Run, both: bool) -> tuple[tuple[int, ...], tuple[int, .
     chosen = selection.mask(run)
     selection.publish(run)
     positives, others = (tuple(run.sample_ids[flags].tolist()) for flags in (chosen, ~chosen))
-    with st.expander(f"The {len(positives)} selected" + (f"; negatives are the {len(others)} others" if both else "")):
+    with st.expander(
+        f"The {len(positives)} selected"
+        + (f"; negatives are the {len(others)} others" if both else "")
+    ):
         uris, shown = loaders.uris_of(run), np.flatnonzero(chosen)[:MOST_SHOWN]
-        picture_grid("selected", run.sample_ids[shown], [uris[r] for r in shown],
-                     [str(i) for i in run.sample_ids[shown]], size=64)  # fmt: skip
-        st.page_link("pages/gallery.py", label="Change the selection in the Gallery", icon=":material/grid_view:")
+        picture_grid(
+            "selected",
+            run.sample_ids[shown],
+            [uris[r] for r in shown],
+            [str(i) for i in run.sample_ids[shown]],
+            size=64,
+        )
+        st.page_link(
+            "pages/gallery.py",
+            label="Change the selection in the Gallery",
+            icon=":material/grid_view:",
+        )
     return positives, others if both else ()
 
 

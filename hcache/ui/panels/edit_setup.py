@@ -1,4 +1,6 @@
-"""The choices of the Edit page besides the direction, from widgets to recipes and from a recipe back to the widgets."""
+"""The choices of the Edit page besides the direction, from widgets to recipes and from a recipe
+back to the widgets.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,11 @@ from .mask import choose_mask, mask_panel
 
 STRENGTHS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 DISTANCES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
-"""In the unit of strengths. Measured on toyfaces-ddpm-64 (four samples, the boundary of yaw, t = 499): asymmetrically
-pictures stay whole up to 4; at 8 a pair of glasses is lost and skin and hair are others, from 12 on there is noise.
-What the edit does is done at 1 to 2. Symmetrically the later steps take it back: whole at 16, and moved by less than a
-tenth of a spread. The samples themselves lie within 0.35 of the middle."""
+"""In the unit of strengths. Measured on toyfaces-ddpm-64 (four samples, the boundary of yaw, t =
+499): asymmetrically pictures stay whole up to 4; at 8 a pair of glasses is lost and skin and hair
+are others, from 12 on there is noise. What the edit does is done at 1 to 2. Symmetrically the later
+steps take it back: whole at 16, and moved by less than a tenth of a spread. The samples themselves
+lie within 0.35 of the middle."""
 
 SHIFT, DISTANCE = "shift by γ", "put at distance d"
 WAYS = {SHIFT: "Shift by γ", DISTANCE: "Move to distance d"}
@@ -41,7 +44,8 @@ MOST_STRENGTH, MOST_SECOND, MOST_BOOST = 8.0, 8.0, 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """How a strip is made: which samples, in what way, in which steps and where, and what else is moved.
+    """How a strip is made: which samples, in what way, in which steps and where, and what else is
+    moved.
 
     ``origin``: of distances; None for a shift.
     """
@@ -63,10 +67,22 @@ class Setup:
     def edit(self, chosen: Chosen, amount: float) -> ShiftEdit | DistanceEdit:
         """The edit along the chosen direction."""
         if self.origin is not None:
-            return DistanceEdit(direction=chosen.ref, distance=amount, origin=self.origin, step=self.window.first,
-                                resample=chosen.resample, mask=self.mask)  # fmt: skip
-        return ShiftEdit(direction=chosen.ref, strength=amount, window=self.window, per_step=self.per_step,
-                         resample=chosen.resample, mask=self.mask)  # fmt: skip
+            return DistanceEdit(
+                direction=chosen.ref,
+                distance=amount,
+                origin=self.origin,
+                step=self.window.first,
+                resample=chosen.resample,
+                mask=self.mask,
+            )
+        return ShiftEdit(
+            direction=chosen.ref,
+            strength=amount,
+            window=self.window,
+            per_step=self.per_step,
+            resample=chosen.resample,
+            mask=self.mask,
+        )
 
 
 def setup_panel(run: Run, chosen: Chosen) -> Setup:
@@ -77,36 +93,59 @@ def setup_panel(run: Run, chosen: Chosen) -> Setup:
         sample = state.sample("Sample", "sample", ids, int(ids[0]))
     with right:
         ways = [SHIFT, DISTANCE] if isinstance(chosen.move, Direction) else [SHIFT]
-        how = state.select("How", "how", ways, help=_HOW, format_func=WAYS.get) if len(ways) > 1 else SHIFT
+        how = (
+            state.select("How", "how", ways, help=_HOW, format_func=WAYS.get)
+            if len(ways) > 1
+            else SHIFT
+        )
     window = _window(run, how)
     mask = None
     if chosen.move.kind != "x":
         mask = mask_panel("edit-mask", run.images[run.position(sample)], run.anatomy.h)
-    count = state.slider("Number of samples, from this one on", "samples", 1, min(MOST_SAMPLES, len(ids)), 1)
+    count = state.slider(
+        "Number of samples, from this one on", "samples", 1, min(MOST_SAMPLES, len(ids)), 1
+    )
     with st.expander("More: strength over the steps, noise boost, a second direction"):
         shape, per_step, boost, asymmetric, also = _more_panel(run, chosen, count, how)
     window = replace(window, shape=shape)
     row = run.position(sample)
     samples = tuple(int(s) for s in np.roll(ids, -row)[:count])
     origin = _origin(str(run.folder), len(run), chosen, window.first) if how == DISTANCE else None
-    return Setup(samples=samples, window=window, mask=mask, per_step=per_step, t_boost=boost, asymmetric=asymmetric,
-                 also=also and replace(also, window=window, mask=mask), origin=origin)  # fmt: skip
+    return Setup(
+        samples=samples,
+        window=window,
+        mask=mask,
+        per_step=per_step,
+        t_boost=boost,
+        asymmetric=asymmetric,
+        also=also and replace(also, window=window, mask=mask),
+        origin=origin,
+    )
 
 
 _HOW = (
-    "Shift: h + γ Δh, the same for every sample. Distance: c + (d - c·n) n with c = h/σ, at one step. It moves every "
-    "sample to the same distance along the direction (Zhu et al. 2023, Boundary Guided Learning-Free Semantic Control "
-    "with Diffusion Models). Distance 0 is the mean of the run's samples."
+    "Shift: h + γ Δh, the same for every sample. Distance: c + (d - c·n) n with c = h/σ, at one"
+    " step. It moves every sample to the same distance along the direction (Zhu et al. 2023,"
+    " Boundary Guided Learning-Free Semantic Control with Diffusion Models). Distance 0 is the mean"
+    " of the run's samples."
 )
 
 
 def make_rows(run: Run, chosen: Chosen, setup: Setup) -> dict[str, list[Recipe]]:
-    """The rows of the strip by name: a recipe an amount. One sample is shown symmetric above asymmetric."""
+    """The rows of the strip by name: a recipe an amount. One sample is shown symmetric above
+    asymmetric.
+    """
 
     def row(sample: int, asymmetric: bool) -> list[Recipe]:
         also = [setup.also] if setup.also else []
         return [
-            recipe_of(run, sample, [setup.edit(chosen, amount), *also], asymmetric=asymmetric, t_boost=setup.t_boost)
+            recipe_of(
+                run,
+                sample,
+                [setup.edit(chosen, amount), *also],
+                asymmetric=asymmetric,
+                t_boost=setup.t_boost,
+            )
             for amount in setup.amounts
         ]
 
@@ -116,7 +155,8 @@ def make_rows(run: Run, chosen: Chosen, setup: Setup) -> dict[str, list[Recipe]]
 
 
 def apply_recipe(run: Run) -> Callable[[Recipe], None]:
-    """Sets the page up as a recipe says: sample, directions, steps, strength. It may be of another run of the home.
+    """Sets the page up as a recipe says: sample, directions, steps, strength. It may be of another
+    run of the home.
 
     Raises:
         UsageError: it moves nothing along a direction, or is more than this page can show.
@@ -125,7 +165,9 @@ def apply_recipe(run: Run) -> Callable[[Recipe], None]:
     def apply(recipe: Recipe) -> None:
         """Makes a recipe's choices."""
         edit, also = _moves_of(recipe)
-        owner = run if recipe.run == run.name else loaders.shared_run(run.folder.parent / recipe.run)
+        owner = (
+            run if recipe.run == run.name else loaders.shared_run(run.folder.parent / recipe.run)
+        )
         check_run(recipe, owner)
         use_direction(owner, edit.direction)
         state.choose("sample", recipe.sample)
@@ -162,8 +204,8 @@ def _moves_of(recipe: Recipe) -> tuple[ShiftEdit | DistanceEdit, ShiftEdit | Non
     )
     if not fits:
         raise UsageError(
-            "this page sets up pictures moved along one direction, and along a second one in the same steps and place; "
-            "`python -m hcache render` renders this one again"
+            "this page sets up pictures moved along one direction, and along a second one in the"
+            " same steps and place; `python -m hcache render` renders this one again"
         )
     return first, others[0] if others else None
 
@@ -173,11 +215,14 @@ def _choose_second(run: Run, also: ShiftEdit | None) -> None:
     if also is None:
         state.choose("also", NOTHING)
         return
-    name = next((name for name, entry in _seconds(run).items() if entry.digest == also.direction.digest), None)
+    name = next(
+        (name for name, entry in _seconds(run).items() if entry.digest == also.direction.digest),
+        None,
+    )
     if name is None:
         raise UsageError(
-            f"the second direction of this picture, {also.direction.name or also.direction.digest}, is not saved with "
-            f"run {run.name}: fit or import it there, and save it"
+            f"the second direction of this picture, {also.direction.name or also.direction.digest},"
+            f" is not saved with run {run.name}: fit or import it there, and save it"
         )
     state.choose("also", name)
     state.choose("also-strength", also.strength)
@@ -192,11 +237,19 @@ def _window(run: Run, how: str) -> Window:
     t = run.timesteps
     if how == DISTANCE:
         nearest = int(np.argmin(np.abs(np.asarray(t) - PUBLISHED_T)))
-        step = state.slider("Step", "distance-step", 0, len(t) - 1, nearest,
-                            help="Step 0 has most noise. The paper uses t = 500.")  # fmt: skip
+        step = state.slider(
+            "Step",
+            "distance-step",
+            0,
+            len(t) - 1,
+            nearest,
+            help="Step 0 has most noise. The paper uses t = 500.",
+        )
         st.caption(f"t = {t[step]:g}")
         return Window(first=step, last=step)
-    first, last = state.window("Steps", "window", len(t), help="Step 0 has most noise. Both ends are included.")
+    first, last = state.window(
+        "Steps", "window", len(t), help="Step 0 has most noise. Both ends are included."
+    )
     st.caption(f"t from {t[first]:g} to {t[last]:g}")
     return Window(first=first, last=last)
 
@@ -208,12 +261,25 @@ def _more_panel(
     if how == SHIFT:
         shape = state.select("Strength over the steps", "shape", SHAPES)
         per_step = isinstance(chosen.move, Direction) and state.flag(
-            "Unit length at every step", "per-step", False, help="Off: each step keeps the length that the data give."
+            "Unit length at every step",
+            "per-step",
+            False,
+            help="Off: each step keeps the length that the data give.",
         )
     else:
         st.caption("A distance is set at one step, so there is no strength over the steps.")
-    t_boost = state.number("Noise boost: η = 1 below t =", "edit-boost", 0.0, MOST_BOOST, 0.0, step=10.0, help=(
-        "Quality boosting of Asyrp (Kwon, Jeong, Uh 2022), who use 167 to 200. 0 switches it off."))  # fmt: skip
+    t_boost = state.number(
+        "Noise boost: η = 1 below t =",
+        "edit-boost",
+        0.0,
+        MOST_BOOST,
+        0.0,
+        step=10.0,
+        help=(
+            "Quality boosting of Asyrp (Kwon, Jeong, Uh 2022), who use 167 to 200. 0 switches it"
+            " off."
+        ),
+    )
     asymmetric = count == 1 or state.flag(
         "Asymmetric", "edit-asymmetric", True, help="One sample is always shown both ways."
     )
@@ -224,17 +290,25 @@ def _more_panel(
 def _second(run: Run) -> ShiftEdit | None:
     """A shift along another saved direction, in the same steps and place."""
     entries = _seconds(run)
-    also = state.select("Second direction", "also", [NOTHING, *entries],
-                        format_func=lambda name: "None" if name == NOTHING else name)  # fmt: skip
+    also = state.select(
+        "Second direction",
+        "also",
+        [NOTHING, *entries],
+        format_func=lambda name: "None" if name == NOTHING else name,
+    )
     if also == NOTHING:
         return None
-    strength = state.number("Its strength", "also-strength", -MOST_SECOND, MOST_SECOND, 1.0, step=0.5)
+    strength = state.number(
+        "Its strength", "also-strength", -MOST_SECOND, MOST_SECOND, 1.0, step=0.5
+    )
     ref = DirectionRef(digest=entries[also].digest, name=also, made_by=entries[also].made_by)
     return ShiftEdit(direction=ref, strength=strength, window=Window(first=0, last=0))
 
 
 @st.cache_data(
-    max_entries=64, show_spinner="Measuring how far the samples are …", hash_funcs={Chosen: lambda c: c.digest}
+    max_entries=64,
+    show_spinner="Measuring how far the samples are …",
+    hash_funcs={Chosen: lambda c: c.digest},
 )
 def _origin(folder: str, samples: int, chosen: Chosen, step: int) -> float:
     """``samples`` is there for the cache: the middle of a run that has grown is another."""

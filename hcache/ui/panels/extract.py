@@ -1,4 +1,6 @@
-"""Extract: choose a model and what to keep of it, see what it will weigh, start it, watch it, stop it."""
+"""Extract: choose a model and what to keep of it, see what it will weigh, start it, watch it,
+stop it.
+"""
 
 from __future__ import annotations
 
@@ -30,37 +32,67 @@ OTHER = "another folder or hub id …"
 def model_panel() -> str | None:
     """The model to extract from; None until there is one."""
     cards = load_cards()
-    choice = state.select("Model", "model", [*cards, OTHER], help="A known model, or any folder in diffusers' format.")
+    choice = state.select(
+        "Model", "model", [*cards, OTHER], help="A known model, or any folder in diffusers' format."
+    )
     if choice != OTHER:
         st.caption(literal(cards[choice].summary))
         return choice
-    typed = state.text("Folder or hub id", "other-model", placeholder="/data/my-ddpm or owner/name").strip()
+    typed = state.text(
+        "Folder or hub id", "other-model", placeholder="/data/my-ddpm or owner/name"
+    ).strip()
     return find_card(typed).name if typed else None
 
 
 def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
-    """Samples or real pictures (returned, to be kept once the run is started), steps, seed, conditioning, storage."""
+    """Samples or real pictures (returned, to be kept once the run is started), steps, seed,
+    conditioning, storage.
+    """
     card = find_card(model)
     pictures = _pictures_panel(anatomy)
     left, middle, right = st.columns(3)
     with middle:
-        steps = state.whole("Steps", f"steps-{model}", 1, 1000, card.steps, help=(
-            "DDIM steps: Denoising Diffusion Implicit Models (Song, Meng, Ermon 2020)."))  # fmt: skip
+        steps = state.whole(
+            "Steps",
+            f"steps-{model}",
+            1,
+            1000,
+            card.steps,
+            help="DDIM steps: Denoising Diffusion Implicit Models (Song, Meng, Ermon 2020).",
+        )
     if pictures:
         left.metric("Pictures", len(pictures))
         seed, samples = 0, len(pictures)
     else:
         with left:
-            samples = state.whole("Samples", f"samples-{model}", 1, 1_000_000, card.samples, help=(
-                "More samples extend an existing run."))  # fmt: skip
+            samples = state.whole(
+                "Samples",
+                f"samples-{model}",
+                1,
+                1_000_000,
+                card.samples,
+                help="More samples extend an existing run.",
+            )
         with right:
-            seed = state.whole("First seed", "seed", 0, 2**31, 0, help="Sample i starts from the noise of seed + i.")
+            seed = state.whole(
+                "First seed",
+                "seed",
+                0,
+                2**31,
+                0,
+                help="Sample i starts from the noise of seed + i.",
+            )
     conditioning = _conditioning_panel(card)
     budget, store = _store_panel(model, card, anatomy)
     spec = default_spec(
-        model, samples=int(samples), steps=int(steps), seed=int(seed), store=store, conditioning=conditioning,
+        model,
+        samples=int(samples),
+        steps=int(steps),
+        seed=int(seed),
+        store=store,
+        conditioning=conditioning,
         images=tuple(picture.digest for picture in pictures),
-    )  # fmt: skip
+    )
     if budget is not None:
         spec, chosen = fit_budget(spec, anatomy, budget)
         st.info("  \n".join(map(literal, chosen)), icon=":material/savings:")
@@ -72,13 +104,19 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
     height, width, _ = anatomy.image
     with st.expander("Invert real pictures instead of sampling"):
         files = st.file_uploader(
-            "Pictures to invert", accept_multiple_files=True, key="pictures",
-            help="DDIM inversion (Denoising Diffusion Implicit Models: Song, Meng, Ermon 2020) finds the noise that "
-                 "denoises to a picture. The run is then like any other.",
-        )  # fmt: skip
+            "Pictures to invert",
+            accept_multiple_files=True,
+            key="pictures",
+            help=(
+                "DDIM inversion (Denoising Diffusion Implicit Models: Song, Meng, Ermon 2020) finds"
+                " the noise that denoises to a picture. The run is then like any other."
+            ),
+        )
         found = [prepare_picture(file.getvalue(), file.name, height, width) for file in files]
         for file, picture in zip(files, found, strict=True):
-            st.caption(f"{literal(file.name)}: {literal(', '.join(picture.notes) or 'used as it is')}.")
+            st.caption(
+                f"{literal(file.name)}: {literal(', '.join(picture.notes) or 'used as it is')}."
+            )
     return found
 
 
@@ -89,32 +127,55 @@ def _conditioning_panel(card: Card) -> Conditioning:
         left, right = st.columns(2)
         with left:
             text = state.text(
-                "Prompts, one per line", f"prompts-{card.name}", "\n".join(given.prompts), lines=True,
+                "Prompts, one per line",
+                f"prompts-{card.name}",
+                "\n".join(given.prompts),
+                lines=True,
                 help="One for all samples, or one per sample.",
-            )  # fmt: skip
+            )
         with right:
             negative = state.text("Negative prompt", f"negative-{card.name}", given.negative_prompt)
         prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
         given = dataclasses.replace(given, prompts=prompts, negative_prompt=negative)
     if "classes" in card.kind:
-        typed = state.text("Class labels", f"classes-{card.name}", ", ".join(map(str, given.classes)))
+        typed = state.text(
+            "Class labels", f"classes-{card.name}", ", ".join(map(str, given.classes))
+        )
         try:
-            given = dataclasses.replace(given, classes=tuple(int(c) for c in typed.split(",") if c.strip()))
+            given = dataclasses.replace(
+                given, classes=tuple(int(c) for c in typed.split(",") if c.strip())
+            )
         except ValueError as error:
-            raise UsageError(f"class labels are whole numbers with commas between, got {typed!r}") from error
+            raise UsageError(
+                f"class labels are whole numbers with commas between, got {typed!r}"
+            ) from error
     if "text" in card.kind or "classes" in card.kind:
-        guidance = state.amount("Guidance", f"guidance-{card.name}", 1.0, 20.0, float(given.guidance), 0.5, help=(
-            "Classifier-Free Diffusion Guidance (Ho, Salimans 2022). 1 switches it off."))  # fmt: skip
+        guidance = state.amount(
+            "Guidance",
+            f"guidance-{card.name}",
+            1.0,
+            20.0,
+            float(given.guidance),
+            0.5,
+            help="Classifier-Free Diffusion Guidance (Ho, Salimans 2022). 1 switches it off.",
+        )
         given = dataclasses.replace(given, guidance=guidance)
     return given
 
 
 def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:
-    """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided on together."""
+    """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided
+    on together.
+    """
     gigabytes = state.optional(
-        "Budget (GB)", "budget", 0.001, step=1.0, format="%.3f", placeholder="no limit",
+        "Budget (GB)",
+        "budget",
+        0.001,
+        step=1.0,
+        format="%.3f",
+        placeholder="no limit",
         help="Stores as much as fits: h first, then the skip groups outward from it.",
-    )  # fmt: skip
+    )
     st.markdown("**Storage of each site, at every step**")
     if anatomy.without:
         st.info(f"No h-space: {literal(anatomy.without)}.")
@@ -123,9 +184,17 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
     store = {}
     for column, site in zip(st.columns(len(sites)), sites, strict=True):
         with column:
-            store[site] = state.select(site, f"store-{model}-{site}", POLICIES, default=usual.policy(site),
-                                       disabled=gigabytes is not None)  # fmt: skip
-    st.caption("full: all values. pooled: the mean over space. none: computed again from the stored x_t when needed.")
+            store[site] = state.select(
+                site,
+                f"store-{model}-{site}",
+                POLICIES,
+                default=usual.policy(site),
+                disabled=gigabytes is not None,
+            )
+    st.caption(
+        "full: all values. pooled: the mean over space. none: computed again from the stored x_t"
+        " when needed."
+    )
     return (None if gigabytes is None else int(gigabytes * 1e9)), store
 
 
@@ -139,12 +208,18 @@ def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
     sample.metric("Per sample", format_bytes(plan.total / plan.samples))
     disk.metric("Free on this disk", format_bytes(free))
     known = "unknown" if seconds is None else format_seconds(seconds)
-    duration.metric("Estimated time", known, help="At the rate of the last extraction of this model in this home.")
+    duration.metric(
+        "Estimated time",
+        known,
+        help="At the rate of the last extraction of this model in this home.",
+    )
     return plan
 
 
 def _expected_seconds(spec: RunSpec, home: Path) -> float | None:
-    """How long it would take at the rate of the last extraction of this model; None if there was none."""
+    """How long it would take at the rate of the last extraction of this model; None if there was
+    none.
+    """
     step = step_seconds(home, spec.model)
     return None if step is None else spec.samples * spec.steps * step
 
@@ -155,7 +230,9 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
     busy = bool(job and job.live)
     short = plan.total > shutil.disk_usage(home).free
     weights_notice(find_card(spec.model))
-    if st.button("Start extraction", type="primary", disabled=busy or short, key="start-extraction"):
+    if st.button(
+        "Start extraction", type="primary", disabled=busy or short, key="start-extraction"
+    ):
         try:
             for picture in pictures:
                 picture.save(home / "runs" / spec.name / IMAGES)
@@ -166,14 +243,21 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
             st.session_state[PENDING] = spec.name
             st.rerun()
     if short:
-        st.error(f"The disk has not enough free space for {format_bytes(plan.total)}; store less, or free some space.")
+        st.error(
+            f"The disk has not enough free space for {format_bytes(plan.total)}; store less, or"
+            " free some space."
+        )
 
 
 def details_panel(spec: RunSpec, plan: Plan, home: Path) -> None:
     """Bytes by part, and the same run as a command."""
     with st.expander("Storage by part"):
-        names = {"x": "x_t of every step (float32)", "x_0": "predicted x_0 of every step (small, uint8)",
-                 "image": "finished pictures", "overhead": "HDF5 metadata"}  # fmt: skip
+        names = {
+            "x": "x_t of every step (float32)",
+            "x_0": "predicted x_0 of every step (small, uint8)",
+            "image": "finished pictures",
+            "overhead": "HDF5 metadata",
+        }
         rows = [
             {
                 "Part": names.get(part, part),
@@ -183,10 +267,17 @@ def details_panel(spec: RunSpec, plan: Plan, home: Path) -> None:
             for part, size in plan.parts.items()
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True)
-    st.code("python -m hcache " + shlex.join(jobs.extract_arguments(spec, home)), language="bash", wrap_lines=True)
+    st.code(
+        "python -m hcache " + shlex.join(jobs.extract_arguments(spec, home)),
+        language="bash",
+        wrap_lines=True,
+    )
 
 
 def jobs_heading() -> None:
     """Above every job with its state."""
     st.subheader("Jobs")
-    st.caption("Each job is a separate process. It continues when this page is closed or the dashboard is stopped.")
+    st.caption(
+        "Each job is a separate process. It continues when this page is closed or the dashboard is"
+        " stopped."
+    )

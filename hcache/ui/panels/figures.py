@@ -1,4 +1,6 @@
-"""Figures: the U-figure, a strip or a grid of any run, in one click, and as PNG, SVG or PDF for a paper."""
+"""Figures: the U-figure, a strip or a grid of any run, in one click, and as PNG, SVG or PDF for
+a paper.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ SIZES = {"single": 7.0, "double": 8.0}
 """Of the type, in points, by the width of the figure."""
 
 SHOWN, EMPTY = 1.4, 700
-"""How much larger than in print a figure is shown; and the width in pixels of one without results yet."""
+"""How much larger than in print a figure is shown; and the width in pixels of one without
+results yet.
+"""
 
 
 def figures_panel(run: Run) -> None:
@@ -60,12 +64,22 @@ def figures_panel(run: Run) -> None:
     run.anatomy.need_unet("a figure of swaps or edits")
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     with left:
-        kind = state.select("Figure", "figure", [U, STRIP, GRID], format_func=lambda name: name[:1].upper() + name[1:])
+        kind = state.select(
+            "Figure",
+            "figure",
+            [U, STRIP, GRID],
+            format_func=lambda name: name[:1].upper() + name[1:],
+        )
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
     question, seconds = (run.name, len(run), choice), _seconds(run, choice)
-    made = run_button("Make the figure", f"figure-{kind}", question, lambda: _make(run, choice),
-                      auto=starts_itself(run, seconds))  # fmt: skip
+    made = run_button(
+        "Make the figure",
+        f"figure-{kind}",
+        question,
+        lambda: _make(run, choice),
+        auto=starts_itself(run, seconds),
+    )
     if made is None:
         _show_empty(run, choice, seconds)
         return
@@ -75,7 +89,9 @@ def figures_panel(run: Run) -> None:
     if style.captioned:
         caption = st.text_area("Caption", made.caption, key=f"caption-{hash(question)}", height=90)
     figure = draw(made, style, caption)
-    place.image(figure.svg, width=round(figure.width / 72 * 96 * SHOWN), alt=caption or made.caption)
+    place.image(
+        figure.svg, width=round(figure.width / 72 * 96 * SHOWN), alt=caption or made.caption
+    )
     with files:
         _downloads(run, figure, kind.lower())
 
@@ -90,25 +106,48 @@ def _seconds(run: Run, choice: Choice) -> float | None:
 def _show_empty(run: Run, choice: Choice, seconds: float | None) -> None:
     """What the figure will hold: of the U, A and B in their places."""
     if isinstance(choice, Swaps):
-        owner = loaders.shared_run(run.folder.parent / choice.donor_run) if choice.donor_run else run
+        owner = (
+            loaders.shared_run(run.folder.parent / choice.donor_run) if choice.donor_run else run
+        )
         pair = [untouched(owner, choice.donor), untouched(run, choice.recipient)]
-        drawing = draw_u(Swapped(anatomy=run.anatomy, donor=pair[0], recipient=pair[1], cells={}, caption="",
-                                 names=(f"sample {choice.donor}", f"sample {choice.recipient}")),
-                         Style(captioned=False)).svg  # fmt: skip
+        drawing = draw_u(
+            Swapped(
+                anatomy=run.anatomy,
+                donor=pair[0],
+                recipient=pair[1],
+                cells={},
+                caption="",
+                names=(f"sample {choice.donor}", f"sample {choice.recipient}"),
+            ),
+            Style(captioned=False),
+        ).svg
         dark = st.context.theme.type == "dark"
-        st.image(in_dark(drawing) if dark else drawing, width=EMPTY, alt="The U with A and B, without results yet")
+        st.image(
+            in_dark(drawing) if dark else drawing,
+            width=EMPTY,
+            alt="The U with A and B, without results yet",
+        )
     elif isinstance(choice, Strip):
-        st.markdown(f"The figure will show sample {choice.sample} in {len(choice.ways)} rows, one for each method, and "
-                    f"{len(choice.strengths)} columns, one for each strength.")  # fmt: skip
+        st.markdown(
+            f"The figure will show sample {choice.sample} in {len(choice.ways)} rows, one for each"
+            f" method, and {len(choice.strengths)} columns, one for each strength."
+        )
     else:
-        st.markdown(f"The figure will show {len(choice.samples)} samples, each with a row for each method, and "
-                    f"{len(choice.attributes)} columns, one for each attribute.")  # fmt: skip
+        st.markdown(
+            f"The figure will show {len(choice.samples)} samples, each with a row for each method,"
+            f" and {len(choice.attributes)} columns, one for each attribute."
+        )
     known = "" if seconds is None else f"Rendering takes {about(seconds)}. "
-    st.caption(f"{known}Pictures that were rendered before are used again. The first time, the model has to be loaded.")
+    st.caption(
+        f"{known}Pictures that were rendered before are used again. The first time, the model has"
+        " to be loaded."
+    )
 
 
 def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
-    maker = Maker(run=run, load=lambda: loaders.model_of(run), fitted=_fitted(str(run.folder), len(run)))
+    maker = Maker(
+        run=run, load=lambda: loaders.model_of(run), fitted=_fitted(str(run.folder), len(run))
+    )
     return (yield from maker.make(choice))
 
 
@@ -141,19 +180,43 @@ def _strip(run: Run) -> Strip:
     start, labels = default_strip(run), usable_labels(run)
     left, middle, right = st.columns([1, 2, 1])
     with left:
-        label = state.select("Attribute", "figure-label", labels, default=start.label, format_func=name_of, help=(
-            "The methods are fitted to the samples with its highest values.")) if labels else ""  # fmt: skip
+        label = (
+            state.select(
+                "Attribute",
+                "figure-label",
+                labels,
+                default=start.label,
+                format_func=name_of,
+                help="The methods are fitted to the samples with its highest values.",
+            )
+            if labels
+            else ""
+        )
     with middle:
         ways = _ways(run, "strip-ways", default_ways(run, label))
     with right:
-        strengths = state.text("Strengths γ", "strengths", ", ".join(f"{s:g}" for s in start.strengths))
+        strengths = state.text(
+            "Strengths γ", "strengths", ", ".join(f"{s:g}" for s in start.strengths)
+        )
     left, middle, right = st.columns([1, 1, 2])
     with left:
-        sample = state.sample("Sample", "figure-sample", run.sample_ids, start.sample, help=(
-            "By default a sample that the methods are not fitted to."))  # fmt: skip
+        sample = state.sample(
+            "Sample",
+            "figure-sample",
+            run.sample_ids,
+            start.sample,
+            help="By default a sample that the methods are not fitted to.",
+        )
     top, window, asymmetric = _more(run, start, middle, right)
-    return Strip(sample=sample, ways=ways, window=window, label=label, top=top, strengths=parse_numbers(strengths),
-                 asymmetric=asymmetric)  # fmt: skip
+    return Strip(
+        sample=sample,
+        ways=ways,
+        window=window,
+        label=label,
+        top=top,
+        strengths=parse_numbers(strengths),
+        asymmetric=asymmetric,
+    )
 
 
 def _grid(run: Run) -> Grid:
@@ -163,43 +226,83 @@ def _grid(run: Run) -> Grid:
     left, middle, right = st.columns([2, 2, 1])
     with left:
         options = [*labels, *saved]
-        attributes = state.many("Attributes", "figure-attributes", options, start.attributes, format_func=name_of,
-                                help="Labels, to which the methods are fitted, or saved directions.")  # fmt: skip
+        attributes = state.many(
+            "Attributes",
+            "figure-attributes",
+            options,
+            start.attributes,
+            format_func=name_of,
+            help="Labels, to which the methods are fitted, or saved directions.",
+        )
     fitted = bool(attributes) and not attributes[0].startswith(SAVED)
     with middle:
-        ways = _ways(run, "grid-ways", start.ways or default_ways(run, labels[0]), False) if fitted else ()
+        ways = (
+            _ways(run, "grid-ways", start.ways or default_ways(run, labels[0]), False)
+            if fitted
+            else ()
+        )
     with right:
-        strength = state.number("Strength γ", "figure-strength", -8.0, 8.0, start.strength, step=0.5)
+        strength = state.number(
+            "Strength γ", "figure-strength", -8.0, 8.0, start.strength, step=0.5
+        )
     left, middle, right = st.columns([1, 1, 2])
     with left:
-        samples = state.text("Samples", "figure-samples", ", ".join(map(str, start.samples)), help=(
-            "Numbers and ranges: 0, 3, 8-10. By default samples that the methods are not fitted to."))  # fmt: skip
+        samples = state.text(
+            "Samples",
+            "figure-samples",
+            ", ".join(map(str, start.samples)),
+            help=(
+                "Numbers and ranges: 0, 3, 8-10. By default samples that the methods are not"
+                " fitted to."
+            ),
+        )
     top, window, asymmetric = _more(run, start, middle, right)
-    return Grid(samples=parse_samples(samples), attributes=tuple(attributes), ways=ways, window=window, top=top,
-                strength=strength, asymmetric=asymmetric)  # fmt: skip
+    return Grid(
+        samples=parse_samples(samples),
+        attributes=tuple(attributes),
+        ways=ways,
+        window=window,
+        top=top,
+        strength=strength,
+        asymmetric=asymmetric,
+    )
 
 
-def _ways(run: Run, name: str, default: tuple[str, ...], with_saved: bool = True) -> tuple[str, ...]:
+def _ways(
+    run: Run, name: str, default: tuple[str, ...], with_saved: bool = True
+) -> tuple[str, ...]:
     ways = [way for way in all_ways(run) if with_saved or not way.startswith(SAVED)]
     return tuple(state.many("Methods, one row each", name, ways, default, format_func=name_of))
 
 
-def _more(run: Run, start: Strip | Grid, left: DeltaGenerator, right: DeltaGenerator) -> tuple[int, Window, bool]:
+def _more(
+    run: Run, start: Strip | Grid, left: DeltaGenerator, right: DeltaGenerator
+) -> tuple[int, Window, bool]:
     """Positives, steps, symmetry: what strip and grid share."""
     with left:
-        top = state.slider("Number of positives", "figure-top", 2, len(run) // 2, start.top) if start.top > 1 else 0
+        top = (
+            state.slider("Number of positives", "figure-top", 2, len(run) // 2, start.top)
+            if start.top > 1
+            else 0
+        )
     with right:
         steps, symmetry = st.columns([2, 1], vertical_alignment="bottom")
         with steps:
             window = _window(run, start.window)
         with symmetry:
-            asymmetric = state.flag("Asymmetric", "figure-asymmetric", True, help=(
-                "The edited noise enters P_t only (Asyrp: Kwon, Jeong, Uh 2022)."))  # fmt: skip
+            asymmetric = state.flag(
+                "Asymmetric",
+                "figure-asymmetric",
+                True,
+                help="The edited noise enters P_t only (Asyrp: Kwon, Jeong, Uh 2022).",
+            )
     return top, window, asymmetric
 
 
 def _window(run: Run, start: Window) -> Window:
-    first, last = state.window("Steps", "window", run.spec.steps, help="Step 0 has most noise. Both ends are included.")
+    first, last = state.window(
+        "Steps", "window", run.spec.steps, help="Step 0 has most noise. Both ends are included."
+    )
     return replace(start, first=first, last=last)
 
 
@@ -208,25 +311,62 @@ def _style() -> Style:
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
         names = {name: f"{name} column, {inches:g} in" for name, inches in WIDTHS.items()}
-        width = state.select("Width in print", "figure-width", list(names), default="double", format_func=names.get)
+        width = state.select(
+            "Width in print", "figure-width", list(names), default="double", format_func=names.get
+        )
     with middle:
         size = state.number("Font size (pt)", f"type-{width}", 4.0, 24.0, SIZES[width], step=0.5)
     with right:
-        captioned = state.flag("Caption in the figure", "figure-caption", True, help=(
-            "Switch it off if your paper sets the caption. It stays in the file as its description."))  # fmt: skip
+        captioned = state.flag(
+            "Caption in the figure",
+            "figure-caption",
+            True,
+            help=(
+                "Switch it off if your paper sets the caption. It stays in the file as its"
+                " description."
+            ),
+        )
     return Style(width=WIDTHS[width], size=size, captioned=captioned)
 
 
 def _downloads(run: Run, figure: Figure, kind: str) -> None:
     """The three files; each is made when it is asked for."""
     files = (
-        ("PDF", lambda: figure.pdf, "pdf", "application/pdf", "Vector text and lines, with the font embedded."),
-        ("SVG", lambda: figure.svg.encode(), "svg", "image/svg+xml", "Text stays text and can be edited."),
-        ("PNG at 2x", figure.png, "png", "image/png", "300 pixels per inch. Contains the recipe of every picture."),
+        (
+            "PDF",
+            lambda: figure.pdf,
+            "pdf",
+            "application/pdf",
+            "Vector text and lines, with the font embedded.",
+        ),
+        (
+            "SVG",
+            lambda: figure.svg.encode(),
+            "svg",
+            "image/svg+xml",
+            "Text stays text and can be edited.",
+        ),
+        (
+            "PNG at 2x",
+            figure.png,
+            "png",
+            "image/png",
+            "300 pixels per inch. Contains the recipe of every picture.",
+        ),
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, make, ending, mime, text in files:
-            st.download_button(label, make, f"{run.name}-{kind}.{ending}", mime, key=f"download-{ending}",
-                               icon=":material/download:", help=text)  # fmt: skip
+            st.download_button(
+                label,
+                make,
+                f"{run.name}-{kind}.{ending}",
+                mime,
+                key=f"download-{ending}",
+                icon=":material/download:",
+                help=text,
+            )
         inches = f"{figure.width / 72:.1f} x {figure.height / 72:.1f} in"
-        st.caption(f"{inches} in print, shown at {SHOWN:g} times that size. `python -m hcache render` repeats the PNG.")
+        st.caption(
+            f"{inches} in print, shown at {SHOWN:g} times that size. `python -m hcache render`"
+            " repeats the PNG."
+        )

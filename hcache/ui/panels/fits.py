@@ -1,4 +1,5 @@
-"""Long fits on the Edit page: started as background tasks, found again among the saved directions by what made them.
+"""Long fits on the Edit page: started as background tasks, found again among the saved directions
+by what made them.
 
 So are imports of attribute blocks that others have trained.
 """
@@ -26,9 +27,13 @@ __all__ = ["FIT", "fit_panel", "fitted", "import_panel"]
 
 
 def fitted(run: Run, what: Fit) -> list[Entry]:
-    """The saved directions that this very fit has made, of several the strongest first; of a run as it is now."""
+    """The saved directions that this very fit has made, of several the strongest first; of a run
+    as it is now.
+    """
     found = [(_made(entry), entry) for entry in list_moves(run)]
-    alike = [(made.component, entry) for made, entry in found if made and _wanted(made) == _wanted(what)]
+    alike = [
+        (made.component, entry) for made, entry in found if made and _wanted(made) == _wanted(what)
+    ]
     newest = {component: entry for component, entry in alike if entry.samples in (0, len(run))}
     return [newest[component] for component in sorted(newest)]
 
@@ -40,41 +45,57 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
         name, problem = _name(run, proposed)
     with right:
         start_button(
-            f"Fit by {what.method}", run, Fitting(what=what, name=name), disabled=bool(problem), width="stretch"
+            f"Fit by {what.method}",
+            run,
+            Fitting(what=what, name=name),
+            disabled=bool(problem),
+            width="stretch",
         )
     st.caption(
         literal(problem)
-        or "The fit runs in the background; you can leave or close this page. Its progress is shown above, and the "
-        "result appears in the list of directions."
+        or "The fit runs in the background; you can leave or close this page. Its progress is shown above, and the result appears in the list of directions."
     )
 
 
 def import_panel(run: Run) -> None:
     """Files of Asyrp's attribute blocks, as published, that become a saved direction of the run.
 
-    They are kept with the task that imports them: how a block was trained stands in its file's name.
+    They are kept with the task that imports them: how a block was trained stands in its file's
+    name.
     """
     with st.expander("Or import trained attribute blocks", icon=":material/upload_file:"):
         task_list(run, IMPORT)
         files = st.file_uploader(
-            "Attribute files of Asyrp (.pth)", ["pth", "pt", "safetensors"], accept_multiple_files=True,
-            key="block-files", help="As published, for this model. Several files act together as one direction.",
-        )  # fmt: skip
+            "Attribute files of Asyrp (.pth)",
+            ["pth", "pt", "safetensors"],
+            accept_multiple_files=True,
+            key="block-files",
+            help="As published, for this model. Several files act together as one direction.",
+        )
         if not files:
             return
         left, right = st.columns([3, 2], vertical_alignment="bottom")
         with left:
-            name, problem = _name(run, Path(files[0].name).stem.split("_LC_")[0][:70])  # published names go on
+            name, problem = _name(
+                run, Path(files[0].name).stem.split("_LC_")[0][:70]
+            )  # published names go on
         data = {Path(file.name).name: file.getvalue() for file in files}
         paths = [_block_folder(run, data) / file for file in data]
         with right:
             if not problem:
                 _keep(data, paths)
             start_button(
-                "Import", run, Importing(run=run.name, folder=paths[0].parent.name,
-                                         files=tuple(path.name for path in paths), name=name),
-                disabled=bool(problem), width="stretch",
-            )  # fmt: skip
+                "Import",
+                run,
+                Importing(
+                    run=run.name,
+                    folder=paths[0].parent.name,
+                    files=tuple(path.name for path in paths),
+                    name=name,
+                ),
+                disabled=bool(problem),
+                width="stretch",
+            )
         st.caption(literal(problem) or "The imported direction appears in the list of directions.")
 
 
@@ -137,4 +158,8 @@ def _problem(name: str, taken: set[str]) -> str:
         check_name(name)
     except HcacheError as error:
         return str(error)
-    return f"There is a direction {name} already; choose another name." if _is_taken(name, taken) else ""
+    return (
+        f"There is a direction {name} already; choose another name."
+        if _is_taken(name, taken)
+        else ""
+    )

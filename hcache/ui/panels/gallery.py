@@ -1,4 +1,6 @@
-"""Gallery: the finished pictures with their labels, the selection among them, and one of them in full."""
+"""Gallery: the finished pictures with their labels, the selection among them, and one of them in
+full.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +44,17 @@ def gallery_page(run: Run) -> None:
 
 
 def gallery_panel(run: Run) -> None:
-    """Pictures sorted and filtered by a label, a page of them at a time; a click shows one and selects it."""
+    """Pictures sorted and filtered by a label, a page of them at a time; a click shows one and
+    selects it.
+    """
     labels = loaders.labels_of(run)
     order, values = _sorted_rows(run, labels)
     ids = run.sample_ids
     selection_bar(run, ids[order].tolist())
     pages = max(1, -(-len(order) // PER_PAGE))
-    left, right = st.columns([1, 2], vertical_alignment="bottom") if pages > 1 else 2 * [st.container()]
+    left, right = (
+        st.columns([1, 2], vertical_alignment="bottom") if pages > 1 else 2 * [st.container()]
+    )
     with left:
         page = state.slider("Page", "page", 1, pages, 1) - 1
     with right:
@@ -58,14 +64,23 @@ def gallery_panel(run: Run) -> None:
     captions = [f"{ids[r]}" if values is None else f"{ids[r]} · {values[r]:.2f}" for r in rows]
     chosen = int(state.recall("sample", int(ids[0]), int))
     origin = "real pictures, inverted" if run.real else "samples"
-    st.caption(f"{len(order)} of {len(run)} {origin}. Click a picture to select and show it; click again to deselect "
-               "it. Shift-click selects a range. Arrow keys move, Enter clicks.")  # fmt: skip
+    st.caption(
+        f"{len(order)} of {len(run)} {origin}. Click a picture to select and show it; click again"
+        " to deselect it. Shift-click selects a range. Arrow keys move, Enter clicks."
+    )
     pictures = ids[rows], [uris[r] for r in rows], captions, chosen
     with st.container(key="gallery-pictures"):
         if does == SELECTS:
-            selection_grid("gallery", *pictures, selection.selected(run), lambda clicks: take_clicks(run, clicks))
+            selection_grid(
+                "gallery",
+                *pictures,
+                selection.selected(run),
+                lambda clicks: take_clicks(run, clicks),
+            )
             return
-        picked = picture_grid("gallery-marks", *pictures, marked=[s for s, value in given.items() if value == 1])
+        picked = picture_grid(
+            "gallery-marks", *pictures, marked=[s for s, value in given.items() if value == 1]
+        )
     mark = CLICKS[does]
     if picked is not None and mark is not None:
         _toggle(run, name, picked, mark)
@@ -75,7 +90,9 @@ def gallery_panel(run: Run) -> None:
 
 
 def take_clicks(run: Run, clicks: list[Click]) -> None:
-    """What clicks in the gallery do: each shows its sample and takes it in or out; a range is taken in."""
+    """What clicks in the gallery do: each shows its sample and takes it in or out; a range is
+    taken in.
+    """
     with address.together():  # the sample and the selection: Back undoes both
         for click in clicks:
             if click.range:
@@ -88,18 +105,26 @@ def take_clicks(run: Run, clicks: list[Click]) -> None:
 
 
 def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
-    """What a click does (a key of ``CLICKS``), the label it may give, and the values given so far."""
+    """What a click does (a key of ``CLICKS``), the label it may give, and the values given so
+    far.
+    """
     with st.expander("Click action: select, show or label by hand"):
         left, right = st.columns(2)
         name = left.text_input(
             "Label", "chosen", key="hand-label", help=f"Stored in the run's label set {HAND}."
         ).strip()
-        does = right.segmented_control("Click action", [*CLICKS], default=next(iter(CLICKS)), key="hand-click")
+        does = right.segmented_control(
+            "Click action", [*CLICKS], default=next(iter(CLICKS)), key="hand-click"
+        )
         given = run.labels.get(HAND, {}).get(name, np.full(len(run), np.nan))
-        values = {int(s): float(v) for s, v in zip(run.sample_ids, given, strict=True) if np.isfinite(v)}
+        values = {
+            int(s): float(v) for s, v in zip(run.sample_ids, given, strict=True) if np.isfinite(v)
+        }
         ones, zeros = (sum(v == given for v in values.values()) for given in (1, 0))
-        st.caption(f"{ones} samples labelled 1, {zeros} labelled 0. A second click removes the mark. "
-                   "The label is available on all pages.")  # fmt: skip
+        st.caption(
+            f"{ones} samples labelled 1, {zeros} labelled 0. A second click removes the mark. "
+            "The label is available on all pages."
+        )
     return does or SELECTS, name, values
 
 
@@ -114,8 +139,10 @@ def sample_panel(run: Run, sample: int) -> None:
     row = run.position(sample)
     if run.real:
         sides = st.columns(2)
-        for side, picture, said in ((sides[0], run.original(sample), f"real picture {sample}"),
-                                    (sides[1], run.images[row], "its inversion, denoised again")):  # fmt: skip
+        for side, picture, said in (
+            (sides[0], run.original(sample), f"real picture {sample}"),
+            (sides[1], run.images[row], "its inversion, denoised again"),
+        ):
             if picture is not None:
                 side.image(png_bytes(picture), caption=said.capitalize(), alt=said, width="stretch")
     else:
@@ -131,7 +158,10 @@ def sample_panel(run: Run, sample: int) -> None:
 
 def trajectory_panel(run: Run, sample: int) -> None:
     """The predicted x_0 of a sample over the steps."""
-    st.markdown(f"**Predicted x_0 of sample {sample} over the steps**, from most noise to the finished picture")
+    st.markdown(
+        f"**Predicted x_0 of sample {sample} over the steps**, from most noise to the finished"
+        " picture"
+    )
     film = run.trajectory(sample)
     st.html(draw_film(film, [f"{i} · t={t}" for i, t in enumerate(run.timesteps)]))
 
@@ -145,12 +175,17 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
         return np.arange(len(run)), None
     values = labels[name]
     with direction:
-        descending = state.select("Order", "order", [HIGHEST, LOWEST], format_func=str.capitalize) == HIGHEST
+        descending = (
+            state.select("Order", "order", [HIGHEST, LOWEST], format_func=str.capitalize) == HIGHEST
+        )
     finite = values[np.isfinite(values)]
     if not finite.size:
         st.caption(f"No sample has a value for {literal(_words(name))}.")
         return np.arange(len(run)), values
-    low, high = (float(np.floor(finite.min() * 100) / 100), float(np.ceil(finite.max() * 100) / 100))
+    low, high = (
+        float(np.floor(finite.min() * 100) / 100),
+        float(np.ceil(finite.max() * 100) / 100),
+    )
     if low >= high:
         return np.flatnonzero(np.isfinite(values)), values
     with low_high:

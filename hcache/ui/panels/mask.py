@@ -1,4 +1,6 @@
-"""Where in the picture: everywhere, in a rectangle, or in a mask that is painted on the picture or uploaded."""
+"""Where in the picture: everywhere, in a rectangle, or in a mask that is painted on the picture
+or uploaded.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,14 @@ def mask_panel(
         site: The shape (c, h, w) of what is edited, to say what the mask is there.
         label: Of the choice.
     """
-    kind = state.select(label, name, [EVERYWHERE, RECTANGLE, PAINTED, PICTURE], help=(
-        "The edit is b + m (edited - b). The mask m is averaged to the resolution of each site."))  # fmt: skip
+    kind = state.select(
+        label,
+        name,
+        [EVERYWHERE, RECTANGLE, PAINTED, PICTURE],
+        help=(
+            "The edit is b + m (edited - b). The mask m is averaged to the resolution of each site."
+        ),
+    )
     mask = None
     if kind == RECTANGLE:
         left, right = state.window("From left to right (%)", f"{name}-x", 101)
@@ -73,7 +81,9 @@ def percent(value: float, what: str) -> int:
 
 
 def _paint(name: str, picture: np.ndarray) -> Mask | None:
-    """The lasso on the picture: each area drawn is taken into the mask, and the picture is shown anew with it."""
+    """The lasso on the picture: each area drawn is taken into the mask, and the picture is shown
+    anew with it.
+    """
     mask = _kept(name)
     turn = st.session_state.setdefault(f"{name}-turn", 0)
     key = f"{name}-paint-{turn}"
@@ -84,16 +94,25 @@ def _paint(name: str, picture: np.ndarray) -> Mask | None:
         if areas:
             painted = Mask.painted(areas, _kept(name), stroke != TAKES_AWAY)
             state.choose(f"{name}-png", painted.png)
-            st.session_state[f"{name}-turn"] = turn + 1  # another chart: this one would keep its lasso
+            st.session_state[f"{name}-turn"] = (
+                turn + 1
+            )  # another chart: this one would keep its lasso
 
     values = None if mask is None else mask.at(*picture.shape[:2])
     st.plotly_chart(
-        draw_paintable(picture, values), key=key, on_select=take, selection_mode=("lasso", "box"), width="content",
+        draw_paintable(picture, values),
+        key=key,
+        on_select=take,
+        selection_mode=("lasso", "box"),
+        width="content",
         config={"displaylogo": False, "displayModeBar": False, "doubleClick": False},
         alt=f"The picture to paint on; {0 if mask is None else mask.share:.0%} of it is painted",
-    )  # fmt: skip
+    )
     if mask is None:
-        st.caption("Draw around an area of the picture with the mouse. Until then the edit acts everywhere.")
+        st.caption(
+            "Draw around an area of the picture with the mouse. Until then the edit acts"
+            " everywhere."
+        )
     elif st.button("Clear", key=f"{name}-clear", icon=":material/ink_eraser:"):
         state.choose(f"{name}-png", "")
         st.rerun()
@@ -101,7 +120,9 @@ def _paint(name: str, picture: np.ndarray) -> Mask | None:
 
 
 def _upload(name: str) -> Mask | None:
-    file = st.file_uploader("A grey PNG of at most 64 x 64 pixels", type=["png"], key=f"{name}-file")
+    file = st.file_uploader(
+        "A grey PNG of at most 64 x 64 pixels", type=["png"], key=f"{name}-file"
+    )
     if file is not None and st.session_state.get(f"{name}-taken") != file.file_id:
         state.choose(f"{name}-png", Mask.from_picture(file.getvalue()).png)
         st.session_state[f"{name}-taken"] = file.file_id
@@ -124,6 +145,6 @@ def _in_words(mask: Mask, site: tuple[int, ...] | None) -> str:
         return text + "."
     values = mask.at(*site[1:])
     return (
-        text
-        + f"; of the {site[1]} x {site[2]} places of h it covers {values.sum():.1f}, touching {(values > 0).sum()}."
+        text + f"; of the {site[1]} x {site[2]} places of h it covers {values.sum():.1f}, touching"
+        f" {(values > 0).sum()}."
     )

@@ -1,4 +1,6 @@
-"""What of a verdict is measured: by itself where that is cheap, by one button for all, or part by part."""
+"""What of a verdict is measured: by itself where that is cheap, by one button for all, or part
+by part.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,9 @@ ANSWERS = {
     SWAPS: "what h and each skip group carry",
 }
 _HOW_LONG = (
-    "The time is estimated from the number of samples and steps, and from the time of one step in the last extraction "
-    "of this model here. Under Measure you can choose parts and a smaller or larger size."
+    "The time is estimated from the number of samples and steps, and from the time of one step in"
+    " the last extraction of this model here. Under Measure you can choose parts and a smaller or"
+    " larger size."
 )
 
 USUAL = "usual"
@@ -61,11 +64,15 @@ SIZES = {"quick": (8, 4), USUAL: (16, 19), "thorough": (64, 39)}
 
 
 def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """Starts probes of what was not probed yet, if they are cheap: once in a session, and not beside a task of the run
-    that is at work, or that was cancelled or failed."""
+    """Starts probes of what was not probed yet, if they are cheap: once in a session, and not
+    beside a task of the run that is at work, or that was cancelled or failed."""
     begun = st.session_state.setdefault(BEGUN, set())
-    unread = {run.name: {row.subject for row in rows if row.question == IN_X and run.name not in row.cells}
-              for run in runs}  # fmt: skip
+    unread = {
+        run.name: {
+            row.subject for row in rows if row.question == IN_X and run.name not in row.cells
+        }
+        for run in runs
+    }
     for run in runs:
         known = _probed(run, labels)
         question = (run.name, len(run), tuple(known))
@@ -106,7 +113,9 @@ def _rendered(run: Run) -> bool:
 
 
 def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """One button for all that a run lacks, with how long it takes and what it answers; the first run that lacks any."""
+    """One button for all that a run lacks, with how long it takes and what it answers; the first
+    run that lacks any.
+    """
     total, there = len(rows) * len(runs), sum(len(row.cells) for row in rows)
     for run in runs:
         missing = _missing(run, rows)
@@ -114,16 +123,28 @@ def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence
         if not missing or at_work or not labels:
             continue
         size = chosen_size()
-        seconds = suite_seconds(run, missing, labels, Sizes(samples=_tried(run, size), nulls=size[1]),
-                                step_seconds_of(run))  # fmt: skip
+        seconds = suite_seconds(
+            run,
+            missing,
+            labels,
+            Sizes(samples=_tried(run, size), nulls=size[1]),
+            step_seconds_of(run),
+        )
         left, right = st.columns([2, 5], vertical_alignment="center")
         of_run = f" of {literal(run.name)}" if len(runs) > 1 else ""
-        if left.button(f"Measure all{of_run}, {about(seconds)}", key="measure-all", type="primary", width="stretch",
-                       help=_HOW_LONG):  # fmt: skip
+        if left.button(
+            f"Measure all{of_run}, {about(seconds)}",
+            key="measure-all",
+            type="primary",
+            width="stretch",
+            help=_HOW_LONG,
+        ):
             start(run.folder, measuring(run, labels, missing, size))
         answers = ", ".join(ANSWERS[name] for name in missing)
-        right.caption(f"{there} of {total} answers are measured so far. This measures {answers}. It runs in the "
-                      "background, and what is done is kept.")  # fmt: skip
+        right.caption(
+            f"{there} of {total} answers are measured so far. This measures {answers}. It runs in"
+            " the background, and what is done is kept."
+        )
         return
     if there < total:
         st.caption(f"{there} of {total} answers are measured so far.")
@@ -133,35 +154,61 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
     """What to measure, of which run, at which size; as a task, and as a command."""
     with st.expander("Measure", icon=":material/play_circle:"):
         names = [run.name for run in runs]
-        run = runs[names.index(state.select("Run", "verdict-run", names))] if len(runs) > 1 else runs[0]
-        what = state.many(
-            "What", "verdict-what", list(WHAT), list(WHAT), format_func=lambda name: f"{name}: {WHAT[name]}"
+        run = (
+            runs[names.index(state.select("Run", "verdict-run", names))]
+            if len(runs) > 1
+            else runs[0]
         )
-        size = SIZES[state.select("Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words)]
+        what = state.many(
+            "What",
+            "verdict-what",
+            list(WHAT),
+            list(WHAT),
+            format_func=lambda name: f"{name}: {WHAT[name]}",
+        )
+        size = SIZES[
+            state.select(
+                "Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words
+            )
+        ]
         reader = choose_reader(run) if len(readers_of(run)) > 1 else ""
         needing = [part for part in what if part in NEED_MODEL]
         st.caption(
-            (f"{', '.join(needing)} render pictures, which takes minutes. " if needing else "Needs no model. ")
-            + "It continues when this page is closed. What is measured already is not measured again."
+            (
+                f"{', '.join(needing)} render pictures, which takes minutes. "
+                if needing
+                else "Needs no model. "
+            )
+            + "It continues when this page is closed. What is measured already is not measured"
+            " again."
         )
         work = measuring(run, labels, what, size, reader)
         if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
             start(run.folder, work)
-        st.code("python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True)
+        st.code(
+            "python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True
+        )
 
 
 def chosen_size() -> tuple[int, int]:
     return SIZES.get(str(state.recall("verdict-size", USUAL)), SIZES[USUAL])
 
 
-def measuring(run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int],
-              reader: str = "") -> Measuring:  # fmt: skip
-    """The measures to be taken, of those labels that the run has, by one of its readers or the first."""
+def measuring(
+    run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int], reader: str = ""
+) -> Measuring:
+    """The measures to be taken, of those labels that the run has, by one of its readers or the
+    first.
+    """
     known = named_labels(run)
     return Measuring(
-        run=run.name, what=tuple(what), labels=tuple(label for label in labels if label in known),
-        samples=_tried(run, size), nulls=size[1], reader=reader,
-    )  # fmt: skip
+        run=run.name,
+        what=tuple(what),
+        labels=tuple(label for label in labels if label in known),
+        samples=_tried(run, size),
+        nulls=size[1],
+        reader=reader,
+    )
 
 
 def _tried(run: Run, size: tuple[int, int]) -> int:

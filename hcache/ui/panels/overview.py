@@ -35,8 +35,9 @@ step of a run. These pages show what can be decoded from them, what changes the 
 """
 
 SOURCE = (
-    "h-space: Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh 2022). Skips: Training-Free Style "
-    "and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion (Schaerf et al. 2025)."
+    "h-space: Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh 2022). Skips:"
+    " Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable"
+    " Diffusion (Schaerf et al. 2025)."
 )
 
 
@@ -59,7 +60,12 @@ def questions_panel(run: Run | None) -> None:
     for column, question in zip(columns, QUESTIONS, strict=False):
         with column, st.container(border=True, height="stretch"):
             choices = question.address(run.name if run else state.recall(RUN, ""), labels, others)
-            st.page_link(question.page, label=f"**{question.text}**", icon=question.icon, query_params=choices)
+            st.page_link(
+                question.page,
+                label=f"**{question.text}**",
+                icon=question.icon,
+                query_params=choices,
+            )
             st.caption(question.look)
 
 
@@ -114,7 +120,9 @@ def anatomy_panel(run: Run | None) -> None:
     heading = st.empty()
     with st.columns(3)[0]:
         names = [first, *(name for name in load_cards() if name != first)]
-        name = state.select("Model", "anatomy", names, help="Drawn from the configuration. No weights are needed.")
+        name = state.select(
+            "Model", "anatomy", names, help="Drawn from the configuration. No weights are needed."
+        )
     own = run is not None and name == run.spec.model
     if not own and not may_read_configuration(name):
         return
@@ -134,21 +142,30 @@ def anatomy_panel(run: Run | None) -> None:
 
 
 DRAWING = 900
-"""The drawing's width in pixels: as it was drawn, so that its letters are as large as the page's."""
+"""The drawing's width in pixels: as it was drawn, so that its letters are as large as the
+page's.
+"""
 
 
 def _in_words(anatomy: Anatomy, site: str) -> str:
     """A site's shapes, for who does not see the drawing."""
-    return f"{site} of {' and '.join('×'.join(map(str, anatomy.shape(member))) for member in anatomy.members(site))}"
+    return (
+        f"{site} of"
+        f" {' and '.join('×'.join(map(str, anatomy.shape(member))) for member in anatomy.members(site))}"
+    )
 
 
 def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
     total = sum(site_bytes(anatomy, site, FULL, 2) for site in anatomy.sites)
     steps = run.spec.steps if run else find_card(name).steps
-    colours = "Green: stored in full. Orange: mean over space. Dashed: not stored, computed again when needed."
+    colours = (
+        "Green: stored in full. Orange: mean over space. Dashed: not stored, computed again when"
+        " needed."
+    )
     return (
-        f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in float16. All sites in "
-        f"full take {format_bytes(total)}, or {format_bytes(total * steps)} per sample over {steps} steps. "
+        f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in"
+        f" float16. All sites in full take {format_bytes(total)}, or {format_bytes(total * steps)}"
+        f" per sample over {steps} steps. "
         + (colours if run else f"To have it: {literal(find_card(name).get)}.")
     )
 
@@ -156,34 +173,61 @@ def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
 def _blocks_table(anatomy: Anatomy) -> None:
     """What a transformer offers instead: its blocks' outputs, with their bytes."""
     rows = [
-        {"site": f"block.{k}", "width": shape[0], "image tokens": f"{shape[1]} × {shape[2]}",
-         "full": format_bytes(site_bytes(anatomy, f"block.{k}", FULL, 2)),
-         "pooled over tokens": format_bytes(site_bytes(anatomy, f"block.{k}", POOLED, 2))}
+        {
+            "site": f"block.{k}",
+            "width": shape[0],
+            "image tokens": f"{shape[1]} × {shape[2]}",
+            "full": format_bytes(site_bytes(anatomy, f"block.{k}", FULL, 2)),
+            "pooled over tokens": format_bytes(site_bytes(anatomy, f"block.{k}", POOLED, 2)),
+        }
         for k, shape in enumerate(anatomy.blocks)
-    ]  # fmt: skip
+    ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=250)
-    st.caption(f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in float16.")
+    st.caption(
+        f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in"
+        " float16."
+    )
 
 
 def verification_panel(run: Run, home: Path) -> None:
-    """The verdict of the last verification with its date; buttons to verify, and to repair what is damaged."""
+    """The verdict of the last verification with its date; buttons to verify, and to repair what
+    is damaged.
+    """
     st.subheader("Integrity")
     report = last_report(run.folder)
     if report is None:
-        st.caption("Not verified yet. Verifying reads every shard and compares it with its checksum.")
+        st.caption(
+            "Not verified yet. Verifying reads every shard and compares it with its checksum."
+        )
     elif report.fine:
-        st.success(f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.", icon=":material/verified:")
+        st.success(
+            f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.",
+            icon=":material/verified:",
+        )
     else:
-        st.error(f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.", icon=":material/error:")
-    run_button("Verify integrity", "verify", (run.name, len(run), report and report.when), lambda: verify(run.folder))
+        st.error(
+            f"{literal(report.in_words())}. Verified {literal(_date(report.when))}.",
+            icon=":material/error:",
+        )
+    run_button(
+        "Verify integrity",
+        "verify",
+        (run.name, len(run), report and report.when),
+        lambda: verify(run.folder),
+    )
     if (
         report is not None
         and not report.fine
         and resumes(
-            "Repair", "repair", home, run.name,
-            help="Moves the damaged shards aside and extracts their samples again in the background.",
+            "Repair",
+            "repair",
+            home,
+            run.name,
+            help=(
+                "Moves the damaged shards aside and extracts their samples again in the background."
+            ),
         )
-    ):  # fmt: skip
+    ):
         set_aside(run.folder, report)
         (run.folder / VERIFY_JSON).unlink(missing_ok=True)
         jobs.start(run.spec, home)
@@ -197,8 +241,18 @@ def _date(when: str) -> str:
 def provenance_panel(run: Run) -> None:
     """What made the run, and which libraries have changed since."""
     if changed := changes_in_words(run.provenance):
-        st.warning(f"Libraries have changed since this run was extracted: {literal(changed)}. Values computed now may "
-                   "differ from the stored ones. `python -m hcache verify --rerun` measures by how much.")  # fmt: skip
+        st.warning(
+            f"Libraries have changed since this run was extracted: {literal(changed)}. Values"
+            " computed now may differ from the stored ones. `python -m hcache verify --rerun`"
+            " measures by how much."
+        )
     with st.expander("Provenance"):
-        st.caption(literal(schedule_in_words(run.spec.schedule, run.timesteps, run.provenance).capitalize()) + ".")
-        st.json({"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1)
+        st.caption(
+            literal(
+                schedule_in_words(run.spec.schedule, run.timesteps, run.provenance).capitalize()
+            )
+            + "."
+        )
+        st.json(
+            {"spec": run.spec.to_json(), "timesteps": run.timesteps, **run.provenance}, expanded=1
+        )

@@ -1,4 +1,6 @@
-"""PCA: samples on two components of a site, step by step, as one of the two faces of the selection."""
+"""PCA: samples on two components of a site, step by step, as one of the two faces of the
+selection.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ NO_COLOUR = "none"
 OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
 DRAGS = {"move": PAN, "box": BOX, "lasso": LASSO}
 MOST_SAMPLES = 4096
-"""Up to so many samples all steps are projected; with more, one step at a time, on its own components."""
+"""Up to so many samples all steps are projected; with more, one step at a time, on its own
+components.
+"""
 MOST_PATHS, MOST_NAMED = 24, 20
 POINTS, SCATTER = "pca-points", "pca-scatter"
 SHUFFLED_UP_TO = 1024
@@ -35,7 +39,9 @@ SHUFFLED_UP_TO = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What the scatter shows: the site, whose axes, which two, and the label that colours the points."""
+    """What the scatter shows: the site, whose axes, which two, and the label that colours the
+    points.
+    """
 
     site: str
     over: str
@@ -45,7 +51,9 @@ class View:
 
 
 def pca_panel(run: Run) -> None:
-    """The controls, then the scatter and all that follows its step and selection, in one fragment."""
+    """The controls, then the scatter and all that follows its step and selection, in one
+    fragment.
+    """
     view = _controls(run)
     every = _every_step(run, view.site)
     hover = hover_pictures(run, SCATTER)
@@ -56,22 +64,41 @@ def _controls(run: Run) -> View:
     labels = loaders.labels_of(run)
     one, two, three, four, five = st.columns([2, 2, 2, 1, 1])
     with one:
-        site = state.select("Site", "site", run.stored_sites, help="h: the bottleneck. skip.g: a skip group, counted "
-                            "from h outward.")  # fmt: skip
+        site = state.select(
+            "Site",
+            "site",
+            run.stored_sites,
+            help="h: the bottleneck. skip.g: a skip group, counted from h outward.",
+        )
     with two:
-        over = state.select("Components", "over", [*OVER] if len(run) <= MOST_SAMPLES else [*OVER][:1], help=(
-            "Each step's own: the most variance at that step. Joint: PCA of all steps side by side (Haas et al. 2023, "
-            "Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models), with equal axes "
-            "at every step. Paths of samples are shown on these only."), format_func=_sentence)  # fmt: skip
+        over = state.select(
+            "Components",
+            "over",
+            [*OVER] if len(run) <= MOST_SAMPLES else [*OVER][:1],
+            help=(
+                "Each step's own: the most variance at that step. Joint: PCA of all steps side by"
+                " side (Haas et al. 2023, Discovering Interpretable Directions in the Semantic"
+                " Latent Space of Diffusion Models), with equal axes at every step. Paths of"
+                " samples are shown on these only."
+            ),
+            format_func=_sentence,
+        )
     with three:
-        colour = state.select("Colour", "colour", [*labels, NO_COLOUR], help="A label of each sample.",
-                              format_func=_words)  # fmt: skip
+        colour = state.select(
+            "Colour",
+            "colour",
+            [*labels, NO_COLOUR],
+            help="A label of each sample.",
+            format_func=_words,
+        )
     most = min(10, len(run) - 1)
     with four:
         first = state.select("Horizontal", "pc1", list(range(1, most + 1)), default=1)
     with five:
         second = state.select("Vertical", "pc2", list(range(1, most + 1)), default=min(2, most))
-    return View(site=site, over=OVER[over], axes=(first, second), colour=colour, values=labels.get(colour))
+    return View(
+        site=site, over=OVER[over], axes=(first, second), colour=colour, values=labels.get(colour)
+    )
 
 
 def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
@@ -81,15 +108,22 @@ def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
     found = loaders.projections_of(run, site)
     if found is None:
         seconds = projection_seconds(run, site)
-        found = run_button(f"Project all steps, {about(seconds)}", "projections", (run.name, len(run), site),
-                           lambda: loaders.make_projections(run, site), auto=starts_itself(run, seconds))  # fmt: skip
+        found = run_button(
+            f"Project all steps, {about(seconds)}",
+            "projections",
+            (run.name, len(run), site),
+            lambda: loaders.make_projections(run, site),
+            auto=starts_itself(run, seconds),
+        )
     return found
 
 
 @st.fragment
 def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover: bool) -> None:
     with errors_shown():  # a fragment's errors do not reach its page
-        step = state.slider("Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has most noise.")
+        step = state.slider(
+            "Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has most noise."
+        )
         projections, at = _projections(run, view, every, step)
         if projections is None:
             return
@@ -106,12 +140,16 @@ def _projections(
     if every is not None:
         return every[view.over], step
     if view.over == loaders.JOINT:
-        st.caption("Joint components need the projections of all steps, which are not computed yet.")
+        st.caption(
+            "Joint components need the projections of all steps, which are not computed yet."
+        )
         return None, 0
     return loaders.projection_at(str(run.folder), len(run), view.site, step), 0
 
 
-def _scatter(run: Run, view: View, projections: Projections, at: int, step: int, hover: bool) -> None:
+def _scatter(
+    run: Run, view: View, projections: Projections, at: int, step: int, hover: bool
+) -> None:
     """The chart, and the picture that was clicked last beside it."""
     ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
@@ -121,13 +159,29 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
         label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
         said = f"sample {chosen}{label}"
         st.image(png_bytes(run.images[row]), caption=literal(said), alt=said, width=150)
-        st.segmented_control("Drag action", list(DRAGS), default=next(iter(DRAGS)), key="pca-drag", help=(
-            "Box and lasso select the points inside. Choose move to click single points. A double click clears the "
-            "selection."))  # fmt: skip
-        st.segmented_control("Selection mode", selection.HOW, default=selection.REPLACE, key="pca-how", help=(
-            "Set replaces the selection, add extends it, remove takes points out of it."))  # fmt: skip
-        with_paths = view.over == loaders.JOINT and state.flag("Paths of the selected", "paths", False, help=(
-            f"Over all steps, of {MOST_PATHS} at most."))  # fmt: skip
+        st.segmented_control(
+            "Drag action",
+            list(DRAGS),
+            default=next(iter(DRAGS)),
+            key="pca-drag",
+            help=(
+                "Box and lasso select the points inside. Choose move to click single points. A"
+                " double click clears the selection."
+            ),
+        )
+        st.segmented_control(
+            "Selection mode",
+            selection.HOW,
+            default=selection.REPLACE,
+            key="pca-how",
+            help="Set replaces the selection, add extends it, remove takes points out of it.",
+        )
+        with_paths = view.over == loaders.JOINT and state.flag(
+            "Paths of the selected",
+            "paths",
+            False,
+            help=f"Over all steps, of {MOST_PATHS} at most.",
+        )
         if hover:
             st.caption("Hover over a point for its picture.")
     columns = [axis - 1 for axis in view.axes]
@@ -137,19 +191,33 @@ def _scatter(run: Run, view: View, projections: Projections, at: int, step: int,
         window = _window(every)
         paths = every[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
     shares = projections.explained[at]
-    first, second = (f"component {axis} ({shares[axis - 1]:.1%} of this step's variance)" for axis in view.axes)
+    first, second = (
+        f"component {axis} ({shares[axis - 1]:.1%} of this step's variance)" for axis in view.axes
+    )
     points = Points(
-        samples=ids, places=projections.scores[at][:, columns], axes=(first, second), colour=view.values,
-        name=view.colour, chosen=chosen, selected=flags, paths=paths, window=window,
+        samples=ids,
+        places=projections.scores[at][:, columns],
+        axes=(first, second),
+        colour=view.values,
+        name=view.colour,
+        chosen=chosen,
+        selected=flags,
+        paths=paths,
+        window=window,
         drag=DRAGS.get(st.session_state.get("pca-drag"), PAN),
-        view=f"{run.name} {view.site} {view.over} {view.axes}", sprite=SCATTER,
-    )  # fmt: skip
+        view=f"{run.name} {view.site} {view.over} {view.axes}",
+        sprite=SCATTER,
+    )
     with left:
         st.caption(_what(run, view.site, step))
         with st.container(key=SCATTER):
-            scatter(POINTS, points, _in_words(run, view, step, chosen, flags),
-                    on_pick=lambda samples: take_points(run, samples),
-                    on_clear=lambda twice: clear_points(run, twice))  # fmt: skip
+            scatter(
+                POINTS,
+                points,
+                _in_words(run, view, step, chosen, flags),
+                on_pick=lambda samples: take_points(run, samples),
+                on_clear=lambda twice: clear_points(run, twice),
+            )
 
 
 def take_points(run: Run, samples: list[int]) -> None:
@@ -162,8 +230,8 @@ def take_points(run: Run, samples: list[int]) -> None:
 
 
 def clear_points(run: Run, twice: bool) -> None:
-    """The user took the selection off by a double click, or clicked its only point once more: which takes that off too,
-    unless what is clicked joins the selection."""
+    """The user took the selection off by a double click, or clicked its only point once more: which
+    takes that off too, unless what is clicked joins the selection."""
     if twice or st.session_state.get("pca-how") != selection.ADD:
         selection.select(run, ())
         selection.publish(run)
@@ -172,11 +240,15 @@ def clear_points(run: Run, twice: bool) -> None:
 def _in_words(run: Run, view: View, step: int, chosen: int, flags: np.ndarray) -> str:
     """The scatter, for who does not see it."""
     colour = "" if view.values is None else f", coloured by {_words(view.colour)}"
-    few = selection.to_text(run.sample_ids[flags][:MOST_NAMED]) + (" and others" if flags.sum() > MOST_NAMED else "")
+    few = selection.to_text(run.sample_ids[flags][:MOST_NAMED]) + (
+        " and others" if flags.sum() > MOST_NAMED else ""
+    )
     marked = f"; {flags.sum()} selected: {few}" if flags.any() else "; none selected"
     first, second = view.axes
-    return (f"{len(run)} samples on components {first} and {second} of {view.site} at step {step}{colour}; sample "
-            f"{chosen} in a ring{marked}")  # fmt: skip
+    return (
+        f"{len(run)} samples on components {first} and {second} of {view.site} at step"
+        f" {step}{colour}; sample {chosen} in a ring{marked}"
+    )
 
 
 def _shares(values: np.ndarray) -> str:
@@ -209,25 +281,37 @@ def _variance(run: Run, view: View, explained: np.ndarray, step: int) -> None:
     st.subheader("Variance explained")
     baseline = None
     shuffled = view.over == loaders.OWN and state.flag(
-        "Beside shuffled features", "shuffled", len(run) <= SHUFFLED_UP_TO,
-        help="Parallel analysis (Horn 1965): the same site with each feature shuffled over samples.",
-    )  # fmt: skip
+        "Beside shuffled features",
+        "shuffled",
+        len(run) <= SHUFFLED_UP_TO,
+        help=(
+            "Parallel analysis (Horn 1965): the same site with each feature shuffled over samples."
+        ),
+    )
     if shuffled:
         with st.spinner("Shuffling …", show_time=True):
             baseline = loaders.components_of(run, view.site, step).baseline
     beside = "" if baseline is None else f"; of shuffled features {_shares(baseline)}"
-    said = f"Share of this step's variance by component, from the first: {_shares(explained)}{beside}"
+    said = (
+        f"Share of this step's variance by component, from the first: {_shares(explained)}{beside}"
+    )
     st.plotly_chart(variance_explained(explained, baseline), key="pca-variance", alt=said)
     if shuffled:
-        st.caption("Dotted: what components explain when the features are independent. Components below this line "
-                   "are not above chance.")  # fmt: skip
+        st.caption(
+            "Dotted: what components explain when the features are independent. Components below"
+            " this line are not above chance."
+        )
     elif view.over == loaders.JOINT:
-        st.caption("Joint components are orthogonal over all steps together, not at each step. At one step their "
-                   "shares may overlap and need not decrease.")  # fmt: skip
+        st.caption(
+            "Joint components are orthogonal over all steps together, not at each step. At one step"
+            " their shares may overlap and need not decrease."
+        )
 
 
 def _what(run: Run, site: str, step: int) -> str:
     pooled = ", averaged over space" if run.policy(site) == "pooled" else ""
     levels = loaders.log_snr_of(run)
     noise = "" if levels is None or levels[step] is None else f", log SNR {levels[step]:+.2f}"
-    return f"{len(run)} samples of {site}{pooled} at step {step} (t = {run.timesteps[step]:g}{noise})."
+    return (
+        f"{len(run)} samples of {site}{pooled} at step {step} (t = {run.timesteps[step]:g}{noise})."
+    )

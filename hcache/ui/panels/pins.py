@@ -1,6 +1,7 @@
 """Pins: two pictures, A and B, that any page can name and the Compare page shows.
 
-A pin is a sample of a run, or a picture that was rendered of it, by its recipe's digest. It stands in the address.
+A pin is a sample of a run, or a picture that was rendered of it, by its recipe's digest. It stands
+in the address.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Pinned:
-    """A pinned picture (h, w, 3) uint8; ``recipe``: None of a sample as it is. ``gone``: a rendered picture was meant
-    that is not kept any more."""
+    """A pinned picture (h, w, 3) uint8; ``recipe``: None of a sample as it is. ``gone``: a rendered
+    picture was meant that is not kept any more."""
 
     run: Run
     sample: int
@@ -39,7 +40,9 @@ class Pinned:
 
     @property
     def title(self) -> str:
-        edits = ", ".join(dict.fromkeys(edit.kind for edit in self.recipe.edits)) if self.recipe else ""
+        edits = (
+            ", ".join(dict.fromkeys(edit.kind for edit in self.recipe.edits)) if self.recipe else ""
+        )
         return f"sample {self.sample}" + (f", {edits or 'rendered'}" if self.recipe else "")
 
 
@@ -54,8 +57,12 @@ def pin_buttons(run: Run, sample: int, digest: str = "", name: str = "") -> None
     """Pin as A, pin as B."""
     with st.container(horizontal=True, vertical_alignment="center"):
         for side in SIDES:
-            if st.button(f"Pin as {side}", key=f"pin-{side}", icon=":material/push_pin:",
-                         help="Shows it on the Compare page."):  # fmt: skip
+            if st.button(
+                f"Pin as {side}",
+                key=f"pin-{side}",
+                icon=":material/push_pin:",
+                help="Shows it on the Compare page.",
+            ):
                 pin(side, run, sample, digest)
                 st.toast(f"{literal(name or f'Sample {sample}')} is {side} on the Compare page.")
         st.page_link("pages/compare.py", label="Compare", icon=":material/compare:")
@@ -72,11 +79,15 @@ def pin_cells(run: Run, cells: Sequence[Rendered], titles: Sequence[str]) -> Non
 
 
 def pinned(side: str, run: Run, sample: int) -> Pinned:
-    """The picture of a side: the pinned render if it is of this sample and still kept, else the sample itself."""
+    """The picture of a side: the pinned render if it is of this sample and still kept, else the
+    sample itself.
+    """
     digest = state.recall(f"{side}-render", "")
     cell = kept_render(run, digest) if _DIGEST.fullmatch(digest) else None
     if cell is not None and cell.recipe.sample == sample:
         state.keep(f"{side}-render", digest)
         return Pinned(run=run, sample=sample, picture=cell.picture, recipe=cell.recipe)
     picture = run.images[run.position(sample)]
-    return Pinned(run=run, sample=sample, picture=picture, recipe=None, gone=bool(digest) and cell is None)
+    return Pinned(
+        run=run, sample=sample, picture=picture, recipe=None, gone=bool(digest) and cell is None
+    )

@@ -31,7 +31,9 @@ OWN = "own"
 
 
 def readers_panel(run: Run) -> None:
-    """The run's readers with what each has not read yet, and the form of a new one. Readings at work stand above."""
+    """The run's readers with what each has not read yet, and the form of a new one. Readings at
+    work stand above.
+    """
     task_list(run, READ)
     with st.expander("Readers", icon=":material/visibility:"):
         with errors_shown():
@@ -43,28 +45,41 @@ def readers_panel(run: Run) -> None:
 def _known_readers(run: Run) -> None:
     names = known_names(run)
     if not names:
-        st.caption("This run has no attribute reader. Add one below: its readings become labels on all pages, and "
-                   "edited pictures can be read by it.")  # fmt: skip
+        st.caption(
+            "This run has no attribute reader. Add one below: its readings become labels on all"
+            " pages, and edited pictures can be read by it."
+        )
     for name in names:
         with errors_shown(), st.container(horizontal=True, vertical_alignment="center"):
             left, about = unread(run, name), literal(_about(run, name))
-            st.markdown(f"**{literal(name)}** {about}: {len(run) - left} of {len(run)} samples read", width="stretch")
+            st.markdown(
+                f"**{literal(name)}** {about}: {len(run) - left} of {len(run)} samples read",
+                width="stretch",
+            )
             if not left or (name in run.labels and name not in read_by(run)):
                 continue  # what the extraction reads, it reads to its end
             if name not in list_readers(home_of(run)):
-                st.caption("This reader is not kept in this home, so it can read no more.", width="content")
-            elif st.button("Read the rest", key=f"read-rest-{name}", width="content", disabled=_at_work(run)):
+                st.caption(
+                    "This reader is not kept in this home, so it can read no more.", width="content"
+                )
+            elif st.button(
+                "Read the rest", key=f"read-rest-{name}", width="content", disabled=_at_work(run)
+            ):
                 start(run.folder, Reading(run=run.name, name=name))
 
 
 def known_names(run: Run) -> list[str]:
-    """The readers of a run, those that have read it elsewhere, and those of its home that are no functions."""
+    """The readers of a run, those that have read it elsewhere, and those of its home that are no
+    functions.
+    """
     kept = [name for name in list_readers(home_of(run)) if name not in functions()]
     return list(dict.fromkeys([*readers_of(run), *read_by(run), *kept]))
 
 
 def _about(run: Run, name: str) -> str:
-    """``(texts, openai/clip-vit-base-patch32)``; of a reader of another home by what the run says of it."""
+    """``(texts, openai/clip-vit-base-patch32)``; of a reader of another home by what the run
+    says of it.
+    """
     if name in functions():
         return "(function)"
     if name in list_readers(home_of(run)):
@@ -77,41 +92,75 @@ def _about(run: Run, name: str) -> str:
 
 def _new_reader(run: Run) -> None:
     st.markdown("**Add a reader**")
-    form = st.selectbox("Kind", list(FORMS), format_func=lambda name: FORMS[name], key="reader-form")
+    form = st.selectbox(
+        "Kind", list(FORMS), format_func=lambda name: FORMS[name], key="reader-form"
+    )
     source, attributes, encoder = _clicks_form(run) if form == CLICKS else _model_form(form)
-    name = st.text_input("Name", _proposed(form, source), key=f"reader-name-{form}-{source}",
-                         help="Of the reader, and of the label set that it makes.").strip()  # fmt: skip
+    name = st.text_input(
+        "Name",
+        _proposed(form, source),
+        key=f"reader-name-{form}-{source}",
+        help="Of the reader, and of the label set that it makes.",
+    ).strip()
     problem = _problem(run, form, source, attributes, name)
-    work = Reading(run=run.name, name=name, form=form, source=source, attributes=tuple(attributes), encoder=encoder)
+    work = Reading(
+        run=run.name,
+        name=name,
+        form=form,
+        source=source,
+        attributes=tuple(attributes),
+        encoder=encoder,
+    )
     start_button("Add and read all samples", run, work, disabled=bool(problem) or _at_work(run))
     st.caption(
         literal(problem)
-        or "It reads in the background. A hub id is downloaded first if it is not on this disk. Readers that are "
-        "functions of a package are added in a shell: `python -m hcache read RUN --reader function:…`."
+        or "It reads in the background. A hub id is downloaded first if it is not on this disk. Readers that are functions of a package are added in a shell: `python -m hcache read RUN --reader function:…`."
     )
 
 
 def _model_form(form: str) -> tuple[str, list[str], str]:
     """Model, attributes and no encoder, of readers by texts and of classifiers."""
-    source = st.text_input("Model folder or hub id", key=f"reader-model-{form}",
-                           placeholder="/data/my-model or owner/name").strip()  # fmt: skip
+    source = st.text_input(
+        "Model folder or hub id",
+        key=f"reader-model-{form}",
+        placeholder="/data/my-model or owner/name",
+    ).strip()
     if form == TEXTS:
-        chosen = st.selectbox("Attribute set", [*attribute_sets(), OWN], format_func=str.capitalize, key="reader-set")
-        typed = st.text_area("Attributes, one per line: NAME=what it is|what it is not", "\n".join(_lines(chosen)),
-                             key=f"reader-attributes-{chosen}", height=160)  # fmt: skip
+        chosen = st.selectbox(
+            "Attribute set", [*attribute_sets(), OWN], format_func=str.capitalize, key="reader-set"
+        )
+        typed = st.text_area(
+            "Attributes, one per line: NAME=what it is|what it is not",
+            "\n".join(_lines(chosen)),
+            key=f"reader-attributes-{chosen}",
+            height=160,
+        )
     else:
-        typed = st.text_area("Labels to read, one per line", key="reader-labels", height=100,
-                             help="By the classifier's own names. Empty: all of them.")  # fmt: skip
+        typed = st.text_area(
+            "Labels to read, one per line",
+            key="reader-labels",
+            height=100,
+            help="By the classifier's own names. Empty: all of them.",
+        )
     return source, [line.strip() for line in typed.splitlines() if line.strip()], ""
 
 
 def _clicks_form(run: Run) -> tuple[str, list[str], str]:
     """Label, no attributes and encoder, of a reader from clicks."""
     labels = list(named_labels(run))
-    source = st.selectbox("Label to learn", labels, key="reader-label", placeholder="this run has no labels yet",
-                          format_func=lambda name: name.replace("_", " "))  # fmt: skip
-    encoder = st.text_input("Encoder: a model folder or hub id", key="reader-encoder", placeholder="pixels", help=(
-        "A CLIP, SigLIP or DINOv2 model. Empty: principal components of the pixels.")).strip()  # fmt: skip
+    source = st.selectbox(
+        "Label to learn",
+        labels,
+        key="reader-label",
+        placeholder="this run has no labels yet",
+        format_func=lambda name: name.replace("_", " "),
+    )
+    encoder = st.text_input(
+        "Encoder: a model folder or hub id",
+        key="reader-encoder",
+        placeholder="pixels",
+        help="A CLIP, SigLIP or DINOv2 model. Empty: principal components of the pixels.",
+    ).strip()
     return source or "", [], encoder
 
 
@@ -133,7 +182,11 @@ def _proposed(form: str, source: str) -> str:
 def _problem(run: Run, form: str, source: str, attributes: Sequence[str], name: str) -> str:
     """What is still missing or wrong; empty if nothing is."""
     if not source:
-        return "Choose a label; label samples by hand first." if form == CLICKS else "Give a model folder or a hub id."
+        return (
+            "Choose a label; label samples by hand first."
+            if form == CLICKS
+            else "Give a model folder or a hub id."
+        )
     if not SET_NAME.fullmatch(name):
         return "Give a name of letters, digits, spaces, dots, - and _."
     if name in run.labels or name in list_readers(home_of(run)):

@@ -1,4 +1,6 @@
-"""A picture dropped on a page sets the page up as the picture was made; what was there comes back with Undo."""
+"""A picture dropped on a page sets the page up as the picture was made; what was there comes
+back with Undo.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +23,33 @@ _TAKEN, _UNDO, _REFUSED = "recipe-taken", "recipe-undo", "recipe-refused"
 
 
 def recipe_drop(
-    run: Run, apply: Callable[[Recipe], None], apply_sheet: Callable[[Sequence[Recipe]], None] | None = None
+    run: Run,
+    apply: Callable[[Recipe], None],
+    apply_sheet: Callable[[Sequence[Recipe]], None] | None = None,
 ) -> None:
     """Takes a PNG that carries recipes, or a recipe's JSON, and sets the page up by it.
 
     Args:
         run: The one that is shown. A recipe of another run of this home switches to that.
-        apply: Makes a recipe's choices with ``state.choose``; raises UsageError for what this page cannot show.
+        apply: Makes a recipe's choices with ``state.choose``; raises UsageError for what this page
+            cannot show.
         apply_sheet: Likewise for all recipes of a sheet at once.
     """
     with st.expander("Load settings from a picture", icon=":material/upload_file:"):
         file = st.file_uploader(
-            "A PNG that was downloaded here, or a recipe's JSON", type=["png", "json"], key="recipe-file",
+            "A PNG that was downloaded here, or a recipe's JSON",
+            type=["png", "json"],
+            key="recipe-file",
             help="Every picture downloaded from these pages contains the recipe that made it.",
-        )  # fmt: skip
+        )
         if file is None:
             st.session_state.pop(_TAKEN, None)
         else:
             _take(run, file.file_id, file.getvalue(), apply, apply_sheet)
         before = st.session_state.get(_UNDO)
-        if before is not None and st.button("Undo: restore the previous settings", icon=":material/undo:", key="undo"):
+        if before is not None and st.button(
+            "Undo: restore the previous settings", icon=":material/undo:", key="undo"
+        ):
             del st.session_state[_UNDO]
             state.restore(before)
             st.rerun()
@@ -60,7 +69,9 @@ def _take(
         st.error(literal(error))
         return
     cell = _pick(cells, apply_sheet is not None)
-    edited = [other for other in cells if other.recipe.edits] or list(cells)  # a figure shows what it began with, too
+    edited = [other for other in cells if other.recipe.edits] or list(
+        cells
+    )  # a figure shows what it began with, too
     chosen = edited if cell is None else [cell]
     st.caption(literal(_in_words(chosen)))
     taken = (file, cells.index(cell) if cell else -1)
@@ -89,7 +100,9 @@ def _pick(cells: Sequence[Cell], whole: bool) -> Cell | None:
     if len(cells) == 1:
         return cells[0]
     titles = [f"{k}: {cell.title}" for k, cell in enumerate(cells)]
-    chosen = st.selectbox("Picture in the sheet", [WHOLE, *titles] if whole else titles, key="recipe-cell")
+    chosen = st.selectbox(
+        "Picture in the sheet", [WHOLE, *titles] if whole else titles, key="recipe-cell"
+    )
     return None if chosen == WHOLE else cells[titles.index(chosen)]
 
 
@@ -107,6 +120,9 @@ def _switch(run: Run, names: set[str]) -> None:
 
 def _in_words(cells: Sequence[Cell]) -> str:
     first = cells[0].recipe
-    edits = ", ".join(dict.fromkeys(edit.kind for cell in cells for edit in cell.recipe.edits)) or "no edit"
+    edits = (
+        ", ".join(dict.fromkeys(edit.kind for cell in cells for edit in cell.recipe.edits))
+        or "no edit"
+    )
     pictures = f"{len(cells)} pictures" if len(cells) > 1 else "one picture"
     return f"{pictures} of run {first.run}, sample {first.sample}: {edits}."

@@ -1,4 +1,6 @@
-"""The selection on a page: its counts and buttons, what can be done with it, and how it differs from the rest."""
+"""The selection on a page: its counts and buttons, what can be done with it, and how it differs
+from the rest.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ from ..text import literal
 from .directions import FROM_SELECTION, NEW
 
 NOTHING = (
-    "Nothing is selected. Click pictures in the Gallery or points in PCA, draw a box or lasso there, or type sample "
-    "numbers above. Each run has one selection, shared by all pages."
+    "Nothing is selected. Click pictures in the Gallery or points in PCA, draw a box or lasso"
+    " there, or type sample numbers above. Each run has one selection, shared by all pages."
 )
 EDITS = "Uses them as positives of a direction on the Edit page."
 NO_H = "Directions need h stored in full, and this run does not have it."
@@ -30,7 +32,9 @@ SHOWN = 8
 
 
 def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
-    """How many are selected, and buttons that change it. ``shown``: the samples a page shows, to select all of them."""
+    """How many are selected, and buttons that change it. ``shown``: the samples a page shows, to
+    select all of them.
+    """
     count = len(selection.selected(run))
     with st.container(horizontal=True, vertical_alignment="center", key="selection-bar"):
         st.markdown(f"**{count} of {len(run)}** selected", width="content")
@@ -40,20 +44,51 @@ def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
                 ("Add them", selection.ADD, "Adds to the selection."),
                 ("Remove them", selection.REMOVE, "Removes from the selection."),
             ):
-                st.button(label, key=f"selection-{how}", help=help_text, on_click=selection.select,
-                          args=(run, shown, how))  # fmt: skip
+                st.button(
+                    label,
+                    key=f"selection-{how}",
+                    help=help_text,
+                    on_click=selection.select,
+                    args=(run, shown, how),
+                )
         st.button("Invert", key="selection-invert", on_click=selection.invert, args=(run,))
-        st.button("Clear", key="selection-clear", on_click=selection.select, args=(run, ()), disabled=not count)
-        st.button("Undo", key="selection-undo", icon=":material/undo:", on_click=selection.undo, args=(run,),
-                  disabled=not selection.can_undo(run), help="Restores the previous selection.")  # fmt: skip
-        st.text_input("Select by number", key=TYPED, placeholder="or type 0-3, 7", label_visibility="collapsed",
-                      width=140, on_change=take_typed, args=(run,),
-                      help="Sample numbers and ranges. They replace the selection.")  # fmt: skip
+        st.button(
+            "Clear",
+            key="selection-clear",
+            on_click=selection.select,
+            args=(run, ()),
+            disabled=not count,
+        )
+        st.button(
+            "Undo",
+            key="selection-undo",
+            icon=":material/undo:",
+            on_click=selection.undo,
+            args=(run,),
+            disabled=not selection.can_undo(run),
+            help="Restores the previous selection.",
+        )
+        st.text_input(
+            "Select by number",
+            key=TYPED,
+            placeholder="or type 0-3, 7",
+            label_visibility="collapsed",
+            width=140,
+            on_change=take_typed,
+            args=(run,),
+            help="Sample numbers and ranges. They replace the selection.",
+        )
     if refused := st.session_state.pop(REFUSED, ""):
         said = literal(repr(refused))
-        st.error(f"{said} names no sample of this run. Write numbers and ranges separated by commas: 0-3, 7.")
+        st.error(
+            f"{said} names no sample of this run. Write numbers and ranges separated by commas:"
+            " 0-3, 7."
+        )
     if not selection.publish(run):
-        st.caption("The selection is too scattered for the page's address; save it as a label set to keep it.")
+        st.caption(
+            "The selection is too scattered for the page's address; save it as a label set to"
+            " keep it."
+        )
 
 
 def take_typed(run: Run) -> None:
@@ -77,24 +112,37 @@ def selection_panel(run: Run) -> None:
     _actions(run)
     contrasts = contrast_labels(loaders.labels_of(run), chosen)
     if not contrasts:
-        st.caption("No label is known for both the selected and the other samples, so they cannot be compared.")
+        st.caption(
+            "No label is known for both the selected and the other samples, so they cannot be"
+            " compared."
+        )
         return
     if len(contrasts) > SHOWN:
         names = [contrast.name for contrast in contrasts]
         wanted = state.many("Labels", "contrast-labels", names, names[:SHOWN])
-        contrasts = tuple(contrast for contrast in contrasts if contrast.name in wanted) or contrasts[:SHOWN]
+        contrasts = (
+            tuple(contrast for contrast in contrasts if contrast.name in wanted)
+            or contrasts[:SHOWN]
+        )
     left, right = st.columns([5, 6])
     with left:
-        differences = "; ".join(f"{contrast.name.replace('_', ' ')} {_interval(contrast)}" for contrast in contrasts)
-        st.plotly_chart(contrast_chart(contrasts), key="selection-contrast", config={"displayModeBar": False},
-                        alt=f"Mean of the selected less mean of the others, by label: {differences}")  # fmt: skip
+        differences = "; ".join(
+            f"{contrast.name.replace('_', ' ')} {_interval(contrast)}" for contrast in contrasts
+        )
+        st.plotly_chart(
+            contrast_chart(contrasts),
+            key="selection-contrast",
+            config={"displayModeBar": False},
+            alt=f"Mean of the selected less mean of the others, by label: {differences}",
+        )
     with right:
         st.dataframe(_table(contrasts), hide_index=True, width="stretch")
     st.caption(
-        f"Mean of the {int(chosen.sum())} selected minus mean of the {int((~chosen).sum())} others, with its 95 % "
-        "interval (Welch) over seeds. Filled points: the interval excludes zero. About one in 20 labels that are "
-        "unrelated to the selection is filled by chance. A label that was used to make the selection, or one that "
-        "correlates with it, differs for that reason: this is not a finding."
+        f"Mean of the {int(chosen.sum())} selected minus mean of the {int((~chosen).sum())} others,"
+        " with its 95 % interval (Welch) over seeds. Filled points: the interval excludes zero."
+        " About one in 20 labels that are unrelated to the selection is filled by chance. A label"
+        " that was used to make the selection, or one that correlates with it, differs for that"
+        " reason: this is not a finding."
     )
 
 
@@ -103,21 +151,45 @@ def _actions(run: Run) -> None:
     samples, editable = selection.selected(run), _editable(run)
     with st.container(horizontal=True, vertical_alignment="center", key="selection-actions"):
         for method, label in (("naive", "Edit along them"), ("vae", "Edit along them, by VAE")):
-            if st.button(label, key=f"selection-{method}", icon=":material/tune:", disabled=not editable,
-                         help=EDITS if editable else NO_H):  # fmt: skip
+            if st.button(
+                label,
+                key=f"selection-{method}",
+                icon=":material/tune:",
+                disabled=not editable,
+                help=EDITS if editable else NO_H,
+            ):
                 edit_along(method)
         with st.popover("Save as label", icon=":material/label:"):
-            name = st.text_input("Name", "selection", key="selection-name", help="1 for the selected, 0 for the rest.")
+            name = st.text_input(
+                "Name",
+                "selection",
+                key="selection-name",
+                help="1 for the selected, 0 for the rest.",
+            )
             if st.button("Save", key="selection-save", type="primary"):
                 try:
                     save_as_label(run, name.strip())
-                    st.success(f"Saved the label {literal(name)}.")  # a toast of a fragment replaces the page's style
+                    st.success(
+                        f"Saved the label {literal(name)}."
+                    )  # a toast of a fragment replaces the page's style
                 except HcacheError as error:
                     st.error(literal(error))
-        st.download_button("Sample numbers", "\n".join(map(str, samples)) + "\n", f"{run.name}-selection.txt",
-                           "text/plain", key="selection-ids", icon=":material/download:")  # fmt: skip
-        st.download_button("CSV with labels", _csv(run), f"{run.name}-selection.csv", "text/csv",
-                           key="selection-csv", icon=":material/download:")  # fmt: skip
+        st.download_button(
+            "Sample numbers",
+            "\n".join(map(str, samples)) + "\n",
+            f"{run.name}-selection.txt",
+            "text/plain",
+            key="selection-ids",
+            icon=":material/download:",
+        )
+        st.download_button(
+            "CSV with labels",
+            _csv(run),
+            f"{run.name}-selection.csv",
+            "text/csv",
+            key="selection-csv",
+            icon=":material/download:",
+        )
 
 
 def edit_along(method: str) -> None:
@@ -138,7 +210,9 @@ def save_as_label(run: Run, name: str) -> None:
     if name in run.labels:
         raise UsageError(f"there is a label set {name!r} already; choose another name")
     chosen = selection.mask(run)
-    save_labels(run, name, {name: {int(s): float(c) for s, c in zip(run.sample_ids, chosen, strict=True)}})
+    save_labels(
+        run, name, {name: {int(s): float(c) for s, c in zip(run.sample_ids, chosen, strict=True)}}
+    )
 
 
 def _editable(run: Run) -> bool:
@@ -154,7 +228,9 @@ def _csv(run: Run) -> str:
     chosen = selection.mask(run)
     ids = run.sample_ids[chosen]
     columns = {name: values[chosen] for name, values in loaders.labels_of(run).items()}
-    return pd.DataFrame({"sample": ids, "seed": [run.seed(int(i)) for i in ids], **columns}).to_csv(index=False)
+    return pd.DataFrame({"sample": ids, "seed": [run.seed(int(i)) for i in ids], **columns}).to_csv(
+        index=False
+    )
 
 
 def _table(contrasts: Sequence[LabelContrast]) -> pd.DataFrame:
@@ -179,6 +255,8 @@ def _interval(contrast: LabelContrast) -> str:
 
 
 def _rounded(value: float, spread: float, sign: str = "") -> str:
-    """A number to the second digit of its label's spread: finer says nothing, and columns stay comparable."""
+    """A number to the second digit of its label's spread: finer says nothing, and columns stay
+    comparable.
+    """
     decimals = max(0, 1 - math.floor(math.log10(spread))) if spread > 0 else 2
     return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # + 0.0: no -0.00

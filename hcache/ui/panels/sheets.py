@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from ...edits.rendered import Rendered
 
 
-def sheet_download(label: str, file_name: str, cells: Sequence[Rendered], titles: Sequence[str], columns: int) -> None:
+def sheet_download(
+    label: str, file_name: str, cells: Sequence[Rendered], titles: Sequence[str], columns: int
+) -> None:
     """A button that gives the cells as one picture, in rows of ``columns``."""
     sheet, boxes = contact_sheet(np.stack([cell.picture for cell in cells]), columns)
     listed = [
-        Cell(recipe=cell.recipe, title=title, box=Box(left=left, top=top, width=width, height=height))
+        Cell(
+            recipe=cell.recipe, title=title, box=Box(left=left, top=top, width=width, height=height)
+        )
         for cell, title, (left, top, width, height) in zip(cells, titles, boxes, strict=True)
     ]
     st.download_button(
@@ -28,5 +32,8 @@ def sheet_download(label: str, file_name: str, cells: Sequence[Rendered], titles
         file_name,
         "image/png",
         icon=":material/download:",
-        help="The PNG carries a recipe for every cell: `python -m hcache render FILE` gives the same pixels again.",
+        help=(
+            "The PNG carries a recipe for every cell: `python -m hcache render FILE` gives the same"
+            " pixels again."
+        ),
     )

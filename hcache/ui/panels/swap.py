@@ -1,4 +1,6 @@
-"""Swap: what becomes of B with A's activations, at one site at a time or several, blended in or turned to."""
+"""Swap: what becomes of B with A's activations, at one site at a time or several, blended in or
+turned to.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,16 @@ from ..work import run_button
 from .pins import SIDES, pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
-from .swap_setup import ALONE, SLERP, TOGETHER, Setup, apply_recipe, apply_recipes, make_recipes, setup_panel
+from .swap_setup import (
+    ALONE,
+    SLERP,
+    TOGETHER,
+    Setup,
+    apply_recipe,
+    apply_recipes,
+    make_recipes,
+    setup_panel,
+)
 
 if TYPE_CHECKING:
     from ...edits.swaps import Identity
@@ -40,9 +51,15 @@ PICTURE, GRID = 112, 150
 
 KEPT_IDENTITIES = 256
 _identities: dict[tuple[str, str, int, int, int], Identity] = {}
-"""Of this process: what a swap of a sample with itself came to, by run, weights, sample and steps."""
+"""Of this process: what a swap of a sample with itself came to, by run, weights, sample and
+steps.
+"""
 
-BUTTONS = {ALONE: "Swap each site alone", TOGETHER: "Swap all sites at once", SLERP: "Rotate h by slerp"}
+BUTTONS = {
+    ALONE: "Swap each site alone",
+    TOGETHER: "Swap all sites at once",
+    SLERP: "Rotate h by slerp",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +77,8 @@ class Pair:
 
 
 def swap_panel(run: Run) -> None:
-    """Donor, recipient and what to inject on one side; on the other the button, the U-figure, the identity badge and
-    the files."""
+    """Donor, recipient and what to inject on one side; on the other the button, the U-figure, the
+    identity badge and the files."""
     run.anatomy.need_unet("swapping h and skip groups")
     controls, result = beside()
     with controls:
@@ -77,7 +94,9 @@ def swap_panel(run: Run) -> None:
 
 def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
     """The button and what it makes; before that the U with empty places."""
-    recipes = make_recipes(run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient)
+    recipes = make_recipes(
+        run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient
+    )
     result = run_button(
         BUTTONS[setup.how],
         "swap",
@@ -86,30 +105,47 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
     )
     if result is None:
         _show(run, {}, pair)
-        st.caption("Press the button to fill the places in the figure. All sites are rendered in one pass.")
+        st.caption(
+            "Press the button to fill the places in the figure. All sites are rendered in one pass."
+        )
         return
     cells, identity = result
     _show(run, cells, pair)
     _badge(identity)
     st.caption(
-        f"Steps {setup.window.first} to {setup.window.last}. The number at each site is the root mean square distance "
-        "of the result from B, divided by that of A from B. Skips that the run does not store in full are computed "
-        "again from A's stored x_t. Figure after Schaerf, Alfarano, Silvestri, Impett (2025)."
+        f"Steps {setup.window.first} to {setup.window.last}. The number at each site is the root"
+        " mean square distance of the result from B, divided by that of A from B. Skips that the"
+        " run does not store in full are computed again from A's stored x_t. Figure after Schaerf,"
+        " Alfarano, Silvestri, Impett (2025)."
     )
     _downloads(run, cells)
     pin_cells(run, list(cells.values()), list(cells))
 
 
 def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
-    """The U with what was swapped at whole sites, and in a row below it what has no place in the U."""
-    names, two = pair.names(run), (untouched(pair.donor_run, pair.donor), untouched(run, pair.recipient))
+    """The U with what was swapped at whole sites, and in a row below it what has no place in the
+    U.
+    """
+    names, two = (
+        pair.names(run),
+        (untouched(pair.donor_run, pair.donor), untouched(run, pair.recipient)),
+    )
     sites = [title for title in cells if title in run.anatomy.sites]
     others = {title: cell.picture for title, cell in cells.items() if title not in sites}
     if sites or not cells:
         with st.container(key="u-figure"):
-            said = f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time: {', '.join(sites)}"
-            swapped = Swapped(anatomy=run.anatomy, donor=two[0], recipient=two[1], names=names, caption="",
-                              cells={site: cells[site] for site in sites})  # fmt: skip
+            said = (
+                f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time:"
+                f" {', '.join(sites)}"
+            )
+            swapped = Swapped(
+                anatomy=run.anatomy,
+                donor=two[0],
+                recipient=two[1],
+                names=names,
+                caption="",
+                cells={site: cells[site] for site in sites},
+            )
             drawing = draw_u(swapped, Style(captioned=False, size=TYPE)).svg
             dark = st.context.theme.type == "dark"
             st.image(in_dark(drawing) if dark else drawing, width="stretch", alt=said)
@@ -128,11 +164,13 @@ def untouched(run: Run, sample: int) -> Rendered:
 def _badge(identity: Identity) -> None:
     if identity.identical:
         st.success(
-            "Identity check: swapping B with itself at all sites reproduced B bit for bit.", icon=":material/verified:"
+            "Identity check: swapping B with itself at all sites reproduced B bit for bit.",
+            icon=":material/verified:",
         )
     else:
         st.error(
-            f"Identity check failed: swapping B with itself changed it by up to {identity.largest_difference:.2g}."
+            "Identity check failed: swapping B with itself changed it by up to"
+            f" {identity.largest_difference:.2g}."
         )
 
 
@@ -140,12 +178,23 @@ def _downloads(run: Run, cells: Mapping[str, Rendered]) -> None:
     """Each picture with its recipe, and all of them as a sheet."""
     with st.container(horizontal=True):
         if len(cells) > 1:
-            sheet_download("Download all", f"{run.name}-swaps.png", list(cells.values()), list(cells), len(cells))
+            sheet_download(
+                "Download all",
+                f"{run.name}-swaps.png",
+                list(cells.values()),
+                list(cells),
+                len(cells),
+            )
         for title, cell in cells.items():
             st.download_button(
-                title, cell.png, f"{run.name}-{cell.recipe.sample}-{title.replace(' ', '')}.png", "image/png",
-                key=f"download-{title}", icon=":material/download:", help="A PNG with its recipe inside.",
-            )  # fmt: skip
+                title,
+                cell.png,
+                f"{run.name}-{cell.recipe.sample}-{title.replace(' ', '')}.png",
+                "image/png",
+                key=f"download-{title}",
+                icon=":material/download:",
+                help="A PNG with its recipe inside.",
+            )
 
 
 def _pair_panel(run: Run) -> Pair:
@@ -156,22 +205,37 @@ def _pair_panel(run: Run) -> Pair:
         role = left.segmented_control("A click picks", SIDES, default="A", key="swap-role")
         with right:
             names = loaders.donors_of(run)
-            name = state.select("Donor's run", "donor-run", names, default=run.name, help=(
-                "Runs of the same model and steps, including runs of real pictures."))  # fmt: skip
+            name = state.select(
+                "Donor's run",
+                "donor-run",
+                names,
+                default=run.name,
+                help="Runs of the same model and steps, including runs of real pictures.",
+            )
     donor_run = run if name == run.name else loaders.shared_run(run.folder.parent / name)
     ids, theirs = run.sample_ids, donor_run.sample_ids
     a_side, b_side = numbers.columns(2)
     with a_side:
         donor = state.sample("Donor (A)", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
-        st.image(png_bytes(donor_run.images[donor_run.position(donor)]), width=PICTURE, alt=f"A, sample {donor}")
+        st.image(
+            png_bytes(donor_run.images[donor_run.position(donor)]),
+            width=PICTURE,
+            alt=f"A, sample {donor}",
+        )
     with b_side:
         recipient = state.sample("Recipient (B)", "recipient", ids, int(ids[0]))
-        st.image(png_bytes(run.images[run.position(recipient)]), width=PICTURE, alt=f"B, sample {recipient}")
+        st.image(
+            png_bytes(run.images[run.position(recipient)]),
+            width=PICTURE,
+            alt=f"B, sample {recipient}",
+        )
     chosen, shown_run = (donor, donor_run) if role == "A" else (recipient, run)
     with choice, st.container(height=GRID):
         shown = shown_run.sample_ids[:256]
         uris = loaders.uris_of(shown_run)[: len(shown)]
-        picked = picture_grid("swap-grid", shown, uris, [str(i) for i in shown], chosen=chosen, size=50)
+        picked = picture_grid(
+            "swap-grid", shown, uris, [str(i) for i in shown], chosen=chosen, size=50
+        )
     if picked is not None and picked != chosen:
         state.choose("donor" if role == "A" else "recipient", picked)
         st.rerun()
@@ -181,14 +245,18 @@ def _pair_panel(run: Run) -> Pair:
 def _render(
     run: Run, recipes: Mapping[str, Recipe], recipient: int, window: Window
 ) -> Generator[float, None, tuple[dict[str, Rendered], Identity]]:
-    """The cells, and whether a swap with itself changes nothing, which is computed once for a sample and steps."""
+    """The cells, and whether a swap with itself changes nothing, which is computed once for a
+    sample and steps.
+    """
     from ...edits.swaps import check_identity, home_of
 
     work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), home_of(run))
     cells = yield from part(work, 0.0, 0.8)
     key = (run.name, run.spec.weights, recipient, window.first, window.last)
     if key not in _identities:
-        found = yield from part(check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2)
+        found = yield from part(
+            check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2
+        )
         while len(_identities) >= KEPT_IDENTITIES:
             _identities.pop(next(iter(_identities)), None)
         _identities[key] = found

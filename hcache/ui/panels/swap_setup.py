@@ -49,23 +49,47 @@ class Setup:
 
 
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
-    """How to inject, where, when and how strongly; ``picture``: the recipient's, to paint a mask on."""
-    how = state.select("Inject", "inject", [ALONE, TOGETHER, SLERP], help=(
-        "Slerp rotates h towards A's h and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023, Training-free Content "
-        "Injection using h-space in Diffusion Models)."))  # fmt: skip
+    """How to inject, where, when and how strongly; ``picture``: the recipient's, to paint a mask
+    on.
+    """
+    how = state.select(
+        "Inject",
+        "inject",
+        [ALONE, TOGETHER, SLERP],
+        help=(
+            "Slerp rotates h towards A's h and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023,"
+            " Training-free Content Injection using h-space in Diffusion Models)."
+        ),
+    )
     sites = ["h"] if how == SLERP else _sites(run)
     if how == SLERP:
         share = state.slider("Share γ of the angle (%)", "gamma", 0, 100, 30) / 100
     else:
-        share = state.slider(
-            "Strength (%)", "blend", 0, 100, 100, help="b + α (a - b): 100 % replaces B's activations by A's."
-        ) / 100  # fmt: skip
+        share = (
+            state.slider(
+                "Strength (%)",
+                "blend",
+                0,
+                100,
+                100,
+                help="b + α (a - b): 100 % replaces B's activations by A's.",
+            )
+            / 100
+        )
     window = _window(run)
     mask = mask_panel("mask", picture, run.anatomy.h)
     with st.expander("More: asymmetric, noise boost, FreeU"):
         asymmetric, t_boost, freeu = _more(run, how)
-    return Setup(how=how, sites=tuple(sites), window=window, share=share, mask=mask, freeu=freeu,
-                 asymmetric=asymmetric, t_boost=t_boost)  # fmt: skip
+    return Setup(
+        how=how,
+        sites=tuple(sites),
+        window=window,
+        share=share,
+        mask=mask,
+        freeu=freeu,
+        asymmetric=asymmetric,
+        t_boost=t_boost,
+    )
 
 
 def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dict[str, Recipe]:
@@ -77,12 +101,15 @@ def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dic
     else:
         groups = [(site,) for site in setup.sites] if setup.how == ALONE else [setup.sites]
         listed = {
-            " + ".join(sites): SwapEdit(sites=sites, donor=donor, alpha=setup.share, window=setup.window,
-                                        mask=setup.mask)
+            " + ".join(sites): SwapEdit(
+                sites=sites, donor=donor, alpha=setup.share, window=setup.window, mask=setup.mask
+            )
             for sites in groups
-        }  # fmt: skip
+        }
     return {
-        title: recipe_of(run, recipient, [edit, *more], asymmetric=setup.asymmetric, t_boost=setup.t_boost)
+        title: recipe_of(
+            run, recipient, [edit, *more], asymmetric=setup.asymmetric, t_boost=setup.t_boost
+        )
         for title, edit in listed.items()
     }
 
@@ -105,7 +132,9 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
     edits = [_injection(recipe) for recipe in recipes]
     first, head = edits[0], recipes[0]
     if len({_but_for_sites(recipe, edit) for recipe, edit in zip(recipes, edits, strict=True)}) > 1:
-        raise UsageError("the pictures of this sheet differ in more than their sites; choose one of them")
+        raise UsageError(
+            "the pictures of this sheet differ in more than their sites; choose one of them"
+        )
     state.choose("donor-run", first.donor.run)
     state.choose("donor", first.donor.sample)
     state.choose("recipient", head.sample)
@@ -117,19 +146,25 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
     else:
         together = len(first.sites) > 1
         if together and len(edits) > 1:
-            raise UsageError("the pictures of this sheet swap several sites each; choose one of them")
+            raise UsageError(
+                "the pictures of this sheet swap several sites each; choose one of them"
+            )
         state.choose("inject", TOGETHER if together else ALONE)
         swaps = [edit for edit in edits if isinstance(edit, SwapEdit)]
-        state.choose("sites", ",".join(dict.fromkeys(site for edit in swaps for site in edit.sites)))
+        state.choose(
+            "sites", ",".join(dict.fromkeys(site for edit in swaps for site in edit.sites))
+        )
         state.choose("blend", percent(first.alpha, "blend strength"))
     choose_mask("mask", first.mask)
     _apply_more(head, isinstance(first, SlerpEdit))
 
 
 def may_have_freeu(run: Run) -> bool:
-    """Whether FreeU is offered: diffusers has it for the U-Nets that are given a text, whatever they are of.
+    """Whether FreeU is offered: diffusers has it for the U-Nets that are given a text, whatever
+    they are of.
 
-    Told from the run alone, so that the page need not load the model; a model that has none after all says so.
+    Told from the run alone, so that the page need not load the model; a model that has none after
+    all says so.
     """
     try:
         return bool(run.spec.conditioning.prompts) or "text" in find_card(run.spec.model).kind
@@ -139,9 +174,17 @@ def may_have_freeu(run: Run) -> bool:
 
 def _sites(run: Run) -> list[str]:
     members = [m for site in run.anatomy.sites for m in run.anatomy.members(site) if m != site]
-    found = state.many("Sites", "sites", [*run.anatomy.sites, *members], run.anatomy.sites, help=(
-        "Skip groups or single members. SkipInject (Schaerf et al. 2025, Training-Free Style and Content Transfer by "
-        "Leveraging U-Net Skip Connections in Stable Diffusion) uses skip.2.0 and skip.2.1."))  # fmt: skip
+    found = state.many(
+        "Sites",
+        "sites",
+        [*run.anatomy.sites, *members],
+        run.anatomy.sites,
+        help=(
+            "Skip groups or single members. SkipInject (Schaerf et al. 2025, Training-Free Style"
+            " and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion) uses"
+            " skip.2.0 and skip.2.1."
+        ),
+    )
     if not found:
         raise UsageError("choose one site or more to swap")
     return found
@@ -161,7 +204,9 @@ def _window(run: Run) -> Window:
                 found = make()
                 state.choose("window", f"{found.first}-{found.last}")
     with place:
-        first, last = state.window("Steps", "window", len(t), help="Step 0 has most noise. Both ends are included.")
+        first, last = state.window(
+            "Steps", "window", len(t), help="Step 0 has most noise. Both ends are included."
+        )
         st.caption(f"t from {t[first]:g} to {t[last]:g}")
     shape = state.select("Strength over the steps", "shape", SHAPES)
     return Window(first=first, last=last, shape=shape)
@@ -176,15 +221,34 @@ _PRESETS = {
 
 def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
     name = "slerp-asymmetric" if how == SLERP else "swap-asymmetric"
-    asymmetric = state.flag("Asymmetric: edit P_t only", name, how == SLERP, help=(
-        "D_t keeps the unedited noise (Asyrp: Kwon, Jeong, Uh 2022). InjectFusion does this too."))  # fmt: skip
-    t_boost = state.number("Noise boost: η = 1 below t =", "swap-boost", 0.0, MOST_BOOST, 0.0, step=10.0,
-                           help="0 switches it off. InjectFusion uses 200.")  # fmt: skip
+    asymmetric = state.flag(
+        "Asymmetric: edit P_t only",
+        name,
+        how == SLERP,
+        help=(
+            "D_t keeps the unedited noise (Asyrp: Kwon, Jeong, Uh 2022). InjectFusion does this"
+            " too."
+        ),
+    )
+    t_boost = state.number(
+        "Noise boost: η = 1 below t =",
+        "swap-boost",
+        0.0,
+        MOST_BOOST,
+        0.0,
+        step=10.0,
+        help="0 switches it off. InjectFusion uses 200.",
+    )
     freeu = None
-    help_text = "Si et al. 2023, FreeU: Free Lunch in Diffusion U-Net. It acts in all steps, whatever the window."
+    help_text = (
+        "Si et al. 2023, FreeU: Free Lunch in Diffusion U-Net. It acts in all steps, whatever the"
+        " window."
+    )
     if may_have_freeu(run) and state.flag("FreeU", "freeu", False, help=help_text):
-        numbers = {key: state.number(key, f"freeu-{key}", *FREEU_RANGE, value, step=0.05)
-                   for key, value in FREEU.items()}  # fmt: skip
+        numbers = {
+            key: state.number(key, f"freeu-{key}", *FREEU_RANGE, value, step=0.05)
+            for key, value in FREEU.items()
+        }
         freeu = FreeUEdit(**numbers)
     return asymmetric, t_boost or None, freeu
 
@@ -212,7 +276,11 @@ def _but_for_sites(recipe: Recipe, edit: SwapEdit | SlerpEdit) -> str:
 def _apply_more(recipe: Recipe, slerp: bool) -> None:
     boost, freeu = recipe.t_boost or 0.0, recipe.freeu
     low, high = FREEU_RANGE
-    if not 0 <= boost <= MOST_BOOST or freeu and not all(low <= getattr(freeu, key) <= high for key in FREEU):
+    if (
+        not 0 <= boost <= MOST_BOOST
+        or freeu
+        and not all(low <= getattr(freeu, key) <= high for key in FREEU)
+    ):
         raise UsageError("the noise boost or FreeU of this picture is beyond what this page has")
     state.choose("slerp-asymmetric" if slerp else "swap-asymmetric", str(recipe.asymmetric))
     state.choose("swap-boost", boost)

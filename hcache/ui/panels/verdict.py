@@ -1,4 +1,6 @@
-"""Verdict: what was measured on one run or several, side by side, and what stands behind every figure."""
+"""Verdict: what was measured on one run or several, side by side, and what stands behind every
+figure.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ from .shipped import shipped_panel
 
 
 def verdict_panel(run: Run) -> None:
-    """The choice of runs, the table, the evidence behind the chosen cell, what to measure, the report."""
+    """The choice of runs, the table, the evidence behind the chosen cell, what to measure, the
+    report.
+    """
     left, right = st.columns(2)
     with left:
         runs = _runs_panel(run)
@@ -60,17 +64,22 @@ def verdict_panel(run: Run) -> None:
 
 
 def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """The table; a press on a figure shows what stands behind it, one on what was not measured measures it."""
+    """The table; a press on a figure shows what stands behind it, one on what was not measured
+    measures it.
+    """
     names = [run.name for run in runs]
     row, name = _chosen(rows, str(state.recall("cell", "")), names)
     chosen = key_of(row, name) if row else ""
     with st.container(height=430, key="verdict-scroll"):
-        picked, asked = clickable_table("verdict-table", verdict_table(rows, names, chosen=chosen, clickable=True))
+        picked, asked = clickable_table(
+            "verdict-table", verdict_table(rows, names, chosen=chosen, clickable=True)
+        )
     st.caption(
-        "Each cell shows the value, its 95 % interval as a line and in numbers, the null as a dashed mark, and 0 as a "
-        "thin mark. Press a value to see the evidence below. Measures by step are given at log SNR 0, where signal and "
-        "noise are equal. p is adjusted for all labels or sites of the question. Runs are ranked only at equal n, and "
-        "only if the interval of their difference, widened for all comparisons, excludes 0."
+        "Each cell shows the value, its 95 % interval as a line and in numbers, the null as a"
+        " dashed mark, and 0 as a thin mark. Press a value to see the evidence below. Measures by"
+        " step are given at log SNR 0, where signal and noise are equal. p is adjusted for all"
+        " labels or sites of the question. Runs are ranked only at equal n, and only if the"
+        " interval of their difference, widened for all comparisons, excludes 0."
     )
     if asked:
         _start_asked(runs, labels, asked)
@@ -82,7 +91,9 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
 def _runs_panel(run: Run) -> list[Run]:
     """The runs to compare, that of the sidebar at first."""
     home = run.folder.parent.parent
-    names = state.many("Runs", "verdict-runs", run_names(home), [run.name], max_selections=MOST_RUNS) or [run.name]
+    names = state.many(
+        "Runs", "verdict-runs", run_names(home), [run.name], max_selections=MOST_RUNS
+    ) or [run.name]
     found = []
     for name in names:
         try:
@@ -97,8 +108,10 @@ def _runs_panel(run: Run) -> list[Run]:
 def _labels_panel(runs: Sequence[Run]) -> list[str]:
     known = list(dict.fromkeys(name for run in runs for name in named_labels(run)))
     if not known:
-        st.info("These runs have no labels, so there is nothing to decode or to move. Import labels with "
-                "`python -m hcache labels-import`, or label samples by hand on the Gallery page.")  # fmt: skip
+        st.info(
+            "These runs have no labels, so there is nothing to decode or to move. Import labels"
+            " with `python -m hcache labels-import`, or label samples by hand on the Gallery page."
+        )
         return []
     return state.many("Labels", "verdict-labels", known, labels_to_ask(runs), format_func=_words)
 
@@ -130,8 +143,11 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
             st.html(each.html)
         else:
             runs = ", ".join(evidence)
-            st.plotly_chart(each.figure, key=f"evidence-{row.question}-{row.subject}-{number}",
-                            alt=f"{each.title}; of {runs}")  # fmt: skip
+            st.plotly_chart(
+                each.figure,
+                key=f"evidence-{row.question}-{row.subject}-{number}",
+                alt=f"{each.title}; of {runs}",
+            )
     for part in pages_of(row.question, row.subject):
         with st.expander(f"What {part} says, and what it does not say"):
             st.markdown(page(part).split("\n", 1)[1])
@@ -148,7 +164,11 @@ def _chosen(rows: Sequence[Row], chosen: str, names: Sequence[str]) -> tuple[Row
 
 def _carriers_panel(evidence: dict[str, Evidence]) -> None:
     """Which group carries what, by model."""
-    tables = {name: table for name, found in evidence.items() if (table := carriers_table(found.carriers()))}
+    tables = {
+        name: table
+        for name, found in evidence.items()
+        if (table := carriers_table(found.carriers()))
+    }
     if not tables:
         return
     st.subheader("Which group carries what")
@@ -157,18 +177,25 @@ def _carriers_panel(evidence: dict[str, Evidence]) -> None:
             st.markdown(f"**{literal(name)}**")
         st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
     st.caption(
-        "What a swap in all steps carries over from the donor, minus what another donor gives. Bold: significant, with "
-        "p times the number of sites at most 0.05. The last column names the largest; “=” where no order is known."
+        "What a swap in all steps carries over from the donor, minus what another donor gives."
+        " Bold: significant, with p times the number of sites at most 0.05. The last column names"
+        " the largest; “=” where no order is known."
     )
 
 
 def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
     """The same as one file."""
     st.download_button(
-        "Download the report", lambda: verdict_report(runs, labels).encode(), "verdict.html", "text/html",
-        key="verdict-report", icon=":material/download:",
-        help="One HTML file with the table, all curves and pictures; needs no server and no network.",
-    )  # fmt: skip
+        "Download the report",
+        lambda: verdict_report(runs, labels).encode(),
+        "verdict.html",
+        "text/html",
+        key="verdict-report",
+        icon=":material/download:",
+        help=(
+            "One HTML file with the table, all curves and pictures; needs no server and no network."
+        ),
+    )
 
 
 def _words(name: str) -> str:
