@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if sys.version_info < (
-    3,
-    11,
-):  # noqa: UP036 - a checkout is run without an installer, which would refuse
+# A checkout is run without an installer, which would refuse.
+if sys.version_info < (3, 11):  # noqa: UP036
     raise ImportError(
         "hcache needs Python 3.11 or newer, and this is"
         f" {sys.version_info[0]}.{sys.version_info[1]}; start it with a newer one, such as"

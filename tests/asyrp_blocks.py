@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from hcache.cards import default_spec
 from hcache.directions.asyrp_block import LAYERS, PLAIN
-from hcache.edits.window import Window
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
+from hcache.recipes.window import Window
 from hcache.sampling.loop import Moment
 
 STEPS, SAMPLES, C, D = 4, 6, 32, 32

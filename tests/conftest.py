@@ -72,7 +72,7 @@ def tiny_run(tiny_model, tiny_spec, tiny_home):
     """The extraction of ``tiny_spec``. Shared by all tests: who wants to change it takes
     ``copied_run``.
     """
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     return extract(tiny_model, tiny_spec, tiny_home)
 

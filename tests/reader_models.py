@@ -7,7 +7,10 @@ import json
 import torch
 
 NAMES = ("cat", "dog", "face")
-WORDS = """<pad> <unk> a an happy sad face old photo of cropped close up - dog with its mouth open closed calm""".split()
+WORDS = (
+    "<pad> <unk> a an happy sad face old photo of cropped close up - dog with its mouth open closed"
+    " calm"
+).split()
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 32,

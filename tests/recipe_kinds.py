@@ -7,12 +7,12 @@ from tiny import drain
 
 from hcache.directions.direction import digest_of, random_direction, spread
 from hcache.directions.fitting import Fit
-from hcache.edits.recall import reference_to
-from hcache.edits.recipe import DistanceEdit, DonorRef, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import render_recipes
 from hcache.edits.swaps import home_of
-from hcache.edits.window import Window
-from hcache.masks import Mask
+from hcache.recipes.masks import Mask
+from hcache.recipes.recipe import DistanceEdit, DonorRef, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.recipes.window import Window
 
 ALWAYS = Window(first=0, last=3)
 MASK = Mask(rectangle=(0.1, 0.2, 0.7, 0.9))

@@ -24,9 +24,9 @@ from hcache.bench.serving import serve
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.cli.main import main as hcache
-from hcache.edits.kinds import DonorRef, SwapEdit
-from hcache.edits.recipe import recipe_of
-from hcache.edits.window import Window
+from hcache.recipes.edits import DonorRef, SwapEdit
+from hcache.recipes.recipe import recipe_of
+from hcache.recipes.window import Window
 
 ROOT = Path(__file__).parent.parent
 MODEL = "toyfaces-ddpm-64"

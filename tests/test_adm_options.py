@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from hcache.cards import default_spec
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.adm import convert_adm
 from hcache.models.adm_flags import PRESETS, Flags
 from hcache.models.loading import load_anatomy, load_model

@@ -16,20 +16,11 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors", "allocator", "dashboard", "starting", "atomic"),
-    (
-        "specs",
-        "cards",
-        "anatomies",
-        "features",
-        "pictures",
-        "colours",
-        "fields",
-        "masks",
-        "progress",
-        "texts",
-    ),
+    ("images",),
+    ("specs", "cards", "anatomies", "features", "fields", "progress", "texts"),
     ("cache",),
     ("analysis",),
+    ("recipes",),
     ("models",),
     ("sampling",),
     ("directions",),
@@ -37,9 +28,8 @@ LAYERS = (
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers find by name
     ("readers",),
     ("measures",),
-    ("extract", "extract_batch", "extract_finite", "extract_shard", "extract_workers", "rerun"),
-    ("background", "in_work"),
-    ("processes", "jobs", "tasks"),  # names that parts of background had before
+    ("extraction",),
+    ("background",),
     ("toyfaces",),  # training and measuring
     ("figures",),
     ("report",),
@@ -57,19 +47,15 @@ TORCH_FREE = (
     "cards",
     "anatomies",
     "features",
-    "pictures",
-    "colours",
+    "images",
     "fields",
-    "masks",
+    "recipes",
     "progress",
     "texts",
     "cache",
     "analysis",
     "background",
-    "processes",
-    "jobs",
-    "tasks",
-    "in_work",
+    "extraction.in_work",
     "figures",
     "readers.reader",
     "readers.registry",
@@ -186,9 +172,7 @@ def test_the_parser_sees_what_it_must():
     assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), (
         "inside a function"
     )
-    assert "hcache.background.extractions" in set(
-        imports(MODULES["cli.commands"], "cli.commands")
-    ), "as jobs"
+    assert "hcache.background.extractions" in set(imports(MODULES["cli.commands"], "cli.commands"))
     assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), (
         "for type checkers"
     )
@@ -253,7 +237,18 @@ def test_what_must_be_light_names_no_torch_at_its_top(entry):
 
 
 @pytest.mark.parametrize(
-    "entry", ["errors", "specs", "cards", "features", "pictures", "cache", "analysis", "background"]
+    "entry",
+    [
+        "errors",
+        "specs",
+        "cards",
+        "features",
+        "images",
+        "recipes",
+        "cache",
+        "analysis",
+        "background",
+    ],
 )
 def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
     for module, path in MODULES.items():
@@ -270,7 +265,6 @@ def test_reading_a_cache_loads_no_torch():
         "cache.reading",
         "cache.shards",
         "background.extractions",
-        "jobs",
         "analysis.probes",
         "analysis.pca",
         "cli.main",

@@ -38,9 +38,9 @@ from hcache.cache.layout import (
     VERIFY_JSON,
 )
 from hcache.cache.locks import run_lock
-from hcache.cache.measures import list_records, save_record
 from hcache.cache.projections import save_projections
 from hcache.cache.reading import open_run
+from hcache.cache.records import list_records, save_record
 from hcache.cache.verify import verify
 from hcache.cards import default_spec
 from hcache.cli.main import main
@@ -48,8 +48,8 @@ from hcache.directions.direction import digest_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import list_moves, load_move, save_move, save_moves
 from hcache.errors import CacheError, UnknownRunError, UsageError
-from hcache.extract import extract
-from hcache.pictures import Picture, load_prepared
+from hcache.extraction.run import extract
+from hcache.images.pictures import Picture, load_prepared
 
 SLOW = os.environ.get("HCACHE_SLOW") == "1"
 KILLS, SECONDS = (20, 60.0) if SLOW else (2, 1.0)
@@ -115,7 +115,7 @@ def furnished(copied_run):
 
 
 # -- kills
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def commands(run, home, table):
@@ -243,7 +243,7 @@ def test_a_picture_that_was_half_saved_is_saved_again(tmp_path, cut):
 
 
 # -- full disks
-# -------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def writers(run, spec, model, home, folder):
@@ -367,7 +367,7 @@ def test_a_disk_that_fills_while_a_run_is_extracted_ends_it_with_exit_code_5(
 
 
 # -- damage and surroundings
-# ------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 LOOKS = ("info", "verify", "runs", "labels-export", "direction list", "tasks")
 
@@ -454,7 +454,7 @@ def test_what_the_system_refuses_to_read_is_not_damaged_and_not_touched(
 def test_a_shard_that_may_not_be_looked_at_is_not_computed_again(
     furnished, home, tiny_model, monkeypatch
 ):
-    from hcache import extract as module
+    from hcache.extraction import run as module
 
     def refuse(_):
         raise OSError(errno.EACCES, "Permission denied")
@@ -485,7 +485,7 @@ def test_repair_is_refused_while_somebody_extracts(furnished, home, capsys):
 
 
 # -- another run's, or a stranger's
-# -----------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -704,7 +704,7 @@ def test_a_run_that_was_replaced_meanwhile_is_not_written_into(tiny_model, growi
 
 
 # -- rivals
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def rivals(writing, reading, seconds=SECONDS):

@@ -12,15 +12,16 @@ import psutil
 import pytest
 import torch
 
-from hcache import extract_batch, extract_workers
 from hcache.cache.plan import make_plan
 from hcache.cache.verify import verify
 from hcache.cards import default_spec
 from hcache.cli.main import main
 from hcache.errors import ModelError
-from hcache.extract import extract
-from hcache.extract_batch import find_batch, grow, most_at_once
-from hcache.extract_shard import Behind
+from hcache.extraction import batch_size as extract_batch
+from hcache.extraction import workers as extract_workers
+from hcache.extraction.batch_size import find_batch, grow, most_at_once
+from hcache.extraction.run import extract
+from hcache.extraction.shard import Behind
 from hcache.models.model import Model
 from hcache.progress import drive
 from hcache.specs import BATCH
@@ -207,7 +208,7 @@ def test_left_to_itself_a_run_keeps_the_batch_that_was_found(
     tiny_folder, tmp_path, monkeypatch, capsys
 ):
     found = iter([6])
-    monkeypatch.setattr("hcache.extract.find_batch", lambda model, spec: next(found))
+    monkeypatch.setattr("hcache.extraction.run.find_batch", lambda model, spec: next(found))
     command = ["extract", str(tiny_folder), "--steps", "2", "--home", str(tmp_path), "--samples"]
     assert main([*command, "8"]) == 0 and main([*command, "14", "--batch", "auto"]) == 0
     spec = default_spec(str(tiny_folder), samples=14, steps=2)

@@ -181,7 +181,7 @@ def test_a_full_size_subject_runs_without_its_weights(monkeypatch, tmp_path):
     assert full_call(model, x, torch.tensor(5), text).shape == x.shape
     assert plain_loop(model, [0, 1], 2).shape == (2, *model.anatomy.image)
     spec = subjects.subject_spec(model, 2, 2, 2, "bfloat16", {"h": "full"})
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     assert len(extract(model, spec, tmp_path)) == 2
     with pytest.raises(UsageError, match="celebahq-256"):

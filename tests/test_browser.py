@@ -267,7 +267,8 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
     page.mouse.up()
     left = chart.evaluate(
         """({chart, clientWidth}) =>
-             [...chart.data.id].filter((_, k) => chart.place(chart.data.x[k], chart.data.y[k])[0] < clientWidth / 2)"""
+             [...chart.data.id].filter((_, k) =>
+               chart.place(chart.data.x[k], chart.data.y[k])[0] < clientWidth / 2)"""
     )
     assert 0 < len(left) < 64
     page.get_by_text(f"{len(left)} of 64 selected").wait_for()

@@ -14,7 +14,7 @@ from kinds import save_kind
 from hcache.cards import OWN_CARDS, default_spec, find_card, load_cards
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_anatomy, load_model
 
 TABLE = {

@@ -11,7 +11,7 @@ from hcache.directions.direction import digest_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import load_move
 from hcache.errors import UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.specs import parse_samples
 
 

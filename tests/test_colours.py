@@ -9,9 +9,9 @@ from tiny import make_unet, save_pipeline
 
 from hcache.cards import default_spec
 from hcache.errors import UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
+from hcache.images.pictures import greyed, prepare_picture
 from hcache.models.loading import load_model
-from hcache.pictures import greyed, prepare_picture
 
 SIDE = 64
 RAMP = np.linspace(0, 1, SIDE * SIDE).reshape(SIDE, SIDE)
@@ -97,7 +97,7 @@ def test_every_mode_of_8_bits_comes_out_as_the_grey_that_it_was(mode):
         image = Image.merge("LAB", [grey, *[Image.new("L", grey.size, 128)] * 2])
     else:
         image = (grey if mode in ("L", "LA", "1") else grey.convert("RGB")).convert(mode)
-    from hcache.colours import in_srgb
+    from hcache.images.colours import in_srgb
 
     found, notes = in_srgb(image, image, "a")
     pixels = np.asarray(found).astype(float)

@@ -301,9 +301,9 @@ def test_a_class_conditional_unet_is_guided_by_the_null_class_it_was_trained_wit
 
 
 def test_a_null_class_goes_into_a_run_and_its_name(tmp_path, capsys):
+    from hcache.background.extractions import extract_arguments
     from hcache.cache.reading import open_run
     from hcache.cards import default_spec
-    from hcache.jobs import extract_arguments
 
     at = save_kind("classes", tmp_path / "classes")
     arguments = [

@@ -23,13 +23,13 @@ from hcache.cache import hdf5, index, places, provenance
 from hcache.cache.layout import SHARDS
 from hcache.cache.shards import ShardWriter
 from hcache.edits.cached import cached_features, cached_x
-from hcache.edits.recipe import DonorRef
 from hcache.edits.render import render_recipes
 from hcache.edits.swaps import home_of, swap_recipes
-from hcache.edits.window import Window
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models import halves
 from hcache.progress import drive
+from hcache.recipes.recipe import DonorRef
+from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise, predict
 
 ROOT = str(Path(__file__).parent.parent)

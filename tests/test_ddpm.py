@@ -15,11 +15,11 @@ from hcache.cli.main import main
 from hcache.directions.asyrp_block import PLAIN
 from hcache.directions.asyrp_files import import_blocks
 from hcache.edits.shift import Shift
-from hcache.edits.window import Window
 from hcache.errors import ModelError, UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.ddpm import Structure, convert_ddpm, read_structure, unet_of
 from hcache.models.loading import load_model
+from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise
 from hcache.sampling.noise import start_noise
 

@@ -11,7 +11,6 @@ from types import ModuleType
 import pytest
 from tiny import assert_same_contents
 
-from hcache import extract_workers
 from hcache.background.extractions import extract_arguments
 from hcache.cache.index import index_is_behind
 from hcache.cache.layout import SHARDS
@@ -19,8 +18,9 @@ from hcache.cache.reading import open_run
 from hcache.cache.verify import verify
 from hcache.cli.main import main
 from hcache.errors import Interrupted, ModelError, UsageError
-from hcache.extract import extract
-from hcache.extract_workers import parse_devices
+from hcache.extraction import workers as extract_workers
+from hcache.extraction.run import extract
+from hcache.extraction.workers import parse_devices
 from hcache.progress import drive
 
 TWO = ["cpu", "cpu"]

@@ -181,7 +181,7 @@ def test_a_run_without_h_in_full_is_refused_in_words(
     tiny_model, tiny_folder, tmp_path, measure, store
 ):
     from hcache.cards import default_spec
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     run = extract(
         tiny_model, default_spec(str(tiny_folder), samples=4, steps=1, store=store), tmp_path

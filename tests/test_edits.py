@@ -16,9 +16,9 @@ from hcache.edits.render import render_moved
 from hcache.edits.shift import Shift
 from hcache.edits.swap import Swap
 from hcache.edits.swaps import render_swaps
-from hcache.edits.window import Window
 from hcache.errors import UsageError
 from hcache.features import Features
+from hcache.recipes.window import Window
 from hcache.sampling.loop import Moment, denoise
 
 STEPS = 4
@@ -268,7 +268,7 @@ def test_a_strip_has_the_picture_itself_in_its_middle(tiny_model, tiny_run, dire
 
 
 def test_stochastic_runs_are_taken_up_with_their_own_noise(tiny_model, tiny_spec, tmp_path):
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     run = extract(
         tiny_model, dataclasses.replace(tiny_spec, samples=4, batch=4, eta=1.0, seed=7), tmp_path

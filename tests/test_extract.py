@@ -26,7 +26,7 @@ from hcache.errors import (
     UnknownSiteError,
     UsageError,
 )
-from hcache.extract import extract
+from hcache.extraction.run import extract
 
 
 def stop_after(calls):

@@ -10,8 +10,8 @@ from tiny import make_unet, save_pipeline
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.errors import ModelError
-from hcache.extract import extract
-from hcache.extract_finite import Finite
+from hcache.extraction.finite import Finite
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning

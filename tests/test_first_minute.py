@@ -15,7 +15,7 @@ import pytest
 from checkout import as_the_readme_makes_it
 from test_browser import browser  # noqa: F401 - a fixture
 
-from hcache import jobs
+from hcache.background import extractions as jobs
 from hcache.bench import first_minute, serving
 from hcache.bench.serving import ENVIRONMENT, ROOT, serve, typed_command
 from hcache.errors import UsageError

@@ -358,7 +358,7 @@ def test_no_page_breaks_on_a_run_that_stores_no_site(
     tiny_model, tiny_folder, tmp_path, monkeypatch, page
 ):
     from hcache.cards import default_spec
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     extract(
         tiny_model,

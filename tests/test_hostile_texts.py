@@ -17,8 +17,8 @@ from hcache.background.processes import FAILED
 from hcache.background.status import StatusFile
 from hcache.cache.labels import save_labels
 from hcache.cache.layout import RUN_JSON
-from hcache.cache.measures import save_record
 from hcache.cache.reading import open_run
+from hcache.cache.records import save_record
 from hcache.cards import default_spec
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import save_move

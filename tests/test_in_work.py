@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from tiny import assert_same_contents, contents
 
-from hcache import in_work
 from hcache.cache.layout import IN_WORK
 from hcache.cache.manifest import FIRST
-from hcache.cache.pngs import png_bytes, read_picture
 from hcache.cli.main import main
-from hcache.extract import extract
-from hcache.in_work import MOST_SHOWN, InWork, InWorkFile, read_in_work
+from hcache.extraction import in_work
+from hcache.extraction.in_work import MOST_SHOWN, InWork, InWorkFile, read_in_work
+from hcache.extraction.run import extract
+from hcache.images.pngs import png_bytes, read_picture
 from hcache.specs import BATCH
 
 

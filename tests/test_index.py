@@ -15,7 +15,7 @@ from hcache.cache.index import IndexWriter, index_is_behind, seeds_of_index, wri
 from hcache.cache.layout import INDEX, SEED, SHARDS
 from hcache.cache.reading import open_run
 from hcache.errors import CacheError, Interrupted
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.specs import RunSpec
 
 SPEC = RunSpec(model="m", samples=9, steps=2)

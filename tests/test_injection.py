@@ -21,19 +21,19 @@ from hcache.directions.direction import digest_of, random_direction, spread
 from hcache.edits.compose import Chain, Masked, PerRow
 from hcache.edits.donors import find_donor
 from hcache.edits.freeu import why_not, with_freeu
-from hcache.edits.recall import reference_to
-from hcache.edits.recipe import DonorRef, FreeUEdit, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import render_again, render_recipes
 from hcache.edits.shift import Shift
 from hcache.edits.slerp import Slerp, slerp
 from hcache.edits.swap import Swap
 from hcache.edits.swaps import home_of
-from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
-from hcache.extract import extract
-from hcache.masks import LARGEST, Mask
+from hcache.extraction.run import extract
+from hcache.images.pictures import Picture
 from hcache.models.loading import load_model
-from hcache.pictures import Picture
+from hcache.recipes.masks import LARGEST, Mask
+from hcache.recipes.recipe import DonorRef, FreeUEdit, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
 

@@ -12,9 +12,9 @@ from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.cli.main import main
 from hcache.errors import Interrupted, UsageError
-from hcache.extract import extract
-from hcache.extract_shard import reconstruction_error
-from hcache.pictures import MOST_PIXELS, load_prepared, prepare_picture
+from hcache.extraction.run import extract
+from hcache.extraction.shard import reconstruction_error
+from hcache.images.pictures import MOST_PIXELS, load_prepared, prepare_picture
 from hcache.sampling.inversion import invert
 from hcache.sampling.loop import denoise
 

@@ -10,12 +10,12 @@ from hcache.directions.direction import digest_of, spread
 from hcache.directions.jacobian import decoder_at, region_mask
 from hcache.directions.pullback import encoder_at
 from hcache.directions.subspace import backward_products, forward_products, leading_singular
-from hcache.edits.recipe import recipe_of
 from hcache.edits.render import render_again, render_recipes, shift_by
-from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
-from hcache.masks import Mask
 from hcache.progress import drive
+from hcache.recipes.masks import Mask
+from hcache.recipes.recipe import recipe_of
+from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise
 
 STEPS = 3

@@ -23,7 +23,7 @@ from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.cli.main import build_parser, main
 from hcache.errors import RunBusyError, UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.specs import Conditioning
 
 SOURCE = str(Path(jobs.__file__).parent.parent.parent)

@@ -20,10 +20,10 @@ from hcache.directions.naive import naive_direction
 from hcache.edits.cached import cached_features
 from hcache.edits.render import render_moved
 from hcache.edits.swaps import render_swaps
-from hcache.edits.window import Window
 from hcache.errors import NotStoredError, NoUNetError, UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_anatomy, load_model
+from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise, predict
 from hcache.sampling.noise import start_noise
 from hcache.specs import UNCONDITIONED, Conditioning

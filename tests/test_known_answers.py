@@ -11,9 +11,9 @@ from linear import NAMES, linear_model, read, truth
 from hcache.analysis.swaps import SwapEffect
 from hcache.cache.labels import save_labels
 from hcache.cache.layout import RUN_JSON
-from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
-from hcache.extract import extract
+from hcache.cache.records import list_records
+from hcache.extraction.run import extract
 from hcache.measures import suite as suite_module
 from hcache.measures.cells import (
     CONTROLLABLE,

@@ -30,7 +30,7 @@ from hcache.analysis.estimate import (
     without_implied,
 )
 from hcache.analysis.permutation import family_p, holm, p_value, permutation_test, sign_flip_test
-from hcache.cache.measures import plain
+from hcache.cache.records import plain
 from hcache.errors import AnalysisError
 
 REPETITIONS = 200

@@ -9,7 +9,6 @@ from tiny import synthetic_run
 from hcache.cache.labels import save_labels
 from hcache.cache.layout import H, X
 from hcache.cache.reading import open_run
-from hcache.edits.window import Window
 from hcache.measures.costs import (
     CHEAP,
     about,
@@ -30,6 +29,7 @@ from hcache.measures.suite import (
     Sizes,
     Suite,
 )
+from hcache.recipes.window import Window
 from hcache.specs import RunSpec
 
 STEP = 0.02

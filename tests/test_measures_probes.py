@@ -13,8 +13,8 @@ from hcache.analysis.estimate import Estimate
 from hcache.analysis.probes import Space
 from hcache.bench.probes import heat_map_seconds, made_up_run
 from hcache.cache.labels import save_labels
-from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
+from hcache.cache.records import list_records
 from hcache.cli.main import main
 from hcache.errors import AnalysisError, NotStoredError, UsageError
 from hcache.figures.probes import probe_heatmap

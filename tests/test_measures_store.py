@@ -11,7 +11,7 @@ from tiny import drain
 from hcache.analysis.estimate import Contrast, Estimate
 from hcache.analysis.swaps import PIXELS
 from hcache.cache.layout import MEASURES
-from hcache.cache.measures import (
+from hcache.cache.records import (
     delete_stale,
     list_records,
     load_record,
@@ -23,9 +23,8 @@ from hcache.cache.measures import (
 from hcache.directions.direction import in_units, random_direction, spread
 from hcache.directions.supervised import difference_direction
 from hcache.edits.shift import Shift
-from hcache.edits.window import Window
 from hcache.errors import UnknownSiteError, UsageError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.measures.decodability import alignment_of
 from hcache.measures.driver import Change, Driver, Grid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
@@ -33,6 +32,7 @@ from hcache.measures.evidence import Evidence
 from hcache.measures.responses import direction, null_dimensions, responses
 from hcache.measures.stored import Pictured, measured
 from hcache.measures.swapping import COLUMNS, Pairs, PairSwap, swaps
+from hcache.recipes.window import Window
 
 ALL = Window(first=0, last=3)
 QUICK = {"repeats": 50}
@@ -252,8 +252,8 @@ def test_a_pullback_is_driven_by_moving_x_once(driver):
     are as long.
     """
     from hcache.directions.fitting import Fit, fit
-    from hcache.edits.recipe import recipe_of
     from hcache.edits.render import render_recipes, shift_by
+    from hcache.recipes.recipe import recipe_of
 
     run, window = driver.run, Window(first=1, last=3)
     wanted = Fit(method="pullback", run=run.name, options={"step": 1, "count": 1, "iterations": 3})

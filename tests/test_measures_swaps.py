@@ -29,7 +29,7 @@ from hcache.analysis.swaps import (
     swap_effect,
     which_carries,
 )
-from hcache.cache.measures import plain
+from hcache.cache.records import plain
 from hcache.errors import AnalysisError
 
 

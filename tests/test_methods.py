@@ -17,12 +17,12 @@ from hcache.directions.fitting import METHODS, Fit, check_options, find_method, 
 from hcache.directions.pca import pca_directions
 from hcache.directions.store import load_move, save_move
 from hcache.directions.unit import net_of
-from hcache.edits.recall import recall_move
-from hcache.edits.recipe import DirectionRef
+from hcache.edits.recipe_directions import recall_move
 from hcache.edits.shift import Shift
-from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
 from hcache.progress import drive
+from hcache.recipes.recipe import DirectionRef
+from hcache.recipes.window import Window
 from hcache.sampling.loop import Moment
 from hcache.specs import RunSpec
 

@@ -15,7 +15,7 @@ from hcache.background import extractions as jobs
 from hcache.background import tasks
 from hcache.cache.layout import JOB_JSON, JOB_LOG, MANIFEST, RUN_JSON
 from hcache.cards import default_spec
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 from hcache.ui import frame
 

@@ -19,9 +19,9 @@ from hcache.cards import default_spec
 from hcache.directions.fitting import METHODS
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import delete_move, list_moves, load_move, save_move
-from hcache.extract import extract
+from hcache.extraction.run import extract
+from hcache.images.pictures import Picture
 from hcache.models.loading import load_model
-from hcache.pictures import Picture
 from hcache.specs import Conditioning
 
 MODEL = "toyfaces-ddpm-64"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hcache.directions.jacobian import region_mask
 from hcache.figures.paint import SIZE, areas_of, draw_paintable
-from hcache.masks import LARGEST, Mask
+from hcache.recipes.masks import LARGEST, Mask
 
 LEFT = [(0, 0), (0.5, 0), (0.5, 1), (0, 1)]
 ALL = [(-1, -1), (2, -1), (2, 2), (-1, 2)]

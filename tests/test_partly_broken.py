@@ -120,7 +120,7 @@ def test_a_direction_is_deleted_from_the_page_and_from_the_shell(copied_run, hom
 
 
 def test_stale_results_are_taken_away_when_asked(copied_run, home, capsys):
-    from hcache.cache.measures import save_record
+    from hcache.cache.records import save_record
 
     save_record(copied_run, "codes", {"a": 1}, {})
     save_record(copied_run, "codes", {"a": 2}, {})

@@ -16,10 +16,7 @@ from PIL import Image
 from hcache import figures
 from hcache.analysis.pca import PCA
 from hcache.analysis.probes import AUC, R2
-from hcache.cache.pngs import read_picture, read_recipe
-from hcache.edits.recipe import Recipe
 from hcache.edits.rendered import Rendered
-from hcache.edits.sheet import read_cells
 from hcache.errors import UsageError
 from hcache.figures import fonts
 from hcache.figures.drawing import SCALE, WIDTHS, Style
@@ -27,7 +24,10 @@ from hcache.figures.marks import POINTS
 from hcache.figures.png import DPI
 from hcache.figures.table import Row, Table, draw_table
 from hcache.figures.ufigure import Swapped, draw_u
+from hcache.images.pngs import read_picture, read_recipe
 from hcache.measures.decodability import ProbeMap
+from hcache.recipes.recipe import Recipe
+from hcache.recipes.sheet import read_cells
 from hcache.specs import Anatomy
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -85,8 +85,8 @@ def assert_laid_out(figure):
         (x, y)
         for shape in figure.shapes
         for move in shape.moves
-        for x, y in zip(move[::2], move[1::2])
-    ]  # noqa: B905
+        for x, y in zip(move[::2], move[1::2], strict=False)
+    ]
     for left, top, right, bottom in [*texts, *pictures, *((x, y, x, y) for x, y in shapes)]:
         assert (
             -0.01 <= left <= right <= figure.width + 0.01

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from tiny import drain
 
-from hcache.cache.pngs import read_recipe
 from hcache.edits.render import render_again
-from hcache.edits.sheet import read_cells
 from hcache.errors import UsageError
 from hcache.figures import choices, notebook
 from hcache.figures.choices import Grid, Strip, default_grid, default_strip, default_swaps
 from hcache.figures.drawing import Style
 from hcache.figures.making import Maker
+from hcache.images.pngs import read_recipe
 from hcache.progress import drive
+from hcache.recipes.sheet import read_cells
 
 SVG = "{http://www.w3.org/2000/svg}"
 

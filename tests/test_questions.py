@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from tiny import make_unet, save_pipeline
 
 from hcache.cards import default_spec
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 from hcache.ui.frame import PAGES
 from hcache.ui.panels.overview import of_other_models

@@ -8,7 +8,7 @@ from reader_models import save_clip
 
 from hcache.cards import default_spec
 from hcache.cli.main import main
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.measures import suite as suite_module
 from hcache.measures.cells import cells_of
 from hcache.measures.verdict import compare

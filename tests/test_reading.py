@@ -63,7 +63,7 @@ def test_features_are_what_the_model_made(tiny_model, tiny_run):
 def test_pooled_is_the_mean_of_full(tiny_model, tiny_run, tiny_folder, tmp_path):
     """The same samples with every policy turned round."""
     from hcache.cards import default_spec
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     store = {"h": "pooled", "skip.1": "pooled", "skip.2": "full", "skip.3": "full"}
     other = extract(
@@ -81,7 +81,7 @@ def test_pooled_is_the_mean_of_full(tiny_model, tiny_run, tiny_folder, tmp_path)
 
 def test_float32_runs_are_exact(tiny_model, tiny_folder, tmp_path):
     from hcache.cards import default_spec
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     spec = default_spec(
         str(tiny_folder), samples=3, steps=3, batch=3, store={"h": "full"}, store_dtype="float32"
@@ -128,7 +128,7 @@ def test_labels_are_a_value_a_sample_and_nan_where_there_is_none(copied_run):
 
 def test_what_is_not_in_a_run_is_refused_in_words(tiny_run, tiny_model, tiny_folder, tmp_path):
     from hcache.cards import default_spec
-    from hcache.extract import extract
+    from hcache.extraction.run import extract
 
     for call in (
         lambda: tiny_run.matrix("h", STEPS),

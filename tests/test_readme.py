@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hcache.cache.pngs import read_recipe
 from hcache.cards import default_spec
 from hcache.cli.main import build_parser
-from hcache.edits.sheet import read_cells
-from hcache.extract import extract
+from hcache.extraction.run import extract
+from hcache.images.pngs import read_recipe
 from hcache.models.loading import load_model
+from hcache.recipes.sheet import read_cells
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

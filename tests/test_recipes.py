@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from recipe_kinds import KINDS
 from tiny import drain
 
-from hcache.cache.pngs import read_picture, read_recipe
 from hcache.directions.direction import digest_of
 from hcache.directions.store import save_move
-from hcache.edits.recall import reference_to
-from hcache.edits.recipe import DonorRef, FreeUEdit, Place, Recipe, SwapEdit, recipe_of
+from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import ROWS, render_again, render_recipes
-from hcache.edits.sheet import read_cells
 from hcache.edits.swaps import home_of
-from hcache.edits.window import Window
 from hcache.errors import AnalysisError, UsageError
-from hcache.masks import Mask
+from hcache.images.pngs import read_picture, read_recipe
+from hcache.recipes.masks import Mask
+from hcache.recipes.recipe import DonorRef, FreeUEdit, Place, Recipe, SwapEdit, recipe_of
+from hcache.recipes.sheet import read_cells
+from hcache.recipes.window import Window
 
 
 @pytest.mark.parametrize("kind", KINDS)

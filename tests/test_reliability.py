@@ -20,7 +20,7 @@ from hcache.directions.direction import digest_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import load_move, save_move
 from hcache.errors import NoSpaceError, RunBusyError
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 
 KILLS, OPENS = 100, 500

@@ -11,13 +11,13 @@ from test_cli import failure, json_of, out_of
 from tiny import drain
 
 from hcache.cache.layout import RENDERS
-from hcache.cache.pngs import png_bytes, read_picture, read_recipe
-from hcache.edits.recipe import recipe_of
-from hcache.edits.renders import find_render, render_kept, trim
-from hcache.edits.sheet import Box, Cell, read_cells, sheet_text
+from hcache.edits.render_store import find_render, render_kept, trim
 from hcache.edits.swaps import home_of
 from hcache.errors import UsageError
 from hcache.figures.pictures import contact_sheet
+from hcache.images.pngs import png_bytes, read_picture, read_recipe
+from hcache.recipes.recipe import recipe_of
+from hcache.recipes.sheet import Box, Cell, read_cells, sheet_text
 
 
 class Counted:
@@ -128,14 +128,14 @@ class TestSheets:
             read_recipe(data)
 
     def test_a_picture_carries_so_much_and_no_more(self, monkeypatch):
-        monkeypatch.setattr("hcache.cache.pngs.MOST_TEXT", 1000)
+        monkeypatch.setattr("hcache.images.pngs.MOST_TEXT", 1000)
         picture = np.zeros((4, 4, 3), np.uint8)
         assert read_recipe(png_bytes(picture, "ü" * 500)) == "ü" * 500
         with pytest.raises(UsageError, match="fewer cells"):
             png_bytes(picture, "ü" * 501)
-        monkeypatch.setattr("hcache.cache.pngs.MOST_TEXT", 2000)
+        monkeypatch.setattr("hcache.images.pngs.MOST_TEXT", 2000)
         data = png_bytes(picture, "ü" * 501)
-        monkeypatch.setattr("hcache.cache.pngs.MOST_TEXT", 1000)
+        monkeypatch.setattr("hcache.images.pngs.MOST_TEXT", 1000)
         with pytest.raises(UsageError, match="larger than 1000"):
             read_recipe(data)
 

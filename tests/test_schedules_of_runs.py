@@ -6,16 +6,16 @@ import json
 import pytest
 from tiny import assert_same_contents, drain, make_unet, save_pipeline
 
+from hcache.background.extractions import extract_arguments
 from hcache.cache.layout import RUN_JSON
 from hcache.cache.provenance import schedule_in_words
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.cli.main import main
 from hcache.errors import ModelError
-from hcache.extract import extract
-from hcache.jobs import extract_arguments
+from hcache.extraction.rerun import rerun
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
-from hcache.rerun import rerun
 
 
 @pytest.fixture(scope="module")

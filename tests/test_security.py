@@ -21,7 +21,7 @@ from hcache.cache.layout import RUN_JSON, run_folder, run_names
 from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import CacheError, UnknownRunError, UsageError
-from hcache.pictures import MOST_PIXELS, load_prepared, prepare_picture
+from hcache.images.pictures import MOST_PIXELS, load_prepared, prepare_picture
 
 ROOT = Path(hcache.__file__).parent.parent
 BAD = [

@@ -13,8 +13,8 @@ from tiny import make_unet, save_pipeline
 from hcache.cache.projections import projections_path
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
-from hcache.edits.renders import keep_render
-from hcache.extract import extract
+from hcache.edits.render_store import keep_render
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 
 

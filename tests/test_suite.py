@@ -19,8 +19,8 @@ from tiny import put_task
 from hcache.background import tasks
 from hcache.cache.files import write_json
 from hcache.cache.labels import save_labels
-from hcache.cache.measures import list_records
 from hcache.cache.reading import open_run
+from hcache.cache.records import list_records
 from hcache.cli import measures as commands
 from hcache.cli.main import main
 from hcache.cli.measures import WHAT as OFFERED

@@ -14,14 +14,14 @@ from tiny import drain
 
 from hcache.cache.layout import RENDERS
 from hcache.cards import default_spec
-from hcache.edits.recipe import DonorRef, FreeUEdit, SwapEdit, recipe_of
 from hcache.edits.render import render_again
-from hcache.edits.sheet import Cell, sheet_text
 from hcache.edits.swaps import home_of
-from hcache.edits.window import Window
-from hcache.extract import extract
-from hcache.masks import Mask
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
+from hcache.recipes.masks import Mask
+from hcache.recipes.recipe import DonorRef, FreeUEdit, SwapEdit, recipe_of
+from hcache.recipes.sheet import Cell, sheet_text
+from hcache.recipes.window import Window
 from hcache.specs import Conditioning
 
 

@@ -7,9 +7,9 @@ import torch
 from hcache.cards import default_spec, find_card
 from hcache.directions.naive import naive_direction, top_samples
 from hcache.edits.render import render_moved
-from hcache.edits.window import Window
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
+from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise
 from hcache.toyfaces import losses, networks
 from hcache.toyfaces import train as training

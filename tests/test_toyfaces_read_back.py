@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hcache.cards import default_spec
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 from hcache.toyfaces import read_back
 from hcache.toyfaces.drawing import draw_dataset

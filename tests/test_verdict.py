@@ -14,9 +14,8 @@ from tiny import synthetic_run
 from hcache.analysis.estimate import Estimate
 from hcache.cache.files import write_json
 from hcache.cache.layout import LABELS, RUN_JSON
-from hcache.cache.measures import Record, save_record
 from hcache.cache.reading import open_run
-from hcache.edits.window import Window
+from hcache.cache.records import Record, save_record
 from hcache.figures.verdict import verdict_table
 from hcache.measures.cells import (
     CONTROLLABLE,
@@ -30,6 +29,7 @@ from hcache.measures.cells import (
 from hcache.measures.kinds import DECODABILITY, DIRECTION
 from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
 from hcache.measures.verdict import Row, compare, measured_by, ranking, why_not_ranked
+from hcache.recipes.window import Window
 from hcache.specs import RunSpec
 
 STEPS, SAMPLES = 4, 60

@@ -10,7 +10,7 @@ from kinds import save_kind
 from hcache.cache.layout import INDEX, SHARDS
 from hcache.cache.plan import fit_budget, make_plan
 from hcache.cards import default_spec
-from hcache.extract import extract
+from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 from hcache.specs import Conditioning
 

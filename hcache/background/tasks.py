@@ -205,7 +205,8 @@ def task_id(work: Work) -> str:
     """The id that a piece of work has; a run has one extraction."""
     if work.kind == EXTRACT:
         return EXTRACT
-    return f"{work.kind}-{hashlib.sha256(json.dumps(work.order(), sort_keys=True).encode()).hexdigest()[:12]}"
+    order = json.dumps(work.order(), sort_keys=True).encode()
+    return f"{work.kind}-{hashlib.sha256(order).hexdigest()[:12]}"
 
 
 def read_task(folder: Path, id: str) -> Task | None:

@@ -103,7 +103,7 @@ def extract(
 
     from ..allocator import keep_freed_memory
     from ..cards import default_spec
-    from ..extract import extract as run_extraction
+    from ..extraction.run import extract as run_extraction
     from ..models import side_by_side
     from ..models.loading import load_model
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cache.plan import format_bytes
-from ..extract import extract
+from ..extraction.run import extract
 from ..models.model import Model
 from ..progress import part
 from .baselines import hooked_loop, plain_loop

@@ -189,7 +189,7 @@ def in_words(times: dict[str, list[float]], samples: int) -> str:
 
 def small_run(home: Path) -> Run:
     """A small extraction of the shipped model, made unless it is there."""
-    from ..extract import extract
+    from ..extraction.run import extract
     from ..models.loading import load_model
 
     (home / "runs").mkdir(parents=True, exist_ok=True)

@@ -11,15 +11,15 @@ import torch
 from ..cache.reading import Run
 from ..directions.direction import digest_of, random_direction, spread
 from ..edits.cached import cached_features, cached_x
-from ..edits.recipe import DonorRef, recipe_of
 from ..edits.render import render_recipes, shift_by
 from ..edits.shift import Shift
 from ..edits.swaps import home_of, swap_recipes
-from ..edits.window import Window
-from ..extract import extract
+from ..extraction.run import extract
 from ..features import Features
 from ..models.model import Model
 from ..progress import drive, part
+from ..recipes.recipe import DonorRef, recipe_of
+from ..recipes.window import Window
 from ..sampling.loop import denoise, predict
 from .baselines import full_call
 from .extraction import STORES

@@ -276,8 +276,8 @@ def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
     raw = name.encode(errors="surrogateescape")
     if not group.id.links.exists(raw):
         raise Malformed(f"it has no {name}")
-    # compiled, without a stub
-    if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:  # ty: ignore[missing-attribute]
+    hard = h5py.h5l.TYPE_HARD  # ty: ignore[missing-attribute]  # compiled, without a stub
+    if group.id.links.get_info(raw).type != hard:
         raise Malformed(f"{name} is a link to elsewhere")
     return group[name]
 

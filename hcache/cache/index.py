@@ -18,6 +18,7 @@ import numpy as np
 
 from ..atomic import flush_file, sync_folder
 from ..errors import CacheError
+from .array_places import structure_at
 from .hdf5 import (
     MOST_OBJECTS,
     Malformed,
@@ -30,7 +31,6 @@ from .hdf5 import (
 )
 from .layout import INDEX, SEED, SHARDS, TIMESTEP
 from .manifest import Shard
-from .places import structure_at
 from .reading import Run, unreadable
 from .shards import axis_names
 

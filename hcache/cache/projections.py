@@ -19,8 +19,8 @@ import numpy as np
 
 from ..atomic import make_folder, open_file, replacing
 from .layout import PROJECTIONS
-from .measures import state_of
 from .reading import Run
+from .records import state_of
 
 _STATE = "state"
 

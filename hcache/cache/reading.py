@@ -17,9 +17,10 @@ import numpy as np
 from ..atomic import is_there, reason
 from ..errors import CacheError, HcacheError, NotStoredError, UnknownRunError, UsageError
 from ..features import Features
-from ..pictures import load_prepared
+from ..images.pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
+from .half_floats import widen_into, widened
 from .hdf5 import Malformed, Structure
 from .label_files import LabelFiles, read_label_files
 from .layout import (
@@ -36,7 +37,6 @@ from .layout import (
 )
 from .manifest import Shard, read_manifest
 from .shard_files import ShardFile, open_shard
-from .widening import widen_into, widened
 
 T = TypeVar("T")
 
@@ -418,11 +418,8 @@ class Run:
                     f" {part.shape} where {(shard.stop - shard.start, *shape)} was expected; run"
                     f" `python -m hcache repair {self.name}` to replace it"
                 )
-            if (
-                result is None
-                # not before: what run.json says may be damaged, and a shape that was read is one that
-                # fits
-            ):
+            # Not before: run.json may be damaged, and a shape that was read is one that fits.
+            if result is None:
                 result = np.empty((len(self), *shape), dtype)
             widen_into(result[row : row + len(part)], part)
             row += len(part)

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..specs import FULL, NONE, Anatomy, RunSpec
+from .array_places import structure_at
 from .hdf5 import Malformed, Place, Structure, opened, read_array, read_row
 from .label_files import SET_NAME
 from .layout import IMAGE, LABELS, PREVIEW_SIZE, SEED, TIMESTEP, X_0, X
 from .manifest import Shard
-from .places import structure_at
 
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 

@@ -31,11 +31,11 @@ import numpy as np
 from ..atomic import PARTIAL, flush_file, is_there, make_folder, put_in_place
 from ..errors import FULL, CacheError, NoSpaceError
 from .files import checksum_of
+from .half_floats import has_infinite
 from .hdf5 import Output
 from .layout import IMAGE, LABELS, RUN_JSON, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
 from .manifest import Shard, append_to_manifest
 from .plan import format_bytes
-from .widening import has_infinite
 
 _AXES = {
     3: ("step", "sample", "channel"),

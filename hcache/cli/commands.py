@@ -37,7 +37,7 @@ from ..cache.verify import Difference, Report, keep_report, set_aside
 from ..cache.verify import verify as verify_run
 from ..cards import check_weights, default_spec, find_card, load_cards
 from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
-from ..in_work import InWorkFile
+from ..extraction.in_work import InWorkFile
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
 from ..texts import read_text
@@ -199,8 +199,8 @@ def extract(arguments: argparse.Namespace) -> Result:
 
 def invert(arguments: argparse.Namespace) -> Result:
     """Makes real pictures ready, inverts them and extracts the run they begin."""
+    from ..images.pictures import prepare_picture
     from ..models.loading import load_anatomy
-    from ..pictures import prepare_picture
 
     home, (height, width, _) = writable_home(arguments.home), load_anatomy(arguments.model).image
     prepared = [prepare_picture(Path(path), path, height, width) for path in arguments.images]
@@ -218,7 +218,8 @@ def invert(arguments: argparse.Namespace) -> Result:
         (Path(path).name, f"{error:.4f}")
         for path, error in zip(arguments.images, errors, strict=True)
     ]
-    text = f"{result.text}\n{table(rows, ('picture', 'reconstruction error (root mean square, of 1)'))}"
+    head = ("picture", "reconstruction error (root mean square, of 1)")
+    text = f"{result.text}\n{table(rows, head)}"
     return Result(
         text=text, data={**result.data, "reconstruction_error": [float(error) for error in errors]}
     )
@@ -289,8 +290,8 @@ def run_job(
     with interruptible() as stopped:
         with without_collection():
             from ..allocator import keep_freed_memory
-            from ..extract import extract as run_extraction
-            from ..extract_workers import parse_devices
+            from ..extraction.run import extract as run_extraction
+            from ..extraction.workers import parse_devices
             from ..models.loading import load_model
 
         keep_freed_memory()
@@ -495,8 +496,8 @@ def export(arguments: argparse.Namespace) -> Result:
 
 
 def _rerun(run: Run, report: Report, count: int, device: str) -> dict[str, Difference]:
-    from ..extract import load_model_of
-    from ..rerun import rerun
+    from ..extraction.rerun import rerun
+    from ..extraction.run import load_model_of
 
     bad = {sample for fault in report.faults for sample in range(fault.start, fault.stop)}
     whole = [int(sample) for sample in run.sample_ids if int(sample) not in bad]

@@ -15,7 +15,7 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.plan import format_bytes
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
-from ..masks import Mask
+from ..recipes.masks import Mask
 from ..specs import parse_samples
 from .commands import Result, table
 from .progress import drive_with_bar
@@ -266,7 +266,7 @@ def import_and_save(
 
 
 def _model_of(run: Run, device: str) -> Any:
-    from ..extract import load_model_of
+    from ..extraction.run import load_model_of
 
     return load_model_of(run, device)
 

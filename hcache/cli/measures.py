@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
 from ..cache.layout import home_folder, run_folder
-from ..cache.measures import delete_stale, plain
 from ..cache.reading import Run, open_run
+from ..cache.records import delete_stale, plain
 from ..errors import HcacheError, UsageError, refused
 from .commands import Result, table
 from .progress import drive_with_bar
@@ -106,7 +106,7 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
 
 
 def _driver(run: Run, device: str, name: str) -> Driver:
-    from ..extract import load_model_of
+    from ..extraction.run import load_model_of
     from ..measures.driver import Driver, no_readings
     from ..readers.reading import card_reader, reader_of
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from ..atomic import make_folder, write_bytes
 from ..cache.layout import home_folder, run_folder
-from ..cache.pngs import MOST_TEXT, read_picture, read_recipe
 from ..cache.reading import Run, open_run
 from ..edits.rendered import Rendered
-from ..edits.sheet import Cell, read_cells
 from ..errors import UnknownRunError, UsageError, refused
+from ..images.pngs import MOST_TEXT, read_picture, read_recipe
+from ..recipes.sheet import Cell, read_cells
 from .commands import Result
 from .progress import drive_with_bar
 
@@ -125,8 +125,8 @@ def _run(home: Path, name: str) -> Run:
 def _render(
     run: Run, recipes: Sequence[Any], home: Path, device: str
 ) -> Generator[float, None, list[Rendered]]:
-    from ..edits.recipe import check_run
     from ..edits.render import render_again
+    from ..recipes.recipe import check_run
 
     for recipe in recipes:
         check_run(recipe, run)
@@ -140,7 +140,7 @@ def _load(run: Run, device: str, versions: Mapping[str, str]) -> Model:
     """
     import torch
 
-    from ..extract import load_model_of
+    from ..extraction.run import load_model_of
 
     model = load_model_of(run, device)
     threads = versions.get("threads", "")

@@ -185,8 +185,7 @@ class Direction:
         model: str,
         timesteps: tuple[float, ...],
     ) -> Direction:
-        # the arrays are those of arrays(), by the names of fields
-        # ty: ignore[invalid-argument-type]
+        # ty: ignore[invalid-argument-type]  # the arrays are those of arrays(), by name
         return cls(**arrays, made_by=made_by, model=model, timesteps=timesteps)
 
 

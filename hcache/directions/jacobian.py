@@ -21,8 +21,8 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import UsageError
-from ..masks import Mask, corners
 from ..progress import part
+from ..recipes.masks import Mask, corners
 from .direction import Direction, in_sigmas, in_units, spread
 from .fitting import MODEL, Fit, Fitting, Method, Option, needed
 

@@ -8,7 +8,7 @@ import torch
 
 from ..errors import UsageError
 from ..features import Features
-from ..masks import Mask
+from ..recipes.masks import Mask
 from ..sampling.loop import Edit, Moment
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from ..cache.reading import Run, open_run
 from ..features import Features
 from ..models.model import Model
+from ..recipes.donor_runs import check_donor
+from ..recipes.recipe import DonorRef
 from ..sampling.loop import Moment
 from .cached import cached_features
-from .donor_runs import check_donor
-from .recipe import DonorRef
 from .swap import Donor
 
 

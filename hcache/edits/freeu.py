@@ -19,7 +19,7 @@ from torch import nn
 from ..errors import UsageError
 from ..models.anatomy import Network
 from ..models.model import Model
-from .recipe import FreeUEdit
+from ..recipes.recipe import FreeUEdit
 
 BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
 """The up blocks in which diffusers implements it."""

@@ -22,22 +22,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..cache.pngs import pixels_digest
 from ..cache.provenance import library_versions
 from ..cache.reading import Run
 from ..directions.direction import Direction, Move, digest_of
 from ..errors import UsageError
+from ..images.pngs import pixels_digest
 from ..models.model import Model
 from ..progress import part
+from ..recipes.recipe import Place, Recipe, ShiftEdit, check_run, plain, recipe_of
+from ..recipes.window import Window
 from ..sampling.loop import denoise
-from .bind import Binder
 from .cached import cached_x
 from .compose import PerRow
 from .freeu import with_freeu
-from .recall import reference_to
-from .recipe import Place, Recipe, ShiftEdit, check_run, plain, recipe_of
+from .recipe_directions import reference_to
 from .rendered import Rendered
-from .window import Window
+from .resolve import Binder
 
 ROWS = 16
 """Pictures in a batch, at most."""

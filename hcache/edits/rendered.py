@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cache.pngs import png_bytes
-from .recipe import Recipe
+from ..images.pngs import png_bytes
+from ..recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

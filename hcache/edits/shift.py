@@ -9,8 +9,8 @@ import torch
 
 from ..features import Features
 from ..models.model import Model
+from ..recipes.window import Window
 from ..sampling.loop import Moment
-from .window import Window
 
 if TYPE_CHECKING:
     from ..directions.direction import Mover

@@ -20,9 +20,9 @@ import torch
 
 from ..errors import AnalysisError, UsageError
 from ..features import Features
+from ..recipes.window import Window
 from ..sampling.loop import Moment
 from .swap import Donor
-from .window import Window
 
 
 class Slerp:

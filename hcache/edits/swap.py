@@ -14,8 +14,8 @@ import torch
 
 from ..errors import UsageError
 from ..features import Features
+from ..recipes.window import Window
 from ..sampling.loop import Moment
-from .window import Window
 
 Donor = Callable[[Moment], Features]
 """Step and guidance branch -> the donor's features there, one row."""

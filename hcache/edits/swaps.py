@@ -15,13 +15,13 @@ from ..cache.reading import Run
 from ..features import Features
 from ..models.model import Model
 from ..progress import part
+from ..recipes.recipe import DonorRef, Recipe, SwapEdit, recipe_of
+from ..recipes.window import Window
 from ..sampling.loop import Edit, Moment, Step, denoise
 from .cached import cached_x
-from .recipe import DonorRef, Recipe, SwapEdit, recipe_of
 from .render import render_recipes
 from .rendered import Rendered
 from .swap import Swap
-from .window import Window
 
 
 @dataclass(frozen=True, kw_only=True)

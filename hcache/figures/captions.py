@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..cache.reading import Run
-from ..edits.window import CONSTANT, Window
+from ..recipes.window import CONSTANT, Window
 from .choices import BOTH_ENDS, FROM_LABEL, SAVED, Grid, Strip, Swaps, chosen_for, name_of
 
 UNIT = "At strength 1 the root mean square of Δh/σ is 1."

@@ -17,8 +17,8 @@ from ..cache.reading import Run
 from ..directions.fitting import Fit
 from ..directions.store import list_moves
 from ..directions.supervised import both_ends
-from ..edits.window import Window
 from ..errors import UsageError, did_you_mean
+from ..recipes.window import Window
 from ..specs import FULL
 
 SAVED = "saved:"

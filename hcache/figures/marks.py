@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..edits.recipe import Recipe
+from ..recipes.recipe import Recipe
 from .fonts import ASCENT, DESCENT, width_of
 from .palette import INK
 

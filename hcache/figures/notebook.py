@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..cache.reading import Run
-from ..edits.window import Window
 from ..errors import UsageError
 from ..progress import drive_under_bar
+from ..recipes.window import Window
 from .choices import Choice, default_grid, default_strip, default_swaps, default_ways
 from .drawing import WIDTHS, Figure, Style
 from .making import Maker
@@ -126,7 +126,7 @@ def figure_of(
     """Renders what is not there yet and draws it; ``drive(work, text)`` runs the work to its
     end.
     """
-    from ..extract import load_model_of
+    from ..extraction.run import load_model_of
 
     look, caption = style_of(**style)
     made = drive(

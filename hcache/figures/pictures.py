@@ -9,7 +9,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from ..cache.pngs import png_bytes, read_recipe
+from ..images.pngs import png_bytes, read_recipe
 
 __all__ = ["contact_sheet", "data_uri", "png_bytes", "read_recipe", "sprite", "thumbnail_uri"]
 

@@ -9,9 +9,9 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..cache.pngs import png_bytes
-from ..edits.sheet import Box, Cell, sheet_text
 from ..errors import UsageError
+from ..images.pngs import png_bytes
+from ..recipes.sheet import Box, Cell, sheet_text
 from .fonts import font_path
 from .marks import POINTS, Picture, Shape, Sheet, Text
 from .palette import PAPER

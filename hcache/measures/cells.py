@@ -21,8 +21,8 @@ from ..analysis.linearity import UNDECIDED
 from ..analysis.noise_level import estimates_at
 from ..analysis.permutation import family_p, holm
 from ..cache.layout import H, X
-from ..cache.measures import Record
 from ..cache.reading import Run
+from ..cache.records import Record
 from ..errors import AnalysisError
 from ..readers.reading import readers_of
 from .kinds import (

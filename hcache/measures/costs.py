@@ -25,8 +25,8 @@ from ..analysis.threads import workers
 from ..cache.labels import find_label
 from ..cache.layout import H, X
 from ..cache.reading import Run
-from ..edits.window import Window
 from ..readers.reading import readers_of
+from ..recipes.window import Window
 from .codes import KINDS
 from .noise import COARSE_EDGES, EDGES, spread_steps, windows_of
 from .suite import (

@@ -22,8 +22,8 @@ from ..analysis.probes import LOGISTIC, R2, RIDGE, Space, check_labels
 from ..analysis.threads import side_by_side
 from ..cache.labels import find_label
 from ..cache.layout import X
-from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
+from ..cache.records import Record, load_record, save_record
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
 from .groups import BY_RUN, groups_digest, groups_of

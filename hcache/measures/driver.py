@@ -18,9 +18,9 @@ from ..directions.pullback import PixelMove
 from ..directions.supervised import difference_direction
 from ..edits.cached import cached_x
 from ..edits.shift import Shift
-from ..edits.window import Window
 from ..errors import AnalysisError, UsageError
 from ..models.model import Model
+from ..recipes.window import Window
 from ..sampling.loop import Edit, Nudge, denoise
 
 NULLS = NOISE, SAMPLES = "noise", "samples"

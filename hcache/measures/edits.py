@@ -17,9 +17,9 @@ from ..analysis.leakage import leakage
 from ..analysis.linearity import additivity_contrast
 from ..directions.direction import Move, digest_of
 from ..edits.compose import Chain
-from ..edits.window import Window
 from ..errors import UsageError
 from ..progress import part
+from ..recipes.window import Window
 from .driver import NOISE, Change, Driver, Grid
 from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE
 from .responses import tables_of

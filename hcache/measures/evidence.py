@@ -16,9 +16,9 @@ import numpy as np
 from ..analysis.estimate import Contrast, Estimate
 from ..analysis.swaps import Carriers, SwapEffect, which_carries
 from ..cache.layout import H, X
-from ..cache.measures import Record, load_sheet
 from ..cache.reading import Run
-from ..edits.window import Window
+from ..cache.records import Record, load_sheet
+from ..recipes.window import Window
 from .cells import is_whole
 from .kinds import (
     ADDITIVITY,
@@ -173,15 +173,16 @@ class Evidence:
 
         Steps at which no factor can be told are left out: there either is chance.
         """
-        return {
-            f"{record.parameters['codes']} of {'x_t' if record.parameters['site'] == X else record.parameters['site']}": [
+        found = {}
+        for record in self.of_kind(CODES):
+            site = record.parameters["site"]
+            found[f"{record.parameters['codes']} of {'x_t' if site == X else site}"] = [
                 self._point(row, name, row["rotated"][name], row["p"][name])
                 for row in record.result["steps"]
                 if max(r["value"] for r in row["informativeness"].values()) >= TOLD
                 and row[name]["value"] is not None
             ]
-            for record in self.of_kind(CODES)
-        }
+        return found
 
     def interaction(self) -> dict[str, Contrast]:
         """Additivity of every pair, by ``a + b``; and of all as one."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..cache.labels import named_labels
-from ..cache.measures import Record, list_records
 from ..cache.reading import Run
+from ..cache.records import Record, list_records
 
 
 def values_digest(values: np.ndarray) -> str:

@@ -16,8 +16,8 @@ from ..analysis.probes import Space
 from ..analysis.threads import one_thread
 from ..cache.labels import find_label
 from ..cache.layout import X
-from ..cache.measures import Record, load_record, save_record
 from ..cache.reading import Run
+from ..cache.records import Record, load_record, save_record
 from ..progress import part
 from .decodability import USUAL, ProbeOptions, data_of, default_sites
 from .groups import groups_of

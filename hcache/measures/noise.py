@@ -13,7 +13,7 @@ import numpy as np
 
 from ..analysis.noise_level import log_snr
 from ..cache.reading import Run
-from ..edits.window import Window
+from ..recipes.window import Window
 
 MIDDLE = 0.0
 """The log SNR at which signal and noise are equal."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cache.measures import Record, load_record, save_record, save_sheet
 from ..cache.reading import Run
+from ..cache.records import Record, load_record, save_record, save_sheet
 from .kinds import as_of_today
 
 Measuring = Generator[float, None, Record]

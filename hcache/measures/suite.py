@@ -20,10 +20,10 @@ from ..cache.layout import H, X
 from ..cache.reading import Run
 from ..directions.naive import top_samples
 from ..directions.supervised import both_ends, difference_direction
-from ..edits.window import Window
 from ..errors import UsageError, did_you_mean
 from ..progress import part
 from ..readers.reading import readers_of
+from ..recipes.window import Window
 from ..specs import FULL
 from .codes import KINDS, codes, direction_cosines
 from .decodability import alignment_of, decodability

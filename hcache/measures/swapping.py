@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from ..analysis.swaps import Pictures, swap_effect
-from ..cache.measures import Record
+from ..cache.records import Record
 from ..edits.cached import cached_x
-from ..edits.window import Window
 from ..errors import UsageError
 from ..features import Features
 from ..progress import part
+from ..recipes.window import Window
 from ..sampling.loop import Moment
 from .driver import Change, Driver
 from .kinds import SWAP

@@ -48,8 +48,8 @@ def _split(attention: Attention, heads: int) -> None:
 
 _OWN = {"num_heads": None, "num_heads_upsample": None, "timestep_scale": 1.0, "time_channels": None}
 _PLAIN = inspect.signature(UNet2DModel.__init__)
-# inspect reads it, no stub declares it
-_with_heads.__signature__ = _PLAIN.replace(  # ty: ignore[missing-attribute]
+# ty: ignore[missing-attribute]  # inspect reads it, no stub declares it
+_with_heads.__signature__ = _PLAIN.replace(
     parameters=[
         *_PLAIN.parameters.values(),
         *(

@@ -27,10 +27,10 @@ from ..cards import default_spec
 from ..directions.direction import Direction, random_direction
 from ..directions.naive import naive_direction, top_samples
 from ..edits.shift import Shift
-from ..edits.window import Window
-from ..extract import extract
+from ..extraction.run import extract
 from ..models.loading import load_model
 from ..models.model import Model
+from ..recipes.window import Window
 from ..sampling.loop import Edit, denoise
 from .drawing import draw_dataset
 from .factors import BINARY, FACTORS, NAMES

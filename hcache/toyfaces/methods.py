@@ -37,11 +37,11 @@ from ..directions.pullback import PixelMove
 from ..directions.supervised import both_ends, conditional_direction, difference_direction
 from ..directions.unit import net_of
 from ..edits.shift import Shift
-from ..edits.window import Window
-from ..extract import extract
+from ..extraction.run import extract
 from ..models.loading import load_model
 from ..models.model import Model
 from ..progress import drive_under_bar
+from ..recipes.window import Window
 from ..sampling.loop import denoise
 from .clip import FOLDER, ends, held_out, told_apart
 from .factors import NAMES

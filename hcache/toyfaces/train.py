@@ -97,8 +97,8 @@ def train(
         torch.device(device).type == "cuda",
     )
     if not cuda:  # before anything refers to its tensors: this replaces them
-        # torch does not declare it
-        model.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
+        # ty: ignore[no-matching-overload]  # torch does not declare it
+        model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=rate, weight_decay=1e-4, fused=True, capturable=cuda
     )

@@ -23,9 +23,9 @@ from ..analysis.projections import Projections, project_steps
 from ..anatomies import known_anatomy
 from ..cache.labels import named_labels
 from ..cache.layout import MANIFEST, RUN_JSON, run_names
-from ..cache.measures import load_record, state_of
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
+from ..cache.records import load_record, state_of
 from ..cards import check_weights, find_card
 from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
@@ -191,7 +191,7 @@ def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Pr
         },
     )
     with suppress(HcacheError):  # they are told where they are known, and are no reason to fail
-        from ..measures.levels import configured_levels
+        from ..measures.stored_levels import configured_levels
 
         yield from part(configured_levels(run), 0.95, 0.05)
     return found
@@ -218,7 +218,7 @@ def uris_of(run: Run) -> Sequence[str]:
 def model_of(run: Run) -> Model:
     """The model of a run, loaded once for all sessions. Callable from any thread."""
     check_weights(run.spec)
-    from ..extract import check_revision
+    from ..extraction.run import check_revision
     from ..models.downloads import weights_are_here
 
     if not weights_are_here(card := find_card(run.spec.model)):
@@ -279,7 +279,7 @@ def donors_of(run: Run) -> list[str]:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
     """The runs beside a run that can give to it, itself first; ``names``: the runs there are."""
-    from ..edits.donor_runs import donor_runs
+    from ..recipes.donor_runs import donor_runs
 
     run = open_run(folder)
     return donor_runs(run, run.folder.parent.parent)

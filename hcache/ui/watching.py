@@ -16,7 +16,7 @@ from ..background.processes import log_text
 from ..cache.layout import JOB_LOG, run_folder
 from ..cache.reading import open_run
 from ..errors import HcacheError
-from ..in_work import read_in_work
+from ..extraction.in_work import read_in_work
 from ..specs import RunSpec
 from .consent import agreed
 from .text import literal

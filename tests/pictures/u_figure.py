@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hcache import figures, load_model
 from hcache.cards import default_spec
-from hcache.extract import extract
+from hcache.extraction.run import extract
 
 MODEL = "toyfaces-ddpm-64"
 

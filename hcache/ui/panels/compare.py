@@ -13,12 +13,12 @@ import streamlit as st
 
 from ...analysis.similarity import WINDOW, pixel_distance, ssim
 from ...cache.layout import run_folder, run_names
-from ...cache.pngs import pixels_digest
 from ...cache.reading import Run
 from ...errors import UsageError
 from ...figures.differences import CHANNELS, draw_difference, signed_difference
 from ...figures.palette import DIVERGING
 from ...figures.pictures import data_uri
+from ...images.pngs import pixels_digest
 from ...readers.reading import reader_of, readers_of
 from .. import loaders, state
 from ..text import literal

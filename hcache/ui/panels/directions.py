@@ -28,8 +28,8 @@ from ...directions.fitting import (
 )
 from ...directions.store import delete_move, list_moves, load_move, save_move
 from ...directions.supervised import both_ends
-from ...edits.kinds import DirectionRef
 from ...errors import HcacheError, UsageError
+from ...recipes.edits import DirectionRef
 from .. import loaders, selection, state
 from ..grid import picture_grid
 from ..tasks import task_list

@@ -10,12 +10,12 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...edits.recipe import Recipe
-from ...edits.renders import render_kept
-from ...edits.window import Window
+from ...edits.render_store import render_kept
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
 from ...readers.reading import reader_of
+from ...recipes.recipe import Recipe
+from ...recipes.window import Window
 from .. import loaders, state
 from ..frame import beside, errors_shown
 from ..reader_choice import choose_reader
@@ -204,7 +204,7 @@ def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
 def _preview(
     run: Run, sample: int, step: int, chosen: Chosen, setup: Setup, amount: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    from ...edits.bind import Binder
+    from ...edits.resolve import Binder
     from ...sampling.loop import Moment, predict
 
     model = loaders.model_of(run)

@@ -14,11 +14,11 @@ import streamlit as st
 from ...cache.reading import Run
 from ...directions.direction import Direction
 from ...directions.store import Entry, list_moves
-from ...edits.kinds import DirectionRef, DistanceEdit, ShiftEdit
-from ...edits.recipe import Recipe, check_run, recipe_of
-from ...edits.window import SHAPES, Window
 from ...errors import UsageError
-from ...masks import Mask
+from ...recipes.edits import DirectionRef, DistanceEdit, ShiftEdit
+from ...recipes.masks import Mask
+from ...recipes.recipe import Recipe, check_run, recipe_of
+from ...recipes.window import SHAPES, Window
 from .. import loaders, state
 from .directions import Chosen, use_direction
 from .mask import choose_mask, mask_panel

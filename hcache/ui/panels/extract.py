@@ -17,7 +17,7 @@ from ...cache.layout import IMAGES
 from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError
-from ...pictures import Picture, prepare_picture
+from ...images.pictures import Picture, prepare_picture
 from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import state
 from ..downloads import weights_notice

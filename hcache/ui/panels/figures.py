@@ -41,8 +41,8 @@ from .swap import untouched
 
 if TYPE_CHECKING:
     from ...directions.direction import Move
-    from ...edits.window import Window
     from ...figures.table import Table
+    from ...recipes.window import Window
 
 U, STRIP, GRID = "U-figure", "strip", "grid"
 ABOUT = {

@@ -53,7 +53,8 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
         )
     st.caption(
         literal(problem)
-        or "The fit runs in the background; you can leave or close this page. Its progress is shown above, and the result appears in the list of directions."
+        or "The fit runs in the background; you can leave or close this page. Its progress is shown"
+        " above, and the result appears in the list of directions."
     )
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from ...errors import UsageError
 from ...figures.paint import areas_of, draw_paintable
-from ...masks import Mask
+from ...recipes.masks import Mask
 from .. import state
 
 EVERYWHERE, RECTANGLE = "everywhere", "in a rectangle"

@@ -15,13 +15,13 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...edits.renders import kept_render
+from ...edits.render_store import kept_render
 from .. import state
 from ..text import literal
 
 if TYPE_CHECKING:
-    from ...edits.recipe import Recipe
     from ...edits.rendered import Rendered
+    from ...recipes.recipe import Recipe
 
 SIDES = ("A", "B")
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")

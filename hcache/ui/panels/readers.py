@@ -114,7 +114,9 @@ def _new_reader(run: Run) -> None:
     start_button("Add and read all samples", run, work, disabled=bool(problem) or _at_work(run))
     st.caption(
         literal(problem)
-        or "It reads in the background. A hub id is downloaded first if it is not on this disk. Readers that are functions of a package are added in a shell: `python -m hcache read RUN --reader function:…`."
+        or "It reads in the background. A hub id is downloaded first if it is not on this disk."
+        " Readers that are functions of a package are added in a shell:"
+        " `python -m hcache read RUN --reader function:…`."
     )
 
 

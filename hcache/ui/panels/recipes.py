@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from ...cache.layout import run_names
-from ...cache.pngs import read_recipe
 from ...cache.reading import Run
-from ...edits.recipe import Recipe
-from ...edits.sheet import Cell, read_cells
 from ...errors import HcacheError, UsageError
+from ...images.pngs import read_recipe
+from ...recipes.recipe import Recipe
+from ...recipes.sheet import Cell, read_cells
 from .. import state
 from ..text import literal
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from ...edits.sheet import Box, Cell, sheet_text
 from ...figures.pictures import contact_sheet, png_bytes
+from ...recipes.sheet import Box, Cell, sheet_text
 
 if TYPE_CHECKING:
     from ...edits.rendered import Rendered

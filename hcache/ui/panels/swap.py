@@ -12,16 +12,16 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...edits.recipe import DonorRef, Recipe, recipe_of
+from ...edits.render_store import render_kept
 from ...edits.rendered import Rendered
-from ...edits.renders import render_kept
-from ...edits.window import Window
 from ...figures.drawing import Style
 from ...figures.palette import in_dark
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from ...figures.ufigure import Swapped, draw_u
 from ...progress import part
+from ...recipes.recipe import DonorRef, Recipe, recipe_of
+from ...recipes.window import Window
 from .. import loaders, state
 from ..frame import beside
 from ..grid import picture_grid

@@ -10,7 +10,9 @@ import streamlit as st
 
 from ...cache.reading import Run
 from ...cards import find_card
-from ...edits.recipe import (
+from ...errors import HcacheError, UsageError
+from ...recipes.masks import Mask
+from ...recipes.recipe import (
     AnyEdit,
     DistanceEdit,
     DonorRef,
@@ -21,9 +23,7 @@ from ...edits.recipe import (
     SwapEdit,
     recipe_of,
 )
-from ...edits.window import SHAPES, Window
-from ...errors import HcacheError, UsageError
-from ...masks import Mask
+from ...recipes.window import SHAPES, Window
 from .. import state
 from .mask import choose_mask, mask_panel, percent
 

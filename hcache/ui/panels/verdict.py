@@ -15,9 +15,7 @@ from ...cache.reading import Run
 from ...errors import HcacheError, UsageError
 from ...figures.verdict import STYLE, carriers_table, key_of, row_title, verdict_table
 from ...measures.evidence import Evidence
-from ...measures.suite import (
-    WHAT,
-)
+from ...measures.suite import WHAT
 from ...measures.verdict import Row, compare, labels_to_ask
 from ...report.document import verdict_report
 from ...report.exhibits import exhibits

@@ -12,11 +12,11 @@ from collections.abc import Generator, Iterator, Sequence
 import numpy as np
 import torch
 
-from .cache.reading import Run
-from .cache.verify import Difference
-from .models.model import Model
-from .sampling.loop import denoise
-from .specs import FULL, NONE
+from ..cache.reading import Run
+from ..cache.verify import Difference
+from ..models.model import Model
+from ..sampling.loop import denoise
+from ..specs import FULL, NONE
 
 ROUNDING = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 """What computing in another batch, or on another device of the same kind, may change, relative

@@ -11,11 +11,11 @@ from dataclasses import replace
 import psutil
 import torch
 
-from .cache.plan import make_plan
-from .extract_shard import is_out_of_memory
-from .models.model import Model
-from .sampling.loop import denoise
-from .specs import BATCH, RunSpec
+from ..cache.plan import make_plan
+from ..models.model import Model
+from ..sampling.loop import denoise
+from ..specs import BATCH, RunSpec
+from .shard import is_out_of_memory
 
 MOST = 256
 GAIN = 1.05
@@ -32,8 +32,8 @@ def find_batch(model: Model, spec: RunSpec) -> int:
     again and again.
 
     On a CPU more at once are not faster, and it is that number. What fits here may still not fit
-    later, beside other work: then :func:`hcache.extract_shard.compute_range` goes on with half of
-    it.
+    later, beside other work: then :func:`hcache.extraction.shard.compute_range` goes on with half
+    of it.
     """
     if model.device.type != "cuda":
         return BATCH

@@ -26,9 +26,9 @@ import numpy as np
 
 from ..atomic import make_folder, read_file, write_bytes
 from ..errors import UsageError
+from ..images.pngs import png_bytes, read_picture
 from .files import read_json, write_json
 from .layout import MEASURES
-from .pngs import png_bytes, read_picture
 from .reading import Run
 
 SCHEMA = 2

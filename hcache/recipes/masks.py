@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .errors import UsageError
-from .fields import Fields
+from ..errors import UsageError
+from ..fields import Fields
 
 LARGEST = 64
 """Pixels on a side of a mask that is a picture; no site of a U-Net's inner half is finer."""

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .atomic import write_bytes
-from .cache.layout import IN_WORK
-from .cache.pngs import png_bytes, read_recipe
-from .errors import UsageError
+from ..atomic import write_bytes
+from ..cache.layout import IN_WORK
+from ..errors import UsageError
+from ..images.pngs import png_bytes, read_recipe
 
 MOST_SHOWN = 8
 """Samples side by side."""

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from .atomic import PARTIAL, host_mark, is_there, make_folder
-from .cache.description import MOST_BYTES
-from .cache.files import read_json, write_json
-from .cache.index import IndexWriter, index_is_behind
-from .cache.layout import (
+from ..atomic import PARTIAL, host_mark, is_there, make_folder
+from ..cache.description import MOST_BYTES
+from ..cache.files import read_json, write_json
+from ..cache.index import IndexWriter, index_is_behind
+from ..cache.layout import (
     FOLDERS,
     HOLDER_JSON,
     INDEX,
@@ -31,22 +31,22 @@ from .cache.layout import (
     SHARDS,
     refuse_link,
 )
-from .cache.locks import check_run_lock, run_lock, started
-from .cache.manifest import Shard, missing_ranges, read_manifest, shard_ranges
-from .cache.plan import Plan, format_bytes, make_plan
-from .cache.provenance import environment
-from .cache.reading import Run, open_run
-from .cache.shards import Finished, commit_shard, explain_write_error, gone
-from .cards import check_weights
-from .errors import HcacheError, Interrupted, ModelError, NoSpaceError
-from .extract_batch import find_batch
-from .extract_shard import Behind, Part, Progress, Show, compute_range, show_nothing
-from .extract_workers import extract_on
-from .models.conditioners import COND
-from .models.loading import load_model
-from .models.model import Model
-from .sampling.schedule import schedule_of, schedules_agree
-from .specs import BATCH, BEFORE, RunSpec
+from ..cache.locks import check_run_lock, run_lock, started
+from ..cache.manifest import Shard, missing_ranges, read_manifest, shard_ranges
+from ..cache.plan import Plan, format_bytes, make_plan
+from ..cache.provenance import environment
+from ..cache.reading import Run, open_run
+from ..cache.shards import Finished, commit_shard, explain_write_error, gone
+from ..cards import check_weights
+from ..errors import HcacheError, Interrupted, ModelError, NoSpaceError
+from ..models.conditioners import COND
+from ..models.loading import load_model
+from ..models.model import Model
+from ..sampling.schedule import schedule_of, schedules_agree
+from ..specs import BATCH, BEFORE, RunSpec
+from .batch_size import find_batch
+from .shard import Behind, Part, Progress, Show, compute_range, show_nothing
+from .workers import extract_on
 
 
 def extract(

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from ..atomic import make_folder, read_file, write_bytes
 from ..cache.layout import RENDER_BYTES, RENDERS
-from ..cache.pngs import pixels_digest, read_picture, read_recipe
 from ..cache.reading import Run
 from ..errors import UsageError
-from .recipe import Recipe, check_run
+from ..images.pngs import pixels_digest, read_picture, read_recipe
+from ..recipes.recipe import Recipe, check_run
+from ..recipes.sheet import read_cells
 from .rendered import Rendered
-from .sheet import read_cells
 
 if TYPE_CHECKING:
     from ..directions.direction import Move

@@ -11,7 +11,7 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
-from .errors import UsageError
+from ..errors import UsageError
 
 _BITS_A_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..errors import UsageError
 from ..fields import Fields, check_json
-from ..masks import Mask
+from .masks import Mask
 from .window import CONSTANT, SHAPES, Window
 
 _MOST_SITES = 256

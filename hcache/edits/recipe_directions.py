@@ -12,7 +12,7 @@ from ..directions.store import find_move
 from ..errors import AnalysisError, HcacheError, UsageError
 from ..models.model import Model
 from ..progress import drive
-from .recipe import DirectionRef, DistanceEdit, ShiftEdit
+from ..recipes.recipe import DirectionRef, DistanceEdit, ShiftEdit
 
 
 def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
-from .errors import ModelError
-from .features import Features
-from .sampling.loop import Step
+from ..errors import ModelError
+from ..features import Features
+from ..sampling.loop import Step
 
 
 class Finite:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .atomic import make_folder, read_file, reason, replacing
+from ..atomic import make_folder, read_file, reason, replacing
+from ..errors import CacheError, UsageError
 from .colours import in_srgb
-from .errors import CacheError, UsageError
 
 MOST_PIXELS = 80_000_000
 """A file that claims more is refused before it is unpacked."""

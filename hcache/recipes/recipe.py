@@ -23,7 +23,7 @@ from ..cache.reading import Run
 from ..errors import UsageError
 from ..fields import Fields
 from ..specs import UNCONDITIONED, Conditioning
-from .kinds import (
+from .edits import (
     RUN,
     AnyEdit,
     DirectionRef,

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import UsageError
-from ..pictures import MOST_PIXELS
+from .pictures import MOST_PIXELS
 
 CHUNK = "hcache"
 MOST_TEXT = 8 * 2**20

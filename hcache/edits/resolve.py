@@ -15,13 +15,21 @@ from ..directions.direction import Move
 from ..directions.pullback import PixelMove
 from ..errors import UsageError
 from ..models.model import Model
+from ..recipes.edits import FeatureEdit
+from ..recipes.recipe import (
+    AnyEdit,
+    DistanceEdit,
+    DonorRef,
+    FreeUEdit,
+    Recipe,
+    ShiftEdit,
+    SlerpEdit,
+)
 from ..sampling.loop import Edit, Nudge
 from .compose import Chain, Masked
 from .distance import ToDistance, one_direction
 from .donors import find_donor
-from .kinds import FeatureEdit
-from .recall import fitted_to, recall_move
-from .recipe import AnyEdit, DistanceEdit, DonorRef, FreeUEdit, Recipe, ShiftEdit, SlerpEdit
+from .recipe_directions import fitted_to, recall_move
 from .shift import Shift
 from .slerp import Slerp
 from .swap import Donor, Swap

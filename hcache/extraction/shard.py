@@ -23,18 +23,18 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from .cache.layout import IMAGES
-from .cache.plan import preview_shape
-from .cache.shards import Finished, ShardWriter
-from .errors import ModelError
-from .extract_finite import Finite
-from .models.model import Model
-from .pictures import greyed, load_prepared
-from .readers.registry import find_reader
-from .sampling.inversion import invert
-from .sampling.loop import Step, denoise
-from .sampling.schedule import schedule_of
-from .specs import FULL, NONE, Conditioning, RunSpec
+from ..cache.layout import IMAGES
+from ..cache.plan import preview_shape
+from ..cache.shards import Finished, ShardWriter
+from ..errors import ModelError
+from ..images.pictures import greyed, load_prepared
+from ..models.model import Model
+from ..readers.registry import find_reader
+from ..sampling.inversion import invert
+from ..sampling.loop import Step, denoise
+from ..sampling.schedule import schedule_of
+from ..specs import FULL, NONE, Conditioning, RunSpec
+from .finite import Finite
 
 STORING = {"float16": torch.float16, "float32": torch.float32}
 

@@ -28,13 +28,13 @@ from typing import Any
 
 import torch
 
-from .allocator import keep_freed_memory
-from .cache.layout import SHARDS
-from .cache.shards import Finished, partial_name
-from .errors import HcacheError, Interrupted, ModelError, UsageError
-from .extract_shard import Behind, Part, Progress, compute_range
-from .models.loading import load_model
-from .specs import RunSpec
+from ..allocator import keep_freed_memory
+from ..cache.layout import SHARDS
+from ..cache.shards import Finished, partial_name
+from ..errors import HcacheError, Interrupted, ModelError, UsageError
+from ..models.loading import load_model
+from ..specs import RunSpec
+from .shard import Behind, Part, Progress, compute_range
 
 PATIENCE = 10.0
 """Seconds that a worker is given to end by itself."""

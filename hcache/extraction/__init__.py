@@ -1,0 +1,1 @@
+"""Extraction: from a model and a spec to a run on disk."""

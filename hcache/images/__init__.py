@@ -1,0 +1,1 @@
+"""Pictures: read, brought to sRGB and to a size, and written as PNG files."""

@@ -1,0 +1,1 @@
+"""Recipes: what an edit is told, as data, without torch."""
