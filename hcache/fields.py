@@ -1,17 +1,22 @@
-"""Checked fields out of JSON that anyone may have written: what is wrong is named by where it
-stands.
+"""Checked fields out of JSON that anyone may have written; messages name the place.
+
+:func:`decoded` reads what has a schema, a msgspec struct; :class:`Fields` reads field by field.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from .errors import UsageError, did_you_mean
+from .schemas import checked
 
 LONGEST_TEXT = 100_000
 _NEEDED = object()
+T = TypeVar("T")
 
 
 class Fields:
@@ -30,7 +35,10 @@ class Fields:
         self.known: list[str] = []
 
     def name(self, field: str) -> str:
-        return f"{self.where}.{field}" if self.where else field
+        """The place of a field, in one line whatever it is called."""
+        field = str(field)[:80]
+        plain = field if field.isprintable() else ascii(field)
+        return f"{self.where}.{plain}" if self.where else plain
 
     def wrong(self, field: str, expected: str, got: Any) -> UsageError:
         return UsageError(f"recipe: {self.name(field)} must be {expected}; got {_brief(got)}")
@@ -90,12 +98,49 @@ class Fields:
         """A field that is an object itself."""
         return Fields(self.any(field), self.name(field))
 
+    def only(self, known: Iterable[str]) -> None:
+        """Refuses every field but these."""
+        self.known += known
+        for field in self.known:
+            self.left.pop(field, None)
+        self.done()
+
     def done(self) -> None:
+        """Refuses the fields that nobody took."""
         for field in self.left:
             raise UsageError(
-                f"recipe: {self.name(str(field)[:80])} is not a"
-                f" field{did_you_mean(field, self.known)}"
+                f"recipe: {self.name(field)} is not a field{did_you_mean(field, self.known)}"
             )
+
+
+def decoded(data: Any, kind: type[T], where: str) -> T:
+    """Data as an object of the schema ``kind``, a msgspec struct.
+
+    Args:
+        data: What JSON gave.
+        kind: The schema; the description of a field says what is expected there.
+        where: What the data are called in messages: ``edits[0]``.
+
+    Raises:
+        UsageError: they do not fit; one line names the place, what was expected and what came.
+    """
+    try:
+        found = checked({where: data}, dict[str, kind])[where]  # so that messages begin with it
+    except ValueError as error:
+        raise UsageError(f"recipe: {' '.join(str(error).split())[:1000]}") from error
+    _refuse_unknown(data, found, where)
+    return found
+
+
+def _refuse_unknown(data: Any, found: Any, where: str) -> None:
+    """Refuses the unknown fields of dataclasses, which msgspec leaves out."""
+    if not isinstance(data, dict):
+        return
+    if dataclasses.is_dataclass(found):
+        Fields(data, where).only(field.name for field in dataclasses.fields(found))
+    for name, value in data.items():
+        if isinstance(value, dict) and hasattr(found, str(name)):
+            _refuse_unknown(value, getattr(found, name), f"{where}.{name}")
 
 
 def check_json(data: Any, where: str) -> None:

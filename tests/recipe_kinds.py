@@ -7,11 +7,16 @@ from tiny import drain
 
 from hcache.directions.direction import digest_of, random_direction, spread
 from hcache.directions.fitting import Fit
+from hcache.edits.distance import DistanceEdit
 from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import render_recipes
+from hcache.edits.shift import ShiftEdit
+from hcache.edits.slerp import SlerpEdit
+from hcache.edits.swap import SwapEdit
 from hcache.edits.swaps import home_of
+from hcache.recipes.edits import DonorRef, changed
 from hcache.recipes.masks import Mask
-from hcache.recipes.recipe import DistanceEdit, DonorRef, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 
 ALWAYS = Window(first=0, last=3)
@@ -51,15 +56,15 @@ def recipes_of(tiny_run, direction):
     edits = {
         "nothing": [],
         "shift": [shift],
-        "shift, strength 0": [dataclasses.replace(shift, strength=0)],
-        "shift, per step, masked": [dataclasses.replace(shift, per_step=True, mask=MASK)],
+        "shift, strength 0": [changed(shift, strength=0)],
+        "shift, per step, masked": [changed(shift, per_step=True, mask=MASK)],
         "distance": [DistanceEdit(direction=ref, distance=1.5, step=1)],
         "distance, masked": [
             DistanceEdit(direction=ref, distance=-2, origin=0.25, step=2, mask=MASK)
         ],
         "swap": [swap],
         "swap late, falling": [
-            dataclasses.replace(
+            changed(
                 swap,
                 sites=("h", "skip.1.1"),
                 alpha=0.5,

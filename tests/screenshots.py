@@ -24,7 +24,8 @@ from hcache.bench.serving import serve
 from hcache.cache.reading import open_run
 from hcache.cards import default_spec
 from hcache.cli.main import main as hcache
-from hcache.recipes.edits import DonorRef, SwapEdit
+from hcache.edits.swap import SwapEdit
+from hcache.recipes.edits import DonorRef
 from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 

@@ -28,7 +28,7 @@ from hcache.edits.swaps import home_of, swap_recipes
 from hcache.extraction.run import extract
 from hcache.models import halves
 from hcache.progress import drive
-from hcache.recipes.recipe import DonorRef
+from hcache.recipes.edits import DonorRef
 from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise, predict
 

@@ -10,12 +10,19 @@ from hypothesis import strategies as st
 from tiny import drain
 
 from hcache.directions.direction import digest_of, in_sigmas
-from hcache.edits.distance import ToDistance, distances_of, normal_at, one_direction, origin_of
+from hcache.edits.distance import (
+    DistanceEdit,
+    ToDistance,
+    distances_of,
+    normal_at,
+    one_direction,
+    origin_of,
+)
 from hcache.edits.render import reference_to, render_recipes
 from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError, UsageError
 from hcache.features import Features
-from hcache.recipes.recipe import DistanceEdit, recipe_of
+from hcache.recipes.recipe import recipe_of
 from hcache.sampling.loop import Moment
 
 STEP = 2

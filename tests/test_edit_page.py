@@ -19,10 +19,12 @@ from hcache.directions.fitting import Fit, fit
 from hcache.directions.store import delete_move, load_move, save_move
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.rendered import Rendered
+from hcache.edits.swap import SwapEdit
 from hcache.edits.swaps import home_of
 from hcache.progress import drive
+from hcache.recipes.edits import DonorRef
 from hcache.recipes.masks import Mask
-from hcache.recipes.recipe import DonorRef, SwapEdit, recipe_of
+from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 from hcache.ui.panels import directions
 from hcache.ui.panels.edit_setup import DISTANCE, DISTANCES, NOTHING, SHIFT

@@ -20,19 +20,20 @@ from hcache.cards import default_spec
 from hcache.directions.direction import digest_of, random_direction, spread
 from hcache.edits.compose import Chain, Masked, PerRow
 from hcache.edits.donors import find_donor
-from hcache.edits.freeu import why_not, with_freeu
+from hcache.edits.freeu import FreeUEdit, why_not, with_freeu
 from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import render_again, render_recipes
-from hcache.edits.shift import Shift
-from hcache.edits.slerp import Slerp, slerp
-from hcache.edits.swap import Swap
+from hcache.edits.shift import Shift, ShiftEdit
+from hcache.edits.slerp import Slerp, SlerpEdit, slerp
+from hcache.edits.swap import Swap, SwapEdit
 from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError, UsageError
 from hcache.extraction.run import extract
 from hcache.images.pictures import Picture
 from hcache.models.loading import load_model
+from hcache.recipes.edits import DonorRef, changed
 from hcache.recipes.masks import LARGEST, Mask
-from hcache.recipes.recipe import DonorRef, FreeUEdit, ShiftEdit, SlerpEdit, SwapEdit, recipe_of
+from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
@@ -138,7 +139,7 @@ class TestMask:
             window=ALWAYS,
         )
         whole, masked, none, nothing = (
-            dataclasses.replace(swap, mask=mask)
+            changed(swap, mask=mask)
             for mask in (
                 None,
                 Mask(rectangle=(0, 0, 1, 1)),
@@ -146,7 +147,7 @@ class TestMask:
                 None,
             )
         )
-        nothing = dataclasses.replace(nothing, alpha=0)
+        nothing = changed(nothing, alpha=0)
         found = render(tiny_model, tiny_run, [whole], [masked], [none], [nothing])
         np.testing.assert_array_equal(found[0], found[1])
         np.testing.assert_array_equal(found[2], found[3])
@@ -313,7 +314,7 @@ class TestSeveral:
             sites=("skip.2",), donor=DonorRef(run=tiny_run.name, sample=2), alpha=1.0, window=ALWAYS
         )
         one, other, both = (
-            dataclasses.replace(swap, sites=sites)
+            changed(swap, sites=sites)
             for sites in (("skip.2.0",), ("skip.2.1",), ("skip.2.0", "skip.2.1"))
         )
         found = render(tiny_model, tiny_run, [swap], [both], [one, other], [one], [other])
@@ -367,7 +368,7 @@ class TestDonors:
         )
         given_, without = render(tiny_model, tiny_run, [swap], [])
         assert not np.array_equal(given_, without)
-        into_real = dataclasses.replace(swap, donor=DonorRef(run=tiny_run.name, sample=3))
+        into_real = changed(swap, donor=DonorRef(run=tiny_run.name, sample=3))
         assert not np.array_equal(*render(tiny_model, real, [into_real], [], sample=0))
 
     def test_one_of_other_steps_or_another_model_is_refused(

@@ -21,7 +21,7 @@ from hcache.edits.recipe_directions import recall_move
 from hcache.edits.shift import Shift
 from hcache.errors import AnalysisError, UsageError
 from hcache.progress import drive
-from hcache.recipes.recipe import DirectionRef
+from hcache.recipes.edits import DirectionRef
 from hcache.recipes.window import Window
 from hcache.sampling.loop import Moment
 from hcache.specs import RunSpec

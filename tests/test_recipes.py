@@ -12,13 +12,16 @@ from tiny import drain
 
 from hcache.directions.direction import digest_of
 from hcache.directions.store import save_move
+from hcache.edits.freeu import FreeUEdit
 from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import ROWS, render_again, render_recipes
+from hcache.edits.swap import SwapEdit
 from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError, UsageError
 from hcache.images.pngs import read_picture, read_recipe
+from hcache.recipes.edits import DonorRef, changed
 from hcache.recipes.masks import Mask
-from hcache.recipes.recipe import DonorRef, FreeUEdit, Place, Recipe, SwapEdit, recipe_of
+from hcache.recipes.recipe import Place, Recipe, recipe_of
 from hcache.recipes.sheet import read_cells
 from hcache.recipes.window import Window
 
@@ -118,11 +121,9 @@ def test_the_digest_is_over_what_decides_the_picture(recipes, cells):
     for name, cell in cells.items():
         assert cell.recipe.digest == recipes[name].digest and cell.recipe != recipes[name]
     shift = recipes["shift"]
-    renamed = dataclasses.replace(shift.edits[0].direction, name="another name", made_by={})
+    renamed = changed(shift.edits[0].direction, name="another name", made_by={})
     assert (
-        dataclasses.replace(
-            shift, edits=[dataclasses.replace(shift.edits[0], direction=renamed)]
-        ).digest
+        dataclasses.replace(shift, edits=[changed(shift.edits[0], direction=renamed)]).digest
         == shift.digest
     )
     for change in (
@@ -148,7 +149,7 @@ class TestDirections:
         made_elsewhere = dataclasses.replace(direction, made_by={"method": "imported"})
         save_move(copied_run, "some other name", made_elsewhere)
         recipe = cells["shift"].recipe
-        edit = dataclasses.replace(recipe.edits[0], direction=reference_to(made_elsewhere, "noise"))
+        edit = changed(recipe.edits[0], direction=reference_to(made_elsewhere, "noise"))
         recipe = dataclasses.replace(recipe, edits=[edit])
         _, (again,) = drain(render_again(tiny_model, copied_run, [recipe], home_of(copied_run)))
         np.testing.assert_array_equal(again.picture, cells["shift"].picture)
@@ -172,9 +173,7 @@ class TestDirections:
             changes["made_by"]["run"] = tiny_run.name
         recipe = cells["shift"].recipe
         changes = {"digest": "f" * 12, **changes}
-        edit = dataclasses.replace(
-            recipe.edits[0], direction=dataclasses.replace(recipe.edits[0].direction, **changes)
-        )
+        edit = changed(recipe.edits[0], direction=changed(recipe.edits[0].direction, **changes))
         with pytest.raises(UsageError, match=message):
             recipe = dataclasses.replace(recipe, edits=[edit])
             drain(render_again(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
@@ -183,7 +182,7 @@ class TestDirections:
         self, tiny_model, tiny_run, direction, recipes
     ):
         half = direction.resampled(tiny_run.timesteps[::2])
-        edit = dataclasses.replace(recipes["shift"].edits[0], direction=reference_to(half))
+        edit = changed(recipes["shift"].edits[0], direction=reference_to(half))
         moves = {digest_of(half): half}
         with pytest.raises(AnalysisError, match="2 steps from t = .* has 4 .*resample it"):
             drain(
@@ -191,7 +190,7 @@ class TestDirections:
                     tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves
                 )
             )
-        edit = dataclasses.replace(edit, resample=True)
+        edit = changed(edit, resample=True)
         _, (cell,) = drain(
             render_recipes(
                 tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves
@@ -217,9 +216,7 @@ class TestDirections:
 def good(cells):
     """A recipe of everything, as data."""
     recipe = cells["asymmetric, boosted"].recipe
-    masked = dataclasses.replace(
-        recipe.edits[1], mask=Mask.from_array(np.eye(4)), sites=("h", "skip.2.1")
-    )
+    masked = changed(recipe.edits[1], mask=Mask.from_array(np.eye(4)), sites=("h", "skip.2.1"))
     free = FreeUEdit(b1=1.2, b2=1.4, s1=0.9, s2=0.2)
     return dataclasses.replace(
         recipe, edits=(*recipe.edits, masked, free), place=Place(row=1, rows=2, first=0)
@@ -242,22 +239,30 @@ def good(cells):
         (("edits",), {}, "edits must be a list"),
         (("edits", 0), 5, r"edits\[0\] must be an object"),
         (("edits", 0, "kind"), "paint", r"edits\[0\].kind must be shift"),
-        (("edits", 0, "strength"), "2", r"edits\[0\].strength must be a number"),
-        (("edits", 0, "strength"), 1e999, r"edits\[0\].strength must be a number"),
+        (("edits", 0, "strength"), "2", r"edits\[0\].strength: expected a number"),
+        (("edits", 0, "strength"), 1e999, r"edits\[0\].strength: expected a number"),
         (("edits", 0, "direction", "digest"), "xyz", "12 hex digits"),
-        (("edits", 0, "direction", "made_by"), [1], "made_by must be an object"),
-        (("edits", 1, "alpha"), 1.5, r"edits\[1\].alpha must be a number from 0 to 1"),
+        (("edits", 0, "direction", "made_by"), [1], "made_by: expected names with values, got"),
+        (("edits", 1, "alpha"), 1.5, r"edits\[1\].alpha: expected a number from 0 to 1, got 1.5"),
         (("edits", 1, "sites"), [], "needs sites"),
-        (("edits", 1, "sites"), ["x"], r"edits\[1\].sites.0 must be h, skip.1"),
-        (("edits", 1, "donor", "run"), 3, r"edits\[1\].donor.run must be a run's name"),
-        (("edits", 1, "window", "last"), -1, "window.last must be a whole number"),
+        (("edits", 1, "sites"), ["x"], r"edits\[1\].sites\[0\]: expected h, skip.1, .* got 'x'"),
+        (("edits", 1, "donor", "run"), 3, r"edits\[1\].donor.run: expected a run's name, got 3"),
+        (("edits", 1, "window", "last"), -1, "window.last: expected a whole number"),
         (("edits", 1, "window", "first"), 4, "goes from first to last"),
-        (("edits", 1, "window", "shape"), "square", "window.shape must be one of constant"),
-        (("edits", 2, "gamma"), -1, r"edits\[2\].gamma must be"),
+        (("edits", 1, "window", "shape"), "square", "window.shape: expected one of constant"),
+        (("edits", 2, "gamma"), -1, r"edits\[2\].gamma: expected a number from 0 to 1"),
         (("edits", 3, "mask"), {"png": "AAAA"}, "no PNG file"),
-        (("edits", 3, "mask"), {"rectangle": [0, 0, 1]}, "left, top, right, bottom"),
+        (
+            ("edits", 3, "mask"),
+            {"rectangle": [0, 0, 1]},
+            r"edits\[3\].mask.rectangle: expected a list of 4",
+        ),
         (("edits", 3, "mask"), {"rectangle": [0.5, 0, 0.5, 1]}, "left < right"),
         (("edits", 4, "b1"), 0, "more than 0"),
+        (("edits", 0, "strenght"), 1, r"edits\[0\].strenght is not a field"),
+        (("edits", 1, "window", "frist"), 1, r"edits\[1\].window.frist is not a field"),
+        (("edits", 1, "mask"), {"rectangle": [0, 0, 1, 1], "png": "x"}, "one of the two"),
+        (("edits", 2), {"kind": "slerp"}, r"edits\[2\].gamma is missing"),
         (("place", "row"), 2, "row 2 of 2"),
         (("place", "rows"), 10**9, "place.rows must be"),
         (("pixels",), "zz", "64 hex digits"),
@@ -345,6 +350,6 @@ def test_sites_and_donors_that_are_not_there_are_said(tiny_model, tiny_run, reci
         ({"donor": DonorRef(run=tiny_run.name, sample=99)}, "sample 99 is not in run"),
         ({"donor": DonorRef(run="gone-1", sample=0)}, "no run"),
     ):
-        recipe = recipe_of(tiny_run, 1, [dataclasses.replace(swap, **change)])
+        recipe = recipe_of(tiny_run, 1, [changed(swap, **change)])
         with pytest.raises(UsageError, match=message):
             drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run)))

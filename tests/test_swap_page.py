@@ -14,12 +14,15 @@ from tiny import drain
 
 from hcache.cache.layout import RENDERS
 from hcache.cards import default_spec
+from hcache.edits.freeu import FreeUEdit
 from hcache.edits.render import render_again
+from hcache.edits.swap import SwapEdit
 from hcache.edits.swaps import home_of
 from hcache.extraction.run import extract
 from hcache.models.loading import load_model
+from hcache.recipes.edits import DonorRef, changed
 from hcache.recipes.masks import Mask
-from hcache.recipes.recipe import DonorRef, FreeUEdit, SwapEdit, recipe_of
+from hcache.recipes.recipe import recipe_of
 from hcache.recipes.sheet import Cell, sheet_text
 from hcache.recipes.window import Window
 from hcache.specs import Conditioning
@@ -223,7 +226,7 @@ def test_what_cannot_be_set_up_is_said_and_changes_nothing(page, copied_run, cel
     before = kept(page)
     donor = DonorRef(run=copied_run.name, sample=1)
     swap = SwapEdit(sites=("h",), donor=donor, alpha=1.0, window=Window(first=0, last=3))
-    odd = dataclasses.replace(swap, alpha=0.123)
+    odd = changed(swap, alpha=0.123)
     gone = dataclasses.replace(recipe_of(copied_run, 1, [swap]), run="gone-1")
     for data, message in (
         (b"nonsense", "not a recipe"),
@@ -274,7 +277,10 @@ def test_freeu_is_offered_to_text_models_alone(page, tmp_path, monkeypatch):
     finish(put(page, sites=["skip.1"]), "run-swap")
     assert_fine(page)
     recipe = results(page)["skip.1"].recipe
-    assert recipe.freeu == FreeUEdit(b1=1.2, b2=1.6, s1=0.9, s2=0.2) and recipe.place.first == 0
+    assert (
+        recipe.network_edits[0] == FreeUEdit(b1=1.2, b2=1.6, s1=0.9, s2=0.2)
+        and recipe.place.first == 0
+    )
     page.checkbox(key="choose-freeu").set_value(False).run()
     drop(page, recipe.to_text().encode())
     assert_fine(page)

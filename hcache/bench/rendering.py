@@ -18,7 +18,8 @@ from ..extraction.run import extract
 from ..features import Features
 from ..models.model import Model
 from ..progress import drive, part
-from ..recipes.recipe import DonorRef, recipe_of
+from ..recipes.edits import DonorRef
+from ..recipes.recipe import recipe_of
 from ..recipes.window import Window
 from ..sampling.loop import denoise, predict
 from .baselines import full_call

@@ -10,7 +10,7 @@ from ..cache.reading import Run, open_run
 from ..features import Features
 from ..models.model import Model
 from ..recipes.donor_runs import check_donor
-from ..recipes.recipe import DonorRef
+from ..recipes.edits import DonorRef
 from ..sampling.loop import Moment
 from .cached import cached_features
 from .swap import Donor

@@ -13,13 +13,48 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from torch import nn
+from msgspec import Meta
 
 from ..errors import UsageError
-from ..models.anatomy import Network
-from ..models.model import Model
-from ..recipes.recipe import FreeUEdit
+from ..recipes.edits import RecipeEdit, put
+
+if TYPE_CHECKING:
+    from ..models.anatomy import Network
+    from ..models.model import Model
+
+Scale = Annotated[float, Meta(ge=0, le=100)]
+
+
+class FreeUEdit(RecipeEdit, tag="freeu", kw_only=True):
+    """Scales the decoder's inputs at its first two up blocks: backbone by ``b``, skips by ``s``.
+
+    It acts in all steps.
+    """
+
+    title: ClassVar[str] = "FreeU"
+    help: ClassVar[str] = "Scales what the first two up blocks are given, in all steps."
+    network: ClassVar[bool] = True
+
+    b1: Scale
+    b2: Scale
+    s1: Scale
+    s2: Scale
+
+    def __post_init__(self) -> None:
+        for name in ("b1", "b2", "s1", "s2"):
+            put(self, name, float(getattr(self, name)))
+            if not 0 < getattr(self, name) <= 100:
+                raise UsageError(
+                    f"{name} of FreeU must be more than 0 and at most 100, got"
+                    f" {getattr(self, name)}"
+                )
+
+    def change_model(self, model: Model) -> Model:
+        """The model with FreeU switched on."""
+        return with_freeu(model, self)
+
 
 BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
 """The up blocks in which diffusers implements it."""
@@ -56,6 +91,8 @@ def with_freeu(model: Model, edit: FreeUEdit | None) -> Model:
     Raises:
         UsageError: diffusers has none for this network.
     """
+    from torch import nn
+
     if edit is None:
         return model
     if reason := why_not(model.network):

@@ -12,7 +12,7 @@ from ..directions.store import find_move
 from ..errors import AnalysisError, HcacheError, UsageError
 from ..models.model import Model
 from ..progress import drive
-from ..recipes.recipe import DirectionRef, DistanceEdit, ShiftEdit
+from ..recipes.edits import DirectionRef
 
 
 def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
@@ -58,8 +58,17 @@ def _made_again(what: Fit, digest: str, run: Run, model: Model) -> tuple[Move, .
     return moves + drive(fit(replace(what, options={**former, **what.options}), run, model))
 
 
-def fitted_to(move: Move, edit: ShiftEdit | DistanceEdit, run: Run) -> Move:
-    """A direction as an edit of a run applies it: on the run's steps, per step if it says so.
+def fitted_to(
+    move: Move, ref: DirectionRef, run: Run, resample: bool = False, per_step: bool = False
+) -> Move:
+    """A direction as an edit of a run applies it.
+
+    Args:
+        move: The direction.
+        ref: How the edit speaks of it, for messages.
+        run: The run, on whose steps it is brought.
+        resample: It may be brought from other steps to them.
+        per_step: With unit length at every step by itself.
 
     Raises:
         AnalysisError: it was made on another model, or on other steps, or is of a kind that cannot
@@ -67,20 +76,20 @@ def fitted_to(move: Move, edit: ShiftEdit | DistanceEdit, run: Run) -> Move:
     """
     if move.model and move.model != run.spec.model:
         raise AnalysisError(
-            f"the direction {edit.direction.name or edit.direction.digest} was fitted on"
+            f"the direction {ref.name or ref.digest} was fitted on"
             f" {move.model}, and run {run.name} is of {run.spec.model}; fit it on a run of that"
             " model"
         )
     steps = tuple(float(t) for t in run.timesteps)
     other_steps = bool(move.timesteps) and tuple(float(t) for t in move.timesteps) != steps
-    if other_steps and not (edit.resample and isinstance(move, Resamplable)):
+    if other_steps and not (resample and isinstance(move, Resamplable)):
         advice = (
             "resample it over t"
             if isinstance(move, Resamplable)
             else "fit it on a run of these steps"
         )
         raise AnalysisError(
-            f"the direction {edit.direction.name or edit.direction.digest} was fitted on"
+            f"the direction {ref.name or ref.digest} was fitted on"
             f" {len(move.timesteps)} steps from t = {move.timesteps[0]:g}, and run {run.name} has"
             f" {len(steps)} from t = {steps[0]:g}; {advice}"
         )
@@ -90,7 +99,7 @@ def fitted_to(move: Move, edit: ShiftEdit | DistanceEdit, run: Run) -> Move:
         )
     if other_steps and isinstance(move, Resamplable):
         move = move.resampled(run.timesteps)
-    if not (isinstance(edit, ShiftEdit) and edit.per_step):
+    if not per_step:
         return move
     if not isinstance(move, Direction):
         raise AnalysisError(

@@ -29,15 +29,12 @@ from ..errors import UsageError
 from ..images.pngs import pixels_digest
 from ..models.model import Model
 from ..progress import part
-from ..recipes.recipe import Place, Recipe, ShiftEdit, check_run, plain, recipe_of
+from ..recipes.recipe import Place, Recipe, check_run, plain, recipe_of
 from ..recipes.window import Window
-from ..sampling.loop import denoise
-from .cached import cached_x
-from .compose import PerRow
-from .freeu import with_freeu
+from .executor import Executor
 from .recipe_directions import reference_to
 from .rendered import Rendered
-from .resolve import Binder
+from .shift import ShiftEdit
 
 ROWS = 16
 """Pictures in a batch, at most."""
@@ -74,10 +71,10 @@ def render_recipes(
             for batch, first in zip(batches, firsts, strict=True)
         ),
     )
-    bind, found, done = Binder(model, run, home, moves or {}), {}, 0
+    executor, found, done = Executor(model, run, home, moves), {}, 0
     for batch, first in zip(batches, firsts, strict=True):
         length = len(batch) * (run.spec.steps - first)
-        steps = _render_batch(bind, [recipes[i] for i in batch], first)
+        steps = _render_batch(executor, [recipes[i] for i in batch], first)
         pictures = yield from part(steps, done / work, length / work)
         done += length
         for row, i in enumerate(batch):
@@ -109,7 +106,7 @@ def render_again(
     model.anatomy.need_unet("rendering an edit")
     places = [r.place or Place(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes]
     batches = list(_batches_again(recipes, places))
-    bind, found, done = Binder(model, run, home, moves or {}), {}, 0
+    executor, found, done = Executor(model, run, home, moves), {}, 0
     work = max(
         1, sum(run.spec.steps - places[next(iter(batch.values()))].first for batch in batches)
     )
@@ -118,7 +115,7 @@ def render_again(
         rows = [recipes[batch.get(row, some)] for row in range(places[some].rows)]
         length = run.spec.steps - places[some].first
         pictures = yield from part(
-            _render_batch(bind, rows, places[some].first), done / work, length / work
+            _render_batch(executor, rows, places[some].first), done / work, length / work
         )
         done += length
         for row, i in batch.items():
@@ -191,36 +188,23 @@ def _batches_again(recipes: Sequence[Recipe], places: Sequence[Place]) -> list[d
 
 def _of_batch(recipe: Recipe) -> tuple:
     """What holds for a whole batch."""
-    return (recipe.asymmetric, recipe.t_boost, recipe.freeu)
+    return (recipe.asymmetric, recipe.t_boost, recipe.network_edits)
 
 
 def _render_batch(
-    bind: Binder, recipes: Sequence[Recipe], first: int
+    executor: Executor, recipes: Sequence[Recipe], first: int
 ) -> Generator[float, None, np.ndarray]:
     """Recipes that agree in all that is the batch's, one a row, from step ``first`` on: (n, height,
     width, 3) uint8.
 
     Yields the share done after every step.
     """
-    run, spec, head = bind.run, bind.run.spec, recipes[0]
-    samples = [recipe.sample for recipe in recipes]
-    edit = PerRow([bind(recipe.edits) for recipe in recipes])
-    boosted = [head.t_boost is not None and t < head.t_boost for t in run.timesteps]
-    x = torch.cat([cached_x(bind.model, run, sample, first) for sample in samples])
-    steps = denoise(
-        with_freeu(bind.model, head.freeu),
-        [run.seed(sample) for sample in samples],
-        spec.steps,
-        [1.0 if boost else spec.eta for boost in boosted],
-        edit,
-        nudge=bind.nudge(recipes),
-        conditioning=spec.conditioning.rows(samples),
+    head = recipes[0]
+    return executor.pictures(
+        [recipe.sample for recipe in recipes],
+        executor.change([recipe.edits for recipe in recipes]),
+        first,
         asymmetric=head.asymmetric,
-        x_t=x,
-        start=first,
-        schedule=spec.schedule,
+        t_boost=head.t_boost,
+        network=head.network_edits,
     )
-    for step in steps:
-        x = step.x_next
-        yield (step.index + 1 - first) / (spec.steps - first)
-    return bind.model.to_images(x).numpy()

@@ -2,24 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
-
+from ..directions.direction import Move
+from ..directions.pullback import PixelMove
+from ..errors import UsageError
 from ..features import Features
-from ..models.model import Model
+from ..recipes.edits import Acts, DirectionRef, Number, Pushes, RecipeEdit, Tools, put
+from ..recipes.masks import Mask
+from ..recipes.widgets import Amount, FlagWidget, MaskWidget, Widget, WindowWidget
 from ..recipes.window import Window
-from ..sampling.loop import Moment
 
 if TYPE_CHECKING:
     from ..directions.direction import Mover
+    from ..models.model import Model
+    from ..sampling.loop import Moment
 
 
 class Bindable(Protocol):
     """A move, or one that is bound to its model already."""
 
     def bind(self, model: Model) -> Mover: ...
+
+
+class ShiftEdit(RecipeEdit, tag="shift", kw_only=True):
+    """Moves h by ``strength`` times a direction.
+
+    ``per_step``: with unit length at every step by itself. ``resample``: of a direction that was
+    fitted on other steps, linear in t between them.
+    """
+
+    title: ClassVar[str] = "Shift by γ"
+    help: ClassVar[str] = "h + γ Δh, the same for every sample."
+    link: ClassVar[str] = "shift by γ"
+    amount: ClassVar[Amount | None] = Amount(
+        name="strength",
+        symbol="γ",
+        low=-8.0,
+        high=8.0,
+        default=2.0,
+        step=0.5,
+        values=(-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0),
+        unit=(
+            "At strength 1 the root mean square of Δh/σ over all steps, channels and places is 1."
+        ),
+    )
+    widgets: ClassVar[tuple[Widget, ...]] = (
+        WindowWidget(),
+        MaskWidget(),
+        FlagWidget(
+            name="per_step",
+            label="Unit length at every step",
+            help="Off: each step keeps the length that the data give.",
+            key="per-step",
+            more=True,
+            constant=True,
+        ),
+    )
+
+    direction: DirectionRef
+    strength: Number
+    per_step: bool = False
+    resample: bool = False
+    window: Window
+    mask: Mask | None = None
+
+    def __post_init__(self) -> None:
+        put(self, "strength", float(self.strength))
+        if not math.isfinite(self.strength):
+            raise UsageError(
+                f"the strength of a direction must be a finite number, got {self.strength}"
+            )
+
+    def bind(self, tools: Tools) -> Acts:
+        """Ready to move h, or nothing, if the direction is one in x_t."""
+        if isinstance(self._move(tools), PixelMove):
+            if self.mask is not None:
+                raise UsageError("a direction in x_t takes no mask; fit it with a region instead")
+            return lambda features, _: features  # it has acted on x_t already
+        mover = tools.mover(self.direction, self.resample, self.per_step)
+        return Shift(mover, [self.strength], self.window, tools.model)
+
+    def push(self, tools: Tools) -> Pushes | None:
+        """Moves x_t itself before one step, if the direction is one in x_t."""
+        move = self._move(tools)
+        return moves_x(move, [self.strength], self.window) if isinstance(move, PixelMove) else None
+
+    def _move(self, tools: Tools) -> Move:
+        return tools.move(self.direction, self.resample, self.per_step)
+
+
+def moves_x(
+    move: PixelMove, strengths: Sequence[float], window: Window
+) -> tuple[int, Callable[[Any], Any]]:
+    """The step at which a direction in x_t acts, and what it does there to x_t, row by row."""
+    import torch
+
+    weight = window.weight(move.index)
+    weights = torch.tensor([weight * strength for strength in strengths], dtype=torch.float32)
+    return move.index, lambda x: move.moved(x, weights)
 
 
 class Shift:
@@ -31,6 +114,8 @@ class Shift:
     def __init__(
         self, move: Bindable, strengths: Sequence[float], window: Window, model: Model
     ) -> None:
+        import torch
+
         self.mover = move.bind(model)
         self.strengths = torch.tensor(list(strengths), dtype=torch.float32, device=model.device)
         self.window = window
@@ -41,6 +126,5 @@ class Shift:
         if self._idle or weight == 0:
             return features
         moved = self.mover(features.h, moment, weight * self.strengths)
-        return features.replace(
-            {"h": torch.where(self.strengths.view(-1, 1, 1, 1) == 0, features.h, moved)}
-        )
+        idle = self.strengths.view(-1, 1, 1, 1) == 0
+        return features.replace({"h": features.h.where(idle, moved)})

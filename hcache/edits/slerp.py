@@ -16,13 +16,38 @@ References:
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import AnalysisError, UsageError
 from ..features import Features
+from ..recipes.edits import Acts, DonorRef, RecipeEdit, Share, Tools, put, share
+from ..recipes.masks import Mask
 from ..recipes.window import Window
-from ..sampling.loop import Moment
 from .swap import Donor
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..sampling.loop import Moment
+
+
+class SlerpEdit(RecipeEdit, tag="slerp", kw_only=True):
+    """Turns h by the share ``gamma`` of the angle towards a donor's, its norm kept."""
+
+    title: ClassVar[str] = "Rotate h towards a donor's"
+    help: ClassVar[str] = "slerp of h towards the donor's by the share γ of the angle."
+
+    donor: DonorRef
+    gamma: Share = 0.3
+    window: Window
+    mask: Mask | None = None
+
+    def __post_init__(self) -> None:
+        put(self, "gamma", share("the share γ of a slerp", self.gamma))
+
+    def bind(self, tools: Tools) -> Acts:
+        """Ready to turn h."""
+        return Slerp(tools.donor(self.donor), self.gamma, self.window)
 
 
 class Slerp:
@@ -56,6 +81,8 @@ def slerp(h: torch.Tensor, donor: torch.Tensor, gamma: float) -> torch.Tensor:
         AnalysisError: a donor that is zero, or points exactly the other way: neither gives a way to
             turn.
     """
+    import torch
+
     # float64: the angle between near vectors is lost in the rounding of float32
     a = h.double().flatten(1)
     b = donor.double().expand_as(h).flatten(1)

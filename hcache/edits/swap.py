@@ -9,16 +9,61 @@ Silvestri, Impett, 2025, https://arxiv.org/abs/2501.14524) does so with single m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import torch
+from msgspec import Meta
 
 from ..errors import UsageError
 from ..features import Features
+from ..recipes.edits import Acts, DonorRef, RecipeEdit, Share, Tools, put, share
+from ..recipes.masks import Mask
 from ..recipes.window import Window
-from ..sampling.loop import Moment
 
-Donor = Callable[[Moment], Features]
-"""Step and guidance branch -> the donor's features there, one row."""
+if TYPE_CHECKING:
+    import torch
+
+    from ..sampling.loop import Moment
+
+Donor = Callable[[Any], Features]
+"""A moment, which is step and guidance branch -> the donor's features there, one row."""
+
+Site = Annotated[
+    str,
+    Meta(
+        pattern=r"^(h|skip\.\d{1,4}(\.\d{1,4})?)$(?!\n)",
+        description="h, skip.1, ... or skip.1.0, ...",
+    ),
+]
+
+
+class SwapEdit(RecipeEdit, tag="swap", kw_only=True):
+    """Blends a donor's activations in at ``sites``.
+
+    They are ``h``, ``skip.2``, or single members such as ``skip.2.0``.
+    """
+
+    title: ClassVar[str] = "Swap with a donor"
+    help: ClassVar[str] = "b + α (a - b) at chosen sites and steps, with a the donor's."
+
+    sites: Annotated[tuple[Site, ...], Meta(max_length=256)]
+    donor: DonorRef
+    alpha: Share
+    window: Window
+    mask: Mask | None = None
+
+    def __post_init__(self) -> None:
+        put(self, "sites", tuple(self.sites))
+        put(self, "alpha", share("the blend strength of a swap", self.alpha))
+        if not self.sites:
+            raise UsageError(
+                "a swap needs sites: h, skip.1, ..., or single members such as skip.2.0"
+            )
+
+    def bind(self, tools: Tools) -> Acts:
+        """Ready to blend the donor's tensors in."""
+        anatomy = tools.model.anatomy
+        members = dict.fromkeys(member for site in self.sites for member in anatomy.members(site))
+        return Swap(list(members), tools.donor(self.donor), self.alpha, self.window)
 
 
 class Swap:

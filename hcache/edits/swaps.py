@@ -15,13 +15,14 @@ from ..cache.reading import Run
 from ..features import Features
 from ..models.model import Model
 from ..progress import part
-from ..recipes.recipe import DonorRef, Recipe, SwapEdit, recipe_of
+from ..recipes.edits import DonorRef
+from ..recipes.recipe import Recipe, recipe_of
 from ..recipes.window import Window
-from ..sampling.loop import Edit, Moment, Step, denoise
-from .cached import cached_x
+from ..sampling.loop import Moment, Step
+from .executor import Change, Executor
 from .render import render_recipes
 from .rendered import Rendered
-from .swap import Swap
+from .swap import Swap, SwapEdit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +96,9 @@ def check_identity(
     """Computes a sample as it is, and with all its activations swapped for its own, side by
     side.
     """
-    start, total = cached_x(model, run, sample, window.first), run.spec.steps - window.first
+    total = run.spec.steps - window.first
     identical, difference = True, 0.0
-    for done, (plain, swapped) in enumerate(_self_swap(model, run, sample, start, window), 1):
+    for done, (plain, swapped) in enumerate(_self_swap(model, run, sample, window), 1):
         identical = torch.equal(plain.x_next, swapped.x_next)
         difference = float((plain.x_next - swapped.x_next).abs().max())
         yield done / total
@@ -109,9 +110,7 @@ def home_of(run: Run) -> Path:
     return run.folder.parent.parent
 
 
-def _self_swap(
-    model: Model, run: Run, sample: int, start: torch.Tensor, window: Window
-) -> Iterator[tuple[Step, Step]]:
+def _self_swap(model: Model, run: Run, sample: int, window: Window) -> Iterator[tuple[Step, Step]]:
     members = [member for site in model.anatomy.sites for member in model.anatomy.members(site)]
     latest: dict[str, Features] = {}
 
@@ -125,23 +124,7 @@ def _self_swap(
         1.0,
         Window(first=window.first, last=window.last),
     )
-    swapped = _continue(model, run, sample, start, window.first, swap)
-    for plain in _continue(model, run, sample, start, window.first, listen):
+    executor = Executor(model, run)
+    swapped = executor.steps([sample], Change(edit=swap), window.first)
+    for plain in executor.steps([sample], Change(edit=listen), window.first):
         yield plain, next(swapped)
-
-
-def _continue(
-    model: Model, run: Run, sample: int, x_t: torch.Tensor, start: int, edit: Edit
-) -> Iterator[Step]:
-    """The run's own loop again for one sample."""
-    return denoise(
-        model,
-        [run.seed(sample)],
-        run.spec.steps,
-        run.spec.eta,
-        edit,
-        conditioning=run.spec.conditioning.rows([sample]),
-        x_t=x_t,
-        start=start,
-        schedule=run.spec.schedule,
-    )

@@ -17,11 +17,13 @@ from ..directions.fitting import find_method as method_of
 from ..directions.store import list_moves, load_move
 from ..edits.render_store import render_kept
 from ..edits.rendered import Rendered
+from ..edits.shift import ShiftEdit
+from ..edits.swap import SwapEdit
 from ..errors import AnalysisError
 from ..progress import part
 from ..readers.reading import reader_of, readers_of
 from ..recipes.donor_runs import check_donor
-from ..recipes.edits import DirectionRef, DonorRef, ShiftEdit, SwapEdit
+from ..recipes.edits import DirectionRef, DonorRef
 from ..recipes.recipe import Recipe, recipe_of
 from .captions import grid_caption, strip_caption, swap_caption
 from .choices import SAVED, Choice, Grid, Strip, Swaps, fit_of, name_of

@@ -10,18 +10,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..cache.reading import Run
 from ..directions.direction import Move, random_direction, spread
 from ..directions.pullback import PixelMove
 from ..directions.supervised import difference_direction
-from ..edits.cached import cached_x
-from ..edits.shift import Shift
+from ..edits.executor import Change, Executor
 from ..errors import AnalysisError, UsageError
 from ..models.model import Model
+from ..progress import part
 from ..recipes.window import Window
-from ..sampling.loop import Edit, Nudge, denoise
 
 NULLS = NOISE, SAMPLES = "noise", "samples"
 BATCH = 32
@@ -61,14 +59,6 @@ class Grid:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What is done to a batch: an edit of its features, a nudge of its x_t, or either."""
-
-    edit: Edit | None = None
-    nudge: Nudge | None = None
-
-
 def no_readings(pictures: np.ndarray) -> dict[str, np.ndarray]:
     """In place of a reader where there is none: what needs no attribute is measured all the
     same.
@@ -103,6 +93,7 @@ class Driver:
             reader_name,
             batch,
         )
+        self.executor = Executor(model, run)
         self._randoms: dict[tuple[Any, ...], Move] = {}
 
     def images(
@@ -115,30 +106,12 @@ class Driver:
         """Samples (repeats allowed) taken up at step ``first`` under ``change(rows)``: (n,
         height, width, 3) uint8.
         """
-        spec, parts = self.run.spec, []
+        parts = []
         for start in range(0, len(samples), self.batch):
             rows = slice(start, min(start + self.batch, len(samples)))
-            chosen, done = list(samples[rows]), change(rows)
-            x = torch.cat([cached_x(self.model, self.run, sample, first) for sample in chosen])
-            seeds = [self.run.seed(sample) for sample in chosen]
-            for step in denoise(
-                self.model,
-                seeds,
-                spec.steps,
-                spec.eta,
-                done.edit,
-                nudge=done.nudge,
-                conditioning=spec.conditioning.rows(chosen),
-                asymmetric=asymmetric,
-                x_t=x,
-                start=first,
-                schedule=spec.schedule,
-            ):
-                x = step.x_next
-                yield (start + len(chosen) * (step.index + 1 - first) / (spec.steps - first)) / len(
-                    samples
-                )
-            parts.append(self.model.to_images(x).numpy())
+            chosen = list(samples[rows])
+            work = self.executor.pictures(chosen, change(rows), first, asymmetric=asymmetric)
+            parts.append((yield from part(work, start / len(samples), len(chosen) / len(samples))))
         return np.concatenate(parts)
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
@@ -147,19 +120,7 @@ class Driver:
         Raises:
             UsageError: a direction in x_t whose step lies outside the window.
         """
-        if not isinstance(move, PixelMove):
-            return Change(edit=Shift(move, strengths, window, self.model))
-        if move.index not in window:
-            raise UsageError(
-                f"this direction moves x_t before step {move.index}, which is not among the steps"
-                f" {window.first} to {window.last}; choose a window with it"
-            )
-        weights = window.weight(move.index) * torch.tensor(list(strengths), dtype=torch.float32)
-
-        def nudge(x: torch.Tensor, index: int) -> torch.Tensor:
-            return move.moved(x, weights) if index == move.index else x
-
-        return Change(nudge=nudge)
+        return self.executor.moved(move, strengths, window)
 
     def unedited(self, samples: Sequence[int]) -> np.ndarray:
         """The run's own pictures of some samples (n, height, width, 3) uint8: what strength 0

@@ -1,272 +1,243 @@
-"""The kinds of edits as data: what each is told, checked, and its JSON both ways."""
+"""What every edit is: data that a recipe holds, what acts on features, and its widgets.
+
+An edit is one file with one class under :class:`RecipeEdit`: its fields are the schema of its
+JSON, :meth:`RecipeEdit.apply` (or :meth:`RecipeEdit.bind`) is what it does, and its class
+variables say what it is called and what the Edit page has to ask. :data:`EDITS` lists all of them;
+a package of its own adds one by an entry point in the group ``hcache.edits``. Nothing here loads
+torch.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
 
 from ..errors import UsageError
-from ..fields import Fields, check_json
-from .masks import Mask
-from .window import CONSTANT, SHAPES, Window
+from ..features import Features
+from ..fields import LONGEST_TEXT, Fields, check_json, decoded
+from ..registry import Registry
+from .widgets import Amount, Widget
+from .window import Window
 
-_MOST_SITES = 256
+if TYPE_CHECKING:
+    from ..cache.reading import Run
+
+S = TypeVar("S", bound=Struct)
+
 RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
+Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Whole = Annotated[int, Meta(ge=0, le=2**53)]
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
+RunName = Annotated[str, Meta(pattern=rf"^{RUN}$(?!\n)", description="a run's name")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{12}$(?!\n)", description="12 hex digits")]
 
-@dataclass(frozen=True, kw_only=True)
-class DonorRef:
-    """A sample to take activations from: of the recipient's run, or of another run of the same
-    model and steps.
+
+class DonorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sample to take activations from.
+
+    It is of the recipient's run, or of another run of the same model and steps.
     """
 
-    run: str
-    sample: int
+    run: RunName
+    sample: Whole
 
 
-@dataclass(frozen=True, kw_only=True)
-class DirectionRef:
-    """A direction by its digest. ``name`` is what it was called, and ``made_by`` how it can be
-    fitted again.
+class DirectionRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A direction by its digest.
+
+    ``name`` is what it was called, and ``made_by`` how it can be fitted again.
     """
 
-    digest: str
-    name: str = ""
-    made_by: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShiftEdit:
-    """Moves h by ``strength`` times a direction. ``per_step``: with unit length at every step by
-    itself. ``resample``: of a direction that was fitted on other steps, linear in t between
-    them."""
-
-    kind: ClassVar[str] = "shift"
-
-    direction: DirectionRef
-    strength: float
-    window: Window
-    per_step: bool = False
-    resample: bool = False
-    mask: Mask | None = None
+    digest: Digest
+    name: Text = ""
+    made_by: Mapping[str, Any] = {}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "strength", float(self.strength))
-        if not math.isfinite(self.strength):
-            raise UsageError(
-                f"the strength of a direction must be a finite number, got {self.strength}"
-            )
+        check_json(self.made_by, "made_by")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DistanceEdit:
-    """Puts h at a signed ``distance`` along a direction, at one ``step``, wherever it was before.
+class _Kind:
+    """The tag of an edit's class, of the class and of its objects."""
 
-    ``origin``: where distance 0 is, measured from h = 0; stored, so that the picture stays the same
-    when the run grows. Both in the unit of strengths. ``resample``: as for a shift.
+    def __get__(self, edit: object, owner: type[Struct]) -> str:
+        return str(owner.__struct_config__.tag)
 
-    References:
-        Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng,
-        Russakovsky, Yan, 2023), https://arxiv.org/abs/2302.08357
+
+class Tools(Protocol):
+    """What an edit is given to find what it needs: the executor of ``hcache.edits``."""
+
+    model: Any
+    run: Run
+
+    def move(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> Any:
+        """The direction, as saved or fitted again, on the run's steps."""
+        ...
+
+    def mover(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> Any:
+        """The same, bound to the model."""
+        ...
+
+    def donor(self, ref: DonorRef) -> Callable[[Any], Features]:
+        """A donor's features at a moment."""
+        ...
+
+
+Acts = Callable[[Features, Any], Features]
+"""Features and the moment of the denoising (index, t, branch) -> features."""
+
+Pushes = tuple[int, Callable[[Any], Any]]
+"""A step, and x_t (1, c, h, w) before it -> x_t to take it from."""
+
+
+class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """One edit. A class for another edit gives ``tag="its name"``, fields, and :meth:`apply`.
+
+    A field named ``direction``, ``window``, ``step`` or ``mask`` is taken for what these are: the
+    page asks for a direction, steps and a region, and the mask is applied by whoever renders.
+
+    ``title`` and ``help``: for people. ``amount``: what a strip on the Edit page runs over; without
+    one the page does not offer the edit. ``widgets``: for the other fields. ``constant``: it takes
+    only directions that are the same for every sample. ``network``: it changes the network as a
+    whole, in every step, and is given once.
     """
 
-    kind: ClassVar[str] = "distance"
-
-    direction: DirectionRef
-    distance: float
-    step: int
-    origin: float = 0.0
-    resample: bool = False
-    mask: Mask | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("distance", "origin"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-            if not math.isfinite(getattr(self, name)):
-                raise UsageError(
-                    f"the {name} of an edit must be a finite number, got {getattr(self, name)}"
-                )
-        if self.step < 0:
-            raise UsageError(f"the step of an edit is counted from 0, got {self.step}")
+    kind: ClassVar[_Kind] = _Kind()
+    title: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+    link: ClassVar[str] = ""
+    amount: ClassVar[Amount | None] = None
+    widgets: ClassVar[tuple[Widget, ...]] = ()
+    constant: ClassVar[bool] = False
+    network: ClassVar[bool] = False
 
     @property
-    def window(self) -> Window:
-        """The one step in which it acts."""
-        return Window(first=self.step, last=self.step)
+    def acts_in(self) -> Window | None:
+        """The steps in which it acts; None: in all of them."""
+        step = getattr(self, "step", None)
+        return getattr(self, "window", None) if step is None else Window(first=step, last=step)
+
+    @property
+    def first(self) -> int:
+        """The first step in which it acts."""
+        return self.acts_in.first if self.acts_in else 0
+
+    def at_step(self, step: int) -> RecipeEdit:
+        """The same in that step alone, at full strength, for a preview."""
+        window = Window(first=step, last=step)
+        return changed(self, window=window) if hasattr(self, "window") else self
+
+    def apply(self, features: Features, moment: Any) -> Features:
+        """What it does to the features of one sample. Given back as they are, nothing changes."""
+        return features
+
+    def bind(self, tools: Tools) -> Acts:
+        """:meth:`apply`, with what the edit needs at hand: a direction, a donor, the model."""
+        return self.apply
+
+    def push(self, tools: Tools) -> Pushes | None:
+        """What it does to x_t itself; None if nothing."""
+        return None
+
+    def change_model(self, model: Any) -> Any:
+        """The model with a changed network; only asked of an edit of the network."""
+        return model
+
+    @classmethod
+    def prepared(cls, run: Run, move: Any, choices: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that follow from the run and the choices on the page."""
+        return {}
+
+    @classmethod
+    def key(cls) -> str:
+        """What links of the Edit page call it."""
+        return cls.link or str(cls.kind)
+
+    @classmethod
+    def has(cls, field: str) -> bool:
+        """Whether a field of that name belongs to it."""
+        return field in cls.__struct_fields__
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; what is None or false is left out."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        said = {k: v for k, v in values.items() if v is not None and v is not False}
+        return {"kind": self.kind, **{name: _plain(value) for name, value in said.items()}}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SwapEdit:
-    """Blends a donor's activations in at ``sites``: ``h``, ``skip.2``, or single members such as
-    ``skip.2.0``.
-    """
-
-    kind: ClassVar[str] = "swap"
-
-    sites: tuple[str, ...]
-    donor: DonorRef
-    alpha: float
-    window: Window
-    mask: Mask | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sites", tuple(self.sites))
-        object.__setattr__(self, "alpha", share("the blend strength of a swap", self.alpha))
-        if not self.sites:
-            raise UsageError(
-                "a swap needs sites: h, skip.1, ..., or single members such as skip.2.0"
-            )
+def _check_edit(name: str, found: Any) -> None:
+    if not (isinstance(found, type) and issubclass(found, RecipeEdit)):
+        raise TypeError("it is no class under hcache.recipes.edits.RecipeEdit")
+    if found.kind != name:
+        raise TypeError(f"its tag is {found.kind!r}, and not the name of the entry point")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SlerpEdit:
-    """Turns h by the share ``gamma`` of the angle towards a donor's, its norm kept."""
-
-    kind: ClassVar[str] = "slerp"
-
-    donor: DonorRef
-    window: Window
-    gamma: float = 0.3
-    mask: Mask | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "gamma", share("the share γ of a slerp", self.gamma))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FreeUEdit:
-    """Scales the decoder's inputs at its first two up blocks, in all steps: backbone by ``b``,
-    skips by ``s``.
-
-    References:
-        FreeU: Free Lunch in Diffusion U-Net (Si, Huang, Jiang, Liu, 2023),
-            https://arxiv.org/abs/2309.11497
-    """
-
-    kind: ClassVar[str] = "freeu"
-
-    b1: float
-    b2: float
-    s1: float
-    s2: float
-
-    def __post_init__(self) -> None:
-        for name in ("b1", "b2", "s1", "s2"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-            if not 0 < getattr(self, name) <= 100:
-                raise UsageError(
-                    f"{name} of FreeU must be more than 0 and at most 100, got"
-                    f" {getattr(self, name)}"
-                )
+EDITS: Registry[type[RecipeEdit]] = Registry(
+    "hcache.edits",
+    "edit",
+    {
+        "shift": "hcache.edits.shift:ShiftEdit",
+        "distance": "hcache.edits.distance:DistanceEdit",
+        "swap": "hcache.edits.swap:SwapEdit",
+        "slerp": "hcache.edits.slerp:SlerpEdit",
+        "freeu": "hcache.edits.freeu:FreeUEdit",
+    },
+    _check_edit,
+)
+"""Every edit by its kind."""
 
 
-FeatureEdit = ShiftEdit | DistanceEdit | SwapEdit | SlerpEdit
-"""What acts on features; FreeU acts in the network."""
+def changed(struct: S, **changes: Any) -> S:
+    """A struct with other values in some fields, checked as when it is made."""
+    return msgspec.structs.replace(struct, **changes)
 
-AnyEdit = FeatureEdit | FreeUEdit
 
-_KINDS = {kind.kind: kind for kind in (ShiftEdit, DistanceEdit, SwapEdit, SlerpEdit, FreeUEdit)}
+def put(struct: Struct, field: str, value: Any) -> None:
+    """Sets a field of a frozen struct from its ``__post_init__``."""
+    msgspec.structs.force_setattr(struct, field, value)
 
 
 def share(what: str, value: float) -> float:
+    """The value as a float, if it lies in [0, 1]."""
     if not 0 <= value <= 1:
         raise UsageError(f"{what} must lie in [0, 1], got {value}")
     return float(value)
 
 
-def edit_to_json(edit: AnyEdit) -> dict[str, Any]:
-    """Plain data; what is not said is left out."""
-    data: dict[str, Any] = {"kind": edit.kind}
-    if isinstance(edit, FreeUEdit):
-        return data | asdict(edit)
-    if isinstance(edit, ShiftEdit | DistanceEdit):
-        ref = edit.direction
-        data |= {
-            "direction": {"digest": ref.digest, "name": ref.name, "made_by": _listed(ref.made_by)}
-        }
-    if isinstance(edit, ShiftEdit):
-        data |= {"strength": edit.strength} | ({"per_step": True} if edit.per_step else {})
-    if isinstance(edit, DistanceEdit):
-        data |= {"distance": edit.distance, "origin": edit.origin, "step": edit.step}
-    if getattr(edit, "resample", False):
-        data |= {"resample": True}
-    if isinstance(edit, SwapEdit):
-        data |= {"sites": list(edit.sites), "donor": asdict(edit.donor), "alpha": edit.alpha}
-    if isinstance(edit, SlerpEdit):
-        data |= {"donor": asdict(edit.donor), "gamma": edit.gamma}
-    if not isinstance(edit, DistanceEdit):
-        data |= {"window": asdict(edit.window)}
-    return data | ({"mask": edit.mask.to_json()} if edit.mask else {})
+def edit_from_json(data: Any, where: str) -> RecipeEdit:
+    """The edit that ``to_json`` gave these data.
 
-
-def _listed(value: Any) -> Any:
-    """As JSON has it: lists, no tuples."""
-    if isinstance(value, Mapping):
-        return {str(k): _listed(v) for k, v in value.items()}
-    return [_listed(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def edit_from_json(fields: Fields) -> AnyEdit:
-    """The edit that ``edit_to_json`` gave these data.
+    Args:
+        data: What JSON gave.
+        where: What the data are called in messages: ``edits[0]``.
 
     Raises:
         UsageError: they are none; the field is named.
     """
-    kind = fields.text("kind", "|".join(_KINDS), ", ".join(_KINDS))
-    found: dict[str, Any] = {}
-    if kind == FreeUEdit.kind:
-        found = {name: fields.number(name, 0, 100) for name in ("b1", "b2", "s1", "s2")}
-    else:
-        if kind != DistanceEdit.kind:
-            found["window"] = _window(fields.part("window"))
-        if fields.left.get("mask") is not None:
-            found["mask"] = Mask.from_json(fields.any("mask"), fields.name("mask"))
-        fields.left.pop("mask", None)
-    if kind in (ShiftEdit.kind, DistanceEdit.kind):
-        found |= {
-            "direction": _direction(fields.part("direction")),
-            "resample": fields.flag("resample", False),
-        }
-    if kind == ShiftEdit.kind:
-        found |= {"strength": fields.number("strength"), "per_step": fields.flag("per_step", False)}
-    if kind == DistanceEdit.kind:
-        found |= {name: fields.number(name) for name in ("distance", "origin")} | {
-            "step": fields.whole("step")
-        }
-    if kind in (SwapEdit.kind, SlerpEdit.kind):
-        donor = fields.part("donor")
-        found["donor"] = DonorRef(
-            run=donor.text("run", RUN, "a run's name"), sample=donor.whole("sample")
-        )
-        donor.done()
-    if kind == SwapEdit.kind:
-        sites = Fields(dict(enumerate(fields.items("sites", _MOST_SITES))), fields.name("sites"))
-        pattern = r"h|skip\.\d{1,4}(\.\d{1,4})?"
-        found["sites"] = tuple(
-            sites.text(i, pattern, "h, skip.1, ... or skip.1.0, ...") for i in list(sites.left)
-        )
-        found["alpha"] = fields.number("alpha", 0, 1)
-    if kind == SlerpEdit.kind:
-        found["gamma"] = fields.number("gamma", 0, 1)
-    fields.done()
-    return _KINDS[kind](**found)
+    fields = Fields(data, where)
+    kind = fields.any("kind")
+    if not isinstance(kind, str) or kind not in EDITS:
+        raise fields.wrong("kind", " or ".join(EDITS), kind)
+    found = EDITS[kind]
+    for field in msgspec.structs.fields(found):  # what to_json never leaves out
+        if not (field.required or field.default is None or field.default is False):
+            fields.any(field.name)
+    return decoded(data, found, where)
 
 
-def _window(fields: Fields) -> Window:
-    shape = fields.text("shape", "|".join(SHAPES), f"one of {', '.join(SHAPES)}", CONSTANT)
-    found = Window(first=fields.whole("first"), last=fields.whole("last"), shape=shape)
-    fields.done()
-    return found
+def _plain(value: Any) -> Any:
+    """As JSON has it: objects and lists, no tuples."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return _listed(msgspec.to_builtins(value, str_keys=True))
 
 
-def _direction(fields: Fields) -> DirectionRef:
-    made_by = fields.any("made_by", {})
-    if not isinstance(made_by, dict):
-        raise fields.wrong("made_by", "an object that says how the direction was made", made_by)
-    check_json(made_by, fields.name("made_by"))
-    digest = fields.text("digest", "[0-9a-f]{12}", "12 hex digits")
-    found = DirectionRef(digest=digest, name=fields.text("name", default=""), made_by=made_by)
-    fields.done()
-    return found
+def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _listed(inner) for name, inner in value.items()}
+    return [_listed(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -12,14 +12,14 @@ import base64
 import binascii
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 from PIL import Image, ImageDraw
 
 from ..errors import UsageError
-from ..fields import Fields
 
 LARGEST = 64
 """Pixels on a side of a mask that is a picture; no site of a U-Net's inner half is finer."""
@@ -31,6 +31,8 @@ covers.
 """
 
 Point = tuple[float, float]
+Part = Annotated[float, Meta(ge=0, le=1)]
+"""Of the width or the height of the picture."""
 
 
 def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
@@ -43,13 +45,12 @@ def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mask:
+class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One of two: ``rectangle`` (left, top, right, bottom) in fractions of the picture from its
     upper left corner, or ``png``, a grey PNG file in base64."""
 
-    rectangle: tuple[float, float, float, float] | None = None
-    png: str = ""
+    rectangle: tuple[Part, Part, Part, Part] | None = None
+    png: Annotated[str, Meta(max_length=2 * _MOST_BYTES)] = ""
 
     def __post_init__(self) -> None:
         if (self.rectangle is None) == (not self.png):
@@ -64,7 +65,7 @@ class Mask:
                 f" left < right <= 1 and 0 <= top < bottom <= 1; got {left:g}, {top:g}, {right:g},"
                 f" {bottom:g}"
             )
-        object.__setattr__(self, "rectangle", (left, top, right, bottom))
+        force_setattr(self, "rectangle", (left, top, right, bottom))
 
     @classmethod
     def from_picture(cls, data: bytes) -> Mask:
@@ -150,24 +151,6 @@ class Mask:
         return np.clip(np.round(found, 6), 0, 1).astype(
             np.float32
         )  # rounded: all ones must average to 1, exactly
-
-    def to_json(self) -> dict[str, Any]:
-        return (
-            {"rectangle": list(self.rectangle)} if self.rectangle is not None else {"png": self.png}
-        )
-
-    @classmethod
-    def from_json(cls, data: Any, where: str) -> Mask:
-        """The mask that ``to_json`` gave these data."""
-        fields = Fields(data, where)
-        if "rectangle" in fields.left:
-            given = {str(side): value for side, value in enumerate(fields.items("rectangle", 4))}
-            sides = Fields(given, fields.name("rectangle"))
-            found = cls(rectangle=corners([sides.number(side, 0, 1) for side in given]))
-        else:
-            found = cls(png=fields.text("png", r".+", "a grey PNG file in base64"))
-        fields.done()
-        return found
 
     def _pixels(self) -> np.ndarray:
         """The picture's values (height, width) float64 in [0, 1]."""

@@ -23,38 +23,10 @@ from ..cache.reading import Run
 from ..errors import UsageError
 from ..fields import Fields
 from ..specs import UNCONDITIONED, Conditioning
-from .edits import (
-    RUN,
-    AnyEdit,
-    DirectionRef,
-    DistanceEdit,
-    DonorRef,
-    FreeUEdit,
-    ShiftEdit,
-    SlerpEdit,
-    SwapEdit,
-    edit_from_json,
-    edit_to_json,
-    share,
-)
+from .edits import RUN, RecipeEdit, edit_from_json, share
 
 SCHEMA = 1
 FORMAT = "hcache recipe"
-__all__ = [
-    "AnyEdit",
-    "DirectionRef",
-    "DistanceEdit",
-    "DonorRef",
-    "FreeUEdit",
-    "Place",
-    "Recipe",
-    "ShiftEdit",
-    "SlerpEdit",
-    "SwapEdit",
-    "check_run",
-    "plain",
-    "recipe_of",
-]
 
 MOST_ROWS = 64
 MOST_CELLS = 4096
@@ -91,7 +63,7 @@ class Recipe:
     run: str
     sample: int
     steps: int
-    edits: tuple[AnyEdit, ...] = ()
+    edits: tuple[RecipeEdit, ...] = ()
     weights: str = ""
     revision: str = ""
     dtype: str = "float32"
@@ -112,25 +84,28 @@ class Recipe:
             if not math.isfinite(self.t_boost):
                 raise UsageError(f"t_boost is a training timestep, got {self.t_boost}")
         for edit in self.edits:
-            if not isinstance(edit, FreeUEdit) and edit.window.last >= self.steps:
+            if edit.acts_in and edit.acts_in.last >= self.steps:
                 raise UsageError(
-                    f"the steps of a {edit.kind} go to {edit.window.last}, and the run has"
+                    f"the steps of a {edit.kind} go to {edit.acts_in.last}, and the run has"
                     f" {self.steps}, from 0 to {self.steps - 1}"
                 )
-        if sum(isinstance(edit, FreeUEdit) for edit in self.edits) > 1:
-            raise UsageError("FreeU is a setting of the whole network: give it once")
+        kinds = [edit.kind for edit in self.network_edits]
+        if len(set(kinds)) < len(kinds):
+            title = next(e.title for e in self.network_edits if kinds.count(e.kind) > 1)
+            raise UsageError(f"{title} is a setting of the whole network: give it once")
         if self.place and self.place.first > self.steps:
             raise UsageError(f"a batch cannot begin at step {self.place.first} of {self.steps}")
 
     @property
-    def freeu(self) -> FreeUEdit | None:
-        return next((edit for edit in self.edits if isinstance(edit, FreeUEdit)), None)
+    def network_edits(self) -> tuple[RecipeEdit, ...]:
+        """Those that change the network as a whole, and so hold for a whole batch."""
+        return tuple(edit for edit in self.edits if edit.network)
 
     def first_step(self, timesteps: Sequence[float]) -> int:
         """The first step in which anything is another than in the run; their number if nothing
         is.
         """
-        firsts = [0 if isinstance(edit, FreeUEdit) else edit.window.first for edit in self.edits]
+        firsts = [edit.first for edit in self.edits]
         if self.t_boost is not None:
             firsts += [index for index, t in enumerate(timesteps) if t < self.t_boost][:1]
         return min(firsts, default=len(timesteps))
@@ -142,7 +117,7 @@ class Recipe:
         for name in ("place", "pixels", "versions"):
             data.pop(name, None)
         for edit in data["edits"]:
-            if "direction" in edit:
+            if isinstance(edit.get("direction"), dict):
                 edit["direction"] = edit["direction"]["digest"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -168,7 +143,7 @@ class Recipe:
                 if v is not None
             }
         data |= {
-            "edits": [edit_to_json(edit) for edit in self.edits],
+            "edits": [edit.to_json() for edit in self.edits],
             "asymmetric": self.asymmetric,
         }
         if self.t_boost is not None:
@@ -201,7 +176,7 @@ class Recipe:
             ) from error
 
 
-def recipe_of(run: Run, sample: int, edits: Sequence[AnyEdit] = (), **more: Any) -> Recipe:
+def recipe_of(run: Run, sample: int, edits: Sequence[RecipeEdit] = (), **more: Any) -> Recipe:
     """A recipe for a sample of a run; ``more``: ``asymmetric``, ``t_boost``.
 
     Raises:
@@ -301,9 +276,7 @@ def _recipe_fields(fields: Fields) -> dict[str, Any]:
         versions = fields.part("versions")
         found["versions"] = {name: versions.text(name) for name in list(versions.left)}
     listed = fields.items("edits", _MOST_EDITS)
-    found["edits"] = tuple(
-        edit_from_json(Fields(data, f"edits[{i}]")) for i, data in enumerate(listed)
-    )
+    found["edits"] = tuple(edit_from_json(data, f"edits[{i}]") for i, data in enumerate(listed))
     return found
 
 

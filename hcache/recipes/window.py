@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from ..errors import UsageError
 
 CONSTANT, FALLING, RISING, BELL = "constant", "falling", "rising", "bell"
 SHAPES = (CONSTANT, FALLING, RISING, BELL)
+
+Step = Annotated[int, Meta(ge=0, le=2**53)]
+Shape = Annotated[
+    str,
+    Meta(pattern=rf"^({'|'.join(SHAPES)})$(?!\n)", description=f"one of {', '.join(SHAPES)}"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +30,9 @@ class Window:
     middle.
     """
 
-    first: int
-    last: int
-    shape: str = CONSTANT
+    first: Step
+    last: Step
+    shape: Shape = CONSTANT
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last:

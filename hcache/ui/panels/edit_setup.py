@@ -14,8 +14,10 @@ import streamlit as st
 from ...cache.reading import Run
 from ...directions.direction import Direction
 from ...directions.store import Entry, list_moves
+from ...edits.distance import DistanceEdit
+from ...edits.shift import ShiftEdit
 from ...errors import UsageError
-from ...recipes.edits import DirectionRef, DistanceEdit, ShiftEdit
+from ...recipes.edits import DirectionRef
 from ...recipes.masks import Mask
 from ...recipes.recipe import Recipe, check_run, recipe_of
 from ...recipes.window import SHAPES, Window

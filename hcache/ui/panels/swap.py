@@ -20,7 +20,8 @@ from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from ...figures.ufigure import Swapped, draw_u
 from ...progress import part
-from ...recipes.recipe import DonorRef, Recipe, recipe_of
+from ...recipes.edits import DonorRef
+from ...recipes.recipe import Recipe, recipe_of
 from ...recipes.window import Window
 from .. import loaders, state
 from ..frame import beside

@@ -10,19 +10,15 @@ import streamlit as st
 
 from ...cache.reading import Run
 from ...cards import find_card
+from ...edits.distance import DistanceEdit
+from ...edits.freeu import FreeUEdit
+from ...edits.shift import ShiftEdit
+from ...edits.slerp import SlerpEdit
+from ...edits.swap import SwapEdit
 from ...errors import HcacheError, UsageError
+from ...recipes.edits import DonorRef, RecipeEdit, changed
 from ...recipes.masks import Mask
-from ...recipes.recipe import (
-    AnyEdit,
-    DistanceEdit,
-    DonorRef,
-    FreeUEdit,
-    Recipe,
-    ShiftEdit,
-    SlerpEdit,
-    SwapEdit,
-    recipe_of,
-)
+from ...recipes.recipe import Recipe, recipe_of
 from ...recipes.window import SHAPES, Window
 from .. import state
 from .mask import choose_mask, mask_panel, percent
@@ -94,10 +90,10 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
 
 def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dict[str, Recipe]:
     """What is to be rendered, by title."""
-    more: list[AnyEdit] = [setup.freeu] if setup.freeu else []
+    more: list[RecipeEdit] = [setup.freeu] if setup.freeu else []
     if setup.how == SLERP:
         turn = SlerpEdit(donor=donor, gamma=setup.share, window=setup.window, mask=setup.mask)
-        listed: dict[str, AnyEdit] = {"h by slerp": turn}
+        listed: dict[str, RecipeEdit] = {"h by slerp": turn}
     else:
         groups = [(site,) for site in setup.sites] if setup.how == ALONE else [setup.sites]
         listed = {
@@ -268,13 +264,13 @@ def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:
 
 def _but_for_sites(recipe: Recipe, edit: SwapEdit | SlerpEdit) -> str:
     """What a recipe says but for the sites, as a text to be compared."""
-    other = replace(edit, sites=("h",)) if isinstance(edit, SwapEdit) else edit
+    other = changed(edit, sites=("h",)) if isinstance(edit, SwapEdit) else edit
     kept = [other if found is edit else found for found in recipe.edits]
     return replace(recipe, edits=tuple(kept)).digest
 
 
 def _apply_more(recipe: Recipe, slerp: bool) -> None:
-    boost, freeu = recipe.t_boost or 0.0, recipe.freeu
+    boost, freeu = recipe.t_boost or 0.0, _freeu(recipe)
     low, high = FREEU_RANGE
     if (
         not 0 <= boost <= MOST_BOOST
@@ -287,3 +283,7 @@ def _apply_more(recipe: Recipe, slerp: bool) -> None:
     state.choose("freeu", str(freeu is not None))
     for key in FREEU if freeu else ():
         state.choose(f"freeu-{key}", getattr(freeu, key))
+
+
+def _freeu(recipe: Recipe) -> FreeUEdit | None:
+    return next((edit for edit in recipe.edits if isinstance(edit, FreeUEdit)), None)

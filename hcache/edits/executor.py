@@ -1,0 +1,250 @@
+"""The one executor of edits: strips, figures, measures and the page's preview all go through it.
+
+It finds what edits need (directions, donors), once for all rows that share them, makes functions of
+the edits, and takes samples of a run through the sampling loop from their cached x_t on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..cache.reading import Run
+from ..directions.direction import Move
+from ..directions.pullback import PixelMove
+from ..errors import UsageError
+from ..features import Features
+from ..models.model import Model
+from ..recipes.edits import DirectionRef, DonorRef, Pushes, RecipeEdit
+from ..recipes.window import Window
+from ..sampling.loop import Edit, Moment, Nudge, Step, denoise, predict
+from .cached import cached_branches, cached_x
+from .compose import Chain, Masked, PerRow
+from .donors import find_donor
+from .recipe_directions import fitted_to, recall_move
+from .shift import Shift, moves_x
+from .swap import Donor
+
+if TYPE_CHECKING:
+    from ..directions.direction import Mover
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is done to a batch: an edit of its features, a nudge of its x_t, or either."""
+
+    edit: Edit | None = None
+    nudge: Nudge | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A sample at a step, before any edit.
+
+    ``features``: by branch of guidance. ``x_t``: (1, c, h, w). ``predicted``: the picture of the
+    predicted x_0, (height, width, 3) uint8.
+    """
+
+    sample: int
+    step: int
+    features: Mapping[str, Features]
+    x_t: torch.Tensor
+    predicted: np.ndarray
+
+
+class Executor:
+    """Carries out edits of one run's samples.
+
+    Args:
+        model: The run's model.
+        run: The recipients' run.
+        home: Where other runs lie; the run's own home, if it is None.
+        moves: Directions by digest that need not be looked up.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        run: Run,
+        home: Path | None = None,
+        moves: Mapping[str, Move] | None = None,
+    ) -> None:
+        self.model, self.run = model, run
+        self.home = run.folder.parent.parent if home is None else home
+        self.moves = dict(moves or {})
+        self._donors: dict[DonorRef, Donor] = {}
+        self._movers: dict[tuple[str, bool, bool], BoundMove] = {}
+
+    def donor(self, ref: DonorRef) -> Donor:
+        """A donor's features by moment."""
+        if ref not in self._donors:
+            self._donors[ref] = find_donor(ref, self.run, self.model, self.home)
+        return self._donors[ref]
+
+    def move(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> Move:
+        """A direction, as saved or fitted again, on the run's steps."""
+        if ref.digest not in self.moves:
+            self.moves[ref.digest] = recall_move(ref, self.run, self.model, self.home)
+        return fitted_to(self.moves[ref.digest], ref, self.run, resample, per_step)
+
+    def mover(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> BoundMove:
+        """The same, bound to the model once."""
+        key = (ref.digest, per_step, resample)
+        if key not in self._movers:
+            self._movers[key] = BoundMove(self.move(ref, resample, per_step).bind(self.model))
+        return self._movers[key]
+
+    def bind(self, edits: Sequence[RecipeEdit]) -> Edit:
+        """Several edits of one sample as one function; those of the network are left out."""
+        bound = [self._masked(edit) for edit in edits if not edit.network]
+        return bound[0] if len(bound) == 1 else Chain(bound)
+
+    def change(self, rows: Sequence[Sequence[RecipeEdit]]) -> Change:
+        """What a batch's edits do, row by row."""
+        return Change(edit=PerRow([self.bind(edits) for edits in rows]), nudge=self._nudge(rows))
+
+    def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
+        """A batch moved at once along a direction in h, or in x_t, row i with ``strengths[i]``.
+
+        Raises:
+            UsageError: a direction in x_t whose step lies outside the window.
+        """
+        if not isinstance(move, PixelMove):
+            return Change(edit=Shift(move, strengths, window, self.model))
+        if move.index not in window:
+            raise UsageError(
+                f"this direction moves x_t before step {move.index}, which is not among the steps"
+                f" {window.first} to {window.last}; choose a window with it"
+            )
+        step, push = moves_x(move, strengths, window)
+        return Change(nudge=lambda x, index: push(x) if index == step else x)
+
+    def steps(
+        self,
+        samples: Sequence[int],
+        change: Change,
+        first: int,
+        *,
+        asymmetric: bool = False,
+        t_boost: float | None = None,
+        network: Sequence[RecipeEdit] = (),
+    ) -> Iterator[Step]:
+        """Samples through the loop, from their cached x_t of step ``first`` on, under a change.
+
+        Args:
+            samples: A sample a row.
+            change: What is done to them.
+            first: The first step to take.
+            asymmetric: The edited prediction enters P_t only.
+            t_boost: Steps with t below it are taken with eta 1.
+            network: Edits of the network.
+        """
+        run, spec, model = self.run, self.run.spec, self.model
+        for edit in network:
+            model = edit.change_model(model)
+        boosted = [t_boost is not None and t < t_boost for t in run.timesteps]
+        return denoise(
+            model,
+            [run.seed(sample) for sample in samples],
+            spec.steps,
+            [1.0 if boost else spec.eta for boost in boosted],
+            change.edit,
+            nudge=change.nudge,
+            conditioning=spec.conditioning.rows(samples),
+            asymmetric=asymmetric,
+            x_t=torch.cat([cached_x(self.model, run, sample, first) for sample in samples]),
+            start=first,
+            schedule=spec.schedule,
+        )
+
+    def pictures(
+        self,
+        samples: Sequence[int],
+        change: Change,
+        first: int,
+        *,
+        asymmetric: bool = False,
+        t_boost: float | None = None,
+        network: Sequence[RecipeEdit] = (),
+    ) -> Generator[float, None, np.ndarray]:
+        """What :meth:`steps` end in: (n, height, width, 3) uint8. Yields the share done."""
+        total, x = self.run.spec.steps - first, None
+        for step in self.steps(
+            samples, change, first, asymmetric=asymmetric, t_boost=t_boost, network=network
+        ):
+            x = step.x_next
+            yield (step.index + 1 - first) / total
+        if x is None:  # there is no step to take
+            x = torch.cat([cached_x(self.model, self.run, sample, first) for sample in samples])
+        return self.model.to_images(x).numpy()
+
+    def start(self, sample: int, step: int) -> Start:
+        """A sample at a step: as stored, and computed where it is not stored."""
+        features = cached_branches(self.model, self.run, sample, step)
+        x_t = cached_x(self.model, self.run, sample, step)
+        return Start(
+            sample=sample,
+            step=step,
+            features=features,
+            x_t=x_t,
+            predicted=self._predicted(features, x_t, sample, step),
+        )
+
+    def preview(self, start: Start, edits: Sequence[RecipeEdit]) -> np.ndarray:
+        """The predicted x_0 under edits, by the decoder alone: (height, width, 3) uint8."""
+        bound, t = self.bind(edits), self.run.timesteps[start.step]
+        moved = {
+            branch: bound(part, Moment(index=start.step, t=t, branch=branch))
+            for branch, part in start.features.items()
+        }
+        return self._predicted(moved, start.x_t, start.sample, start.step)
+
+    def _predicted(
+        self, features: Mapping[str, Features], x_t: torch.Tensor, sample: int, step: int
+    ) -> np.ndarray:
+        spec = self.run.spec
+        found = predict(
+            self.model, features, x_t, step, spec.steps, spec.conditioning.rows([sample])
+        )
+        return self.model.to_images(found).numpy()[0]
+
+    def _masked(self, edit: RecipeEdit) -> Edit:
+        bound, mask = edit.bind(self), getattr(edit, "mask", None)
+        return bound if mask is None else Masked(bound, mask)
+
+    def _nudge(self, rows: Sequence[Sequence[RecipeEdit]]) -> Nudge | None:
+        """What a batch's edits do to x_t itself, row by row; None if nothing."""
+        pushes: dict[int, list[tuple[int, Callable[[torch.Tensor], torch.Tensor]]]] = {}
+        for row, edits in enumerate(rows):
+            for edit in edits:
+                found: Pushes | None = edit.push(self)
+                if found is not None:
+                    pushes.setdefault(found[0], []).append((row, found[1]))
+        if not pushes:
+            return None
+
+        def nudge(x: torch.Tensor, index: int) -> torch.Tensor:
+            if index not in pushes:
+                return x
+            nudged = x.clone()  # which keeps its layout in memory, on which rounding depends
+            for row, push in pushes[index]:
+                nudged[row : row + 1] = push(nudged[row : row + 1])
+            return nudged
+
+        return nudge
+
+
+class BoundMove:
+    """A move that is bound to its model already."""
+
+    def __init__(self, mover: Mover) -> None:
+        self.mover = mover
+
+    def bind(self, model: Model) -> Mover:
+        """The same, whatever the model."""
+        return self.mover
