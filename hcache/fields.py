@@ -125,7 +125,8 @@ def decoded(data: Any, kind: type[T], where: str) -> T:
         UsageError: they do not fit; one line names the place, what was expected and what came.
     """
     try:
-        found = checked({where: data}, dict[str, kind])[where]  # so that messages begin with it
+        named: Any = dict[str, kind]  # ty: ignore[invalid-type-form]  # the type is a value here
+        found = checked({where: data}, named)[where]  # so that messages begin with it
     except ValueError as error:
         raise UsageError(f"recipe: {' '.join(str(error).split())[:1000]}") from error
     _refuse_unknown(data, found, where)

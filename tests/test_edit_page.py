@@ -17,6 +17,7 @@ from hcache.cli.main import build_parser
 from hcache.directions.direction import digest_of, random_direction
 from hcache.directions.fitting import Fit, fit
 from hcache.directions.store import delete_move, load_move, save_move
+from hcache.edits.distance import DistanceEdit
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.rendered import Rendered
 from hcache.edits.swap import SwapEdit
@@ -27,8 +28,13 @@ from hcache.recipes.masks import Mask
 from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 from hcache.ui.panels import directions
-from hcache.ui.panels.edit_setup import DISTANCE, DISTANCES, NOTHING, SHIFT
+from hcache.ui.panels.edit_setup import NOTHING
 from hcache.ui.panels.mask import PAINTED
+
+SHIFT, DISTANCE = "shift by γ", "put at distance d"
+"""As links have had them from the start."""
+
+DISTANCES = DistanceEdit.amount.values
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..sampling.loop import Moment
 
 
-class DistanceEdit(RecipeEdit, tag="distance", kw_only=True):
+class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
     """Puts h at a signed ``distance`` along a direction, at one ``step``, wherever it was before.
 
     ``origin``: where distance 0 is, measured from h = 0; stored, so that the picture stays the same

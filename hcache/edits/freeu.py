@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Scale = Annotated[float, Meta(ge=0, le=100)]
 
 
-class FreeUEdit(RecipeEdit, tag="freeu", kw_only=True):
+class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
     """Scales the decoder's inputs at its first two up blocks: backbone by ``b``, skips by ``s``.
 
     It acts in all steps.

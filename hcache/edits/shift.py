@@ -27,7 +27,7 @@ class Bindable(Protocol):
     def bind(self, model: Model) -> Mover: ...
 
 
-class ShiftEdit(RecipeEdit, tag="shift", kw_only=True):
+class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
     """Moves h by ``strength`` times a direction.
 
     ``per_step``: with unit length at every step by itself. ``resample``: of a direction that was

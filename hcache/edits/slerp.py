@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..sampling.loop import Moment
 
 
-class SlerpEdit(RecipeEdit, tag="slerp", kw_only=True):
+class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
     """Turns h by the share ``gamma`` of the angle towards a donor's, its norm kept."""
 
     title: ClassVar[str] = "Rotate h towards a donor's"

@@ -36,7 +36,7 @@ Site = Annotated[
 ]
 
 
-class SwapEdit(RecipeEdit, tag="swap", kw_only=True):
+class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
     """Blends a donor's activations in at ``sites``.
 
     They are ``h``, ``skip.2``, or single members such as ``skip.2.0``.

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
+from ...directions.direction import Move
 from ...edits.render_store import render_kept
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
 from ...readers.reading import reader_of
 from ...recipes.recipe import Recipe
-from ...recipes.window import Window
 from .. import loaders, state
+from ..edit_widgets import draw_amount
 from ..frame import beside, errors_shown
 from ..reader_choice import choose_reader
 from ..work import run_button
 from .directions import Chosen, direction_panel, profile_caption
-from .edit_setup import DISTANCES, MOST_STRENGTH, Setup, apply_recipe, make_rows, setup_panel
+from .edit_setup import EditSetup, apply_recipe, kind_panel, make_rows, setup_panel
 from .pins import pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
+
+if TYPE_CHECKING:
+    from ...edits.executor import Start
 
 
 def edit_panel(run: Run) -> None:
@@ -39,10 +42,12 @@ def edit_panel(run: Run) -> None:
                 run, apply_recipe(run)
             )  # a picture that was made here sets the page up again
         with choices:
-            chosen = direction_panel(run)
-            setup = setup_panel(run, chosen) if chosen is not None else None
+            kind = kind_panel()
+            chosen = direction_panel(run) if kind.has("direction") else None
+            ready = chosen is not None or not kind.has("direction")
+            setup = setup_panel(run, kind, chosen) if ready else None
     with result:
-        if chosen is None or setup is None:
+        if setup is None:
             st.info(
                 "The edited pictures appear here. First choose a saved direction, or fit one with"
                 " the controls on the left.",
@@ -55,10 +60,11 @@ def edit_panel(run: Run) -> None:
             strip_panel(run, chosen, setup)
 
 
-def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
+def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
     """Samples over strengths, with the reader's values under every picture: one sample symmetric
     above asymmetric, several a row each."""
-    rows, amounts = make_rows(run, chosen, setup), setup.amounts
+    rows, amount = make_rows(run, setup), setup.amount
+    amounts, target = amount.values, chosen.target if chosen else None
     recipes = [recipe for row in rows.values() for recipe in row]
     reader_name = choose_reader(run)
     result = run_button(
@@ -84,39 +90,25 @@ def strip_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
         for i, name in enumerate(rows)
     }
     spreads = {name: float(np.nanstd(values)) for name, values in loaders.labels_of(run).items()}
-    if len(rows) > 2 and chosen.target:
-        read = {
-            name: {chosen.target: values[chosen.target]}
-            for name, values in read.items()
-            if chosen.target in values
-        }
-    what = "strength" if setup.origin is None else "distance"
+    if len(rows) > 2 and target:
+        read = {name: {target: values[target]} for name, values in read.items() if target in values}
+    what = amount.name
     st.html(
         draw_strip(
             pictures,
             amounts,
             read,
             spreads,
-            chosen.target,
-            f"{what} {'γ' if what == 'strength' else 'd'}",
+            target,
+            f"{what} {amount.symbol}",
         )
     )
-    st.caption(f"{_UNITS[what]} {_READING.format(what=what)}")
+    st.caption(f"{amount.unit} {_READING.format(what=what)}")
     titles = [f"{name}, {what} {amount:+g}" for name in rows for amount in amounts]
     sheet_download("Download the strip", f"{run.name}-strip.png", cells, titles, n)
     pin_cells(run, cells, titles)
 
 
-_UNITS = {
-    "strength": (
-        "At strength 1 the root mean square of Δh/σ over all steps, channels and places is 1."
-    ),
-    "distance": (
-        "Distance 1 is as long as strength 1 at one step. It is measured from the mean of the run's"
-        " samples. Every sample is moved to that distance, so distance 0 is not the unedited"
-        " picture."
-    ),
-}
 _READING = (
     "The values under each picture come from the attribute reader. The tint shows the change from"
     " {what} 0; it is full at 2.5 standard deviations of the attribute over the run. Symmetric: the"
@@ -126,25 +118,31 @@ _READING = (
 
 
 def _render(
-    run: Run, chosen: Chosen, recipes: list[Recipe], reader_name: str
+    run: Run, chosen: Chosen | None, recipes: list[Recipe], reader_name: str
 ) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
     """The cells, and what the reader sees in them: attribute -> (n,)."""
-    moves = {chosen.digest: chosen.move}
     home = run.folder.parent.parent
-    cells = yield from render_kept(lambda: loaders.model_of(run), run, recipes, home, moves)
+    cells = yield from render_kept(
+        lambda: loaders.model_of(run), run, recipes, home, _known(chosen)
+    )
     reader = reader_of(run, reader_name)
     return cells, reader(np.stack([cell.picture for cell in cells])) if reader else {}
 
 
+def _known(chosen: Chosen | None) -> dict[str, Move]:
+    """The chosen direction by digest, so that it need not be saved."""
+    return {chosen.digest: chosen.move} if chosen else {}
+
+
 @st.fragment
-def preview_panel(run: Run, chosen: Chosen, setup: Setup) -> None:
-    """Predicted x_0 of one step with h moved: the decoder alone, so it follows the slider."""
+def preview_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
+    """Predicted x_0 of one step under the edit: the decoder alone, so it follows the slider."""
     with errors_shown():
         _show_preview(run, chosen, setup)
 
 
-def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
-    if chosen.move.kind == "x":
+def _show_preview(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
+    if chosen is not None and chosen.move.kind == "x":
         st.caption(
             "This direction moves x_t, not h: there is nothing to decode at one step. Render the"
             " strip."
@@ -153,86 +151,50 @@ def _show_preview(run: Run, chosen: Chosen, setup: Setup) -> None:
     sample = setup.samples[0]
     first, second, middle, right = st.columns([5, 5, 3, 3])
     help_text = (
-        f"The predicted x_0 of sample {sample} at one step, from the stored h, moved, and the"
-        " stored skips, through the decoder half alone. Skips that are not stored are computed"
-        f" once a step. {profile_caption(chosen.move)}"
+        f"The predicted x_0 of sample {sample} at one step, from the stored activations, edited,"
+        " through the decoder half alone. What is not stored is computed once a step."
+        f" {profile_caption(chosen.move) if chosen else ''}"
     )
     with first:
-        if setup.origin is None:
-            step = state.slider(
-                "Step of the preview",
-                "step",
-                0,
-                run.spec.steps - 1,
-                run.spec.steps // 2,
-                help="Step 0 has most noise.",
-            )
-        else:
-            step = setup.window.first
+        step = _step_of(run, setup)
         st.caption(f"Sample {sample}, t = {run.timesteps[step]:g}", help=help_text)
     with second:
-        if setup.origin is None:
-            amount = state.amount(
-                "Strength γ",
-                "strength",
-                -MOST_STRENGTH,
-                MOST_STRENGTH,
-                2.0,
-                0.5,
-                help="Of the preview. The strip below shows several strengths.",
-            )
-        else:
-            amount = state.amount(
-                "Distance d",
-                "distance",
-                DISTANCES[0],
-                DISTANCES[-1],
-                1.0,
-                0.5,
-                help="Of the preview. The strip below shows several distances.",
-            )
+        amount = draw_amount(setup.amount)
     with st.spinner("Loading the model …", show_time=True):
         before, after = _preview(run, sample, step, chosen, setup, amount)
     middle.image(png_bytes(before), caption="Predicted x_0", alt="predicted x_0", width="stretch")
-    name = "γ" if setup.origin is None else "d"
-    said = f"with {name} = {amount:+g}"
+    said = f"with {setup.amount.symbol} = {amount:+g}"
     right.image(
         png_bytes(after), caption=said.capitalize(), alt=f"predicted x_0 {said}", width="stretch"
     )
 
 
-def _preview(
-    run: Run, sample: int, step: int, chosen: Chosen, setup: Setup, amount: float
-) -> tuple[np.ndarray, np.ndarray]:
-    from ...edits.resolve import Binder
-    from ...sampling.loop import Moment, predict
+def _step_of(run: Run, setup: EditSetup) -> int:
+    """The step of the preview: the edit's own, if it has but one, else one that is chosen."""
+    if setup.kind.has("step"):
+        return int(setup.choices["step"])
+    steps = run.spec.steps
+    return state.slider(
+        "Step of the preview", "step", 0, steps - 1, steps // 2, help="Step 0 has most noise."
+    )
 
-    model = loaders.model_of(run)
-    features, x_t, before = _preview_start(str(run.folder), sample, step)
-    edit = replace(setup, window=Window(first=step, last=step)).edit(chosen, amount)
-    bound = Binder(model, run, run.folder.parent.parent, {chosen.digest: chosen.move})([edit])
-    t = run.timesteps[step]
-    moved = {
-        branch: bound(part, Moment(index=step, t=t, branch=branch))
-        for branch, part in features.items()
-    }
-    after = predict(model, moved, x_t, step, run.spec.steps, run.spec.conditioning.rows([sample]))
-    return before, model.to_images(after).numpy()[0]
+
+def _preview(
+    run: Run, sample: int, step: int, chosen: Chosen | None, setup: EditSetup, amount: float
+) -> tuple[np.ndarray, np.ndarray]:
+    from ...edits.executor import Executor
+
+    start = _preview_start(str(run.folder), sample, step)
+    edit = setup.edit(amount).at_step(step)
+    executor = Executor(loaders.model_of(run), run, moves=_known(chosen))
+    return start.predicted, executor.preview(start, [edit])
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _preview_start(folder: str, sample: int, step: int) -> tuple[Any, Any, np.ndarray]:
-    """Features, x_t and predicted picture of a sample at a step, read (and what is not stored,
-    computed) once.
-    """
+def _preview_start(folder: str, sample: int, step: int) -> Start:
+    """A sample at a step, read (and what is not stored, computed) once."""
     from ...cache.reading import open_run
-    from ...edits.cached import cached_branches, cached_x
-    from ...sampling.loop import predict
+    from ...edits.executor import Executor
 
     run = open_run(folder)
-    model = loaders.model_of(run)
-    features, x_t = cached_branches(model, run, sample, step), cached_x(model, run, sample, step)
-    predicted = predict(
-        model, features, x_t, step, run.spec.steps, run.spec.conditioning.rows([sample])
-    )
-    return features, x_t, model.to_images(predicted).numpy()[0]
+    return Executor(loaders.model_of(run), run).start(sample, step)

@@ -4,9 +4,10 @@ back to the widgets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import streamlit as st
@@ -14,126 +15,126 @@ import streamlit as st
 from ...cache.reading import Run
 from ...directions.direction import Direction
 from ...directions.store import Entry, list_moves
-from ...edits.distance import DistanceEdit
 from ...edits.shift import ShiftEdit
-from ...errors import UsageError
-from ...recipes.edits import DirectionRef
-from ...recipes.masks import Mask
+from ...errors import AnalysisError, UsageError
+from ...recipes.edits import EDITS, DirectionRef, RecipeEdit, changed
 from ...recipes.recipe import Recipe, check_run, recipe_of
-from ...recipes.window import SHAPES, Window
+from ...recipes.widgets import Amount
+from ...recipes.window import Window
 from .. import loaders, state
+from ..edit_widgets import Offer, choose_edit, draw_shapes, draw_widgets
+from ..text import literal
 from .directions import Chosen, use_direction
-from .mask import choose_mask, mask_panel
 
-STRENGTHS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
-DISTANCES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
-"""In the unit of strengths. Measured on toyfaces-ddpm-64 (four samples, the boundary of yaw, t =
-499): asymmetrically pictures stay whole up to 4; at 8 a pair of glasses is lost and skin and hair
-are others, from 12 on there is noise. What the edit does is done at 1 to 2. Symmetrically the later
-steps take it back: whole at 16, and moved by less than a tenth of a spread. The samples themselves
-lie within 0.35 of the middle."""
-
-SHIFT, DISTANCE = "shift by γ", "put at distance d"
-WAYS = {SHIFT: "Shift by γ", DISTANCE: "Move to distance d"}
 SYMMETRIC, ASYMMETRIC = "symmetric", "asymmetric"
 NOTHING = "nothing else"
-PUBLISHED_T = 500.0
-"""At which the boundary method edits, about."""
 
 MOST_SAMPLES = 8
-MOST_STRENGTH, MOST_SECOND, MOST_BOOST = 8.0, 8.0, 1000.0
+MOST_SECOND, MOST_BOOST = 8.0, 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """How a strip is made: which samples, in what way, in which steps and where, and what else is
-    moved.
+class EditSetup:
+    """How a strip is made: the edit, its fields but for the amount, the samples, and what else.
 
-    ``origin``: of distances; None for a shift.
+    ``choices``: field -> value. ``also``: a second shift, in the same steps and place.
     """
 
+    kind: type[RecipeEdit]
+    choices: Mapping[str, Any]
     samples: tuple[int, ...]
-    window: Window
-    mask: Mask | None
-    per_step: bool
-    t_boost: float | None
-    also: ShiftEdit | None
-    asymmetric: bool
-    origin: float | None = None
+    t_boost: float | None = None
+    also: ShiftEdit | None = None
+    asymmetric: bool = True
 
     @property
-    def amounts(self) -> tuple[float, ...]:
-        """What the strip runs over: strengths, or distances."""
-        return STRENGTHS if self.origin is None else DISTANCES
+    def amount(self) -> Amount:
+        """What the strip runs over."""
+        if self.kind.amount is None:
+            raise UsageError(f"{self.kind.title} has no amount that a strip could run over")
+        return self.kind.amount
 
-    def edit(self, chosen: Chosen, amount: float) -> ShiftEdit | DistanceEdit:
-        """The edit along the chosen direction."""
-        if self.origin is not None:
-            return DistanceEdit(
-                direction=chosen.ref,
-                distance=amount,
-                origin=self.origin,
-                step=self.window.first,
-                resample=chosen.resample,
-                mask=self.mask,
-            )
-        return ShiftEdit(
-            direction=chosen.ref,
-            strength=amount,
-            window=self.window,
-            per_step=self.per_step,
-            resample=chosen.resample,
-            mask=self.mask,
-        )
+    def edit(self, amount: float) -> RecipeEdit:
+        """The edit, with an amount."""
+        return self.kind(**{**self.choices, self.amount.name: amount})
+
+    @property
+    def window(self) -> Window | None:
+        """The steps in which the edit acts; None: in all."""
+        return self.edit(self.amount.default).acts_in
 
 
-def setup_panel(run: Run, chosen: Chosen) -> Setup:
-    """Which samples, how, when and where."""
+def offered_edits() -> dict[str, type[RecipeEdit]]:
+    """The edits of this page by what links call them: those that have an amount."""
+    return {edit.key(): edit for edit in EDITS.values() if edit.amount is not None}
+
+
+def kind_panel() -> type[RecipeEdit]:
+    """The choice of an edit."""
+    offered = offered_edits()
+    for problem in EDITS.problems():
+        st.warning(literal(problem), icon=":material/extension_off:")
+    how = state.select(
+        "How",
+        "how",
+        list(offered),
+        help=" ".join(f"{edit.title}: {edit.help}" for edit in offered.values()),
+        format_func=lambda key: offered[key].title or key,
+    )
+    return offered[how]
+
+
+def setup_panel(run: Run, kind: type[RecipeEdit], chosen: Chosen | None) -> EditSetup:
+    """Which samples, when, where, and what else the edit asks for.
+
+    Raises:
+        AnalysisError: the edit takes another kind of direction.
+    """
     ids = run.sample_ids
-    left, right = st.columns(2)
-    with left:
-        sample = state.sample("Sample", "sample", ids, int(ids[0]))
-    with right:
-        ways = [SHIFT, DISTANCE] if isinstance(chosen.move, Direction) else [SHIFT]
-        how = (
-            state.select("How", "how", ways, help=_HOW, format_func=WAYS.get)
-            if len(ways) > 1
-            else SHIFT
-        )
-    window = _window(run, how)
-    mask = None
-    if chosen.move.kind != "x":
-        mask = mask_panel("edit-mask", run.images[run.position(sample)], run.anatomy.h)
+    constant = chosen is None or isinstance(chosen.move, Direction)
+    if kind.constant and not constant:
+        _refuse_kind(kind, chosen)
+    sample = state.sample("Sample", "sample", ids, int(ids[0]))
+    offer = Offer(
+        run=run,
+        picture=run.images[run.position(sample)],
+        constant=constant,
+        in_x=chosen is not None and chosen.move.kind == "x",
+    )
+    choices = draw_widgets(kind, offer, more=False)
     count = state.slider(
         "Number of samples, from this one on", "samples", 1, min(MOST_SAMPLES, len(ids)), 1
     )
     with st.expander("More: strength over the steps, noise boost, a second direction"):
-        shape, per_step, boost, asymmetric, also = _more_panel(run, chosen, count, how)
-    window = replace(window, shape=shape)
-    row = run.position(sample)
-    samples = tuple(int(s) for s in np.roll(ids, -row)[:count])
-    origin = _origin(str(run.folder), len(run), chosen, window.first) if how == DISTANCE else None
-    return Setup(
-        samples=samples,
-        window=window,
-        mask=mask,
-        per_step=per_step,
+        choices |= draw_shapes(kind, choices) | draw_widgets(kind, offer, more=True)
+        boost, asymmetric = _boost_panel(count)
+        also = _second(run) if kind.has("direction") else None
+    if chosen is not None and kind.has("direction"):
+        choices["direction"] = chosen.ref
+        if kind.has("resample"):
+            choices["resample"] = chosen.resample
+    choices |= _prepared(str(run.folder), len(run), kind, chosen, choices)
+    found = EditSetup(
+        kind=kind,
+        choices=choices,
+        samples=tuple(int(s) for s in np.roll(ids, -run.position(sample))[:count]),
         t_boost=boost,
         asymmetric=asymmetric,
-        also=also and replace(also, window=window, mask=mask),
-        origin=origin,
+    )
+    if also is None or found.window is None:
+        return found
+    return replace(found, also=changed(also, window=found.window, mask=choices.get("mask")))
+
+
+def _refuse_kind(kind: type[RecipeEdit], chosen: Chosen | None) -> NoReturn:
+    found = chosen.move.kind if chosen else "none"
+    raise AnalysisError(
+        f"{kind.title} takes one direction for all samples; a move of kind {found} has each its"
+        " own. Choose another direction, or another edit under How"
     )
 
 
-_HOW = (
-    "Shift: h + γ Δh, the same for every sample. Distance: c + (d - c·n) n with c = h/σ, at one"
-    " step. It moves every sample to the same distance along the direction (Zhu et al. 2023,"
-    " Boundary Guided Learning-Free Semantic Control with Diffusion Models). Distance 0 is the mean"
-    " of the run's samples."
-)
-
-
-def make_rows(run: Run, chosen: Chosen, setup: Setup) -> dict[str, list[Recipe]]:
+def make_rows(run: Run, setup: EditSetup) -> dict[str, list[Recipe]]:
     """The rows of the strip by name: a recipe an amount. One sample is shown symmetric above
     asymmetric.
     """
@@ -144,11 +145,11 @@ def make_rows(run: Run, chosen: Chosen, setup: Setup) -> dict[str, list[Recipe]]
             recipe_of(
                 run,
                 sample,
-                [setup.edit(chosen, amount), *also],
+                [setup.edit(amount), *also],
                 asymmetric=asymmetric,
                 t_boost=setup.t_boost,
             )
-            for amount in setup.amounts
+            for amount in setup.amount.values
         ]
 
     if len(setup.samples) == 1:
@@ -171,43 +172,36 @@ def apply_recipe(run: Run) -> Callable[[Recipe], None]:
             run if recipe.run == run.name else loaders.shared_run(run.folder.parent / recipe.run)
         )
         check_run(recipe, owner)
-        use_direction(owner, edit.direction)
+        if edit.has("direction"):
+            use_direction(owner, getattr(edit, "direction"))  # noqa: B009
         state.choose("sample", recipe.sample)
         state.choose("samples", 1)
-        choose_mask("edit-mask", edit.mask)
         state.choose("edit-boost", recipe.t_boost or 0.0)
         _choose_second(owner, also)
-        if isinstance(edit, DistanceEdit):
-            state.choose("how", DISTANCE)
-            state.choose("distance-step", edit.step)
-            state.choose("distance", float(np.clip(edit.distance, DISTANCES[0], DISTANCES[-1])))
-            return
-        state.choose("how", SHIFT)
-        state.choose("window", f"{edit.window.first}-{edit.window.last}")
-        state.choose("shape", edit.window.shape)
-        state.choose("per-step", str(edit.per_step))
-        state.choose("strength", float(np.clip(edit.strength, -MOST_STRENGTH, MOST_STRENGTH)))
+        state.choose("how", edit.key())
+        choose_edit(edit)
 
     return apply
 
 
-def _moves_of(recipe: Recipe) -> tuple[ShiftEdit | DistanceEdit, ShiftEdit | None]:
-    """A recipe's move, and the shift beside it, if there is one, in the same steps and place."""
-    moved = [edit for edit in recipe.edits if isinstance(edit, ShiftEdit | DistanceEdit)]
+def _moves_of(recipe: Recipe) -> tuple[RecipeEdit, ShiftEdit | None]:
+    """A recipe's edit, and the shift beside it, if there is one, in the same steps and place."""
+    moved = [edit for edit in recipe.edits if edit.amount is not None]
     if not moved:
         raise UsageError("this picture was not moved along a direction: drop it on the Swap page")
     first, *rest = moved
     others = [edit for edit in rest if isinstance(edit, ShiftEdit)]
+    where = (first.acts_in, getattr(first, "mask", None))
     fits = len(recipe.edits) == len(moved) == 1 + len(others) <= 2 and all(
-        (edit.window, edit.mask) == (first.window, first.mask)
+        (edit.window, edit.mask) == where
         and not (edit.per_step or edit.resample)
         and abs(edit.strength) <= MOST_SECOND
         for edit in others
     )
     if not fits:
         raise UsageError(
-            "this page sets up pictures moved along one direction, and along a second one in the"
-            " same steps and place; `python -m hcache render` renders this one again"
+            "this page sets up pictures with one edit, and with a shift along a second direction in"
+            " the same steps and place; `python -m hcache render` renders this one again"
         )
     return first, others[0] if others else None
 
@@ -235,41 +229,8 @@ def _seconds(run: Run) -> dict[str, Entry]:
     return {entry.name: entry for entry in list_moves(run) if entry.kind == Direction.kind}
 
 
-def _window(run: Run, how: str) -> Window:
-    t = run.timesteps
-    if how == DISTANCE:
-        nearest = int(np.argmin(np.abs(np.asarray(t) - PUBLISHED_T)))
-        step = state.slider(
-            "Step",
-            "distance-step",
-            0,
-            len(t) - 1,
-            nearest,
-            help="Step 0 has most noise. The paper uses t = 500.",
-        )
-        st.caption(f"t = {t[step]:g}")
-        return Window(first=step, last=step)
-    first, last = state.window(
-        "Steps", "window", len(t), help="Step 0 has most noise. Both ends are included."
-    )
-    st.caption(f"t from {t[first]:g} to {t[last]:g}")
-    return Window(first=first, last=last)
-
-
-def _more_panel(
-    run: Run, chosen: Chosen, count: int, how: str
-) -> tuple[str, bool, float | None, bool, ShiftEdit | None]:
-    shape, per_step = SHAPES[0], False
-    if how == SHIFT:
-        shape = state.select("Strength over the steps", "shape", SHAPES)
-        per_step = isinstance(chosen.move, Direction) and state.flag(
-            "Unit length at every step",
-            "per-step",
-            False,
-            help="Off: each step keeps the length that the data give.",
-        )
-    else:
-        st.caption("A distance is set at one step, so there is no strength over the steps.")
+def _boost_panel(count: int) -> tuple[float | None, bool]:
+    """The noise boost, and whether the edited noise enters P_t only."""
     t_boost = state.number(
         "Noise boost: η = 1 below t =",
         "edit-boost",
@@ -285,8 +246,7 @@ def _more_panel(
     asymmetric = count == 1 or state.flag(
         "Asymmetric", "edit-asymmetric", True, help="One sample is always shown both ways."
     )
-    second = _second(run)
-    return shape, per_step, t_boost or None, asymmetric, second
+    return t_boost or None, asymmetric
 
 
 def _second(run: Run) -> ShiftEdit | None:
@@ -310,11 +270,11 @@ def _second(run: Run) -> ShiftEdit | None:
 @st.cache_data(
     max_entries=64,
     show_spinner="Measuring how far the samples are …",
-    hash_funcs={Chosen: lambda c: c.digest},
+    hash_funcs={Chosen: lambda c: c.digest, dict: repr, type: repr},
 )
-def _origin(folder: str, samples: int, chosen: Chosen, step: int) -> float:
-    """``samples`` is there for the cache: the middle of a run that has grown is another."""
-    from ...edits.distance import one_direction, origin_of
-
+def _prepared(
+    folder: str, samples: int, kind: type[RecipeEdit], chosen: Chosen | None, choices: dict
+) -> dict[str, Any]:
+    """Fields that follow from the run; ``samples`` is there for the cache, since a run may grow."""
     run = loaders.shared_run(Path(folder))
-    return origin_of(run, one_direction(chosen.on_steps_of(run)), step)
+    return kind.prepared(run, chosen.on_steps_of(run) if chosen else None, choices)
