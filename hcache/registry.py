@@ -43,7 +43,7 @@ class Registry(Generic[T]):
         yield from self._others()
 
     def __contains__(self, name: object) -> bool:
-        return name in self.own or name in self._others()
+        return isinstance(name, str) and (name in self.own or name in self._others())
 
     def __len__(self) -> int:
         return len(self.own) + len(self._others())
@@ -54,14 +54,11 @@ class Registry(Generic[T]):
         Raises:
             UsageError: there is none; the nearest are named.
         """
-        if name in self.own:
-            return _imported(self.own[name])
-        if name not in self._others():
+        if name not in self:
             known = list(self)
-            raise UsageError(
-                f"no {self.what} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
-            )
-        return self._others()[name]
+            near = did_you_mean(str(name), known)
+            raise UsageError(f"no {self.what} {name!r}{near}; there are {', '.join(known)}")
+        return _imported(self.own[name]) if name in self.own else self._others()[name]
 
     def values(self) -> Iterator[T]:
         """All members, one after the other; its own are imported on the way."""

@@ -14,7 +14,7 @@ from hcache.directions import asyrp
 from hcache.directions.asyrp_block import PLAIN
 from hcache.directions.asyrp_training import Training, first_weights, shuffled, train_block
 from hcache.directions.direction import digest_of
-from hcache.directions.fitting import Fit, find_method, fit
+from hcache.directions.fitting import METHODS, Fit, fit
 from hcache.directions.store import load_move, save_move
 from hcache.edits.shift import Shift
 from hcache.errors import HcacheError, ModelError, UsageError
@@ -230,7 +230,7 @@ def test_clip_sees_what_its_own_processor_would_show_it(clip_folder):
 
 
 def test_the_method_is_found_and_needs_its_model(plain):
-    assert find_method("asyrp") is asyrp.METHOD
+    assert METHODS["asyrp"] is asyrp.METHOD
     with pytest.raises(UsageError, match="runs the model"):
         drain(fit(a_fit(plain[1], "x"), plain[1]))
 

@@ -13,7 +13,7 @@ from tiny import synthetic_run
 
 from hcache.directions.arithmetic import orthogonal_set, weighted_sum
 from hcache.directions.direction import Direction, digest_of, in_units, random_direction, spread
-from hcache.directions.fitting import METHODS, Fit, check_options, find_method, fit
+from hcache.directions.fitting import METHODS, Fit, check_options, fit
 from hcache.directions.pca import pca_directions
 from hcache.directions.store import load_move, save_move
 from hcache.directions.unit import net_of
@@ -356,7 +356,7 @@ def test_the_same_fit_gives_the_same_direction(run):
 
 def test_every_method_says_what_it_is():
     for name in METHODS:
-        method = find_method(name)
+        method = METHODS[name]
         assert method.name == name and method.title and method.text.endswith(".")
         assert all(option.text for option in method.options.values())
 
@@ -428,7 +428,7 @@ def test_moves_of_each_sample_do_not_add_up(run, vae):
 
 
 def test_options_are_checked_by_name_and_type(run):
-    method = find_method("vae")
+    method = METHODS["vae"]
     assert check_options(method, {"iterations": "12", "beta": "0.5"})["iterations"] == 12
     for options, words in (
         ({"iteration": 1}, "iterations"),

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from ..cache.description import parse_spec
 from ..cache.layout import IMAGES, PROMPTS
-from ..directions.fitting import Fit, check_options, find_method
+from ..directions.fitting import METHODS, Fit, check_options
 from ..errors import UsageError
 from ..specs import DIFFUSERS, RunSpec
 
@@ -122,7 +122,7 @@ class Fitting:
         what = Fit.from_json(fields["fit"])
         if what.run != run:
             raise UsageError(f"the fit is of run {what.run!r}, not of {run!r}; fit it there")
-        check_options(find_method(what.method), what.options)
+        check_options(METHODS[what.method], what.options)
         return cls(what=what, name=_direction_name(fields["name"]))
 
 

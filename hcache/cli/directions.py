@@ -28,11 +28,11 @@ def fit(arguments: argparse.Namespace) -> Result:
     """Fits what the arguments say and saves it by name; several directions are saved as
     ``name.0``, ``name.1``, ...
     """
-    from ..directions.fitting import find_method
+    from ..directions.fitting import METHODS
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     what = _wanted(run, arguments)
-    name = arguments.name or find_method(what.method).name
+    name = arguments.name or METHODS[what.method].name
     return fit_and_save(run, what, name, arguments.replace, arguments.device)
 
 
@@ -43,11 +43,11 @@ def fit_and_save(
     said.
     """
     from ..directions.direction import digest_of
-    from ..directions.fitting import MODEL, find_method
+    from ..directions.fitting import METHODS, MODEL
     from ..directions.fitting import fit as fit_move
     from ..directions.store import check_name, interrupted, list_moves, save_moves
 
-    method, name = find_method(what.method), check_name(name)
+    method, name = METHODS[what.method], check_name(name)
     there = list_moves(run)
     taken = any(e.name == name or e.name.startswith(f"{name}.") for e in there)
     if taken and not replace and not interrupted(there, name, what.to_json()):
@@ -75,7 +75,7 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
     """What to fit: by a method and the samples chosen, or as another direction says that it was
     made.
     """
-    from ..directions.fitting import NEGATIVES, POSITIVES, Fit, check_options, find_method
+    from ..directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, check_options
 
     chosen = ("method", "label", "positives", "negatives", "option")
     if arguments.made_by is not None:
@@ -90,13 +90,13 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
         what = replace(Fit.from_json(data), component=0)
         if what.run != run.name:
             raise UsageError(f"--made-by is of run {what.run}, not of {run.name}; fit it there")
-        check_options(find_method(what.method), what.options)
+        check_options(METHODS[what.method], what.options)
         return what
     if not arguments.method:
         raise UsageError(
             "give a --method, or --made-by; see `python -m hcache direction fit --help`"
         )
-    method, options = find_method(arguments.method), parse_options(arguments.option or [])
+    method, options = METHODS[arguments.method], parse_options(arguments.option or [])
     check_options(method, options)
     positives, negatives = chosen_samples(run, arguments, NEGATIVES in method.needs)
     return Fit(
@@ -271,14 +271,18 @@ def _model_of(run: Run, device: str) -> Any:
     return load_model_of(run, device)
 
 
+def _methods() -> str:
+    from ..directions.fitting import describe_methods
+
+    return describe_methods()
+
+
 def add_direction(command: Any) -> None:
     """The parsers of ``direction`` and its commands; ``command`` makes one."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument(
-        "--method",
-        help="naive, supervised, vae, pca, boundary, jacobian, pullback, asyrp, arithmetic, random",
-    )
+    child.listing = _methods
+    child.add_argument("--method", help="one of those below")
     child.add_argument("--name", help="to save it under (default: the method's)")
     child.add_argument(
         "--label", help="positives are the samples with the most of it (negatives: the least)"
@@ -295,7 +299,7 @@ def add_direction(command: Any) -> None:
         "--option",
         action="append",
         metavar="NAME=VALUE",
-        help="of the method; repeat. region=@mask.png: a grey picture",
+        help="of the method, as below; repeat. region=@mask.png: a grey picture",
     )
     child.add_argument(
         "--made-by", metavar="JSON", help="instead: what made another direction, to make it again"

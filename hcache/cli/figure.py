@@ -157,8 +157,8 @@ def add_figure(command: Any) -> None:
         action="append",
         metavar="METHOD",
         help=(
-            "naive, vae, supervised, boundary, pca, "
-            "random or saved:NAME; repeat (default: naive and vae)"
+            "a method, as `direction fit --help` lists them, that needs no model, or saved:NAME;"
+            " repeat (default: naive and vae)"
         ),
     )
     child.add_argument("--strengths", metavar="X[,X...]", help="strip: of the columns; grid: one")

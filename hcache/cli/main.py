@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,7 +38,16 @@ MODEL = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage is reported in one line, like every other error."""
+    """Wrong usage is reported in one line, like every other error.
+
+    ``listing``: what the help ends with; made when the help is printed.
+    """
+
+    listing: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """As argparse does, and the listing."""
+        return super().format_help() + (f"\n{self.listing()}\n" if self.listing else "")
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument --") and message.endswith("expected one argument"):

@@ -41,6 +41,7 @@ def add_render(command: Any) -> None:
     child = command(
         "render", render, "Render a recipe again, and say whether the picture is the same."
     )
+    child.listing = _edits
     child.add_argument(
         "recipe", metavar="RECIPE", help="a PNG that carries recipes, or a JSON file of one"
     )
@@ -52,6 +53,18 @@ def add_render(command: Any) -> None:
     )
     child.add_argument(
         "--device", default="auto", help="to compute on (default: the best there is)"
+    )
+
+
+def _edits() -> str:
+    from ..recipes.edits import EDITS
+
+    return "\n".join(
+        ["edits that a recipe may have:"]
+        + [
+            f"  {name}: {edit.title}. {edit.help}"
+            for name, edit in zip(EDITS, EDITS.values(), strict=True)
+        ]
     )
 
 

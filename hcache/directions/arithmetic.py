@@ -21,7 +21,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from .direction import Direction, Move, digest_of, in_units
-from .fitting import Fit, Fitting, Method, Option
+from .fitting import AT_ONCE, DIRECTIONS, NAMES, Fit, Fitting, Method, Option
 from .store import load_move
 from .supervised import conditional_direction
 
@@ -143,8 +143,12 @@ METHOD = Method(
         " Diffusion Models"
     ),
     make=_make,
+    needs=(DIRECTIONS,),
+    cost=AT_ONCE,
     options={
-        "of": Option(default="", text="names of saved directions, with commas between"),
+        "of": Option(
+            default="", text="names of saved directions, with commas between", holds=NAMES
+        ),
         "operation": Option(
             default=SUM, text="what to do with them", choices=(SUM, WITHOUT, ORTHOGONAL)
         ),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.reading import Run
 from .asyrp_block import BlockMove
-from .fitting import MODEL, Fit, Fitting, Method, Option, needed
+from .fitting import MINUTES, MODEL, Fit, Fitting, Method, Option, needed
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -39,6 +39,9 @@ METHOD = Method(
     source="Kwon, Jeong, Uh 2022, Diffusion Models already have a Semantic Latent Space",
     make=_make,
     needs=(MODEL,),
+    cost=MINUTES,
+    moves=(BlockMove,),
+    takes_files=True,
     options={
         "clip": Option(
             default="",

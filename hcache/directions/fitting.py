@@ -8,35 +8,30 @@ may stop between two.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError, did_you_mean
-from .direction import Move, check_full
+from ..registry import Registry
+from .direction import Direction, Move, check_full
 
 if TYPE_CHECKING:
     from ..models.model import Model
 
 Fitting = Generator[float, None, tuple[Move, ...]]
-POSITIVES, NEGATIVES, MODEL = "positives", "negatives", "model"
+POSITIVES, NEGATIVES, MODEL, DIRECTIONS = "positives", "negatives", "model", "directions"
+"""What a method may need: samples that are chosen, a loaded model, other saved directions."""
 
-METHODS = (
-    "naive",
-    "local",
-    "supervised",
-    "vae",
-    "pca",
-    "boundary",
-    "jacobian",
-    "pullback",
-    "asyrp",
-    "arithmetic",
-    "random",
-)
-"""A module each, in this folder, with its :class:`Method` as ``METHOD``."""
+AT_ONCE, SECONDS, MINUTES = "at once", "seconds", "minutes"
+"""What a fit costs, on a run of some hundred samples. Pages fit what is done at once as one looks,
+and the rest in the background.
+"""
+
+VALUE, REGION, NAMES = "value", "region", "names"
+"""What an option holds: a plain value; a part of the picture (a mask); names of saved directions.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,21 +81,28 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One of a method's options: its default tells its type. ``text`` says what it does."""
+    """One of a method's options, from which the page's widget and the help are made.
+
+    ``default``: its type is the option's. ``text``: what it does. ``choices``: the only values, if
+    there are any. ``holds``: a plain value, a region of the picture, or names of saved directions.
+    """
 
     default: Any
     text: str
     choices: tuple[Any, ...] = ()
+    holds: str = VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to find directions.
+    """A way to find directions, which says itself what it is.
 
-    ``needs``: what has to be chosen: positives, negatives, a loaded model. ``least``: the fewest
-    positives, and negatives, that it works with. ``make(fit, options, run, model)`` does it.
-    ``former``: options with which it does what it did before it had them, for recipes that were
-    written then.
+    ``title``, ``text``, ``source``: for people. ``short``: its name in figures; ``name``, if it is
+    empty. ``make(fit, options, run, model)`` does it. ``needs``: what has to be chosen or there.
+    ``least``: the fewest positives, and negatives, that it works with. ``cost``: how long it takes.
+    ``moves``: the kinds of directions that it makes. ``former``: options with which it does what it
+    did before it had them, for recipes that were written then. ``takes_files``: directions of its
+    kind can be imported from files that others have published.
     """
 
     name: str
@@ -108,10 +110,55 @@ class Method:
     text: str
     source: str
     make: Callable[[Fit, Mapping[str, Any], Run, Model | None], Fitting]
+    short: str = ""
     needs: tuple[str, ...] = ()
     least: int = 1
+    cost: str = SECONDS
     options: Mapping[str, Option] = field(default_factory=dict)
+    moves: tuple[type[Move], ...] = (Direction,)
     former: Mapping[str, Any] = field(default_factory=dict)
+    takes_files: bool = False
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is done before one would look for a bar."""
+        return self.cost == AT_ONCE
+
+    @property
+    def in_figures(self) -> str:
+        """What it is called in a figure."""
+        return self.short or self.name
+
+
+def _check_method(name: str, found: Any) -> None:
+    if not isinstance(found, Method):
+        raise TypeError("it is no hcache.directions.fitting.Method")
+    if found.name != name:
+        raise TypeError(f"its name is {found.name!r}, and not that of the entry point")
+
+
+METHODS: Registry[Method] = Registry(
+    "hcache.methods",
+    "method",
+    {
+        name: f"hcache.directions.{name}:METHOD"
+        for name in (
+            "naive",
+            "local",
+            "supervised",
+            "vae",
+            "pca",
+            "boundary",
+            "jacobian",
+            "pullback",
+            "asyrp",
+            "arithmetic",
+            "random",
+        )
+    },
+    _check_method,
+)
+"""Every method by its name: a module each in this folder, and those of other packages."""
 
 
 def needed(model: Model | None) -> Model:
@@ -121,17 +168,38 @@ def needed(model: Model | None) -> Model:
     return model
 
 
-def find_method(name: str) -> Method:
-    """A method by name.
+def is_quick(name: object) -> bool:
+    """Whether a method is there and is done at once."""
+    return name in METHODS and METHODS[str(name)].quick
 
-    Raises:
-        UsageError: there is none; the nearest are named.
-    """
-    if name not in METHODS:
-        raise UsageError(
-            f"no method {name!r}{did_you_mean(name, METHODS)}; there are {', '.join(METHODS)}"
-        )
-    return importlib.import_module(f".{name}", __package__).METHOD
+
+def kind_of_move(kind: str) -> type[Move] | None:
+    """The class of moves of a kind; None if no method makes any."""
+    for method in METHODS.values():
+        for found in method.moves:
+            if found.kind == kind:
+                return found
+    return None
+
+
+def kinds_of_moves() -> tuple[str, ...]:
+    """The kinds of moves that methods make."""
+    return tuple(dict.fromkeys(move.kind for method in METHODS.values() for move in method.moves))
+
+
+def describe_methods() -> str:
+    """All methods with what they need, cost and take, as the command line's help shows them."""
+    return "\n".join(["methods:", *(_described(method) for method in METHODS.values())])
+
+
+def _described(method: Method) -> str:
+    needs = f"; needs {', '.join(method.needs)}" if method.needs else ""
+    lines = [f"  {method.name} ({method.cost}{needs}): {method.text}"]
+    for name, option in method.options.items():
+        values = f" ({', '.join(map(str, option.choices))})" if option.choices else ""
+        default = f" (default: {option.default})" if option.default != "" else ""
+        lines.append(f"    {name}: {option.text}{values}{default}")
+    return "\n".join(lines)
 
 
 def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
@@ -147,9 +215,9 @@ def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
         UsageError: an option that the method does not have, or of another type; samples that are
             not there.
     """
-    method = find_method(fit.method)
+    method = METHODS[fit.method]
     options = check_options(method, fit.options)
-    if method.name != "arithmetic":
+    if DIRECTIONS not in method.needs:
         check_full(run)
     for name, chosen in ((POSITIVES, fit.positives), (NEGATIVES, fit.negatives)):
         for sample in chosen:

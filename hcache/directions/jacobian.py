@@ -24,7 +24,7 @@ from ..errors import UsageError
 from ..progress import part
 from ..recipes.masks import Mask, corners
 from .direction import Direction, in_sigmas, in_units, spread
-from .fitting import MODEL, Fit, Fitting, Method, Option, needed
+from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, Option, needed
 
 if TYPE_CHECKING:
     import torch
@@ -177,12 +177,13 @@ METHOD = Method(
     ),
     make=_make,
     needs=(MODEL,),
+    cost=MINUTES,
     options={
         "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
         "count": Option(default=3, text="how many singular vectors"),
         "first": Option(default=0, text="step"),
         "last": Option(default=-1, text="step; -1: the last"),
-        "region": Option(default="", text=REGION_HELP),
+        "region": Option(default="", text=REGION_HELP, holds=REGION),
         "iterations": Option(default=50, text="of the subspace, at most, a step"),
         "tolerance": Option(
             default=1e-2, text="the space has settled when it changes by less (a sine)"

@@ -196,6 +196,7 @@ METHOD = Method(
     make=fit_local,
     needs=(POSITIVES,),
     least=3,
+    moves=(LocalMove,),
     options={
         "neighbours": Option(default=16, text="samples of either kind that are averaged"),
         "others": Option(default=512, text="other samples that are kept to choose among, at most"),

@@ -21,7 +21,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError
 from .direction import ROUNDING, Direction, check_full, in_units
-from .fitting import POSITIVES, Fit, Fitting, Method
+from .fitting import AT_ONCE, POSITIVES, Fit, Fitting, Method
 
 
 def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
@@ -81,4 +81,5 @@ METHOD = Method(
     make=_make,
     needs=(POSITIVES,),
     least=2,
+    cost=AT_ONCE,
 )

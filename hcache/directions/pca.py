@@ -234,6 +234,7 @@ METHOD = Method(
         " Diffusion Models"
     ),
     make=_make,
+    short="PCA, first",
     options={
         "count": Option(default=5, text="how many components"),
         "over": Option(

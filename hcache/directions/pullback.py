@@ -22,7 +22,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from .direction import in_sigmas, spread
-from .fitting import MODEL, Fit, Fitting, Method, Option, needed
+from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, Option, needed
 from .jacobian import REGION_HELP, region_mask
 
 if TYPE_CHECKING:
@@ -151,13 +151,15 @@ METHOD = Method(
     ),
     make=_make,
     needs=(MODEL,),
+    cost=MINUTES,
+    moves=(PixelMove,),
     options={
         "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
         "step": Option(
             default=-1, text="at which it is taken and the edit made; -1: the middle one"
         ),
         "count": Option(default=3, text="how many singular vectors"),
-        "region": Option(default="", text=REGION_HELP),
+        "region": Option(default="", text=REGION_HELP, holds=REGION),
         "iterations": Option(default=50, text="of the subspace, at most"),
         "tolerance": Option(
             default=1e-2, text="the space has settled when it changes by less (a sine)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..cache.reading import Run
 from .direction import random_direction, spread
-from .fitting import Fit, Fitting, Method, Option
+from .fitting import AT_ONCE, Fit, Fitting, Method, Option
 
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
@@ -23,5 +23,6 @@ METHOD = Method(
     text="Normal noise of unit length in units of σ, independent at every step, channel and place.",
     source="",
     make=_make,
+    cost=AT_ONCE,
     options={"seed": Option(default=0, text="of the noise")},
 )

@@ -7,7 +7,6 @@ for, and the JSON of what made it.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -26,17 +25,9 @@ from ..cache.locks import part_lock
 from ..cache.reading import Run, unreadable
 from ..errors import CacheError, UsageError, did_you_mean
 from .direction import Move, digest_of
+from .fitting import kind_of_move, kinds_of_moves
 
 SCHEMA = 1
-KINDS = {
-    "shift": ("direction", "Direction"),
-    "vae": ("vae", "VaeMove"),
-    "local": ("local", "LocalMove"),
-    "block": ("asyrp", "BlockMove"),
-    "x": ("pullback", "PixelMove"),
-}
-"""Kind -> module and class; imported when one is met."""
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
 
 
@@ -222,8 +213,9 @@ def load_move(run: Run, name: str) -> Move:
 def _load(path: Path) -> tuple[Entry, Move]:
     """A direction's file, whole."""
     entry, structure, arrays = _read(path, arrays=True)
-    module, cls = KINDS[entry.kind]
-    kind = getattr(importlib.import_module(f".{module}", __package__), cls)
+    kind = kind_of_move(entry.kind)
+    if kind is None:  # a package was taken away since it was listed
+        raise _unknown(path, entry.kind)
     try:
         timesteps = tuple(float(t) for t in structure.attributes["timesteps"])
         return entry, kind.from_arrays(arrays, entry.made_by, entry.model, timesteps)
@@ -324,8 +316,13 @@ def _read(path: Path, arrays: bool = False) -> tuple[Entry, Structure, dict[str,
         ) from error
     except OSError as error:
         raise unreadable(str(path), error) from error
-    if entry.kind not in KINDS:
-        raise CacheError(
-            f"{path} holds a direction of kind {entry.kind[:100]!r}; known are {', '.join(KINDS)}"
-        )
+    if kind_of_move(entry.kind) is None:
+        raise _unknown(path, entry.kind)
     return entry, structure, held
+
+
+def _unknown(path: Path, kind: str) -> CacheError:
+    return CacheError(
+        f"{path} holds a direction of kind {kind[:100]!r}, which none of the methods here makes;"
+        f" known are {', '.join(kinds_of_moves())}"
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError
 from .direction import ROUNDING, Direction, check_full, in_sigmas, in_units, spread
-from .fitting import NEGATIVES, POSITIVES, Fit, Fitting, Method
+from .fitting import AT_ONCE, NEGATIVES, POSITIVES, Fit, Fitting, Method
 from .naive import top_samples
 
 
@@ -108,4 +108,5 @@ METHOD = Method(
     ),
     make=_make,
     needs=(POSITIVES, NEGATIVES),
+    cost=AT_ONCE,
 )

@@ -38,7 +38,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from .direction import check_shape, in_sigmas
-from .fitting import POSITIVES, Fit, Fitting, Method, Option
+from .fitting import MINUTES, POSITIVES, Fit, Fitting, Method, Option
 from .unit import Netting, tried_rows, without_way_to_mean
 
 if TYPE_CHECKING:
@@ -361,8 +361,11 @@ METHOD = Method(
     ),
     source="Kingma, Welling 2013, Auto-Encoding Variational Bayes, for the VAE",
     make=fit_vae,
+    short="VAE",
     needs=(POSITIVES,),
     least=5,
+    cost=MINUTES,
+    moves=(VaeMove,),
     former={"descent": STRIDED},
     options={
         "iterations": Option(default=800, text="of training"),

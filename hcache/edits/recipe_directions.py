@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..cache.reading import Run, open_run
 from ..directions.direction import Direction, Move, Resamplable, digest_of
-from ..directions.fitting import Fit, find_method, fit
+from ..directions.fitting import METHODS, Fit, fit
 from ..directions.store import find_move
 from ..errors import AnalysisError, HcacheError, UsageError
 from ..models.model import Model
@@ -52,7 +52,7 @@ def _made_again(what: Fit, digest: str, run: Run, model: Model) -> tuple[Move, .
     options.
     """
     moves = drive(fit(what, run, model))
-    former = find_method(what.method).former
+    former = METHODS[what.method].former
     if any(digest_of(move) == digest for move in moves) or not former.keys() - what.options.keys():
         return moves
     return moves + drive(fit(replace(what, options={**former, **what.options}), run, model))

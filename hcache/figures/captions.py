@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..cache.reading import Run
+from ..directions.fitting import METHODS, NEGATIVES
 from ..recipes.window import CONSTANT, Window
-from .choices import BOTH_ENDS, FROM_LABEL, SAVED, Grid, Strip, Swaps, chosen_for, name_of
+from .choices import SAVED, Grid, Strip, Swaps, chosen_for, name_of, ways_from_label
 
 UNIT = "At strength 1 the root mean square of Δh/σ is 1."
 
@@ -31,7 +32,7 @@ def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
     """
     label = name_of(choice.label)
     ways = _ways(choice.ways, choice.top, [choice.label])
-    along = f" along {label}" if label and any(way in FROM_LABEL for way in choice.ways) else ""
+    along = f" along {label}" if label and ways_from_label().keys() & set(choice.ways) else ""
     strengths = ", ".join(f"{strength:g}" for strength in choice.strengths)
     read = f" Below each picture: {label} as the attribute reader sees it." if with_readings else ""
     labels = [choice.label] if choice.label else []
@@ -76,11 +77,15 @@ def _symmetry(choice: Strip | Grid) -> str:
 
 def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
     """How each way was fitted."""
-    fitted = [name_of(way) for way in ways if way in FROM_LABEL]
+    fitted = [name_of(way) for way in ways if way in ways_from_label()]
     if not fitted:
         return ""
     of = f"most {name_of(labels[0])}" if len(labels) == 1 else "highest value of the label"
-    least = " and as many with the least" if any(way in BOTH_ENDS for way in ways) else ""
+    least = (
+        " and as many with the least"
+        if any(way in METHODS and NEGATIVES in METHODS[way].needs for way in ways)
+        else ""
+    )
     return f"Fitted ({', '.join(fitted)}) on the {top} samples with the {of}{least}."
 
 
@@ -88,7 +93,7 @@ def _part(
     run: Run, samples: Sequence[int], labels: Sequence[str], top: int, ways: Sequence[str]
 ) -> str:
     """Whether the samples that are shown had part in the fits."""
-    if not labels or not any(way in FROM_LABEL for way in ways):
+    if not labels or not ways_from_label().keys() & set(ways):
         return ""
     inside = sorted(chosen_for(run, labels, top) & set(samples))
     if not inside:

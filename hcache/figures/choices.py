@@ -1,7 +1,7 @@
 """What a figure for print is to show, as data, and choices that work for any run with what it has.
 
-A way to edit is named in one word: a method that is fitted from the samples at the ends of a label
-(``naive``), one that needs no samples (``pca``, ``random``), or ``saved:NAME``, a direction that is
+A way to edit is named in one word: a method that is fitted to the samples at the ends of a label
+(``naive``), one that needs nothing (``pca``, ``random``), or ``saved:NAME``, a direction that is
 saved with the run.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..cache.labels import find_label, named_labels
 from ..cache.reading import Run
-from ..directions.fitting import Fit
+from ..directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, Method
 from ..directions.store import list_moves
 from ..directions.supervised import both_ends
 from ..errors import UsageError, did_you_mean
@@ -22,13 +22,6 @@ from ..recipes.window import Window
 from ..specs import FULL
 
 SAVED = "saved:"
-FROM_LABEL = {"naive": "naive", "vae": "VAE", "supervised": "supervised", "boundary": "boundary"}
-FROM_NOTHING = {"pca": "PCA, first", "random": "random"}
-"""Methods -> what they are called in a figure."""
-
-BOTH_ENDS = ("supervised", "boundary")
-"""Of these, the methods that take negatives too."""
-
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 3.0)
 STRENGTH = 2.0
 SAMPLES, ATTRIBUTES = 4, 5
@@ -158,18 +151,34 @@ def usable_labels(run: Run) -> list[str]:
     return [name for name, values in finite.items() if len(values) >= 4 and np.ptp(values) > 0]
 
 
+def ways_from_label() -> dict[str, Method]:
+    """The methods that are fitted to the ends of a label and need nothing else, by name."""
+    return {
+        method.name: method
+        for method in METHODS.values()
+        if POSITIVES in method.needs and not set(method.needs) - {POSITIVES, NEGATIVES}
+    }
+
+
+def ways_from_nothing() -> dict[str, Method]:
+    """The methods that need nothing but the run's h, by name."""
+    return {method.name: method for method in METHODS.values() if not method.needs}
+
+
 def all_ways(run: Run) -> dict[str, str]:
     """Every way to edit that a run offers -> what it is called in a figure."""
-    fitted = {
-        **(FROM_LABEL if usable_labels(run) else {}),
-        **(FROM_NOTHING if run.policy("h") == FULL else {}),
+    methods = {
+        **(ways_from_label() if usable_labels(run) else {}),
+        **(ways_from_nothing() if run.policy("h") == FULL else {}),
     }
+    fitted = {name: method.in_figures for name, method in methods.items()}
     return fitted | {f"{SAVED}{entry.name}": entry.name for entry in list_moves(run)}
 
 
 def name_of(way: str) -> str:
     """What a way or an attribute is called in a figure."""
-    plain = {**FROM_LABEL, **FROM_NOTHING}.get(way, way.removeprefix(SAVED))
+    method = way in METHODS and METHODS[way].in_figures
+    plain = method or way.removeprefix(SAVED)
     return plain.rpartition("/")[2].replace("_", " ")
 
 
@@ -179,10 +188,10 @@ def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
     Raises:
         UsageError: it is no way to fit a direction, or it needs a label or positives.
     """
-    if way in FROM_NOTHING:
+    if way in ways_from_nothing():
         return Fit(method=way, run=run.name)
-    if way not in FROM_LABEL:
-        known = [*FROM_LABEL, *FROM_NOTHING]
+    if way not in ways_from_label():
+        known = [*ways_from_label(), *ways_from_nothing()]
         raise UsageError(
             f"no way to edit {way!r}{did_you_mean(way, known)}; there are {', '.join(known)} and"
             f" {SAVED}NAME"
@@ -200,7 +209,7 @@ def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
         run=run.name,
         positives=tuple(positives),
         label=label,
-        negatives=tuple(negatives) if way in BOTH_ENDS else (),
+        negatives=tuple(negatives) if NEGATIVES in METHODS[way].needs else (),
     )
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from ..cache.layout import run_folder
 from ..cache.reading import Run, open_run
 from ..directions.direction import Move, digest_of
-from ..directions.fitting import MODEL, fit
-from ..directions.fitting import find_method as method_of
+from ..directions.fitting import METHODS, MODEL, fit, is_quick
 from ..directions.store import list_moves, load_move
 from ..edits.render_store import render_kept
 from ..edits.rendered import Rendered
@@ -32,9 +31,6 @@ from .ufigure import Swapped
 
 if TYPE_CHECKING:
     from ..models.model import Model
-
-QUICK = ("naive", "supervised", "random")
-"""Methods that take no time to speak of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +181,10 @@ class Maker:
         fitted now. The shares go to a half; quick fits hardly count."""
         keys = list(dict.fromkeys(keys))
         todo = [key for key in keys if key not in self.fitted]
-        slow = sum(key[0] not in QUICK and not key[0].startswith(SAVED) for key in todo)
+        slow = sum(not _is_quick(key[0]) for key in todo)
         done = 0.0
         for key in todo:
-            quick = key[0] in QUICK or key[0].startswith(SAVED)
-            length = 0.01 / len(todo) if quick else 0.48 / slow
+            length = 0.01 / len(todo) if _is_quick(key[0]) else 0.48 / slow
             self.fitted[key] = yield from part(self._move(*key), done, length)
             done += length
         return {key: self.fitted[key] for key in keys}
@@ -204,7 +199,7 @@ class Maker:
                 return load_move(self.run, entry.name)
         try:
             found = yield from fit(
-                what, self.run, self.load() if MODEL in method_of(way).needs else None
+                what, self.run, self.load() if MODEL in METHODS[way].needs else None
             )
         except AnalysisError as error:
             raise AnalysisError(
@@ -224,3 +219,8 @@ class Maker:
                 read = reader(np.stack([cell.picture for cell in cells])) if reader else {}
                 return [f"{value:.2f}".replace("-", "−") for value in read.get(name, [])]
         return []
+
+
+def _is_quick(way: str) -> bool:
+    """Whether a way to edit takes no time to speak of."""
+    return way.startswith(SAVED) or is_quick(way)

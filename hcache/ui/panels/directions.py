@@ -15,18 +15,22 @@ import streamlit as st
 from ...cache.labels import find_label
 from ...cache.layout import DIRECTIONS, run_names
 from ...cache.reading import Run, open_run
+from ...directions import fitting
 from ...directions.direction import Direction, Move, Resamplable, check_full, digest_of
 from ...directions.fitting import (
     METHODS,
+    NAMES,
     NEGATIVES,
     POSITIVES,
+    REGION,
     Fit,
     Method,
     Option,
-    find_method,
     fit,
+    is_quick,
+    kind_of_move,
 )
-from ...directions.store import delete_move, list_moves, load_move, save_move
+from ...directions.store import damaged_moves, delete_move, list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...errors import HcacheError, UsageError
 from ...recipes.edits import DirectionRef
@@ -39,17 +43,10 @@ from .mask import mask_panel
 
 NEW, FROM_RECIPE = "a new one", "the recipe's"
 WORDS = {NEW: "New direction", FROM_RECIPE: "The recipe's direction"}
-RESAMPLED = ("shift", "block")
-"""Kinds of moves that can be brought to other steps."""
 DROPPED = "direction of a recipe"
 """In the session: what a dropped recipe says of a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES, FROM_SELECTION = "a label", "pictures I pick", "the selection"
 SOURCES = {FROM_LABEL: "A label", FROM_PICTURES: "Pictures I pick", FROM_SELECTION: "The selection"}
-REGION = "region"
-"""The option that is a part of the picture."""
-
-QUICK = ("naive", "supervised", "random", "arithmetic")
-"""Methods that are done before one would look for a bar."""
 MOST_SHOWN = 256
 MOST_OPTION = 10**9
 """Either way: beyond it no number is an option of a method."""
@@ -99,12 +96,10 @@ def direction_panel(run: Run) -> Chosen | None:
         help="Saved directions stay with the run.",
         format_func=lambda name: WORDS.get(name, name),
     )
+    _tell_damaged(run)
     task_list(run, FIT)
     if chosen == NEW:
-        method = state.select(
-            "Method", "method", METHODS, format_func=lambda key: find_method(key).title
-        )
-        return _new(run, find_method(method))
+        return _new(run, _method())
     if chosen == FROM_RECIPE:
         return _from_recipe(run, st.session_state[DROPPED])
     owner, name = _owner(run, chosen)
@@ -123,6 +118,29 @@ def direction_panel(run: Run) -> Chosen | None:
     return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)
 
 
+def _method() -> Method:
+    """The choice of a method; what is wrong with methods of other packages is told above it."""
+    for problem in METHODS.problems():
+        st.warning(literal(problem), icon=":material/extension_off:")
+    names = list(METHODS)
+    return METHODS[
+        state.select("Method", "method", names, format_func=lambda key: METHODS[key].title)
+    ]
+
+
+def _tell_damaged(run: Run) -> None:
+    """The saved directions whose files cannot be used, each with why, and a button to delete it."""
+    for name, problem in damaged_moves(run).items():
+        st.warning(f"{literal(name)}: {literal(problem)}", icon=":material/broken_image:")
+        _delete_form(run, name, f"delete-damaged-{name}")
+
+
+def _can_resample(kind: str) -> bool:
+    """Whether moves of a kind can be brought to other steps."""
+    found = kind_of_move(kind)
+    return found is not None and hasattr(found, "resampled")
+
+
 def _elsewhere(run: Run) -> dict[str, str]:
     """The directions saved with other runs of the same model and weights: ``run/name`` ->
     digest.
@@ -139,7 +157,7 @@ def _elsewhere(run: Run) -> dict[str, str]:
             found |= {
                 f"{name}/{entry.name}": entry.digest
                 for entry in list_moves(other)
-                if entry.kind in RESAMPLED
+                if _can_resample(entry.kind)
             }
     return found
 
@@ -154,7 +172,7 @@ def _new(run: Run, method: Method) -> Chosen | None:
     """What a method needs, and what it found."""
     name = method.name
     st.caption(method.text, help=f"{method.source}." if method.source else None)
-    if name == "asyrp":
+    if method.takes_files:
         import_panel(run)
     positives, negatives, label = (
         _samples(run, method) if POSITIVES in method.needs else ((), (), "")
@@ -171,7 +189,7 @@ def _new(run: Run, method: Method) -> Chosen | None:
         options=_options(run, method),
     )
     proposed = f"{label.replace('/', '-')}-{name}" if label else name
-    if name in QUICK:
+    if method.quick:
         moves = _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
         _save_form(run, moves[0], proposed)
         return Chosen(move=moves[0], name=f"new, {name}", target=label or None)
@@ -215,7 +233,7 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
         )
     what, name = replace(Fit.from_json(ref.made_by), component=0), ref.name or ref.digest
     st.caption(literal(_told(ref.made_by)) + " Not saved here; it is fitted again.")
-    if what.method in QUICK:
+    if is_quick(what.method):
         moves = {
             digest_of(move): move
             for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
@@ -230,7 +248,7 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
             f"the recipe's direction {name} ({ref.digest}) was fitted again and came out as another"
             f" ({', '.join(moves)}): the run or a library has changed since it was made"
         )
-    if what.method in QUICK:
+    if is_quick(what.method):
         _save_form(run, moves[ref.digest], name.rpartition("/")[2])
     return Chosen(move=moves[ref.digest], name=name, target=_target(run, ref.made_by))
 
@@ -293,14 +311,14 @@ def _save_form(run: Run, move: Move, proposed: str) -> None:
         st.rerun()
 
 
-def _delete_form(run: Run, name: str) -> None:
+def _delete_form(run: Run, name: str, key: str = "delete-direction") -> None:
     """Deletes a saved direction: one press asks, the other does it."""
     with st.popover("Delete", icon=":material/delete:"):
         st.markdown(
             f"Delete the direction **{literal(name)}**? Pictures that were made with it say what"
             " made it, so that it can be fitted again."
         )
-        if st.button("Delete it", key="delete-direction"):
+        if st.button("Delete it", key=key):
             delete_move(run, name)
             state.choose("direction", NEW)
             st.rerun()
@@ -314,10 +332,10 @@ def _options(run: Run, method: Method) -> dict[str, Any]:
         return {}
     saved = [entry.name for entry in list_moves(run)]
     options = {}
-    with st.expander("Options", expanded=method.name == "arithmetic"):
+    with st.expander("Options", expanded=fitting.DIRECTIONS in method.needs):
         for name, option in method.options.items():
-            if name == REGION:
-                value = _region(run, int(options.get("sample", run.sample_ids[0])))
+            if option.holds == REGION:
+                value = _region(run, name, int(options.get("sample", run.sample_ids[0])))
             else:
                 value = _option(method, name, option, saved)
             if value != option.default:
@@ -325,13 +343,13 @@ def _options(run: Run, method: Method) -> dict[str, Any]:
     return options
 
 
-def _region(run: Run, sample: int) -> str:
+def _region(run: Run, name: str, sample: int) -> str:
     """A part of the picture as the option has it, chosen on the picture of the sample that the
     Jacobian is of.
     """
     known = sample if sample in run.sample_ids else int(run.sample_ids[0])
     mask = mask_panel(
-        REGION, run.images[run.position(known)], label="region: only what is inside counts"
+        name, run.images[run.position(known)], label=f"{name}: only what is inside counts"
     )
     if mask is None:
         return ""
@@ -340,8 +358,8 @@ def _region(run: Run, sample: int) -> str:
 
 def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
     key, text = f"option-{method.name}-{name}", f"{name}: {option.text}"
-    if method.name == "arithmetic" and name == "of":
-        return ",".join(state.many("of: saved directions, in this order", key, saved, []))
+    if option.holds == NAMES:
+        return ",".join(state.many(f"{name}: saved directions, in this order", key, saved, []))
     if option.choices:
         return state.select(text, key, option.choices)
     if isinstance(option.default, bool):
