@@ -57,6 +57,7 @@ class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
     link: ClassVar[str] = "put at distance d"
     amount: ClassVar[Amount | None] = Amount(
         name="distance",
+        key="distance",
         symbol="d",
         low=-4.0,
         high=4.0,

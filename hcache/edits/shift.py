@@ -39,6 +39,7 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
     link: ClassVar[str] = "shift by γ"
     amount: ClassVar[Amount | None] = Amount(
         name="strength",
+        key="strength",
         symbol="γ",
         low=-8.0,
         high=8.0,

@@ -53,11 +53,11 @@ def key_of(edit: type[RecipeEdit], widget: Widget | Amount) -> str:
     return widget.key or f"{edit.kind}-{widget.name}"
 
 
-def draw_amount(amount: Amount) -> float:
+def draw_amount(edit: type[RecipeEdit], amount: Amount) -> float:
     """The slider of the preview's amount."""
     return state.amount(
         f"{amount.name.capitalize()} {amount.symbol}".strip(),
-        amount.key or amount.name,
+        key_of(edit, amount),
         amount.low,
         amount.high,
         amount.default,
@@ -142,7 +142,7 @@ def choose_edit(edit: RecipeEdit) -> None:
         choose(widget, key_of(kind, widget), getattr(edit, widget.name))
     if amount := kind.amount:
         value = float(np.clip(getattr(edit, amount.name), amount.low, amount.high))
-        state.choose(amount.key or amount.name, value)
+        state.choose(key_of(kind, amount), value)
 
 
 @singledispatch

@@ -203,10 +203,6 @@ def log_snr_of(run: Run) -> list[float | None] | None:
     return None if record is None else record.result["log_snr"]
 
 
-def matrix_of(run: Run, site: str, step: int) -> np.ndarray:
-    return matrix(str(run.folder), len(run), site, step)
-
-
 def components_of(run: Run, site: str, step: int) -> PCA:
     return components(str(run.folder), len(run), site, step)
 

@@ -159,7 +159,7 @@ def _show_preview(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
         step = _step_of(run, setup)
         st.caption(f"Sample {sample}, t = {run.timesteps[step]:g}", help=help_text)
     with second:
-        amount = draw_amount(setup.amount)
+        amount = draw_amount(setup.kind, setup.amount)
     with st.spinner("Loading the model …", show_time=True):
         before, after = _preview(run, sample, step, chosen, setup, amount)
     middle.image(png_bytes(before), caption="Predicted x_0", alt="predicted x_0", width="stretch")

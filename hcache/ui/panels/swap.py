@@ -51,10 +51,6 @@ PICTURE, GRID = 112, 150
 """The width of A and B and the height of the grid, in pixels."""
 
 KEPT_IDENTITIES = 256
-_identities: dict[tuple[str, str, int, int, int], Identity] = {}
-"""Of this process: what a swap of a sample with itself came to, by run, weights, sample and
-steps.
-"""
 
 BUTTONS = {
     ALONE: "Swap each site alone",
@@ -253,12 +249,17 @@ def _render(
 
     work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), home_of(run))
     cells = yield from part(work, 0.0, 0.8)
-    key = (run.name, run.spec.weights, recipient, window.first, window.last)
-    if key not in _identities:
-        found = yield from part(
-            check_identity(loaders.model_of(run), run, recipient, window), 0.8, 0.2
-        )
-        while len(_identities) >= KEPT_IDENTITIES:
-            _identities.pop(next(iter(_identities)), None)
-        _identities[key] = found
-    return dict(zip(recipes, cells, strict=True)), _identities[key]
+    known = _identity(str(run.folder), run.spec.weights, recipient, window.first, window.last)
+    if not known:
+        check = check_identity(loaders.model_of(run), run, recipient, window)
+        known.append((yield from part(check, 0.8, 0.2)))
+    return dict(zip(recipes, cells, strict=True)), known[0]
+
+
+@st.cache_resource(max_entries=KEPT_IDENTITIES, show_spinner=False)
+def _identity(folder: str, weights: str, sample: int, first: int, last: int) -> list[Identity]:
+    """What a swap of a sample with itself came to, of all sessions; empty until it is known.
+
+    Streamlit keeps it: it guards the cache against threads, bounds it, and clears it when asked.
+    """
+    return []
