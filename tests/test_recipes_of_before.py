@@ -12,7 +12,7 @@ from hcache.images.pngs import read_picture, read_recipe
 from hcache.recipes.recipe import Recipe
 from hcache.recipes.sheet import read_cells
 
-HERE = Path(__file__).parent / "files_of_before"
+HERE = Path(__file__).parent / "files_of_before" / "edits"
 RECIPES = json.loads((HERE / "recipes.json").read_text(encoding="utf-8"))
 DIRECTIONS = json.loads((HERE / "directions.json").read_text(encoding="utf-8"))
 
