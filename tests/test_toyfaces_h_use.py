@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tiny import make_unet, model_of
 
 from hcache.features import Features
 from hcache.toyfaces.h_use import first_block_shares, h_use, without_h
-from tiny import make_unet, model_of
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def first_block_shares(model: Model, features: Features) -> tuple[float, float]:
         The root mean square of either part, over samples, channels and places, without the bias.
     """
     resnet = model.network.up_blocks[0].resnets[0]
-    skip = features.skips[0][0]
+    skip = features["skip.1.0"]
     with torch.inference_mode():
         joined = resnet.nonlinearity(resnet.norm1(torch.cat([features.h, skip], 1)))
         kernel, channels = resnet.conv1.weight, features.h.shape[1]
