@@ -6,7 +6,8 @@ what the system refuses to itself:
     writing     HDF5 crashes when it is told that a write failed and then closes the file. So it is
     not told: the first
                 failure is kept and raised by :meth:`Output.check` after the call, and what HDF5
-                still writes until it has closed the file stays in memory.
+                    still writes until it
+                has closed the file stays in memory.
     reading     no lock is asked for, and an error of the disk (EIO, ESTALE) is raised as it is.
     What HDF5 then still
                 finds wrong is wrong with the bytes themselves: :class:`Malformed`.

@@ -20,12 +20,15 @@
 A shard holds samples ``start`` to ``stop`` of the run:
 
     h               (step, sample, c, h, w)         as computed, float16 unless it would overflow
-    skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled x
-    (step + 1, sample, c, h, w)     float32: a trajectory can be taken up again exactly x_0
-    (step, sample, height, width, 3)  uint8: predicted x_0, reduced to at most 64 pixels image
-    (sample, height, width, 3)      uint8 seed (sample), timestep (step)                  the
-    dimension scales; a flow's timesteps are not whole labels/<set>/<name>  (sample)
-    float32, read off the image when it was made
+    skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled
+    x               (step + 1, sample, c, h, w)     float32: a trajectory can be taken up again
+        exactly
+    x_0             (step, sample, height, width, 3)  uint8: predicted x_0, reduced to at most 64
+        pixels
+    image           (sample, height, width, 3)      uint8
+    seed (sample), timestep (step)                  the dimension scales; a flow's timesteps are not
+        whole
+    labels/<set>/<name>  (sample)                   float32, read off the image when it was made
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     <home>/readers/<name>.json          the description of a reader
     <home>/runs/<run>/readers/<name>.json   what read the label set of that name: description,
-    version, digest
+        version, digest
 
 What a run says about its readers is for people. Only readers of the home are ever opened: a run may
 come from anybody.

@@ -17,9 +17,9 @@ checkpoint in ``--work``.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
-    https://arxiv.org/abs/2103.00020 Unified Contrastive Learning in Image-Text-Label Space (Yang,
-    Li, Zhang, Xiao, Liu, Yuan, Gao, 2022), https://arxiv.org/abs/2204.03610, for more than one true
-    text
+        https://arxiv.org/abs/2103.00020
+    Unified Contrastive Learning in Image-Text-Label Space (Yang, Li, Zhang, Xiao, Liu, Yuan, Gao,
+        2022), https://arxiv.org/abs/2204.03610, for more than one true text
 """
 
 from __future__ import annotations
