@@ -70,24 +70,6 @@ class Fields:
             raise self.wrong(field, f"a whole number from {low} to {high}", found)
         return found
 
-    def number(
-        self, field: str, low: float = -1e6, high: float = 1e6, default: Any = _NEEDED
-    ) -> float:
-        found = self.any(field, default)
-        if (
-            isinstance(found, bool)
-            or not isinstance(found, int | float)
-            or not low <= found <= high
-        ):
-            raise self.wrong(field, f"a number from {low:g} to {high:g}", found)
-        return float(found)
-
-    def flag(self, field: str, default: Any = _NEEDED) -> bool:
-        found = self.any(field, default)
-        if not isinstance(found, bool):
-            raise self.wrong(field, "true or false", found)
-        return found
-
     def items(self, field: str, most: int, default: Any = _NEEDED) -> list[Any]:
         found = self.any(field, default)
         if not isinstance(found, list) or len(found) > most:
@@ -113,20 +95,20 @@ class Fields:
             )
 
 
-def decoded(data: Any, kind: type[T], where: str) -> T:
+def decoded(data: Any, kind: type[T], where: str = "") -> T:
     """Data as an object of the schema ``kind``, a msgspec struct.
 
     Args:
         data: What JSON gave.
         kind: The schema; the description of a field says what is expected there.
-        where: What the data are called in messages: ``edits[0]``.
+        where: What the data are called in messages: ``edits[0]``; nothing, for all of a recipe.
 
     Raises:
         UsageError: they do not fit; one line names the place, what was expected and what came.
     """
     try:
-        named: Any = dict[str, kind]  # ty: ignore[invalid-type-form]  # the type is a value here
-        found = checked({where: data}, named)[where]  # so that messages begin with it
+        named: Any = dict[str, kind]  # ty: ignore[invalid-type-form]
+        found = checked({where: data}, named)[where] if where else checked(data, kind)
     except ValueError as error:
         raise UsageError(f"recipe: {' '.join(str(error).split())[:1000]}") from error
     _refuse_unknown(data, found, where)
@@ -141,7 +123,7 @@ def _refuse_unknown(data: Any, found: Any, where: str) -> None:
         Fields(data, where).only(field.name for field in dataclasses.fields(found))
     for name, value in data.items():
         if isinstance(value, dict) and hasattr(found, str(name)):
-            _refuse_unknown(value, getattr(found, name), f"{where}.{name}")
+            _refuse_unknown(value, getattr(found, name), f"{where}.{name}" if where else str(name))
 
 
 def check_json(data: Any, where: str) -> None:

@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from hcache.directions.direction import digest_of
 from hcache.directions.store import list_moves, load_move
+from hcache.errors import UsageError
 from hcache.images.pngs import read_picture, read_recipe
-from hcache.recipes.recipe import Recipe
+from hcache.recipes.recipe import Recipe, recipe_schema
 from hcache.recipes.sheet import read_cells
 
 HERE = Path(__file__).parent / "files_of_before" / "edits"
@@ -23,6 +25,31 @@ def test_a_recipe_of_before_is_read_and_written_the_same(written):
     found = Recipe.from_json(json.loads(written["text"]))
     assert found.to_text() == written["text"]
     assert found.digest == written["digest"]
+
+
+def test_the_json_schema_takes_what_is_written_and_refuses_the_rest():
+    """As the reader does: what it refuses is refused by the schema, too."""
+    schema = Draft202012Validator(recipe_schema())
+    for written in RECIPES:
+        assert [error.message for error in schema.iter_errors(json.loads(written["text"]))] == []
+    good = json.loads(next(w for w in RECIPES if w["name"] == "all")["text"])
+    for place, value in (
+        (("sample",), -1),
+        (("nonsense",), 1),
+        (("edits", 0, "strength"), "2"),
+        (("edits", 0, "kind"), "paint"),
+        (("edits", 1, "sites"), ["x"]),
+        (("edits", 2, "gamma"), 1.5),
+        (("edits", 0, "direction", "digest"), "xyz"),
+    ):
+        bad = json.loads(json.dumps(good))
+        at = bad
+        for name in place[:-1]:
+            at = at[name]
+        at[place[-1]] = value
+        assert not schema.is_valid(bad), place
+        with pytest.raises(UsageError):
+            Recipe.from_json(bad)
 
 
 def test_there_is_a_recipe_of_before_with_every_edit_and_option():

@@ -17,13 +17,26 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
 
 from ..cache.reading import Run
 from ..errors import UsageError
-from ..fields import Fields
+from ..fields import decoded
 from ..specs import UNCONDITIONED, Conditioning
-from .edits import RUN, RecipeEdit, edit_from_json, share
+from .edits import (
+    EDITS,
+    Number,
+    RecipeEdit,
+    RunName,
+    Share,
+    Text,
+    Whole,
+    edit_from_json,
+    share,
+)
 
 SCHEMA = 1
 FORMAT = "hcache recipe"
@@ -32,14 +45,22 @@ MOST_ROWS = 64
 MOST_CELLS = 4096
 _MOST_EDITS = 32
 
+DTYPES = ("float32", "float16", "bfloat16")
+Dtype = Annotated[
+    str, Meta(pattern=rf"^({'|'.join(DTYPES)})$(?!\n)", description=f"one of {', '.join(DTYPES)}")
+]
+Sha256 = Annotated[
+    str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits, or nothing")
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where in a batch a picture was rendered: row ``row`` of ``rows``, from step ``first`` on."""
 
-    row: int
-    rows: int
-    first: int
+    row: Whole
+    rows: Annotated[int, Meta(ge=1, le=MOST_ROWS)]
+    first: Whole
 
     def __post_init__(self) -> None:
         if not 0 <= self.row < self.rows <= MOST_ROWS or self.first < 0:
@@ -47,6 +68,31 @@ class Place:
                 f"a place in a batch is a row of at most {MOST_ROWS} and a first step, got row"
                 f" {self.row} of {self.rows} from step {self.first}"
             )
+
+
+class RecipeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The JSON of one picture's recipe."""  # what edits there are, EDITS says
+
+    format: str
+    schema: Annotated[int, Meta(ge=1)]
+    model: Text
+    weights: Text = ""
+    revision: Text = ""
+    dtype: Dtype = "float32"
+    run: RunName
+    sample: Whole
+    seed: Annotated[int, Meta(ge=0)] = 0
+    steps: Annotated[int, Meta(ge=1, le=10_000)]
+    eta: Share = 0.0
+    conditioning: Conditioning = UNCONDITIONED
+    edits: Annotated[list[Any], Meta(max_length=_MOST_EDITS)]
+    asymmetric: bool = False
+    t_boost: Number | None = None
+    place: Place | None = None
+    pixels: Annotated[
+        str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits")
+    ] = ""
+    versions: dict[Text, Text] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +211,9 @@ class Recipe:
             UsageError: they are no recipe; the field is named.
         """
         try:
-            fields = Fields(data)
-            _check_format(fields)
-            found = cls(**_recipe_fields(fields))
-            fields.done()
-            return found
+            _check_format(data)
+            read = decoded(data, RecipeFile)
+            return cls(**_fields(read))
         except (RecursionError, OverflowError) as error:
             raise UsageError(
                 "recipe: it is nested too deeply, or a number in it is too large"
@@ -230,65 +274,41 @@ def plain(recipe: Recipe) -> Recipe:
     return replace(recipe, place=None, pixels="", versions={})
 
 
-def _check_format(fields: Fields) -> None:
-    if fields.any("format", None) != FORMAT:
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe, with all edits there are, those of other packages too."""
+    edits = tuple(EDITS.values())
+    (found, *_), parts = msgspec.json.schema_components((RecipeFile, *edits))
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "$defs": parts}
+    listed = parts["RecipeFile"]["properties"]["edits"]
+    listed["items"] = {"oneOf": [{"$ref": f"#/$defs/{edit.__name__}"} for edit in edits]}
+    return msgspec.to_builtins(schema, str_keys=True)
+
+
+def _check_format(data: Any) -> None:
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != FORMAT:
         raise UsageError(
             f'this is not a recipe: it does not begin with "format": {json.dumps(FORMAT)}'
         )
-    schema = fields.whole("schema", 1)
-    if schema > SCHEMA:
+    schema = data.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
         raise UsageError(
             f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update"
             " hcache"
         )
 
 
-def _recipe_fields(fields: Fields) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "model": fields.text("model"),
-        "weights": fields.text("weights", default=""),
-        "revision": fields.text("revision", default=""),
-        "dtype": fields.text(
-            "dtype", "float32|float16|bfloat16", "float32, float16 or bfloat16", "float32"
-        ),
-        "run": fields.text("run", RUN, "a run's name"),
-        "sample": fields.whole("sample"),
-        "seed": fields.whole("seed", 0, 2**64, default=0),
-        "steps": fields.whole("steps", 1, 10_000),
-        "eta": fields.number("eta", 0, 1, default=0.0),
-        "asymmetric": fields.flag("asymmetric", False),
-        "pixels": fields.text("pixels", "|[0-9a-f]{64}", "64 hex digits", ""),
+def _fields(read: RecipeFile) -> dict[str, Any]:
+    """A recipe's fields, from its file's."""
+    found = {
+        name: getattr(read, name)
+        for name in read.__struct_fields__
+        if name not in ("format", "schema", "edits")
     }
-    if "conditioning" in fields.left:
-        found["conditioning"] = _conditioning(fields.part("conditioning"))
-    if fields.left.get("t_boost") is not None:
-        found["t_boost"] = fields.number("t_boost")
-    fields.left.pop("t_boost", None)
-    if "place" in fields.left:
-        place = fields.part("place")
-        found["place"] = Place(
-            row=place.whole("row"),
-            rows=place.whole("rows", 1, MOST_ROWS),
-            first=place.whole("first"),
-        )
-        place.done()
-    if "versions" in fields.left:
-        versions = fields.part("versions")
-        found["versions"] = {name: versions.text(name) for name in list(versions.left)}
-    listed = fields.items("edits", _MOST_EDITS)
-    found["edits"] = tuple(edit_from_json(data, f"edits[{i}]") for i, data in enumerate(listed))
-    return found
-
-
-def _conditioning(fields: Fields) -> Conditioning:
-    prompts = Fields(dict(enumerate(fields.items("prompts", 1, []))), fields.name("prompts"))
-    classes = Fields(dict(enumerate(fields.items("classes", 1, []))), fields.name("classes"))
-    found = Conditioning(
-        prompts=tuple(prompts.text(i) for i in list(prompts.left)),
-        classes=tuple(classes.whole(i) for i in list(classes.left)),
-        negative_prompt=fields.text("negative_prompt", default=""),
-        guidance=fields.number("guidance", 1, default=1.0),
-        null_class=None if fields.any("null_class", None) is None else fields.whole("null_class"),
-    )
-    fields.done()
-    return found
+    for name in ("prompts", "classes"):
+        if len(getattr(read.conditioning, name)) > 1:
+            raise UsageError(f"recipe: conditioning.{name} must be a list of at most 1")
+    if read.seed > 2**64:
+        raise UsageError(f"recipe: seed: expected a whole number from 0 to {2**64}")
+    edits = [edit_from_json(edit, f"edits[{i}]") for i, edit in enumerate(read.edits)]
+    return {**found, "edits": tuple(edits)}
