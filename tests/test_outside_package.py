@@ -49,7 +49,7 @@ from typing import Any
 from hcache.features import Features
 from hcache.recipes.edits import Number, RecipeEdit
 from hcache.recipes.masks import Mask
-from hcache.recipes.widgets import Amount, FlagWidget, MaskWidget, NumberWidget, WindowWidget
+from hcache.recipes.widgets import AmountWidget, FlagWidget, MaskWidget, NumberWidget, WindowWidget
 from hcache.recipes.window import Window
 
 
@@ -58,7 +58,7 @@ class DampEdit(RecipeEdit, tag="damp", frozen=True, kw_only=True):
 
     title = "Damp h"
     help = "a h + b, the same for every sample."
-    amount = Amount(
+    amount = AmountWidget(
         name="factor", symbol="a", low=0, high=2, default=0.5, step=0.1, values=(0.0, 0.5, 1.0, 1.5)
     )
     widgets = (

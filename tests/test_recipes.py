@@ -21,7 +21,7 @@ from hcache.errors import AnalysisError, UsageError
 from hcache.images.pngs import read_picture, read_recipe
 from hcache.recipes.edits import DonorRef, changed
 from hcache.recipes.masks import Mask
-from hcache.recipes.recipe import Place, Recipe, recipe_of
+from hcache.recipes.recipe import BatchPlace, Recipe, recipe_of
 from hcache.recipes.sheet import read_cells
 from hcache.recipes.window import Window
 
@@ -219,7 +219,7 @@ def good(cells):
     masked = changed(recipe.edits[1], mask=Mask.from_array(np.eye(4)), sites=("h", "skip.2.1"))
     free = FreeUEdit(b1=1.2, b2=1.4, s1=0.9, s2=0.2)
     return dataclasses.replace(
-        recipe, edits=(*recipe.edits, masked, free), place=Place(row=1, rows=2, first=0)
+        recipe, edits=(*recipe.edits, masked, free), place=BatchPlace(row=1, rows=2, first=0)
     ).to_json()
 
 

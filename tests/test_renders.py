@@ -17,7 +17,7 @@ from hcache.errors import UsageError
 from hcache.figures.pictures import contact_sheet
 from hcache.images.pngs import png_bytes, read_picture, read_recipe
 from hcache.recipes.recipe import recipe_of
-from hcache.recipes.sheet import Box, Cell, read_cells, sheet_text
+from hcache.recipes.sheet import Box, SheetCell, read_cells, sheet_text
 
 
 class Counted:
@@ -102,7 +102,9 @@ class TestSheets:
         pictures = np.stack([cell.picture for cell in cells.values()])
         sheet, boxes = contact_sheet(pictures, 5)
         listed = [
-            Cell(recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name)
+            SheetCell(
+                recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name
+            )
             for (name, c), b in zip(cells.items(), boxes, strict=True)
         ]
         data = png_bytes(sheet, sheet_text(listed))
@@ -150,7 +152,9 @@ class TestCommand:
         pictures = np.stack([cell.picture for cell in cells.values()])
         pixels, boxes = contact_sheet(pictures, 5)
         listed = [
-            Cell(recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name)
+            SheetCell(
+                recipe=c.recipe, box=Box(left=b[0], top=b[1], width=b[2], height=b[3]), title=name
+            )
             for (name, c), b in zip(cells.items(), boxes, strict=True)
         ]
         path = tmp_path / "sheet.png"

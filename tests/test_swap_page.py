@@ -23,7 +23,7 @@ from hcache.models.loading import load_model
 from hcache.recipes.edits import DonorRef, changed
 from hcache.recipes.masks import Mask
 from hcache.recipes.recipe import recipe_of
-from hcache.recipes.sheet import Cell, sheet_text
+from hcache.recipes.sheet import SheetCell, sheet_text
 from hcache.recipes.window import Window
 from hcache.specs import Conditioning
 
@@ -211,7 +211,9 @@ def test_a_dropped_picture_sets_the_page_up_and_undo_brings_back_what_was_there(
 def test_a_dropped_figure_sets_up_all_of_it_or_one_of_its_cells(page):
     finish(put(page, sites=["h", "skip.2", "skip.2.1"], blend=40, donor=2), "run-swap")
     cells = results(page)
-    sheet = sheet_text([Cell(recipe=cell.recipe, title=title) for title, cell in cells.items()])
+    sheet = sheet_text(
+        [SheetCell(recipe=cell.recipe, title=title) for title, cell in cells.items()]
+    )
     put(page, sites=["skip.1"], blend=90, donor=7)
     drop(page, sheet.encode(), "sheet.json")
     assert_fine(page)

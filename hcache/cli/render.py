@@ -18,7 +18,7 @@ from ..cache.reading import Run, open_run
 from ..edits.rendered import Rendered
 from ..errors import UnknownRunError, UsageError, refused
 from ..images.pngs import MOST_TEXT, read_picture, read_recipe
-from ..recipes.sheet import Cell, read_cells
+from ..recipes.sheet import SheetCell, read_cells
 from .commands import Result
 from .progress import drive_with_bar
 
@@ -32,7 +32,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 class _Source:
     """A file of recipes. ``picture``: its pixels (height, width, 3) uint8, of a PNG."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[SheetCell, ...]
     picture: np.ndarray | None
 
 
@@ -116,7 +116,7 @@ def _read(path: Path) -> _Source:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _chosen(cells: Sequence[Cell], cell: int | None) -> list[int]:
+def _chosen(cells: Sequence[SheetCell], cell: int | None) -> list[int]:
     if cell is None:
         return list(range(len(cells)))
     if not 0 <= cell < len(cells):
@@ -179,7 +179,9 @@ def _write(
     return {k: {"out": str(target)} for k, target in paths.items()}
 
 
-def _compare(k: int, cell: Cell, again: Rendered, picture: np.ndarray | None) -> dict[str, Any]:
+def _compare(
+    k: int, cell: SheetCell, again: Rendered, picture: np.ndarray | None
+) -> dict[str, Any]:
     """Whether a cell came out the same (None if there is nothing to hold it against), by how
     much not, and why.
     """
@@ -208,7 +210,7 @@ def _compare(k: int, cell: Cell, again: Rendered, picture: np.ndarray | None) ->
     return facts
 
 
-def _cut(cell: Cell, picture: np.ndarray | None) -> np.ndarray | None:
+def _cut(cell: SheetCell, picture: np.ndarray | None) -> np.ndarray | None:
     """What the file shows of a cell."""
     if picture is None or cell.box is None:
         return picture

@@ -27,7 +27,7 @@ from ..errors import AnalysisError, UsageError
 from ..features import Features
 from ..recipes.edits import Acts, DirectionRef, Number, RecipeEdit, Tools, Whole, put
 from ..recipes.masks import Mask
-from ..recipes.widgets import Amount, MaskWidget, StepWidget, Widget
+from ..recipes.widgets import AmountWidget, MaskWidget, StepWidget, Widget
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
         " Diffusion Models). Distance 0 is the mean of the run's samples."
     )
     link: ClassVar[str] = "put at distance d"
-    amount: ClassVar[Amount | None] = Amount(
+    amount: ClassVar[AmountWidget | None] = AmountWidget(
         name="distance",
         key="distance",
         symbol="d",

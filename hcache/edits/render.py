@@ -29,7 +29,7 @@ from ..errors import UsageError
 from ..images.pngs import pixels_digest
 from ..models.model import Model
 from ..progress import part
-from ..recipes.recipe import Place, Recipe, check_run, plain, recipe_of
+from ..recipes.recipe import BatchPlace, Recipe, check_run, plain, recipe_of
 from ..recipes.window import Window
 from .executor import Executor
 from .recipe_directions import reference_to
@@ -78,7 +78,7 @@ def render_recipes(
         pictures = yield from part(steps, done / work, length / work)
         done += length
         for row, i in enumerate(batch):
-            place = Place(row=row, rows=len(batch), first=first)
+            place = BatchPlace(row=row, rows=len(batch), first=first)
             found[i] = filled_in(pictures[row], recipes[i], place, model)
     return [found[i] for i in range(len(recipes))]
 
@@ -104,7 +104,9 @@ def render_again(
                 f" {earliest}"
             )
     model.anatomy.need_unet("rendering an edit")
-    places = [r.place or Place(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes]
+    places = [
+        r.place or BatchPlace(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes
+    ]
     batches = list(_batches_again(recipes, places))
     executor, found, done = Executor(model, run, home, moves), {}, 0
     work = max(
@@ -148,7 +150,7 @@ def shift_by(move: Move, strength: float, window: Window, name: str = "") -> Shi
     return ShiftEdit(direction=reference_to(move, name), strength=strength, window=window)
 
 
-def filled_in(picture: np.ndarray, recipe: Recipe, place: Place, model: Model) -> Rendered:
+def filled_in(picture: np.ndarray, recipe: Recipe, place: BatchPlace, model: Model) -> Rendered:
     """A picture with its recipe, which now says how it was rendered."""
     device = (
         torch.cuda.get_device_name(model.device)
@@ -172,7 +174,7 @@ def _batches(recipes: Sequence[Recipe]) -> list[list[int]]:
     ]
 
 
-def _batches_again(recipes: Sequence[Recipe], places: Sequence[Place]) -> list[dict[int, int]]:
+def _batches_again(recipes: Sequence[Recipe], places: Sequence[BatchPlace]) -> list[dict[int, int]]:
     """Batches as they may have been: row -> number of the recipe."""
     batches: list[tuple[tuple, dict[int, int]]] = []
     for i, (recipe, place) in enumerate(zip(recipes, places, strict=True)):

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..features import Features
 from ..recipes.edits import Acts, DirectionRef, Number, Pushes, RecipeEdit, Tools, put
 from ..recipes.masks import Mask
-from ..recipes.widgets import Amount, FlagWidget, MaskWidget, Widget, WindowWidget
+from ..recipes.widgets import AmountWidget, FlagWidget, MaskWidget, Widget, WindowWidget
 from ..recipes.window import Window
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
     title: ClassVar[str] = "Shift by γ"
     help: ClassVar[str] = "h + γ Δh, the same for every sample."
     link: ClassVar[str] = "shift by γ"
-    amount: ClassVar[Amount | None] = Amount(
+    amount: ClassVar[AmountWidget | None] = AmountWidget(
         name="strength",
         key="strength",
         symbol="γ",

@@ -26,7 +26,7 @@ from .swap import Swap, SwapEdit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class IdentityCheck:
     """Whether swapping a sample with itself, at all sites, gave what no swap gives, bit for bit.
 
     ``largest_difference``: between the two, in units of pixel value (images span [-1, 1]).
@@ -44,7 +44,7 @@ class SwapResult:
     donor: np.ndarray
     recipient: np.ndarray
     cells: dict[str, Rendered]
-    identity: Identity
+    identity: IdentityCheck
 
     @property
     def images(self) -> dict[str, np.ndarray]:
@@ -92,7 +92,7 @@ def swap_recipes(
 
 def check_identity(
     model: Model, run: Run, sample: int, window: Window
-) -> Generator[float, None, Identity]:
+) -> Generator[float, None, IdentityCheck]:
     """Computes a sample as it is, and with all its activations swapped for its own, side by
     side.
     """
@@ -102,7 +102,7 @@ def check_identity(
         identical = torch.equal(plain.x_next, swapped.x_next)
         difference = float((plain.x_next - swapped.x_next).abs().max())
         yield done / total
-    return Identity(identical=identical, largest_difference=difference)
+    return IdentityCheck(identical=identical, largest_difference=difference)
 
 
 def home_of(run: Run) -> Path:

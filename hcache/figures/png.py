@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import UsageError
 from ..images.pngs import png_bytes
-from ..recipes.sheet import Box, Cell, sheet_text
+from ..recipes.sheet import Box, SheetCell, sheet_text
 from .fonts import font_path
 from .marks import POINTS, Picture, Shape, Sheet, Text
 from .palette import PAPER
@@ -63,7 +63,7 @@ def recipes_of(figure: Sheet, scale: int) -> str:
     there are none.
     """
     cells = [
-        Cell(recipe=picture.recipe, title=picture.title, box=Box(**pixel_box(picture, scale)))
+        SheetCell(recipe=picture.recipe, title=picture.title, box=Box(**pixel_box(picture, scale)))
         for picture in figure.pictures
         if picture.recipe
     ]

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..features import Features
 from ..fields import LONGEST_TEXT, Fields, check_json, decoded
 from ..registry import Registry
-from .widgets import Amount, Widget
+from .widgets import AmountWidget, Widget
 from .window import Window
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     title: ClassVar[str] = ""
     help: ClassVar[str] = ""
     link: ClassVar[str] = ""
-    amount: ClassVar[Amount | None] = None
+    amount: ClassVar[AmountWidget | None] = None
     widgets: ClassVar[tuple[Widget, ...]] = ()
     constant: ClassVar[bool] = False
     network: ClassVar[bool] = False

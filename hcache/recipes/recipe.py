@@ -55,7 +55,7 @@ Sha256 = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class BatchPlace:
     """Where in a batch a picture was rendered: row ``row`` of ``rows``, from step ``first`` on."""
 
     row: Whole
@@ -88,7 +88,7 @@ class RecipeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     edits: Annotated[list[Any], Meta(max_length=_MOST_EDITS)]
     asymmetric: bool = False
     t_boost: Number | None = None
-    place: Place | None = None
+    place: BatchPlace | None = None
     pixels: Annotated[
         str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits")
     ] = ""
@@ -118,7 +118,7 @@ class Recipe:
     conditioning: Conditioning = UNCONDITIONED
     asymmetric: bool = False
     t_boost: float | None = None
-    place: Place | None = None
+    place: BatchPlace | None = None
     pixels: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 

@@ -24,7 +24,7 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class SheetCell:
     """``box``: None if the picture is this cell alone. ``title``: what it shows."""
 
     recipe: Recipe
@@ -32,7 +32,7 @@ class Cell:
     title: str = ""
 
 
-def sheet_text(cells: Sequence[Cell]) -> str:
+def sheet_text(cells: Sequence[SheetCell]) -> str:
     """The JSON that a sheet of these cells carries."""
     data = [
         {
@@ -45,7 +45,7 @@ def sheet_text(cells: Sequence[Cell]) -> str:
     return json.dumps({"format": FORMAT, "schema": SCHEMA, "cells": data})
 
 
-def read_cells(text: str | bytes) -> tuple[Cell, ...]:
+def read_cells(text: str | bytes) -> tuple[SheetCell, ...]:
     """The cells of what a picture carries, or of a JSON file: one recipe, or a sheet's.
 
     Raises:
@@ -56,14 +56,14 @@ def read_cells(text: str | bytes) -> tuple[Cell, ...]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"this is not a recipe: it is not JSON ({error})") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        return (Cell(recipe=Recipe.from_json(data)),)
+        return (SheetCell(recipe=Recipe.from_json(data)),)
     try:
         return _sheet(Fields(data))
     except RecursionError as error:
         raise UsageError("recipe: it is nested too deeply") from error
 
 
-def _sheet(fields: Fields) -> tuple[Cell, ...]:
+def _sheet(fields: Fields) -> tuple[SheetCell, ...]:
     fields.any("format")
     if (schema := fields.whole("schema", 1)) > SCHEMA:
         raise UsageError(
@@ -80,7 +80,7 @@ def _sheet(fields: Fields) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _cell(fields: Fields) -> Cell:
+def _cell(fields: Fields) -> SheetCell:
     box = None
     if fields.left.get("box") is not None:
         sides = fields.part("box")
@@ -95,6 +95,6 @@ def _cell(fields: Fields) -> Cell:
     title, data = fields.text("title", default=""), fields.any("recipe")
     fields.done()
     try:
-        return Cell(recipe=Recipe.from_json(data), box=box, title=title)
+        return SheetCell(recipe=Recipe.from_json(data), box=box, title=title)
     except UsageError as error:
         raise UsageError(f"{fields.where}: {error}") from error

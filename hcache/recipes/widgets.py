@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Amount:
+class AmountWidget:
     """The number that a strip runs over, from picture to picture.
 
     ``symbol``: of the number, in labels. ``values``: of the strip's columns. ``unit``: what an

@@ -14,7 +14,7 @@ from ..cache.reading import Run
 from ..errors import UsageError
 from ..recipes.edits import RecipeEdit
 from ..recipes.widgets import (
-    Amount,
+    AmountWidget,
     ChoiceWidget,
     FlagWidget,
     MaskWidget,
@@ -48,12 +48,12 @@ class Offer:
         return self.constant or not widget.constant
 
 
-def key_of(edit: type[RecipeEdit], widget: Widget | Amount) -> str:
+def key_of(edit: type[RecipeEdit], widget: Widget | AmountWidget) -> str:
     """What links call a choice: its own key, or the edit's kind and the field."""
     return widget.key or f"{edit.kind}-{widget.name}"
 
 
-def draw_amount(edit: type[RecipeEdit], amount: Amount) -> float:
+def draw_amount(edit: type[RecipeEdit], amount: AmountWidget) -> float:
     """The slider of the preview's amount."""
     return state.amount(
         f"{amount.name.capitalize()} {amount.symbol}".strip(),

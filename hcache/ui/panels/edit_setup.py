@@ -19,7 +19,7 @@ from ...edits.shift import ShiftEdit
 from ...errors import AnalysisError, UsageError
 from ...recipes.edits import EDITS, DirectionRef, RecipeEdit, changed
 from ...recipes.recipe import Recipe, check_run, recipe_of
-from ...recipes.widgets import Amount
+from ...recipes.widgets import AmountWidget
 from ...recipes.window import Window
 from .. import loaders, state
 from ..edit_widgets import Offer, choose_edit, draw_shapes, draw_widgets
@@ -48,7 +48,7 @@ class EditSetup:
     asymmetric: bool = True
 
     @property
-    def amount(self) -> Amount:
+    def amount(self) -> AmountWidget:
         """What the strip runs over."""
         if self.kind.amount is None:
             raise UsageError(f"{self.kind.title} has no amount that a strip could run over")

@@ -13,7 +13,7 @@ from ...cache.reading import Run
 from ...errors import HcacheError, UsageError
 from ...images.pngs import read_recipe
 from ...recipes.recipe import Recipe
-from ...recipes.sheet import Cell, read_cells
+from ...recipes.sheet import SheetCell, read_cells
 from .. import state
 from ..text import literal
 
@@ -95,7 +95,7 @@ def _take(
     st.rerun()  # what was chosen shows in widgets that are drawn already
 
 
-def _pick(cells: Sequence[Cell], whole: bool) -> Cell | None:
+def _pick(cells: Sequence[SheetCell], whole: bool) -> SheetCell | None:
     """A cell of a sheet; None for all of it."""
     if len(cells) == 1:
         return cells[0]
@@ -118,7 +118,7 @@ def _switch(run: Run, names: set[str]) -> None:
     state.choose("run", name)
 
 
-def _in_words(cells: Sequence[Cell]) -> str:
+def _in_words(cells: Sequence[SheetCell]) -> str:
     first = cells[0].recipe
     edits = (
         ", ".join(dict.fromkeys(edit.kind for cell in cells for edit in cell.recipe.edits))

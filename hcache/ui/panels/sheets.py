@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from ...figures.pictures import contact_sheet, png_bytes
-from ...recipes.sheet import Box, Cell, sheet_text
+from ...recipes.sheet import Box, SheetCell, sheet_text
 
 if TYPE_CHECKING:
     from ...edits.rendered import Rendered
@@ -21,7 +21,7 @@ def sheet_download(
     """A button that gives the cells as one picture, in rows of ``columns``."""
     sheet, boxes = contact_sheet(np.stack([cell.picture for cell in cells]), columns)
     listed = [
-        Cell(
+        SheetCell(
             recipe=cell.recipe, title=title, box=Box(left=left, top=top, width=width, height=height)
         )
         for cell, title, (left, top, width, height) in zip(cells, titles, boxes, strict=True)

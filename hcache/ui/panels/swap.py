@@ -42,7 +42,7 @@ from .swap_setup import (
 )
 
 if TYPE_CHECKING:
-    from ...edits.swaps import Identity
+    from ...edits.swaps import IdentityCheck
 
 TYPE = 9.5
 """Points of the figure's type, which is drawn for print and shown smaller here."""
@@ -158,7 +158,7 @@ def untouched(run: Run, sample: int) -> Rendered:
     return Rendered(picture=run.images[run.position(sample)], recipe=recipe_of(run, sample))
 
 
-def _badge(identity: Identity) -> None:
+def _badge(identity: IdentityCheck) -> None:
     if identity.identical:
         st.success(
             "Identity check: swapping B with itself at all sites reproduced B bit for bit.",
@@ -241,7 +241,7 @@ def _pair_panel(run: Run) -> Pair:
 
 def _render(
     run: Run, recipes: Mapping[str, Recipe], recipient: int, window: Window
-) -> Generator[float, None, tuple[dict[str, Rendered], Identity]]:
+) -> Generator[float, None, tuple[dict[str, Rendered], IdentityCheck]]:
     """The cells, and whether a swap with itself changes nothing, which is computed once for a
     sample and steps.
     """
@@ -257,7 +257,7 @@ def _render(
 
 
 @st.cache_resource(max_entries=KEPT_IDENTITIES, show_spinner=False)
-def _identity(folder: str, weights: str, sample: int, first: int, last: int) -> list[Identity]:
+def _identity(folder: str, weights: str, sample: int, first: int, last: int) -> list[IdentityCheck]:
     """What a swap of a sample with itself came to, of all sessions; empty until it is known.
 
     Streamlit keeps it: it guards the cache against threads, bounds it, and clears it when asked.
