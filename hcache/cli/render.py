@@ -57,15 +57,11 @@ def add_render(command: Any) -> None:
 
 
 def _edits() -> str:
+    """The edits that a recipe may have, as the help ends with them."""
     from ..recipes.edits import EDITS
 
-    return "\n".join(
-        ["edits that a recipe may have:"]
-        + [
-            f"  {name}: {edit.title}. {edit.help}"
-            for name, edit in zip(EDITS, EDITS.values(), strict=True)
-        ]
-    )
+    listed = [f"  {edit.kind}: {edit.title}. {edit.help}" for edit in EDITS.values()]
+    return "\n".join(["edits that a recipe may have:", *listed])
 
 
 def render(arguments: argparse.Namespace) -> Result:

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 
 def edit_panel(run: Run) -> None:
-    """The direction and what to do with it on one side; on the other what comes of it, at one
-    step and all the way.
+    """The edit and what it asks for on one side; on the other what comes of it.
+
+    That is the prediction at one step, and a strip over all steps.
     """
     controls, result = beside()
     with controls:
@@ -41,11 +42,12 @@ def edit_panel(run: Run) -> None:
             recipe_drop(
                 run, apply_recipe(run)
             )  # a picture that was made here sets the page up again
-        with choices:
+        chosen, setup = None, None
+        with choices, errors_shown():
             kind = kind_panel()
             chosen = direction_panel(run) if kind.has("direction") else None
-            ready = chosen is not None or not kind.has("direction")
-            setup = setup_panel(run, kind, chosen) if ready else None
+            if chosen is not None or not kind.has("direction"):
+                setup = setup_panel(run, kind, chosen)
     with result:
         if setup is None:
             st.info(
