@@ -244,6 +244,19 @@ def test_every_chart_and_picture_on_a_page_has_an_alternative_text():
     assert [place for *place, words in found if "alt" not in words] == []
 
 
+def test_one_executor_takes_edits_through_the_sampling_loop():
+    """Strips, figures, measures and the page's preview call no loop of their own."""
+
+    def names(path):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        return {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+
+    users = {name for name, path in MODULES.items() if names(path) & {"denoise", "predict"}}
+    assert "extraction.shard" in users, "the parser sees them"
+    rooms = ("edits", "measures", "figures", "report", "background", "cli", "ui")
+    assert {name for name in users if name.split(".")[0] in rooms} == {"edits.executor"}
+
+
 @pytest.mark.parametrize("entry", TORCH_FREE)
 def test_what_must_be_light_names_no_torch_at_its_top(entry):
     for module, path in MODULES.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..cache.reading import Run, open_run
 from ..directions.direction import Direction, Move, Resamplable, digest_of
 from ..directions.fitting import METHODS, Fit, fit
-from ..directions.store import find_move
+from ..directions.store import damaged_moves, find_move
 from ..errors import AnalysisError, HcacheError, UsageError
 from ..models.model import Model
 from ..progress import drive
@@ -29,10 +29,12 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
             return move
     what = f"the direction {ref.name or ref.digest} ({ref.digest})"
     if made_on is None or "method" not in ref.made_by:
+        damaged = ", ".join(damaged_moves(run))
         raise UsageError(
             f"{what} is not saved with run {run.name}, and the recipe does not say how to make it"
             f" again, or the run it was made on ({ref.made_by.get('run', 'unknown')}) is not here;"
             " import or save it there again"
+            + (f" (files of saved directions that are damaged: {damaged})" if damaged else "")
         )
     try:
         moves = _made_again(Fit.from_json(ref.made_by), ref.digest, made_on, model)

@@ -58,10 +58,10 @@ def draw_amount(edit: type[RecipeEdit], amount: AmountWidget) -> float:
     return state.amount(
         f"{amount.name.capitalize()} {amount.symbol}".strip(),
         key_of(edit, amount),
-        amount.low,
-        amount.high,
-        amount.default,
-        amount.step,
+        float(amount.low),
+        float(amount.high),
+        float(amount.default),
+        float(amount.step),
         help="Of the preview. The strip below shows several.",
     )
 

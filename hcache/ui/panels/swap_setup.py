@@ -10,9 +10,7 @@ import streamlit as st
 
 from ...cache.reading import Run
 from ...cards import find_card
-from ...edits.distance import DistanceEdit
 from ...edits.freeu import FreeUEdit
-from ...edits.shift import ShiftEdit
 from ...edits.slerp import SlerpEdit
 from ...edits.swap import SwapEdit
 from ...errors import HcacheError, UsageError
@@ -252,7 +250,7 @@ def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
 def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:
     """The one swap or slerp of a recipe."""
     found = [edit for edit in recipe.edits if isinstance(edit, SwapEdit | SlerpEdit)]
-    if any(isinstance(edit, ShiftEdit | DistanceEdit) for edit in recipe.edits):
+    if any(edit.amount is not None for edit in recipe.edits):
         raise UsageError("this picture was moved along a direction: drop it on the Edit page")
     if len(found) != 1:
         raise UsageError(
