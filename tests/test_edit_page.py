@@ -274,3 +274,31 @@ def test_picked_positives_stand_in_the_address_both_ways(page, copied_run, monke
     monkeypatch.setattr(directions, "picture_grid", lambda *_, **__: next(clicks, None))
     page.run()
     assert page.query_params[name] == "1-2,4"
+
+
+def test_a_damaged_direction_is_named_and_deleted(page, copied_run):
+    folder = copied_run.folder / "directions"
+    folder.mkdir()
+    (folder / "bad.h5").write_bytes(b"no HDF5")
+    page.run()
+    assert_fine(page)
+    assert [warning.value for warning in page.warning if warning.value.startswith("bad: ")]
+    page.button(key="delete-damaged-bad").click().run()
+    assert_fine(page)
+    assert not list(folder.iterdir()) and not page.warning
+
+
+def test_a_distance_along_a_move_that_each_sample_has_its_own_is_refused(page, copied_run):
+    """The file was written by an earlier version; a shift along it is possible."""
+    folder = copied_run.folder / "directions"
+    folder.mkdir()
+    shutil.copy(Path(__file__).parent / "files_of_before/edits/directions/local.h5", folder)
+    save_move(copied_run, "near", replace(load_move(copied_run, "local"), model=""))
+    page.run()
+    page.selectbox(key="choose-direction").set_value("near").run()
+    assert_fine(page)
+    page.selectbox(key="choose-how").set_value(DISTANCE).run()
+    assert not page.exception
+    assert [e.value for e in page.error if "a move of kind local has each its own" in e.value]
+    page.selectbox(key="choose-how").set_value(SHIFT).run()
+    assert not page.error, "the choice of the edit was not lost with it"

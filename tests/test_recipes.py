@@ -178,6 +178,17 @@ class TestDirections:
             recipe = dataclasses.replace(recipe, edits=[edit])
             drain(render_again(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
 
+    def test_files_that_are_damaged_are_named_where_a_direction_is_missing(
+        self, tiny_model, copied_run, cells
+    ):
+        (copied_run.folder / "directions").mkdir()
+        (copied_run.folder / "directions" / "bad.h5").write_bytes(b"no HDF5")
+        recipe = cells["shift"].recipe
+        lost = changed(recipe.edits[0].direction, digest="f" * 12, made_by={})
+        recipe = dataclasses.replace(recipe, edits=[changed(recipe.edits[0], direction=lost)])
+        with pytest.raises(UsageError, match=r"directions that are damaged: bad\)"):
+            drain(render_again(tiny_model, copied_run, [recipe], home_of(copied_run)))
+
     def test_one_of_other_steps_is_refused_unless_it_is_to_be_resampled(
         self, tiny_model, tiny_run, direction, recipes
     ):
