@@ -107,7 +107,7 @@ def decoded(data: Any, kind: type[T], where: str = "") -> T:
         UsageError: they do not fit; one line names the place, what was expected and what came.
     """
     try:
-        named: Any = dict[str, kind]  # ty: ignore[invalid-type-form]
+        named: Any = dict[str, kind]  # ty: ignore[invalid-type-form]  # the type is a value here
         found = checked({where: data}, named)[where] if where else checked(data, kind)
     except ValueError as error:
         raise UsageError(f"recipe: {' '.join(str(error).split())[:1000]}") from error
