@@ -129,7 +129,7 @@ def _refuse_unknown(data: Any, found: Any, where: str) -> None:
 def check_json(data: Any, where: str) -> None:
     """Makes sure that a value is plain JSON of finite numbers, as far as one can go down in it."""
     if isinstance(data, float) and not math.isfinite(data):
-        raise UsageError(f"recipe: {where} holds a number that is not finite")
+        raise UsageError(f"{where} holds a number that is not finite")
     inner = (
         data.values() if isinstance(data, dict) else data if isinstance(data, list | tuple) else ()
     )

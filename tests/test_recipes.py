@@ -270,6 +270,11 @@ def good(cells):
         ),
         (("edits", 3, "mask"), {"rectangle": [0.5, 0, 0.5, 1]}, "left < right"),
         (("edits", 4, "b1"), 0, "more than 0"),
+        (
+            ("edits", 0, "direction", "made_by"),
+            {"options": {"beta": float("nan")}},
+            r"^recipe: edits\[0\].direction: made_by holds a number that is not finite",
+        ),
         (("edits", 0, "strenght"), 1, r"edits\[0\].strenght is not a field"),
         (("edits", 1, "window", "frist"), 1, r"edits\[1\].window.frist is not a field"),
         (("edits", 1, "mask"), {"rectangle": [0, 0, 1, 1], "png": "x"}, "one of the two"),
