@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
+from msgspec import structs
 
 from hcache.background.processes import RUNNING
 from hcache.background.tasks import Task
@@ -167,7 +168,7 @@ def put_task(folder, **fields):
         **fields,
     }
     task = Task(**given)
-    (folder / TASKS / f"{task.id}.json").write_text(json.dumps(dataclasses.asdict(task)))
+    (folder / TASKS / f"{task.id}.json").write_text(json.dumps(structs.asdict(task)))
     return task
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..atomic import is_there, put_in_place, reason
 from ..errors import CacheError
+from ..schemas import checked
 from .files import has_checksum, read_json, write_json
 from .hdf5 import Malformed, is_surroundings, opened, structure_of
 from .index import index_problem, seeds_of_index
@@ -93,13 +94,12 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """The report that ``to_json`` gave these data."""
-        fields = {k: v for k, v in data.items() if k not in ("fine", "complete")}
-        for name in ("faults", "unread"):  # the second is not in older reports
-            fields[name] = tuple(Fault(**fault) for fault in fields.get(name, ()))
-        fields["missing"] = tuple((start, stop) for start, stop in fields["missing"])
-        fields["rerun"] = {site: Difference(**found) for site, found in fields["rerun"].items()}
-        return cls(**fields)
+        """The report that ``to_json`` gave these data.
+
+        Raises:
+            ValueError: they are none of a report.
+        """
+        return checked(data, cls)
 
     def in_words(self) -> str:
         """One line: the verdict first."""
@@ -179,16 +179,7 @@ def last_report(folder: Path) -> Report | None:
     try:
         report = Report.from_json(read_json(folder / VERIFY_JSON))
         datetime.fromisoformat(report.when)
-        report.in_words()
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ):
+    except (OSError, ValueError, RecursionError):
         return None
     return report
 

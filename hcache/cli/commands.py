@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from tqdm import tqdm
 
 from ..atomic import is_there, make_folder
@@ -523,4 +524,4 @@ def list_tasks(arguments: argparse.Namespace) -> Result:
         for task in found
     ]
     text = table(rows, ("task", "what", "state", "done", "")) if rows else "no tasks"
-    return Result(text=text, data=[asdict(task) for task in found])
+    return Result(text=text, data=[structs.asdict(task) for task in found])
