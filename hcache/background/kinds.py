@@ -9,15 +9,17 @@ them: ``cli/background.py``.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Protocol
+
+from msgspec import Meta, Struct, to_builtins
 
 from ..cache.description import parse_spec
 from ..cache.layout import IMAGES, PROMPTS
 from ..directions.fitting import Fit, check_options, find_method
 from ..errors import UsageError
+from ..schemas import checked, shown
 from ..specs import DIFFUSERS, RunSpec
 
 EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "read"
@@ -28,7 +30,23 @@ alone.
 """
 
 MOST_SAMPLES = 10**6
-_BLOCKS = re.compile(r"blocks-[0-9a-f]{12}")
+ReaderForm = Annotated[
+    str,
+    Meta(
+        pattern=f"^({'|'.join(READER_FORMS)})?$",
+        max_length=max(map(len, READER_FORMS)),
+        description=f"one of {', '.join(READER_FORMS)}, or nothing",
+    ),
+]
+Samples = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
+BlocksFolder = Annotated[
+    str,
+    Meta(
+        pattern="^blocks-[0-9a-f]{12}$",
+        max_length=len("blocks-") + 12,
+        description="blocks- and 12 hex digits",
+    ),
+]
 
 
 class Work(Protocol):
@@ -116,25 +134,28 @@ class Fitting:
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Fitting:
-        fields = _fields(order, "fit", "name")
-        if not isinstance(fields["fit"], Mapping):
-            raise UsageError(f"fit: expected what made a direction, got {fields['fit']!r}")
-        what = Fit.from_json(fields["fit"])
+        given = checked(order, _FittingOrder)
+        what = Fit.from_json(given.fit)
         if what.run != run:
             raise UsageError(f"the fit is of run {what.run!r}, not of {run!r}; fit it there")
         check_options(find_method(what.method), what.options)
-        return cls(what=what, name=_direction_name(fields["name"]))
+        _check_direction_name(given.name)
+        return cls(what=what, name=given.name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Importing:
+class _FittingOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    fit: dict[str, Any]
+    name: str
+
+
+class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An import of attribute blocks that lie with the run's tasks:
     ``<run>/tasks/<folder>/<file>``.
     """
 
     kind: ClassVar[str] = IMPORT
     run: str
-    folder: str
+    folder: BlocksFolder
     files: tuple[str, ...]
     name: str
 
@@ -143,7 +164,7 @@ class Importing:
         return f"import of {self.name}"
 
     def order(self) -> dict[str, Any]:
-        return {"folder": self.folder, "files": list(self.files), "name": self.name}
+        return _all_but_run(self)
 
     def arguments(self) -> list[str]:
         files = [f"<HOME>/runs/{self.run}/tasks/{self.folder}/{file}" for file in self.files]
@@ -151,18 +172,15 @@ class Importing:
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Importing:
-        fields = _fields(order, "folder", "files", "name")
-        folder, files = str(fields["folder"]), _texts(fields["files"], "files")
-        if not _BLOCKS.fullmatch(folder):
-            raise UsageError(f"folder: expected blocks- and 12 hex digits, got {folder!r}")
-        for file in files:
+        found = checked({**order, "run": run}, cls)
+        for file in found.files:
             if "/" in file or "\\" in file or "\0" in file or file in ("", ".", ".."):
                 raise UsageError(f"files: expected the names of files, got {file!r}")
-        return cls(run=run, folder=folder, files=files, name=_direction_name(fields["name"]))
+        _check_direction_name(found.name)
+        return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measuring:
+class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Measures of a run, those of ``what`` for ``labels``; ``samples`` and ``nulls`` as the command
     has them.
 
@@ -173,8 +191,8 @@ class Measuring:
     run: str
     what: tuple[str, ...]
     labels: tuple[str, ...]
-    samples: int
-    nulls: int
+    samples: Samples
+    nulls: Samples
     reader: str = ""
 
     @property
@@ -182,14 +200,10 @@ class Measuring:
         return f"{', '.join(self.what)} of {self.run}"
 
     def order(self) -> dict[str, Any]:
-        found = asdict(self)
-        del found["run"]
-        if not self.reader:
+        found = _all_but_run(self)
+        if not self.reader:  # so that tasks of before have the same id
             del found["reader"]
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in found.items()
-        }
+        return found
 
     def arguments(self) -> list[str]:
         chosen = [f"--what={part}" for part in self.what] + [
@@ -209,23 +223,14 @@ class Measuring:
     def read(cls, run: str, order: Mapping[str, Any]) -> Measuring:
         from ..measures.suite import WHAT  # which takes its time to import
 
-        fields = _fields({"reader": "", **order}, "reader", "what", "labels", "samples", "nulls")
-        what = _texts(fields["what"], "what")
-        for part in what:
+        found = checked({**order, "run": run}, cls)
+        for part in found.what:
             if part not in WHAT:
                 raise UsageError(f"what: expected some of {', '.join(WHAT)}, got {part!r}")
-        return cls(
-            run=run,
-            what=what,
-            labels=_texts(fields["labels"], "labels"),
-            samples=_count(fields["samples"], "samples"),
-            nulls=_count(fields["nulls"], "nulls"),
-            reader=_text(fields["reader"], "reader"),
-        )
+        return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A reading of a run's pictures into the label set of a reader's name: of all samples not read
     yet.
 
@@ -238,7 +243,7 @@ class Reading:
     kind: ClassVar[str] = READ
     run: str
     name: str
-    form: str = ""
+    form: ReaderForm = ""
     source: str = ""
     attributes: tuple[str, ...] = ()
     encoder: str = ""
@@ -248,13 +253,7 @@ class Reading:
         return f"reading with {self.name}"
 
     def order(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "form": self.form,
-            "source": self.source,
-            "attributes": list(self.attributes),
-            "encoder": self.encoder,
-        }
+        return _all_but_run(self)
 
     def arguments(self) -> list[str]:
         if not self.form:
@@ -274,33 +273,27 @@ class Reading:
     def read(cls, run: str, order: Mapping[str, Any]) -> Reading:
         from ..cache.label_files import SET_NAME
 
-        fields = _fields(order, "name", "form", "source", "attributes", "encoder")
-        name, form, source, encoder = (
-            _text(fields[each], each) for each in ("name", "form", "source", "encoder")
-        )
-        attributes = _texts(fields["attributes"], "attributes")
-        if not SET_NAME.fullmatch(name):
+        found = checked({**order, "run": run}, cls)
+        if not SET_NAME.fullmatch(found.name):
             raise UsageError(
                 "name: a reader's name has letters, digits, spaces, dots, - and _, got"
-                f" {name[:60]!r}"
+                f" {shown(found.name)}"
             )
-        if form not in ("", *READER_FORMS):
-            raise UsageError(f"form: expected one of {', '.join(READER_FORMS)}, got {form[:60]!r}")
-        if bool(form) != bool(source.strip()):
+        if bool(found.form) != bool(found.source.strip()):
             raise UsageError(
                 "source: expected the model or the label of a reader of a form, got"
-                f" {source[:60]!r}"
+                f" {shown(found.source)}"
             )
-        if encoder and form != "clicks":
-            raise UsageError(f"encoder: readers from clicks alone have one, got {encoder[:60]!r}")
-        if attributes and form not in ("texts", "classifier"):
+        if found.encoder and found.form != "clicks":
+            raise UsageError(
+                f"encoder: readers from clicks alone have one, got {shown(found.encoder)}"
+            )
+        if found.attributes and found.form not in ("texts", "classifier"):
             raise UsageError(
                 "attributes: readers by texts and classifiers alone have them, got"
-                f" {len(attributes)}"
+                f" {len(found.attributes)}"
             )
-        return cls(
-            run=run, name=name, form=form, source=source, attributes=attributes, encoder=encoder
-        )
+        return found
 
 
 KINDS: dict[str, type[Work]] = {
@@ -384,35 +377,14 @@ def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
     return [*arguments, "--", spec.model, *pictures]
 
 
-def _fields(order: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    if set(order) != set(names):
-        raise UsageError(
-            f"expected the fields {', '.join(names)}, got {', '.join(map(str, order)) or 'none'}"
-        )
-    return dict(order)
+def _all_but_run(work: Struct) -> dict[str, Any]:
+    """A piece of work as plain JSON, without the run that it is on."""
+    found = to_builtins(work)
+    del found["run"]
+    return found
 
 
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"{name}: expected a text, got {str(value)[:60]!r}")
-    return value
-
-
-def _texts(value: Any, name: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{name}: expected a list of texts, got {str(value)[:60]!r}")
-    return tuple(value)
-
-
-def _count(value: Any, name: str) -> int:
-    if type(value) is not int or not 0 <= value <= MOST_SAMPLES:
-        raise UsageError(
-            f"{name}: expected a whole number from 0 to {MOST_SAMPLES}, got {str(value)[:60]!r}"
-        )
-    return value
-
-
-def _direction_name(value: Any) -> str:
+def _check_direction_name(name: str) -> None:
     from ..directions.store import check_name
 
-    return check_name(_text(value, "name"))
+    check_name(name)
