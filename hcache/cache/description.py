@@ -34,7 +34,7 @@ Digest = Annotated[
 
 
 class ConditioningFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A :class:`~hcache.specs.Conditioning` in JSON."""
+    """What the samples of a run are conditioned on."""
 
     prompts: tuple[str, ...] = ()
     negative_prompt: str = ""
@@ -44,11 +44,12 @@ class ConditioningFields(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A :class:`~hcache.specs.RunSpec` in JSON: types and ranges.
+    """What a run was asked to be.
 
-    What else a run must be is checked where a ``RunSpec`` is made. A file of before there was a
-    choice of schedules has none.
+    A file of before there was a choice of schedules has no ``schedule``.
     """
+
+    # types and ranges; what else a run must be is checked where a RunSpec is made
 
     model: str
     samples: AtLeastOne
