@@ -138,7 +138,7 @@ def commands(run, home, table):
             "pc",
             *where,
         ],
-        "repair": ["repair", run.name, *where],
+        "repair": ["repair", "--yes", run.name, *where],
     }
 
 
@@ -444,7 +444,7 @@ def test_what_the_system_refuses_to_read_is_not_damaged_and_not_touched(
         patched.setattr(atomic.os, "open", refuse)
         codes = look(home, furnished.name, capsys)
         assert codes["verify"] == 1
-        assert main(["repair", furnished.name, "--home", str(home)]) == 1
+        assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 1
         said = capsys.readouterr().err
     assert os.strerror(code) in said and "damaged" not in said
     assert tree(furnished.folder) == before
@@ -480,7 +480,7 @@ def test_repair_is_refused_while_somebody_extracts(furnished, home, capsys):
     spoilt.write_bytes(bytes(spoilt.stat().st_size))
     before = tree(furnished.folder)
     with run_lock(furnished.folder):
-        assert main(["repair", furnished.name, "--home", str(home)]) == 1
+        assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 1
     assert f"process {os.getpid()}" in capsys.readouterr().err and tree(furnished.folder) == before
 
 
@@ -529,14 +529,14 @@ def test_a_manifest_that_lost_a_whole_line_does_not_pass_and_is_repaired(
     path.write_text("".join(line for number, line in enumerate(lines) if number != lost))
     assert main(["verify", furnished.name, "--home", str(home)]) == 3
     assert "lines are gone" in capsys.readouterr().out
-    assert main(["repair", furnished.name, "--home", str(home)]) == 0
+    assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 0
     assert_same_contents(open_run(furnished.folder), tiny_run)
 
 
 def test_a_renamed_run_is_repaired_where_it_is(furnished, tiny_run, home):
     renamed = furnished.folder.rename(home / "runs" / "my-run")
     (renamed / SHARDS / furnished.shards[0].file).unlink()
-    assert main(["repair", "my-run", "--home", str(home)]) == 0
+    assert main(["repair", "--yes", "my-run", "--home", str(home)]) == 0
     assert [path.name for path in (home / "runs").iterdir()] == ["my-run"]
     assert_same_contents(open_run(renamed), tiny_run)
 
@@ -632,7 +632,7 @@ def test_a_strangers_index_is_told_and_made_anew(furnished, twin, home, capsys):
         virtual(file, twin.folder / INDEX)
     assert main(["verify", furnished.name, "--home", str(home)]) == 3
     assert f"{INDEX}: it refers to" in capsys.readouterr().out
-    assert main(["repair", furnished.name, "--home", str(home)]) == 0
+    assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 0
     assert report_of(furnished).fine
 
 
@@ -686,7 +686,7 @@ def test_a_run_that_is_renamed_while_it_is_extracted_goes_on_under_its_new_name(
     with pytest.raises(CacheError, match="removed or renamed"):
         extract(tiny_model, growing, tmp_path, report=rename)
     assert not folder.exists() and len(open_run(other)) >= 2 and report_of(open_run(other)).fine
-    assert main(["repair", "renamed", "--home", str(tmp_path)]) == 0
+    assert main(["repair", "--yes", "renamed", "--home", str(tmp_path)]) == 0
     assert len(open_run(other)) == 4 and not folder.exists()
 
 

@@ -9,6 +9,7 @@ them: ``cli/background.py``.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
@@ -23,6 +24,7 @@ from ..schemas import checked, shown
 from ..specs import DIFFUSERS, RunSpec
 
 EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "read"
+REPAIR = "repair"
 
 READER_FORMS = ("texts", "classifier", "clicks")
 """Readers that background work may make. One that is a function of a package is made in a shell
@@ -107,6 +109,36 @@ class Extraction:
                 " page"
             )
         return cls(spec=spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repairing:
+    """A repair of a run: what is damaged is set aside, and extracted again as ``spec`` says."""
+
+    kind: ClassVar[str] = REPAIR
+    run: str
+    spec: RunSpec
+
+    @property
+    def title(self) -> str:
+        return f"repair of {self.run}"
+
+    def order(self) -> dict[str, Any]:
+        """All that decides what is made again."""
+        return {"spec": self.spec.to_json()}
+
+    def arguments(self) -> list[str]:
+        """See :class:`Work`."""
+        return ["repair", "--yes", "--", self.run]
+
+    @classmethod
+    def read(cls, run: str, order: Mapping[str, Any]) -> Repairing:
+        """The repair that ``order()`` gave these data."""
+        return cls(run=run, spec=parse_spec(checked(order, _RepairOrder).spec))
+
+
+class _RepairOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    spec: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +329,7 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 KINDS: dict[str, type[Work]] = {
-    kind.kind: kind for kind in (Extraction, Fitting, Importing, Measuring, Reading)
+    kind.kind: kind for kind in (Extraction, Repairing, Fitting, Importing, Measuring, Reading)
 }
 """All that can be done in the background."""
 
@@ -327,6 +359,21 @@ def read_work(kind: str, run: str, order: Any) -> Work:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"this is not the description of a {kind}: {error}") from error
+
+
+def in_full(work: Work) -> str:
+    """All that a piece of work does: of which run, and the command that would do the same."""
+    told = f"{work.kind}, of the run {work.run}:\n{_typed(work)}"
+    if isinstance(work, Repairing):
+        again = Extraction(spec=work.spec)
+        told += (
+            f"\nwhich sets its damaged files aside, and makes what is missing by\n{_typed(again)}"
+        )
+    return told
+
+
+def _typed(work: Work) -> str:
+    return f"python -m hcache {shlex.join(work.arguments())}"
 
 
 def wanted(what: Fit) -> dict[str, Any]:

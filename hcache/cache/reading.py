@@ -58,6 +58,11 @@ class Run:
     def name(self) -> str:
         return self.folder.name
 
+    @property
+    def home(self) -> Path:
+        """The home that the run lies in."""
+        return self.folder.parent.parent
+
     @cached_property
     def sample_ids(self) -> np.ndarray:
         """The samples that are there, ascending (n,) int64, read-only. Everything per sample

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic import is_there, put_in_place, reason
-from ..errors import CacheError
+from ..errors import CacheError, DamagedError
 from ..schemas import checked
 from .files import has_checksum, read_json, write_json
 from .hdf5 import Malformed, is_surroundings, opened, structure_of
@@ -88,6 +88,13 @@ class Report:
     @property
     def complete(self) -> bool:
         return not self.missing
+
+    @property
+    def exit_code(self) -> int:
+        """Damage is proved (3), something could not be read (1), or all is whole (0)."""
+        if self.damaged:
+            return DamagedError.exit_code
+        return 0 if self.fine else CacheError.exit_code
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "fine": self.fine, "complete": self.complete}

@@ -20,11 +20,13 @@ from ..background.kinds import (
     IMPORT,
     MEASURE,
     READ,
+    REPAIR,
     Extraction,
     Fitting,
     Importing,
     Measuring,
     Reading,
+    Repairing,
     Work,
     read_work,
 )
@@ -35,7 +37,8 @@ from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..errors import UsageError
 from ..readers.clicks import PIXELS
-from .commands import Result, run_job
+from ..specs import RunSpec
+from .commands import Result, repair_run, run_job
 from .directions import fit_and_save, import_and_save
 from .measures import measure_run
 from .progress import reported
@@ -79,6 +82,19 @@ def _extract(work: Extraction, home: Path) -> Result:
     return run_job(work.spec, home, "auto")
 
 
+def _repair(work: Repairing, home: Path) -> Result:
+    folder = run_folder(home, work.run)
+
+    def agreed(spec: RunSpec) -> None:
+        if spec.name != work.spec.name:
+            raise UsageError(
+                f"{work.run} has become another run meanwhile, of {spec.model}; look at it, and"
+                " press Repair again"
+            )
+
+    return repair_run(folder, "auto", agreed)
+
+
 def _fit(work: Fitting, home: Path) -> Result:
     return fit_and_save(_run(work, home), work.what, work.name)
 
@@ -113,6 +129,7 @@ def _run(work: Work, home: Path) -> Run:
 
 DOERS: Mapping[str, Callable[[Any, Path], Result]] = {
     EXTRACT: _extract,
+    REPAIR: _repair,
     FIT: _fit,
     IMPORT: _import,
     MEASURE: _measure,

@@ -206,6 +206,12 @@ def _add_checking(command: Any) -> None:
         child.add_argument(
             "--device", default="auto", help="to compute on (default: the best there is)"
         )
+        if name == "repair":
+            child.add_argument(
+                "--yes",
+                action="store_true",
+                help="do not ask where the run came from elsewhere, whose model is then run",
+            )
         if name == "verify":
             child.add_argument(
                 "--rerun", type=int, default=0, metavar="N", help="compute N random samples again"

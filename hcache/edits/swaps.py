@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -71,7 +70,7 @@ def render_swaps(
     recipes = swap_recipes(
         run, recipient, sites, DonorRef(run=run.name, sample=donor), alpha, window
     )
-    cells = yield from part(render_recipes(model, run, recipes, home_of(run)), 0.0, 0.8)
+    cells = yield from part(render_recipes(model, run, recipes, run.home), 0.0, 0.8)
     identity = yield from part(check_identity(model, run, recipient, window), 0.8, 0.2)
     return SwapResult(
         donor=run.images[run.position(donor)],
@@ -102,11 +101,6 @@ def check_identity(
         difference = float((plain.x_next - swapped.x_next).abs().max())
         yield done / total
     return Identity(identical=identical, largest_difference=difference)
-
-
-def home_of(run: Run) -> Path:
-    """The home that a run lies in."""
-    return run.folder.parent.parent
 
 
 def _self_swap(

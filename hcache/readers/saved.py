@@ -48,11 +48,6 @@ class _Kept(Struct, frozen=True):
     kind: str
 
 
-def home_of(run: Run) -> Path:
-    """The home that a run lies in."""
-    return run.folder.parent.parent
-
-
 def save_reader(home: Path, name: str, description: Description, replace: bool = False) -> None:
     """Keeps a reader in a home.
 

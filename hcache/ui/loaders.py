@@ -273,7 +273,7 @@ def home_is_empty(home: Path) -> bool:
 
 def donors_of(run: Run) -> list[str]:
     """The runs of the home that can give to a run, itself first."""
-    return _donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+    return _donor_names(str(run.folder), len(run), tuple(run_names(run.home)))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -282,4 +282,4 @@ def _donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]
     from ..recipes.donor_runs import donor_runs
 
     run = open_run(folder)
-    return donor_runs(run, run.folder.parent.parent)
+    return donor_runs(run, run.home)

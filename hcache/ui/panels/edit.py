@@ -130,7 +130,7 @@ def _render(
 ) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
     """The cells, and what the reader sees in them: attribute -> (n,)."""
     moves = {chosen.digest: chosen.move}
-    home = run.folder.parent.parent
+    home = run.home
     cells = yield from render_kept(lambda: loaders.model_of(run), run, recipes, home, moves)
     reader = reader_of(run, reader_name)
     return cells, reader(np.stack([cell.picture for cell in cells])) if reader else {}
@@ -210,7 +210,7 @@ def _preview(
     model = loaders.model_of(run)
     features, x_t, before = _preview_start(str(run.folder), sample, step)
     edit = replace(setup, window=Window(first=step, last=step)).edit(chosen, amount)
-    bound = Binder(model, run, run.folder.parent.parent, {chosen.digest: chosen.move})([edit])
+    bound = Binder(model, run, run.home, {chosen.digest: chosen.move})([edit])
     t = run.timesteps[step]
     moved = {
         branch: bound(part, Moment(index=step, t=t, branch=branch))
