@@ -12,6 +12,7 @@ from tiny import put_task, wait_for
 
 from hcache.background import extractions as jobs
 from hcache.background import tasks
+from hcache.background.kinds import Repairing
 from hcache.background.processes import FAILED
 from hcache.cache.layout import TASKS
 from hcache.cache.reading import open_run

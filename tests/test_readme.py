@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hcache.cards import default_spec
-from hcache.cli.main import build_parser
+from hcache.cli.main import GROUPS, build_parser
 from hcache.cli.main import parsers as all_parsers
 from hcache.extraction.run import extract
 from hcache.images.pngs import read_recipe
@@ -68,7 +68,7 @@ def parsers():
     """The parser of every command, those of ``direction`` as well, by what is typed after
     ``python -m hcache``.
     """
-    return {name: parser for name, parser in all_parsers().items() if name}
+    return {name: parser for name, parser in all_parsers().items() if name not in ("", *GROUPS)}
 
 
 def options_of(parser):

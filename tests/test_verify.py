@@ -9,6 +9,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from msgspec import structs
 from tiny import assert_same_contents, drain, synthetic_run
 
 from hcache.cache.files import checksum_of
@@ -111,7 +112,7 @@ def test_a_run_of_schema_1_which_has_sha256_is_read_verified_and_gone_on_with(
         for shard in copied_run.shards
     ]
     entries = [
-        dataclasses.asdict(shard) | {"sha256": found.hexdigest()}
+        structs.asdict(shard) | {"sha256": found.hexdigest()}
         for shard, found in zip(copied_run.shards, sums, strict=True)
     ]
     path.write_text(

@@ -75,7 +75,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     for add in ADDED:
         add(partial(_add_command, known, sub, ""))
     for prefix, (text, add) in GROUPS.items():
-        group = sub.add_parser(prefix, help=text, description=text)
+        known[prefix] = group = sub.add_parser(prefix, help=text, description=text)
         under = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
         add(partial(_add_command, known, under, f"{prefix} "))
     return known

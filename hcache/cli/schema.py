@@ -39,7 +39,9 @@ def _on_one_line(found: Any) -> Any:
     """A schema whose descriptions, which are docstrings, have no line breaks."""
     if isinstance(found, dict):
         return {
-            key: " ".join(value.split()) if key == "description" else _on_one_line(value)
+            key: " ".join(value.split())
+            if key == "description" and isinstance(value, str)  # else it is a field of that name
+            else _on_one_line(value)
             for key, value in found.items()
         }
     return [_on_one_line(value) for value in found] if isinstance(found, list) else found

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -101,6 +102,11 @@ def check_identity(
         difference = float((plain.x_next - swapped.x_next).abs().max())
         yield done / total
     return Identity(identical=identical, largest_difference=difference)
+
+
+def home_of(run: Run) -> Path:
+    """The home that a run lies in: ``run.home``."""
+    return run.home
 
 
 def _self_swap(
