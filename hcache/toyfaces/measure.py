@@ -34,6 +34,7 @@ from ..recipes.window import Window
 from ..sampling.loop import Edit, denoise
 from .drawing import draw_dataset
 from .factors import BINARY, FACTORS, NAMES
+from .h_use import h_use
 from .losses import degrade
 from .reader import load_reader, read, read_features, to_tensor
 from .train import HELD_OUT
@@ -241,6 +242,8 @@ def main(argv: list[str] | None = None) -> None:
         "steps": run.spec.steps,
         **compare_with_data(run.images[: args.samples]),
     }
+    if "h_use" not in facts:
+        facts["h_use"] = h_use(model, args.unseen, run.spec.steps)
     facts["directions"] = direction_effects(
         model, run, args.unseen, args.positives, args.work, args.batch
     )
@@ -264,7 +267,7 @@ def _known_facts(path: Path, weights: str, args: argparse.Namespace) -> dict[str
         facts.get("settings", {}).get(key) == settings[key]
         for key in ("model", "weights", "samples", "steps")
     )
-    kept = {key: facts[key] for key in ("reader", "data") if key in facts} if same else {}
+    kept = {key: facts[key] for key in ("reader", "data", "h_use") if key in facts} if same else {}
     return {**kept, "settings": settings}
 
 

@@ -124,6 +124,8 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
         "meaningless": meaningless_table(facts[MODEL]),
         "methods": methods.as_table(_read(folder / "methods.json")).rstrip(),
     }
+    if all("h_use" in each for each in facts.values()):
+        found["h-use"] = h_use_table(facts)
     if (folder / "readers.json").exists():
         found["readers"] = readers_table(_read(folder / "readers.json")["readers"])
     verdicts = {model: folder / f"{model}.verdict.json" for model in MODELS}
@@ -158,6 +160,24 @@ def samples_table(facts: Mapping[str, Any]) -> str:
             )
     head = ("model", "steps", "grain", "KS, worst of 8 factors", "Fréchet distance (data halves)")
     return _table(head, rows)
+
+
+def h_use_table(facts: Mapping[str, Any]) -> str:
+    """What h adds to the decoder's first convolution, and what changes without it."""
+    parts = {}
+    for model, found in facts.items():
+        shares = found["h_use"]["first_block"]
+        parts[model] = [(h / skip) for h, skip in shares]
+    ratio = [f"{min(part):.2f} to {max(part):.2f}" for part in parts.values()]
+    rows = [("what h adds to the decoder's first convolution, over what the skip adds", *ratio)]
+    rows += [
+        (
+            f"mean absolute change of {_words(name)} without h",
+            *(f"{found['h_use']['without'][name]:.3f}" for found in facts.values()),
+        )
+        for name in NAMES
+    ]
+    return _table(("", *(f"`{model}`" for model in facts)), rows)
 
 
 def directions_table(facts: Mapping[str, Any]) -> str:
