@@ -20,7 +20,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from tiny import assert_same_contents, drain
+from tiny import assert_same_contents, code_of, drain, in_a_child
 
 from hcache import atomic
 from hcache.cache.files import read_json
@@ -54,25 +54,6 @@ from hcache.images.pictures import Picture, load_prepared
 SLOW = os.environ.get("HCACHE_SLOW") == "1"
 KILLS, SECONDS = (20, 60.0) if SLOW else (2, 1.0)
 """Of every command; and how long writers and readers are at it, with every kind of file."""
-
-
-def in_a_child(work):
-    """Starts ``work`` in a forked process, which has the model already; returns its id. What it
-    returns is the code.
-    """
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = work() or 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def code_of(child):
-    """How a child ended: its exit code, or the signal as a negative number."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def report_of(run):

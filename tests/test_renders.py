@@ -143,7 +143,7 @@ class TestSheets:
 class TestCommand:
     @pytest.fixture
     def home(self, tiny_run):
-        return ["--home", str(tiny_run.home), "--device", "cpu"]
+        return ["--home", str(home_of(tiny_run)), "--device", "cpu"]
 
     @pytest.fixture
     def sheet(self, cells, tmp_path):

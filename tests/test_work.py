@@ -5,14 +5,15 @@ fails.
 import threading
 
 import pytest
+from tiny import wait_for
 
 from hcache.errors import UsageError
+from hcache.ui import work as work_module
 from hcache.ui.work import Work
 
 
 def ended(work):
-    work._thread.join(20)
-    assert not work.running
+    assert work.wait(20)
     return work
 
 
@@ -66,7 +67,7 @@ def test_work_that_fails_says_so_and_its_log_says_where(error):
         assert "test_work.py" in work.log[-1], "the traceback"
 
 
-def test_the_bar_says_rate_and_time_left_in_its_own_unit():
+def test_the_bar_says_rate_and_time_left_in_its_own_unit(monkeypatch):
     held = threading.Event()
 
     def steps():
@@ -78,10 +79,10 @@ def test_the_bar_says_rate_and_time_left_in_its_own_unit():
         (("probes", 80), "20 of 80 probes, 4 a second, 15 s left"),
     ):
         work = Work(steps, unit)
-        while work.share == 0:
-            pass
-        work._ended = work.begun + 5.0  # whatever the clock says
-        assert work.remaining() == expected
+        wait_for(lambda work=work: work.share, "the first step")
+        with monkeypatch.context() as patched:  # whatever the clock says
+            patched.setattr(work_module, "monotonic", lambda work=work: work.begun + 5.0)
+            assert work.remaining() == expected
         held.set()
         ended(work)
         held.clear()

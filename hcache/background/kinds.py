@@ -95,13 +95,16 @@ class Extraction:
         return self.run
 
     def order(self) -> dict[str, Any]:
+        """All that decides it, as plain JSON."""
         return self.spec.to_json()
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         return extract_arguments(self.spec, f"<HOME>/runs/{self.run}")
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Extraction:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         spec = parse_spec(order)
         if spec.name != run:
             raise UsageError(
@@ -158,14 +161,17 @@ class Fitting:
         return f"{self.name} by {self.what.method}"
 
     def order(self) -> dict[str, Any]:
+        """All that decides it, as plain JSON."""
         return {"fit": wanted(self.what), "name": self.name}
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         made_by = json.dumps(wanted(self.what), sort_keys=True)
         return ["direction", "fit", f"--name={self.name}", f"--made-by={made_by}", "--", self.run]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Fitting:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         given = checked(order, _FittingOrder)
         what = Fit.from_json(given.fit)
         if what.run != run:
@@ -196,14 +202,17 @@ class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"import of {self.name}"
 
     def order(self) -> dict[str, Any]:
+        """All that decides it, as plain JSON."""
         return _all_but_run(self)
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         files = [f"<HOME>/runs/{self.run}/tasks/{self.folder}/{file}" for file in self.files]
         return ["direction", "import", f"--name={self.name}", "--", self.run, *files]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Importing:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         found = checked({**order, "run": run}, cls)
         for file in found.files:
             if "/" in file or "\\" in file or "\0" in file or file in ("", ".", ".."):
@@ -232,12 +241,14 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{', '.join(self.what)} of {self.run}"
 
     def order(self) -> dict[str, Any]:
+        """All that decides it, as plain JSON."""
         found = _all_but_run(self)
         if not self.reader:  # so that tasks of before have the same id
             del found["reader"]
         return found
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         chosen = [f"--what={part}" for part in self.what] + [
             f"--label={label}" for label in self.labels
         ]
@@ -253,6 +264,7 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Measuring:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         from ..measures.suite import WHAT  # which takes its time to import
 
         found = checked({**order, "run": run}, cls)
@@ -285,9 +297,11 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"reading with {self.name}"
 
     def order(self) -> dict[str, Any]:
+        """All that decides it, as plain JSON."""
         return _all_but_run(self)
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         if not self.form:
             return ["read", f"--reader={self.name}", "--", self.run]
         chosen = [f"--attribute={text}" for text in self.attributes]
@@ -303,6 +317,7 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Reading:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         from ..cache.label_files import SET_NAME
 
         found = checked({**order, "run": run}, cls)

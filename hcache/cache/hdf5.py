@@ -103,6 +103,7 @@ class _Bytes:
         return self._at
 
     def readinto(self, buffer: Any) -> int:
+        """Fills a buffer from where it stands, with zeros past the end; returns its length."""
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and (count := self._try(os.preadv, [view[done:]], self._at + done)):

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Hashable
+from time import monotonic
 from typing import Any
 
 import streamlit as st
@@ -31,7 +32,7 @@ class Work:
     ) -> None:
         self.unit = unit
         self.share, self.result, self.error = 0.0, None, ""
-        self.begun, self.log = time.monotonic(), [f"{time.strftime('%H:%M:%S')} begun"]
+        self.begun, self.log = monotonic(), [f"{time.strftime('%H:%M:%S')} begun"]
         self._told, self._ended = 0.0, None
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._drive, args=(make,), daemon=True)
@@ -48,10 +49,16 @@ class Work:
     @property
     def elapsed(self) -> float:
         """Seconds since it began; until it ended, if it has."""
-        return (self._ended or time.monotonic()) - self.begun
+        return (self._ended or monotonic()) - self.begun
 
     def cancel(self) -> None:
+        """Asks it to stop between two steps."""
         self._cancelled.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for its end, so many seconds at most; returns whether it has ended."""
+        self._thread.join(seconds)
+        return not self.running
 
     def remaining(self) -> str:
         """``43%, 8.6% a second, 7 s left``, or counted in units."""
@@ -89,7 +96,7 @@ class Work:
             )
             self._say(traceback.format_exc())
         finally:
-            self._ended = time.monotonic()
+            self._ended = monotonic()
 
     def _tell(self) -> None:
         """A line in the log for every tenth that is done."""
