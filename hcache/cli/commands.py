@@ -460,7 +460,7 @@ def _ask(folder: Path, spec: RunSpec, yes: bool) -> None:
     """
     if yes or jobs.is_from_here(folder, spec):
         return
-    told = f"{folder.name} was not begun by you on this machine, or by an earlier hcache"
+    told = f"{folder.name} came from elsewhere, or an earlier hcache began it"
     if not sys.stdin.isatty():
         raise UsageError(
             f"{told}; repairing it runs the model {spec.model}. Look at it with `python -m hcache"

@@ -11,12 +11,13 @@ come from anybody.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
-from ..atomic import make_folder
+from ..atomic import make_folder, reason
 from ..cache.files import read_json, write_json
 from ..cache.layout import READERS
 from ..cache.reading import Run
@@ -78,10 +79,24 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
 
 
 def list_readers(home: Path) -> list[str]:
-    """The names of all readers that can be opened in a home: those that are kept there, and
-    those installed.
+    """The names of all readers that can be opened in a home.
+
+    They are those that are installed, and those that are kept there.
+
+    Raises:
+        CacheError: it cannot be told which are kept there.
     """
-    return [*functions(), *sorted(path.stem for path in (home / READERS).glob("*.json"))]
+    try:
+        files = os.listdir(home / READERS)
+    except FileNotFoundError:
+        files = []
+    except OSError as error:
+        raise CacheError(
+            f"the readers in {home / READERS} could not be read: {reason(error)}; make the folder"
+            " readable"
+        ) from error
+    kept = sorted(Path(file).stem for file in files if file.endswith(".json"))
+    return [*functions(), *kept]
 
 
 def load_description(home: Path, name: str) -> Description:
