@@ -1,9 +1,9 @@
 """Attacks on a run that stay: kills, full disks, damage, strangers' files, rivals, a run that is
 taken away.
 
-``HCACHE_SLOW=1`` repeats each more often. What every attack must leave behind is the same: what was
-committed is there, what is damaged is told and named, what could not be read is not touched, and
-nobody sees a traceback.
+Many are marked slow, and ``HCACHE_SLOW=1`` repeats each more often. What every attack must leave
+behind is the same: what was committed is there, what is damaged is told and named, what could not
+be read is not touched, and nobody sees a traceback.
 """
 
 import csv
@@ -50,6 +50,12 @@ from hcache.directions.store import list_moves, load_move, save_move, save_moves
 from hcache.errors import CacheError, UnknownRunError, UsageError
 from hcache.extraction.run import extract
 from hcache.images.pictures import Picture, load_prepared
+
+
+def in_slow(values):
+    """Values of a parameter that are tried among the slow tests only."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
 
 SLOW = os.environ.get("HCACHE_SLOW") == "1"
 KILLS, SECONDS = (20, 60.0) if SLOW else (2, 1.0)
@@ -124,7 +130,7 @@ def commands(run, home, table):
 
 
 @pytest.mark.parametrize(
-    "name", ["verify", "labels-import", "export", "projector", "fit", "repair"]
+    "name", ["verify", "repair", *in_slow(["labels-import", "export", "projector", "fit"])]
 )
 def test_a_command_that_is_killed_leaves_all_or_nothing_and_can_be_given_again(
     furnished, tiny_run, home, tmp_path, capfd, name
@@ -260,7 +266,7 @@ def told(work):
 WRITERS = ("extract", "labels", "direction", "measure", "index", "picture", "export", "projector")
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", [*WRITERS[:2], *in_slow(WRITERS[2:])])
 def test_a_limit_on_files_at_any_size_is_exit_code_5_and_leaves_nothing(
     tiny_model, tiny_spec, furnished, home, tmp_path, name, capfd
 ):
@@ -705,6 +711,7 @@ def rivals(writing, reading, seconds=SECONDS):
     assert [code_of(child) for child in children] == [0] * 6
 
 
+@pytest.mark.slow
 def test_rivals_on_one_label_set_never_leave_or_see_half_of_it(furnished):
     def write(k, count):
         save_labels(
@@ -736,6 +743,7 @@ def test_marks_of_rivals_are_all_kept(furnished):
         assert np.nansum(find_label(furnished, f"hand/of {k}" if k > 2 else f"of {k}")) >= 3
 
 
+@pytest.mark.slow
 def test_of_rivals_for_a_directions_name_one_is_told_that_it_lost(furnished):
     moves = [naive_direction(furnished, [k, k + 4]) for k in range(3)]
 
@@ -753,6 +761,7 @@ def test_of_rivals_for_a_directions_name_one_is_told_that_it_lost(furnished):
         (furnished.folder / DIRECTIONS / "claimed.h5").unlink()
 
 
+@pytest.mark.slow
 def test_rivals_on_directions_records_and_the_index_see_whole_files(furnished):
     moves = [naive_direction(furnished, [k, k + 4]) for k in range(3)]
 

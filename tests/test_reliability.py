@@ -47,6 +47,7 @@ def committed(home, spec):
     return len(open_run(folder)) if (folder / "run.json").exists() else 0
 
 
+@pytest.mark.slow
 def test_killed_at_100_random_moments_nothing_committed_is_lost(tiny_model, spec, whole, tmp_path):
     uninterrupted, seconds = whole
     rng, finished, homes, before = random.Random(0), 0, 0, 0

@@ -117,7 +117,7 @@ class _Version(Struct, frozen=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class RunDescription:
     """What ``run.json`` says."""
 
     spec: RunSpec
@@ -126,7 +126,7 @@ class Description:
     provenance: dict[str, Any]
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path) -> RunDescription:
     """Reads and checks a ``run.json``.
 
     Raises:
@@ -168,7 +168,7 @@ def parse_spec(data: Mapping[str, Any]) -> RunSpec:
         raise UsageError(f"this is not the description of a run: {error}") from error
 
 
-def _described(file: RunFile, provenance: dict[str, Any]) -> Description:
+def _described(file: RunFile, provenance: dict[str, Any]) -> RunDescription:
     """What the file says, once its parts fit each other.
 
     Raises:
@@ -183,6 +183,6 @@ def _described(file: RunFile, provenance: dict[str, Any]) -> Description:
         raise ValueError(f"timesteps: expected {spec.steps}, one a step, got {len(file.timesteps)}")
     if bool(file.anatomy.without) == (file.anatomy.h is not None):
         raise ValueError("anatomy: expected either h or, in without, the reason why there is none")
-    return Description(
+    return RunDescription(
         spec=spec, anatomy=file.anatomy, timesteps=file.timesteps, provenance=provenance
     )

@@ -21,7 +21,7 @@ from ..images.pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
 from .half_floats import widen_into, widened
-from .hdf5 import Malformed, Structure
+from .hdf5 import FileStructure, Malformed
 from .label_files import LabelFiles, read_label_files
 from .layout import (
     FOLDERS,
@@ -373,7 +373,7 @@ class Run:
         return self.folder / SHARDS / shard.file
 
     @cached_property
-    def _checked(self) -> dict[str, Structure]:
+    def _checked(self) -> dict[str, FileStructure]:
         """The shards that were found to be this run's, by file."""
         return {}
 

@@ -24,7 +24,7 @@ from .watching import format_seconds
 KEPT_RESULTS = 8
 
 
-class Work:
+class PageWork:
     """One piece of work on its way."""
 
     def __init__(
@@ -142,7 +142,7 @@ def run_button(
             notes[name] = (asked, work)
 
     def begin() -> None:
-        works[name] = (question, Work(make, unit))
+        works[name] = (question, PageWork(make, unit))
         notes.pop(name, None)
 
     begun = st.session_state.setdefault(f"begun-{name}", set())
@@ -162,7 +162,7 @@ def run_button(
     return results.get(question)
 
 
-def _say_what_became(work: Work) -> None:
+def _say_what_became(work: PageWork) -> None:
     """Of work without a result: that it was cancelled, or what went wrong; with its log."""
     if work.error:
         said = literal(work.error.rstrip("."))
@@ -178,7 +178,7 @@ def _say_what_became(work: Work) -> None:
     _log(work)
 
 
-def _log(work: Work) -> None:
+def _log(work: PageWork) -> None:
     with st.expander("Log", icon=":material/article:"):
         st.code("\n".join(work.log), language=None, wrap_lines=True)
 
