@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,21 +19,20 @@ from .commands import Result
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-FILES: dict[str, Any] = {
-    "run": RunFile,
-    "shard": Shard,
-    "task": Task,
-    "verification": Report,
-    "measure": Record,
-    "reading": ReadBy,
+FILES: dict[str, Callable[[], dict[str, Any]]] = {
+    "run": lambda: msgspec.json.schema(RunFile),
+    "shard": lambda: msgspec.json.schema(Shard),
+    "task": lambda: msgspec.json.schema(Task),
+    "verification": lambda: msgspec.json.schema(Report),
+    "measure": lambda: msgspec.json.schema(Record),
+    "reading": lambda: msgspec.json.schema(ReadBy),
 }
-"""Name -> the type that a file is checked against when it is read."""
+"""Name -> what makes the JSON Schema of the type that a file is checked against when it is read."""
 
 
 def json_schema(name: str) -> dict[str, Any]:
     """The JSON Schema of a kind of file, one of ``FILES``, as plain JSON."""
-    found = {"$schema": DRAFT, **msgspec.json.schema(FILES[name])}
-    return _on_one_line(msgspec.to_builtins(found))
+    return _on_one_line(msgspec.to_builtins({"$schema": DRAFT, **FILES[name]()}))
 
 
 def _on_one_line(found: Any) -> Any:
