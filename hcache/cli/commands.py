@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..atomic import is_there, make_folder
 from ..background import extractions as jobs
 from ..background import tasks
 from ..background.kinds import Extraction, in_full
+from ..background.status import StatusFile
 from ..cache.export import export_run
 from ..cache.labels import export_labels, import_labels
 from ..cache.layout import (
@@ -306,30 +308,10 @@ def run_job(
         say_what_changed(folder)
         make_folder(folder)
         job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
-        with tqdm(
-            total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5
-        ) as bar:
-
-            def report(progress: Any) -> None:
-                bar.n = round(progress.work, 2)
-                bar.refresh() if progress.done == progress.total else bar.update(0)
-                job.count(progress.done, progress.total, progress.work)
-
-            try:
-                run = run_extraction(
-                    model, spec, home, report, stopped, several, in_work.show, folder, locked
-                )
-            except Interrupted as error:
-                job.finish(jobs.CANCELLED, str(error))
-                raise
-            except RunBusyError:
-                raise  # job.json is the other process's to write
-            except Exception as error:
-                job.finish(jobs.FAILED, str(error) or type(error).__name__)
-                raise
-            finally:
-                in_work.remove()
-        job.finish(jobs.DONE)
+        with _told(spec, job, in_work) as report:
+            run = run_extraction(
+                model, spec, home, report, stopped, several, in_work.show, folder, locked
+            )
     if run.widened:
         print(
             f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr
@@ -338,6 +320,33 @@ def run_job(
         text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}",
         data=run_facts(run),
     )
+
+
+@contextmanager
+def _told(spec: RunSpec, job: StatusFile, in_work: InWorkFile) -> Iterator[Callable[[Any], None]]:
+    """Tells how far an extraction is, by a bar and in ``job.json``, and how it ended."""
+    with tqdm(
+        total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5
+    ) as bar:
+
+        def report(progress: Any) -> None:
+            bar.n = round(progress.work, 2)
+            bar.refresh() if progress.done == progress.total else bar.update(0)
+            job.count(progress.done, progress.total, progress.work)
+
+        try:
+            yield report
+        except Interrupted as error:
+            job.finish(jobs.CANCELLED, str(error))
+            raise
+        except RunBusyError:
+            raise  # job.json is the other process's to write
+        except Exception as error:
+            job.finish(jobs.FAILED, str(error) or type(error).__name__)
+            raise
+        finally:
+            in_work.remove()
+    job.finish(jobs.DONE)
 
 
 def say_what_changed(folder: Path) -> None:
