@@ -8,11 +8,13 @@ no file to write: the status file follows from run and kind.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from ..background.kinds import (
     EXTRACT,
@@ -37,6 +39,7 @@ from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..errors import UsageError
 from ..readers.clicks import PIXELS
+from ..schemas import checked
 from ..specs import RunSpec
 from .commands import Result, repair_run, run_job
 from .directions import fit_and_save, import_and_save
@@ -45,6 +48,15 @@ from .progress import reported
 from .readers import describe, keep_and_read
 
 MOST_BYTES = 2**28
+
+
+class Order(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a process of the dashboard is told to do."""
+
+    home: str
+    run: str
+    kind: str
+    order: dict[str, Any]
 
 
 def background(_: argparse.Namespace) -> Result:
@@ -62,19 +74,13 @@ def read_order(text: bytes) -> tuple[Path, Work]:
         UsageError: it is none; the message says what is wrong.
     """
     try:
-        data = json.loads(text)
+        given = checked(msgspec.json.decode(text), Order)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"`background` reads JSON from its standard input: {error}") from error
-    names = ("home", "run", "kind", "order")
-    if (
-        not isinstance(data, dict)
-        or set(data) != set(names)
-        or not all(isinstance(data[n], str) for n in names[:3])
-    ):
         raise UsageError(
-            f"`background` reads an object of {', '.join(names)} from its standard input"
-        )
-    return Path(data["home"]), read_work(data["kind"], data["run"], data["order"])
+            "`background` reads an object of home, run, kind and order from its standard input:"
+            f" {error}"
+        ) from error
+    return Path(given.home), read_work(given.kind, given.run, given.order)
 
 
 def _extract(work: Extraction, home: Path) -> Result:
