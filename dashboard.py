@@ -27,6 +27,6 @@ else:
             overview.anatomy_panel(run)
         if run is not None:
             with errors_shown():
-                overview.verification_panel(run, home)
+                overview.verification_panel(run)
             with errors_shown():
                 overview.provenance_panel(run)

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .cards import PACKAGE, find_card
+from .schemas import checked
 from .specs import Anatomy
 
 ANATOMIES = PACKAGE / "anatomies.json"
@@ -26,7 +27,7 @@ def known_anatomy(model: str) -> Anatomy | None:
     entry = _entries().get(model)
     if entry is None or entry["configurations"] != configurations_digest(model):
         return None
-    return Anatomy.from_json(entry["anatomy"])
+    return checked(entry["anatomy"], Anatomy)
 
 
 def configurations_digest(model: str) -> str:

@@ -8,9 +8,15 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from .errors import NoUNetError, UnknownSiteError, UsageError, did_you_mean
+
+Side = Annotated[int, Meta(ge=1, le=10**6)]
+Shape = tuple[Side, Side, Side]
+"""Channels, height, width; of pictures height, width, channels."""
 
 FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
@@ -48,13 +54,13 @@ class Anatomy:
     laid out as a picture of channels. That is not h.
     """
 
-    x: tuple[int, int, int]
-    image: tuple[int, int, int]
-    h: tuple[int, int, int] | None
-    skips: tuple[tuple[tuple[int, int, int], ...], ...] = ()
-    parameters: int = 0
+    x: Shape
+    image: Shape
+    h: Shape | None
+    skips: tuple[tuple[Shape, ...], ...] = ()
+    parameters: Annotated[int, Meta(ge=0, le=2**62)] = 0
     without: str = ""
-    blocks: tuple[tuple[int, int, int], ...] = ()
+    blocks: tuple[Shape, ...] = ()
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -92,7 +98,7 @@ class Anatomy:
                 return (site,)
         raise UnknownSiteError(f"no site {site!r} in this model{did_you_mean(site, self.sites)}")
 
-    def shape(self, member: str) -> tuple[int, int, int]:
+    def shape(self, member: str) -> Shape:
         """The shape (c, h, w) of one tensor: ``h``, ``skip.<g>.<i>`` or ``block.<k>``."""
         (member,) = self.members(member)
         if member == "h" and self.h is not None:
@@ -104,19 +110,6 @@ class Anatomy:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Anatomy:
-        """The anatomy that ``to_json`` gave these data."""
-        return cls(
-            x=tuple(data["x"]),
-            image=tuple(data["image"]),
-            h=tuple(data["h"]) if data["h"] else None,
-            skips=tuple(tuple(tuple(shape) for shape in group) for group in data["skips"]),
-            parameters=data["parameters"],
-            without=data["without"],
-            blocks=tuple(tuple(shape) for shape in data.get("blocks", ())),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,14 +282,6 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
-        data = dict[str, Any]({"schedule": BEFORE, **data})
-        if "conditioning" in data:
-            data["conditioning"] = Conditioning(**data["conditioning"])
-        data["images"] = tuple(data.get("images", ()))
-        return cls(**data)
 
 
 def parse_store(items: Iterable[str]) -> dict[str, str]:

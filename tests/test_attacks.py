@@ -1,9 +1,9 @@
 """Attacks on a run that stay: kills, full disks, damage, strangers' files, rivals, a run that is
 taken away.
 
-``HCACHE_SLOW=1`` repeats each more often. What every attack must leave behind is the same: what was
-committed is there, what is damaged is told and named, what could not be read is not touched, and
-nobody sees a traceback.
+Many are marked slow, and ``HCACHE_SLOW=1`` repeats each more often. What every attack must leave
+behind is the same: what was committed is there, what is damaged is told and named, what could not
+be read is not touched, and nobody sees a traceback.
 """
 
 import csv
@@ -20,7 +20,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from tiny import assert_same_contents, drain
+from tiny import assert_same_contents, code_of, drain, in_a_child
 
 from hcache import atomic
 from hcache.cache.files import read_json
@@ -51,28 +51,15 @@ from hcache.errors import CacheError, UnknownRunError, UsageError
 from hcache.extraction.run import extract
 from hcache.images.pictures import Picture, load_prepared
 
+
+def in_slow(values):
+    """Values of a parameter that are tried among the slow tests only."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 SLOW = os.environ.get("HCACHE_SLOW") == "1"
 KILLS, SECONDS = (20, 60.0) if SLOW else (2, 1.0)
 """Of every command; and how long writers and readers are at it, with every kind of file."""
-
-
-def in_a_child(work):
-    """Starts ``work`` in a forked process, which has the model already; returns its id. What it
-    returns is the code.
-    """
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = work() or 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def code_of(child):
-    """How a child ended: its exit code, or the signal as a negative number."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def report_of(run):
@@ -138,12 +125,12 @@ def commands(run, home, table):
             "pc",
             *where,
         ],
-        "repair": ["repair", run.name, *where],
+        "repair": ["repair", "--yes", run.name, *where],
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["verify", "labels-import", "export", "projector", "fit", "repair"]
+    "name", ["verify", "repair", *in_slow(["labels-import", "export", "projector", "fit"])]
 )
 def test_a_command_that_is_killed_leaves_all_or_nothing_and_can_be_given_again(
     furnished, tiny_run, home, tmp_path, capfd, name
@@ -279,7 +266,7 @@ def told(work):
 WRITERS = ("extract", "labels", "direction", "measure", "index", "picture", "export", "projector")
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", [*WRITERS[:2], *in_slow(WRITERS[2:])])
 def test_a_limit_on_files_at_any_size_is_exit_code_5_and_leaves_nothing(
     tiny_model, tiny_spec, furnished, home, tmp_path, name, capfd
 ):
@@ -444,7 +431,7 @@ def test_what_the_system_refuses_to_read_is_not_damaged_and_not_touched(
         patched.setattr(atomic.os, "open", refuse)
         codes = look(home, furnished.name, capsys)
         assert codes["verify"] == 1
-        assert main(["repair", furnished.name, "--home", str(home)]) == 1
+        assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 1
         said = capsys.readouterr().err
     assert os.strerror(code) in said and "damaged" not in said
     assert tree(furnished.folder) == before
@@ -480,7 +467,7 @@ def test_repair_is_refused_while_somebody_extracts(furnished, home, capsys):
     spoilt.write_bytes(bytes(spoilt.stat().st_size))
     before = tree(furnished.folder)
     with run_lock(furnished.folder):
-        assert main(["repair", furnished.name, "--home", str(home)]) == 1
+        assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 1
     assert f"process {os.getpid()}" in capsys.readouterr().err and tree(furnished.folder) == before
 
 
@@ -529,14 +516,14 @@ def test_a_manifest_that_lost_a_whole_line_does_not_pass_and_is_repaired(
     path.write_text("".join(line for number, line in enumerate(lines) if number != lost))
     assert main(["verify", furnished.name, "--home", str(home)]) == 3
     assert "lines are gone" in capsys.readouterr().out
-    assert main(["repair", furnished.name, "--home", str(home)]) == 0
+    assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 0
     assert_same_contents(open_run(furnished.folder), tiny_run)
 
 
 def test_a_renamed_run_is_repaired_where_it_is(furnished, tiny_run, home):
     renamed = furnished.folder.rename(home / "runs" / "my-run")
     (renamed / SHARDS / furnished.shards[0].file).unlink()
-    assert main(["repair", "my-run", "--home", str(home)]) == 0
+    assert main(["repair", "--yes", "my-run", "--home", str(home)]) == 0
     assert [path.name for path in (home / "runs").iterdir()] == ["my-run"]
     assert_same_contents(open_run(renamed), tiny_run)
 
@@ -632,7 +619,7 @@ def test_a_strangers_index_is_told_and_made_anew(furnished, twin, home, capsys):
         virtual(file, twin.folder / INDEX)
     assert main(["verify", furnished.name, "--home", str(home)]) == 3
     assert f"{INDEX}: it refers to" in capsys.readouterr().out
-    assert main(["repair", furnished.name, "--home", str(home)]) == 0
+    assert main(["repair", "--yes", furnished.name, "--home", str(home)]) == 0
     assert report_of(furnished).fine
 
 
@@ -686,7 +673,7 @@ def test_a_run_that_is_renamed_while_it_is_extracted_goes_on_under_its_new_name(
     with pytest.raises(CacheError, match="removed or renamed"):
         extract(tiny_model, growing, tmp_path, report=rename)
     assert not folder.exists() and len(open_run(other)) >= 2 and report_of(open_run(other)).fine
-    assert main(["repair", "renamed", "--home", str(tmp_path)]) == 0
+    assert main(["repair", "--yes", "renamed", "--home", str(tmp_path)]) == 0
     assert len(open_run(other)) == 4 and not folder.exists()
 
 
@@ -724,6 +711,7 @@ def rivals(writing, reading, seconds=SECONDS):
     assert [code_of(child) for child in children] == [0] * 6
 
 
+@pytest.mark.slow
 def test_rivals_on_one_label_set_never_leave_or_see_half_of_it(furnished):
     def write(k, count):
         save_labels(
@@ -755,6 +743,7 @@ def test_marks_of_rivals_are_all_kept(furnished):
         assert np.nansum(find_label(furnished, f"hand/of {k}" if k > 2 else f"of {k}")) >= 3
 
 
+@pytest.mark.slow
 def test_of_rivals_for_a_directions_name_one_is_told_that_it_lost(furnished):
     moves = [naive_direction(furnished, [k, k + 4]) for k in range(3)]
 
@@ -772,6 +761,7 @@ def test_of_rivals_for_a_directions_name_one_is_told_that_it_lost(furnished):
         (furnished.folder / DIRECTIONS / "claimed.h5").unlink()
 
 
+@pytest.mark.slow
 def test_rivals_on_directions_records_and_the_index_see_whole_files(furnished):
     moves = [naive_direction(furnished, [k, k + 4]) for k in range(3)]
 

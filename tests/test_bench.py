@@ -30,6 +30,7 @@ FACTS = ("name", "what", "against", "aim", "ratio", "unit", "note", "on", "met")
 
 
 @pytest.mark.parametrize("name", ["extraction", "edit", "reading", "neighbour"])
+@pytest.mark.slow
 def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, capsys, monkeypatch):
     fit = "a fit (PCA)"  # the others of the background are commands like it, and take longer
     monkeypatch.setattr(neighbour, "COMMANDS", {fit: neighbour.COMMANDS[fit]})

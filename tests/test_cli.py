@@ -16,7 +16,7 @@ import hcache
 from hcache.cache.layout import RUN_JSON
 from hcache.cache.plan import make_plan
 from hcache.cards import load_cards
-from hcache.cli.main import build_parser, main
+from hcache.cli.main import main, parsers
 
 COMMANDS = (
     "models",
@@ -45,6 +45,7 @@ COMMANDS = (
     "bench",
     "dashboard",
     "background",
+    "schema",
     "direction",
 )
 UNDER = {"direction": ("fit", "list", "show", "delete", "import"), "reader": ("list", "delete")}
@@ -192,8 +193,8 @@ def test_every_command_is_listed_and_explained(capsys):
         assert ended.value.code == 0
         text = capsys.readouterr().out
         assert all(c in text for c in COMMANDS) if argv == ["--help"] else "--json" in text
-    listed = next(a for a in build_parser()._actions if a.dest == "run" or a.choices).choices
-    assert tuple(listed) == COMMANDS, "a new command needs its tests here"
+    listed = {name.split()[0] for name in parsers() if name}
+    assert listed == set(COMMANDS), "a new command needs its tests here"
 
 
 @pytest.mark.parametrize("command", ["anatomy", "estimate", "extract"])

@@ -3,10 +3,11 @@ only once agreed to.
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import streamlit as st
+from msgspec import structs
 from streamlit.testing.v1 import AppTest
 from tiny import put_task
 
@@ -39,10 +40,10 @@ def open_page(name):
 
 
 def failed_task(run, work, sealed):
-    task = replace(tasks.new_task(work), state=FAILED, message="the disk is full")
-    task = task if sealed else replace(task, seal="0" * 64)
+    task = structs.replace(tasks.new_task(work), state=FAILED, message="the disk is full")
+    task = task if sealed else structs.replace(task, seal="0" * 64)
     (run.folder / TASKS).mkdir()
-    (run.folder / TASKS / f"{task.id}.json").write_text(json.dumps(asdict(task)))
+    (run.folder / TASKS / f"{task.id}.json").write_text(json.dumps(structs.asdict(task)))
     return task
 
 

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hcache.cache import array_places, hdf5, index, provenance
 from hcache.cache.layout import SHARDS
+from hcache.cache.reading import open_run
 from hcache.cache.shards import ShardWriter
 from hcache.edits.cached import cached_features, cached_x
 from hcache.edits.render import render_recipes
@@ -122,12 +123,15 @@ def test_what_a_run_costs_once_is_done_once(tiny_model, tiny_spec, tmp_path, mon
     provenance._versions.cache_clear()
     asked, version = [], provenance.version
     monkeypatch.setattr(provenance, "version", lambda name: asked.append(name) or version(name))
-    filled, fill = [], index.IndexWriter._fill
-    monkeypatch.setattr(
-        index.IndexWriter, "_fill", lambda self, file: filled.append(len(self)) or fill(self, file)
-    )
+    written, write = [], index.replacing_hdf5
+
+    def replacing(final, durable):
+        written.append(len(open_run(final.parent)))
+        return write(final, durable)
+
+    monkeypatch.setattr(index, "replacing_hdf5", replacing)
     extract(tiny_model, tiny_spec, tmp_path)
-    assert asked == list(provenance.LIBRARIES) and filled == [5, 10, 12]
+    assert asked == list(provenance.LIBRARIES) and written == [5, 10, 12]
 
 
 @pytest.mark.skipif(

@@ -12,7 +12,7 @@ import pytest
 
 import hcache.dashboard as places
 from hcache.cli import dashboard as command
-from hcache.cli.main import build_parser, main
+from hcache.cli.main import build_parser, main, parsers
 from hcache.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -131,7 +131,9 @@ def test_the_command_is_named_as_it_was_typed(monkeypatch):
         ("/a/hcache/__main__.py", "python -m hcache"),
     ):
         monkeypatch.setattr(sys, "argv", [typed])
-        assert build_parser.__wrapped__().prog == prog
+        parsers.cache_clear()
+        assert build_parser().prog == prog
+    parsers.cache_clear()
 
 
 def test_a_python_too_old_is_said_in_one_line():

@@ -277,7 +277,7 @@ def test_a_disk_that_is_full_at_any_place_loses_nothing_and_says_what_is_missing
         "fsync": (files.os, "fsync"),
         "rename": (files.os, "replace"),
         "manifest": (shards, "append_to_manifest"),
-        "index": (index.IndexWriter, "_fill"),
+        "index": (index, "replacing_hdf5"),
     }[place]
     whole, second = getattr(target, name), []
 

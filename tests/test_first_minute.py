@@ -46,6 +46,7 @@ def share(server):
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_an_open_page_costs_the_server_next_to_nothing(checkout, home, browser):  # noqa: F811
     assert sum(1 for _ in (checkout / ENVIRONMENT).rglob("*.py")) > 5000, "an environment to watch"
     with serve(home, checkout, without=["OMP_NUM_THREADS"]) as server:

@@ -203,6 +203,7 @@ def test_a_damaged_description_is_an_error_or_a_run(home, copied_run, run_json, 
     ask_by_command(home, copied_run.name, capsys)
 
 
+@pytest.mark.slow
 def test_every_value_of_a_description_replaced_by_every_strange_one(copied_run, run_json):
     """Not left to chance: each place once with each value, and once away."""
     data = json.loads(run_json)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
+from msgspec import structs
 from tiny import PATIENCE, assert_same_contents, wait_for
 
 from hcache.background import extractions as jobs
@@ -68,7 +69,7 @@ def put_job(folder, **fields):
     job = jobs.Job(
         **{"run": folder.name, "state": jobs.RUNNING, **me, "begun": now, "updated": now, **fields}
     )
-    (folder / JOB_JSON).write_text(json.dumps(dataclasses.asdict(job)))
+    (folder / JOB_JSON).write_text(json.dumps(structs.asdict(job)))
     return job
 
 

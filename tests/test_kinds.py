@@ -322,7 +322,7 @@ def test_encoding_leads_to_where_decoding_comes_from(kind, models):
 def test_the_preview_of_latents_is_the_best_linear_one(models):
     """On latents from which colour follows linearly it is exact."""
     codec = models("SD").codec
-    weights, bias = codec._colours
+    weights, bias = codec.colours
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.01
     expected = torch.einsum("nchw,cd->ndhw", latents, weights) + bias.view(1, 3, 1, 1)
     assert torch.equal(codec.preview(latents), expected.clamp(-1, 1)) and weights.abs().max() > 0

@@ -135,5 +135,5 @@ def test_a_spoilt_set_costs_no_other_and_is_one_clear_error_where_it_is_asked_fo
         main(["verify", run.name, "--home", home]) == 3
         and "labels/mine.csv" in capsys.readouterr().out
     )
-    assert main(["repair", run.name, "--home", home]) == 0, "it is set aside, and kept"
+    assert main(["repair", "--yes", run.name, "--home", home]) == 0, "it is set aside, and kept"
     assert spoilt.with_name("mine.csv.bad").read_bytes() == b"\xff\xfe" and "good" in run.labels

@@ -208,6 +208,7 @@ def test_what_random_directions_do_as_well_is_no_effect():
     assert weak.verdict == BY_CHANCE and weak.r2.value > 0.5, "linear, but so is everything"
 
 
+@pytest.mark.slow
 def test_a_random_direction_is_seldom_said_to_have_an_effect():
     """200 runs in which the direction is one more random one: by size (linearity), and by mean
     (controllability).
@@ -222,6 +223,7 @@ def test_a_random_direction_is_seldom_said_to_have_an_effect():
     assert sizes <= 14 and means <= 14, (sizes, means)
 
 
+@pytest.mark.slow
 def test_intervals_of_linearity_cover_what_was_planted():
     covered = []
     for seed in range(200):
@@ -287,6 +289,7 @@ def test_steps_are_measured_each_by_itself():
     ].change.high < -1
 
 
+@pytest.mark.slow
 def test_intervals_of_controllability_cover_what_was_planted():
     """The change, and the effect size: planted as 5 times what random directions do, of which
     only 6 are seen.
@@ -382,6 +385,7 @@ def test_edits_meant_for_some_of_the_attributes_are_enough():
     assert found.meant == (1,) and found.leaks == (("b", "d"),) and found.shares[0].covers(1 / 1.49)
 
 
+@pytest.mark.slow
 def test_nothing_leaks_where_nothing_does_and_intervals_cover(monkeypatch):
     """Over 200 data sets: no leak at all in 93 %; the planted share, and a planted leak, in
     their intervals.
@@ -417,6 +421,7 @@ CHANCE = {
 
 @pytest.mark.parametrize("kind", CHANCE)
 @pytest.mark.parametrize("random", [0, 8])
+@pytest.mark.slow
 def test_nothing_leaks_where_changes_of_no_effect_are_skewed(kind, random, monkeypatch):
     """8 readings of 4 edits in 16 samples, all but the diagonal chance: 5 % of 200 at most,
     within binomial bounds.
@@ -484,6 +489,7 @@ def test_a_share_by_chance_is_called_so():
     assert np.mean(np.array(few) <= 0.05) <= 0.1 and 0.3 < np.median(few) < 0.7
 
 
+@pytest.mark.slow
 def test_edits_of_nothing_have_the_share_of_chance_on_average():
     shares = []
     for seed in range(100):

@@ -349,7 +349,7 @@ def test_noise_has_the_norm_of_what_it_stands_for(driver):
 
     moment = Moment(index=1, t=driver.run.timesteps[1])
     donor, noise = (PairSwap(driver, "skip.1", [4, 5], ALL, seed) for seed in (None, 0))
-    start = donor._given(moment).map(lambda _, tensor: tensor.flip(0))
+    start = donor.donated(moment).map(lambda _, tensor: tensor.flip(0))
     given, noisy = donor(start, moment), noise(start, moment)
     for member in driver.run.anatomy.members("skip.1"):
         wanted, got = (

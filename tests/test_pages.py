@@ -12,6 +12,7 @@ from tiny import put_task, wait_for
 
 from hcache.background import extractions as jobs
 from hcache.background import tasks
+from hcache.background.kinds import Repairing
 from hcache.background.processes import FAILED
 from hcache.cache.layout import TASKS
 from hcache.cache.reading import open_run
@@ -193,11 +194,13 @@ def test_overview_verifies_and_repairs(copied_run, tmp_path, monkeypatch):
     finish(app, "run-verify")
     assert any("were committed" in message.value for message in app.error)
     started = []
-    monkeypatch.setattr(jobs, "start", lambda spec, home: started.append(spec))
+    monkeypatch.setattr(tasks, "start", lambda folder, work: started.append((folder, work)))
     app.button(key="repair").click().run()
-    assert started == [] and shard.exists(), "the run came from elsewhere"
+    assert started == [], "the run came from elsewhere"
+    assert any(copied_run.spec.model in code.value for code in app.code), "what would be run"
     app.button(key="agree-repair").click().run()
-    assert started == [copied_run.spec] and not shard.exists()
+    work = Repairing(run=copied_run.name, spec=copied_run.spec)
+    assert started == [(copied_run.folder, work)] and shard.exists(), "the task takes it aside"
 
 
 def test_overview_says_which_libraries_changed(copied_run, tmp_path, monkeypatch):

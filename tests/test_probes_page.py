@@ -53,8 +53,7 @@ def dear(monkeypatch):
 def wait(app):
     """Draws the page anew once the work that it began has ended."""
     for _, work in app.session_state["works"].values():
-        work._thread.join(60)
-        assert not work.running
+        assert work.wait(60)
     return app.run()
 
 

@@ -4,11 +4,11 @@ step streams.
 
 import json
 import tracemalloc
-from dataclasses import asdict
 
 import h5py
 import numpy as np
 import pytest
+from msgspec.structs import asdict
 from tiny import synthetic_run
 
 from hcache.cache.layout import MANIFEST

@@ -6,12 +6,12 @@ import json
 import re
 import shutil
 import time
-from dataclasses import asdict
 from html import escape
 
 import numpy as np
 import pytest
 import streamlit as st
+from msgspec import structs
 from streamlit.testing.v1 import AppTest
 from test_cli import out_of
 from tiny import put_task
@@ -321,7 +321,7 @@ def test_a_page_says_what_failed_and_what_is_partly_there(
         message="the disk is full",
     )
     (run.folder / "tasks").mkdir()
-    write_json(run.folder / "tasks" / f"{task.id}.json", asdict(task))
+    write_json(run.folder / "tasks" / f"{task.id}.json", structs.asdict(task))
     app = page_of(home, monkeypatch)
     assert not app.exception and "answers are measured so far" in shown(app)
     assert any("the disk is full" in each.value for each in app.error)

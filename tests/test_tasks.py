@@ -6,9 +6,9 @@ import io
 import json
 import os
 import signal
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from test_cli import failure, json_of, out_of
 from tiny import put_task, wait_for
 
@@ -144,7 +144,9 @@ def test_measures_by_another_reader_say_so_and_others_are_described_as_before():
     work = Measuring(run="a-run", what=("codes",), labels=(), samples=4, nulls=2, reader="-clip")
     assert kinds.read_work(work.kind, "a-run", work.order()) == work
     assert build_parser().parse_args(work.arguments()).reader == "-clip"
-    assert "reader" not in replace(work, reader="").order(), "tasks of before have the same id"
+    assert "reader" not in structs.replace(work, reader="").order(), (
+        "tasks of before have the same id"
+    )
     for value in (None, 0.5, [], {}):
         with pytest.raises(UsageError, match="reader"):
             kinds.read_work(work.kind, "a-run", {**work.order(), "reader": value})

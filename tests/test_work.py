@@ -5,14 +5,15 @@ fails.
 import threading
 
 import pytest
+from tiny import wait_for
 
 from hcache.errors import UsageError
-from hcache.ui.work import Work
+from hcache.ui import work as work_module
+from hcache.ui.work import PageWork
 
 
 def ended(work):
-    work._thread.join(20)
-    assert not work.running
+    assert work.wait(20)
     return work
 
 
@@ -22,7 +23,7 @@ def test_work_that_is_done_has_its_result_and_a_log():
         yield 0.5
         return "a result"
 
-    work = ended(Work(steps))
+    work = ended(PageWork(steps))
     assert (work.result, work.error, work.share) == ("a result", "", 0.5)
     assert [line.split(" ", 1)[1].split(",")[0] for line in work.log] == [
         "begun",
@@ -42,7 +43,7 @@ def test_cancelled_work_ends_at_its_next_step():
         yield 0.2
         raise AssertionError("one step too far")
 
-    work = Work(steps)
+    work = PageWork(steps)
     assert reached.wait(20)
     work.cancel()
     assert work.remaining() == "stopping after this step"
@@ -58,7 +59,7 @@ def test_work_that_fails_says_so_and_its_log_says_where(error):
         yield 0.5
         raise error
 
-    work = ended(Work(steps))
+    work = ended(PageWork(steps))
     if isinstance(error, UsageError):
         assert work.error == "choose another" and "choose another" in work.log[-1]
     else:
@@ -66,7 +67,7 @@ def test_work_that_fails_says_so_and_its_log_says_where(error):
         assert "test_work.py" in work.log[-1], "the traceback"
 
 
-def test_the_bar_says_rate_and_time_left_in_its_own_unit():
+def test_the_bar_says_rate_and_time_left_in_its_own_unit(monkeypatch):
     held = threading.Event()
 
     def steps():
@@ -77,11 +78,11 @@ def test_the_bar_says_rate_and_time_left_in_its_own_unit():
         (None, "25%, 5% a second, 15 s left"),
         (("probes", 80), "20 of 80 probes, 4 a second, 15 s left"),
     ):
-        work = Work(steps, unit)
-        while work.share == 0:
-            pass
-        work._ended = work.begun + 5.0  # whatever the clock says
-        assert work.remaining() == expected
+        work = PageWork(steps, unit)
+        wait_for(lambda work=work: work.share, "the first step")
+        with monkeypatch.context() as patched:  # whatever the clock says
+            patched.setattr(work_module, "monotonic", lambda work=work: work.begun + 5.0)
+            assert work.remaining() == expected
         held.set()
         ended(work)
         held.clear()

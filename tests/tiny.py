@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import time
 
 import h5py
@@ -10,6 +11,7 @@ import numpy as np
 import psutil
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
+from msgspec import structs
 
 from hcache.background.processes import RUNNING
 from hcache.background.tasks import Task
@@ -151,6 +153,36 @@ def wait_for(condition, what):
     return found
 
 
+def in_a_child(work):
+    """Starts ``work`` in a forked process, which has the model already; returns its id.
+
+    What it returns is the exit code; 99 is that of an error.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            code = work() or 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def code_of(child, patience=PATIENCE):
+    """How a child ended: its exit code, or the signal as a negative number.
+
+    One that hangs is killed after ``patience`` seconds, and fails the test.
+    """
+    deadline = time.monotonic() + patience
+    while not (found := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise AssertionError(f"a process did not end within {patience} s")
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(found[1])
+
+
 def put_task(folder, **fields):
     """A status file of a task that this process is at, or that has ended."""
     (folder / TASKS).mkdir(exist_ok=True)
@@ -167,7 +199,7 @@ def put_task(folder, **fields):
         **fields,
     }
     task = Task(**given)
-    (folder / TASKS / f"{task.id}.json").write_text(json.dumps(dataclasses.asdict(task)))
+    (folder / TASKS / f"{task.id}.json").write_text(json.dumps(structs.asdict(task)))
     return task
 
 

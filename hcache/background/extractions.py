@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..atomic import write_bytes
-from ..cache.layout import PROMPTS
+from ..cache.layout import PROMPTS, names_in
 from ..errors import RunBusyError, UsageError
 from ..specs import RunSpec
 from . import kinds, tasks
@@ -48,8 +48,12 @@ def read_job(folder: Path) -> Job | None:
 
 
 def list_jobs(home: Path) -> list[Job]:
-    """All jobs of a home, the latest first."""
-    folders = (home / "runs").iterdir() if (home / "runs").is_dir() else ()
+    """All jobs of a home, the latest first.
+
+    Raises:
+        HomeError: the home is there and cannot be read.
+    """
+    folders = [home / "runs" / name for name in names_in(home)]
     jobs = [job for folder in folders if (job := read_job(folder))]
     return sorted(jobs, key=lambda job: job.begun, reverse=True)
 

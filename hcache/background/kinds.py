@@ -9,18 +9,22 @@ them: ``cli/background.py``.
 from __future__ import annotations
 
 import json
-import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Protocol
+
+from msgspec import Meta, Struct, to_builtins
 
 from ..cache.description import parse_spec
 from ..cache.layout import IMAGES, PROMPTS
 from ..directions.fitting import METHODS, Fit, check_options
 from ..errors import UsageError
+from ..schemas import checked, shown
 from ..specs import DIFFUSERS, RunSpec
 
 EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "read"
+REPAIR = "repair"
 
 READER_FORMS = ("texts", "classifier", "clicks")
 """Readers that background work may make. One that is a function of a package is made in a shell
@@ -28,7 +32,23 @@ alone.
 """
 
 MOST_SAMPLES = 10**6
-_BLOCKS = re.compile(r"blocks-[0-9a-f]{12}")
+ReaderForm = Annotated[
+    str,
+    Meta(
+        pattern=f"^({'|'.join(READER_FORMS)})?$",
+        max_length=max(map(len, READER_FORMS)),
+        description=f"one of {', '.join(READER_FORMS)}, or nothing",
+    ),
+]
+Samples = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
+BlocksFolder = Annotated[
+    str,
+    Meta(
+        pattern="^blocks-[0-9a-f]{12}$",
+        max_length=len("blocks-") + 12,
+        description="blocks- and 12 hex digits",
+    ),
+]
 
 
 class Work(Protocol):
@@ -75,13 +95,16 @@ class Extraction:
         return self.run
 
     def order(self) -> dict[str, Any]:
+        """All that decides it, as plain JSON."""
         return self.spec.to_json()
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         return extract_arguments(self.spec, f"<HOME>/runs/{self.run}")
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Extraction:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         spec = parse_spec(order)
         if spec.name != run:
             raise UsageError(
@@ -89,6 +112,36 @@ class Extraction:
                 " page"
             )
         return cls(spec=spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repairing:
+    """A repair of a run: what is damaged is set aside, and extracted again as ``spec`` says."""
+
+    kind: ClassVar[str] = REPAIR
+    run: str
+    spec: RunSpec
+
+    @property
+    def title(self) -> str:
+        return f"repair of {self.run}"
+
+    def order(self) -> dict[str, Any]:
+        """All that decides what is made again."""
+        return {"spec": self.spec.to_json()}
+
+    def arguments(self) -> list[str]:
+        """See :class:`Work`."""
+        return ["repair", "--yes", "--", self.run]
+
+    @classmethod
+    def read(cls, run: str, order: Mapping[str, Any]) -> Repairing:
+        """The repair that ``order()`` gave these data."""
+        return cls(run=run, spec=parse_spec(checked(order, _RepairOrder).spec))
+
+
+class _RepairOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    spec: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,33 +161,39 @@ class Fitting:
         return f"{self.name} by {self.what.method}"
 
     def order(self) -> dict[str, Any]:
+        """All that decides it, as plain JSON."""
         return {"fit": wanted(self.what), "name": self.name}
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         made_by = json.dumps(wanted(self.what), sort_keys=True)
         return ["direction", "fit", f"--name={self.name}", f"--made-by={made_by}", "--", self.run]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Fitting:
-        fields = _fields(order, "fit", "name")
-        if not isinstance(fields["fit"], Mapping):
-            raise UsageError(f"fit: expected what made a direction, got {fields['fit']!r}")
-        what = Fit.from_json(fields["fit"])
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
+        given = checked(order, _FittingOrder)
+        what = Fit.from_json(given.fit)
         if what.run != run:
             raise UsageError(f"the fit is of run {what.run!r}, not of {run!r}; fit it there")
         check_options(METHODS[what.method], what.options)
-        return cls(what=what, name=_direction_name(fields["name"]))
+        _check_direction_name(given.name)
+        return cls(what=what, name=given.name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Importing:
+class _FittingOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    fit: dict[str, Any]
+    name: str
+
+
+class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An import of attribute blocks that lie with the run's tasks:
     ``<run>/tasks/<folder>/<file>``.
     """
 
     kind: ClassVar[str] = IMPORT
     run: str
-    folder: str
+    folder: BlocksFolder
     files: tuple[str, ...]
     name: str
 
@@ -143,26 +202,26 @@ class Importing:
         return f"import of {self.name}"
 
     def order(self) -> dict[str, Any]:
-        return {"folder": self.folder, "files": list(self.files), "name": self.name}
+        """All that decides it, as plain JSON."""
+        return _all_but_run(self)
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         files = [f"<HOME>/runs/{self.run}/tasks/{self.folder}/{file}" for file in self.files]
         return ["direction", "import", f"--name={self.name}", "--", self.run, *files]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Importing:
-        fields = _fields(order, "folder", "files", "name")
-        folder, files = str(fields["folder"]), _texts(fields["files"], "files")
-        if not _BLOCKS.fullmatch(folder):
-            raise UsageError(f"folder: expected blocks- and 12 hex digits, got {folder!r}")
-        for file in files:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
+        found = checked({**order, "run": run}, cls)
+        for file in found.files:
             if "/" in file or "\\" in file or "\0" in file or file in ("", ".", ".."):
                 raise UsageError(f"files: expected the names of files, got {file!r}")
-        return cls(run=run, folder=folder, files=files, name=_direction_name(fields["name"]))
+        _check_direction_name(found.name)
+        return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measuring:
+class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Measures of a run, those of ``what`` for ``labels``; ``samples`` and ``nulls`` as the command
     has them.
 
@@ -173,8 +232,8 @@ class Measuring:
     run: str
     what: tuple[str, ...]
     labels: tuple[str, ...]
-    samples: int
-    nulls: int
+    samples: Samples
+    nulls: Samples
     reader: str = ""
 
     @property
@@ -182,16 +241,14 @@ class Measuring:
         return f"{', '.join(self.what)} of {self.run}"
 
     def order(self) -> dict[str, Any]:
-        found = asdict(self)
-        del found["run"]
-        if not self.reader:
+        """All that decides it, as plain JSON."""
+        found = _all_but_run(self)
+        if not self.reader:  # so that tasks of before have the same id
             del found["reader"]
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in found.items()
-        }
+        return found
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         chosen = [f"--what={part}" for part in self.what] + [
             f"--label={label}" for label in self.labels
         ]
@@ -207,25 +264,17 @@ class Measuring:
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Measuring:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         from ..measures.suite import WHAT  # which takes its time to import
 
-        fields = _fields({"reader": "", **order}, "reader", "what", "labels", "samples", "nulls")
-        what = _texts(fields["what"], "what")
-        for part in what:
+        found = checked({**order, "run": run}, cls)
+        for part in found.what:
             if part not in WHAT:
                 raise UsageError(f"what: expected some of {', '.join(WHAT)}, got {part!r}")
-        return cls(
-            run=run,
-            what=what,
-            labels=_texts(fields["labels"], "labels"),
-            samples=_count(fields["samples"], "samples"),
-            nulls=_count(fields["nulls"], "nulls"),
-            reader=_text(fields["reader"], "reader"),
-        )
+        return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A reading of a run's pictures into the label set of a reader's name: of all samples not read
     yet.
 
@@ -238,7 +287,7 @@ class Reading:
     kind: ClassVar[str] = READ
     run: str
     name: str
-    form: str = ""
+    form: ReaderForm = ""
     source: str = ""
     attributes: tuple[str, ...] = ()
     encoder: str = ""
@@ -248,15 +297,11 @@ class Reading:
         return f"reading with {self.name}"
 
     def order(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "form": self.form,
-            "source": self.source,
-            "attributes": list(self.attributes),
-            "encoder": self.encoder,
-        }
+        """All that decides it, as plain JSON."""
+        return _all_but_run(self)
 
     def arguments(self) -> list[str]:
+        """What to type after ``python -m hcache``; see :class:`Work`."""
         if not self.form:
             return ["read", f"--reader={self.name}", "--", self.run]
         chosen = [f"--attribute={text}" for text in self.attributes]
@@ -272,39 +317,34 @@ class Reading:
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Reading:
+        """The work that ``order`` describes, checked; see :func:`read_work`."""
         from ..cache.label_files import SET_NAME
 
-        fields = _fields(order, "name", "form", "source", "attributes", "encoder")
-        name, form, source, encoder = (
-            _text(fields[each], each) for each in ("name", "form", "source", "encoder")
-        )
-        attributes = _texts(fields["attributes"], "attributes")
-        if not SET_NAME.fullmatch(name):
+        found = checked({**order, "run": run}, cls)
+        if not SET_NAME.fullmatch(found.name):
             raise UsageError(
                 "name: a reader's name has letters, digits, spaces, dots, - and _, got"
-                f" {name[:60]!r}"
+                f" {shown(found.name)}"
             )
-        if form not in ("", *READER_FORMS):
-            raise UsageError(f"form: expected one of {', '.join(READER_FORMS)}, got {form[:60]!r}")
-        if bool(form) != bool(source.strip()):
+        if bool(found.form) != bool(found.source.strip()):
             raise UsageError(
                 "source: expected the model or the label of a reader of a form, got"
-                f" {source[:60]!r}"
+                f" {shown(found.source)}"
             )
-        if encoder and form != "clicks":
-            raise UsageError(f"encoder: readers from clicks alone have one, got {encoder[:60]!r}")
-        if attributes and form not in ("texts", "classifier"):
+        if found.encoder and found.form != "clicks":
+            raise UsageError(
+                f"encoder: readers from clicks alone have one, got {shown(found.encoder)}"
+            )
+        if found.attributes and found.form not in ("texts", "classifier"):
             raise UsageError(
                 "attributes: readers by texts and classifiers alone have them, got"
-                f" {len(attributes)}"
+                f" {len(found.attributes)}"
             )
-        return cls(
-            run=run, name=name, form=form, source=source, attributes=attributes, encoder=encoder
-        )
+        return found
 
 
 KINDS: dict[str, type[Work]] = {
-    kind.kind: kind for kind in (Extraction, Fitting, Importing, Measuring, Reading)
+    kind.kind: kind for kind in (Extraction, Repairing, Fitting, Importing, Measuring, Reading)
 }
 """All that can be done in the background."""
 
@@ -334,6 +374,21 @@ def read_work(kind: str, run: str, order: Any) -> Work:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"this is not the description of a {kind}: {error}") from error
+
+
+def in_full(work: Work) -> str:
+    """All that a piece of work does: of which run, and the command that would do the same."""
+    told = f"{work.kind}, of the run {work.run}:\n{_typed(work)}"
+    if isinstance(work, Repairing):
+        again = Extraction(spec=work.spec)
+        told += (
+            f"\nwhich sets its damaged files aside, and makes what is missing by\n{_typed(again)}"
+        )
+    return told
+
+
+def _typed(work: Work) -> str:
+    return f"python -m hcache {shlex.join(work.arguments())}"
 
 
 def wanted(what: Fit) -> dict[str, Any]:
@@ -384,35 +439,14 @@ def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
     return [*arguments, "--", spec.model, *pictures]
 
 
-def _fields(order: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    if set(order) != set(names):
-        raise UsageError(
-            f"expected the fields {', '.join(names)}, got {', '.join(map(str, order)) or 'none'}"
-        )
-    return dict(order)
+def _all_but_run(work: Struct) -> dict[str, Any]:
+    """A piece of work as plain JSON, without the run that it is on."""
+    found = to_builtins(work)
+    del found["run"]
+    return found
 
 
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"{name}: expected a text, got {str(value)[:60]!r}")
-    return value
-
-
-def _texts(value: Any, name: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{name}: expected a list of texts, got {str(value)[:60]!r}")
-    return tuple(value)
-
-
-def _count(value: Any, name: str) -> int:
-    if type(value) is not int or not 0 <= value <= MOST_SAMPLES:
-        raise UsageError(
-            f"{name}: expected a whole number from 0 to {MOST_SAMPLES}, got {str(value)[:60]!r}"
-        )
-    return value
-
-
-def _direction_name(value: Any) -> str:
+def _check_direction_name(name: str) -> None:
     from ..directions.store import check_name
 
-    return check_name(_text(value, "name"))
+    check_name(name)

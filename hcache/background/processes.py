@@ -21,7 +21,7 @@ import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -36,6 +36,9 @@ STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = (
     "cancelled",
     "died",
 )
+State = Literal["starting", "running", "done", "failed", "cancelled", "died"]
+"""What a status file says of its work."""
+
 UNKNOWN = "unknown"
 """The state of work of another machine, which said last that it is at work."""
 LIVE = (STARTING, RUNNING)

@@ -5,8 +5,9 @@ second at most.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
+
+from msgspec.structs import asdict, replace
 
 from ..cache.layout import JOB_JSON
 from ..specs import RunSpec

@@ -16,30 +16,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, replace
 
 from ..cache.files import write_json
 from ..cache.layout import JOB_JSON, JOB_LOG, TASKS
 from ..errors import RunBusyError, UsageError
+from ..schemas import checked
 from .kinds import EXTRACT, Extraction, Work, read_work
 from .origin import is_ours, seal_of
 from .processes import (
     CANCELLED,
     DEAD,
     DIED,
-    DONE,
-    FAILED,
     LIVE,
-    RUNNING,
     STARTING,
     UNKNOWN,
+    State,
     ask_to_stop,
     launch,
     life,
@@ -52,7 +52,11 @@ from .processes import (
 SCHEMA = 2
 """1 was two schemas: an extraction's, and that of other tasks with words for a command line."""
 
-STATES = (STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED)
+MOST = 10**15
+"""No time in seconds, and no count of ticks, is larger."""
+Number = Annotated[int, Meta(ge=-MOST, le=MOST)] | Annotated[float, Meta(ge=-MOST, le=MOST)]
+Small = Annotated[int, Meta(ge=0, lt=2**31)]
+
 HEARD = 120.0
 """Seconds after which work on another machine that said nothing is not waited for."""
 LONGEST = 4000
@@ -63,9 +67,8 @@ MOST_BYTES = 2**22
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is known of a task.
+class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of a task, as its status file holds it.
 
     ``kind``: what sort of work it is, one of ``kinds.KINDS``. ``title``: what it is, for people.
     ``order``: what is to be done, for ``kinds.read_work``; an extraction's stands in ``run.json``.
@@ -75,27 +78,27 @@ class Task:
     """
 
     run: str
-    state: str
-    begun: float
-    updated: float
+    state: State
+    begun: Number
+    updated: Number
     id: str = EXTRACT
     kind: str = EXTRACT
     title: str = ""
-    order: Mapping[str, Any] = field(default_factory=dict)
+    order: dict[str, Any] = {}
     seal: str = ""
-    pid: int = 0
-    process_started: float = 0.0
+    pid: Small = 0
+    process_started: Number = 0.0
     host: str = ""
     boot: str = ""
-    ticks: int = 0
-    work_begun: float = 0.0
-    share: float = 0.0
-    share_before: float = 0.0
-    done: int = 0
-    total: int = 0
+    ticks: Annotated[int, Meta(ge=0, le=MOST)] = 0
+    work_begun: Number = 0.0
+    share: Number = 0.0
+    share_before: Number = 0.0
+    done: Small = 0
+    total: Small = 0
     stage: str = ""
     message: str = ""
-    schema: int = SCHEMA
+    schema: Annotated[int, Meta(ge=1, le=SCHEMA)] = SCHEMA
 
     @property
     def live(self) -> bool:
@@ -137,10 +140,10 @@ class Task:
         """Whether this user asked for it on this machine; else what it says has come from
         elsewhere.
         """
-        return is_ours(self.seal, self.run, self.kind, dict(self.order))
+        return is_ours(self.seal, self.run, self.kind, self.order)
 
 
-def new_task(work: Work, state: str = STARTING) -> Task:
+def new_task(work: Work, state: State = STARTING) -> Task:
     """The task of a piece of work that begins now, in this process."""
     now, order = time.time(), identity(work)
     return Task(
@@ -292,88 +295,54 @@ def load_task(folder: Path, id: str) -> Task | None:
     if id != EXTRACT and (path.parent.is_symlink() or not _ID.fullmatch(path.stem)):
         return None
     try:
-        text = read_plain(path, MOST_BYTES).decode("utf-8")
-        task = _task(json.loads(text, parse_constant=_no_number), folder.name, id)
-        json.dumps(
-            asdict(task), ensure_ascii=False
-        ).encode()  # half a surrogate pair could never be shown
-        return task
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ):
+        return _parse(read_plain(path, MOST_BYTES), folder.name, id)
+    except (OSError, ValueError, RecursionError):
         return None
 
 
-def _task(data: dict[str, Any], run: str, id: str) -> Task:
-    """A task of its file's JSON. Which run and which task it is of is told by where the file
-    lies.
+def _parse(text: bytes, run: str, id: str) -> Task:
+    """A task of its file's JSON. Where the file lies tells of which run and which task it is.
+
+    Raises:
+        ValueError, RecursionError: it is none.
     """
-    if "schema" not in data:
-        data = _of_schema_1(data)
-    if _plain(data["schema"], int) > SCHEMA:
-        raise ValueError("a newer hcache wrote it")
-    known = {each.name: each for each in fields(Task)}
-    texts = ("run", "state", "id", "kind", "title", "seal", "host", "boot", "stage", "message")
-    for name, value in data.items():
-        if name in texts:
-            _plain(value, str)
-        elif name in ("pid", "done", "total"):
-            if not 0 <= _plain(value, int) < 2**31:
-                raise ValueError(f"{name}: {value}")
-        elif name == "order":
-            _plain(value, dict)
-        elif not abs(_plain(value, int if name in ("ticks", "schema") else float)) < 1e15:
-            raise ValueError(f"{name}: {value}")
-        if name not in known:
-            raise ValueError(f"no field {name}")
-    if data["state"] not in STATES:
-        raise ValueError(f"no state {data['state']}")
-    told: dict[str, Any] = {
-        "run": run,
-        "id": id,
-        "title": data.get("title") or run,
-        "message": data.get("message", "")[:LONGEST],
-    }
-    return Task(**{**data, **told})
+    data = msgspec.json.decode(text)
+    is_old = isinstance(data, dict) and "schema" not in data
+    task = _of_schema_1(data) if is_old else checked(data, Task)
+    message = task.message[:LONGEST]
+    return replace(task, run=run, id=id, title=task.title or run, message=message)
 
 
-def _of_schema_1(data: dict[str, Any]) -> dict[str, Any]:
-    """The same as schema 2 has it. Words for a command line are left out: nothing is run from
-    them.
+class _OldExtraction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``job.json`` of schema 1."""
+
+    run: str
+    state: str
+    begun: Number
+    updated: Number
+    pid: Small = 0
+    process_started: Number = 0.0
+    host: str = ""
+    boot: str = ""
+    ticks: int = 0
+    done: Small = 0
+    total: Small = 0
+    work: Number = 0.0
+    work_at_start: Number = 0.0
+    message: str = ""
+
+
+def _of_schema_1(data: dict[str, Any]) -> Task:
+    """A task of before extractions were tasks like the others.
+
+    Words for a command line are left out: nothing is run from them.
     """
-    found = {
-        name: value
-        for name, value in data.items()
-        if name not in ("arguments", "work", "work_at_start")
-    }
-    found["schema"] = SCHEMA
     if "arguments" in data:
-        _plain(data["id"], str)
-        return found
-    total = max(1, _plain(data.get("total", 0), int))
-    found |= {"id": EXTRACT, "kind": EXTRACT, "title": data["run"], "work_begun": data["begun"]}
-    found["share"] = _plain(data.get("work", 0.0), float) / total
-    found["share_before"] = _plain(data.get("work_at_start", 0.0), float) / total
-    return found
-
-
-def _plain(value: Any, kind: type) -> Any:
-    """A value of that very type; a whole number is good for a fraction, and a flag for neither."""
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise TypeError(f"expected {kind.__name__}, got {value!r:.60}")
-    if kind is float and not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+        return checked({k: v for k, v in data.items() if k != "arguments"}, Task)
+    old = asdict(checked(data, _OldExtraction))
+    total = max(1, old["total"])
+    shares = {"share": old.pop("work") / total, "share_before": old.pop("work_at_start") / total}
+    return checked({**old, **shares, "work_begun": old["begun"]}, Task)
 
 
 def _refuse_busy(task: Task | None) -> None:

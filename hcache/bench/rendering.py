@@ -13,7 +13,7 @@ from ..directions.direction import digest_of, random_direction, spread
 from ..edits.cached import cached_features, cached_x
 from ..edits.render import render_recipes, shift_by
 from ..edits.shift import Shift
-from ..edits.swaps import home_of, swap_recipes
+from ..edits.swaps import swap_recipes
 from ..extraction.run import extract
 from ..features import Features
 from ..models.model import Model
@@ -81,7 +81,7 @@ def edit(setting: Setting) -> Generator[float, None, list[Row]]:
     )
 
     def cached() -> None:
-        drive(render_recipes(model, run, [recipe], home_of(run), moves))
+        drive(render_recipes(model, run, [recipe], run.home, moves))
 
     def from_noise() -> None:
         shift = Shift(direction, [1.0], window, model)
@@ -109,11 +109,11 @@ def figure(setting: Setting) -> Generator[float, None, list[Row]]:
     recipes = swap_recipes(run, 0, model.anatomy.sites, donor, 1.0, window)
 
     def together() -> None:
-        drive(render_recipes(model, run, recipes, home_of(run)))
+        drive(render_recipes(model, run, recipes, run.home))
 
     def one_by_one() -> None:
         for recipe in recipes:
-            drive(render_recipes(model, run, [recipe], home_of(run)))
+            drive(render_recipes(model, run, [recipe], run.home))
 
     timed = yield from interleaved({"together": together, "alone": one_by_one}, setting.rounds)
     aim = 0.8 if model.device.type == "cpu" else 0.4

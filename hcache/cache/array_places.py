@@ -12,16 +12,16 @@ import os
 import threading
 from pathlib import Path
 
-from .hdf5 import Structure, structure_of
+from .hdf5 import FileStructure, structure_of
 
 MOST = 4096
 """Files of which it is kept; the longest known go first."""
 
-_known: dict[tuple[str, int, int, int], Structure] = {}
+_known: dict[tuple[str, int, int, int], FileStructure] = {}
 _lock = threading.Lock()
 
 
-def structure_at(path: Path, descriptor: int) -> Structure:
+def structure_at(path: Path, descriptor: int) -> FileStructure:
     """What a file holds that is open as ``descriptor``; from memory, if it was asked before.
 
     Raises:

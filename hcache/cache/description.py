@@ -1,26 +1,23 @@
-"""``run.json``, read strictly: every value is of the kind it must be, or the run is refused and the
-value named.
+"""``run.json``: its schema, and how it is read.
 
-Files are edited, truncated and come from elsewhere. What passes here can be relied on everywhere
-above.
+Every value is of the kind it must be, or the run is refused and the value named. Files are edited,
+truncated and come from elsewhere. What passes here can be relied on everywhere above.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, structs
 
 from ..atomic import read_file, reason
 from ..errors import CacheError, UsageError
-from ..specs import BEFORE, LARGEST_SEED, SCHEDULES, Anatomy, RunSpec
+from ..schemas import checked, parse_json
+from ..specs import BEFORE, LARGEST_SEED, UNCONDITIONED, Anatomy, Conditioning, RunSpec
 from .layout import SCHEMA
-
-T = TypeVar("T")
 
 MOST = 10**9
 """No count is larger. JSON knows numbers that no array and no table can hold."""
@@ -28,12 +25,99 @@ MOST = 10**9
 MOST_BYTES = 2**28
 """A million prompts fit; what is larger was not written by hcache."""
 
-DTYPES = ("float32", "float16", "bfloat16")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+AtLeastOne = Annotated[int, Meta(ge=1, le=MOST)]
+Count = Annotated[int, Meta(ge=0, le=MOST)]
+Number = Annotated[int, Meta(ge=-MOST, le=MOST)] | Annotated[float, Meta(ge=-1e9, le=1e9)]
+Digest = Annotated[
+    str, Meta(pattern="^[0-9a-f]{64}$", max_length=64, description="a SHA-256 in hex")
+]
+
+
+class ConditioningFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the samples of a run are conditioned on."""
+
+    prompts: tuple[str, ...] = ()
+    negative_prompt: str = ""
+    classes: tuple[Count, ...] = ()
+    guidance: Number = UNCONDITIONED.guidance
+    null_class: Count | None = None
+
+
+class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run was asked to be.
+
+    A file of before there was a choice of schedules has no ``schedule``.
+    """
+
+    # types and ranges; what else a run must be is checked where a RunSpec is made
+
+    model: str
+    samples: AtLeastOne
+    steps: AtLeastOne
+    seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED)]
+    eta: Number
+    store: dict[str, Literal["full", "pooled", "none"]]
+    store_dtype: Literal["float16", "float32"]
+    dtype: Literal["float32", "float16", "bfloat16"]
+    batch: AtLeastOne
+    weights: str
+    conditioning: ConditioningFields = ConditioningFields()
+    images: tuple[Digest, ...] = ()
+    schedule: Literal["next", "diffusers", "before"] = BEFORE
+
+    def spec(self) -> RunSpec:
+        """The run that it describes.
+
+        Raises:
+            UsageError: no run can be so.
+        """
+        given: dict[str, Any] = structs.asdict(self)
+        given["conditioning"] = Conditioning(**structs.asdict(self.conditioning))
+        return RunSpec(**given)
+
+
+class OrderedSpec(SpecFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run that is still to be extracted; a batch of 0 leaves it to who extracts."""
+
+    batch: Count
+
+
+class Provenance(Struct, frozen=True, kw_only=True):
+    """What made a run. Older and newer versions of hcache wrote less and more."""
+
+    created: str = ""
+    hcache: str = ""
+    python: str = ""
+    host: str = ""
+    libraries: dict[str, str] = {}
+    model: str = ""
+    source: str = ""
+    revision: str = ""
+    branch: str = ""
+    prediction_type: str = ""
+    reader: str = ""
+    scheduler: dict[str, Any] = {}
+    alpha_bar: list[Number | None] = []
+    device: str = ""
+
+
+class RunFile(Struct, frozen=True, kw_only=True):
+    """What ``run.json`` holds."""
+
+    schema: AtLeastOne
+    name: str
+    spec: SpecFields
+    anatomy: Anatomy
+    timesteps: tuple[Number, ...]
+    provenance: Provenance
+
+
+class _Version(Struct, frozen=True):
+    schema: AtLeastOne
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class RunDescription:
     """What ``run.json`` says."""
 
     spec: RunSpec
@@ -42,183 +126,63 @@ class Description:
     provenance: dict[str, Any]
 
 
-def read_description(path: Path) -> Description:
-    """What a ``run.json`` says.
+def read_description(path: Path) -> RunDescription:
+    """Reads and checks a ``run.json``.
 
     Raises:
         CacheError: it cannot be read, is not a run's description, or is one that a newer hcache
             wrote.
     """
     try:
-        data = read_file(path, MOST_BYTES)
+        text = read_file(path, MOST_BYTES)
     except OSError as error:
         raise CacheError(
             f"{path} could not be read: {reason(error)}; nothing was found wrong with it"
         ) from error
     try:
-        return _parse(_load(data), path)
-    except CacheError:
-        raise
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        words = f"no {error}" if isinstance(error, KeyError) else str(error)
+        data = parse_json(text)
+        written_by = checked(data, _Version).schema
+        if written_by <= SCHEMA:
+            return _described(checked(data, RunFile), data["provenance"])
+    except (ValueError, RecursionError) as error:
         raise CacheError(
-            f"{path} is not a run's description: {words}; put it right, or remove the run"
+            f"{path} is not a run's description: {error}; put it right, or remove the run"
         ) from error
+    raise CacheError(
+        f"{path} was written by a newer hcache (schema {written_by}; known: {SCHEMA}); update"
+        " hcache"
+    )
 
 
 def parse_spec(data: Mapping[str, Any]) -> RunSpec:
-    """A run's spec out of plain JSON that anyone may have written; a batch of 0 leaves it to who
-    extracts.
+    """A run's spec out of plain JSON that anyone may have written.
+
+    A batch of 0 leaves it to who extracts.
 
     Raises:
         UsageError: it is none.
     """
     try:
-        given = dict(_mapping(data, "spec"))
-        _check_spec({**given, "batch": given["batch"] or 1})
-        _integer(given["batch"], "spec.batch")
-        return RunSpec.from_json(given)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        words = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"this is not the description of a run: {words}") from error
+        return checked(dict(data), OrderedSpec).spec()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"this is not the description of a run: {error}") from error
 
 
-def _load(text: bytes) -> Any:
-    """The file's JSON. NaN and the like, which JSON has not, become null; text must be Unicode."""
-    data = json.loads(text.decode("utf-8"), parse_constant=lambda _: None)
-    json.dumps(data, ensure_ascii=False).encode(
-        "utf-8"
-    )  # half a surrogate pair could never be shown
-    return data
+def _described(file: RunFile, provenance: dict[str, Any]) -> RunDescription:
+    """What the file says, once its parts fit each other.
 
-
-def _parse(data: Any, path: Path) -> Description:
-    _mapping(data, "what it holds")
-    if _integer(data["schema"], "schema", 1) > SCHEMA:
-        raise CacheError(
-            f"{path} was written by a newer hcache (schema {data['schema']}; known: {SCHEMA});"
-            " update hcache"
-        )
-    _check_spec(_mapping(data["spec"], "spec"))
-    _check_anatomy(_mapping(data["anatomy"], "anatomy"))
-    spec = RunSpec.from_json(data["spec"])
-    if data["name"] != spec.name:
+    Raises:
+        ValueError: they do not.
+    """
+    spec = file.spec.spec()
+    if file.name != spec.name:
         raise ValueError(
-            f"name: {data['name']!r}, but what it says of the run gives {spec.name!r}; was it"
-            " edited?"
+            f"name: {file.name!r}, but what it says of the run gives {spec.name!r}; was it edited?"
         )
-    timesteps = tuple(_list(data["timesteps"], "timesteps", _number))
-    if len(timesteps) != spec.steps:
-        raise ValueError(f"timesteps: expected {spec.steps}, one a step, got {len(timesteps)}")
-    provenance = _mapping(data["provenance"], "provenance")
-    return Description(
-        spec=spec,
-        anatomy=Anatomy.from_json(data["anatomy"]),
-        timesteps=timesteps,
-        provenance=dict(provenance),
-    )
-
-
-def _check_spec(spec: Mapping[str, Any]) -> None:
-    """Types and ranges; what else a run must be is checked where one is made."""
-    for name in ("model", "store_dtype", "weights"):
-        _text(spec[name], f"spec.{name}")
-    for name in ("samples", "steps", "batch"):
-        _integer(spec[name], f"spec.{name}", 1)
-    _integer(spec["seed"], "spec.seed", 0, LARGEST_SEED)
-    _number(spec["eta"], "spec.eta")
-    if spec["dtype"] not in DTYPES:
-        raise ValueError(
-            f"spec.dtype: expected one of {', '.join(DTYPES)}, got {_shown(spec['dtype'])}"
-        )
-    if spec.get("schedule", BEFORE) not in (*SCHEDULES, BEFORE):
-        raise ValueError(
-            f"spec.schedule: expected one of {', '.join(SCHEDULES)}, got {_shown(spec['schedule'])}"
-        )
-    for site, policy in _mapping(spec["store"], "spec.store").items():
-        _text(policy, f"spec.store.{site}")
-    given = _mapping(spec.get("conditioning", {}), "spec.conditioning")
-    _list(given.get("prompts", []), "spec.conditioning.prompts", _text)
-    _list(given.get("classes", []), "spec.conditioning.classes", _integer)
-    _text(given.get("negative_prompt", ""), "spec.conditioning.negative_prompt")
-    _number(given.get("guidance", 1.0), "spec.conditioning.guidance")
-    if given.get("null_class") is not None:
-        _integer(given["null_class"], "spec.conditioning.null_class")
-    _list(spec.get("images", []), "spec.images", _digest)
-
-
-def _check_anatomy(anatomy: Mapping[str, Any]) -> None:
-    for name in ("x", "image"):
-        _shape(anatomy[name], f"anatomy.{name}")
-    if anatomy["h"] is not None:
-        _shape(anatomy["h"], "anatomy.h")
-    _list(anatomy["skips"], "anatomy.skips", lambda group, name: _list(group, name, _shape))
-    _list(anatomy.get("blocks", []), "anatomy.blocks", _shape)
-    _integer(anatomy["parameters"], "anatomy.parameters", 0, 2**62)
-    if bool(_text(anatomy["without"], "anatomy.without")) == (anatomy["h"] is not None):
+    if len(file.timesteps) != spec.steps:
+        raise ValueError(f"timesteps: expected {spec.steps}, one a step, got {len(file.timesteps)}")
+    if bool(file.anatomy.without) == (file.anatomy.h is not None):
         raise ValueError("anatomy: expected either h or, in without, the reason why there is none")
-
-
-def _mapping(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name}: expected names with values, got {_shown(value)}")
-    return value
-
-
-def _list(value: Any, name: str, each: Callable[[Any, str], T]) -> list[T]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name}: expected a list, got {_shown(value)}")
-    return [each(item, f"{name}[{i}]") for i, item in enumerate(value)]
-
-
-def _shape(value: Any, name: str) -> list[int]:
-    found = _list(value, name, lambda item, where: _integer(item, where, 1, 10**6))
-    if len(found) != 3:
-        raise ValueError(f"{name}: expected 3 numbers, got {len(found)}")
-    return found
-
-
-def _integer(value: Any, name: str, low: int = 0, high: int = MOST) -> int:
-    if type(value) is not int or not low <= value <= high:  # a bool is an int to isinstance
-        raise ValueError(
-            f"{name}: expected a whole number from {low} to {high}, got {_shown(value)}"
-        )
-    return value
-
-
-def _number(value: Any, name: str) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > MOST:
-        raise ValueError(f"{name}: expected a number, got {_shown(value)}")
-    return value
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name}: expected text, got {_shown(value)}")
-    return value
-
-
-def _digest(value: Any, name: str) -> str:
-    """Of a picture: it names a file, and so may be nothing else."""
-    if not _DIGEST.fullmatch(_text(value, name)):
-        raise ValueError(f"{name}: expected a SHA-256 in hex, got {_shown(value)}")
-    return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]} …"
+    return RunDescription(
+        spec=spec, anatomy=file.anatomy, timesteps=file.timesteps, provenance=provenance
+    )

@@ -57,7 +57,7 @@ class Malformed(ValueError):
 
 
 @dataclass(frozen=True)
-class Place:
+class ArrayPlace:
     """Where an array lies in a file, and what it is of. Without an ``offset`` it lies in chunks."""
 
     name: str
@@ -71,13 +71,13 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Structure:
+class FileStructure:
     """What a file holds: its attributes, and the places of its arrays by their path
     (``labels/set/name``).
     """
 
     attributes: Mapping[str, Any]
-    places: Mapping[str, Place]
+    places: Mapping[str, ArrayPlace]
 
 
 class _Bytes:
@@ -102,6 +102,7 @@ class _Bytes:
         return self._at
 
     def readinto(self, buffer: Any) -> int:
+        """Fills a buffer from where it stands, with zeros past the end; returns its length."""
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and (count := self._try(os.preadv, [view[done:]], self._at + done)):
@@ -217,7 +218,7 @@ def opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def structure_of(descriptor: int) -> Structure:
+def structure_of(descriptor: int) -> FileStructure:
     """What a file holds, if it is of the sort that hcache writes.
 
     Raises:
@@ -225,8 +226,8 @@ def structure_of(descriptor: int) -> Structure:
         OSError: the system refuses to read it.
     """
 
-    def look(file: h5py.File) -> Structure:
-        return Structure(
+    def look(file: h5py.File) -> FileStructure:
+        return FileStructure(
             attributes=_attributes(file), places=_walk(file, os.fstat(descriptor).st_size)
         )
 
@@ -281,7 +282,7 @@ def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
     return group[name]
 
 
-def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> Place:
+def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> ArrayPlace:
     """Where an array of that name lies in a file of ``size`` bytes.
 
     Raises:
@@ -300,11 +301,11 @@ def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> Place:
     count = math.prod(item.shape) * item.dtype.itemsize
     if layout == h5py.h5d.CHUNKED:
         _check_chunks(item, plist, name, count, size)
-        return Place(name=name, offset=None, shape=tuple(item.shape), dtype=item.dtype)
+        return ArrayPlace(name=name, offset=None, shape=tuple(item.shape), dtype=item.dtype)
     offset = item.id.get_offset() if count else 0
     if offset is None or offset < 0 or offset + count > size:
         raise Malformed(f"{name} claims {count} bytes, which are not in the file")
-    return Place(name=name, offset=offset, shape=tuple(item.shape), dtype=item.dtype)
+    return ArrayPlace(name=name, offset=offset, shape=tuple(item.shape), dtype=item.dtype)
 
 
 def _check_chunks(
@@ -324,7 +325,7 @@ def _check_chunks(
         raise Malformed(f"{name} claims {count} bytes, which are not in the file")
 
 
-def read_array(descriptor: int, place: Place, index: int | None = None) -> np.ndarray:
+def read_array(descriptor: int, place: ArrayPlace, index: int | None = None) -> np.ndarray:
     """An array, or its part at an ``index`` of the first axis, in the dtype that is stored.
 
     Raises:
@@ -342,7 +343,7 @@ def read_array(descriptor: int, place: Place, index: int | None = None) -> np.nd
     return _read_bytes(descriptor, place.offset + index * part, place.shape[1:], place.dtype)
 
 
-def read_row(descriptor: int, place: Place, step: int, row: int) -> np.ndarray:
+def read_row(descriptor: int, place: ArrayPlace, step: int, row: int) -> np.ndarray:
     """The part at [step, row] of an array of two axes or more; likewise."""
     if len(place.shape) < 2 or not (0 <= step < place.shape[0] and 0 <= row < place.shape[1]):
         raise IndexError(f"of shape {place.shape} part {step}, {row} was asked for")
@@ -353,7 +354,7 @@ def read_row(descriptor: int, place: Place, step: int, row: int) -> np.ndarray:
     return _read_bytes(descriptor, at, place.shape[2:], place.dtype)
 
 
-def _read_chunks(descriptor: int, place: Place, at: Any) -> np.ndarray:
+def _read_chunks(descriptor: int, place: ArrayPlace, at: Any) -> np.ndarray:
     return np.asarray(look_into(descriptor, lambda file: file[place.name][at]))
 
 
@@ -368,9 +369,9 @@ def _read_bytes(descriptor: int, at: int, shape: tuple[int, ...], dtype: np.dtyp
     return result
 
 
-def _walk(file: h5py.File, size: int) -> dict[str, Place]:
+def _walk(file: h5py.File, size: int) -> dict[str, ArrayPlace]:
     """The places of all arrays in a file of ``size`` bytes."""
-    places: dict[str, Place] = {}
+    places: dict[str, ArrayPlace] = {}
     groups: list[tuple[str, h5py.Group]] = [("", file)]
     for count, (prefix, group) in enumerate(groups):  # which grows on the way
         if count + len(places) > MOST_OBJECTS or prefix.count("/") > DEEPEST:

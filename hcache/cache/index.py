@@ -212,6 +212,7 @@ def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
     known = {f"{SHARDS}/{shard.file}" for shard in shards}
 
     def look(file: h5py.File) -> None:
+        """Goes through all groups and arrays; raises Malformed at the first stranger."""
         groups = [file]
         for group in groups:
             for name in group:

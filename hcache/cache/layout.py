@@ -120,7 +120,7 @@ def run_names(home: Path) -> list[str]:
         HomeError: the home is there and cannot be read.
     """
     times: dict[str, float] = {}
-    for name in _names(home):
+    for name in names_in(home):
         if _NAME.fullmatch(name) and not (home / "runs" / name).is_symlink():
             try:
                 times[name] = os.lstat(home / "runs" / name / RUN_JSON).st_mtime
@@ -140,14 +140,24 @@ def linked_names(home: Path) -> list[str]:
     """What lies among the runs of a home and is a link to elsewhere, by name. It is no run of
     this home.
     """
-    return sorted(name for name in _names(home) if (home / "runs" / name).is_symlink())
+    return sorted(name for name in names_in(home) if (home / "runs" / name).is_symlink())
 
 
-def _names(home: Path) -> list[str]:
-    """What lies among the runs of a home; nothing if the home is not there yet."""
+def names_in(home: Path) -> list[str]:
+    """What lies among the runs of a home, by name; nothing if the home is not there yet.
+
+    Raises:
+        HomeError: the home is there and cannot be read, is no folder, or is a link to nothing.
+    """
     try:
         return os.listdir(home / "runs")
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError as error:
+        for path in (home, home / "runs"):
+            if path.is_symlink():
+                raise HomeError(
+                    f"{path} is a link to {os.readlink(path)}, which is not there; mount its disk,"
+                    " or choose another home with --home or HCACHE_HOME"
+                ) from error
         return []
     except OSError as error:
         raise HomeError(

@@ -36,6 +36,7 @@ from filelock import FileLock, Timeout
 
 from ..atomic import partial_path, read_file
 from ..errors import RunBusyError
+from ..schemas import checked, parse_json
 from .layout import HOLDER_JSON, LOCK
 
 BEAT, STALE = 10.0, 60.0
@@ -123,13 +124,9 @@ def check_run_lock(folder: Path) -> None:
 def holder_of(lease: Path) -> Holder | None:
     """Who a lease says that it is of; None if it says nothing."""
     try:
-        found = Holder(**json.loads(read_file(lease, 2**16)))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return checked(parse_json(read_file(lease, 2**16)), Holder)
+    except (OSError, ValueError, RecursionError):
         return None
-    fine = type(found.pid) is int and all(
-        isinstance(v, str) for k, v in asdict(found).items() if k not in ("pid", "locked")
-    )
-    return found if fine else None
 
 
 def this_holder(locked: bool) -> Holder:

@@ -10,12 +10,15 @@ import bisect
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, structs
 
 from ..atomic import is_there, read_file, reason, sync_folder, write_bytes
 from ..errors import CacheError
+from ..schemas import checked, parse_json
 from ..specs import BATCH
 from .files import CHECKSUMS
 from .layout import MANIFEST, shard_name
@@ -28,34 +31,24 @@ MOST, MOST_IN_SHARD = 10**9, 10**6
 """Samples. An entry that claims more was not written by an extraction."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shard:
+class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples ``start`` to ``stop`` (excluded) of a run, in ``file``; ``checksum``:
     ``kind:hexadecimal``.
     """
 
-    start: int
-    stop: int
+    start: Annotated[int, Meta(ge=0, le=MOST)]
+    stop: Annotated[int, Meta(ge=1, le=MOST)]
     file: str
-    bytes: int
+    bytes: Annotated[int, Meta(ge=0)]
     checksum: str
 
     def __post_init__(self) -> None:
-        counts = (self.start, self.stop, self.bytes)
-        if not all(type(count) is int for count in counts) or not isinstance(self.checksum, str):
-            raise ValueError(f"expected whole numbers and text, got {counts} and {self.checksum!r}")
         if self.checksum.partition(":")[0] not in CHECKSUMS:
             raise ValueError(
                 f"expected a checksum of {', '.join(CHECKSUMS)}, got {self.checksum!r}"
             )
-        if (
-            not 0 <= self.start < self.stop <= MOST
-            or self.stop - self.start > MOST_IN_SHARD
-            or self.bytes < 0
-        ):
-            raise ValueError(
-                f"not a shard of a run: samples {self.start} to {self.stop}, {self.bytes} bytes"
-            )
+        if not self.start < self.stop <= self.start + MOST_IN_SHARD:
+            raise ValueError(f"no shard of a run has samples {self.start} to {self.stop}")
         if self.file != shard_name(self.start):
             raise ValueError(
                 f"expected {shard_name(self.start)}, named after its first sample, got"
@@ -85,8 +78,8 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
     shards: list[Shard] = []
     for number, line in enumerate(lines, 1):
         try:
-            shard = _parse(json.loads(line))
-        except (ValueError, TypeError, RecursionError) as error:
+            shard = _parse(line)
+        except (ValueError, RecursionError) as error:
             if broken is None:
                 raise CacheError(
                     f"{path}, line {number} is not a shard's entry: {error}; "
@@ -98,16 +91,27 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
     return _latest(shards)
 
 
-def _parse(entry: Any) -> Shard:
-    """A shard of its entry. One of schema 1 has its checksum as ``sha256``."""
-    if isinstance(entry, dict) and isinstance(entry.get("sha256"), str):
-        entry["checksum"] = f"sha256:{entry.pop('sha256')}"
-    return Shard(**entry)
+_SHARD = msgspec.json.Decoder(Shard)
+
+
+def _parse(line: bytes) -> Shard:
+    """A shard of its entry. One of schema 1 has its checksum as ``sha256``.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    try:
+        return _SHARD.decode(line)
+    except ValueError:  # of schema 1, or none
+        entry = parse_json(line)
+        if isinstance(entry, dict) and isinstance(entry.get("sha256"), str):
+            entry["checksum"] = f"sha256:{entry.pop('sha256')}"
+        return checked(entry, Shard)
 
 
 def _entry(shard: Shard) -> dict[str, Any]:
     """What :func:`_parse` makes the shard of; as its own schema had it."""
-    entry = asdict(shard)
+    entry = structs.asdict(shard)
     kind, _, digits = shard.checksum.partition(":")
     if kind == "sha256":
         entry["sha256"] = digits

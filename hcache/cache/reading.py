@@ -21,7 +21,7 @@ from ..images.pictures import load_prepared
 from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
 from .half_floats import widen_into, widened
-from .hdf5 import Malformed, Structure
+from .hdf5 import FileStructure, Malformed
 from .label_files import LabelFiles, read_label_files
 from .layout import (
     FOLDERS,
@@ -57,6 +57,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def home(self) -> Path:
+        """The home that the run lies in."""
+        return self.folder.parent.parent
 
     @cached_property
     def sample_ids(self) -> np.ndarray:
@@ -368,7 +373,7 @@ class Run:
         return self.folder / SHARDS / shard.file
 
     @cached_property
-    def _checked(self) -> dict[str, Structure]:
+    def _checked(self) -> dict[str, FileStructure]:
         """The shards that were found to be this run's, by file."""
         return {}
 

@@ -18,15 +18,16 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from ..atomic import make_folder, read_file, write_bytes
 from ..errors import UsageError
 from ..images.pngs import png_bytes, read_picture
+from ..schemas import checked
 from .files import read_json, write_json
 from .layout import MEASURES
 from .reading import Run
@@ -34,21 +35,25 @@ from .reading import Run
 SCHEMA = 2
 
 _DIGEST = "digest"
+"""Of the whole file but itself. Records of before there was one have none."""
 
 _KIND = re.compile(r"[a-z][a-z_]*")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """A result as it is stored: ``result`` and ``parameters`` are plain JSON, ``samples`` how
-    many it is of.
+class Record(Struct, frozen=True, kw_only=True):
+    """A result as it is stored.
+
+    ``result`` and ``parameters`` are plain JSON, ``samples`` how many it is of, ``state`` names
+    these (:func:`state_of`), ``digest`` is of all the others.
     """
 
     kind: str
-    parameters: Mapping[str, Any]
+    parameters: dict[str, Any]
     result: Any
     samples: int
     state: str
+    schema: Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
+    digest: str | None = None
 
 
 def state_of(run: Run) -> str:
@@ -96,8 +101,9 @@ def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any)
         "result": plain(result),
     }
     make_folder(path.parent, parents=False)
-    write_json(path, {**data, _DIGEST: _digest(data)}, durable=False)
-    return _record(data)
+    data[_DIGEST] = _digest(data)
+    write_json(path, data, durable=False)
+    return checked(data, Record)
 
 
 def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.ndarray) -> None:
@@ -170,23 +176,11 @@ def plain(value: Any) -> Any:
 def _read(path: Path, state: str) -> Record | None:
     try:
         data = read_json(path)
-        if (
-            data["schema"] != SCHEMA
-            or data["state"] != state
-            or data.get(_DIGEST) not in (None, _digest(data))
-        ):
-            return None
-        return _record(data)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ):
+        record = checked(data, Record)
+        whole = record.digest in (None, _digest(data))
+    except (OSError, ValueError, RecursionError):
         return None
+    return record if whole and record.state == state else None
 
 
 def _digest(data: Mapping[str, Any]) -> str:
@@ -195,11 +189,3 @@ def _digest(data: Mapping[str, Any]) -> str:
     """
     text = json.dumps({key: value for key, value in data.items() if key != _DIGEST}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _record(data: Mapping[str, Any]) -> Record:
-    names = ("kind", "parameters", "result", "samples", "state")
-    record = Record(**{name: data[name] for name in names})
-    if not isinstance(record.parameters, Mapping) or not isinstance(record.kind, str):
-        raise TypeError(f"not a record: {record.kind!r}")
-    return record

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..specs import FULL, NONE, Anatomy, RunSpec
 from .array_places import structure_at
-from .hdf5 import Malformed, Place, Structure, opened, read_array, read_row
+from .hdf5 import ArrayPlace, FileStructure, Malformed, opened, read_array, read_row
 from .label_files import SET_NAME
 from .layout import IMAGE, LABELS, PREVIEW_SIZE, SEED, TIMESTEP, X_0, X
 from .manifest import Shard
@@ -34,7 +34,7 @@ class ShardFile:
     """
 
     descriptor: int
-    places: Mapping[str, Place]
+    places: Mapping[str, ArrayPlace]
     attributes: Mapping[str, Any]
 
     def step(self, name: str, step: int) -> np.ndarray:
@@ -60,7 +60,7 @@ class ShardFile:
 
 @contextmanager
 def open_shard(
-    path: Path, shard: Shard, spec: RunSpec, anatomy: Anatomy, checked: dict[str, Structure]
+    path: Path, shard: Shard, spec: RunSpec, anatomy: Anatomy, checked: dict[str, FileStructure]
 ) -> Iterator[ShardFile]:
     """A shard of a run, for as long as the block lasts.
 
@@ -86,7 +86,7 @@ def open_shard(
         yield file
 
 
-def check_shapes(found: Structure, shard: Shard, spec: RunSpec, anatomy: Anatomy) -> None:
+def check_shapes(found: FileStructure, shard: Shard, spec: RunSpec, anatomy: Anatomy) -> None:
     """Makes sure that a shard holds arrays of the run's own names, shapes and dtypes, and no
     others.
 
@@ -163,14 +163,14 @@ def _expected(
     return found
 
 
-def _is_preview(place: Place, steps: int, n: int) -> bool:
+def _is_preview(place: ArrayPlace, steps: int, n: int) -> bool:
     if len(place.shape) != 5 or place.dtype != np.uint8:
         return False
     sizes = place.shape[2:4]
     return place.shape == (steps, n, *sizes, 3) and 0 < min(sizes) and max(sizes) <= PREVIEW_SIZE
 
 
-def _is_label(name: str, place: Place, n: int) -> bool:
+def _is_label(name: str, place: ArrayPlace, n: int) -> bool:
     top, *rest = name.split("/")
     fits = top == LABELS and len(rest) == 2 and all(SET_NAME.fullmatch(part) for part in rest)
     return fits and place.shape == (n,) and place.dtype == np.float32

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..atomic import is_there, put_in_place, reason
-from ..errors import CacheError
+from ..errors import CacheError, DamagedError
+from ..schemas import checked
 from .files import has_checksum, read_json, write_json
 from .hdf5 import Malformed, is_surroundings, opened, structure_of
 from .index import index_problem, seeds_of_index
@@ -88,18 +89,24 @@ class Report:
     def complete(self) -> bool:
         return not self.missing
 
+    @property
+    def exit_code(self) -> int:
+        """Damage is proved (3), something could not be read (1), or all is whole (0)."""
+        if self.damaged:
+            return DamagedError.exit_code
+        return 0 if self.fine else CacheError.exit_code
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "fine": self.fine, "complete": self.complete}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """The report that ``to_json`` gave these data."""
-        fields = {k: v for k, v in data.items() if k not in ("fine", "complete")}
-        for name in ("faults", "unread"):  # the second is not in older reports
-            fields[name] = tuple(Fault(**fault) for fault in fields.get(name, ()))
-        fields["missing"] = tuple((start, stop) for start, stop in fields["missing"])
-        fields["rerun"] = {site: Difference(**found) for site, found in fields["rerun"].items()}
-        return cls(**fields)
+        """The report that ``to_json`` gave these data.
+
+        Raises:
+            ValueError: they are none of a report.
+        """
+        return checked(data, cls)
 
     def in_words(self) -> str:
         """One line: the verdict first."""
@@ -179,16 +186,7 @@ def last_report(folder: Path) -> Report | None:
     try:
         report = Report.from_json(read_json(folder / VERIFY_JSON))
         datetime.fromisoformat(report.when)
-        report.in_words()
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ):
+    except (OSError, ValueError, RecursionError):
         return None
     return report
 

@@ -8,11 +8,13 @@ no file to write: the status file follows from run and kind.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from ..background.kinds import (
     EXTRACT,
@@ -20,11 +22,13 @@ from ..background.kinds import (
     IMPORT,
     MEASURE,
     READ,
+    REPAIR,
     Extraction,
     Fitting,
     Importing,
     Measuring,
     Reading,
+    Repairing,
     Work,
     read_work,
 )
@@ -35,13 +39,24 @@ from ..cache.reading import Run, open_run
 from ..cards import check_weights
 from ..errors import UsageError
 from ..readers.clicks import PIXELS
-from .commands import Result, run_job
+from ..schemas import checked
+from ..specs import RunSpec
+from .commands import Result, repair_run, run_job
 from .directions import fit_and_save, import_and_save
 from .measures import measure_run
 from .progress import reported
 from .readers import describe, keep_and_read
 
 MOST_BYTES = 2**28
+
+
+class Order(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a process of the dashboard is told to do."""
+
+    home: str
+    run: str
+    kind: str
+    order: dict[str, Any]
 
 
 def background(_: argparse.Namespace) -> Result:
@@ -59,24 +74,31 @@ def read_order(text: bytes) -> tuple[Path, Work]:
         UsageError: it is none; the message says what is wrong.
     """
     try:
-        data = json.loads(text)
+        given = checked(msgspec.json.decode(text), Order)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"`background` reads JSON from its standard input: {error}") from error
-    names = ("home", "run", "kind", "order")
-    if (
-        not isinstance(data, dict)
-        or set(data) != set(names)
-        or not all(isinstance(data[n], str) for n in names[:3])
-    ):
         raise UsageError(
-            f"`background` reads an object of {', '.join(names)} from its standard input"
-        )
-    return Path(data["home"]), read_work(data["kind"], data["run"], data["order"])
+            "`background` reads an object of home, run, kind and order from its standard input:"
+            f" {error}"
+        ) from error
+    return Path(given.home), read_work(given.kind, given.run, given.order)
 
 
 def _extract(work: Extraction, home: Path) -> Result:
     check_weights(work.spec)
     return run_job(work.spec, home, "auto")
+
+
+def _repair(work: Repairing, home: Path) -> Result:
+    folder = run_folder(home, work.run)
+
+    def agreed(spec: RunSpec) -> None:
+        if spec.name != work.spec.name:
+            raise UsageError(
+                f"{work.run} has become another run meanwhile, of {spec.model}; look at it, and"
+                " press Repair again"
+            )
+
+    return repair_run(folder, "auto", agreed)
 
 
 def _fit(work: Fitting, home: Path) -> Result:
@@ -113,6 +135,7 @@ def _run(work: Work, home: Path) -> Run:
 
 DOERS: Mapping[str, Callable[[Any, Path], Result]] = {
     EXTRACT: _extract,
+    REPAIR: _repair,
     FIT: _fit,
     IMPORT: _import,
     MEASURE: _measure,

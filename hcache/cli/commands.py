@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from tqdm import tqdm
 
 from ..atomic import is_there, make_folder
 from ..background import extractions as jobs
 from ..background import tasks
+from ..background.kinds import Extraction, in_full
+from ..background.status import StatusFile
 from ..cache.export import export_run
-from ..cache.index import write_index
 from ..cache.labels import export_labels, import_labels
 from ..cache.layout import (
     IMAGES,
-    MANIFEST,
     RUN_JSON,
     home_folder,
     linked_names,
@@ -29,15 +31,15 @@ from ..cache.layout import (
     run_names,
     writable_home,
 )
-from ..cache.locks import run_lock
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
 from ..cache.provenance import changes_in_words, schedule_in_words
 from ..cache.reading import Run, open_run
-from ..cache.verify import Difference, Report, keep_report, set_aside
+from ..cache.verify import Difference, Report, keep_report
 from ..cache.verify import verify as verify_run
-from ..cards import check_weights, default_spec, find_card, load_cards
-from ..errors import CacheError, DamagedError, HcacheError, Interrupted, RunBusyError, UsageError
+from ..cards import default_spec, find_card, load_cards
+from ..errors import HcacheError, Interrupted, RunBusyError, UsageError
 from ..extraction.in_work import InWorkFile
+from ..extraction.repair import repair as repair_files
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
 from ..texts import read_text
@@ -306,30 +308,10 @@ def run_job(
         say_what_changed(folder)
         make_folder(folder)
         job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
-        with tqdm(
-            total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5
-        ) as bar:
-
-            def report(progress: Any) -> None:
-                bar.n = round(progress.work, 2)
-                bar.refresh() if progress.done == progress.total else bar.update(0)
-                job.count(progress.done, progress.total, progress.work)
-
-            try:
-                run = run_extraction(
-                    model, spec, home, report, stopped, several, in_work.show, folder, locked
-                )
-            except Interrupted as error:
-                job.finish(jobs.CANCELLED, str(error))
-                raise
-            except RunBusyError:
-                raise  # job.json is the other process's to write
-            except Exception as error:
-                job.finish(jobs.FAILED, str(error) or type(error).__name__)
-                raise
-            finally:
-                in_work.remove()
-        job.finish(jobs.DONE)
+        with _told(spec, job, in_work) as report:
+            run = run_extraction(
+                model, spec, home, report, stopped, several, in_work.show, folder, locked
+            )
     if run.widened:
         print(
             f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr
@@ -338,6 +320,33 @@ def run_job(
         text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}",
         data=run_facts(run),
     )
+
+
+@contextmanager
+def _told(spec: RunSpec, job: StatusFile, in_work: InWorkFile) -> Iterator[Callable[[Any], None]]:
+    """Tells how far an extraction is, by a bar and in ``job.json``, and how it ended."""
+    with tqdm(
+        total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5
+    ) as bar:
+
+        def report(progress: Any) -> None:
+            bar.n = round(progress.work, 2)
+            bar.refresh() if progress.done == progress.total else bar.update(0)
+            job.count(progress.done, progress.total, progress.work)
+
+        try:
+            yield report
+        except Interrupted as error:
+            job.finish(jobs.CANCELLED, str(error))
+            raise
+        except RunBusyError:
+            raise  # job.json is the other process's to write
+        except Exception as error:
+            job.finish(jobs.FAILED, str(error) or type(error).__name__)
+            raise
+        finally:
+            in_work.remove()
+    job.finish(jobs.DONE)
 
 
 def say_what_changed(folder: Path) -> None:
@@ -426,50 +435,49 @@ def verify(arguments: argparse.Namespace) -> Result:
     text = report.in_words() + (
         "\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else ""
     )
-    return Result(text=text, data=report.to_json(), exit_code=_verdict(report))
-
-
-def _verdict(report: Report) -> int:
-    """The exit code: damage is proved (3), something could not be read (1), or all is whole."""
-    return DamagedError.exit_code if report.damaged else 0 if report.fine else CacheError.exit_code
+    return Result(text=text, data=report.to_json(), exit_code=report.exit_code)
 
 
 def repair(arguments: argparse.Namespace) -> Result:
-    """Sets bad shards aside and extracts their samples again. What could not be read is not bad:
-    nothing is touched.
+    """Sets bad files aside and makes their samples again."""
+    folder = run_folder(home_folder(arguments.home), arguments.run_name)
+    return repair_run(folder, arguments.device, lambda spec: _ask(folder, spec, arguments.yes))
+
+
+def repair_run(folder: Path, device: str, agree: Callable[[RunSpec], None]) -> Result:
+    """Repairs a run in this process, keeping its ``job.json``.
+
+    Args:
+        folder: The run's.
+        device: To compute on.
+        agree: See :func:`hcache.extraction.repair.repair`.
     """
-    home = home_folder(arguments.home)
-    folder = run_folder(home, arguments.run_name)
-    with run_lock(folder):
-        report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
-        if report.unread:
-            raise CacheError(
-                f"nothing was touched: {report.in_words()}. Try again once it can be read"
-            )
-        run = open_run(folder, broken=[])
-        if any(fault.stop or fault.file == MANIFEST for fault in report.faults):
-            check_weights(run.spec)  # before anything is set aside that could not be made again
-        moved = set_aside(folder, report)
-        run = open_run(folder)
-        if not run.complete:
-            check_weights(run.spec)
-            run_job(run.spec, home, arguments.device, folder=folder, locked=True)
-        elif moved or report.faults:
-            write_index(run)
-        again = drive_with_bar(verify_run(folder), "verifying again")
-    text = (
-        f"{len(report.faults)} faults found, {len(moved)} files set aside; shards made"
-        f" again\n{again.in_words()}"
-    )
-    data = {
-        "faults": report.to_json()["faults"],
-        "set_aside": [str(path) for path in moved],
-        "report": again.to_json(),
-    }
-    code = _verdict(again)
-    return Result(
-        text=text, data=data, exit_code=code or (0 if again.complete else DamagedError.exit_code)
-    )
+    home = folder.parent.parent
+
+    def extract(spec: RunSpec) -> None:
+        run_job(spec, home, device, folder=folder, locked=True)
+
+    done = repair_files(folder, extract, agree, drive_with_bar)
+    return Result(text=done.in_words(), data=done.to_json(), exit_code=done.exit_code)
+
+
+def _ask(folder: Path, spec: RunSpec, yes: bool) -> None:
+    """Lets a run be extracted that this user began on this machine; of another one it asks.
+
+    Raises:
+        UsageError: it came from elsewhere, and the answer is no or nobody can be asked.
+    """
+    if yes or jobs.is_from_here(folder, spec):
+        return
+    told = f"{folder.name} came from elsewhere, or an earlier hcache began it"
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{told}; repairing it runs the model {spec.model}. Look at it with `python -m hcache"
+            f" info {folder.name}`, then say --yes"
+        )
+    print(f"{told}. Repairing does this:\n{in_full(Extraction(spec=spec))}", file=sys.stderr)
+    if input("Agree, and start it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing was changed, as you did not agree")
 
 
 def labels_import(arguments: argparse.Namespace) -> Result:
@@ -523,4 +531,4 @@ def list_tasks(arguments: argparse.Namespace) -> Result:
         for task in found
     ]
     text = table(rows, ("task", "what", "state", "done", "")) if rows else "no tasks"
-    return Result(text=text, data=[asdict(task) for task in found])
+    return Result(text=text, data=[structs.asdict(task) for task in found])

@@ -170,6 +170,11 @@ def add_figure(command: Any) -> None:
     )
     child.add_argument("--steps", metavar="A-B", help="to act in (default: all)")
     child.add_argument("--symmetric", action="store_true", help="edit D_t too, not only P_t")
+    _add_print(child)
+
+
+def _add_print(child: argparse.ArgumentParser) -> None:
+    """How the figure is printed."""
     child.add_argument(
         "--width", default="double", help="single (3.3 in), double (6.9 in; default) or inches"
     )

@@ -30,6 +30,7 @@ from .probes import add_probes
 from .progress import reported
 from .readers import add_read, add_reader
 from .render import add_render
+from .schema import add_schema
 
 MODEL = (
     "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id"
@@ -63,36 +64,79 @@ class _Parser(argparse.ArgumentParser):
         return found
 
 
-@cache
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands, built once; each sets ``run`` to its function in ``commands``."""
+    """The parser of all commands; each sets ``run`` to the function that does it."""
+    return parsers()[""]
+
+
+@cache
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, built once, by what is typed: ``runs``, ``direction fit``.
+
+    That of the whole program has the name "".
+    """
     parser = _Parser(
         prog=_typed(), description="Cache and inspect the h-space and skips of diffusion U-Nets."
     )
     parser.add_argument("--version", action="version", version=f"hcache {__version__}")
     sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    known = {"": parser}
+    for add in ADDED:
+        add(partial(_add_command, known, sub, ""))
+    for prefix, (text, add) in GROUPS.items():
+        known[prefix] = group = sub.add_parser(prefix, help=text, description=text)
+        under = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+        add(partial(_add_command, known, under, f"{prefix} "))
+    return known
 
-    def command(
-        name: str, run: Any, text: str, home: bool = True, under: Any = sub
-    ) -> argparse.ArgumentParser:
-        child = under.add_parser(name, help=text, description=text)
-        child.set_defaults(run=run)
-        child.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+def _add_command(
+    known: dict[str, argparse.ArgumentParser],
+    under: Any,
+    prefix: str,
+    name: str,
+    run: Any,
+    text: str,
+    home: bool = True,
+) -> argparse.ArgumentParser:
+    """A command with the options that all have.
+
+    Args:
+        known: Where it is kept by what is typed.
+        under: The subparsers that it is added to.
+        prefix: What is typed before its name.
+        name: Its name.
+        run: The function that does it.
+        text: What it does, for ``--help``.
+        home: Whether it has to do with runs.
+    """
+    known[prefix + name] = child = under.add_parser(name, help=text, description=text)
+    child.set_defaults(run=run)
+    child.add_argument("--json", action="store_true", help="print JSON instead of text")
+    child.add_argument("--status", metavar="FILE", help="keep a JSON file that says how far it is")
+    if home:
         child.add_argument(
-            "--status", metavar="FILE", help="keep a JSON file that says how far it is"
+            "--home", help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)"
         )
-        if home:
-            child.add_argument(
-                "--home",
-                help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)",
-            )
-        return child
+    return child
 
+
+def _typed() -> str:
+    """What was typed to start this command: ``hcache`` where it is installed, else ``python -m
+    hcache``.
+    """
+    return "hcache" if Path(sys.argv[0]).stem == "hcache" else "python -m hcache"
+
+
+def _add_models(command: Any) -> None:
     command("models", commands.models, "List the models known by name.", home=False)
     child = command(
         "anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False
     )
     child.add_argument("model", help=MODEL)
+
+
+def _add_extraction(command: Any) -> None:
     for name, run, text in (
         ("estimate", commands.estimate, "Print what an extraction would weigh. Nothing runs."),
         (
@@ -124,59 +168,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="picture files; the centre is cropped, and said so",
     )
     _add_run_arguments(child)
-    _add_conversion(command)
+
+
+def _add_runs(command: Any) -> None:
     command("runs", commands.runs, "List the runs of the home.")
-    _add_watching(command)
-    for name, run, text in (
-        (
-            "verify",
-            commands.verify,
-            "Check a run: files, checksums, values. Exit code 3 if it is damaged.",
-        ),
-        (
-            "repair",
-            commands.repair,
-            "Set a run's bad shards aside and extract their samples again.",
-        ),
-    ):
-        child = command(name, run, text)
-        child.add_argument("run_name", metavar="RUN")
-        child.add_argument(
-            "--device", default="auto", help="to compute on (default: the best there is)"
-        )
-        if name == "verify":
-            child.add_argument(
-                "--rerun", type=int, default=0, metavar="N", help="compute N random samples again"
-            )
-    _add_exchange(command)
-    add_render(command)
-    add_figure(command)
-    add_measures(command)
-    add_probes(command)
-    add_read(command)
-    text = "List and delete attribute readers."
-    of_reader = sub.add_parser("reader", help=text, description=text)
-    add_reader(
-        partial(
-            command,
-            under=of_reader.add_subparsers(title="commands", metavar="COMMAND", required=True),
-        )
-    )
-    add_bench(command)
-    add_dashboard(command)
-    add_background(command)
-    text = "Fit, list, show, delete and import directions in h-space."
-    of_direction = sub.add_parser("direction", help=text, description=text)
-    under = of_direction.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_direction(partial(command, under=under))
-    return parser
-
-
-def _typed() -> str:
-    """What was typed to start this command: ``hcache`` where it is installed, else ``python -m
-    hcache``.
-    """
-    return "hcache" if Path(sys.argv[0]).stem == "hcache" else "python -m hcache"
 
 
 def _add_watching(command: Any) -> None:
@@ -200,6 +195,36 @@ def _add_watching(command: Any) -> None:
         "List the background tasks of a run, started from the dashboard.",
     )
     child.add_argument("run_name", metavar="RUN")
+
+
+def _add_checking(command: Any) -> None:
+    for name, run, text in (
+        (
+            "verify",
+            commands.verify,
+            "Check a run: files, checksums, values. Exit code 3 if it is damaged.",
+        ),
+        (
+            "repair",
+            commands.repair,
+            "Set a run's bad shards aside and extract their samples again.",
+        ),
+    ):
+        child = command(name, run, text)
+        child.add_argument("run_name", metavar="RUN")
+        child.add_argument(
+            "--device", default="auto", help="to compute on (default: the best there is)"
+        )
+        if name == "repair":
+            child.add_argument(
+                "--yes",
+                action="store_true",
+                help="do not ask where the run came from elsewhere, whose model is then run",
+            )
+        if name == "verify":
+            child.add_argument(
+                "--rerun", type=int, default=0, metavar="N", help="compute N random samples again"
+            )
 
 
 def _add_exchange(command: Any) -> None:
@@ -247,41 +272,10 @@ def _add_conversion(command: Any) -> None:
             "128x128_diffusion; of a file of that name it is the default"
         ),
     )
-    for name, kind, meaning in (
-        ("image_size", int, "a side of the pictures (default: 256)"),
-        ("num_heads", int, "attention heads, as many at every width"),
-        ("num_heads_upsample", int, "likewise in the decoder half"),
-        (
-            "num_head_channels",
-            int,
-            "channels of an attention head, which goes before --num-heads (default: 64)",
-        ),
-        (
-            "use_new_attention_order",
-            _truth,
-            "queries, keys and values lie apart (True), or by head (False, default)",
-        ),
-        ("noise_schedule", str, "linear (default) or cosine"),
-        ("diffusion_steps", int, "training timesteps (default: 1000; of improved-diffusion 4000)"),
-        (
-            "rescale_timesteps",
-            _truth,
-            "the network is told t 1000/T (default: False; improved-diffusion's is True)",
-        ),
-        ("predict_xstart", _truth, "the network predicts x_0, not the noise (default: False)"),
-    ):
+    for name, kind, meaning in ADM_OPTIONS:
         names = _both_spellings(name) + (["--head-channels"] if name == "num_head_channels" else [])
         child.add_argument(*names, dest=name, type=kind, metavar="V", help=meaning)
-    for name, kind in (
-        ("num_channels", int),
-        ("num_res_blocks", int),
-        ("channel_mult", str),
-        ("attention_resolutions", str),
-        ("class_cond", _truth),
-        ("learn_sigma", _truth),
-        ("use_scale_shift_norm", _truth),
-        ("resblock_updown", _truth),
-    ):
+    for name, kind in ADM_COMPARED:
         child.add_argument(
             *_both_spellings(name),
             dest=name,
@@ -289,15 +283,7 @@ def _add_conversion(command: Any) -> None:
             metavar="V",
             help="read off the tensors; if given, compared with them",
         )
-    for name in (
-        "dropout",
-        "use_fp16",
-        "use_checkpoint",
-        "use_kl",
-        "timestep_respacing",
-        "rescale_learned_sigmas",
-        "sigma_small",
-    ):
+    for name in ADM_WITHOUT_EFFECT:
         child.add_argument(
             *_both_spellings(name), dest=name, metavar="V", help="taken, without effect here"
         )
@@ -409,6 +395,81 @@ def _batch(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected 1, 2, ... or auto, got {text!r}")
     return int(text)
+
+
+ADM_OPTIONS = (
+    ("image_size", int, "a side of the pictures (default: 256)"),
+    ("num_heads", int, "attention heads, as many at every width"),
+    ("num_heads_upsample", int, "likewise in the decoder half"),
+    (
+        "num_head_channels",
+        int,
+        "channels of an attention head, which goes before --num-heads (default: 64)",
+    ),
+    (
+        "use_new_attention_order",
+        _truth,
+        "queries, keys and values lie apart (True), or by head (False, default)",
+    ),
+    ("noise_schedule", str, "linear (default) or cosine"),
+    ("diffusion_steps", int, "training timesteps (default: 1000; of improved-diffusion 4000)"),
+    (
+        "rescale_timesteps",
+        _truth,
+        "the network is told t 1000/T (default: False; improved-diffusion's is True)",
+    ),
+    ("predict_xstart", _truth, "the network predicts x_0, not the noise (default: False)"),
+)
+"""Options of the original's scripts that its files do not tell: name, kind, meaning."""
+
+ADM_COMPARED = (
+    ("num_channels", int),
+    ("num_res_blocks", int),
+    ("channel_mult", str),
+    ("attention_resolutions", str),
+    ("class_cond", _truth),
+    ("learn_sigma", _truth),
+    ("use_scale_shift_norm", _truth),
+    ("resblock_updown", _truth),
+)
+"""Options that the tensors tell as well."""
+
+ADM_WITHOUT_EFFECT = (
+    "dropout",
+    "use_fp16",
+    "use_checkpoint",
+    "use_kl",
+    "timestep_respacing",
+    "rescale_learned_sigmas",
+    "sigma_small",
+)
+"""Options of training and of sampling there."""
+
+ADDED = (
+    _add_models,
+    _add_extraction,
+    _add_conversion,
+    _add_runs,
+    _add_watching,
+    _add_checking,
+    _add_exchange,
+    add_render,
+    add_figure,
+    add_measures,
+    add_probes,
+    add_read,
+    add_bench,
+    add_dashboard,
+    add_background,
+    add_schema,
+)
+"""What adds commands, in the order of ``--help``."""
+
+GROUPS = {
+    "reader": ("List and delete attribute readers.", add_reader),
+    "direction": ("Fit, list, show, delete and import directions in h-space.", add_direction),
+}
+"""Commands that have commands: name -> what they are for, and what adds them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -59,9 +59,9 @@ def keep_and_read(
     that name.
     """
     from ..readers.reading import read_run, unread
-    from ..readers.saved import home_of, list_readers, save_reader
+    from ..readers.saved import list_readers, save_reader
 
-    home = home_of(run)
+    home = run.home
     if description is not None:
         save_reader(home, name, description, replace)
     elif name not in list_readers(home):

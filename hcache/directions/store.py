@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic import flush_file, is_there, make_folder, partial_path, put_in_place
-from ..cache.hdf5 import Malformed, Output, Structure, opened, read_array, structure_of
+from ..cache.hdf5 import FileStructure, Malformed, Output, opened, read_array, structure_of
 from ..cache.layout import DIRECTIONS
 from ..cache.locks import part_lock
 from ..cache.reading import Run, unreadable
@@ -278,7 +278,7 @@ _ODD = (
 """What can go wrong with the contents of a file, where the system reads it without fail."""
 
 
-def _read(path: Path, arrays: bool = False) -> tuple[Entry, Structure, dict[str, np.ndarray]]:
+def _read(path: Path, arrays: bool = False) -> tuple[Entry, FileStructure, dict[str, np.ndarray]]:
     """What a file says of itself, and what it holds; of the same file, though another may take
     its place meanwhile.
     """

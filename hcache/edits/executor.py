@@ -75,7 +75,7 @@ class Executor:
         moves: Mapping[str, Move] | None = None,
     ) -> None:
         self.model, self.run = model, run
-        self.home = run.folder.parent.parent if home is None else home
+        self.home = run.home if home is None else home
         self.moves = dict(moves or {})
         self._donors: dict[DonorRef, Donor] = {}
         self._movers: dict[tuple[str, bool, bool], BoundMove] = {}

@@ -140,7 +140,7 @@ def render_moved(
         for sample, strength in zip(samples, strengths, strict=True)
     ]
     found = yield from render_recipes(
-        model, run, recipes, run.folder.parent.parent, {digest_of(direction): direction}
+        model, run, recipes, run.home, {digest_of(direction): direction}
     )
     return np.stack([cell.picture for cell in found])
 

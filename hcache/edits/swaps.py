@@ -72,7 +72,7 @@ def render_swaps(
     recipes = swap_recipes(
         run, recipient, sites, DonorRef(run=run.name, sample=donor), alpha, window
     )
-    cells = yield from part(render_recipes(model, run, recipes, home_of(run)), 0.0, 0.8)
+    cells = yield from part(render_recipes(model, run, recipes, run.home), 0.0, 0.8)
     identity = yield from part(check_identity(model, run, recipient, window), 0.8, 0.2)
     return SwapResult(
         donor=run.images[run.position(donor)],
@@ -106,8 +106,8 @@ def check_identity(
 
 
 def home_of(run: Run) -> Path:
-    """The home that a run lies in."""
-    return run.folder.parent.parent
+    """The home that a run lies in: ``run.home``."""
+    return run.home
 
 
 def _self_swap(model: Model, run: Run, sample: int, window: Window) -> Iterator[tuple[Step, Step]]:

@@ -12,19 +12,24 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from ..atomic import write_bytes
 from ..cache.layout import IN_WORK
-from ..errors import UsageError
 from ..images.pngs import png_bytes, read_recipe
+from ..schemas import checked, parse_json
 
 MOST_SHOWN = 8
 """Samples side by side."""
 
 SECONDS = 0.25
 """At least, between two of them."""
+
+
+Small = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +40,11 @@ class InWork:
     ``shown``: how many of them the picture shows, the first ones.
     """
 
-    start: int
-    stop: int
-    step: int
-    steps: int
-    shown: int
-
-    def check(self) -> None:
-        """Makes sure that what was read from a file can be told."""
-        if not all(type(value) is int and 0 <= value < 2**31 for value in asdict(self).values()):
-            raise ValueError(f"not samples in work: {self}")
+    start: Small
+    stop: Small
+    step: Small
+    steps: Small
+    shown: Small
 
     def in_words(self) -> str:
         """``Samples 2 to 7 in work, predicted x_0 after step 3 of 20``."""
@@ -93,8 +93,6 @@ def read_in_work(folder: Path) -> tuple[InWork, bytes] | None:
     """What is in work of a run, and the picture of it; None if nothing is to be seen."""
     try:
         data = (folder / IN_WORK).read_bytes()
-        found = InWork(**json.loads(read_recipe(data)))
-        found.check()
-        return found, data
-    except (OSError, ValueError, TypeError, RecursionError, UsageError):
+        return checked(parse_json(read_recipe(data).encode()), InWork), data
+    except (OSError, ValueError, RecursionError):  # a UsageError is a ValueError
         return None

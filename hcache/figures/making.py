@@ -56,7 +56,7 @@ class Maker:
         run, sites = self.run, self.run.anatomy.sites
         owner = run
         if choice.donor_run not in ("", run.name):
-            owner = open_run(run_folder(run.folder.parent.parent, choice.donor_run))
+            owner = open_run(run_folder(run.home, choice.donor_run))
             check_donor(owner, run)
         donor = DonorRef(run=owner.name, sample=choice.donor)
         edits = [
@@ -172,7 +172,7 @@ class Maker:
     ) -> Generator[float, None, list[Rendered]]:
         run = run or self.run
         known = {digest_of(move): move for move in moves.values()}
-        return (yield from render_kept(self.load, run, recipes, run.folder.parent.parent, known))
+        return (yield from render_kept(self.load, run, recipes, run.home, known))
 
     def _moves(
         self, keys: Sequence[tuple[str, str, int]]

@@ -138,7 +138,7 @@ class PairSwap:
     def __call__(self, features: Features, moment: Moment) -> Features:
         if moment.index not in self.window:
             return features
-        given = self._given(moment)
+        given = self.donated(moment)
         changes = {}
         for number, member in enumerate(self.members):
             a, b = given[member].to(features[member]), features[member]
@@ -147,7 +147,7 @@ class PairSwap:
             )
         return features.replace(changes)
 
-    def _given(self, moment: Moment) -> Features:
+    def donated(self, moment: Moment) -> Features:
         """The donors' features at a step, in a branch of guidance."""
         model, run = self.driver.model, self.driver.run
         guided = model.condition(run.spec.conditioning.rows(self.donors), len(self.donors))

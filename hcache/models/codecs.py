@@ -135,13 +135,13 @@ class Autoencoder:
         """One pixel a place of the latent, its colour by a linear map: decoding every step would
         double the work.
         """
-        weights, bias = (part.to(x_0.device) for part in self._colours)
+        weights, bias = (part.to(x_0.device) for part in self.colours)
         return (torch.einsum("nchw,cd->ndhw", x_0.float(), weights) + bias.view(1, 3, 1, 1)).clamp(
             -1, 1
         )
 
     @cached_property
-    def _colours(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def colours(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The linear map from latent channels to colour, (c, 3) and (3,), by least squares over
         smooth pictures.
         """

@@ -116,6 +116,7 @@ def load_encoder(
     what = "CLIP or SigLIP model" if texts else WHAT
 
     def make(where: str, **options: Any) -> tuple[Any, Any, Any]:
+        """The network, its image processor and, if texts are wanted, its tokenizer."""
         network, report = AutoModel.from_pretrained(where, output_loading_info=True, **options)
         if texts and not hasattr(network, "get_text_features"):
             raise ModelError(

@@ -14,7 +14,7 @@ from ..cards import find_card
 from ..errors import UsageError, did_you_mean
 from .reader import Reader
 from .registry import find_reader, functions
-from .saved import home_of, list_readers, load_description, note_read, open_saved, read_by
+from .saved import list_readers, load_description, note_read, open_saved, read_by
 
 BATCH = 64
 
@@ -38,11 +38,11 @@ def read_run(
         UsageError: the set holds other labels, or another version of the reader's.
         ModelError: the reader failed.
     """
-    reader = open_saved(home_of(run), name, device)
+    reader = open_saved(run.home, name, device)
     columns = _columns_so_far(run, reader, replace)
     done = set.intersection(*(set(values) for values in columns.values())) if columns else set()
     left = [sample for sample in run.sample_ids.tolist() if sample not in done]
-    description = {} if name in functions() else load_description(home_of(run), name).to_json()
+    description = {} if name in functions() else load_description(run.home, name).to_json()
     count = 0
     try:
         for samples, pictures in _batches(run, left, batch):
@@ -73,7 +73,7 @@ def unread(run: Run, name: str) -> int:
 def readers_of(run: Run) -> list[str]:
     """The names of the readers that can read edited pictures of a run: its card's first, then those
     that have read it and are kept in its home."""
-    here = set(list_readers(home_of(run)))
+    here = set(list_readers(run.home))
     card = card_reader(run)
     return list(
         dict.fromkeys(([card] if card else []) + [name for name in read_by(run) if name in here])
@@ -101,9 +101,7 @@ def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
             f" first: python -m hcache read {run.name} --reader {name}"
         )
     chosen = name or (known[0] if known else "")
-    return (
-        _opened(str(home_of(run)), chosen, _digest_noted(run, chosen), device) if chosen else None
-    )
+    return _opened(str(run.home), chosen, _digest_noted(run, chosen), device) if chosen else None
 
 
 @lru_cache(maxsize=4)

@@ -11,36 +11,42 @@ come from anybody.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ..atomic import make_folder
+from msgspec import Meta, Struct, structs
+
+from ..atomic import make_folder, reason
 from ..cache.files import read_json, write_json
 from ..cache.layout import READERS
 from ..cache.reading import Run
 from ..errors import CacheError, UsageError, did_you_mean
+from ..schemas import checked
 from .reader import Description, Reader
 from .registry import functions, reader_from_json
 
 SCHEMA = 1
+Version = Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
 MOST_BYTES = 2**20
 """No description of a reader, and no note about one, is larger."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReadBy:
+class ReadBy(Struct, frozen=True, kw_only=True):
     """What read a label set of a run: ``digest`` is the open reader's, ``description`` its JSON."""
 
+    schema: Version = SCHEMA
     name: str
     digest: str
     version: str
     description: dict[str, Any]
 
 
-def home_of(run: Run) -> Path:
-    """The home that a run lies in."""
-    return run.folder.parent.parent
+class _Kept(Struct, frozen=True):
+    """What every file of a kept reader holds; the other fields are those of its kind."""
+
+    schema: Version
+    kind: str
 
 
 def save_reader(home: Path, name: str, description: Description, replace: bool = False) -> None:
@@ -73,10 +79,24 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
 
 
 def list_readers(home: Path) -> list[str]:
-    """The names of all readers that can be opened in a home: those that are kept there, and
-    those installed.
+    """The names of all readers that can be opened in a home.
+
+    They are those that are installed, and those that are kept there.
+
+    Raises:
+        CacheError: it cannot be told which are kept there.
     """
-    return [*functions(), *sorted(path.stem for path in (home / READERS).glob("*.json"))]
+    try:
+        files = os.listdir(home / READERS)
+    except FileNotFoundError:
+        files = []
+    except OSError as error:
+        raise CacheError(
+            f"the readers in {home / READERS} could not be read: {reason(error)}; make the folder"
+            " readable"
+        ) from error
+    kept = sorted(Path(file).stem for file in files if file.endswith(".json"))
+    return [*functions(), *kept]
 
 
 def load_description(home: Path, name: str) -> Description:
@@ -91,8 +111,8 @@ def load_description(home: Path, name: str) -> Description:
         raise UsageError(f"no reader {name!r} in {home}{did_you_mean(name, list_readers(home))}")
     try:
         data = read_json(path, MOST_BYTES)
-        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-            raise ValueError(f"expected an object with schema {SCHEMA}")
+        checked(data, _Kept)
+        del data["schema"]
         return reader_from_json(data, str(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CacheError(
@@ -125,16 +145,10 @@ def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:
     """Writes down what read the label set of a reader's name."""
     path = run.folder / READERS / f"{reader.name}.json"
     make_folder(path.parent)
-    write_json(
-        path,
-        {
-            "schema": SCHEMA,
-            "name": reader.name,
-            "digest": reader.digest,
-            "version": reader.version,
-            "description": description,
-        },
+    note = ReadBy(
+        name=reader.name, digest=reader.digest, version=reader.version, description=description
     )
+    write_json(path, structs.asdict(note))
 
 
 def read_by(run: Run) -> dict[str, ReadBy]:
@@ -144,14 +158,9 @@ def read_by(run: Run) -> dict[str, ReadBy]:
     found = {}
     for path in sorted((run.folder / READERS).glob("*.json")):
         try:
-            data = read_json(path, MOST_BYTES)
-            found[path.stem] = ReadBy(
-                name=path.stem,
-                digest=str(data["digest"]),
-                version=str(data["version"]),
-                description=dict(data["description"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            note = checked(read_json(path, MOST_BYTES), ReadBy)
+            found[path.stem] = structs.replace(note, name=path.stem)
+        except (OSError, ValueError, RecursionError):
             continue
     return found
 

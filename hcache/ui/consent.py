@@ -4,14 +4,13 @@ once agreed to.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ..background.kinds import Work
+from ..background.kinds import Work, in_full
 
 WARNING = (
     "You did not start this on this machine: it stands in files that came from elsewhere, or that"
@@ -58,8 +57,3 @@ def agreed(
     if no:
         st.rerun()
     return yes
-
-
-def in_full(work: Work) -> str:
-    """All that a piece of work does: of which run, and the command that would do the same."""
-    return f"{work.kind}, of the run {work.run}:\npython -m hcache {shlex.join(work.arguments())}"

@@ -74,10 +74,11 @@ def home_page(title: str) -> Iterator[Path]:
     st.title(title)
     try:
         home = writable_home()
+        is_empty = loaders.home_is_empty(home)
     except HcacheError as error:
         st.error(literal(error))
         st.stop()
-    if loaders.home_is_empty(home):
+    if is_empty:
         _start_demo(home)
     try:
         yield home

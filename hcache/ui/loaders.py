@@ -22,7 +22,7 @@ from ..analysis.pca import PCA, principal_components
 from ..analysis.projections import Projections, project_steps
 from ..anatomies import known_anatomy
 from ..cache.labels import named_labels
-from ..cache.layout import MANIFEST, RUN_JSON, run_names
+from ..cache.layout import MANIFEST, RUN_JSON, names_in, run_names
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
 from ..cache.records import load_record, state_of
@@ -262,14 +262,17 @@ def labels_of(run: Run) -> dict[str, np.ndarray]:
 
 
 def home_is_empty(home: Path) -> bool:
-    """Whether nobody has ever extracted anything here."""
-    runs = home / "runs"
-    return not any(path.is_dir() for path in runs.iterdir()) if runs.is_dir() else True
+    """Whether nobody has ever extracted anything here.
+
+    Raises:
+        HomeError: that cannot be told.
+    """
+    return not any((home / "runs" / name).is_dir() for name in names_in(home))
 
 
 def donors_of(run: Run) -> list[str]:
     """The runs of the home that can give to a run, itself first."""
-    return _donor_names(str(run.folder), len(run), tuple(run_names(run.folder.parent.parent)))
+    return _donor_names(str(run.folder), len(run), tuple(run_names(run.home)))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -278,4 +281,4 @@ def _donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]
     from ..recipes.donor_runs import donor_runs
 
     run = open_run(folder)
-    return donor_runs(run, run.folder.parent.parent)
+    return donor_runs(run, run.home)

@@ -32,7 +32,7 @@ def step_seconds(home: Path, model: str) -> float | None:
 
 def step_seconds_of(run: Run) -> float | None:
     """The same for the model of a run."""
-    return step_seconds(run.folder.parent.parent, run.spec.model)
+    return step_seconds(run.home, run.spec.model)
 
 
 def starts_itself(run: Run, seconds: float | None) -> bool:

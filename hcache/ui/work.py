@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Hashable
+from time import monotonic
 from typing import Any
 
 import streamlit as st
@@ -23,7 +24,7 @@ from .watching import format_seconds
 KEPT_RESULTS = 8
 
 
-class Work:
+class PageWork:
     """One piece of work on its way."""
 
     def __init__(
@@ -31,7 +32,7 @@ class Work:
     ) -> None:
         self.unit = unit
         self.share, self.result, self.error = 0.0, None, ""
-        self.begun, self.log = time.monotonic(), [f"{time.strftime('%H:%M:%S')} begun"]
+        self.begun, self.log = monotonic(), [f"{time.strftime('%H:%M:%S')} begun"]
         self._told, self._ended = 0.0, None
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._drive, args=(make,), daemon=True)
@@ -48,10 +49,16 @@ class Work:
     @property
     def elapsed(self) -> float:
         """Seconds since it began; until it ended, if it has."""
-        return (self._ended or time.monotonic()) - self.begun
+        return (self._ended or monotonic()) - self.begun
 
     def cancel(self) -> None:
+        """Asks it to stop between two steps."""
         self._cancelled.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for its end, so many seconds at most; returns whether it has ended."""
+        self._thread.join(seconds)
+        return not self.running
 
     def remaining(self) -> str:
         """``43%, 8.6% a second, 7 s left``, or counted in units."""
@@ -89,7 +96,7 @@ class Work:
             )
             self._say(traceback.format_exc())
         finally:
-            self._ended = time.monotonic()
+            self._ended = monotonic()
 
     def _tell(self) -> None:
         """A line in the log for every tenth that is done."""
@@ -135,7 +142,7 @@ def run_button(
             notes[name] = (asked, work)
 
     def begin() -> None:
-        works[name] = (question, Work(make, unit))
+        works[name] = (question, PageWork(make, unit))
         notes.pop(name, None)
 
     begun = st.session_state.setdefault(f"begun-{name}", set())
@@ -155,7 +162,7 @@ def run_button(
     return results.get(question)
 
 
-def _say_what_became(work: Work) -> None:
+def _say_what_became(work: PageWork) -> None:
     """Of work without a result: that it was cancelled, or what went wrong; with its log."""
     if work.error:
         said = literal(work.error.rstrip("."))
@@ -171,7 +178,7 @@ def _say_what_became(work: Work) -> None:
     _log(work)
 
 
-def _log(work: Work) -> None:
+def _log(work: PageWork) -> None:
     with st.expander("Log", icon=":material/article:"):
         st.code("\n".join(work.log), language=None, wrap_lines=True)
 

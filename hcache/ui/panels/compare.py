@@ -70,7 +70,7 @@ def compare_panel(run: Run) -> None:
 
 def _side(side: str, run: Run, number: int) -> Pinned:
     """Which run and sample a side shows, and whether as it is or as it was rendered."""
-    home = run.folder.parent.parent
+    home = run.home
     names = run_names(home)
     left, middle = st.columns([3, 2])
     with left:

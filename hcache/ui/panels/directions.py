@@ -146,7 +146,7 @@ def _elsewhere(run: Run) -> dict[str, str]:
     digest.
     """
     found: dict[str, str] = {}
-    for name in run_names(run.folder.parent.parent):
+    for name in run_names(run.home):
         if name == run.name or not (run.folder.parent / name / DIRECTIONS).is_dir():
             continue
         try:

@@ -123,9 +123,8 @@ def _render(
     run: Run, chosen: Chosen | None, recipes: list[Recipe], reader_name: str
 ) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
     """The cells, and what the reader sees in them: attribute -> (n,)."""
-    home = run.folder.parent.parent
     cells = yield from render_kept(
-        lambda: loaders.model_of(run), run, recipes, home, _known(chosen)
+        lambda: loaders.model_of(run), run, recipes, run.home, _known(chosen)
     )
     reader = reader_of(run, reader_name)
     return cells, reader(np.stack([cell.picture for cell in cells])) if reader else {}

@@ -8,11 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from ...background import extractions as jobs
-from ...cache.layout import VERIFY_JSON, run_names
+from ...background.kinds import REPAIR, Repairing
+from ...cache.layout import run_names
 from ...cache.plan import format_bytes, site_bytes
 from ...cache.provenance import changes_in_words, schedule_in_words
 from ...cache.reading import Run, open_run
-from ...cache.verify import last_report, set_aside, verify
+from ...cache.verify import last_report, verify
 from ...cards import find_card, load_cards
 from ...errors import HcacheError
 from ...figures.palette import in_dark
@@ -20,11 +21,12 @@ from ...figures.unet import draw_anatomy
 from ...specs import FULL, POOLED, Anatomy
 from .. import loaders, state
 from ..address import RUN
+from ..consent import agreed
 from ..downloads import may_read_configuration
 from ..frame import DEMO_MODEL, errors_shown
 from ..questions import MOST_RUNS, QUESTIONS
+from ..tasks import start, task_list
 from ..text import literal
-from ..watching import resumes
 from ..work import run_button
 
 INTRODUCTION = """
@@ -72,7 +74,7 @@ def questions_panel(run: Run | None) -> None:
 def of_other_models(run: Run) -> list[str]:
     """The newest readable run of each other model, as many as can be compared with this one."""
     found: dict[str, str] = {}
-    for name in run_names(run.folder.parent.parent):
+    for name in run_names(run.home):
         try:
             other = open_run(run.folder.parent / name)
         except HcacheError:
@@ -189,7 +191,7 @@ def _blocks_table(anatomy: Anatomy) -> None:
     )
 
 
-def verification_panel(run: Run, home: Path) -> None:
+def verification_panel(run: Run) -> None:
     """The verdict of the last verification with its date; buttons to verify, and to repair what
     is damaged.
     """
@@ -215,23 +217,22 @@ def verification_panel(run: Run, home: Path) -> None:
         (run.name, len(run), report and report.when),
         lambda: verify(run.folder),
     )
-    if (
-        report is not None
-        and not report.fine
-        and resumes(
-            "Repair",
-            "repair",
-            home,
-            run.name,
-            help=(
-                "Moves the damaged shards aside and extracts their samples again in the background."
-            ),
-        )
+    if report is not None and not report.fine:
+        _repair_button(run)
+    task_list(run, REPAIR)
+
+
+def _repair_button(run: Run) -> None:
+    """A button that repairs the run in the background; of a received run once agreed to."""
+    work = Repairing(run=run.name, spec=run.spec)
+    if agreed(
+        "Repair",
+        "repair",
+        jobs.is_from_here(run.folder, run.spec),
+        lambda: work,
+        help="Moves damaged files aside and extracts their samples again in the background.",
     ):
-        set_aside(run.folder, report)
-        (run.folder / VERIFY_JSON).unlink(missing_ok=True)
-        jobs.start(run.spec, home)
-        st.rerun()
+        start(run.folder, work)
 
 
 def _date(when: str) -> str:

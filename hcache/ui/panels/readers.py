@@ -14,7 +14,7 @@ from ...cache.reading import Run
 from ...errors import UsageError
 from ...readers.reading import readers_of, unread
 from ...readers.registry import functions
-from ...readers.saved import home_of, list_readers, load_description, read_by
+from ...readers.saved import list_readers, load_description, read_by
 from ...readers.texts import attribute_sets, parse_attribute
 from ..frame import errors_shown
 from ..tasks import start, start_button, task_list
@@ -58,7 +58,7 @@ def _known_readers(run: Run) -> None:
             )
             if not left or (name in run.labels and name not in read_by(run)):
                 continue  # what the extraction reads, it reads to its end
-            if name not in list_readers(home_of(run)):
+            if name not in list_readers(run.home):
                 st.caption(
                     "This reader is not kept in this home, so it can read no more.", width="content"
                 )
@@ -72,7 +72,7 @@ def known_names(run: Run) -> list[str]:
     """The readers of a run, those that have read it elsewhere, and those of its home that are no
     functions.
     """
-    kept = [name for name in list_readers(home_of(run)) if name not in functions()]
+    kept = [name for name in list_readers(run.home) if name not in functions()]
     return list(dict.fromkeys([*readers_of(run), *read_by(run), *kept]))
 
 
@@ -82,8 +82,8 @@ def _about(run: Run, name: str) -> str:
     """
     if name in functions():
         return "(function)"
-    if name in list_readers(home_of(run)):
-        found = load_description(home_of(run), name).to_json()
+    if name in list_readers(run.home):
+        found = load_description(run.home, name).to_json()
     else:
         found = read_by(run)[name].description
     parts = [found.get("kind"), found.get("model") or found.get("encoder")]
@@ -191,7 +191,7 @@ def _problem(run: Run, form: str, source: str, attributes: Sequence[str], name: 
         )
     if not SET_NAME.fullmatch(name):
         return "Give a name of letters, digits, spaces, dots, - and _."
-    if name in run.labels or name in list_readers(home_of(run)):
+    if name in run.labels or name in list_readers(run.home):
         return f"There is a reader or a label set {name} already; choose another name."
     if form == TEXTS and not attributes:
         return "Give at least one attribute: NAME=what it is|what it is not."

@@ -113,7 +113,7 @@ def _switch(run: Run, names: set[str]) -> None:
     (name,) = names
     if name == run.name:
         return
-    if name not in run_names(run.folder.parent.parent):
+    if name not in run_names(run.home):
         raise UsageError(f"this picture was made from run {name}, which is not in this home")
     state.choose("run", name)
 

@@ -245,9 +245,9 @@ def _render(
     """The cells, and whether a swap with itself changes nothing, which is computed once for a
     sample and steps.
     """
-    from ...edits.swaps import check_identity, home_of
+    from ...edits.swaps import check_identity
 
-    work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), home_of(run))
+    work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), run.home)
     cells = yield from part(work, 0.0, 0.8)
     known = _identity(str(run.folder), run.spec.weights, recipient, window.first, window.last)
     if not known:

@@ -88,7 +88,7 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
 
 def _runs_panel(run: Run) -> list[Run]:
     """The runs to compare, that of the sidebar at first."""
-    home = run.folder.parent.parent
+    home = run.home
     names = state.many(
         "Runs", "verdict-runs", run_names(home), [run.name], max_selections=MOST_RUNS
     ) or [run.name]

@@ -1,0 +1,92 @@
+"""Repair of a run: what is proved to be damaged is set aside, and its samples are made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache.index import write_index
+from ..cache.layout import MANIFEST
+from ..cache.locks import run_lock
+from ..cache.reading import open_run
+from ..cache.verify import Report, set_aside, verify
+from ..cards import check_weights
+from ..errors import CacheError, DamagedError
+from ..specs import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repaired:
+    """What a repair did.
+
+    ``found``: the verification before; ``set_aside``: the files that it took out of the run, under
+    their new names; ``after``: the verification at the end.
+    """
+
+    found: Report
+    set_aside: tuple[Path, ...]
+    after: Report
+
+    @property
+    def exit_code(self) -> int:
+        """0 if the run is whole now; else that of damage, or of what could not be read."""
+        return self.after.exit_code or (0 if self.after.complete else DamagedError.exit_code)
+
+    def in_words(self) -> str:
+        """What was found and done, and the verdict at the end; two lines."""
+        return (
+            f"{len(self.found.faults)} faults found, {len(self.set_aside)} files set aside; shards"
+            f" made again\n{self.after.in_words()}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "faults": self.found.to_json()["faults"],
+            "set_aside": [str(path) for path in self.set_aside],
+            "report": self.after.to_json(),
+        }
+
+
+def repair(
+    folder: Path,
+    extract: Callable[[RunSpec], object],
+    agree: Callable[[RunSpec], None],
+    drive: Callable[[Generator[float, None, Report], str], Report],
+) -> Repaired:
+    """Sets damaged files of a run aside and makes what is missing again, under the run's lock.
+
+    What could not be read is not taken for damaged: nothing is touched then.
+
+    Args:
+        folder: The run's.
+        extract: Extracts what is missing of the run, into that folder, whose lock is held.
+        agree: Called before anything is changed, if the run's model is going to be loaded; what
+            it raises ends the repair.
+        drive: Runs a verification to its end; the text says what it is.
+
+    Raises:
+        RunBusyError: another process extracts or repairs the run.
+        CacheError: a file could not be read.
+        UsageError: the weights that made the run are not those that its model has now.
+    """
+    with run_lock(folder):
+        found = drive(verify(folder), f"verifying {folder.name}")
+        if found.unread:
+            raise CacheError(
+                f"nothing was touched: {found.in_words()}. Try again once it can be read"
+            )
+        lost = any(fault.stop or fault.file == MANIFEST for fault in found.faults)
+        if lost or not found.complete:
+            spec = open_run(folder, broken=[]).spec
+            agree(spec)
+            check_weights(spec)  # before anything is set aside that could not be made again
+        moved = set_aside(folder, found)
+        run = open_run(folder)
+        if not run.complete:
+            extract(run.spec)
+        elif moved or found.faults:
+            write_index(run)
+        after = drive(verify(folder), "verifying again")
+    return Repaired(found=found, set_aside=tuple(moved), after=after)
