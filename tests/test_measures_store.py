@@ -28,6 +28,7 @@ from hcache.extraction.run import extract
 from hcache.measures.decodability import alignment_of
 from hcache.measures.driver import Change, Driver, Grid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
+from hcache.measures.declared.swaps import carriers, exhibits
 from hcache.measures.evidence import Evidence
 from hcache.measures.responses import direction, null_dimensions, responses
 from hcache.measures.stored import Pictured, measured
@@ -326,14 +327,15 @@ def test_swaps_come_with_their_controls_and_go_on_where_they_stood(driver):
         )
         assert record.result["pairs"] == 4 and set(record.result["kept"]) == {"light", "warm"}
     evidence = Evidence(driver.run)
-    assert {row.quantity for row in evidence.carriers()} == {
+    assert {row.quantity for row in carriers(evidence).rows} == {
         PIXELS,
         "structure",
         "colour",
         "light",
         "warm",
     }
-    strip = evidence.swapped("skip.3")
+    shown = exhibits("skip.3", {driver.run.name: evidence})
+    strip = next(each.shown for each in shown if each.run)
     assert strip.pictures.shape[:2] == (4, len(COLUMNS)) == (4, len(strip.columns))
     np.testing.assert_array_equal(strip.pictures[:, 1], driver.unedited(pairs.donors))
     driver.model = Unrunnable()

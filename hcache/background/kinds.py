@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from ..cache.description import parse_spec
@@ -163,10 +163,11 @@ class Importing:
 
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
-    """Measures of a run, those of ``what`` for ``labels``; ``samples`` and ``nulls`` as the command
-    has them.
+    """Measures of a run, those of ``what`` for ``labels``.
 
-    ``reader`` names the reader to measure edits by; the run's first if it is empty.
+    ``samples`` and ``nulls`` are as the command has them, and so are the other parameters in
+    ``options``, by name. ``reader`` names the reader to measure edits by; the run's first if it is
+    empty.
     """
 
     kind: ClassVar[str] = MEASURE
@@ -176,16 +177,23 @@ class Measuring:
     samples: int
     nulls: int
     reader: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         return f"{', '.join(self.what)} of {self.run}"
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The values of all parameters that are given, by name."""
+        return {"samples": self.samples, "nulls": self.nulls, **self.options}
+
     def order(self) -> dict[str, Any]:
         found = asdict(self)
         del found["run"]
-        if not self.reader:
-            del found["reader"]
+        for name in ("reader", "options"):
+            if not found[name]:
+                del found[name]
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in found.items()
@@ -199,21 +207,27 @@ class Measuring:
         return [
             "measure",
             *chosen,
-            f"--samples={self.samples}",
-            f"--nulls={self.nulls}",
+            *(f"{_option(name)}={_typed(value)}" for name, value in self.chosen.items()),
             "--",
             self.run,
         ]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Measuring:
-        from ..measures.suite import WHAT  # which takes its time to import
+        from ..measures.parameter import check_options  # these take their time to import
+        from ..measures.registry import registry
 
-        fields = _fields({"reader": "", **order}, "reader", "what", "labels", "samples", "nulls")
+        found = registry()
+        names = ("reader", "options", "what", "labels", "samples", "nulls")
+        fields = _fields({"reader": "", "options": {}, **order}, *names)
         what = _texts(fields["what"], "what")
         for part in what:
-            if part not in WHAT:
-                raise UsageError(f"what: expected some of {', '.join(WHAT)}, got {part!r}")
+            if part not in found.measures:
+                known = ", ".join(found.measures)
+                raise UsageError(f"what: expected some of {known}, got {part[:60]!r}")
+        if not isinstance(fields["options"], Mapping):
+            raise UsageError(f"options: expected values by name, got {fields['options']!r}")
+        free = {n: p for n, p in found.parameters().items() if n not in ("samples", "nulls")}
         return cls(
             run=run,
             what=what,
@@ -221,6 +235,7 @@ class Measuring:
             samples=_count(fields["samples"], "samples"),
             nulls=_count(fields["nulls"], "nulls"),
             reader=_text(fields["reader"], "reader"),
+            options=check_options(free, fields["options"], "the measures"),
         )
 
 
@@ -390,6 +405,15 @@ def _fields(order: Mapping[str, Any], *names: str) -> dict[str, Any]:
             f"expected the fields {', '.join(names)}, got {', '.join(map(str, order)) or 'none'}"
         )
     return dict(order)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _typed(value: Any) -> str:
+    """A parameter's value as it is typed in a shell."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _text(value: Any, name: str) -> str:

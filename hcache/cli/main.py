@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,7 +38,24 @@ MODEL = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage is reported in one line, like every other error."""
+    """Wrong usage is reported in one line, like every other error.
+
+    ``fill`` adds options that take their time to know: it is called when the parser is used.
+    """
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def filled(self) -> argparse.ArgumentParser:
+        """The parser with all its options."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+        return self
+
+    def parse_known_args(self, *given: Any, **named: Any) -> Any:
+        """As argparse does, with all options."""
+        self.filled()
+        return super().parse_known_args(*given, **named)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument --") and message.endswith("expected one argument"):

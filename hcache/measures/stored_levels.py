@@ -12,9 +12,8 @@ from ..analysis.noise_level import log_snr
 from ..cache.reading import Run
 from ..models.model import Model
 from ..sampling.schedule import Schedule, make_schedule, schedule_of
+from .kinds import LEVELS
 from .stored import Measuring, measured
-
-LEVELS = "levels"
 
 
 def noise_levels(model: Model, run: Run) -> Measuring:
