@@ -25,10 +25,10 @@ from hcache.directions.supervised import difference_direction
 from hcache.edits.shift import Shift
 from hcache.errors import UnknownSiteError, UsageError
 from hcache.extraction.run import extract
+from hcache.measures.declared.swaps import carriers, exhibits
 from hcache.measures.decodability import alignment_of
 from hcache.measures.driver import Change, Driver, Grid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
-from hcache.measures.declared.swaps import carriers, exhibits
 from hcache.measures.evidence import Evidence
 from hcache.measures.responses import direction, null_dimensions, responses
 from hcache.measures.stored import Pictured, measured
