@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import streamlit as st
@@ -10,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from test_cli import failure, json_of, out_of
 from test_verdict import planted
 
+import hcache
 from hcache.background import kinds
 from hcache.cache.records import list_records
 from hcache.cli.main import build_parser, main
@@ -22,85 +25,16 @@ from hcache.measures.registry import Registry, measures, registry
 from hcache.measures.verdict import compare
 from hcache.report.exhibits import exhibits
 
-ONE_FILE = """
-import numpy as np
-
-from hcache.analysis.estimate import Estimate
-from hcache.cache.labels import find_label
-from hcache.measures.at_middle import at_middle, estimates_of
-from hcache.measures.cell import Cell
-from hcache.measures.exhibits import Curves, Exhibit
-from hcache.measures.measure import LABELS, Explanation, Measure, Part, Question
-from hcache.measures.parameter import Parameter
-from hcache.measures.stored import measured
-
-PAGE = "# Along\\n\\nIt says *very* little. <b>x</b>"
-DRAWS = Parameter(name="draws", text="shuffled labels beside each", default=9, least=1, most=99)
-
-
-def parts(setting):
-    for label in setting.labels:
-        work = correlations(setting.run, label, setting.steps, setting[DRAWS])
-        yield Part(title=f"mean of h and {label}", work=work, seconds=0.1)
-
-
-def correlations(run, label, steps, draws):
-    values = find_label(run, label)
-
-    def compute():
-        rows = []
-        for step in steps:
-            means = run.matrix("h", step).mean(1)
-            rng, value = np.random.default_rng(0), np.corrcoef(means, values)[0, 1]
-            drawn = [np.corrcoef(means, rng.permutation(values))[0, 1] for _ in range(draws)]
-            low, high = np.tanh(np.arctanh(value) + np.array([-1.96, 1.96]) / (len(run) - 3) ** 0.5)
-            found = Estimate(value=value, low=low, high=high, n=len(run))
-            p = (1 + sum(abs(d) >= abs(value) for d in drawn)) / (1 + draws)
-            rows.append({"step": step, "r": found, "null": np.mean(drawn), "p": p})
-            yield len(rows) / len(steps)
-        return rows
-
-    parameters = {"name": label, "steps": list(steps), "draws": draws}
-    return (yield from measured(run, "mean_of_h", parameters, compute))
-
-
-def cells(record, run):
-    rows = record.result
-    steps, nulls = [row["step"] for row in rows], [row["null"] for row in rows]
-    found, (null,), used, where = at_middle(run, steps, estimates_of(rows, "r"), nulls)
-    p = max(rows[i]["p"] for i in used)
-    yield Cell(question="goes along", subject=record.parameters["name"], estimate=found, null=null,
-               p=p, unit="r", note=where, evidence=record)
-
-
-def exhibits(label, runs):
-    found = {
-        name: {"r": [evidence.point(row, "r", row["null"], row["p"]) for row in rows]}
-        for name, evidence in runs.items() if (rows := evidence.rows_of("mean_of_h", label))
-    }
-    if found:
-        shown = Curves(runs=found, axis="correlation r", null="shuffled labels", chance=0.0)
-        yield Exhibit(title=f"{label}: its correlation over noise", shown=shown)
-
-
-MEASURE = Measure(
-    name="along",
-    title="how a label goes along with the mean of h",
-    parts=parts,
-    needs=(LABELS,),
-    parameters=(DRAWS,),
-    cells={"mean_of_h": cells},
-    questions=(
-        Question(
-            name="goes along",
-            words="goes along with the <mean> of h",
-            section="Of the laboratory",
-            pages=(Explanation(name="along", source=PAGE),),
-            exhibits=exhibits,
-        ),
-    ),
+GUIDE = (Path(hcache.__file__).parent / "guide" / "extending.md").read_text(encoding="utf-8")
+(ONE_FILE,) = re.findall(
+    r"```python\n(.*?)```", GUIDE[GUIDE.index("## A measure") : GUIDE.index("## An attr")], re.S
 )
-"""
+"""The example of the guide."""
+
+HOSTILE = ONE_FILE.replace('with the mean of h",', 'with the <mean> of h",').replace(
+    "How a label goes along with h.", "It says *very* little. <b>x</b>"
+)
+"""The same, with HTML in its words."""
 
 
 def install(folder, package, source, value):
@@ -154,11 +88,12 @@ def page_of(run, monkeypatch, **kept):
 
 
 def test_one_file_of_a_package_is_a_measure_everywhere(site, run, tmp_path, capsys, monkeypatch):
-    install(site, "a-laboratory", ONE_FILE, "along")
+    assert HOSTILE.count("<mean>") == 2 and "<b>" in HOSTILE
+    install(site, "a-laboratory", HOSTILE, "along")
     with pytest.raises(SystemExit):
         main(["measure", "--help"])
     said = capsys.readouterr()
-    assert "how a label goes along with the mean of h" in said.out and "--draws" in said.out
+    assert "how a label goes along with the <mean> of h" in said.out and "--draws" in said.out
     assert not said.err
 
     line = ("measure", run.name, "--what", "along")
