@@ -226,6 +226,11 @@ def _words(name: str) -> str:
 
 
 _COLOURS = """
-table.verdict {--ink: var(--st-text-color, inherit); --line: rgba(127, 127, 127, .3); --accent: #0072B2;
-  --muted: rgba(127, 127, 127, .95); --warn: #B54708}
+table.verdict {
+  --ink: var(--st-text-color, inherit);
+  --line: rgba(127, 127, 127, .3);
+  --accent: #0072B2;
+  --muted: rgba(127, 127, 127, .95);
+  --warn: #B54708;
+}
 """
