@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 LAYERS = (
     ("errors", "allocator", "assets", "dashboard", "starting", "atomic"),
     ("images",),
-    ("specs", "cards", "anatomies", "features", "fields", "progress", "texts"),
+    ("specs", "cards", "anatomies", "features", "fields", "progress", "texts", "registry"),
     ("cache",),
     ("analysis",),
     ("recipes",),

@@ -1,8 +1,9 @@
 """A package outside adds a measure in one file, and all parts of hcache know it."""
 
-import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from hcache.figures.verdict import verdict_table
 from hcache.measures.evidence import Evidence
 from hcache.measures.measure import Measure, Question
 from hcache.measures.parameter import Parameter
-from hcache.measures.registry import Registry, measures, registry
+from hcache.measures.registry import Known, find_measure, measures, registry
 from hcache.measures.verdict import compare
 from hcache.report.exhibits import exhibits
 
@@ -55,15 +56,9 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     before = set(sys.modules)
-
-    def forget():
-        importlib.invalidate_caches()
-        registry.cache_clear()
-        build_parser.cache_clear()
-
-    forget()
+    build_parser.cache_clear()
     yield folder
-    forget()
+    build_parser.cache_clear()
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", "") and str(folder) in sys.modules[name].__file__:
             del sys.modules[name]
@@ -94,7 +89,7 @@ def test_one_file_of_a_package_is_a_measure_everywhere(site, run, tmp_path, caps
         main(["measure", "--help"])
     said = capsys.readouterr()
     assert "how a label goes along with the <mean> of h" in said.out and "--draws" in said.out
-    assert not said.err
+    assert not registry().refused
 
     line = ("measure", run.name, "--what", "along")
     assert "draws: expected a whole number from 1" in failure(
@@ -155,19 +150,39 @@ def page(run, monkeypatch):
     [
         ("raise RuntimeError('one\\ntwo')", "RuntimeError: one two"),
         ("import sys; sys.exit(3)", "SystemExit"),
-        ("", "AttributeError"),
+        ("", "no attribute"),
         ("MEASURE = 3", "got int"),
+        (ONE_FILE, "have one name"),
+        (ONE_FILE.replace('name="along"', 'name="bad"').replace('"draws"', '"label"'), "rename it"),
+        (ONE_FILE.replace('name="along"', 'name="bad"').replace("(DRAWS,)", "3"), "not iterable"),
     ],
 )
-def test_a_package_that_cannot_be_imported_costs_one_line(site, run, capsys, source, why):
+def test_a_package_that_cannot_be_used_costs_one_line(site, run, capsys, source, why):
     install(site, "a-broken-one", source, "bad")
     install(site, "a-laboratory", ONE_FILE, "along")
-    assert main(["measure", run.name, "--what", "along", *home_of(run)]) == 0
-    said = capsys.readouterr()
-    assert "goes along age" in said.out
-    told = [line for line in said.err.splitlines() if "a-broken-one" in line]
-    assert len(told) == 1 and why in told[0] and "a_broken_one:MEASURE" in told[0]
+    assert "goes along age" in out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    (line,) = registry().refused
+    assert line.startswith("hcache: the measure 'bad' of the ") and why in line
+    assert "a-broken-one 1.0" in line or "a_broken_one" in line
     assert "bad" not in measures() and "swaps" in measures()
+    with pytest.raises(UsageError, match="no measure 'bad'"):
+        find_measure("bad")
+
+
+def test_the_command_tells_it_on_the_standard_error(site, tmp_path):
+    install(site, "a-broken-one", "import nowhere", "bad")
+    path = os.pathsep.join([str(site), str(Path(hcache.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-m", "hcache", "measure", "--help"],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0 and "--what" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "a-broken-one" in line and "ModuleNotFoundError" in line
 
 
 def test_a_broken_package_is_told_on_the_page(site, run, monkeypatch):
@@ -189,8 +204,6 @@ def choice(name):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"name": "swaps"}, "taken"),
-        ({"name": "two words"}, "no word"),
         ({"parameters": (choice("samples"),)}, "means something else"),
         ({"parameters": (choice("label"),)}, "means something else"),
         ({"cells": {"swap": lambda record, run: ()}}, "another's"),
@@ -198,7 +211,7 @@ def choice(name):
     ],
 )
 def test_what_means_something_else_already_is_refused(changes, why):
-    known = Registry(measures=dict(measures()))
+    known = Known(measures=dict(measures()))
     with pytest.raises(UsageError, match=why):
         known.add(of_labels(**changes))
     assert "new" not in known.measures
@@ -206,12 +219,12 @@ def test_what_means_something_else_already_is_refused(changes, why):
     assert list(known.measures)[-1] == "new"
 
 
-def test_a_result_whose_measure_is_gone_is_passed_over(site, run, capsys):
+def test_a_result_whose_measure_is_gone_is_passed_over(site, run, capsys, monkeypatch):
     install(site, "a-laboratory", ONE_FILE, "along")
     out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
     assert [row.key for row in compare([run]) if row.cells] == [("goes along", "age")]
     (site / "a_laboratory-1.0.dist-info" / "entry_points.txt").unlink()
-    registry.cache_clear()
+    monkeypatch.syspath_prepend(str(site / "another"))  # what is installed is looked up again
     rows = compare([run])
     assert rows and not any(row.cells for row in rows)
     assert "goes along" not in verdict_table(rows, [run.name])

@@ -122,7 +122,6 @@ def compare(arguments: argparse.Namespace) -> Result:
     """
     from ..measures.verdict import compare as side_by_side
 
-    _tell_refused()
     home = home_folder(arguments.home)
     runs = [open_run(run_folder(home, name)) for name in dict.fromkeys(arguments.run_names)]
     found = [row for row in side_by_side(runs) if row.cells]
@@ -237,7 +236,6 @@ def _add_choices(child: argparse.ArgumentParser) -> None:
     from ..measures.registry import registry
 
     found = registry()
-    _tell_refused()
     child.add_argument(
         "--what", action="append", choices=tuple(found.measures), help="repeat (default: all)"
     )
@@ -248,14 +246,6 @@ def _add_choices(child: argparse.ArgumentParser) -> None:
     )
     for parameter in found.parameters().values():
         _add_parameter(child, parameter)
-
-
-def _tell_refused() -> None:
-    """A line for every measure of another package that cannot be used."""
-    from ..measures.registry import registry
-
-    for line in registry().refused:
-        print(f"hcache: {line}", file=sys.stderr)
 
 
 def _add_parameter(child: argparse.ArgumentParser, parameter: Parameter) -> None:

@@ -1,20 +1,22 @@
 """All measures there are: those of this package, and those that installed packages add.
 
-Another package adds a measure by an entry point in the group ``hcache.measures``; its value names a
-:class:`~hcache.measures.measure.Measure`, as ``package.module:MEASURE``. One that cannot be used is
+Another package adds a measure by an entry point in the group ``hcache.measures``: the entry's name
+is the measure's, its value names a :class:`~hcache.measures.measure.Measure`, as
+``package.module:MEASURE``. One that cannot be used, or whose words mean something else already, is
 left out, and said so in one line. Listing measures imports no torch.
 """
 
 from __future__ import annotations
 
-import importlib
+import logging
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
 from typing import Any
 
 from ..errors import UsageError, did_you_mean
+from ..registry import Registry
 from .measure import MODEL, SECTIONS, Measure, Question
 from .parameter import Parameter
 
@@ -29,32 +31,40 @@ DECLARED = (
 )
 """A module each in ``declared/``, with its measure as ``MEASURE``; cheapest first."""
 
-GROUP = "hcache.measures"
 TAKEN = (
     "what label width reader device json status home help forget_stale run_name run labels options"
 ).split()
 """Names that the command or a task has already: no parameter may have them."""
 
 
+def _check(name: str, found: Any) -> None:
+    if not isinstance(found, Measure):
+        raise TypeError(f"expected an hcache.measures.measure.Measure, got {type(found).__name__}")
+    if found.name != name or not name.isidentifier():
+        raise TypeError(f"the entry {name!r} and its measure {found.name!r} have one name, a word")
+
+
+MEASURES = Registry[Measure](
+    "hcache.measures",
+    "measure",
+    {name: f"{__package__}.declared.{name}:MEASURE" for name in DECLARED},
+    _check,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Registry:
+class Known:
     """The measures by name, in order; ``refused`` has a line for each that cannot be used."""
 
     measures: dict[str, Measure] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
-    def add(self, measure: Any) -> None:
+    def add(self, measure: Measure) -> None:
         """Takes a measure in.
 
         Raises:
-            UsageError: it is none, or has a name that means something else already.
+            UsageError: it has a word that means something else already.
         """
-        if not isinstance(measure, Measure):
-            raise UsageError(
-                f"expected an hcache.measures.measure.Measure, got {type(measure).__name__}"
-            )
-        if not measure.name.isidentifier() or measure.name in self.measures:
-            raise UsageError(f"its name {measure.name!r} is no word, or is taken; choose another")
         known = self.parameters()
         for parameter in measure.parameters:
             if parameter.name in TAKEN or known.get(parameter.name, parameter) != parameter:
@@ -84,29 +94,25 @@ class Registry:
         return sorted(found, key=lambda each: sections.index(each.section))
 
 
-@cache
-def registry() -> Registry:
-    """All measures, found once."""
-    found = Registry()
-    for name in DECLARED:
-        found.add(importlib.import_module(f".declared.{name}", __package__).MEASURE)
-    for point in entry_points(group=GROUP):
+def registry() -> Known:
+    """All measures, found once; again when ``sys.path`` has changed."""
+    return _known(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)
+def _known(_: tuple[str, ...]) -> Known:
+    found = Known()
+    for name, measure in zip(MEASURES, MEASURES.values(), strict=True):
         try:
-            found.add(point.load())
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a package raises
-            found.refused.append(_told(point, error))
+            found.add(measure)
+        except Exception as error:  # whatever another package calls a measure
+            where = getattr(measure.parts, "__module__", "an unknown module")
+            why = " ".join(str(error).split())
+            line = f"hcache: the measure {name!r} of the module {where} is left out; {why}"
+            logging.getLogger(__name__).warning("%s", line)
+            found.refused.append(line)
+    found.refused.extend(MEASURES.problems())
     return found
-
-
-def _told(point: EntryPoint, error: BaseException) -> str:
-    """Why a package's measure is left out, in one line."""
-    package = point.dist.name if point.dist is not None else point.module
-    why = " ".join(str(error).split()) or type(error).__name__
-    kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
-    return (
-        f"the measure {point.name!r} of the package {package} is left out ({kind}{why}); mend"
-        f" {point.value} or uninstall {package}"
-    )
 
 
 def measures() -> Mapping[str, Measure]:
