@@ -10,21 +10,17 @@ import numpy as np
 
 from ..analysis.noise_level import log_snr
 from ..cache.reading import Run
-from ..models.model import Model
-from ..sampling.schedule import Schedule, make_schedule, schedule_of
+from ..sampling.schedule import Schedule, make_schedule
 from .kinds import LEVELS
 from .stored import Measuring, measured
 
 
-def noise_levels(model: Model, run: Run) -> Measuring:
-    """``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such
-    as a flow's first.
-    """
-    return (yield from _measured(run, lambda: schedule_of(model, run.spec.steps)))
-
-
 def configured_levels(run: Run) -> Measuring:
-    """The same from the model's configuration alone: no weights are read."""
+    """The noise of every step, from the model's configuration: no weights are read.
+
+    ``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such as a
+    flow's first.
+    """
 
     def schedule() -> Schedule:
         from ..models.loading import load_scheduler
