@@ -65,10 +65,12 @@ class Suite(Setting):
 
     def _run(self, parts: Sequence[Part], tell: Callable[[str], None]) -> Work:
         weights = [self._weight(each) for each in parts]
-        total, done = sum(weights) or 1.0, 0.0
+        total, done, so_far = sum(weights) or 1.0, 0.0, 0.0
         for each, weight in zip(parts, weights, strict=True):
             tell(each.title)
-            yield from part(each.work, done / total, weight / total)
+            for share in part(each.work, done / total, weight / total):
+                so_far = min(1.0, max(so_far, share))  # whatever rounding makes of sums
+                yield so_far
             done += weight
         yield 1.0
 
