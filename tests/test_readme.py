@@ -74,6 +74,8 @@ def parsers():
     for group in GROUPS:
         (under,) = found.pop(group)._subparsers._group_actions
         found |= {f"{group} {name}": parser for name, parser in under.choices.items()}
+    for parser in found.values():
+        parser.format_usage()  # from when on it has all its options
     return found
 
 

@@ -45,17 +45,26 @@ class _Parser(argparse.ArgumentParser):
 
     fill: Callable[[argparse.ArgumentParser], None] | None = None
 
-    def filled(self) -> argparse.ArgumentParser:
-        """The parser with all its options."""
+    def filled(self) -> None:
+        """Adds the options that were left for later."""
         fill, self.fill = self.fill, None
         if fill is not None:
             fill(self)
-        return self
 
     def parse_known_args(self, *given: Any, **named: Any) -> Any:
         """As argparse does, with all options."""
         self.filled()
         return super().parse_known_args(*given, **named)
+
+    def format_usage(self) -> str:
+        """As argparse does, with all options."""
+        self.filled()
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        """As argparse does, with all options."""
+        self.filled()
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument --") and message.endswith("expected one argument"):
