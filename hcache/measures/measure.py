@@ -184,10 +184,10 @@ class Measure:
     def refused(self, setting: Setting) -> str:
         """Why it cannot be taken of a setting, with what to do; empty if it can."""
         read = f"add a reader: python -m hcache read {setting.run.name} --reader …"
-        if LABELS in self.needs and not setting.labels:
-            return f"the run has no labels; {read}, or import labels"
         if READER in self.needs and not setting.readable:
             return f"no reader reads the run's edited pictures; {read}"
+        if LABELS in self.needs and not setting.labels:
+            return f"the run has no labels; {read}, or import labels"
         return self.refuses(setting)
 
     def work(self, setting: Setting) -> Iterator[Part]:
