@@ -24,7 +24,7 @@ def test_stale_results_are_counted_and_deleted_by_a_button(tmp_path, monkeypatch
     assert [path.name.partition("-")[0] for path in folder.iterdir()] == ["current"]
     (folder / "old-0123456789ab.json").write_text("{")
     assert main(["measure", run.name, "--forget-stale", *home_of(run)]) == 0
-    assert "1 stale results deleted" in capsys.readouterr().out
+    assert "1 stale result deleted" in capsys.readouterr().out
 
 
 def test_the_controls_of_measures_are_what_they_declare(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     if arguments.forget_stale:
         gone = delete_stale(run)
         return Result(
-            text=f"{run.name}: {gone} stale results deleted",
+            text=f"{run.name}: {gone} stale result{'' if gone == 1 else 's'} deleted",
             data={"run": run.name, "gone": gone},
         )
     from ..measures.registry import registry

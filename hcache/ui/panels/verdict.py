@@ -195,7 +195,9 @@ def _stale_panel(runs: Sequence[Run]) -> None:
         left, right = st.columns([2, 5], vertical_alignment="center")
         of_run = f" of {literal(run.name)}" if len(runs) > 1 else ""
         if left.button(
-            f"Delete {len(stale)} stale results{of_run}", key=f"stale-{run.name}", width="stretch"
+            f"Delete {len(stale)} stale result{'s'[: len(stale) - 1]}{of_run}",
+            key=f"stale-{run.name}",
+            width="stretch",
         ):
             delete_stale(run)
             st.rerun()
