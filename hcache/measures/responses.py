@@ -9,7 +9,7 @@ of.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,11 +75,6 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
 def responses_of(move: str, grid: Grid, driver: Driver) -> dict[str, Any]:
     """The parameters of the responses to a move of that digest."""
     return {"move": move, "grid": grid.to_json(), "reader": driver.reader_name}
-
-
-def shown_responses(parameters: Mapping[str, Any], move: str) -> dict[str, Any]:
-    """The same, from the parameters of a result that was made of them."""
-    return {"move": move, "grid": parameters["grid"], "reader": parameters["reader"]}
 
 
 def direction(

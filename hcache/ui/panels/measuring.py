@@ -87,11 +87,16 @@ def _missing(run: Run, rows: Sequence[Row]) -> list[str]:
 
 
 def _seconds(run: Run, what: Sequence[str], labels: Sequence[str]) -> float | None:
-    """About how long some measures take, at the chosen size; None if it is not known."""
+    """About how long some measures take, at the chosen size; None if it is not known.
+
+    What cannot be measured, for too few values of a label, is said by the measuring itself.
+    """
     known = named_labels(run)
     chosen = tuple(label for label in labels if label in known)
     suite = Suite(run, chosen, not_needed, chosen_options(run, what))
-    return suite.seconds(what, step_seconds_of(run))
+    with suppress(HcacheError):
+        return suite.seconds(what, step_seconds_of(run))
+    return None
 
 
 def _rendered(run: Run) -> bool:
