@@ -18,7 +18,10 @@ from .noise import log_snr_of
 
 
 class Evidence:
-    """The results of a run that are of its samples and labels as they are now."""
+    """The stored results of a run.
+
+    Of its samples and labels as they are now; others are passed over.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run, self.records = run, current_records(run)
@@ -39,7 +42,7 @@ class Evidence:
         return [] if record is None else record.result
 
     def point(self, row: Mapping[str, Any], name: str, null: float, p: float) -> Point:
-        """What a row says of its step under ``name``, at the log SNR of that step."""
+        """What a row says under ``name``, at the log SNR of its step."""
         return Point(
             at=self.level(row["step"]), estimate=Estimate.from_json(row[name]), null=null, p=p
         )

@@ -20,8 +20,9 @@ LEVEL = "log SNR (left: mostly noise)"
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A measure at a place (log SNR, or what the axis says), with its null there and p, if there
-    are any.
+    """A value at a place on the axis: log SNR, or what the axis says.
+
+    With its null there and p, if there are any.
     """
 
     at: float
@@ -73,7 +74,10 @@ class PictureSheet:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadAndMove:
-    """Where in denoising a label can be read (as in ``Curves``), and where moving h moves it."""
+    """Where a label can be read, and where moving h moves it.
+
+    ``read`` is as in ``Curves``; ``move`` has a point a window of steps.
+    """
 
     read: Mapping[str, Mapping[str, Sequence[Point]]]
     move: Mapping[str, Sequence[Point]]

@@ -92,7 +92,7 @@ class Parameter:
         return self.read(value)
 
     def at_size(self, size: str, samples: int) -> Any:
-        """The value at a size of the Verdict page, for a run of so many samples."""
+        """The value at a size of the Verdict page; ``samples``: of the run."""
         value = self.sizes.get(size, self.default)
         return min(value, samples // 2) if self.half_the_run else value
 

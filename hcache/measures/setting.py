@@ -110,7 +110,10 @@ class Setting:
         return [name for name in read if name in self.labels or f"{chosen}/{name}" in self.labels]
 
     def ends(self, name: str) -> tuple[list[int], list[int]]:
-        """A quarter of the samples that are not tried from either end of a label."""
+        """Samples with the most and with the least of a label.
+
+        A quarter each of the samples that are not tried.
+        """
         values = self._values(name).copy()
         rest = max(2, (len(self.run) - len(self.tried)) // 4)
         values[[self.run.position(sample) for sample in self.tried]] = np.nan

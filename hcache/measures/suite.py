@@ -27,7 +27,7 @@ class Suite(Setting):
     """Some measures of a run, taken one after the other."""
 
     def refused(self, what: Sequence[str]) -> dict[str, str]:
-        """The measures that this run has nothing for, each with the reason and what to do."""
+        """The measures that cannot be taken, each with the reason and what to do."""
         found = {name: find_measure(name).refused(self) for name in what}
         return {name: why for name, why in found.items() if why}
 

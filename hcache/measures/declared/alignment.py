@@ -36,7 +36,10 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of the mean over a label's positives others of the kind would give again."""
+    """How reliable the mean over a label's positives is.
+
+    That is the share of it that other positives of the kind would give again.
+    """
     if not record.parameters.get("name"):
         return []
     rows = record.result

@@ -51,7 +51,7 @@ def factors_of(run: Run, labels: tuple[str, ...]) -> list[str]:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """DCI and SAP of every kind of codes, and the cosines between the labels' directions."""
+    """DCI and SAP of all codes, and cosines between the labels' directions."""
     run, factors = setting.run, factors_of(setting.run, setting.labels)
     for kind, site in KINDS:
         yield Part(

@@ -26,7 +26,7 @@ DECODABLE, IN_X = "decodable", "in x_t"
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Probes of all labels, on h if it is stored in full, and on x_t."""
+    """Probes of all labels on x_t, and on h if it is stored in full."""
     run = setting.run
     with_h = run.anatomy.h is not None and run.policy(H) == FULL
     sites = (H, X) if with_h else (X,)

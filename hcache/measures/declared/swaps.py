@@ -45,7 +45,7 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Swaps of every site in all steps, with all controls, and in windows of steps."""
+    """Swaps of every site in all steps, and in windows of steps."""
     each = 1.5 * setting[SAMPLES] * len(setting.run.anatomy.sites)
     whole = setting.whole
     yield Part(title="swaps", passes=4 * each, work=later(lambda: _swaps(setting, whole, own=True)))
@@ -65,8 +65,9 @@ def _swaps(setting: Setting, window: Window, own: bool) -> Work:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of the donor a site carries into the picture, in pixels, beyond what another
-    donor does.
+    """How much of the donor a site carries into the picture, in pixels.
+
+    What the swap of another donor does is subtracted.
     """
     if not _is_whole(record.parameters["window"], run):
         return []
@@ -140,7 +141,7 @@ def _bars(effect: SwapEffect) -> dict[str, Bar]:
 
 
 def exhibits(site: str, runs: Runs) -> list[Exhibit]:
-    """What a swap of a site carries over, by quantity and by noise level, with pictures."""
+    """What a swap of a site carries over, with pictures."""
     effects = {
         name: found[site] for name, each in runs.items() if site in (found := effects_of(each))
     }
