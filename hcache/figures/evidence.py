@@ -218,7 +218,7 @@ def leakage_maps(shown: LeakageMaps) -> go.Figure:
 
 
 def bars_with_null(shown: Bars) -> go.Figure:
-    """Values with intervals, a colour a run, and a grey mark where the null stands."""
+    """Values with intervals, a colour a run; grey marks are nulls."""
     figure, count = go.Figure(), len(shown.runs)
     names = list(dict.fromkeys(name for found in shown.runs.values() for name in found))
     for number, (run, found) in enumerate(shown.runs.items()):

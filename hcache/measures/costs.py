@@ -109,7 +109,7 @@ def alignment_seconds(run: Run, steps: int) -> float:
 
 
 def codes_seconds(run: Run, factors: int, steps: int) -> float:
-    """Seconds of DCI and SAP of one kind of codes, for so many factors and steps."""
+    """Seconds of DCI and SAP of one kind of codes."""
     return factors * steps * (CODES_CELL + CODES_ROW * len(run))
 
 
