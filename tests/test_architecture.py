@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "dashboard", "starting", "atomic"),
+    ("errors", "allocator", "assets", "dashboard", "starting", "atomic"),
     ("images",),
     (
         "specs",
@@ -83,6 +83,12 @@ TORCH_FREE = (
     "readers.function",
     "readers.saved",
     "readers.reading",
+    "measures.cells",
+    "measures.declared",
+    "measures.measure",
+    "measures.registry",
+    "measures.suite",
+    "report",
     "cli",
 )
 """What may not import torch or diffusers when it is imported."""
@@ -317,6 +323,7 @@ import hcache
 for name in {light!r}:
     importlib.import_module("hcache." + name)
 hcache.open_run, hcache.RunSpec, hcache.Features
+assert importlib.import_module("hcache.measures.registry").measures()
 heavy = [name for name in ("torch", "diffusers", "streamlit") if name in sys.modules]
 assert not heavy, heavy
 """

@@ -14,24 +14,19 @@ from hcache.cache.layout import RUN_JSON
 from hcache.cache.reading import open_run
 from hcache.cache.records import list_records
 from hcache.extraction.run import extract
-from hcache.measures import suite as suite_module
-from hcache.measures.cells import (
-    CONTROLLABLE,
-    DECODABLE,
-    DISENTANGLED,
-    EDITS,
-    IN_X,
-    LINEAR,
-    cells_of,
-)
+from hcache.measures import setting as setting_module
+from hcache.measures.cells import cells_of
+from hcache.measures.declared.codes import QUESTION as DISENTANGLED
+from hcache.measures.declared.decodability import DECODABLE, IN_X
+from hcache.measures.declared.directions import CONTROLLABLE, EDITS, LINEAR
 from hcache.measures.driver import Driver
 from hcache.measures.kinds import DIRECTION, LEAKAGE, SWAP
-from hcache.measures.suite import Sizes, Suite
+from hcache.measures.suite import Suite
 from hcache.progress import drive
 from hcache.report.document import verdict_report
 from hcache.specs import RunSpec
 
-SIZES = Sizes(samples=12, nulls=19)
+SIZES = {"samples": 12, "nulls": 19}
 STRENGTHS = (-0.2, -0.1, 0.0, 0.1, 0.2)
 """Beyond which pictures leave the range of grey levels, and truth is not exact any more."""
 
@@ -54,8 +49,8 @@ def measured(tmp_path_factory):
     save_labels(run, "own", columns)
     run = open_run(run.folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite_module, "readers_of", lambda run: ["own"])
-        patch.setattr(suite_module, "STRENGTHS", STRENGTHS)
+        patch.setattr(setting_module, "readers_of", lambda run: ["own"])
+        patch.setattr(setting_module, "STRENGTHS", STRENGTHS)
         suite = Suite(run, NAMES, lambda: Driver(model, run, read, "own"), SIZES)
         drive(suite.run_all(WHAT))
         assert suite.readable == list(NAMES)

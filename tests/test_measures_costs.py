@@ -11,24 +11,15 @@ from hcache.cache.layout import H, X
 from hcache.cache.reading import open_run
 from hcache.measures.costs import (
     CHEAP,
+    EDITED,
     about,
     is_cheap,
     probe_seconds,
     projection_seconds,
     render_seconds,
-    suite_seconds,
-    trajectories,
 )
-from hcache.measures.suite import (
-    ALIGNMENT,
-    CODES,
-    DECODABILITY,
-    NEED_MODEL,
-    SWAPS,
-    WHAT,
-    Sizes,
-    Suite,
-)
+from hcache.measures.registry import measures, rendering
+from hcache.measures.suite import Suite
 from hcache.recipes.window import Window
 from hcache.specs import RunSpec
 
@@ -54,28 +45,36 @@ def run(tmp_path_factory):
     return made(tmp_path_factory.mktemp("costs"), 24)
 
 
-@pytest.mark.parametrize("sizes", [Sizes(), Sizes(samples=8, nulls=3)])
-@pytest.mark.parametrize("name", NEED_MODEL)
-def test_what_renders_is_counted_as_the_suite_counts_it(run, name, sizes):
-    labels = ("smile", "yaw", "skin", "yes")
-    suite = Suite(run, labels, lambda: pytest.fail("no model is needed to count"), sizes)
-    counted = sum(cost for _, cost, _ in suite.parts([name]))
-    assert trajectories(run, name, labels, sizes) == pytest.approx(counted)
-    assert suite_seconds(run, [name], labels, sizes, STEP) == pytest.approx(
-        2 * counted * run.spec.steps * STEP
-    )
+def suite_of(run, labels, **options):
+    return Suite(run, labels, lambda: pytest.fail("no model is needed to count"), options)
+
+
+@pytest.mark.parametrize("options", [{}, {"samples": 8, "nulls": 3}])
+def test_what_renders_is_counted_in_passes_through_all_steps(run, options):
+    """Of 3 labels that the reader reads, at 4 strengths but 0, beside the random directions."""
+    suite = suite_of(run, ("smile", "yaw", "skin", "yes"), **options)
+    samples, nulls = options.get("samples", 16), options.get("nulls", 19)
+    counted = {name: sum(each.passes for each in suite.parts([name])) for name in rendering()}
+    assert counted["directions"] == samples * 4 * (3 + nulls)
+    assert counted["additivity"] == samples * (3 + 3 + 3 * (nulls // 4 or 1))
+    assert counted["windows"] > 2 * 8 * (3 + nulls) * 0.9, "one window has all steps"
+    assert counted["swaps"] > 4 * 1.5 * samples * len(run.anatomy.sites)
+    for name, passes in counted.items():
+        expected = EDITED * passes * run.spec.steps * STEP
+        assert suite.seconds([name], STEP) == pytest.approx(expected)
 
 
 def test_without_a_measured_step_nothing_that_renders_has_an_estimate(run):
-    assert suite_seconds(run, [SWAPS], ["smile"], Sizes(), None) is None
+    suite = suite_of(run, ("smile",))
+    assert suite.seconds(["swaps"], None) is None
     assert render_seconds(run, 5, Window(first=0, last=3), None) is None
-    assert suite_seconds(run, [DECODABILITY], ["smile"], Sizes(), None) > 0, "probes need no model"
+    assert suite.seconds(["decodability"], None) > 0, "probes need no model"
     assert not is_cheap(None) and is_cheap(CHEAP) and not is_cheap(CHEAP + 0.1)
 
 
 def test_labels_that_no_reader_reads_cost_no_edits(run):
-    assert trajectories(run, "directions", ["yes"], Sizes()) == 0
-    assert trajectories(run, "additivity", ["smile", "yes"], Sizes()) == 0, (
+    assert suite_of(run, ("yes",)).seconds(["directions"], STEP) == 0
+    assert suite_of(run, ("smile", "yes")).seconds(["additivity"], STEP) == 0, (
         "one label alone has no pair"
     )
 
@@ -105,11 +104,12 @@ def test_a_run_of_thousands_is_not_cheap_and_the_demo_is(run, monkeypatch):
         monkeypatch.setattr(type(run), "__len__", lambda self: 24)
 
 
-def test_all_parts_have_an_estimate(run):
-    seconds = {name: suite_seconds(run, [name], ["smile", "yaw"], Sizes(), STEP) for name in WHAT}
+def test_all_measures_have_an_estimate(run):
+    suite = suite_of(run, ("smile", "yaw"))
+    seconds = {name: suite.seconds([name], STEP) for name in measures()}
     assert all(value > 0 for value in seconds.values())
-    assert seconds[CODES] > seconds[ALIGNMENT] > 0
-    total = suite_seconds(run, list(WHAT), ["smile", "yaw"], Sizes(), STEP)
+    assert seconds["codes"] > seconds["alignment"] > 0
+    total = suite.seconds(list(measures()), STEP)
     assert total == pytest.approx(sum(seconds.values()))
 
 

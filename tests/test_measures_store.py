@@ -10,6 +10,7 @@ from tiny import drain
 
 from hcache.analysis.estimate import Contrast, Estimate
 from hcache.analysis.swaps import PIXELS
+from hcache.cache import records
 from hcache.cache.layout import MEASURES
 from hcache.cache.records import (
     delete_stale,
@@ -19,18 +20,22 @@ from hcache.cache.records import (
     plain,
     record_path,
     save_record,
+    stale_results,
 )
 from hcache.directions.direction import in_units, random_direction, spread
 from hcache.directions.supervised import difference_direction
 from hcache.edits.shift import Shift
 from hcache.errors import UnknownSiteError, UsageError
 from hcache.extraction.run import extract
+from hcache.measures.declared.swaps import carriers, exhibits
 from hcache.measures.decodability import alignment_of
 from hcache.measures.driver import Change, Driver, Grid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
 from hcache.measures.evidence import Evidence
+from hcache.measures.noise import log_snr_of, says_noise
 from hcache.measures.responses import direction, null_dimensions, responses
 from hcache.measures.stored import Pictured, measured
+from hcache.measures.stored_levels import configured_levels
 from hcache.measures.swapping import COLUMNS, Pairs, PairSwap, swaps
 from hcache.recipes.window import Window
 
@@ -97,6 +102,39 @@ def test_results_are_stale_when_the_run_grows(tiny_model, tiny_spec, tmp_path):
     assert delete_stale(grown) == 1 and [record.kind for record in list_records(grown)] == ["other"]
     (grown.folder / MEASURES / "thing-0123.json").write_text("{")
     assert [record.kind for record in list_records(grown)] == ["other"] and delete_stale(grown) == 1
+
+
+def test_all_that_is_deleted_is_listed_before(copied_run, monkeypatch):
+    save_record(copied_run, "current", {}, 1)
+    folder = copied_run.folder / MEASURES
+    (folder / "thing-0123.json").write_text("{")
+    (folder / "of-someone-else.txt").write_text("notes")
+    assert [path.name for path in stale_results(copied_run)] == ["thing-0123.json"]
+    read = records.read_file
+    monkeypatch.setattr(
+        records, "read_file", lambda path: read(path) if path.suffix != ".json" else denied(path)
+    )
+    assert stale_results(copied_run) == [], "what may not be read now is no garbage"
+    monkeypatch.undo()
+    assert delete_stale(copied_run) == 1
+    assert {path.name.partition("-")[0] for path in folder.iterdir()} == {"current", "of"}
+
+
+def denied(path):
+    raise PermissionError(path)
+
+
+def test_the_noise_of_a_run_is_told_once(copied_run):
+    """By its description; of a run of before, by what the model's configuration gives."""
+    told = log_snr_of(copied_run)
+    assert np.isfinite(told).all() and (np.diff(told) > 0).all()
+    drain(configured_levels(copied_run))
+    object.__setattr__(copied_run, "provenance", {})
+    assert not says_noise(copied_run)
+    np.testing.assert_allclose(log_snr_of(copied_run), told, atol=1e-6)
+    for path in (copied_run.folder / MEASURES).glob("levels-*.json"):
+        path.unlink()
+    assert np.isnan(log_snr_of(copied_run)).all()
 
 
 def test_what_is_stored_is_not_computed_again(copied_run):
@@ -326,14 +364,15 @@ def test_swaps_come_with_their_controls_and_go_on_where_they_stood(driver):
         )
         assert record.result["pairs"] == 4 and set(record.result["kept"]) == {"light", "warm"}
     evidence = Evidence(driver.run)
-    assert {row.quantity for row in evidence.carriers()} == {
+    assert {row.quantity for row in carriers(evidence).rows} == {
         PIXELS,
         "structure",
         "colour",
         "light",
         "warm",
     }
-    strip = evidence.swapped("skip.3")
+    shown = exhibits("skip.3", {driver.run.name: evidence})
+    strip = next(each.shown for each in shown if each.run)
     assert strip.pictures.shape[:2] == (4, len(COLUMNS)) == (4, len(strip.columns))
     np.testing.assert_array_equal(strip.pictures[:, 1], driver.unedited(pairs.donors))
     driver.model = Unrunnable()

@@ -9,8 +9,10 @@ from reader_models import save_clip
 from hcache.cards import default_spec
 from hcache.cli.main import main
 from hcache.extraction.run import extract
-from hcache.measures import suite as suite_module
+from hcache.measures import setting as setting_module
 from hcache.measures.cells import cells_of
+from hcache.measures.declared import swaps as swaps_module
+from hcache.measures.declared import windows as windows_module
 from hcache.measures.verdict import compare
 from hcache.models.loading import load_model
 from hcache.specs import UNCONDITIONED, Conditioning
@@ -21,9 +23,9 @@ PROMPT = Conditioning(prompts=("a dog",), guidance=5)
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr(suite_module, "STEPS", 1)
-    monkeypatch.setattr(suite_module, "EDGES", (0.0,))
-    monkeypatch.setattr(suite_module, "COARSE_EDGES", (0.0,))
+    monkeypatch.setattr(setting_module, "STEPS", 1)
+    monkeypatch.setattr(windows_module, "EDGES", (0.0,))
+    monkeypatch.setattr(swaps_module, "COARSE_EDGES", (0.0,))
 
 
 def extracted(kind, tmp_path, conditioning):

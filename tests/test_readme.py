@@ -68,7 +68,10 @@ def parsers():
     """The parser of every command, those of ``direction`` as well, by what is typed after
     ``python -m hcache``.
     """
-    return {name: parser for name, parser in all_parsers().items() if name not in ("", *GROUPS)}
+    found = {name: parser for name, parser in all_parsers().items() if name not in ("", *GROUPS)}
+    for parser in found.values():
+        parser.format_usage()  # from when on it has all its options
+    return found
 
 
 def options_of(parser):

@@ -23,19 +23,26 @@ from hcache.cache.reading import open_run
 from hcache.cache.records import list_records
 from hcache.cli import measures as commands
 from hcache.cli.main import main
-from hcache.cli.measures import WHAT as OFFERED
 from hcache.errors import UsageError
 from hcache.figures.verdict import key_of
 from hcache.measures import cells as cells_module
-from hcache.measures import suite as suite_module
-from hcache.measures.cells import DISENTANGLED, EDITS, EFFECT, cells_of
+from hcache.measures import setting as setting_module
+from hcache.measures.cells import cells_of
+from hcache.measures.declared import swaps as swaps_module
+from hcache.measures.declared import windows as windows_module
+from hcache.measures.declared.codes import QUESTION as DISENTANGLED
+from hcache.measures.declared.directions import EDITS
+from hcache.measures.declared.swaps import EFFECT
+from hcache.measures.declared.windows import controllability_points
 from hcache.measures.driver import Driver
 from hcache.measures.evidence import Evidence
-from hcache.measures.suite import NEED_MODEL, WHAT, Sizes, Suite, labels_of
+from hcache.measures.measure import GUIDE
+from hcache.measures.registry import measures, rendering
+from hcache.measures.suite import Suite, labels_of
 from hcache.measures.verdict import compare
 from hcache.report.document import verdict_report
 from hcache.report.exhibits import exhibits
-from hcache.report.guide import FOLDER, page, page_html, pages_of
+from hcache.report.guide import page_html, pages_of
 from hcache.toyfaces.shipped import shipped_results
 
 LABELS = ("light", "warm")
@@ -89,11 +96,11 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
 
 def make_small(patch):
     """The tiny model has a reader, and is measured at few steps and in two windows."""
-    for module in (suite_module, cells_module):
+    for module in (setting_module, cells_module):
         patch.setattr(module, "readers_of", lambda run: ["own"])
-    patch.setattr(suite_module, "STEPS", 1)
-    patch.setattr(suite_module, "EDGES", (0.0,))
-    patch.setattr(suite_module, "COARSE_EDGES", (0.0,))
+    patch.setattr(setting_module, "STEPS", 1)
+    patch.setattr(windows_module, "EDGES", (0.0,))
+    patch.setattr(swaps_module, "COARSE_EDGES", (0.0,))
 
 
 @pytest.fixture(autouse=True)
@@ -139,9 +146,9 @@ def test_every_question_has_an_answer_with_an_interval_and_a_null(measured_run):
 
 def test_measuring_again_is_a_lookup(measured_run):
     driver = Driver(None, measured_run, read, "own")  # whose model cannot run
-    suite = Suite(measured_run, labels_of(measured_run), lambda: driver, Sizes(samples=4, nulls=2))
+    suite = Suite(measured_run, labels_of(measured_run), lambda: driver, {"samples": 4, "nulls": 2})
     before, titles = len(list_records(measured_run)), []
-    shares = list(suite.run_all(WHAT, titles.append))
+    shares = list(suite.run_all(tuple(measures()), titles.append))
     assert shares == sorted(shares) and shares[-1] == 1 and titles[0] == "decodability"
     assert len(list_records(measured_run)) == before
 
@@ -150,8 +157,8 @@ def test_what_needs_no_model_asks_for_none(measured_run):
     def no_model():
         raise AssertionError("the model was asked for")
 
-    light = Suite(measured_run, LABELS, no_model, Sizes(samples=4, nulls=2))
-    list(light.run_all([part for part in WHAT if part not in NEED_MODEL]))
+    light = Suite(measured_run, LABELS, no_model, {"samples": 4, "nulls": 2})
+    list(light.run_all([name for name in measures() if name not in rendering()]))
     with pytest.raises(AssertionError, match="asked for"):
         list(light.run_all(["swaps"]))
 
@@ -161,12 +168,8 @@ def test_labels_that_are_not_there_are_named(measured_run):
         labels_of(measured_run, ["ligth"])
 
 
-def test_what_the_command_offers_is_what_there_is():
-    assert tuple(WHAT) == OFFERED
-
-
 def test_what_is_tried_has_no_part_in_the_fit(measured_run):
-    suite = Suite(measured_run, LABELS, lambda: None, Sizes(samples=4))
+    suite = Suite(measured_run, LABELS, lambda: None, {"samples": 4})
     positives, negatives = suite.ends("light")
     assert not set(suite.tried) & {*positives, *negatives} and len(positives) == len(negatives) == 2
 
@@ -179,17 +182,17 @@ def test_every_cell_has_its_evidence(measured_run):
         assert any(each.figure is not None and len(each.figure.data) for each in found), row.key
         if row.question.startswith(EFFECT) or row.question in ("controllable", "linear"):
             assert any("data:image/png" in each.html for each in found), row.key
-    points = evidence[measured_run.name].controllability("light")
+    points = controllability_points(evidence[measured_run.name], "light")
     assert len(points) > 1 and all(np.isfinite(point.at) for point in points)
 
 
 def test_every_measure_has_a_page_that_says_what_it_does_not_say(measured_run):
-    pages = {name for row in compare([measured_run]) for name in pages_of(*row.key)}
-    assert pages == {path.stem for path in FOLDER.glob("*.md")}
-    for name in pages:
+    pages = {page for row in compare([measured_run]) for page in pages_of(*row.key)}
+    assert {page.name for page in pages} == {path.stem for path in GUIDE.glob("*.md")}
+    for page in pages:
         for part in ("What it says.", "Null.", "Interval.", "What it does not say.", "Source."):
-            assert f"**{part}**" in page(name), (name, part)
-        assert page_html(name).startswith("<h3>")
+            assert f"**{part}**" in page.text, (page.name, part)
+        assert page_html(page).startswith("<h3>")
 
 
 def test_the_report_is_one_file_that_asks_nobody(measured_run, suite_home, capsys, tmp_path):
@@ -210,7 +213,7 @@ def test_the_report_is_one_file_that_asks_nobody(measured_run, suite_home, capsy
             assert (
                 f"{e.low:.2f} to {e.high:.2f}" if e.defined else f"undefined: {escape(e.why)}"
             ) in own
-    assert own.count("json' data-chart='") == own.count("class='chart'") > len(LABELS)
+    assert own.count('json" data-chart="') == own.count('class="chart"') > len(LABELS)
     assert "Which group carries what" in own and "measure-leakage" in own
 
 

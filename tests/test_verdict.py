@@ -17,18 +17,14 @@ from hcache.cache.layout import LABELS, RUN_JSON
 from hcache.cache.reading import open_run
 from hcache.cache.records import Record, save_record
 from hcache.figures.verdict import verdict_table
-from hcache.measures.cells import (
-    CONTROLLABLE,
-    DECODABLE,
-    IN_X,
-    LINEAR,
-    Cell,
-    cells_of,
-    with_families,
-)
+from hcache.measures.cell import Cell
+from hcache.measures.cells import cells_of, with_families
+from hcache.measures.declared.decodability import DECODABLE, IN_X
+from hcache.measures.declared.directions import CONTROLLABLE, LINEAR
 from hcache.measures.kinds import DECODABILITY, DIRECTION
 from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
-from hcache.measures.verdict import Row, compare, measured_by, ranking, why_not_ranked
+from hcache.measures.registry import measured_by
+from hcache.measures.verdict import Row, compare, ranking, why_not_ranked
 from hcache.recipes.window import Window
 from hcache.specs import RunSpec
 

@@ -139,14 +139,7 @@ def dci(
     """
     codes, factors = _check(codes, factors, max(10, 2 * folds))
     z, y = _standardised(codes), _standardised(factors)
-    penalties = [
-        float(
-            LassoCV(cv=KFold(folds, shuffle=True, random_state=seed), **_SETTLED)
-            .fit(z, column)
-            .alpha_
-        )
-        for column in y.T
-    ]
+    penalties = _penalties(z, y, folds, seed)
 
     def both(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
         importance = _lasso_importance(_standardised(a), _standardised(b), penalties)
@@ -155,21 +148,9 @@ def dci(
         return disentanglement_of(importance), completeness_of(importance)
 
     informativeness = _informativeness(z, y, penalties, folds, seed)
+    importance = _lasso_importance(z, y, penalties)
     if not any(r2.low > 0 for r2 in informativeness):
-        why = (
-            "the codes tell no factor (the best R² is"
-            f" {max(informativeness, key=lambda r2: r2.value)})"
-        )
-        nothing = Estimate.undefined(why, len(codes))
-        return DCI(
-            disentanglement=nothing,
-            completeness=nothing,
-            informativeness=informativeness,
-            importance=_lasso_importance(z, y, penalties),
-            shuffled=(np.nan, np.nan),
-            rotated=np.full((ROTATIONS, 2), np.nan),
-            p=None,
-        )
+        return _nothing_told(informativeness, importance, len(codes))
     rng = np.random.default_rng(seed)
     halves = [rng.permutation(len(codes))[: len(codes) // 2] for _ in range(repeats)]
     d, c = _about(
@@ -183,13 +164,34 @@ def dci(
         disentanglement=d,
         completeness=c,
         informativeness=informativeness,
-        importance=_lasso_importance(z, y, penalties),
+        importance=importance,
         shuffled=(
             float(np.mean([null[0] for null in nulls])),
             float(np.mean([null[1] for null in nulls])),
         ),
         rotated=rotated,
         p=p_value(d.value, rotated[:, 0]),
+    )
+
+
+def _penalties(z: np.ndarray, y: np.ndarray, folds: int, seed: int) -> list[float]:
+    """The lasso's penalty for every factor, by cross-validation."""
+    shuffled = KFold(folds, shuffle=True, random_state=seed)
+    return [float(LassoCV(cv=shuffled, **_SETTLED).fit(z, column).alpha_) for column in y.T]
+
+
+def _nothing_told(informativeness: tuple[Estimate, ...], importance: np.ndarray, n: int) -> DCI:
+    """In place of a result where no code tells any factor: what is undefined, and why."""
+    best = max(informativeness, key=lambda r2: r2.value)
+    nothing = Estimate.undefined(f"the codes tell no factor (the best R² is {best})", n)
+    return DCI(
+        disentanglement=nothing,
+        completeness=nothing,
+        informativeness=informativeness,
+        importance=importance,
+        shuffled=(np.nan, np.nan),
+        rotated=np.full((ROTATIONS, 2), np.nan),
+        p=None,
     )
 
 

@@ -130,6 +130,37 @@ def leakage(
         AnalysisError: shapes that do not fit, an edit without its attribute, an attribute without
             spread.
     """
+    scaled, random = _scaled(changes, spreads, edits, attributes, nulls)
+    meant = tuple(list(attributes).index(edit) for edit in edits)
+    if not scaled.any():
+        raise AnalysisError("no edit changes any reading: there is no movement to have a share in")
+    flat = scaled.reshape(len(scaled), -1)
+    cells = bootstrap_many(
+        lambda counts: counts @ flat / counts.sum(1)[:, None], len(flat), repeats=repeats, seed=seed
+    )
+    shares = bootstrap_many(_shares(scaled, meant), len(flat), repeats=repeats, seed=seed)
+    width = len(attributes)
+    return Leakage(
+        edits=tuple(edits),
+        attributes=tuple(attributes),
+        meant=meant,
+        matrix=tuple(tuple(cells[i * width : (i + 1) * width]) for i in range(len(edits))),
+        p=_p_off_diagonal(scaled.transpose(1, 0, 2), random, meant, seed),
+        share=shares[0],
+        shares=shares[1:],
+        p_of_share=_p_of_share(_products(scaled, np.ones((1, len(scaled))))[0], meant, seed),
+        nulls=0 if random is None else len(random),
+    )
+
+
+def _scaled(
+    changes: np.ndarray,
+    spreads: Sequence[float],
+    edits: Sequence[str],
+    attributes: Sequence[str],
+    nulls: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Changes (n, edits, attributes) and nulls (m, n, attributes) in spreads, checked."""
     changes, spread = np.asarray(changes, np.float64), np.asarray(spreads, np.float64)
     expected = (len(edits), len(attributes))
     if (
@@ -154,7 +185,6 @@ def leakage(
             f"every attribute needs a spread above 0; {', '.join(dead) or 'they'} came with none"
         )
     scaled = (changes / spread).transpose(1, 0, 2)
-    meant = tuple(list(attributes).index(edit) for edit in edits)
     random = None if nulls is None or not len(nulls) else np.asarray(nulls, np.float64) / spread
     if random is not None and (
         random.shape[1:] != changes.shape[1:] or not np.isfinite(random).all()
@@ -163,25 +193,7 @@ def leakage(
             f"nulls are (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got "
             f"{random.shape}"
         )
-    if not scaled[:, np.arange(len(edits)), meant].any() and not scaled.any():
-        raise AnalysisError("no edit changes any reading: there is no movement to have a share in")
-    flat = scaled.reshape(len(scaled), -1)
-    cells = bootstrap_many(
-        lambda counts: counts @ flat / counts.sum(1)[:, None], len(flat), repeats=repeats, seed=seed
-    )
-    shares = bootstrap_many(_shares(scaled, meant), len(flat), repeats=repeats, seed=seed)
-    width = len(attributes)
-    return Leakage(
-        edits=tuple(edits),
-        attributes=tuple(attributes),
-        meant=meant,
-        matrix=tuple(tuple(cells[i * width : (i + 1) * width]) for i in range(len(edits))),
-        p=_p_off_diagonal(scaled.transpose(1, 0, 2), random, meant, seed),
-        share=shares[0],
-        shares=shares[1:],
-        p_of_share=_p_of_share(_products(scaled, np.ones((1, len(scaled))))[0], meant, seed),
-        nulls=0 if random is None else len(random),
-    )
+    return scaled, random
 
 
 def _products(scaled: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -114,21 +114,36 @@ def learning_curve(
     drawn = draws_of(target, metric, groups, repeats, seed)
     scores, nulls = [], []
     for done, size in enumerate(sizes, 1):
-        rng = np.random.default_rng([seed, size])
-        with one_thread():
-            parts = [
-                _predictions(space, target, fold, metric, size, controls, rng)
-                for _ in range(draws if size < most else 1)
-            ]
-        predicted, shuffled = (
-            np.concatenate(each, 1)
-            for each in zip(*((p[:, :1], p[:, 1:]) for p in parts), strict=True)
-        )
+        rng, times = np.random.default_rng([seed, size]), draws if size < most else 1
+        predicted, shuffled = _drawn(space, target, fold, metric, size, controls, rng, times)
         score, null = _scored(target, predicted, shuffled, fold, metric, drawn, groups)
         scores.append(score)
         nulls.append(null)
         yield done / len(sizes)
     return LearningCurve(metric=metric, sizes=sizes, scores=tuple(scores), controls=tuple(nulls))
+
+
+def _drawn(
+    space: Space,
+    target: np.ndarray,
+    fold: np.ndarray,
+    metric: str,
+    size: int,
+    controls: int,
+    rng: np.random.Generator,
+    times: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions (n, times) from that many subsets, and (n, times * controls) of shuffled
+    labels.
+    """
+    with one_thread():
+        parts = [
+            _predictions(space, target, fold, metric, size, controls, rng) for _ in range(times)
+        ]
+    return (
+        np.concatenate([part[:, :1] for part in parts], 1),
+        np.concatenate([part[:, 1:] for part in parts], 1),
+    )
 
 
 def _predictions(

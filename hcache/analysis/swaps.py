@@ -153,7 +153,25 @@ def swap_effect(
     }
     _check(parts | ({} if own is None else {"own": own}))
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "clusters": clusters}
-    carried, moved, kept = {}, {}, {}
+    carried, moved = _by_pictures(parts, options)
+    read, kept = _by_readings(parts, options)
+    return SwapEffect(
+        carried=carried | read,
+        moved=moved,
+        kept=kept,
+        own=None if own is None else _largest(own.images, recipient.images),
+        pairs=len(donor.images),
+    )
+
+
+def _by_pictures(
+    parts: Mapping[str, Pictures], options: Mapping[str, Any]
+) -> tuple[dict[str, Contrast], dict[str, Contrast]]:
+    """What is carried, and what is moved, in every distance between pictures."""
+    donor, recipient, swapped = parts["donor"], parts["recipient"], parts["swapped"]
+    other, noise = parts["other"], parts["noise"]
+    seed, clusters = options["seed"], options["clusters"]
+    carried, moved = {}, {}
     for name, distance in DISTANCES.items():
         apart = distance(donor.images, recipient.images)
         if not apart.any() and np.array_equal(donor.images, recipient.images):
@@ -171,24 +189,25 @@ def swap_effect(
             continue
         carried[name] = _contrast(_relative(left, apart, from_one=True), len(left), options, p)
         moved[name] = _contrast(_relative(gone, apart), len(gone), options)
-    for name in recipient.readings:
-        a, b, r, r_other = (
-            np.asarray(x.readings[name], np.float64) for x in (donor, recipient, swapped, other)
-        )
+    return carried, moved
+
+
+def _by_readings(
+    parts: Mapping[str, Pictures], options: Mapping[str, Any]
+) -> tuple[dict[str, Contrast], dict[str, Estimate]]:
+    """What is carried of every reading, and what of the recipient's is kept."""
+    roles = [parts[role] for role in ("donor", "recipient", "swapped", "other")]
+    carried, kept = {}, {}
+    for name in parts["recipient"].readings:
+        a, b, r, r_other = (np.asarray(x.readings[name], np.float64) for x in roles)
         if why := _hardly_varied(name, a, b, np.concatenate([r, r_other])):
             carried[name], kept[name] = _undefined(why, len(a)), Estimate.undefined(why, len(a))
             continue
-        p = _p_of_following(a, b, r, seed)
+        p = _p_of_following(a, b, r, options["seed"])
         statistic = _following(a, b, np.stack([r, r_other], 1))
         carried[name] = _contrast(lambda counts, s=statistic: s(counts)[:, 0], len(a), options, p)
         kept[name] = bootstrap(lambda counts, s=statistic: s(counts)[:, 1, 0], len(a), **options)
-    return SwapEffect(
-        carried=carried,
-        moved=moved,
-        kept=kept,
-        own=None if own is None else _largest(own.images, recipient.images),
-        pairs=len(donor.images),
-    )
+    return carried, kept
 
 
 def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:

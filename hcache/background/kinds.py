@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
-from msgspec import Meta, Struct, to_builtins
+from msgspec import Meta, Struct, field, to_builtins
+from msgspec.structs import replace
 
 from ..cache.description import parse_spec
 from ..cache.layout import IMAGES, PROMPTS
@@ -222,10 +223,11 @@ class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Measures of a run, those of ``what`` for ``labels``; ``samples`` and ``nulls`` as the command
-    has them.
+    """Measures of a run, those of ``what`` for ``labels``.
 
-    ``reader`` names the reader to measure edits by; the run's first if it is empty.
+    ``samples`` and ``nulls`` are as the command has them, and so are the other parameters in
+    ``options``, by name. ``reader`` names the reader to measure edits by; the run's first if it is
+    empty.
     """
 
     kind: ClassVar[str] = MEASURE
@@ -235,16 +237,23 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     samples: Samples
     nulls: Samples
     reader: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         return f"{', '.join(self.what)} of {self.run}"
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The values of all parameters that are given, by name."""
+        return {"samples": self.samples, "nulls": self.nulls, **self.options}
+
     def order(self) -> dict[str, Any]:
         """All that decides it, as plain JSON."""
         found = _all_but_run(self)
-        if not self.reader:  # so that tasks of before have the same id
-            del found["reader"]
+        for name in ("reader", "options"):  # so that tasks of before have the same id
+            if not found[name]:
+                del found[name]
         return found
 
     def arguments(self) -> list[str]:
@@ -256,8 +265,7 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [
             "measure",
             *chosen,
-            f"--samples={self.samples}",
-            f"--nulls={self.nulls}",
+            *(f"{_option(name)}={_shell_value(value)}" for name, value in self.chosen.items()),
             "--",
             self.run,
         ]
@@ -265,13 +273,16 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Measuring:
         """The work that ``order`` describes, checked; see :func:`read_work`."""
-        from ..measures.suite import WHAT  # which takes its time to import
+        from ..measures.parameter import check_options  # these take their time to import
+        from ..measures.registry import registry
 
-        found = checked({**order, "run": run}, cls)
+        found, known = checked({**order, "run": run}, cls), registry()
         for part in found.what:
-            if part not in WHAT:
-                raise UsageError(f"what: expected some of {', '.join(WHAT)}, got {part!r}")
-        return found
+            if part not in known.measures:
+                names = ", ".join(known.measures)
+                raise UsageError(f"what: expected some of {names}, got {part[:60]!r}")
+        free = {n: p for n, p in known.parameters().items() if n not in ("samples", "nulls")}
+        return replace(found, options=check_options(free, found.options, "the measures"))
 
 
 class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -444,6 +455,15 @@ def _all_but_run(work: Struct) -> dict[str, Any]:
     found = to_builtins(work)
     del found["run"]
     return found
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _shell_value(value: Any) -> str:
+    """A parameter's value as it is typed in a shell."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _check_direction_name(name: str) -> None:

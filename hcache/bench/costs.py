@@ -24,11 +24,8 @@ from ..cache.layout import H
 from ..cache.reading import Run
 from ..measures.codes import COMPONENTS, codes
 from ..measures.costs import (
-    ALIGNED_ROW,
-    ALIGNED_STEP,
-    CODES_CELL,
-    CODES_ROW,
-    READ,
+    alignment_seconds,
+    codes_seconds,
     probe_seconds,
     projection_seconds,
 )
@@ -44,7 +41,7 @@ def costs_of(run: Run) -> dict[str, dict[str, float]]:
     """What is measured -> processor seconds, ``measured`` and ``estimated``. Nothing may be
     stored with the run yet.
     """
-    n, steps, labels = len(run), list(range(STEPS)), run.labels["made up"]
+    steps, labels = list(range(STEPS)), run.labels["made up"]
     found = {}
     for kind, label in LABELS.items():
         estimated = probe_seconds(run, {H: STEPS}, [labels[label]])
@@ -54,14 +51,14 @@ def costs_of(run: Run) -> dict[str, dict[str, float]]:
     found["projections"] = _pair(
         lambda: project_steps(lambda step: run.matrix(H, step), STEPS), projection_seconds(run, H)
     )
-    positives = run.sample_ids[: n // 4].tolist()
-    estimated = STEPS * (ALIGNED_STEP + ALIGNED_ROW * n + n * run.width(H) * READ)
+    positives = run.sample_ids[: len(run) // 4].tolist()
     found["alignment"] = _pair(
-        lambda: alignment_of(run, positives, steps, name=LABELS["ridge"]), estimated
+        lambda: alignment_of(run, positives, steps, name=LABELS["ridge"]),
+        alignment_seconds(run, STEPS),
     )
     found["codes"] = _pair(
         lambda: codes(run, list(LABELS.values()), COMPONENTS, H, steps[:2]),
-        2 * 2 * (CODES_CELL + CODES_ROW * n),
+        codes_seconds(run, 2, 2),
     )
     return found
 

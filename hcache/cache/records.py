@@ -141,15 +141,34 @@ def list_records(run: Run, kind: str = "*") -> list[Record]:
     return [record for record in found if record is not None]
 
 
+def stale_results(run: Run) -> list[Path]:
+    """The files of results that are shown nowhere: of other samples, or changed since.
+
+    What cannot be read now, for want of rights or memory, is not among them.
+    """
+    state = state_of(run)
+    return [
+        path
+        for path in sorted((run.folder / MEASURES).glob("*.json"))
+        if _read(path, state) is None and _is_readable(path)
+    ]
+
+
 def delete_stale(run: Run) -> int:
-    """Takes away the results that are of other samples than the run has now; how many."""
-    state, gone = state_of(run), 0
-    for path in (run.folder / MEASURES).glob("*.json"):
-        if _read(path, state) is None:
-            for each in (path, path.with_suffix(".png")):
-                each.unlink(missing_ok=True)
-            gone += 1
-    return gone
+    """Deletes the results that :func:`stale_results` lists, with their pictures; how many."""
+    gone = stale_results(run)
+    for path in gone:
+        for each in (path, path.with_suffix(".png")):
+            each.unlink(missing_ok=True)
+    return len(gone)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_file(path)
+    except OSError:
+        return False
+    return True
 
 
 def plain(value: Any) -> Any:

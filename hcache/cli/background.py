@@ -114,9 +114,7 @@ def _import(work: Importing, home: Path) -> Result:
 
 
 def _measure(work: Measuring, home: Path) -> Result:
-    return measure_run(
-        _run(work, home), work.what, work.labels, work.samples, work.nulls, reader=work.reader
-    )
+    return measure_run(_run(work, home), work.what, work.labels, work.chosen, reader=work.reader)
 
 
 def _read(work: Reading, home: Path) -> Result:

@@ -41,13 +41,32 @@ MODEL = (
 class _Parser(argparse.ArgumentParser):
     """Wrong usage is reported in one line, like every other error.
 
-    ``listing``: what the help ends with; made when the help is printed.
+    ``listing``: what the help ends with; made when the help is printed. ``fill`` adds options that
+    take their time to know: it is called when the parser is used.
     """
 
     listing: Callable[[], str] | None = None
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def filled(self) -> None:
+        """Adds the options that were left for later."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+
+    def parse_known_args(self, *given: Any, **named: Any) -> Any:
+        """As argparse does, with all options."""
+        self.filled()
+        return super().parse_known_args(*given, **named)
+
+    def format_usage(self) -> str:
+        """As argparse does, with all options."""
+        self.filled()
+        return super().format_usage()
 
     def format_help(self) -> str:
-        """As argparse does, and the listing."""
+        """As argparse does, with all options and the listing."""
+        self.filled()
         return super().format_help() + (f"\n{self.listing()}\n" if self.listing else "")
 
     def error(self, message: str) -> NoReturn:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,10 @@ from .commands import Result, table
 from .progress import drive_with_bar
 
 if TYPE_CHECKING:
-    from ..measures.cells import Cell
+    from ..measures.cell import Cell
     from ..measures.driver import Driver
+    from ..measures.parameter import Parameter
     from ..measures.verdict import Row
-
-WHAT = ("decodability", "alignment", "codes", "directions", "windows", "additivity", "swaps")
-"""The parts of :mod:`~hcache.measures.suite`, here so that the help needs nothing of it."""
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -33,17 +31,17 @@ def measure(arguments: argparse.Namespace) -> Result:
     if arguments.forget_stale:
         gone = delete_stale(run)
         return Result(
-            text=f"{run.name}: {gone} stale results taken away",
+            text=f"{run.name}: {gone} stale result{'' if gone == 1 else 's'} deleted",
             data={"run": run.name, "gone": gone},
         )
-    what, labels = arguments.what or WHAT, arguments.label or []
+    from ..measures.registry import registry
+
+    options = {name: getattr(arguments, name) for name in registry().parameters()}
     return measure_run(
         run,
-        what,
-        labels,
-        arguments.samples,
-        arguments.nulls,
-        arguments.null,
+        arguments.what or tuple(registry().measures),
+        arguments.label or [],
+        options,
         arguments.device,
         arguments.reader or "",
         arguments.width,
@@ -54,25 +52,24 @@ def measure_run(
     run: Run,
     what: Sequence[str],
     labels: Sequence[str],
-    samples: int,
-    nulls: int,
-    null: str = "samples",
+    options: Mapping[str, Any],
     device: str = "auto",
     reader: str = "",
     width: float | None = None,
 ) -> Result:
     """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
-    from ..measures.suite import Sizes, Suite, labels_of
+    from ..measures.parameter import check_options
+    from ..measures.registry import registry
+    from ..measures.suite import Suite, labels_of
 
     if width is not None and not width > 0:
         raise UsageError(f"--width is the width of an interval, above 0; got {width:g}")
-    sizes = Sizes(samples=samples, nulls=nulls, null=null)
     suite = Suite(
         run,
         labels_of(run, list(labels)),
         lambda: _driver(run, device, suite.chosen_reader),
-        sizes,
+        check_options(registry().parameters(), options, "the measures"),
         reader,
     )
     refused = suite.refused(what)
@@ -201,24 +198,9 @@ def add_measures(command: Any) -> None:
         "Measure a run: probes, directions, codes, swaps; each number with an interval and a null."
     )
     child = command("measure", measure, text)
+    child.fill = _add_choices
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--what", action="append", choices=WHAT, help="repeat (default: all)")
     child.add_argument("--label", action="append", help="repeat (default: all)")
-    child.add_argument(
-        "--samples", type=int, default=16, help="samples that edits are tried on (default: 16)"
-    )
-    child.add_argument(
-        "--nulls",
-        type=int,
-        default=19,
-        help="random directions beside each (default: 19, from which p is a rank)",
-    )
-    child.add_argument(
-        "--null",
-        choices=("noise", "samples"),
-        default="samples",
-        help="noise in h, or differences of random samples, harder to beat (default)",
-    )
     child.add_argument(
         "--width",
         type=float,
@@ -234,7 +216,7 @@ def add_measures(command: Any) -> None:
     child.add_argument(
         "--forget-stale",
         action="store_true",
-        help="measure nothing: take away results of other samples than the run has now",
+        help="measure nothing: delete results of other samples than the run has now",
     )
     child = command(
         "compare",
@@ -246,4 +228,42 @@ def add_measures(command: Any) -> None:
         "--html",
         metavar="FILE",
         help="write a report with all evidence: one file, no server needed",
+    )
+
+
+def _add_choices(child: argparse.ArgumentParser) -> None:
+    """What can be measured, and what can be chosen for it: as the measures say it."""
+    from ..measures.registry import registry
+
+    found = registry()
+    child.add_argument(
+        "--what", action="append", choices=tuple(found.measures), help="repeat (default: all)"
+    )
+    child.formatter_class = argparse.RawDescriptionHelpFormatter
+    width = max(map(len, found.measures))
+    child.epilog = "what can be measured, cheapest first:\n" + "\n".join(
+        f"  {name:<{width}}  {measure.title}" for name, measure in found.measures.items()
+    )
+    for parameter in found.parameters().values():
+        _add_parameter(child, parameter)
+
+
+def _add_parameter(child: argparse.ArgumentParser, parameter: Parameter) -> None:
+    def value(text: str) -> Any:
+        try:
+            return parameter.parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    shown = parameter.default
+    if isinstance(shown, bool):
+        shown = "yes" if shown else "no"
+    child.add_argument(
+        parameter.flag,
+        dest=parameter.name,
+        type=value,
+        default=parameter.default,
+        choices=parameter.choices or None,
+        metavar=None if parameter.choices else "V",
+        help=f"{parameter.text} (default: {shown})".replace("%", "%%"),
     )

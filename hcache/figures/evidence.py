@@ -6,48 +6,58 @@ grey is the null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..analysis.estimate import Contrast, Estimate
-from ..analysis.swaps import SwapEffect
-from ..measures.evidence import Point
+from ..analysis.estimate import Estimate
+from ..measures.exhibits import (
+    LEVEL,
+    Bar,
+    Bars,
+    CosineCurves,
+    Curves,
+    LeakageMaps,
+    Point,
+    ReadAndMove,
+    ResponseCurves,
+)
 from .palette import CATEGORIES, DIVERGING
 
 _MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
 _NULL = "#8A93A2"
-LEVEL = "log SNR (left: mostly noise)"
 DASHES = ("solid", "dash", "dot", "dashdot")
 
-Curves = Mapping[str, Mapping[str, Sequence[Point]]]
+_ByRun = Mapping[str, Mapping[str, Sequence[Point]]]
 """By run, then by what is compared on one run."""
 
 
-def curves_over_noise(
-    curves: Curves, title: str, null: str, chance: float | None = None
-) -> go.Figure:
-    """Measures over log SNR, with bands; thin grey lines are their nulls, said to be ``null``."""
+def chart_of(shown: object) -> go.Figure | None:
+    """The chart of a measure's exhibit; None of what is not a chart."""
+    draw = _CHARTS.get(type(shown))
+    return None if draw is None else draw(shown)
+
+
+def curves_over_noise(shown: Curves) -> go.Figure:
+    """Measures over log SNR, with bands; thin grey lines are their nulls."""
     figure = go.Figure()
-    add_curves(figure, curves, null)
-    if chance is not None:
-        figure.add_hline(y=chance, line={"color": _NULL, "width": 1, "dash": "dot"})
-    figure.update_xaxes(title=LEVEL)
-    figure.update_yaxes(title=title)
+    add_curves(figure, shown.runs, shown.null)
+    if shown.chance is not None:
+        figure.add_hline(y=shown.chance, line={"color": _NULL, "width": 1, "dash": "dot"})
+    figure.update_xaxes(title=shown.x)
+    figure.update_yaxes(title=shown.axis)
     return _laid_out(figure, 360)
 
 
-def read_and_move(read: Curves, move: Mapping[str, Sequence[Point]], metric: str) -> go.Figure:
-    """Side by side: where in denoising a label can be read off, and where moving h moves it in
-    the picture.
-    """
+def read_and_move(shown: ReadAndMove) -> go.Figure:
+    """Two panels: where a label can be read, and where moving h moves it."""
     titles = ("where it can be read", "where moving h moves it")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.1)
-    add_curves(figure, read, "shuffled labels", row=1, col=1)
-    for number, (run, points) in enumerate(move.items()):
+    add_curves(figure, shown.read, "shuffled labels", row=1, col=1)
+    for number, (run, points) in enumerate(shown.move.items()):
         colour = CATEGORIES[number % len(CATEGORIES)]
         _band_of_null(figure, points, row=1, col=2)
         _error_bars(
@@ -55,12 +65,12 @@ def read_and_move(read: Curves, move: Mapping[str, Sequence[Point]], metric: str
         )
     figure.add_hline(y=0, line={"color": _NULL, "width": 1}, row=1, col=2)
     figure.update_xaxes(title=LEVEL)
-    figure.update_yaxes(title=f"held-out {metric}", row=1, col=1)
+    figure.update_yaxes(title=f"held-out {shown.metric}", row=1, col=1)
     figure.update_yaxes(title="spreads a unit of strength", row=1, col=2)
     return _laid_out(figure, 380)
 
 
-def add_curves(figure: go.Figure, curves: Curves, null: str, **place: int) -> None:
+def add_curves(figure: go.Figure, curves: _ByRun, null: str, **place: int) -> None:
     """Curves with bands and nulls, into a figure or one of its panels."""
     said = False
     for number, (run, named) in enumerate(curves.items()):
@@ -107,10 +117,12 @@ def add_curves(figure: go.Figure, curves: Curves, null: str, **place: int) -> No
                 said = True
 
 
-def response_curves(responses: Mapping[str, Mapping[str, Any]], label: str) -> go.Figure:
-    """The mean change of a reading over strengths, a panel a run; the straight line, and random
-    directions in grey.
+def response_curves(shown: ResponseCurves) -> go.Figure:
+    """The mean change of a reading over strengths, a panel a run.
+
+    With the straight line, and random directions in grey.
     """
+    responses = shown.runs
     figure = make_subplots(
         rows=1, cols=len(responses), subplot_titles=list(responses), shared_yaxes=True
     )
@@ -147,13 +159,16 @@ def response_curves(responses: Mapping[str, Mapping[str, Any]], label: str) -> g
             figure, gamma, curve, colour, "mean change, 95 %", showlegend=number == 0, **place
         )
         figure.update_xaxes(title="strength γ", **place)
-    figure.update_yaxes(title=f"change of {label} (spreads)", row=1, col=1)
+    figure.update_yaxes(title=f"change of {shown.label} (spreads)", row=1, col=1)
     return _laid_out(figure, 360)
 
 
-def leakage_maps(matrices: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Mean change of every reading under every edit, a panel a run; a frame where it was meant, a
-    star where it leaks beyond chance."""
+def leakage_maps(shown: LeakageMaps) -> go.Figure:
+    """The mean change of every reading under every edit, a panel a run.
+
+    A frame is where it was meant; a star is where it leaks beyond chance.
+    """
+    matrices = shown.runs
     figure = make_subplots(
         rows=len(matrices), cols=1, subplot_titles=list(matrices), vertical_spacing=0.16
     )
@@ -202,26 +217,25 @@ def leakage_maps(matrices: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     return _laid_out(figure, 110 * len(matrices) + 44 * rows + 40)
 
 
-def bars_with_null(
-    contrasts: Mapping[str, Mapping[str, Contrast]], title: str, null: str
-) -> go.Figure:
-    """Quantities with intervals, a colour a run, and a grey mark where the null stands."""
-    figure, count = go.Figure(), len(contrasts)
-    names = list(dict.fromkeys(name for found in contrasts.values() for name in found))
-    for number, (run, found) in enumerate(contrasts.items()):
-        shown = [name for name in names if name in found]
-        y = [names.index(name) + (number - (count - 1) / 2) * 0.7 / max(count, 1) for name in shown]
+def bars_with_null(shown: Bars) -> go.Figure:
+    """Values with intervals, a colour a run; grey marks are nulls."""
+    figure, count = go.Figure(), len(shown.runs)
+    names = list(dict.fromkeys(name for found in shown.runs.values() for name in found))
+    for number, (run, found) in enumerate(shown.runs.items()):
+        present = [name for name in names if name in found]
+        y = [names.index(name) + (number - (count - 1) / 2) * 0.7 / count for name in present]
+        nulls = [None if (null := found[name].null) is None else null.value for name in present]
         figure.add_scatter(
-            x=[found[name].null.value for name in shown],
+            x=nulls,
             y=y,
             mode="markers",
-            name=null,
+            name=shown.null,
             legendgroup="null",
             showlegend=number == 0,
             hoverinfo="skip",
             marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": _NULL}},
         )
-        estimates = [found[name].measured for name in shown]
+        estimates = [found[name].measured for name in present]
         colour = CATEGORIES[number % len(CATEGORIES)]
         ends = {
             "symmetric": False,
@@ -230,7 +244,7 @@ def bars_with_null(
             "thickness": 2,
             "width": 4,
         }
-        text = [f"{name}: {found[name].measured}; {null} {found[name].null}" for name in shown]
+        text = [f"{name}: {_in_words(found[name], shown.null)}" for name in present]
         figure.add_scatter(
             x=[e.value for e in estimates],
             y=y,
@@ -247,23 +261,17 @@ def bars_with_null(
         autorange="reversed",
         zeroline=False,
     )
-    figure.update_xaxes(title=title, zeroline=True)
+    figure.update_xaxes(title=shown.axis, zeroline=True)
     return _laid_out(figure, 120 + 26 * len(names) * max(1, count))
 
 
-def carried(effects: Mapping[str, SwapEffect]) -> go.Figure:
-    """What a swap carries of every quantity from the donor, beside what another donor's swap
-    does.
-    """
-    known = {
-        run: {name: found for name, found in effect.carried.items() if found.measured.defined}
-        for run, effect in effects.items()
-    }
-    return bars_with_null(known, "carried over from A (0: none, 1: all)", "another donor")
+def _in_words(bar: Bar, null: str) -> str:
+    return str(bar.measured) if bar.null is None else f"{bar.measured}; {null} {bar.null}"
 
 
-def cosines_over_noise(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> go.Figure:
+def cosines_over_noise(shown: CosineCurves) -> go.Figure:
     """The cosine of every pair of directions over log SNR, a panel a run; nulls in grey."""
+    rows = shown.runs
     figure = make_subplots(rows=1, cols=len(rows), subplot_titles=list(rows), shared_yaxes=True)
     for number, found in enumerate(rows.values()):
         place = {"row": 1, "col": number + 1}
@@ -363,3 +371,14 @@ def _faint(colour: str) -> str:
 
 def _words(names: Sequence[str]) -> list[str]:
     return [name.replace("_", " ") for name in names]
+
+
+_CHARTS: Mapping[type, Callable[[Any], go.Figure]] = {
+    Curves: curves_over_noise,
+    Bars: bars_with_null,
+    ReadAndMove: read_and_move,
+    ResponseCurves: response_curves,
+    LeakageMaps: leakage_maps,
+    CosineCurves: cosines_over_noise,
+}
+"""Every exhibit that is a chart, and how it is drawn."""

@@ -25,12 +25,7 @@ def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
             nothing is.
     """
     height, width = picture.shape[:2]
-    if values is not None:
-        weight = _DIMMED + (1 - _DIMMED) * values[..., None]
-        grey = picture.mean(-1, keepdims=True)
-        picture = (weight * (values[..., None] * picture + (1 - values[..., None]) * grey)).astype(
-            np.uint8
-        )
+    picture = picture if values is None else _dimmed(picture, values[..., None])
     figure = go.Figure()
     x, y = (
         axis.ravel() for axis in np.meshgrid(*[np.linspace(0, 1, _POINTS, dtype=np.float32)] * 2)
@@ -79,6 +74,12 @@ def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
         newselection={"line": {"color": "#ff7f0e", "width": 2}},
     )
     return figure
+
+
+def _dimmed(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A picture in grey and darker where a mask (height, width, 1) is 0."""
+    weight, grey = _DIMMED + (1 - _DIMMED) * values, picture.mean(-1, keepdims=True)
+    return (weight * (values * picture + (1 - values) * grey)).astype(np.uint8)
 
 
 def areas_of(selection: dict) -> list[list[tuple[float, float]]]:

@@ -83,19 +83,8 @@ def probe_heatmap(
         showlegend=False,
     )
     every = [(site, step) for site in probes.sites for step in steps]
-    unseen = {"symbol": "square", "size": 30, "opacity": 0}
-    figure.add_scatter(
-        x=[step for _, step in every],
-        y=[site_name(site) for site, _ in every],
-        mode="markers",
-        marker=unseen,
-        customdata=[[site, step] for site, step in every],
-        showlegend=False,
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
-        text=[_in_words(probes, site, step, timesteps, log_snr) for site, step in every],
-        hovertemplate="%{text}<extra></extra>",
-    )
+    words = [_in_words(probes, site, step, timesteps, log_snr) for site, step in every]
+    _add_unseen(figure, every, words)
     row = probes.sites.index(chosen[0])
     figure.add_shape(
         type="rect",
@@ -108,6 +97,22 @@ def probe_heatmap(
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, type="category")
     _label_steps(figure, timesteps, log_snr)
     return figure.update_layout(height=90 + max(110, 30 * len(names)), margin=_MARGIN)
+
+
+def _add_unseen(figure: go.Figure, cells: list[tuple[str, int]], words: list[str]) -> None:
+    """Marks over cells (site, step) that take clicks, and say what is below them."""
+    figure.add_scatter(
+        x=[step for _, step in cells],
+        y=[site_name(site) for site, _ in cells],
+        mode="markers",
+        marker={"symbol": "square", "size": 30, "opacity": 0},
+        customdata=[[site, step] for site, step in cells],
+        showlegend=False,
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        text=words,
+        hovertemplate="%{text}<extra></extra>",
+    )
 
 
 def probe_curves(

@@ -7,7 +7,10 @@ from html import escape
 
 import numpy as np
 
+from ..assets import read_asset
 from .pictures import data_uri
+
+_MORE, _LESS = "214,112,28", "33,102,172"
 
 
 def draw_strip(
@@ -81,7 +84,8 @@ def _reading_row(
     cells = []
     for value in values:
         change = float((value - zero) / spread) if spread > 0 else 0.0
-        tint = f"rgba({'214,112,28' if change > 0 else '33,102,172'},{min(abs(change) / 2.5, 1) * 0.55:.2f})"
+        colour, opacity = _MORE if change > 0 else _LESS, min(abs(change) / 2.5, 1) * 0.55
+        tint = f"rgba({colour},{opacity:.2f})"
         cells.append(
             f"<td style='background:{tint}' title='{change:+.2f} spreads'>{value:.2f}</td>"
         )
@@ -89,22 +93,4 @@ def _reading_row(
     return f"<tr{weight}><th scope='row'>{escape(name.replace('_', ' '))}</th>{''.join(cells)}</tr>"
 
 
-_STYLE = """<style>
-table.strip {border-collapse: separate; border-spacing: 3px 1px; font-size: .85rem; width: 100%; max-width: 1180px;
-  font-variant-numeric: tabular-nums}
-table.strip th, table.strip td {border: none; padding: 0 4px; text-align: center; border-radius: 4px; line-height: 1.35}
-table.strip tbody th, table.strip tr th:first-child {text-align: right; font-weight: 400; white-space: nowrap;
-  width: 8rem}
-table.strip thead th {font-weight: 600}
-table.strip tr.target th, table.strip tr.target td {font-weight: 700}
-table.strip tr.pictures th {font-weight: 600; white-space: normal}
-table.strip tr.pictures td {padding: 6px 0 2px}
-table.strip img {width: 100%; max-width: 128px; border-radius: 6px; display: block; margin: auto}
-table.sheet {border-collapse: separate; border-spacing: 4px; font-size: .8rem}
-table.sheet th, table.sheet td {border: none; padding: 0; text-align: center; font-weight: 400}
-table.sheet img {width: 96px; border-radius: 6px; display: block}
-div.film {display: flex; flex-wrap: wrap; gap: 6px}
-div.film figure {margin: 0; width: 76px; text-align: center}
-div.film img {width: 76px; border-radius: 5px; display: block}
-div.film figcaption {font-size: .72rem; opacity: .75; font-variant-numeric: tabular-nums}
-</style>"""
+_STYLE = f"<style>{read_asset(__file__, 'strips.css')}</style>"

@@ -11,39 +11,11 @@ from collections.abc import Sequence
 from html import escape
 
 from ..analysis.swaps import Carriers
-from ..measures.cells import (
-    ALIGNED,
-    COMPONENTS_DCI,
-    COMPONENTS_SAP,
-    CONTROLLABLE,
-    DECODABLE,
-    DISENTANGLED,
-    EDITS,
-    EFFECT,
-    IN_X,
-    INTERACTION,
-    LINEAR,
-    Cell,
-)
-from ..measures.verdict import Row, measured_by, why_not_ranked
+from ..assets import read_asset
+from ..measures.cell import Cell
+from ..measures.registry import find_question, measured_by, registry
+from ..measures.verdict import Row, why_not_ranked
 
-SECTIONS = (
-    ("Readable in h", (DECODABLE, IN_X, ALIGNED)),
-    ("Movable by h", (CONTROLLABLE, LINEAR, INTERACTION)),
-    ("Disentangled", (DISENTANGLED,)),
-    ("Carried over by a swap", (EFFECT,)),
-)
-WORDS = {
-    DECODABLE: "read off h",
-    IN_X: "read off x_t",
-    ALIGNED: "positives agree",
-    CONTROLLABLE: "direction moves it",
-    LINEAR: "response is a line",
-    INTERACTION: "two directions interact",
-    (DISENTANGLED, EDITS): "edits move only what they mean",
-    (DISENTANGLED, COMPONENTS_DCI): "components of h, D of DCI",
-    (DISENTANGLED, COMPONENTS_SAP): "components of h, SAP",
-}
 _WIDTH, _HEIGHT = 132, 14
 
 
@@ -60,13 +32,18 @@ def anchor_of(row: Row) -> str:
 
 
 def row_title(row: Row) -> str:
-    """``smile: read off h``."""
-    if row.question.startswith(EFFECT):
-        return row.question.removeprefix(EFFECT).strip()
-    words = WORDS.get(row.key, WORDS.get(row.question, row.question))
-    if row.question in (DISENTANGLED, INTERACTION):
-        return words
-    return f"{row.subject.replace('_', ' ')}: {words}"
+    """A row in words: ``smile: read off h``."""
+    question = find_question(*row.key)
+    return row.question if question is None else question.title(*row.key)
+
+
+def _sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows by the part of the table that they stand in, in the order of their questions."""
+    found: dict[str, list[Row]] = {}
+    for question in registry().questions():
+        inside = [row for row in rows if question.asks(*row.key)]
+        found.setdefault(question.section, []).extend(inside)
+    return {section: inside for section, inside in found.items() if inside}
 
 
 def verdict_table(
@@ -88,12 +65,9 @@ def verdict_table(
     )
     order = "<th scope='col' class='order'>larger</th>" if len(runs) > 1 else ""
     body = []
-    for title, questions in SECTIONS:
-        inside = [row for row in rows if row.question.startswith(questions)]
-        if not inside:
-            continue
-        span = len(runs) + 1 + bool(order)
-        body.append(f"<tr class='section'><th colspan='{span}' scope='rowgroup'>{title}</th></tr>")
+    for title, inside in _sections(rows).items():
+        span, words = len(runs) + 1 + bool(order), escape(title)
+        body.append(f"<tr class='section'><th colspan='{span}' scope='rowgroup'>{words}</th></tr>")
         body += [_row(row, runs, _scale(row, inside), chosen, clickable) for row in inside]
     return (
         f"<table class='verdict'><thead><tr><th scope='col'>question</th>{head}{order}</tr></thead>"
@@ -242,40 +216,4 @@ def _interval(cell: Cell, scale: tuple[float, float]) -> str:
     )
 
 
-STYLE = """
-table.verdict {border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; color: var(--ink);
-  font-family: var(--font, inherit); width: 100%}
-table.verdict th, table.verdict td {padding: 2px 10px 2px 0; text-align: left; vertical-align: middle; font-weight: 400;
-  border: none; border-bottom: 1px solid var(--line)}
-table.verdict thead th {font-weight: 600; vertical-align: bottom; padding-bottom: 6px}
-table.verdict tbody th[scope=row] {width: 13rem}
-table.verdict tr.section th {padding-top: 16px; font-weight: 600; font-size: .95rem}
-table.verdict .run {display: block; font-weight: 400; font-size: .76rem; color: var(--muted); overflow-wrap: anywhere}
-table.verdict button, table.verdict a {display: flex; flex-wrap: wrap; gap: 0 10px; align-items: center; font: inherit;
-  color: inherit; background: none; cursor: pointer; border: 1px solid transparent; border-radius: 6px;
-  padding: 3px 8px; text-align: left; text-decoration: none; width: 100%}
-table.verdict button:hover, table.verdict a:hover {border-color: var(--accent)}
-table.verdict button:focus-visible, table.verdict a:focus-visible {outline: 2px solid var(--accent)}
-table.verdict button[aria-pressed=true] {border-color: var(--accent); background: var(--chosen)}
-table.verdict .figure {font-size: 1.05rem; font-weight: 600; min-width: 2.6rem; text-align: right}
-table.verdict .unit, table.verdict .detail, table.verdict .note, table.verdict .missing {color: var(--muted);
-  font-size: .76rem}
-table.verdict .detail {min-width: 13rem}
-table.verdict .warning {font-size: .76rem; color: var(--warn)}
-table.verdict .missing {padding-left: 9px}
-table.verdict svg {display: block; width: 132px; height: 14px; flex: none}
-table.verdict svg .interval {stroke: var(--accent); stroke-width: 2.5}
-table.verdict svg circle {fill: var(--accent)}
-table.verdict svg .zero {stroke: var(--line); stroke-width: 1}
-table.verdict svg .null {stroke: var(--muted); stroke-width: 1.5; stroke-dasharray: 2 2}
-table.verdict button.measure {display: inline; width: auto; border-color: var(--line); font-size: .76rem;
-  padding: 0 8px; margin-left: 10px}
-table.verdict td.order {white-space: nowrap}
-table.verdict td.order small {color: var(--muted)}
-table.carriers {width: auto}
-table.carriers td {text-align: right; padding-left: 10px}
-table.carriers td small {display: block; font-size: .7rem; color: var(--muted); white-space: nowrap}
-table.carriers td.proven {font-weight: 600}
-table.carriers td.unproven {color: var(--muted)}
-table.carriers td.most {text-align: left; white-space: nowrap}
-"""
+STYLE = read_asset(__file__, "verdict.css")

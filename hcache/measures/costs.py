@@ -22,28 +22,9 @@ import numpy as np
 
 from ..analysis.probes import is_binary
 from ..analysis.threads import workers
-from ..cache.labels import find_label
-from ..cache.layout import H, X
+from ..cache.layout import H
 from ..cache.reading import Run
-from ..readers.reading import readers_of
 from ..recipes.window import Window
-from .codes import KINDS
-from .noise import COARSE_EDGES, EDGES, spread_steps, windows_of
-from .suite import (
-    ADDITIVITY,
-    ALIGNMENT,
-    CODES,
-    DECODABILITY,
-    DIRECTIONS,
-    NEED_MODEL,
-    STEPS,
-    STRENGTHS,
-    SWAPS,
-    WINDOW_SAMPLES,
-    WINDOWS,
-    Sizes,
-    factors_of,
-)
 
 CHEAP = 10.0
 """Seconds: what is estimated to take no longer may be started by a page itself."""
@@ -121,41 +102,15 @@ def render_seconds(
     )
 
 
-def suite_seconds(
-    run: Run, what: Sequence[str], labels: Sequence[str], sizes: Sizes, step_seconds: float | None
-) -> float | None:
-    """Seconds that parts of the suite take; None if one of them renders and no step was measured.
-
-    Args:
-        run: The run.
-        what: The parts.
-        labels: Names of labels.
-        sizes: Samples and random directions.
-        step_seconds: As in :func:`render_seconds`.
-    """
-    total = sum(_algebra(run, name, labels) for name in what if name not in NEED_MODEL)
-    rendered = sum(trajectories(run, name, labels, sizes) for name in what if name in NEED_MODEL)
-    if rendered and step_seconds is None:
-        return None
-    return total + (EDITED * rendered * run.spec.steps * step_seconds if step_seconds else 0.0)
+def alignment_seconds(run: Run, steps: int) -> float:
+    """Seconds that the alignment of a label takes at so many steps."""
+    n = len(run)
+    return steps * (ALIGNED_STEP + ALIGNED_ROW * n + n * run.width(H) * READ)
 
 
-def trajectories(run: Run, name: str, labels: Sequence[str], sizes: Sizes) -> float:
-    """How many times a part of the suite takes a sample through all steps."""
-    samples, count = min(sizes.samples, len(run)), len(_readable(run, labels))
-    if name == SWAPS:
-        each = 1.5 * samples * len(run.anatomy.sites)
-        return each * (4 + 3 * sum(_share(run, window) for window in windows_of(run, COARSE_EDGES)))
-    if not count:
-        return 0.0
-    if name == DIRECTIONS:
-        return samples * (len(STRENGTHS) - 1) * (count + sizes.nulls) + 1
-    if name == WINDOWS:
-        shares = sum(_share(run, window) for window in windows_of(run, EDGES))
-        return 2 * min(WINDOW_SAMPLES, samples) * shares * (count + sizes.nulls)
-    if name == ADDITIVITY and count > 1:
-        return samples * (count + count * (count - 1) // 2 + 3 * max(1, sizes.nulls // 4))
-    return 0.0
+def codes_seconds(run: Run, factors: int, steps: int) -> float:
+    """Seconds of DCI and SAP of one kind of codes."""
+    return factors * steps * (CODES_CELL + CODES_ROW * len(run))
 
 
 def about(seconds: float | None) -> str:
@@ -170,34 +125,5 @@ def about(seconds: float | None) -> str:
     )
 
 
-def _algebra(run: Run, name: str, labels: Sequence[str]) -> float:
-    """Seconds of the parts that need no model."""
-    n, steps = len(run), len(spread_steps(run, STEPS))
-    if name == DECODABILITY:
-        return probe_seconds(
-            run, {site: steps for site in _held(run)}, [find_label(run, label) for label in labels]
-        )
-    if name == ALIGNMENT:
-        return len(labels) * steps * (ALIGNED_STEP + ALIGNED_ROW * n + n * run.width(H) * READ)
-    if name == CODES:
-        return len(KINDS) * len(factors_of(run, labels)) * steps * (CODES_CELL + CODES_ROW * n)
-    return 0.0
-
-
-def _held(run: Run) -> tuple[str, ...]:
-    return (H, X) if run.anatomy.h is not None and run.policy(H) != "none" else (X,)
-
-
 def _label_seconds(n: int, binary: bool) -> float:
     return CELL + ROW * n + (LOGISTIC_CELL + LOGISTIC_ROW * n if binary else 0.0)
-
-
-def _readable(run: Run, labels: Sequence[str]) -> list[str]:
-    """The labels that the run's first reader reads: edits are measured by that one."""
-    reader = next(iter(readers_of(run)), "")
-    return [name for name in labels if name in run.labels.get(reader, {})] if reader else []
-
-
-def _share(run: Run, window: Window) -> float:
-    """The share of the steps that are left from a window's first step on."""
-    return 1 - window.first / run.spec.steps

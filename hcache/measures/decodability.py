@@ -179,8 +179,7 @@ def decodability(
     """
     chosen = list(default_sites(run) if sites is None else sites)
     steps = list(range(run.spec.steps) if steps is None else steps)
-    for site, step in ((site, step) for site in chosen for step in steps):
-        run.blocks(site, step)  # reads nothing yet, but knows what there is
+    _check_stored(run, chosen, steps)
     values = {name: find_label(run, name) for name in labels}
     metrics = {name: options.check(name, column) for name, column in values.items()}
     groups = groups_of(run, options.groups)
@@ -189,21 +188,18 @@ def decodability(
         for site in chosen
         for name in labels
     }
-    done = {
-        key: _steps_of(load_record(run, DECODABILITY, parameters))
-        for key, parameters in asked.items()
-    }
-    missing = {
-        (site, step): [
-            name for name in sorted(labels, key=metrics.__getitem__) if step not in done[name, site]
-        ]
+    known = {key: load_record(run, DECODABILITY, given) for key, given in asked.items()}
+    done = {key: _steps_of(record) for key, record in known.items()}
+    ordered = sorted(labels, key=metrics.__getitem__)
+    cells = [
+        (site, step, names)
         for site in chosen
         for step in steps
-    }
-    cells = [(site, step, tuple(names)) for (site, step), names in missing.items() if names]
+        if (names := tuple(name for name in ordered if step not in done[name, site]))
+    ]
     wanted = {name for _, _, names in cells for name in names}
     probings = {name: options.probing(values[name], groups) for name in wanted}
-    total, so_far = max(1, sum(len(names) for _, _, names in cells)), 0
+    total, so_far = max(1, sum(len(names) for *_, names in cells)), 0
     for site, step, found in side_by_side(
         partial(_probe_cell, run, options.pooled, probings), cells
     ):
@@ -213,9 +209,14 @@ def decodability(
         yield so_far / total
     yield 1.0
     kept = {key: load_record(run, DECODABILITY, parameters) for key, parameters in asked.items()}
-    return {
-        key: record for key, record in kept.items() if record is not None
-    }  # none is: all have been measured
+    return {key: record for key, record in kept.items() if record is not None}  # all are known
+
+
+def _check_stored(run: Run, sites: Sequence[str], steps: Sequence[int]) -> None:
+    """Reads nothing yet, but knows what there is."""
+    for site in sites:
+        for step in steps:
+            run.blocks(site, step)
 
 
 def stored_decodability(

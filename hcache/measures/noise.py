@@ -13,7 +13,9 @@ import numpy as np
 
 from ..analysis.noise_level import log_snr
 from ..cache.reading import Run
+from ..cache.records import load_record
 from ..recipes.window import Window
+from .kinds import LEVELS
 
 MIDDLE = 0.0
 """The log SNR at which signal and noise are equal."""
@@ -25,11 +27,22 @@ COARSE_EDGES = (-4.0, 0.0)
 """The same for swaps, which cost more: mostly noise, in between, mostly signal."""
 
 
+def says_noise(run: Run) -> bool:
+    """Whether a run's own description has the noise of its steps; those of before have not."""
+    return bool(run.provenance.get("alpha_bar"))
+
+
 def log_snr_of(run: Run) -> np.ndarray:
-    """The log SNR of every step (steps,); NaN where a run does not say, or there is no signal or
-    no noise.
+    """The log SNR of every step (steps,).
+
+    As the run's description has it; of a run of before, as it was computed since from the model's
+    configuration. NaN where neither says, or where there is no signal or no noise.
     """
-    alpha_bar = np.asarray(run.provenance.get("alpha_bar") or [np.nan] * run.spec.steps, np.float64)
+    if not says_noise(run):
+        record = load_record(run, LEVELS, {"steps": run.spec.steps})
+        stored = record.result["log_snr"] if record else [None] * run.spec.steps
+        return np.array([np.nan if each is None else each for each in stored], np.float64)
+    alpha_bar = np.asarray(run.provenance["alpha_bar"], np.float64)
     known = (alpha_bar > 0) & (alpha_bar < 1)
     found = np.full(run.spec.steps, np.nan)
     found[known] = log_snr(alpha_bar[known])

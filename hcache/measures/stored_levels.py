@@ -11,15 +11,15 @@ import numpy as np
 from ..analysis.noise_level import log_snr
 from ..cache.reading import Run
 from ..sampling.schedule import Schedule, make_schedule
+from .kinds import LEVELS
 from .stored import Measuring, measured
-
-LEVELS = "levels"
 
 
 def configured_levels(run: Run) -> Measuring:
-    """``{"timesteps": (steps,), "log_snr": (steps,)}``, from the model's configuration alone.
+    """The noise of every step, from the model's configuration: no weights are read.
 
-    Null at a step without any signal, such as a flow's first. No weights are read.
+    ``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such as a
+    flow's first.
     """
 
     def schedule() -> Schedule:

@@ -15,43 +15,12 @@ from dataclasses import dataclass
 from ..analysis.estimate import known_order, ordered_groups, without_implied
 from ..cache.labels import named_labels
 from ..cache.reading import Run
-from .cells import (
-    ALIGNED,
-    COMPONENTS_DCI,
-    COMPONENTS_SAP,
-    CONTROLLABLE,
-    DECODABLE,
-    DISENTANGLED,
-    EDITS,
-    EFFECT,
-    IN_X,
-    INTERACTION,
-    LINEAR,
-    PAIRS,
-    PIXELS,
-    Cell,
-    cells_of,
-)
+from .cell import Cell
+from .cells import cells_of
 from .kinds import is_older
-from .suite import ADDITIVITY, ALIGNMENT, CODES, DECODABILITY, DIRECTIONS, SWAPS
+from .measure import LABEL, SITE, WHOLE
+from .registry import registry
 
-MEASURED_BY = {
-    DECODABLE: DECODABILITY,
-    IN_X: DECODABILITY,
-    ALIGNED: ALIGNMENT,
-    CONTROLLABLE: DIRECTIONS,
-    LINEAR: DIRECTIONS,
-    INTERACTION: ADDITIVITY,
-}
-"""Question -> the part of the suite that answers it; the others are told by :func:`measured_by`."""
-
-OF_LABELS = (DECODABLE, IN_X, ALIGNED, CONTROLLABLE, LINEAR)
-OF_MODELS = (
-    (INTERACTION, PAIRS),
-    (DISENTANGLED, EDITS),
-    (DISENTANGLED, COMPONENTS_DCI),
-    (DISENTANGLED, COMPONENTS_SAP),
-)
 FEW = 4
 """Labels that are shown where none was measured yet, at most."""
 
@@ -88,8 +57,14 @@ def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[R
     sites = dict.fromkeys(
         site for run in runs for site in run.anatomy.sites if not site.startswith("block.")
     )
-    keys = [(question, label) for question in OF_LABELS for label in labels]
-    keys += [*OF_MODELS, *((f"{EFFECT} {site}", PIXELS) for site in sites)]
+    questions = registry().questions()
+    keys = [
+        key
+        for of in (LABEL, WHOLE, SITE)
+        for question in questions
+        if question.of == of
+        for key in question.keys(labels, tuple(sites))
+    ]
     comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
     return tuple(_row(key, of_runs, comparisons) for key in keys)
 
@@ -102,20 +77,14 @@ def labels_to_ask(
     """
     of_runs = of_runs if of_runs is not None else {run.name: cells_of(run) for run in runs}
     known = tuple(dict.fromkeys(name for run in runs for name in named_labels(run)))
+    of_labels = {each.name for each in registry().questions() if each.of == LABEL}
     asked = {
         subject
         for cells in of_runs.values()
         for question, subject in cells
-        if question in OF_LABELS
+        if question in of_labels
     }
     return tuple(name for name in known if name in asked) or known[:FEW]
-
-
-def measured_by(question: str, subject: str) -> str:
-    """The part of the suite that answers a question."""
-    if question == DISENTANGLED:
-        return DIRECTIONS if subject == EDITS else CODES
-    return MEASURED_BY.get(question, SWAPS)
 
 
 def ranking(

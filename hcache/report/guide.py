@@ -4,50 +4,20 @@ not say.
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
 from markdown_it import MarkdownIt
 
-from ..measures.cells import (
-    ALIGNED,
-    COMPONENTS_DCI,
-    COMPONENTS_SAP,
-    CONTROLLABLE,
-    DECODABLE,
-    DISENTANGLED,
-    EDITS,
-    IN_X,
-    INTERACTION,
-    LINEAR,
-)
-
-FOLDER = Path(__file__).resolve().parent.parent / "guide" / "measures"
-
-_PAGES = {
-    DECODABLE: ("decodability", "controllability"),
-    IN_X: ("decodability",),
-    ALIGNED: ("alignment",),
-    CONTROLLABLE: ("controllability", "decodability"),
-    LINEAR: ("linearity",),
-    INTERACTION: ("additivity",),
-    (DISENTANGLED, EDITS): ("leakage", "cosines"),
-    (DISENTANGLED, COMPONENTS_DCI): ("dci",),
-    (DISENTANGLED, COMPONENTS_SAP): ("sap",),
-}
+from ..measures.measure import Explanation
+from ..measures.registry import find_question
 
 
-def pages_of(question: str, subject: str) -> tuple[str, ...]:
-    """The names of the pages that explain a question's figure and the evidence behind it."""
-    return _PAGES.get((question, subject), _PAGES.get(question, ("swaps",)))
+def pages_of(question: str, subject: str) -> tuple[Explanation, ...]:
+    """The pages that explain a question's figure and the evidence behind it."""
+    found = find_question(question, subject)
+    return () if found is None else found.pages
 
 
-@cache
-def page(name: str) -> str:
-    """A page's Markdown."""
-    return (FOLDER / f"{name}.md").read_text(encoding="utf-8")
-
-
-def page_html(name: str) -> str:
+def page_html(page: Explanation) -> str:
     """A page as HTML; its heading is one of the third level."""
-    return MarkdownIt("commonmark", {"linkify": False}).render(page(name).replace("# ", "### ", 1))
+    return MarkdownIt("commonmark", {"linkify": False, "html": False}).render(
+        page.text.replace("# ", "### ", 1)
+    )

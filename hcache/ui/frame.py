@@ -14,6 +14,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner_utils.exceptions import RerunException
 
+from ..assets import read_asset
 from ..background import extractions as jobs
 from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
@@ -264,15 +265,4 @@ RUN_HELP = (
     " run."
 )
 
-STYLE = """<style>
-.block-container {padding: 1.1rem 2rem 3rem}
-h1 {font-size: 1.55rem !important; padding: 0 0 .3rem !important}
-h3 {font-size: 1.15rem !important; padding: .2rem 0 !important}
-[data-testid=stColumn]:has(> * > * > .st-key-result) {position: sticky; top: 1rem; align-self: flex-start}
-.st-key-gallery-pictures {max-height: 580px; overflow-y: auto; flex-shrink: 0}
-[data-testid=stMain] [data-testid=stPageLink] p {white-space: normal; text-align: left}
-[data-testid=stMain] [data-testid=stMarkdownContainer] p {max-width: 100ch}
-:is(a, button, summary, input[type=range], [role=tab], [role=button]):focus-visible {
-  outline: 3px solid var(--st-primary-color, #2A85C7) !important; outline-offset: 2px}
-</style>
-"""
+STYLE = f"<style>{read_asset(__file__, 'frame.css')}</style>"

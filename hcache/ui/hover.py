@@ -8,18 +8,11 @@ import json
 
 import streamlit as st
 
+from ..assets import read_asset
 from ..cache.reading import Run
 from . import loaders
 
-_JS = """
-export default function ({data}) {
-  const bytes = new Uint8Array(data instanceof Uint8Array ? data : new Uint8Array(data));
-  const end = bytes.indexOf(10), about = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
-  const url = URL.createObjectURL(new Blob([bytes.subarray(end + 1)], {type: 'image/jpeg'}));
-  (window.hcacheSprites ??= {})[about.key] = {...about, url};
-  return () => URL.revokeObjectURL(url);
-}
-"""
+_JS = read_asset(__file__, "hover.js")
 
 _hover = st.components.v2.component("hcache_hover", html="<span></span>\n", js=_JS)
 

@@ -25,10 +25,11 @@ from ..cache.labels import named_labels
 from ..cache.layout import MANIFEST, RUN_JSON, names_in, run_names
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
-from ..cache.records import load_record, state_of
+from ..cache.records import state_of
 from ..cards import check_weights, find_card
 from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
+from ..measures.noise import says_noise
 from ..progress import drive, part
 from ..starting import without_collection
 from .bounded import ArrayCache
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 _loading = threading.Lock()
 
-OWN, JOINT, LEVELS = "own", "joint", "levels"
+OWN, JOINT = "own", "joint"
 """Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds
 noise levels.
 """
@@ -174,8 +175,9 @@ def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, 
 
 
 def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Projections]]:
-    """Projects the samples at all steps and keeps that beside the run, with the noise level of
-    every step.
+    """Projects the samples at all steps and keeps that beside the run.
+
+    Of a run of before, the noise levels of its steps are kept as well.
     """
     own, joint = yield from part(
         project_steps(lambda step: run.matrix(site, step), run.spec.steps), 0.0, 0.95
@@ -190,17 +192,12 @@ def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Pr
             for name in ("scores", "explained")
         },
     )
-    with suppress(HcacheError):  # they are told where they are known, and are no reason to fail
-        from ..measures.stored_levels import configured_levels
+    if not says_noise(run):
+        with suppress(HcacheError):  # noise levels are extra: without them nothing fails
+            from ..measures.stored_levels import configured_levels
 
-        yield from part(configured_levels(run), 0.95, 0.05)
+            yield from part(configured_levels(run), 0.95, 0.05)
     return found
-
-
-def log_snr_of(run: Run) -> list[float | None] | None:
-    """ln(signal / noise) of every step, as far as it was measured; see ``make_projections``."""
-    record = load_record(run, LEVELS, {"steps": run.spec.steps})
-    return None if record is None else record.result["log_snr"]
 
 
 def components_of(run: Run, site: str, step: int) -> PCA:

@@ -20,6 +20,7 @@ import numpy as np
 import streamlit as st
 from plotly.colors import get_colorscale, sample_colorscale
 
+from ..assets import read_asset
 from ..figures.components import is_categorical
 from ..figures.palette import CATEGORIES, SEQUENTIAL
 
@@ -35,23 +36,7 @@ has no value.
 
 _SHADES = 32
 
-_CSS = """
-.scatter {position: relative; height: var(--height)}
-canvas {position: absolute; inset: 0; width: 100%; height: 100%; border-radius: 6px; touch-action: none}
-canvas:focus-visible {outline: 3px solid var(--st-primary-color)}
-.tools {position: absolute; top: 14px; left: 68px; display: flex; gap: 3px; opacity: .35}
-.tools:hover, .tools:focus-within {opacity: 1}
-.tools button {width: 24px; height: 24px; padding: 0; font: 15px/1 var(--st-font); color: inherit; cursor: pointer;
-  border: 1px solid var(--st-border-color, #ccc); border-radius: 6px; background: var(--st-background-color)}
-.tip {position: fixed; z-index: 1000; pointer-events: none; background: var(--st-background-color); padding: 4px;
-  border-radius: 8px; box-shadow: 0 2px 10px rgba(0,0,0,.5); color: var(--st-text-color); font: 12px var(--st-font)}
-.tip[hidden], .tip [hidden] {display: none}
-.tip .picture {border-radius: 5px; margin-bottom: 3px}
-.legend {display: flex; flex-wrap: wrap; gap: 4px 14px; padding: 2px 62px; font: 13px var(--st-font);
-  color: var(--st-text-color)}
-.legend span {display: inline-flex; align-items: center; gap: 5px}
-.legend i {width: 10px; height: 10px; border-radius: 5px}
-"""
+_CSS = read_asset(__file__, "scatter.css")
 
 _scatter = st.components.v2.component(
     "hcache_scatter",

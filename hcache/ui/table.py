@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ..assets import read_asset
 from ..figures.verdict import STYLE
 
-_CSS = f"""
-.table {{--ink: var(--st-text-color); --line: var(--st-border-color-light, var(--st-border-color, #CBD2DC));
-  --muted: color-mix(in srgb, var(--st-text-color) 68%, transparent); --accent: var(--st-primary-color);
-  --chosen: color-mix(in srgb, var(--st-primary-color) 12%, transparent); --warn: var(--st-orange-text-color, #B54708);
-  --font: var(--st-font); overflow-x: auto; padding: 2px}}
-{STYLE}
-"""
-
-_JS = """
-export default function ({data, parentElement, setTriggerValue}) {
-  const table = parentElement.querySelector('.table');
-  if (table.dataset.shown !== data.html) { table.innerHTML = data.html; table.dataset.shown = data.html; }
-  table.onclick = (event) => {
-    const cell = event.target.closest('[data-key]'), measure = event.target.closest('[data-measure]');
-    if (cell) setTriggerValue('picked', cell.dataset.key);
-    if (measure) setTriggerValue('asked', measure.dataset.measure);
-  };
-}
-"""
+_CSS = read_asset(__file__, "table.css") + STYLE
+_JS = read_asset(__file__, "table.js")
 
 _table = st.components.v2.component(
     "hcache_table", html="<div class='table'></div>\n", css=_CSS, js=_JS

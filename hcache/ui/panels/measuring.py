@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import streamlit as st
 
@@ -16,23 +17,14 @@ from ...background.processes import DONE
 from ...cache.labels import named_labels
 from ...cache.reading import Run
 from ...directions.direction import check_full
-from ...errors import AnalysisError, HcacheError
-from ...measures.cells import IN_X
-from ...measures.costs import about, suite_seconds
-from ...measures.decodability import ProbeOptions
-from ...measures.suite import (
-    ADDITIVITY,
-    ALIGNMENT,
-    CODES,
-    DECODABILITY,
-    DIRECTIONS,
-    NEED_MODEL,
-    SWAPS,
-    WHAT,
-    WINDOWS,
-    Sizes,
-)
-from ...measures.verdict import Row, measured_by
+from ...errors import HcacheError
+from ...measures.costs import about
+from ...measures.measure import MODEL
+from ...measures.parameter import Parameter
+from ...measures.registry import find_measure, measured_by, measures, parameters_of, registry
+from ...measures.setting import NULLS, SAMPLES
+from ...measures.suite import Suite, not_needed
+from ...measures.verdict import Row
 from ...readers.reading import readers_of
 from .. import state
 from ..pace import starts_itself, step_seconds_of
@@ -43,15 +35,6 @@ from ..text import literal
 BEGUN = "measured by itself"
 """In the session: what was started without being asked for."""
 
-ANSWERS = {
-    DECODABILITY: "what a linear probe reads from h and from x_t",
-    ALIGNMENT: "how well the positives of a label agree in h",
-    CODES: "how disentangled the components of h are",
-    DIRECTIONS: "how far and how linearly each direction moves its label, and what else it moves",
-    WINDOWS: "at which noise levels a direction acts",
-    ADDITIVITY: "whether two directions add up",
-    SWAPS: "what h and each skip group carry",
-}
 _HOW_LONG = (
     "The time is estimated from the number of samples and steps, and from the time of one step in"
     " the last extraction of this model here. Under Measure you can choose parts and a smaller or"
@@ -59,48 +42,61 @@ _HOW_LONG = (
 )
 
 USUAL = "usual"
-SIZES = {"quick": (8, 4), USUAL: (16, 19), "thorough": (64, 39)}
-"""Samples that edits are tried on, and random directions beside each."""
+SIZES = ("quick", USUAL, "thorough")
+"""How much to spend; what that is, the parameters say."""
 
 
 def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """Starts probes of what was not probed yet, if they are cheap: once in a session, and not
-    beside a task of the run that is at work, or that was cancelled or failed."""
+    """Starts what was not measured yet and says that it may start itself, if it is cheap.
+
+    Once in a session, and not beside a task of the run that is at work, or that was cancelled or
+    failed.
+    """
     begun = st.session_state.setdefault(BEGUN, set())
-    unread = {
-        run.name: {
-            row.subject for row in rows if row.question == IN_X and run.name not in row.cells
-        }
-        for run in runs
-    }
     for run in runs:
-        known = _probed(run, labels)
-        question = (run.name, len(run), tuple(known))
-        if question in begun or not unread[run.name] & set(known):
-            continue
-        if any(task.state != DONE for task in tasks.list_tasks(run.folder, MEASURE)):
-            continue
-        if starts_itself(run, suite_seconds(run, [DECODABILITY], known, Sizes(), None)):
-            begun.add(question)
-            start(run.folder, measuring(run, known, [DECODABILITY], chosen_size()))
+        for name, measure in measures().items():
+            if not measure.starts_itself:
+                continue
+            known = [label for label in labels if measure.defined_on(run, label)]
+            question = (name, run.name, len(run), tuple(known))
+            if question in begun or not _unanswered(run, name, rows) & set(known):
+                continue
+            if any(task.state != DONE for task in tasks.list_tasks(run.folder, MEASURE)):
+                continue
+            if starts_itself(run, _seconds(run, [name], known)):
+                begun.add(question)
+                start(run.folder, measuring(run, known, [name]))
 
 
-def _probed(run: Run, labels: Sequence[str]) -> list[str]:
-    """The labels that probes are defined on."""
-    known, found = named_labels(run), []
-    for label in labels:
-        with suppress(AnalysisError):
-            if label in known:
-                ProbeOptions().check(label, known[label])
-                found.append(label)
-    return found
+def _unanswered(run: Run, name: str, rows: Sequence[Row]) -> set[str]:
+    """The labels of which a measure has answered none of its questions on a run."""
+    own = [row for row in rows if measured_by(*row.key) == name]
+    answered = {row.subject for row in own if run.name in row.cells}
+    return {row.subject for row in own} - answered
 
 
 def _missing(run: Run, rows: Sequence[Row]) -> list[str]:
-    """The parts of the suite that would answer what is not answered for a run, cheapest first."""
-    found = {measured_by(row.question, row.subject) for row in rows if run.name not in row.cells}
-    found |= {WINDOWS} if DIRECTIONS in found else set()
-    return [name for name in WHAT if name in found and (name not in NEED_MODEL or _rendered(run))]
+    """The measures that would answer what is not answered for a run, cheapest first."""
+    found = {measured_by(*row.key) for row in rows if run.name not in row.cells}
+    found |= {name for name, measure in measures().items() if measure.along_with in found}
+    return [
+        name
+        for name, measure in measures().items()
+        if name in found and (MODEL not in measure.needs or _rendered(run))
+    ]
+
+
+def _seconds(run: Run, what: Sequence[str], labels: Sequence[str]) -> float | None:
+    """About how long some measures take, at the chosen size; None if it is not known.
+
+    What cannot be measured, for too few values of a label, is said by the measuring itself.
+    """
+    known = named_labels(run)
+    chosen = tuple(label for label in labels if label in known)
+    suite = Suite(run, chosen, not_needed, chosen_options(run, what))
+    with suppress(HcacheError):
+        return suite.seconds(what, step_seconds_of(run))
+    return None
 
 
 def _rendered(run: Run) -> bool:
@@ -122,14 +118,7 @@ def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence
         at_work = any(task.live for task in tasks.list_tasks(run.folder, MEASURE))
         if not missing or at_work or not labels:
             continue
-        size = chosen_size()
-        seconds = suite_seconds(
-            run,
-            missing,
-            labels,
-            Sizes(samples=_tried(run, size), nulls=size[1]),
-            step_seconds_of(run),
-        )
+        seconds = _seconds(run, missing, labels)
         left, right = st.columns([2, 5], vertical_alignment="center")
         of_run = f" of {literal(run.name)}" if len(runs) > 1 else ""
         if left.button(
@@ -139,8 +128,8 @@ def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence
             width="stretch",
             help=_HOW_LONG,
         ):
-            start(run.folder, measuring(run, labels, missing, size))
-        answers = ", ".join(ANSWERS[name] for name in missing)
+            start(run.folder, measuring(run, labels, missing))
+        answers = ", ".join(find_measure(name).title for name in missing)
         right.caption(
             f"{there} of {total} answers are measured so far. This measures {answers}. It runs in"
             " the background, and what is done is kept."
@@ -162,27 +151,26 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
         what = state.many(
             "What",
             "verdict-what",
-            list(WHAT),
-            list(WHAT),
-            format_func=lambda name: f"{name}: {WHAT[name]}",
+            list(measures()),
+            list(measures()),
+            format_func=lambda name: f"{name}: {find_measure(name).title}",
         )
-        size = SIZES[
-            state.select(
-                "Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words
-            )
-        ]
+        state.select("Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words)
+        for parameter in parameters_of(what).values():
+            if not parameter.sizes:
+                _control(parameter)
         reader = choose_reader(run) if len(readers_of(run)) > 1 else ""
-        needing = [part for part in what if part in NEED_MODEL]
+        needing = [name for name in what if MODEL in find_measure(name).needs]
         st.caption(
             (
-                f"{', '.join(needing)} render pictures, which takes minutes. "
+                f"{literal(', '.join(needing))} render pictures, which takes minutes. "
                 if needing
                 else "Needs no model. "
             )
             + "It continues when this page is closed. What is measured already is not measured"
             " again."
         )
-        work = measuring(run, labels, what, size, reader)
+        work = measuring(run, labels, what, reader)
         if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
             start(run.folder, work)
         st.code(
@@ -190,32 +178,64 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
         )
 
 
-def chosen_size() -> tuple[int, int]:
-    return SIZES.get(str(state.recall("verdict-size", USUAL)), SIZES[USUAL])
+_FAR = 1e9
+"""Where a number has no bound of its own: what a browser's field still steps through."""
 
 
-def measuring(
-    run: Run, labels: Sequence[str], what: Sequence[str], size: tuple[int, int], reader: str = ""
-) -> Measuring:
+def _control(parameter: Parameter) -> None:
+    """The widget of a parameter, kept under its name; its default tells which."""
+    label = parameter.name.replace("_", " ").capitalize()
+    key, default, text = _key(parameter), parameter.default, literal(parameter.text)
+    if parameter.choices:
+        state.select(label, key, list(parameter.choices), default=default, help=text)
+    elif isinstance(default, bool):
+        state.flag(label, key, default, help=text)
+    elif isinstance(default, str):
+        state.text(label, key, default, help=text)
+    else:
+        low = -_FAR if parameter.least is None else parameter.least
+        high = _FAR if parameter.most is None else parameter.most
+        if isinstance(default, int):
+            state.whole(label, key, int(low), int(high), default, help=text)
+        else:
+            state.number(label, key, float(low), float(high), default, help=text)
+
+
+def _key(parameter: Parameter) -> str:
+    return f"verdict-{parameter.name}"
+
+
+def chosen_options(run: Run, what: Sequence[str]) -> dict[str, Any]:
+    """The values of the parameters of some measures, as they were chosen."""
+    size = str(state.recall("verdict-size", USUAL))
+    found = {}
+    for name, parameter in parameters_of(what).items():
+        found[name] = parameter.at_size(size, len(run))
+        if not parameter.sizes:
+            with suppress(HcacheError):  # a link may bring a value that does not fit
+                found[name] = parameter.parse(str(state.recall(_key(parameter), found[name])))
+    return found
+
+
+def measuring(run: Run, labels: Sequence[str], what: Sequence[str], reader: str = "") -> Measuring:
     """The measures to be taken, of those labels that the run has, by one of its readers or the
     first.
     """
-    known = named_labels(run)
+    known, chosen = named_labels(run), chosen_options(run, what)
+    size = {each.name: each.at_size(USUAL, len(run)) for each in (SAMPLES, NULLS)}
+    defaults = {name: each.default for name, each in registry().parameters().items()}
     return Measuring(
         run=run.name,
         what=tuple(what),
         labels=tuple(label for label in labels if label in known),
-        samples=_tried(run, size),
-        nulls=size[1],
+        samples=chosen.pop("samples", size["samples"]),
+        nulls=chosen.pop("nulls", size["nulls"]),
         reader=reader,
+        options={name: value for name, value in chosen.items() if value != defaults[name]},
     )
 
 
-def _tried(run: Run, size: tuple[int, int]) -> int:
-    """How many samples edits are tried on: half of the run at most."""
-    return min(size[0], len(run) // 2)
-
-
-def _size_words(name: str) -> str:
-    samples, nulls = SIZES[name]
-    return f"{name}: {samples} samples, {nulls} random directions"
+def _size_words(size: str) -> str:
+    known = [each for each in registry().parameters().values() if each.sizes]
+    amounts = (f"{each.sizes.get(size, each.default)} {each.name}" for each in known)
+    return f"{size}: {', '.join(amounts)}"

@@ -15,6 +15,7 @@ from ...cache.reading import Run
 from ...figures.components import variance_explained
 from ...figures.pictures import png_bytes
 from ...measures.costs import about, projection_seconds
+from ...measures.noise import log_snr_of
 from .. import address, loaders, selection, state
 from ..frame import errors_shown
 from ..hover import hover_pictures
@@ -310,8 +311,8 @@ def _variance(run: Run, view: View, explained: np.ndarray, step: int) -> None:
 
 def _what(run: Run, site: str, step: int) -> str:
     pooled = ", averaged over space" if run.policy(site) == "pooled" else ""
-    levels = loaders.log_snr_of(run)
-    noise = "" if levels is None or levels[step] is None else f", log SNR {levels[step]:+.2f}"
+    level = log_snr_of(run)[step]
+    noise = f", log SNR {level:+.2f}" if np.isfinite(level) else ""
     return (
         f"{len(run)} samples of {site}{pooled} at step {step} (t = {run.timesteps[step]:g}{noise})."
     )

@@ -12,21 +12,22 @@ from ...background.kinds import MEASURE
 from ...cache.labels import named_labels
 from ...cache.layout import run_names
 from ...cache.reading import Run
+from ...cache.records import delete_stale, stale_results
 from ...errors import HcacheError, UsageError
-from ...figures.verdict import STYLE, carriers_table, key_of, row_title, verdict_table
+from ...figures.verdict import STYLE, key_of, row_title, verdict_table
 from ...measures.evidence import Evidence
-from ...measures.suite import WHAT
+from ...measures.registry import measures, registry
 from ...measures.verdict import Row, compare, labels_to_ask
 from ...report.document import verdict_report
-from ...report.exhibits import exhibits
-from ...report.guide import page, pages_of
+from ...report.exhibits import drawn, exhibits
+from ...report.guide import pages_of
 from .. import loaders, state
 from ..frame import errors_shown
 from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
 from ..text import literal
-from .measuring import chosen_size, measure_all_panel, measure_panel, measuring, start_cheap
+from .measuring import measure_all_panel, measure_panel, measuring, start_cheap
 from .shipped import shipped_panel
 
 
@@ -39,6 +40,8 @@ def verdict_panel(run: Run) -> None:
         runs = _runs_panel(run)
     with right:
         labels = _labels_panel(runs)
+    for line in registry().refused:
+        st.warning(literal(line))
     evidence = {each.name: Evidence(each) for each in runs}
     rows = compare(runs, labels)
     with errors_shown():
@@ -54,9 +57,11 @@ def verdict_panel(run: Run) -> None:
     with errors_shown():
         _evidence_panel(rows, str(state.recall("cell", "")), evidence)
     with errors_shown():
-        _carriers_panel(evidence)
+        _summaries_panel(evidence)
     with errors_shown():
         measure_panel(runs, labels)
+    with errors_shown():
+        _stale_panel(runs)
     with errors_shown():
         _report_panel(runs, labels)
 
@@ -118,8 +123,8 @@ def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None
     """Starts what a button in the table asked for: ``run|part``."""
     name, _, part = asked.partition("|")
     run = next((run for run in runs if run.name == name), None)
-    if run is not None and part in WHAT:
-        start(run.folder, measuring(run, labels, [part], chosen_size()))
+    if run is not None and part in measures():
+        start(run.folder, measuring(run, labels, [part]))
 
 
 def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Evidence]) -> None:
@@ -146,9 +151,9 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
                 key=f"evidence-{row.question}-{row.subject}-{number}",
                 alt=f"{each.title}; of {runs}",
             )
-    for part in pages_of(row.question, row.subject):
-        with st.expander(f"What {part} says, and what it does not say"):
-            st.markdown(page(part).split("\n", 1)[1])
+    for page in pages_of(row.question, row.subject):
+        with st.expander(f"What {literal(page.name)} says, and what it does not say"):
+            st.markdown(page.text.partition("\n")[2])
 
 
 def _chosen(rows: Sequence[Row], chosen: str, names: Sequence[str]) -> tuple[Row | None, str]:
@@ -160,25 +165,47 @@ def _chosen(rows: Sequence[Row], chosen: str, names: Sequence[str]) -> tuple[Row
     return cells[0] if cells else (None, "")
 
 
-def _carriers_panel(evidence: dict[str, Evidence]) -> None:
-    """Which group carries what, by model."""
-    tables = {
-        name: table
-        for name, found in evidence.items()
-        if (table := carriers_table(found.carriers()))
-    }
-    if not tables:
-        return
-    st.subheader("Which group carries what")
-    for name, table in tables.items():
-        if len(tables) > 1:
-            st.markdown(f"**{literal(name)}**")
-        st.html(f"<style>{_COLOURS}{STYLE}</style>{table}")
-    st.caption(
-        "What a swap in all steps carries over from the donor, minus what another donor gives."
-        " Bold: significant, with p times the number of sites at most 0.05. The last column names"
-        " the largest; “=” where no order is known."
-    )
+def _summaries_panel(evidence: dict[str, Evidence]) -> None:
+    """The tables that measures have beside the verdict, by run: which group carries what, say."""
+    for measure in measures().values():
+        for summary in measure.summaries:
+            found = {name: summary.of(each) for name, each in evidence.items()}
+            tables = {name: shown for name, shown in found.items() if shown is not None}
+            if not tables:
+                continue
+            st.subheader(literal(summary.title))
+            for name, shown in tables.items():
+                if len(tables) > 1:
+                    st.markdown(f"**{literal(name)}**")
+                table = drawn(summary.title, shown)
+                if table.figure is None:
+                    st.html(f"<style>{_COLOURS}{STYLE}</style>{table.html}")
+                else:
+                    key = f"summary-{measure.name}-{summary.title}-{name}"
+                    st.plotly_chart(table.figure, key=key, alt=f"{summary.title}; of {name}")
+            st.caption(literal(summary.text))
+
+
+def _stale_panel(runs: Sequence[Run]) -> None:
+    """What lies beside the runs and is shown nowhere, with a button that deletes it."""
+    for run in runs:
+        stale = stale_results(run)
+        if not stale:
+            continue
+        left, right = st.columns([2, 5], vertical_alignment="center")
+        of_run = f" of {literal(run.name)}" if len(runs) > 1 else ""
+        if left.button(
+            f"Delete {len(stale)} stale result{'s'[: len(stale) - 1]}{of_run}",
+            key=f"stale-{run.name}",
+            width="stretch",
+        ):
+            delete_stale(run)
+            st.rerun()
+        right.caption(
+            "The run had other samples when these were measured, or their files were changed since."
+            " They are shown nowhere, and their directions and edits are not touched. The command"
+            " is `python -m hcache measure RUN --forget-stale`."
+        )
 
 
 def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
@@ -201,6 +228,11 @@ def _words(name: str) -> str:
 
 
 _COLOURS = """
-table.verdict {--ink: var(--st-text-color, inherit); --line: rgba(127, 127, 127, .3); --accent: #0072B2;
-  --muted: rgba(127, 127, 127, .95); --warn: #B54708}
+table.verdict {
+  --ink: var(--st-text-color, inherit);
+  --line: rgba(127, 127, 127, .3);
+  --accent: #0072B2;
+  --muted: rgba(127, 127, 127, .95);
+  --warn: #B54708;
+}
 """

@@ -1,0 +1,96 @@
+"""Alignment: how well the positives of a label agree in h."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...analysis.probes import is_binary, upper_class
+from ...cache.labels import find_label
+from ...cache.reading import Run
+from ...cache.records import Record
+from ...directions.naive import top_samples
+from ..at_middle import at_middle, estimates_of
+from ..cell import Cell
+from ..costs import alignment_seconds
+from ..decodability import alignment_of
+from ..exhibits import Curves, Exhibit
+from ..kinds import ALIGNMENT
+from ..measure import LABELS, READABLE, Measure, Part, Question, Runs, shipped_page
+from ..setting import Setting
+
+ALIGNED = "aligned"
+
+
+def parts(setting: Setting) -> Iterator[Part]:
+    """The alignment of every label: of its upper class, or of the quarter with the most of it."""
+    run = setting.run
+    for name in setting.labels:
+        values = find_label(run, name)
+        count = int(upper_class(values).sum()) if is_binary(values) else max(3, len(values) // 4)
+        positives = top_samples(run, values, count)
+        yield Part(
+            title=f"alignment of {name}",
+            work=alignment_of(run, positives, setting.steps, name=name),
+            seconds=alignment_seconds(run, len(setting.steps)),
+        )
+
+
+def cells(record: Record, run: Run) -> list[Cell]:
+    """How reliable the mean over a label's positives is.
+
+    That is the share of it that other positives of the kind would give again.
+    """
+    if not record.parameters.get("name"):
+        return []
+    rows = record.result
+    found, _, used, where = at_middle(
+        run, [row["step"] for row in rows], estimates_of(rows, "reliability")
+    )
+    return [
+        Cell(
+            question=ALIGNED,
+            subject=record.parameters["name"],
+            estimate=found,
+            null=0.0,
+            p=max(rows[i]["p"] for i in used),
+            unit="reliability of the mean",
+            note=where,
+            warning=next((rows[i]["warning"] for i in used if rows[i]["warning"]), ""),
+            evidence=record,
+        )
+    ]
+
+
+def exhibits(label: str, runs: Runs) -> list[Exhibit]:
+    """Reliability of the mean over a label's positives, and their alignment, over log SNR."""
+    curves = {
+        name: {
+            "reliability of the mean": [
+                evidence.point(row, "reliability", 0.0, row["p"]) for row in rows
+            ],
+            "alignment": [evidence.point(row, "alignment", 0.0, row["p"]) for row in rows],
+        }
+        for name, evidence in runs.items()
+        if (rows := evidence.rows_of(ALIGNMENT, label))
+    }
+    title = f"{label.replace('_', ' ')}: how far positives agree in h"
+    shown = Curves(runs=curves, axis="share in common", null="random samples")
+    return [Exhibit(title=title, shown=shown)] if curves else []
+
+
+MEASURE = Measure(
+    name="alignment",
+    title="how well the positives of a label agree in h",
+    parts=parts,
+    needs=(LABELS,),
+    cells={ALIGNMENT: cells},
+    questions=(
+        Question(
+            name=ALIGNED,
+            words="positives agree",
+            section=READABLE,
+            pages=(shipped_page("alignment"),),
+            exhibits=exhibits,
+        ),
+    ),
+)

@@ -1,0 +1,280 @@
+"""Directions: how far and how straight each direction moves its label, and what else it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...analysis.estimate import Estimate
+from ...analysis.linearity import UNDECIDED
+from ...cache.reading import Run
+from ...cache.records import Record, load_sheet
+from ..cell import Cell
+from ..evidence import Evidence
+from ..exhibits import CosineCurves, Exhibit, LeakageMaps, PictureSheet, ResponseCurves
+from ..kinds import COSINES, DIRECTION, LEAKAGE
+from ..measure import (
+    DISENTANGLED,
+    LABELS,
+    MODEL,
+    MOVABLE,
+    READER,
+    WHOLE,
+    Measure,
+    Part,
+    Question,
+    Runs,
+    Work,
+    later,
+    shipped_page,
+)
+from ..setting import NULL, NULLS, SAMPLES, Setting
+from .codes import QUESTION as DISENTANGLED_BY
+from .decodability import read_and_move
+
+CONTROLLABLE, LINEAR, EDITS = "controllable", "linear", "edits"
+FEWEST_DIMENSIONS = 6.0
+"""Of random directions, for one to be told from 19 of them, of which the largest is some 2.3
+times their mean.
+"""
+
+
+def parts(setting: Setting) -> Iterator[Part]:
+    """The responses to every label's direction, and the leakage matrix made of them."""
+    alone = float(len(setting.tried) * (len(setting.strengths) - 1))
+    for number, name in enumerate(setting.readable):
+        beside = setting[NULLS] if number == 0 else 0  # the random ones serve all labels
+        yield Part(
+            title=f"direction of {name}",
+            passes=alone * (1 + beside),
+            work=later(lambda name=name: _direction(setting, name)),
+        )
+    if setting.readable:
+        yield Part(title="leakage", work=later(lambda: _leakage(setting)))
+
+
+def _direction(setting: Setting, name: str) -> Work:
+    from ..driver import Grid
+    from ..responses import direction
+
+    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
+    move = setting.moves[name]
+    return direction(
+        setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]
+    )
+
+
+def _leakage(setting: Setting) -> Work:
+    from ..driver import Grid
+    from ..edits import leakage_of
+
+    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
+    return leakage_of(setting.driver, setting.moves, grid, nulls=setting[NULLS], null=setting[NULL])
+
+
+def direction_cells(record: Record, _: Run) -> list[Cell]:
+    """How far a direction moves what it is named after, and how straight."""
+    name = record.parameters["name"]
+    if name not in record.result["readings"]:
+        return []
+    found = record.result["readings"][name]
+    control, straight = found["controllability"], found["linearity"]
+    times = f"{control['effect']['value']:.1f} times a random direction"
+    if natural := found.get("natural"):
+        times += (
+            f" ({natural['effect']['value']:.1f} times, p {natural['p']:.2g}, at their own lengths)"
+        )
+    cells = [
+        Cell(
+            question=CONTROLLABLE,
+            subject=name,
+            estimate=Estimate.from_json(control["change"]),
+            null=control["random"],
+            p=control["p"],
+            unit="spreads a unit of strength",
+            note=times,
+            evidence=record,
+            drawn=tuple(control.get("drawn") or ()),
+            warning=_confined(record.result.get("null_dimensions")),
+        )
+    ]
+    if straight["r2"]:
+        nulls = [null["r2"]["value"] for null in straight["nulls"] if null["r2"]]
+        cells.append(
+            Cell(
+                question=LINEAR,
+                subject=name,
+                estimate=Estimate.from_json(straight["r2"]),
+                null=float(np.mean(nulls)) if nulls else None,
+                p=None,
+                unit="R² of a line",
+                note=_verdict(found["verdict"], Estimate.from_json(straight["r2"])),
+                evidence=record,
+            )
+        )
+    return cells
+
+
+def _verdict(said: str, r2: Estimate) -> str:
+    """A verdict on linearity; of one that too few samples leave open, how many would halve the
+    interval.
+    """
+    width = (r2.high - r2.low) / 2
+    if said != UNDECIDED or not width > 0:
+        return said
+    return (
+        f"{said}: too few samples to say; an interval half as wide takes about"
+        f" {r2.samples_for(width)}"
+    )
+
+
+def _confined(dimensions: float | None) -> str:
+    """What to do where random directions lie in so few dimensions that none can be much longer
+    than others.
+    """
+    if dimensions is None or dimensions >= FEWEST_DIMENSIONS:
+        return ""
+    return (
+        f"random directions lie in about {dimensions:.1f} dimensions, where no direction can move a"
+        f" reading more than {dimensions**0.5:.1f} times as far as they do: p is never small; use"
+        " --null noise"
+    )
+
+
+def leakage_cells(record: Record, _: Run) -> list[Cell]:
+    """How much of all that edits move is what they were meant to move."""
+    found, leaks = record.result["leakage"], record.result["leaks"]
+    note = f"{len(found['edits'])} edits, {len(found['attributes'])} readings, {len(leaks)} leaks"
+    return [
+        Cell(
+            question=DISENTANGLED_BY,
+            subject=EDITS,
+            estimate=Estimate.from_json(found["share"]),
+            null=record.result["chance"],
+            p=record.result["p"],
+            unit="share on the diagonal",
+            note=note,
+            evidence=record,
+        )
+    ]
+
+
+def _record(evidence: Evidence, label: str) -> Record | None:
+    """The result on a label's direction that is of most samples."""
+    found = (each for each in evidence.of_kind(DIRECTION) if each.parameters["name"] == label)
+    return max(found, key=lambda record: len(record.parameters["grid"]["samples"]), default=None)
+
+
+def _response(evidence: Evidence, label: str) -> dict[str, Any] | None:
+    """What moving along a label's direction did to its reading, with the strengths."""
+    record = _record(evidence, label)
+    if record is None or label not in record.result["readings"]:
+        return None
+    strengths = record.parameters["grid"]["strengths"]
+    return {**record.result["readings"][label], "strengths": strengths}
+
+
+def _sheets(evidence: Evidence, label: str) -> list[PictureSheet]:
+    """Samples over strengths along a label's direction, and along one random direction."""
+    record = _record(evidence, label)
+    if record is None:
+        return []
+    columns = tuple(f"{strength:+g}" for strength in record.parameters["grid"]["strengths"])
+    shared = {name: record.parameters[name] for name in ("grid", "reader")}
+    wanted = {f"along the direction of {label}": record.parameters["move"]}
+    if record.result["null_moves"]:
+        wanted["along a random direction"] = record.result["null_moves"][0]
+    found = {
+        title: load_sheet(evidence.run, "responses", {"move": move, **shared})
+        for title, move in wanted.items()
+    }
+    return [
+        PictureSheet(title=title, columns=columns, pictures=sheet)
+        for title, sheet in found.items()
+        if sheet is not None and sheet.shape[1] == len(columns)
+    ]
+
+
+def _linear(label: str, runs: Runs) -> list[Exhibit]:
+    words = label.replace("_", " ")
+    return _responses(words, {name: _response(each, label) for name, each in runs.items()}) + [
+        Exhibit(title=f"{name}: {sheet.title.replace('_', ' ')}", shown=sheet, run=name)
+        for name, evidence in runs.items()
+        for sheet in _sheets(evidence, label)
+    ]
+
+
+def _responses(words: str, found: dict[str, dict[str, Any] | None]) -> list[Exhibit]:
+    known = {name: response for name, response in found.items() if response}
+    title = f"{words}: the reading's mean change over strengths, all steps edited"
+    shown = ResponseCurves(runs=known, label=words)
+    return [Exhibit(title=title, shown=shown)] if known else []
+
+
+def _controllable(label: str, runs: Runs) -> list[Exhibit]:
+    pictures = _linear(label, runs)
+    curves = [each for each in pictures if not each.run]
+    return curves + read_and_move(label, runs) + [each for each in pictures if each.run]
+
+
+def _edits(_: str, runs: Runs) -> list[Exhibit]:
+    """The leakage matrix of most edits, and the cosines between the directions."""
+    made = []
+    leaks = {
+        name: record.result["leakage"]
+        for name, each in runs.items()
+        if (record := each.largest(LEAKAGE, lambda record: len(record.parameters["moves"])))
+    }
+    if leaks:
+        title = (
+            "Mean change of every reading under every edit, at the largest strength; * leaks beyond"
+            " chance"
+        )
+        made.append(Exhibit(title=title, shown=LeakageMaps(runs=leaks)))
+    cosines = {
+        name: [{**row, "at": each.level(row["step"])} for row in record.result]
+        for name, each in runs.items()
+        if (record := each.largest(COSINES, lambda record: len(record.parameters["ends"])))
+    }
+    if cosines:
+        title = "Cosines between the labels' directions in h"
+        made.append(Exhibit(title=title, shown=CosineCurves(runs=cosines)))
+    return made
+
+
+MEASURE = Measure(
+    name="directions",
+    title="how far and how linearly each direction moves its label, and what else it moves",
+    parts=parts,
+    needs=(LABELS, READER, MODEL),
+    parameters=(SAMPLES, NULLS, NULL),
+    cells={DIRECTION: direction_cells, LEAKAGE: leakage_cells},
+    questions=(
+        Question(
+            name=CONTROLLABLE,
+            words="direction moves it",
+            section=MOVABLE,
+            pages=(shipped_page("controllability"), shipped_page("decodability")),
+            exhibits=_controllable,
+            two_sided=True,
+        ),
+        Question(
+            name=LINEAR,
+            words="response is a line",
+            section=MOVABLE,
+            pages=(shipped_page("linearity"),),
+            exhibits=_linear,
+        ),
+        Question(
+            name=DISENTANGLED_BY,
+            subject=EDITS,
+            of=WHOLE,
+            words="edits move only what they mean",
+            section=DISENTANGLED,
+            pages=(shipped_page("leakage"), shipped_page("cosines")),
+            exhibits=_edits,
+        ),
+    ),
+)

@@ -1,0 +1,160 @@
+"""All measures there are: those of this package, and those that installed packages add.
+
+Another package adds a measure by an entry point in the group ``hcache.measures``: the entry's name
+is the measure's, its value names a :class:`~hcache.measures.measure.Measure`, as
+``package.module:MEASURE``. One that cannot be used, or whose words mean something else already, is
+left out, and said so in one line. Listing measures imports no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from ..errors import UsageError, did_you_mean
+from ..registry import Registry
+from .measure import MODEL, SECTIONS, Measure, Question
+from .parameter import Parameter
+
+DECLARED = (
+    "decodability",
+    "alignment",
+    "codes",
+    "directions",
+    "windows",
+    "additivity",
+    "swaps",
+)
+"""A module each in ``declared/``, with its measure as ``MEASURE``; cheapest first."""
+
+TAKEN = (
+    "what label width reader device json status home help forget_stale run_name run labels options"
+).split()
+"""Names that the command or a task has already: no parameter may have them."""
+
+
+def _check(name: str, found: Any) -> None:
+    if not isinstance(found, Measure):
+        raise TypeError(f"expected an hcache.measures.measure.Measure, got {type(found).__name__}")
+    if found.name != name or not name.isidentifier():
+        raise TypeError(f"the entry {name!r} and its measure {found.name!r} have one name, a word")
+
+
+MEASURES = Registry[Measure](
+    "hcache.measures",
+    "measure",
+    {name: f"{__package__}.declared.{name}:MEASURE" for name in DECLARED},
+    _check,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The measures by name, in order; ``refused`` has a line for each that cannot be used."""
+
+    measures: dict[str, Measure] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    def add(self, measure: Measure) -> None:
+        """Takes a measure in.
+
+        Raises:
+            UsageError: it has a word that means something else already.
+        """
+        known = self.parameters()
+        for parameter in measure.parameters:
+            if parameter.name in TAKEN or known.get(parameter.name, parameter) != parameter:
+                raise UsageError(
+                    f"its parameter {parameter.name!r} means something else already; rename it"
+                )
+        for kind in measure.cells:
+            if any(kind in other.cells for other in self.measures.values()):
+                raise UsageError(f"results of the kind {kind!r} are another's; rename it")
+        for question in measure.questions:
+            if any(question.clashes(other) for other in self.questions()):
+                raise UsageError(f"its question {question.name!r} is taken; rename it")
+        self.measures[measure.name] = measure
+
+    def parameters(self) -> dict[str, Parameter]:
+        """What can be chosen for any of the measures, by name."""
+        return {
+            parameter.name: parameter
+            for measure in self.measures.values()
+            for parameter in measure.parameters
+        }
+
+    def questions(self) -> list[Question]:
+        """All questions, in the order of the verdict's table."""
+        found = [each for measure in self.measures.values() for each in measure.questions]
+        sections = list(dict.fromkeys([*SECTIONS, *(each.section for each in found)]))
+        return sorted(found, key=lambda each: sections.index(each.section))
+
+
+def registry() -> Known:
+    """All measures, found once; again when ``sys.path`` has changed."""
+    return _known(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)
+def _known(_: tuple[str, ...]) -> Known:
+    found = Known()
+    for name, measure in zip(MEASURES, MEASURES.values(), strict=True):
+        try:
+            found.add(measure)
+        except Exception as error:  # whatever another package calls a measure
+            where = getattr(measure.parts, "__module__", "an unknown module")
+            why = " ".join(str(error).split())
+            line = f"hcache: the measure {name!r} of the module {where} is left out; {why}"
+            logging.getLogger(__name__).warning("%s", line)
+            found.refused.append(line)
+    found.refused.extend(MEASURES.problems())
+    return found
+
+
+def measures() -> Mapping[str, Measure]:
+    """The measures by name."""
+    return registry().measures
+
+
+def find_measure(name: str) -> Measure:
+    """A measure by name.
+
+    Raises:
+        UsageError: there is none; the nearest are named.
+    """
+    known = measures()
+    if name not in known:
+        raise UsageError(
+            f"no measure {str(name)[:60]!r}{did_you_mean(name, known)}; there are"
+            f" {', '.join(known)}"
+        )
+    return known[name]
+
+
+def rendering() -> tuple[str, ...]:
+    """The measures that run the model."""
+    return tuple(name for name, measure in measures().items() if MODEL in measure.needs)
+
+
+def parameters_of(what: Iterable[str]) -> dict[str, Parameter]:
+    """The parameters of some measures, by name."""
+    chosen = [find_measure(name) for name in what]
+    return {each.name: each for measure in chosen for each in measure.parameters}
+
+
+def find_question(question: str, subject: str) -> Question | None:
+    """The question that a row of the verdict is of; None if no measure asks it."""
+    known = registry().questions()
+    return next((each for each in known if each.asks(question, subject)), None)
+
+
+def measured_by(question: str, subject: str) -> str:
+    """The measure that answers a question; empty if none does."""
+    for name, measure in measures().items():
+        if any(each.asks(question, subject) for each in measure.questions):
+            return name
+    return ""

@@ -1,0 +1,230 @@
+"""A package outside adds a measure in one file, and all parts of hcache know it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+from test_cli import failure, json_of, out_of
+from test_verdict import planted
+
+import hcache
+from hcache.background import kinds
+from hcache.cache.records import list_records
+from hcache.cli.main import build_parser, main
+from hcache.errors import UsageError
+from hcache.figures.verdict import verdict_table
+from hcache.measures.evidence import Evidence
+from hcache.measures.measure import Measure, Question
+from hcache.measures.parameter import Parameter
+from hcache.measures.registry import Known, find_measure, measures, registry
+from hcache.measures.verdict import compare
+from hcache.report.exhibits import exhibits
+
+GUIDE = (Path(hcache.__file__).parent / "guide" / "extending.md").read_text(encoding="utf-8")
+(ONE_FILE,) = re.findall(
+    r"```python\n(.*?)```", GUIDE[GUIDE.index("## A measure") : GUIDE.index("## An attr")], re.S
+)
+"""The example of the guide."""
+
+HOSTILE = ONE_FILE.replace('with the mean of h",', 'with the <mean> of h",').replace(
+    "How a label goes along with h.", "It says *very* little. <b>x</b>"
+)
+"""The same, with HTML in its words."""
+
+
+def install(folder, package, source, value):
+    """What an installed package leaves on the disk: a module, and a dist-info folder beside it."""
+    folder.mkdir(exist_ok=True)
+    module = package.replace("-", "_")
+    (folder / f"{module}.py").write_text(source)
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[hcache.measures]\n{value} = {module}:MEASURE\n")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder of packages that Python finds; what was known before is asked anew."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    build_parser.cache_clear()
+    yield folder
+    build_parser.cache_clear()
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", "") and str(folder) in sys.modules[name].__file__:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return planted(tmp_path / "home", 0, [0.05, 0.3, 0.45, 0.9])
+
+
+def home_of(run):
+    return ("--home", str(run.folder.parent.parent))
+
+
+def page_of(run, monkeypatch, **kept):
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("HCACHE_HOME", home_of(run)[1])
+    app = AppTest.from_file("../dashboard.py", default_timeout=120)
+    app.session_state["kept"] = kept
+    return app.run().switch_page("pages/verdict.py").run()
+
+
+def test_one_file_of_a_package_is_a_measure_everywhere(site, run, tmp_path, capsys, monkeypatch):
+    assert HOSTILE.count("<mean>") == 2 and "<b>" in HOSTILE
+    install(site, "a-laboratory", HOSTILE, "along")
+    with pytest.raises(SystemExit):
+        main(["measure", "--help"])
+    said = capsys.readouterr()
+    assert "how a label goes along with the <mean> of h" in said.out and "--draws" in said.out
+    assert not registry().refused
+
+    line = ("measure", run.name, "--what", "along")
+    assert "draws: expected a whole number from 1" in failure(
+        capsys, 2, *line, "--draws", "0", *home_of(run)
+    )
+    assert "goes along age" in out_of(capsys, *line, "--draws", "19", *home_of(run))
+    (record,) = list_records(run, "mean_of_h")
+    assert record.parameters["draws"] == 19
+
+    html = tmp_path / "verdict.html"
+    (row,) = json_of(capsys, "compare", run.name, "--html", str(html), *home_of(run))
+    cell = row["cells"][run.name]
+    assert (row["question"], row["subject"], cell["unit"]) == ("goes along", "age", "r")
+    assert cell["value"] > 0.9 and cell["p"] == 0.05
+    report = html.read_text()
+    assert "Of the laboratory" in report and "age: its correlation over noise" in report
+    assert "goes along with the &lt;mean&gt; of h" in report and "<mean>" not in report
+    assert 'id="measure-along"' in report and "It says <em>very</em> little" in report
+    assert "<b>x</b>" not in report, "a page of explanation brings no HTML"
+
+    (drawn,) = exhibits("goes along", "age", {run.name: Evidence(run)})
+    assert max(drawn.figure.data[1].y) > 0.9 and drawn.figure.layout.yaxis.title.text
+    page(run, monkeypatch)
+
+
+def page(run, monkeypatch):
+    """The Verdict page has its row, its evidence, its explanation and its controls."""
+    from hcache.ui.panels import measuring, verdict
+
+    tables, started = [], []
+    monkeypatch.setattr(
+        verdict, "clickable_table", lambda key, html: tables.append(html) or (None, None)
+    )
+    monkeypatch.setattr(measuring, "start", lambda folder, work: started.append(work))
+    app = page_of(run, monkeypatch, cell=f"goes along|age|{run.name}")
+    assert not app.exception and not app.error and not app.warning
+    assert "goes along with the &lt;mean&gt; of h" in tables[-1]
+    assert f"data-key='goes along|age|{run.name}'" in tables[-1]
+    assert any("its correlation over noise" in each.value for each in app.markdown)
+    assert "What along says, and what it does not say" in {each.label for each in app.expander}
+    (draws,) = (each for each in app.number_input if each.label == "Draws")
+    what = next(each for each in app.multiselect if each.label == "What")
+    what.set_value(["along"])
+    draws.set_value(29)
+    app.run()
+    app.button(key="measure").click().run()
+    work = started[-1]
+    assert (work.what, work.options) == (("along",), {"draws": 29})
+    order = json.loads(json.dumps(work.order()))
+    assert kinds.read_work("measure", run.name, order) == work
+    assert build_parser().parse_args(work.arguments()).draws == 29
+    with pytest.raises(UsageError, match="draws: expected a whole number"):
+        kinds.read_work("measure", run.name, {**order, "options": {"draws": "many"}})
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("raise RuntimeError('one\\ntwo')", "RuntimeError: one two"),
+        ("import sys; sys.exit(3)", "SystemExit"),
+        ("", "no attribute"),
+        ("MEASURE = 3", "got int"),
+        (ONE_FILE, "have one name"),
+        (ONE_FILE.replace('name="along"', 'name="bad"').replace('"draws"', '"label"'), "rename it"),
+        (ONE_FILE.replace('name="along"', 'name="bad"').replace("(DRAWS,)", "3"), "not iterable"),
+    ],
+)
+def test_a_package_that_cannot_be_used_costs_one_line(site, run, capsys, source, why):
+    install(site, "a-broken-one", source, "bad")
+    install(site, "a-laboratory", ONE_FILE, "along")
+    assert "goes along age" in out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    (line,) = registry().refused
+    assert line.startswith("hcache: the measure 'bad' of the ") and why in line
+    assert "a-broken-one 1.0" in line or "a_broken_one" in line
+    assert "bad" not in measures() and "swaps" in measures()
+    with pytest.raises(UsageError, match="no measure 'bad'"):
+        find_measure("bad")
+
+
+def test_the_command_tells_it_on_the_standard_error(site, tmp_path):
+    install(site, "a-broken-one", "import nowhere", "bad")
+    path = os.pathsep.join([str(site), str(Path(hcache.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-m", "hcache", "measure", "--help"],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0 and "--what" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "a-broken-one" in line and "ModuleNotFoundError" in line
+
+
+def test_a_broken_package_is_told_on_the_page(site, run, monkeypatch):
+    install(site, "a-broken-one", "import nowhere", "bad")
+    app = page_of(run, monkeypatch)
+    assert not app.exception
+    assert [True for each in app.warning if "a-broken-one" in each.value] == [True]
+
+
+def of_labels(**changes):
+    known = {"name": "new", "title": "nothing", "parts": lambda setting: ()}
+    return Measure(**{**known, **changes})
+
+
+def choice(name):
+    return Parameter(name=name, text="something", default=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"parameters": (choice("samples"),)}, "means something else"),
+        ({"parameters": (choice("label"),)}, "means something else"),
+        ({"cells": {"swap": lambda record, run: ()}}, "another's"),
+        ({"questions": (Question(name="decodable", words="w", section="s"),)}, "taken"),
+    ],
+)
+def test_what_means_something_else_already_is_refused(changes, why):
+    known = Known(measures=dict(measures()))
+    with pytest.raises(UsageError, match=why):
+        known.add(of_labels(**changes))
+    assert "new" not in known.measures
+    known.add(of_labels())
+    assert list(known.measures)[-1] == "new"
+
+
+def test_a_result_whose_measure_is_gone_is_passed_over(site, run, capsys, monkeypatch):
+    install(site, "a-laboratory", ONE_FILE, "along")
+    out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    assert [row.key for row in compare([run]) if row.cells] == [("goes along", "age")]
+    (site / "a_laboratory-1.0.dist-info" / "entry_points.txt").unlink()
+    monkeypatch.syspath_prepend(str(site / "another"))  # what is installed is looked up again
+    rows = compare([run])
+    assert rows and not any(row.cells for row in rows)
+    assert "goes along" not in verdict_table(rows, [run.name])
