@@ -43,9 +43,9 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_opening_picture_carries_its_recipes():
-    cells = read_cells(read_recipe((ROOT / "tests" / "pictures" / "u-figure.png").read_bytes()))
+    cells = read_cells(read_recipe((ROOT / "docs" / "pictures" / "u-figure.png").read_bytes()))
     assert {cell.recipe.run for cell in cells} == {default_spec(MODEL).name}, (
-        "tests/pictures/u_figure.py makes it anew"
+        "docs/scripts/u_figure.py makes it anew"
     )
     assert [cell.recipe.edits[0].sites[0] for cell in cells[:5]] == [
         "skip.4",

@@ -1,5 +1,5 @@
 """Logging in by OpenID Connect, where the one who runs the dashboard has set it up: see
-docs/shared-server.md.
+docs/how-to/shared-server.md.
 """
 
 from __future__ import annotations

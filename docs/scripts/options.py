@@ -1,0 +1,75 @@
+"""The page of all commands and options, made from the parser itself.
+
+    PYTHONPATH=. python docs/scripts/options.py    # prints it
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from hcache.cli.main import build_parser
+
+HEAD = """# Every option
+
+This page is made from the parser. [Command line](command-line.md) has the commands by subject, with examples.
+"""
+
+
+def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command by what is typed after ``python -m hcache``, with its parser."""
+    yield from _under("", build_parser())
+
+
+def as_markdown() -> str:
+    """The page: a section for each command, a line for each of its arguments."""
+    return "\n".join([HEAD, *(_section(name, parser) for name, parser in commands())])
+
+
+def _under(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    if not groups:
+        yield name, parser
+    for group in groups:
+        for word, child in group.choices.items():
+            yield from _under(f"{name} {word}".strip(), child)
+
+
+def _section(name: str, parser: argparse.ArgumentParser) -> str:
+    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    typed = f"python -m hcache {name}"
+    usage = typed + usage.split(name.split()[-1], 1)[1]
+    lines = [f"## {name}", "", parser.description or "", "", "```text", usage, "```", ""]
+    lines += ["| argument | meaning |", "|---|---|"]
+    lines += [_row(each) for each in parser._actions if each.help and not _is_help(each)]
+    return "\n".join([*lines, ""])
+
+
+def _row(action: argparse.Action) -> str:
+    name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    takes = action.option_strings and action.nargs != 0
+    value = f" {action.metavar or _choices(action) or action.dest.upper()}" if takes else ""
+    said = " ".join((action.help or "").split()) % vars(action) if action.help else ""
+    return f"| `{name}{value}` | {_escaped(said)} |"
+
+
+def _is_help(action: argparse.Action) -> bool:
+    """Every command has ``--help``, and some arguments are hidden: neither needs a line."""
+    return action.help == argparse.SUPPRESS or "--help" in action.option_strings
+
+
+def _choices(action: argparse.Action) -> str:
+    return "{" + ",".join(map(str, action.choices)) + "}" if action.choices else ""
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\|<>*_[]$":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+if __name__ == "__main__":
+    print(as_markdown())
