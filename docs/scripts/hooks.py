@@ -69,8 +69,6 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-
-
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
     """Links to files of the repository become links to pages."""
     del config

@@ -1,11 +1,12 @@
 """The page of all commands and options, made from the parser itself.
 
-    PYTHONPATH=. python docs/scripts/options.py    # prints it
+PYTHONPATH=. python docs/scripts/options.py    # prints it
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,15 @@ from hcache.cli.main import build_parser
 
 HEAD = """# Every option
 
-This page is made from the parser. [Command line](command-line.md) has the commands by subject, with examples.
+This page is made from the parser. [Command line](command-line.md) has the commands by subject.
 """
+
+NAMES = {
+    "RUN": "the name of a run; `runs` lists them",
+    "READER": "the name of a reader; `reader list` lists them",
+    "NAME": "the name of a direction; `direction list` lists them",
+}
+"""What names mean that are the same in all commands, where ``--help`` has only the name."""
 
 
 def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -29,7 +37,9 @@ def as_markdown() -> str:
     return "\n".join([HEAD, *(_section(name, parser) for name, parser in commands())])
 
 
-def _under(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def _under(
+    name: str, parser: argparse.ArgumentParser
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
     if not groups:
         yield name, parser
@@ -44,7 +54,7 @@ def _section(name: str, parser: argparse.ArgumentParser) -> str:
     usage = typed + usage.split(name.split()[-1], 1)[1]
     lines = [f"## {name}", "", parser.description or "", "", "```text", usage, "```", ""]
     lines += ["| argument | meaning |", "|---|---|"]
-    lines += [_row(each) for each in parser._actions if each.help and not _is_help(each)]
+    lines += [_row(each) for each in parser._actions if not _is_help(each)]
     return "\n".join([*lines, ""])
 
 
@@ -52,7 +62,8 @@ def _row(action: argparse.Action) -> str:
     name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
     takes = action.option_strings and action.nargs != 0
     value = f" {action.metavar or _choices(action) or action.dest.upper()}" if takes else ""
-    said = " ".join((action.help or "").split()) % vars(action) if action.help else ""
+    help_text = action.help if action.help is not None else NAMES[str(action.metavar)]
+    said = " ".join(help_text.split()) % vars(action)
     return f"| `{name}{value}` | {_escaped(said)} |"
 
 
@@ -66,9 +77,10 @@ def _choices(action: argparse.Action) -> str:
 
 
 def _escaped(text: str) -> str:
-    for mark in "\\|<>*_[]$":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    """The text for a cell of a table; what stands between backquotes is code already."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([\\|<>*_\[\]$])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 if __name__ == "__main__":

@@ -32,18 +32,22 @@ def main(names: list[str]) -> None:
 
 def executed(path: Path) -> nbformat.NotebookNode:
     """A tutorial's notebook with the outputs of its cells, without bars and machine details."""
-    notebook = jupytext.read(path)
+    source = path.read_bytes()
+    notebook = jupytext.reads(source.decode(), fmt="py:percent")
     NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3").execute(cwd=str(path.parent))
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-        cell.metadata = {}
+        cell.metadata = nbformat.NotebookNode()
         if cell.cell_type == "code":
             outputs = (each for each in cell.outputs if each.get("name") != "stderr")
+            cell.execution_count = None
             cell.outputs = [_stored(each) for each in outputs]
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "source_sha256": hashlib.sha256(source).hexdigest(),
+        }
+    )
     return notebook
 
 
@@ -54,8 +58,9 @@ def _stored(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if kind in kinds:
             output.data = {kind: kinds[kind]}
             break
-    output.pop("execution_count", None)
-    return output | ({"execution_count": None} if output.output_type == "execute_result" else {})
+    if output.output_type == "execute_result":
+        output.execution_count = None
+    return output
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""Makes the README's pictures of the pages: a demo run, the dashboard over it, and a browser that
-visits every page.
+"""Takes the pictures of the pages: prepares a demo run, serves the dashboard over it, and visits
+every page in a browser.
 
-PYTHONPATH=. python tests/screenshots.py [--home HOME] [--out tests/pictures] [--only PAGE]
+    PYTHONPATH=. python docs/scripts/screenshots.py [--home HOME] [--out FOLDER] [--only PAGE]
 
-In an empty home everything is extracted and measured first, which takes minutes; what a home has is
-used again.
+In an empty home everything is extracted and measured first, which takes minutes. What a home has is
+used again. Beside the pictures, pages.json keeps the digest of each page's source, so that a test
+finds pictures that are older than their page.
 """
+
+from __future__ import annotations
 
 import argparse
 import io
+import json
 import re
 import sys
 import tempfile
@@ -16,8 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-from browsing import settle
+from page_sources import page_digest
 from PIL import Image
+from playwright.sync_api import Page
 
 from hcache.bench.hand import browse
 from hcache.bench.serving import serve
@@ -28,7 +33,11 @@ from hcache.recipes.edits import DonorRef, SwapEdit
 from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))
+from browsing import settle
+
+DIGESTS = "pages.json"
 MODEL = "toyfaces-ddpm-64"
 RUN = default_spec(MODEL).name
 LABEL, OTHERS = "hair_length", ("smile", "glasses")
@@ -54,7 +63,7 @@ QUALITY, STILL = 82, 700
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """A page as the README shows it.
+    """A page as the documentation shows it.
 
     ``choices`` are those of its address. ``press`` is a button to press, ``until`` a selector of
     what must be there then. The page is scrolled until ``top`` (a selector) is at its upper edge,
@@ -139,7 +148,7 @@ def main() -> None:
         "--home", type=Path, help="where the demo run is, or is put; else a temporary folder"
     )
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "tests" / "pictures", help="where the pictures go"
+        "--out", type=Path, default=ROOT / "docs" / "pictures", help="where the pictures go"
     )
     parser.add_argument(
         "--only", action="append", choices=[shot.page for shot in SHOTS], help="this page; repeat"
@@ -154,7 +163,15 @@ def main() -> None:
                     picture = take(page, server.address, shot, home)
                     path = given.out / f"page-{shot.page.lower()}.webp"
                     path.write_bytes(picture)
+                    _note(given.out / DIGESTS, shot.page)
                     print(f"{path}  {len(picture) / 1000:.0f} kB", flush=True)
+
+
+def _note(path: Path, page: str) -> None:
+    """Keeps the digest of a page whose picture was taken now."""
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    known[page] = page_digest(page)
+    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def prepare(home: Path) -> None:
@@ -165,7 +182,7 @@ def prepare(home: Path) -> None:
             sys.exit(code)
 
 
-def take(page, address: str, shot: Shot, home: Path) -> bytes:
+def take(page: Page, address: str, shot: Shot, home: Path) -> bytes:
     """The picture of a page, as WebP: all of the window for the first, of the others without the
     navigation.
     """
@@ -193,7 +210,7 @@ def take(page, address: str, shot: Shot, home: Path) -> bytes:
     return out.getvalue()
 
 
-def still(page, clip: dict[str, float]) -> bytes:
+def still(page: Page, clip: dict[str, float]) -> bytes:
     """A screenshot, once the page looks the same twice."""
     page.mouse.move(WIDTH - 1, HEIGHT - 1)
     before, now = None, page.screenshot(clip=clip, caret="hide")

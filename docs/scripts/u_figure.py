@@ -1,7 +1,7 @@
 """Makes the README's opening picture: the U-figure of the demo's first two samples, as the Figures
 page gives it.
 
-PYTHONPATH=. python tests/pictures/u_figure.py
+    PYTHONPATH=. python docs/scripts/u_figure.py
 """
 
 import tempfile
@@ -18,4 +18,4 @@ if __name__ == "__main__":
         (Path(home) / "runs").mkdir()
         run = extract(load_model(MODEL), default_spec(MODEL, samples=2), Path(home))
         figure = figures.u_figure(run, donor=1, recipient=0, caption="")
-    (Path(__file__).parent / "u-figure.png").write_bytes(figure.png(scale=1))
+    (Path(__file__).parents[1] / "pictures" / "u-figure.png").write_bytes(figure.png(scale=1))

@@ -14,7 +14,9 @@ from hcache.cli.main import main
 from hcache.extraction.run import extract
 
 work = Path(mkdtemp())
-run = extract(load_model("toyfaces-ddpm-64"), default_spec("toyfaces-ddpm-64", samples=16, steps=8), work)
+run = extract(
+    load_model("toyfaces-ddpm-64"), default_spec("toyfaces-ddpm-64", samples=16, steps=8), work
+)
 
 # %% [markdown]
 # ## The U-figure
@@ -38,7 +40,15 @@ print(u.save(work / "u-figure.pdf").stat().st_size, "bytes of PDF")
 # ## A strip: methods by strengths
 
 # %%
-strip = figures.strip(run, "yaw", sample=4, ways=["naive", "supervised"], strengths=(-1.5, 0, 1.5), top=4, width="single")
+strip = figures.strip(
+    run,
+    "yaw",
+    sample=4,
+    ways=["naive", "supervised"],
+    strengths=(-1.5, 0, 1.5),
+    top=4,
+    width="single",
+)
 strip
 
 # %% [markdown]

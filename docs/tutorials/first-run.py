@@ -66,7 +66,9 @@ step = 4
 h = run.matrix("h", step=step)  # (16, 8192)
 pca = principal_components(h, k=4)
 for number in range(4):
-    print(f"component {number + 1}: {pca.explained[number]:.1%} of variance, shuffled {pca.baseline[number]:.1%}")
+    print(
+        f"component {number + 1}: {pca.explained[number]:.1%} of variance, shuffled {pca.baseline[number]:.1%}"
+    )
 
 # %%
 figures.scatter(pca, values=labels["yaw"], name="yaw", caption="")
@@ -98,7 +100,9 @@ for name, data in (("h", h), ("x_t", x)):
 # moves h by one standard deviation (root mean square). The second row is the null: a random direction, equally long.
 
 # %%
-strip = figures.strip(run, "yaw", ways=["naive", "random"], strengths=(-2, -1, 0, 1, 2), top=4, width="single")
+strip = figures.strip(
+    run, "yaw", ways=["naive", "random"], strengths=(-2, -1, 0, 1, 2), top=4, width="single"
+)
 strip
 
 # %%

@@ -98,7 +98,9 @@ spread = reader(run.images)["long_hair"].std()
 def effect(direction):
     """The mean change of the reading at strength 1, in its spread over the run."""
     before = reader(run.images[unseen])["long_hair"]
-    pictures = drive(render_moved(model, run, unseen, direction, [1.0] * len(unseen), everywhere, True))
+    pictures = drive(
+        render_moved(model, run, unseen, direction, [1.0] * len(unseen), everywhere, True)
+    )
     return (reader(pictures)["long_hair"] - before).mean() / spread
 
 

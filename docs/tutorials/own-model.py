@@ -29,10 +29,17 @@ Path("home").mkdir()
 
 published = files("hcache") / "configs" / "google--ddpm-ema-celebahq-256"
 config = json.loads((published / "config.json").read_text())
-config |= {"block_out_channels": [8, 8, 16, 16, 16, 16], "norm_num_groups": 4, "layers_per_block": 1, "sample_size": 64}
+config |= {
+    "block_out_channels": [8, 8, 16, 16, 16, 16],
+    "norm_num_groups": 4,
+    "layers_per_block": 1,
+    "sample_size": 64,
+}
 torch.manual_seed(0)
 UNet2DModel.from_config(config).save_pretrained("tiny-celebahq")
-DDPMScheduler.from_config(json.loads((published / "scheduler_config.json").read_text())).save_pretrained("tiny-celebahq")
+DDPMScheduler.from_config(
+    json.loads((published / "scheduler_config.json").read_text())
+).save_pretrained("tiny-celebahq")
 print(sorted(path.name for path in Path("tiny-celebahq").iterdir()))
 
 
@@ -57,7 +64,9 @@ shell("python -m hcache anatomy tiny-celebahq")
 # as their means over space, or not at all. A site that is not stored is computed again when a swap needs it.
 
 # %%
-shell("python -m hcache estimate tiny-celebahq --samples 24 --steps 6 --store h=full --store 'skip.*=pooled'")
+shell(
+    "python -m hcache estimate tiny-celebahq --samples 24 --steps 6 --store h=full --store 'skip.*=pooled'"
+)
 
 # %% [markdown]
 # ## 3. Extract, and check
@@ -66,7 +75,9 @@ shell("python -m hcache estimate tiny-celebahq --samples 24 --steps 6 --store h=
 # x_t.
 
 # %%
-shell("python -m hcache extract tiny-celebahq --samples 24 --steps 6 --store h=full --store 'skip.*=pooled'")
+shell(
+    "python -m hcache extract tiny-celebahq --samples 24 --steps 6 --store h=full --store 'skip.*=pooled'"
+)
 run = next(Path("home/runs").iterdir()).name
 shell(f"python -m hcache verify {run} --rerun 1")
 
@@ -112,7 +123,9 @@ shell(f"python -m hcache direction show {run} red")
 # %%
 from hcache import figures, open_run
 
-figures.strip(open_run(run), "redness", ways=["saved:red", "random"], strengths=(-2, 0, 2), width="single")
+figures.strip(
+    open_run(run), "redness", ways=["saved:red", "random"], strengths=(-2, 0, 2), width="single"
+)
 
 # %% [markdown]
 # ## 7. The verdict

@@ -220,7 +220,7 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
             key="probe-curves",
             config=QUIET,
             alt=(
-                f"{known.metric} of {known.label} over the steps, a line a site; at step {step} "
+                f"{known.metric} of {known.label} over the steps, a line per site; at step {step} "
                 f"{_at(known, step)}"
             ),
         )
@@ -327,7 +327,7 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
             config=QUIET,
             alt=(
                 f"{known.metric} of {known.label} at step {step} by the samples that a probe is"
-                " fitted on, a line a site; the table beside says how many are enough"
+                " fitted on, one line per site; the table beside says how many are enough"
             ),
         )
 
