@@ -45,6 +45,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
             "source_sha256": hashlib.sha256(source).hexdigest(),
         }
     )

@@ -59,12 +59,13 @@ strip
 
 # %%
 strip.save(work / "strip.png")
-main(["render", str(work / "strip.png"), "--out", str(work / "again.png"), "--home", str(work)])
+command = ["render", str(work / "strip.png"), "--out", str(work / "again"), "--home", str(work)]
+assert main(command) == 0
 
 # %% [markdown]
 # A reviewer who has hcache and the weights can do the same with the PNG alone. From a shell:
 #
 # ```
 # python -m hcache figure strip RUN --label yaw --out strip.pdf --out strip.png --width single
-# python -m hcache render strip.png --out again.png
+# python -m hcache render strip.png --out again
 # ```

@@ -91,8 +91,9 @@ for name, data in (("h", h), ("x_t", x)):
     )
 
 # %% [markdown]
-# The intervals are wide: 16 samples are few. With 1,072 samples of this model the probe of h reaches 0.98
-# (see *Results*). Always read the interval and the null before the number.
+# 16 samples are few, so the intervals are wide and an R² may even be below 0: worse than predicting the mean. With 1,072
+# samples of this model the probe of h reaches 0.98 ([Results](../results/latent-diffusion.md)). Always read the interval
+# and the null before the number.
 #
 # ## Does moving h move the picture?
 #

@@ -27,7 +27,7 @@ os.environ["HCACHE_HOME"] = str(work / "home")
 def shell(line):
     """Runs a line as a shell would."""
     print("$", line)
-    return main(shlex.split(line)[3:])
+    assert main(shlex.split(line)[3:]) == 0
 
 
 model = load_model("toyfaces-ddpm-64")

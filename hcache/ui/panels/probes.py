@@ -40,6 +40,7 @@ from ...specs import NONE, POOLED
 from .. import address, loaders, state
 from ..frame import errors_shown
 from ..pace import starts_itself
+from ..text import sentence
 from ..work import run_button
 
 OWN = "own"
@@ -134,7 +135,7 @@ def _together(run: Run, labels: Sequence[str]) -> str:
         "Samples that belong together",
         "groups",
         [BY_RUN, APART, *labels],
-        format_func=lambda name: words.get(name, f"samples with the same {name}"),
+        format_func=lambda name: sentence(words.get(name, f"samples with the same {name}")),
         help="Samples of one prompt, class or picture are never on both sides of a fold.",
     )
 
