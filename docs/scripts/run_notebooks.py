@@ -9,6 +9,7 @@ digest of its source, so that a test can tell when it has to be executed again.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
 
 
 def _stored(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An output in its best form only: a picture without the text that stands in for it."""
+    """An output in its best form only, and without the name of the temporary folder."""
     kinds = output.get("data", {})
     for kind in ("image/svg+xml", "image/png"):
         if kind in kinds:
@@ -61,6 +62,8 @@ def _stored(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
             break
     if output.output_type == "execute_result":
         output.execution_count = None
+    if "text" in output:
+        output.text = re.sub(r"/\S*/tmp\w{8}\b", "/tmp/work", output.text)
     return output
 
 

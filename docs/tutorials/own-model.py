@@ -105,8 +105,9 @@ shell(f"python -m hcache read {run} --reader function:redness:read --name rednes
 # %% [markdown]
 # ## 5. Where can it be read?
 #
-# A linear probe at every site and step. The last steps should be easy: the picture is nearly there. Cells that are no
-# better than shuffled labels say nothing, and with 24 samples only large effects can be told from them.
+# A linear probe at every step of h. *Shuffled* is the score of shuffled labels, *p, all* the p among all rows. Here no
+# step is better than chance: the random network's h says nothing about redness. Of a trained model you would expect
+# scores that rise with the log SNR, and a small *p, all*.
 
 # %%
 shell(f"python -m hcache probe {run} --label redness --site h")
@@ -114,7 +115,8 @@ shell(f"python -m hcache probe {run} --label redness --site h")
 # %% [markdown]
 # ## 6. Does a direction move it?
 #
-# A direction from the six reddest samples, and its neighbours by random positives, as a figure.
+# A direction from the six reddest samples, and below it a random direction of the same length. The numbers are the
+# readings. A direction that does no more than the random one is no finding.
 
 # %%
 shell(f"python -m hcache direction fit {run} --method naive --label redness --top 6 --name red")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..analysis.probes import is_binary, upper_class
-from ..cache.labels import find_label, named_labels
+from ..cache.labels import find_label, label_name, named_labels
 from ..cache.layout import H, X
 from ..cache.reading import Run
 from ..directions.naive import top_samples
@@ -337,13 +337,7 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
             f"run {run.name} has no labels; read some with `python -m hcache read`, or use"
             " labels-import"
         )
-    for name in wanted:
-        if name not in known:
-            raise UsageError(
-                f"no label {name!r} in {run.name}{did_you_mean(name, known)}; there are "
-                f"{', '.join(known)}"
-            )
-    return tuple(wanted) or tuple(known)
+    return tuple(label_name(run, name) for name in wanted) or tuple(known)
 
 
 def factors_of(run: Run, labels: Sequence[str]) -> list[str]:

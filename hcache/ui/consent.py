@@ -14,8 +14,8 @@ from streamlit.delta_generator import DeltaGenerator
 from ..background.kinds import Work
 
 WARNING = (
-    "You did not start this work on this machine. It is described in files from somewhere else, or"
-    " from an earlier version of hcache. Read what would be done before you agree."
+    "You did not start this work on this machine. It is described in files that came from"
+    " elsewhere, or from an earlier version of hcache. Read what would be done before you agree."
 )
 
 
