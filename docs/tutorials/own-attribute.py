@@ -59,20 +59,23 @@ from hcache.cache.labels import mark_sample
 mark_sample(open_run(run.name), "clicked", "long_hair", 40, 1.0)
 
 # %% [markdown]
-# ## Can it be read?
-
-# %%
-shell(f"python -m hcache probe {run.name} --label mine/long_hair --site h --step 3")
-
-# %% [markdown]
 # ## A reader from your labels
 #
 # To say what an edit changes, hcache must read pictures that did not exist when you labelled. `clicks` fits a linear
-# head to your labels, on an image encoder's embeddings or, without one, on the pixels. It prints how well it reads held
-# out samples, and refuses a head that is no better than one of shuffled labels.
+# head to your labels, on an image encoder's embeddings or, without one, on the pixels. It prints how well it reads held-out
+# samples, and refuses a head that is no better than one of shuffled labels.
 
 # %%
 shell(f"python -m hcache read {run.name} --reader clicks:mine/long_hair --name long-hair")
+
+# %% [markdown]
+# ## Can it be read from h?
+#
+# A probe needs a value for every sample, and we labelled 32 of 48. The reader has read them all, so we probe its
+# reading.
+
+# %%
+shell(f"python -m hcache probe {run.name} --label long-hair/long_hair --site h --step 3")
 
 # %% [markdown]
 # ## A direction from positives alone
