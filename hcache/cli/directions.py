@@ -101,8 +101,8 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
     positives, negatives = chosen_samples(run, arguments, NEGATIVES in method.needs)
     if POSITIVES in method.needs and not positives:
         raise UsageError(
-            f"the method {method.name} is fitted to samples, and none were named; give --label LABEL"
-            " for those with its highest values, or --positives with sample numbers"
+            f"the method {method.name} is fitted to samples, and none were named; give --label"
+            " LABEL for those with its highest values, or --positives with sample numbers"
         )
     return Fit(
         method=method.name,
