@@ -31,7 +31,13 @@ def page_files(page: str) -> list[Path]:
         path = left.pop()
         if path not in found:
             found.add(path)
-            found |= set(path.parent.glob(f"{path.stem}.js"))
+            beside = (path.parent, path.parent / "assets")
+            found |= {
+                each
+                for at in beside
+                for end in ("js", "css")
+                for each in at.glob(f"{path.stem}.{end}")
+            }
             left += _imported(path)
     return sorted(found)
 
