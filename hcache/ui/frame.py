@@ -176,9 +176,11 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
 
 def _offer_others(wanted: str, names: list[str]) -> None:
     """Says that a run is not there, and what is."""
-    st.warning(f"This home has no run {literal(repr(wanted))}.", icon=":material/folder_off:")
+    st.warning(
+        f"There is no run {literal(repr(wanted))} in this home.", icon=":material/folder_off:"
+    )
     if names:
-        st.markdown("It has these runs:")
+        st.markdown("These are its runs:")
         for name in names[:MOST_OFFERED]:
             if st.button(
                 literal(name), key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"
