@@ -186,4 +186,4 @@ def test_removed_under_an_open_page(page, home):
     app = show(page)
     shutil.rmtree(run_of(home))
     app.run()
-    assert not app.exception and not app.error and "(any more)" in said(app)
+    assert not app.exception and not app.error and "in this home" in said(app)
