@@ -23,11 +23,11 @@ from .side_by_side import parts_of, side_by_side
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """``network``: a diffusers U-Net; or a transformer, which has neither ``encode`` nor
-    ``decode``, only ``trace``.
+    """A loaded model: network, noise schedule, autoencoder and conditioning.
 
-    Tensors go in as float32 or the network's dtype; predictions come out as float32, for the
-    sampler.
+    ``network`` is a diffusers U-Net, which is cut into ``encode`` and ``decode``. A transformer has
+    neither of these, only ``trace``. Tensors may be float32 or of the network's dtype. Predictions
+    are float32, for the sampler.
     """
 
     card: Card
@@ -94,8 +94,9 @@ class Model:
         return torch.cat(found)
 
     def embed(self, n: int, t: torch.Tensor | float, condition: Condition = NOTHING) -> Embedding:
-        """What both halves take of ``t`` and ``condition``, for who calls both and would have it
-        computed once.
+        """The embedding of ``t`` and ``condition``, which both halves take.
+
+        Compute it once if you call both halves.
         """
         self.anatomy.need_unet("embedding time for its halves")
         return halves.embed(self.network, n, t, condition, self.device)
@@ -103,7 +104,7 @@ class Model:
     def trace(
         self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING
     ) -> tuple[Features, torch.Tensor]:
-        """One whole evaluation: what it passed through, and what ``decode`` would have given."""
+        """Evaluates the network once: the activations, and the prediction as of ``decode``."""
         if not self.anatomy.without:
             return self._trace_halves(x_t, t, condition)
         features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
