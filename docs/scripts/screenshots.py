@@ -108,7 +108,7 @@ SHOTS = (
         page="Swap",
         choices=SWAPPED,
         press="Swap each site alone",
-        until=".st-key-u-figure img",
+        until="text=Identity check",
         top=".st-key-u-figure",
         height=640,
     ),
@@ -135,7 +135,7 @@ SHOTS = (
         page="Figures",
         choices={"figure": "strip", "figure-label": LABEL, "figure-sample": RECIPIENT},
         press="Make the figure",
-        until="[data-testid=stImage] img",
+        until="text=in print, shown at",
         top="[data-testid=stImage]",
     ),
 )
