@@ -182,16 +182,16 @@ LARGEST_SEED = 2**62
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What one extraction computes and stores.
+    """One extraction, up to how many samples of it there are.
 
     Sample ``i`` starts from the noise of seed ``seed + i``. ``store`` maps sites to ``full``,
-    ``pooled`` (mean over space) or ``none``. ``skip.*`` and ``block.*`` stand for all sites of
-    their kind that are not named. Other sites are not stored. Under guidance, the conditional
-    branch is stored. ``images`` are digests of real pictures, if the samples are inversions of
-    these. ``batch`` is the number of samples computed at once and kept in a shard; 0 lets the
-    extraction choose. ``schedule``: see ``SCHEDULES``. Specs that differ in anything but
-    ``samples`` and ``batch`` are different runs: more samples extend a run, and a batch changes no
-    sample beyond rounding.
+    ``pooled`` (mean over space) or ``none``; ``skip.*`` and ``block.*`` stand for all that are not
+    named; what is neither is not stored. Under guidance, what is stored is the conditional
+    branch's. ``images``: digests of real pictures, if the samples are not drawn from noise but are
+    these, inverted. Two specs that differ in anything but ``samples`` and ``batch`` are different
+    runs: more samples extend a run, and a batch changes no sample beyond rounding. ``batch``:
+    samples computed at once, and kept in a shard; 0 leaves it to who extracts. ``schedule``: see
+    ``SCHEDULES``.
     """
 
     model: str

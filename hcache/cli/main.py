@@ -69,11 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
         child = under.add_parser(name, help=text, description=text)
         child.set_defaults(run=run)
         child.add_argument("--json", action="store_true", help="print JSON instead of text")
-        child.add_argument("--status", metavar="FILE", help="keep a JSON file with the progress")
+        child.add_argument(
+            "--status", metavar="FILE", help="keep a JSON file that says how far it is"
+        )
         if home:
             child.add_argument(
                 "--home",
-                help="the folder of the runs (default: $HCACHE_HOME, else the user's cache)",
+                help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)",
             )
         return child
 
@@ -129,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         (
             "repair",
             commands.repair,
-            "Set a run's damaged shards aside and extract their samples again.",
+            "Set a run's bad shards aside and extract their samples again.",
         ),
     ):
         child = command(name, run, text)
@@ -356,7 +358,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
         "--null-class",
         type=int,
         metavar="N",
-        help='the class that the U-Net was trained with for "no class"',
+        help="the class that a U-Net was trained with for none",
     )
     child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(

@@ -23,11 +23,11 @@ from .side_by_side import parts_of, side_by_side
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A loaded model: network, noise schedule, autoencoder and conditioning.
+    """``network``: a diffusers U-Net; or a transformer, which has neither ``encode`` nor
+    ``decode``, only ``trace``.
 
-    ``network`` is a diffusers U-Net, which is cut into ``encode`` and ``decode``. A transformer has
-    neither of these, only ``trace``. Tensors may be float32 or of the network's dtype. Predictions
-    are float32, for the sampler.
+    Tensors go in as float32 or the network's dtype; predictions come out as float32, for the
+    sampler.
     """
 
     card: Card
