@@ -93,7 +93,7 @@ def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server, home):
         "heading", name="Anatomy of toyfaces-ddpm-64"
     ).wait_for()  # from its configuration
     main = page.locator("[data-testid=stMain]")
-    main.get_by_text(re.compile(r"of 64 samples, .* a second, .* left")).first.wait_for()
+    main.get_by_text(re.compile(r"of 64 samples, .* samples/s, .* left")).first.wait_for()
     main.get_by_role("link", name="What does each skip group carry?").click()
     page.get_by_role("heading", name="Swap", exact=True).wait_for()
     page.get_by_text("Donor (A)").wait_for()  # as soon as two samples are there

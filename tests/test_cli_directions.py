@@ -126,6 +126,7 @@ def test_methods_with_several_directions_number_them(capsys, run):
         (("fit", "--method", "naiv", "--label", "age"), "naive"),
         (("fit", "--method", "naive", "--label", "aeg"), "age"),
         (("fit", "--method", "naive", "--positives", "1"), "2 to 11 positives|needs 2 positives"),
+        (("fit", "--method", "naive"), "give --label LABEL .* or --positives"),
         (("fit", "--method", "naive", "--positives", "1,x"), "1,4,10-12"),
         (("fit", "--method", "naive", "--label", "age", "--positives", "1"), "leave --positives"),
         (("fit", "--method", "supervised", "--label", "age", "--top", "7"), "1 to 6"),

@@ -24,7 +24,7 @@ from hcache.specs import Conditioning
 
 INDEX, UNET, VAE = "model_index.json", "unet/config.json", "vae/config.json"
 DOG = Conditioning(prompts=("a dog",), guidance=5)
-TABLE = Path(__file__).parents[1] / "docs" / "models-table.md"
+TABLE = Path(__file__).parents[1] / "docs" / "reference" / "models-table.md"
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_an_open_page_costs_the_server_next_to_nothing(checkout, home, browser):
         page.set_default_timeout(120_000)
         page.goto(server.address)
         page.get_by_text("This home was empty").wait_for()
-        page.get_by_text(re.compile(r"of 64 samples, .* a second")).first.wait_for()
+        page.get_by_text(re.compile(r"of 64 samples, .* samples/s")).first.wait_for()
         (job,) = jobs.list_jobs(home)
         watching = share(server)
         assert jobs.read_job(home / "runs" / job.run).live, "it was at work all the while"

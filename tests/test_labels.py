@@ -6,10 +6,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hcache.cache.label_files import parse_labels
-from hcache.cache.labels import export_labels, find_label, import_labels, save_labels
+from hcache.cache.labels import (
+    export_labels,
+    find_label,
+    import_labels,
+    label_name,
+    save_labels,
+)
 from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import CacheError, UsageError
+from hcache.measures.suite import labels_of
 
 KNOWN = {i: i for i in range(5)}
 SEEDS = {100 + i: i for i in range(5)}
@@ -137,3 +144,19 @@ def test_a_spoilt_set_costs_no_other_and_is_one_clear_error_where_it_is_asked_fo
     )
     assert main(["repair", "--yes", run.name, "--home", home]) == 0, "it is set aside, and kept"
     assert spoilt.with_name("mine.csv.bad").read_bytes() == b"\xff\xfe" and "good" in run.labels
+
+
+def test_a_label_may_always_be_named_with_its_set(copied_run):
+    """Also where no other set has a label of that name; it is one label all the same."""
+    save_labels(copied_run, "mine", {"a": {i: float(i % 2) for i in range(len(copied_run))}})
+    run = open_run(copied_run.folder)
+    assert label_name(run, "mine/a") == label_name(run, "a") == "a"
+    assert np.array_equal(find_label(run, "mine/a"), run.labels["mine"]["a"])
+    assert labels_of(run, ["mine/a"]) == ("a",)
+    with pytest.raises(UsageError, match="no label 'mine/b'"):
+        label_name(run, "mine/b")
+    save_labels(copied_run, "other", {"a": {0: 5.0}})
+    run = open_run(copied_run.folder)
+    assert label_name(run, "mine/a") == "mine/a" and find_label(run, "other/a")[0] == 5
+    with pytest.raises(UsageError, match="mine/a"):
+        find_label(run, "a")

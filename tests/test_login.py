@@ -1,5 +1,5 @@
 """Who is let in where a login was set up; and the proxy's configuration in
-docs/shared-server.md.
+docs/how-to/shared-server.md.
 """
 
 import re
@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 import hcache
 from hcache.ui import login
 
-DOCS = Path(hcache.__file__).parent.parent / "docs" / "shared-server.md"
+DOCS = Path(hcache.__file__).parent.parent / "docs" / "how-to" / "shared-server.md"
 ALLOWED = ["you@lab.example", "*@group.example"]
 
 

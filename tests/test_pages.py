@@ -172,7 +172,7 @@ def test_overview_draws_the_anatomy_of_any_card(app, model):
     app.selectbox(key="choose-anatomy").set_value(model).run()
     assert_fine(app)
     assert any(heading.value == f"Anatomy of {model}" for heading in app.subheader)
-    assert any("To have it" in caption.value for caption in app.caption)
+    assert any("How to get it" in caption.value for caption in app.caption)
 
 
 def test_overview_says_that_flux_has_no_h_space(app):

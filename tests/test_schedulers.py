@@ -35,7 +35,7 @@ from hcache.specs import Conditioning
 
 BETAS = {name: SD[name] for name in ("beta_start", "beta_end", "beta_schedule")}
 SEEDS, DOG = [1, 2], Conditioning(prompts=("a dog",))
-TABLE = Path(__file__).parents[1] / "docs" / "models-table.md"
+TABLE = Path(__file__).parents[1] / "docs" / "reference" / "models-table.md"
 FILE = "scheduler/scheduler_config.json"
 
 

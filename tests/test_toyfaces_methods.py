@@ -17,7 +17,9 @@ from hcache.toyfaces.factors import NAMES
 from hcache.toyfaces.measure import ATTRIBUTES, MODEL, UNSEEN_SEED
 from hcache.toyfaces.reader import WEIGHTS
 
-README = (Path(__file__).parent.parent / "docs" / "results.md").read_text(encoding="utf-8")
+README = (Path(__file__).parent.parent / "docs" / "results" / "methods.md").read_text(
+    encoding="utf-8"
+)
 MEASURED = WEIGHTS.parent / "methods.json"
 
 NOT_YET = {"local"}

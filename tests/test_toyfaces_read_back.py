@@ -13,7 +13,7 @@ from hcache.toyfaces.factors import NAMES
 
 
 def test_texts_read_the_factors_of_drawings():
-    """As docs/results.md says of 512 of them; 0.9 leaves room for 96."""
+    """As docs/reference/readers.md says of 512 of them; 0.9 leaves room for 96."""
     from numpy import corrcoef
 
     pictures, factors = draw_dataset(range(20_000_000, 20_000_096))

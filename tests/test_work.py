@@ -63,7 +63,7 @@ def test_work_that_fails_says_so_and_its_log_says_where(error):
     if isinstance(error, UsageError):
         assert work.error == "choose another" and "choose another" in work.log[-1]
     else:
-        assert "KeyError" in work.error and "not foreseen" in work.error
+        assert "KeyError" in work.error and "not expected" in work.error
         assert "test_work.py" in work.log[-1], "the traceback"
 
 
@@ -75,8 +75,8 @@ def test_the_bar_says_rate_and_time_left_in_its_own_unit(monkeypatch):
         held.wait(20)
 
     for unit, expected in (
-        (None, "25%, 5% a second, 15 s left"),
-        (("probes", 80), "20 of 80 probes, 4 a second, 15 s left"),
+        (None, "25%, 5%/s, 15 s left"),
+        (("probes", 80), "20 of 80 probes, 4/s, 15 s left"),
     ):
         work = PageWork(steps, unit)
         wait_for(lambda work=work: work.share, "the first step")

@@ -83,7 +83,8 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
     if not np.isfinite(values).all():
         missing = int((~np.isfinite(values)).sum())
         raise AnalysisError(
-            f"{missing} of {len(values)} samples have no value for this label; choose another label"
+            f"{missing} of {len(values)} samples have no value for this label; choose another"
+            " label, or have the others read: python -m hcache read RUN --reader clicks:LABEL"
         )
     if len(values) < 2 * folds:
         raise AnalysisError(

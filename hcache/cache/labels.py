@@ -152,20 +152,32 @@ def named_labels(run: Run) -> dict[str, np.ndarray]:
     }
 
 
-def find_label(run: Run, name: str) -> np.ndarray:
-    """A label's values (n,), by its name or ``set/name``.
+def label_name(run: Run, name: str) -> str:
+    """The key of a label in :func:`named_labels`; it may be given as ``set/name`` always.
 
     Raises:
         UsageError: there is none; the nearest are named.
     """
     labels = named_labels(run)
+    label_set, _, alone = name.partition("/")
+    if name not in labels and alone in run.labels.get(label_set, {}):
+        return alone
     if name not in labels:
         _refuse_damaged(run, name.partition("/")[0])
         raise UsageError(
             f"no label {name!r} in {run.name}{did_you_mean(name, labels)}; there are"
             f" {', '.join(labels)}"
         )
-    return labels[name]
+    return name
+
+
+def find_label(run: Run, name: str) -> np.ndarray:
+    """A label's values (n,), by its name or ``set/name``.
+
+    Raises:
+        UsageError: there is none; the nearest are named.
+    """
+    return named_labels(run)[label_name(run, name)]
 
 
 def _refuse_damaged(run: Run, label_set: str) -> None:

@@ -43,8 +43,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run as it stood when it was opened: shards committed later appear when it is opened
-    again.
+    """A run on disk: its arrays, pictures and labels.
+
+    It shows what was committed when it was opened. Open it again to see later samples.
     """
 
     folder: Path

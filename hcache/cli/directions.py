@@ -99,6 +99,11 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
     method, options = METHODS[arguments.method], parse_options(arguments.option or [])
     check_options(method, options)
     positives, negatives = chosen_samples(run, arguments, NEGATIVES in method.needs)
+    if POSITIVES in method.needs and not positives:
+        raise UsageError(
+            f"the method {method.name} is fitted to samples, and none were named; give --label"
+            " LABEL for those with its highest values, or --positives with sample numbers"
+        )
     return Fit(
         method=method.name,
         run=run.name,

@@ -157,11 +157,15 @@ def _add_models(command: Any) -> None:
 
 def _add_extraction(command: Any) -> None:
     for name, run, text in (
-        ("estimate", commands.estimate, "Print what an extraction would weigh. Nothing runs."),
+        (
+            "estimate",
+            commands.estimate,
+            "Print how many bytes an extraction would take. Nothing runs.",
+        ),
         (
             "extract",
             commands.extract,
-            "Extract h-space and skips to shards; goes on where an earlier call stopped.",
+            "Extract h-space and skips to shards. Continues where an earlier call stopped.",
         ),
     ):
         child = command(name, run, text)
@@ -256,10 +260,10 @@ def _add_exchange(command: Any) -> None:
     child.add_argument(
         "file",
         metavar="CSV",
-        help="a column sample or seed, and one a label; empty cells are no value",
+        help="a column sample or seed, and one for each label; an empty cell is no value",
     )
     child.add_argument(
-        "--set", required=True, help="the name of the set; one of that name is replaced"
+        "--set", required=True, help="the name of the set; replaces a set of that name"
     )
     child = command("labels-export", commands.labels_export, "Print a run's labels as CSV.")
     child.add_argument("run_name", metavar="RUN")
@@ -358,11 +362,11 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     )
     child.add_argument("--prompt", help="for all samples (default: the model card's)")
     child.add_argument(
-        "--prompts", metavar="FILE", help="a prompt a line, the first for the first sample"
+        "--prompts", metavar="FILE", help="one prompt per line, in the order of the samples"
     )
-    child.add_argument("--negative-prompt", help="what guidance leads away from (default: nothing)")
+    child.add_argument("--negative-prompt", help="what guidance moves away from (default: nothing)")
     child.add_argument(
-        "--classes", metavar="N[,N...]", help="class labels: one for all samples, or one a sample"
+        "--classes", metavar="N[,N...]", help="class labels: one for all samples, or one for each"
     )
     child.add_argument(
         "--null-class",
@@ -381,7 +385,9 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
         ),
     )
     child.add_argument(
-        "--budget", metavar="BYTES", help="20GB, say: store as much as fits, h first, and say what"
+        "--budget",
+        metavar="BYTES",
+        help="such as 20GB: store as much as fits, h first, and print the choice",
     )
     child.add_argument(
         "--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..analysis.estimate import Estimate
 from ..analysis.probes import KINDS
-from ..cache.labels import named_labels
+from ..cache.labels import label_name, named_labels
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
@@ -28,6 +28,7 @@ def probe(arguments: argparse.Namespace) -> Result:
         raise UsageError(
             f"name a label with --label; {run.name} has {', '.join(named_labels(run)) or 'none'}"
         )
+    arguments.label = [label_name(run, name) for name in arguments.label]
     options = ProbeOptions(
         kind=arguments.kind,
         pooled=arguments.pooled,

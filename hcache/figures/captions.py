@@ -1,6 +1,4 @@
-"""What stands below a figure if one says nothing else: model, run, samples, steps, methods,
-strengths.
-"""
+"""The captions that figures come with: model, run, samples, steps, methods, strengths."""
 
 from __future__ import annotations
 
@@ -15,26 +13,24 @@ UNIT = "At strength 1 the root mean square of Δh/σ is 1."
 
 
 def swap_caption(run: Run, choice: Swaps) -> str:
-    """What stands below a U-figure."""
+    """The caption of a U-figure."""
     other = f" of run {choice.donor_run}" if choice.donor_run not in ("", run.name) else ""
-    blend = f", blended in by {choice.alpha:.0%}" if choice.alpha < 1 else ""
+    blend = f", blended at {choice.alpha:.0%}" if choice.alpha < 1 else ""
     return (
         f"Swaps in {_source(run)}: recipient B (sample {choice.recipient}) with the activations of"
         f" donor A (sample {choice.donor}{other}) at h or one skip group{blend},"
-        f" {_steps(run, choice.window)}. Numbers: root mean square distance from B, over that of A"
-        " from B."
+        f" {_steps(run, choice.window)}. Numbers: root mean square distance from B, divided by the"
+        " distance of A from B."
     )
 
 
 def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
-    """What stands below a strip; ``with_readings``: the label's reading stands below each
-    picture.
-    """
+    """The caption of a strip. ``with_readings``: readings are shown below the pictures."""
     label = name_of(choice.label)
     ways = _ways(choice.ways, choice.top, [choice.label])
     along = f" along {label}" if label and ways_from_label().keys() & set(choice.ways) else ""
     strengths = ", ".join(f"{strength:g}" for strength in choice.strengths)
-    read = f" Below each picture: {label} as the attribute reader sees it." if with_readings else ""
+    read = f" Below each picture: the reading of {label}." if with_readings else ""
     labels = [choice.label] if choice.label else []
     return (
         f"Sample {choice.sample} of {_source(run)}, edited{along} in {_steps(run, choice.window)}, "
@@ -44,7 +40,7 @@ def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
 
 
 def grid_caption(run: Run, choice: Grid) -> str:
-    """What stands below a grid of samples and methods by attributes."""
+    """The caption of a grid of samples and methods by attributes."""
     saved = choice.attributes[0].startswith(SAVED)
     ways = (
         "Columns: saved directions." if saved else _ways(choice.ways, choice.top, choice.attributes)
@@ -76,26 +72,24 @@ def _symmetry(choice: Strip | Grid) -> str:
 
 
 def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
-    """How each way was fitted."""
+    """Says to which samples the methods were fitted."""
     fitted = [name_of(way) for way in ways if way in ways_from_label()]
     if not fitted:
         return ""
-    of = f"most {name_of(labels[0])}" if len(labels) == 1 else "highest value of the label"
-    least = (
-        " and as many with the least"
-        if any(way in METHODS and NEGATIVES in METHODS[way].needs for way in ways)
-        else ""
-    )
-    return f"Fitted ({', '.join(fitted)}) on the {top} samples with the {of}{least}."
+    of = name_of(labels[0]) if len(labels) == 1 else "value of the label"
+    both = any(way in METHODS and NEGATIVES in METHODS[way].needs for way in ways)
+    lowest = f" and the {top} with the lowest" if both else ""
+    return f"Fitted ({', '.join(fitted)}) to the {top} samples with the highest {of}{lowest}."
 
 
 def _part(
     run: Run, samples: Sequence[int], labels: Sequence[str], top: int, ways: Sequence[str]
 ) -> str:
-    """Whether the samples that are shown had part in the fits."""
+    """Says whether samples that are shown took part in the fits."""
     if not labels or not ways_from_label().keys() & set(ways):
         return ""
     inside = sorted(chosen_for(run, labels, top) & set(samples))
     if not inside:
-        return " None of them is among these." if len(samples) > 1 else " It is not among these."
-    return f" Of the samples shown, {', '.join(map(str, inside))} may be among these."
+        shown = "None of the samples shown took" if len(samples) > 1 else "The sample shown took no"
+        return f" {shown} part in the fit."
+    return f" Of the samples shown, {', '.join(map(str, inside))} may have taken part in the fit."

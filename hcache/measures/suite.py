@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from ..cache.labels import named_labels
+from ..cache.labels import label_name, named_labels
 from ..cache.reading import Run
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..progress import part
 from .costs import EDITED
 from .measure import Part, Work
@@ -96,10 +96,4 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
             f"run {run.name} has no labels; read some with `python -m hcache read`, or use"
             " labels-import"
         )
-    for name in wanted:
-        if name not in known:
-            raise UsageError(
-                f"no label {name!r} in {run.name}{did_you_mean(name, known)}; there are "
-                f"{', '.join(known)}"
-            )
-    return tuple(wanted) or tuple(known)
+    return tuple(label_name(run, name) for name in wanted) or tuple(known)

@@ -94,8 +94,9 @@ class Model:
         return torch.cat(found)
 
     def embed(self, n: int, t: torch.Tensor | float, condition: Condition = NOTHING) -> Embedding:
-        """What both halves take of ``t`` and ``condition``, for who calls both and would have it
-        computed once.
+        """The embedding of ``t`` and ``condition``, which both halves take.
+
+        Compute it once if you call both halves.
         """
         self.anatomy.need_unet("embedding time for its halves")
         return halves.embed(self.network, n, t, condition, self.device)
@@ -103,7 +104,7 @@ class Model:
     def trace(
         self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING
     ) -> tuple[Features, torch.Tensor]:
-        """One whole evaluation: what it passed through, and what ``decode`` would have given."""
+        """Evaluates the network once: the activations, and the prediction as of ``decode``."""
         if not self.anatomy.without:
             return self._trace_halves(x_t, t, condition)
         features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)

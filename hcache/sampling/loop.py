@@ -22,8 +22,10 @@ from .schedule import Schedule, schedule_of
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """Where a denoising is: step ``index`` from 0 (most noise), training timestep ``t``,
-    guidance branch.
+    """The place in a denoising at which an edit is called.
+
+    ``index`` is the step from 0 (most noise), ``t`` the training timestep, ``branch`` that of
+    guidance.
     """
 
     index: int
@@ -32,10 +34,10 @@ class Moment:
 
 
 class Edit(Protocol):
-    """A pure function from Features to Features. Given back the very object, nothing changes, at no
-    cost.
+    """A pure function from Features to Features.
 
-    Under guidance it is called once for each branch, of which ``moment.branch`` tells.
+    If it returns the object that it was given, nothing is computed again. Under guidance it is
+    called once for each branch; ``moment.branch`` names the branch.
     """
 
     def __call__(self, features: Features, moment: Moment, /) -> Features: ...
@@ -49,9 +51,9 @@ Nudge = Callable[[torch.Tensor, int], torch.Tensor]
 class Step:
     """One denoising step of a batch of n.
 
-    ``features`` are the network's, before any edit; under guidance the conditional branch's.
-    ``eps`` is the noise prediction that D_t was built from and ``x_0`` the predicted x_0 (P_t): of
-    one prediction, but under an asymmetric edit of two.
+    ``features`` are those before any edit; under guidance, of the conditional branch. ``eps`` is
+    the noise prediction in D_t, ``x_0`` the predicted x_0 (P_t). Both come from one prediction,
+    except in an asymmetric edit, where ``x_0`` comes from the edited one.
     """
 
     index: int

@@ -1,5 +1,5 @@
-"""Measures every way to find directions on toyfaces: the table in docs/results.md comes out of this
-command.
+"""Measures every way to find directions on toyfaces: the table in docs/results/methods.md comes
+out of this command.
 
     python -m hcache.toyfaces.methods --work DIR [--unseen 64] [--strength 1] [--clip FOLDER]
 

@@ -13,8 +13,8 @@ from streamlit.delta_generator import DeltaGenerator
 from ..background.kinds import Work, in_full
 
 WARNING = (
-    "You did not start this on this machine: it stands in files that came from elsewhere, or that"
-    " an earlier hcache wrote. This is what would be done; look at it before you agree."
+    "You did not start this work on this machine. It is described in files that came from"
+    " elsewhere, or from an earlier version of hcache. Read what would be done before you agree."
 )
 
 
@@ -50,8 +50,8 @@ def agreed(
         st.warning(WARNING, icon=":material/shield_question:")
         st.code(in_full(work()), language=None, wrap_lines=True)
         with st.container(horizontal=True):
-            yes = st.button("Agree, and start it", key=f"agree-{key}")
-            no = st.button("Leave it", key=f"leave-{key}")
+            yes = st.button("Agree and start", key=f"agree-{key}")
+            no = st.button("Do not start", key=f"leave-{key}")
     if yes or no:
         del st.session_state[asked]
     if no:

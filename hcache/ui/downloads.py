@@ -24,12 +24,12 @@ def may_read_configuration(model: str) -> bool:
     if configurations_are_here(card):
         return True
     st.info(
-        f"{literal(model)} is not on this disk. Its sites follow from its configuration: a few"
-        f" small files, to be read from {literal(card.source)} on the Hugging Face hub. No weights"
-        " are downloaded for that.",
+        f"{literal(model)} is not on this disk. Its configuration says which sites it has. The"
+        f" configuration is a few small files of {literal(card.source)} on the Hugging Face hub."
+        " No weights are downloaded.",
         icon=":material/cloud_download:",
     )
-    return st.button("Read its configuration from the hub", key="read-configuration")
+    return st.button("Read the configuration from the hub", key="read-configuration")
 
 
 def weights_notice(card: Card) -> None:
@@ -41,17 +41,17 @@ def weights_notice(card: Card) -> None:
     sizes = st.session_state.setdefault(_SIZES, {})
     known = sizes.get(card.name)
     text = (
-        "unknown to the hub"
+        "size not known to the hub"
         if card.name in sizes and known is None
         else known and format_bytes(known)
     )
     st.warning(
-        f"The weights of {literal(card.name)} are not on this disk. A start downloads them from "
+        f"The weights of {literal(card.name)} are not on this disk. Starting downloads them from "
         f"{literal(card.source)} on the Hugging Face hub" + (f": {text}." if text else "."),
         icon=":material/cloud_download:",
     )
     if card.name not in sizes and st.button(
-        "Ask the hub how large they are", key="ask-size", type="tertiary"
+        "Ask the hub for their size", key="ask-size", type="tertiary"
     ):
         sizes[card.name] = download_bytes(card)
         st.rerun()

@@ -179,17 +179,17 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
 def _offer_others(wanted: str, names: list[str]) -> None:
     """Says that a run is not there, and what is."""
     st.warning(
-        f"There is no run {literal(repr(wanted))} here (any more).", icon=":material/folder_off:"
+        f"There is no run {literal(repr(wanted))} in this home.", icon=":material/folder_off:"
     )
     if names:
-        st.markdown("These are here:")
+        st.markdown("These are its runs:")
         for name in names[:MOST_OFFERED]:
             if st.button(
                 literal(name), key=f"instead-{name}", icon=":material/folder_open:", type="tertiary"
             ):
                 state.choose(address.RUN, name)
                 st.rerun()
-    elif st.button("There is no other: start afresh", key="instead-none"):
+    elif st.button("Continue without a run", key="instead-none"):
         state.choose(address.RUN, "")
         st.rerun()
 
@@ -224,11 +224,10 @@ def welcome(home: Path, run: Run | None) -> None:
         return
     spec = default_spec(DEMO_MODEL)
     st.info(
-        "Welcome. This home was empty, so a demo run has been started in the background:"
-        f" {DEMO_MODEL}, a small diffusion model of drawn faces that ships with hcache, draws"
-        f" {spec.samples} faces in {spec.steps} steps each, and its h and skips are written to disk"
-        " at every step. Pages fill as samples arrive, a few at a time; what is there can be"
-        " clicked already.",
+        "Welcome. This home was empty, so a demo run was started in the background."
+        f" {DEMO_MODEL}, a small diffusion model that ships with hcache, draws {spec.samples} faces"
+        f" in {spec.steps} steps each. Its h and skips are written to disk at every step. The pages"
+        " fill as samples arrive, and you can use them already.",
         icon=":material/rocket_launch:",
     )
     if live:

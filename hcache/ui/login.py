@@ -1,5 +1,5 @@
 """Logging in by OpenID Connect, where the one who runs the dashboard has set it up: see
-docs/shared-server.md.
+docs/how-to/shared-server.md.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def need_login() -> None:
         return
     user = st.user.to_dict()
     if not user.get("is_logged_in"):
-        st.info("This dashboard asks who you are.", icon=":material/lock:")
+        st.info("Log in to use this dashboard.", icon=":material/lock:")
         st.button("Log in", key="log-in", type="primary", on_click=st.login)
         st.stop()
     if not is_named(user, _secret(ALLOWED)):
-        st.error(f"You are logged in, and not among those whom {ALLOWED} in secrets.toml names.")
+        st.error(f"You are logged in, but {ALLOWED} in secrets.toml does not name you.")
         st.button("Log out", key="log-out", on_click=st.logout)
         st.stop()
 

@@ -104,7 +104,7 @@ def _row_ended(folder: Path, task: Task) -> None:
     if task.state not in (DONE, UNKNOWN):
         _again(folder, task, again)
     if dismiss.button(
-        "Dismiss", key=f"dismiss-{task.id}", width="stretch", help="Takes it off this list."
+        "Dismiss", key=f"dismiss-{task.id}", width="stretch", help="Removes it from this list."
     ):
         with errors_shown():
             tasks.forget(folder, task.id)
@@ -124,7 +124,10 @@ def _again(folder: Path, task: Task, column: st.delta_generator.DeltaGenerator) 
                 key=f"again-{task.id}",
                 width="stretch",
                 disabled=True,
-                help="An earlier hcache wrote it. Start it anew from the form on this page.",
+                help=(
+                    "An earlier version of hcache wrote it. Start it again from the form on this"
+                    " page."
+                ),
             )
             return
         with errors_shown():

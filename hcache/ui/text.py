@@ -19,6 +19,11 @@ _SPECIAL = re.compile(
 )
 
 
+def sentence(text: str) -> str:
+    """A choice as it is shown: with a capital letter first. Its value stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def literal(text: object) -> str:
     """A text as Markdown that shows it as it is, in one line: no link, picture, HTML, formula, icon
     or colour.

@@ -1,6 +1,4 @@
-"""The extractions at work and what came of them: bar, rate, time left, Cancel, log, and what to
-do when one failed.
-"""
+"""Shows extractions: progress, rate, time left, Cancel, the log, and what to do after a failure."""
 
 from __future__ import annotations
 
@@ -22,36 +20,36 @@ from .consent import agreed
 from .text import literal
 
 IN_WORK_WIDTH = 96
-"""Pixels of a sample in work."""
+"""Width of a sample in work, in pixels."""
 
 _REDRAWN = "jobs-redrawn"
 
 LOG_LINES = 60
-"""How much of the end of a log is shown."""
+"""Lines of the end of a log that are shown."""
 
 
 def job_monitor(home: Path, known: int, run_name: str) -> None:
-    """The jobs at work, live, in little; the page is drawn anew when the shown run has grown."""
+    """Shows running jobs in short form. Redraws the page when the run of the page has grown."""
     st.fragment(_show_jobs, run_every=_pulse(home))(home, known, run_name, _pulse(home) is not None)
 
 
 def job_panel(home: Path, run_name: str = "") -> None:
-    """Jobs with all there is to know and do, live: of one run, or of all."""
+    """Shows the jobs of one run, or of all, with their logs and buttons."""
     st.fragment(_show_panel, run_every=_pulse(home))(home, run_name)
 
 
 def describe_job(job: jobs.Job) -> str:
-    """``toyfaces-…: 24 of 64 samples, 1.9 a second, 21 s left``."""
+    """Says ``toyfaces-…: 24 of 64 samples, 1.9 samples/s, 21 s left``."""
     if job.state == jobs.STARTING or not job.total:
-        return f"{job.run}: starting, the model is being loaded"
+        return f"{job.run}: starting, loading the model"
     text = f"{job.run}: {job.done} of {job.total} samples"
     if job.remaining is not None:
-        text += f", {job.rate:.2g} a second, {format_seconds(job.remaining)} left"
+        text += f", {job.rate:.2g} samples/s, {format_seconds(job.remaining)} left"
     return text
 
 
 def format_seconds(seconds: float) -> str:
-    """``95`` -> ``1 min 35 s``."""
+    """Formats a duration: ``95`` -> ``1 min 35 s``."""
     seconds = int(round(seconds))
     if seconds < 60:
         return f"{seconds} s"
@@ -60,7 +58,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def _pulse(home: Path) -> float | None:
-    """Seconds between two looks: none as long as nothing is at work."""
+    """Seconds between two updates; None while no job is running."""
     return 1.0 if any(job.live for job in jobs.list_jobs(home)) else None
 
 
@@ -75,8 +73,8 @@ def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
             st.progress(_bar(job), text=literal(describe_job(job)))
         elif job.state in (jobs.FAILED, jobs.DIED) and job is found[0]:
             st.error(
-                f"{literal(job.run)}: {literal(job.message)}. Its log and a Resume are on the"
-                " Extract page."
+                f"{literal(job.run)}: {literal(job.message)}. The Extract page has the log and a"
+                " Resume button."
             )
     told = {
         job.run: job.done for job in found if job.done and (job.run == run_name or not run_name)
@@ -85,7 +83,7 @@ def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
     new = bool(told) and grown and st.session_state.get(_REDRAWN) != told
     if was_live and (new or not any(job.live for job in found)):
         st.session_state[_REDRAWN] = (
-            told  # once for what a job says: its run may never show as many samples
+            told  # once for each count: the run may never show as many samples
         )
         st.rerun(scope="app")
 
@@ -93,7 +91,7 @@ def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
 def _show_panel(home: Path, run_name: str) -> None:
     found = [job for job in jobs.list_jobs(home) if not run_name or job.run == run_name]
     if not found:
-        st.caption("Nothing has been extracted here yet.")
+        st.caption("No extraction was started in this home yet.")
     for job in found:
         text, button = st.columns([6, 1], vertical_alignment="center")
         if job.live:
@@ -114,7 +112,7 @@ def _show_panel(home: Path, run_name: str) -> None:
 
 
 def _show_in_work(folder: Path) -> None:
-    """What an extraction is at, sample by sample."""
+    """Shows the samples in work at the current step."""
     if found := read_in_work(folder):
         said, picture = found
         with st.container(key=f"in-work-{folder.name}"):
@@ -127,7 +125,7 @@ def _show_in_work(folder: Path) -> None:
 
 
 def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> None:
-    """The button that goes on with a run's extraction."""
+    """Shows the button that continues the extraction of a run."""
     if resumes("Resume", f"resume-{run}", home, run, place, width="stretch", help=_RESUME):
         jobs.start(open_run(run_folder(home, run)).spec, home)
         st.rerun()
@@ -141,7 +139,7 @@ def resumes(
     place: st.delta_generator.DeltaGenerator | None = None,
     **options: Any,
 ) -> bool:
-    """A button, and whether the extraction of a run may be gone on with now: see ``consent``."""
+    """Shows a button, and says whether the extraction of a run may continue; see ``consent``."""
 
     def spec() -> RunSpec:
         return open_run(run_folder(home, run)).spec
@@ -149,16 +147,16 @@ def resumes(
     try:
         ours = jobs.is_from_here(home / "runs" / run, spec())
     except HcacheError:
-        ours = True  # nothing can be started from it: the press says why
+        ours = True  # such a run cannot be started: pressing the button says why
     return agreed(label, key, ours, lambda: Extraction(spec=spec()), place, **options)
 
 
-_CANCEL = "Stops after the step it is at. Samples that are finished are kept."
-_RESUME = "Goes on where it stopped; what is committed is not computed again."
+_CANCEL = "Stops after the current step. Finished samples are kept."
+_RESUME = "Continues where it stopped. Committed samples are not computed again."
 
 
 def _try(action: Callable[[], object]) -> None:
-    """What may fail for what happened meanwhile: it may have ended, or be at work again."""
+    """Runs an action that may fail because the job has ended or was started again."""
     try:
         action()
     except (HcacheError, OSError) as error:
@@ -166,10 +164,10 @@ def _try(action: Callable[[], object]) -> None:
 
 
 def _log(path: Path) -> None:
-    """The end of a job's log, to be opened. A bar that was drawn over itself counts as its last
-    state.
+    """Shows the end of a job's log in an expander. Of a progress bar, only the last state is
+    shown.
     """
     if path.is_symlink() or not path.is_file():
         return
     with st.expander("Log", icon=":material/article:"):
-        st.code(log_text(path) or "Nothing yet.", language=None, wrap_lines=True)
+        st.code(log_text(path) or "The log is empty.", language=None, wrap_lines=True)

@@ -61,7 +61,7 @@ class PageWork:
         return not self.running
 
     def remaining(self) -> str:
-        """``43%, 8.6% a second, 7 s left``, or counted in units."""
+        """``43%, 8.6%/s, 7 s left``, or counted in units."""
         if self.cancelled:
             return "stopping after this step"
         if self.share <= 0:
@@ -69,9 +69,9 @@ class PageWork:
         rate = self.share / max(self.elapsed, 1e-6)
         left = f"{format_seconds((1 - self.share) / rate)} left"
         if self.unit is None:
-            return f"{self.share:.0%}, {100 * rate:.2g}% a second, {left}"
+            return f"{self.share:.0%}, {100 * rate:.2g}%/s, {left}"
         name, total = self.unit
-        return f"{self.share * total:.0f} of {total} {name}, {rate * total:.2g} a second, {left}"
+        return f"{self.share * total:.0f} of {total} {name}, {rate * total:.2g}/s, {left}"
 
     def _drive(self, make: Callable[[], Generator[float, None, Any]]) -> None:
         try:
@@ -91,7 +91,7 @@ class PageWork:
         ) as error:  # a thread's exception would be lost: show it, and log where it came from
             traceback.print_exc()
             self.error = (
-                f"{type(error).__name__}: {error}. This was not foreseen: the log says where it"
+                f"{type(error).__name__}: {error}. It was not expected: the log says where it"
                 " happened"
             )
             self._say(traceback.format_exc())
@@ -167,7 +167,7 @@ def _say_what_became(work: PageWork) -> None:
     if work.error:
         said = literal(work.error.rstrip("."))
         st.error(
-            f"{said}. Put that right, or press the button to try again.", icon=":material/error:"
+            f"{said}. Correct this, or press the button to try again.", icon=":material/error:"
         )
     else:
         st.info(
@@ -193,7 +193,7 @@ def _watch(name: str, label: str) -> None:
         min(work.share, 1.0), text=f"{label}: {work.remaining()}" if label else work.remaining()
     )
     if button.button(
-        "Cancel", key=f"cancel-{name}", width="stretch", help="Stops after the step it is at."
+        "Cancel", key=f"cancel-{name}", width="stretch", help="Stops after the current step."
     ):
         work.cancel()
     _log(work)

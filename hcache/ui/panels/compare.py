@@ -21,7 +21,7 @@ from ...figures.pictures import data_uri
 from ...images.pngs import pixels_digest
 from ...readers.reading import reader_of, readers_of
 from .. import loaders, state
-from ..text import literal
+from ..text import literal, sentence
 from ..viewer import FASTEST, SLOWEST, show_pictures
 from .pins import SIDES, Pinned, pinned
 
@@ -50,16 +50,18 @@ def compare_panel(run: Run) -> None:
     views = [BESIDE, ALONE, TURNS] if same_size else [BESIDE]
     one, two, three = st.columns(3)
     with one:
-        view = state.select("View", "view", views)
+        view = state.select("View", "view", views, format_func=sentence)
     channel, scale, rate = next(iter(CHANNELS)), 0.0, 1.0
     if view == TURNS:
         with two:
             rate = state.amount("Changes per second", "blink-rate", SLOWEST, FASTEST, 1.0, 0.5)
     elif same_size:
         with two:
-            channel = state.select("Difference in", "channel", list(CHANNELS))
+            channel = state.select("Difference in", "channel", list(CHANNELS), format_func=sentence)
         with three:
-            scale = SCALES[state.select("Scale", "scale", list(SCALES))]
+            scale = SCALES[
+                state.select("Scale (of 255)", "scale", list(SCALES), format_func=sentence)
+            ]
     _pictures(a, b, view, channel, scale, rate)
     if not same_size:
         st.info(

@@ -23,7 +23,7 @@ from .. import state
 from ..downloads import weights_notice
 from ..frame import PENDING
 from ..pace import step_seconds
-from ..text import literal
+from ..text import literal, sentence
 from ..watching import format_seconds
 
 OTHER = "another folder or hub id …"
@@ -190,9 +190,10 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
                 POLICIES,
                 default=usual.policy(site),
                 disabled=gigabytes is not None,
+                format_func=sentence,
             )
     st.caption(
-        "full: all values. pooled: the mean over space. none: computed again from the stored x_t"
+        "Full: all values. Pooled: the mean over space. None: computed again from the stored x_t"
         " when needed."
     )
     return (None if gigabytes is None else int(gigabytes * 1e9)), store

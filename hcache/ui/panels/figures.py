@@ -36,6 +36,7 @@ from ...measures.costs import about, render_seconds
 from ...specs import parse_numbers, parse_samples
 from .. import loaders, state
 from ..pace import starts_itself, step_seconds_of
+from ..text import sentence
 from ..work import run_button
 from .swap import untouched
 
@@ -68,7 +69,7 @@ def figures_panel(run: Run) -> None:
             "Figure",
             "figure",
             [U, STRIP, GRID],
-            format_func=lambda name: name[:1].upper() + name[1:],
+            format_func=sentence,
         )
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)

@@ -11,6 +11,7 @@ from ...errors import UsageError
 from ...figures.paint import areas_of, draw_paintable
 from ...recipes.masks import Mask
 from .. import state
+from ..text import sentence
 
 EVERYWHERE, RECTANGLE = "everywhere", "in a rectangle"
 PAINTED, PICTURE = "where I paint", "where a grey picture is white"
@@ -32,6 +33,7 @@ def mask_panel(
         label,
         name,
         [EVERYWHERE, RECTANGLE, PAINTED, PICTURE],
+        format_func=sentence,
         help=(
             "The edit is b + m (edited - b). The mask m is averaged to the resolution of each site."
         ),
@@ -87,7 +89,13 @@ def _paint(name: str, picture: np.ndarray) -> Mask | None:
     mask = _kept(name)
     turn = st.session_state.setdefault(f"{name}-turn", 0)
     key = f"{name}-paint-{turn}"
-    stroke = st.segmented_control("Drawing", [ADDS, TAKES_AWAY], default=ADDS, key=f"{name}-stroke")
+    stroke = st.segmented_control(
+        "Drawing",
+        [ADDS, TAKES_AWAY],
+        default=ADDS,
+        key=f"{name}-stroke",
+        format_func=sentence,
+    )
 
     def take() -> None:
         areas = areas_of(st.session_state[key]["selection"])

@@ -168,7 +168,7 @@ def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
         f"{anatomy.parameters / 1e6:.2f} M parameters. Sizes are for one sample at one step in"
         f" float16. All sites in full take {format_bytes(total)}, or {format_bytes(total * steps)}"
         f" per sample over {steps} steps. "
-        + (colours if run else f"To have it: {literal(find_card(name).get)}.")
+        + (colours if run else f"How to get it: {literal(find_card(name).get)}.")
     )
 
 

@@ -21,7 +21,7 @@ from ..frame import errors_shown
 from ..hover import hover_pictures
 from ..pace import starts_itself
 from ..scatter import BOX, LASSO, PAN, Points, scatter
-from ..text import literal
+from ..text import literal, sentence
 from ..work import run_button
 from .selection import selection_bar, selection_panel
 
@@ -82,7 +82,7 @@ def _controls(run: Run) -> View:
                 " Latent Space of Diffusion Models), with equal axes at every step. Paths of"
                 " samples are shown on these only."
             ),
-            format_func=_sentence,
+            format_func=sentence,
         )
     with three:
         colour = state.select(
@@ -165,6 +165,7 @@ def _scatter(
             list(DRAGS),
             default=next(iter(DRAGS)),
             key="pca-drag",
+            format_func=sentence,
             help=(
                 "Box and lasso select the points inside. Choose move to click single points. A"
                 " double click clears the selection."
@@ -175,6 +176,7 @@ def _scatter(
             selection.HOW,
             default=selection.REPLACE,
             key="pca-how",
+            format_func=sentence,
             help="Set replaces the selection, add extends it, remove takes points out of it.",
         )
         with_paths = view.over == loaders.JOINT and state.flag(
@@ -254,10 +256,6 @@ def _in_words(run: Run, view: View, step: int, chosen: int, flags: np.ndarray) -
 
 def _shares(values: np.ndarray) -> str:
     return ", ".join(f"{value:.1%}" for value in values[:MOST_NAMED])
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _words(name: str) -> str:

@@ -40,6 +40,7 @@ from ...specs import NONE, POOLED
 from .. import address, loaders, state
 from ..frame import errors_shown
 from ..pace import starts_itself
+from ..text import sentence
 from ..work import run_button
 
 OWN = "own"
@@ -134,7 +135,7 @@ def _together(run: Run, labels: Sequence[str]) -> str:
         "Samples that belong together",
         "groups",
         [BY_RUN, APART, *labels],
-        format_func=lambda name: words.get(name, f"samples with the same {name}"),
+        format_func=lambda name: sentence(words.get(name, f"samples with the same {name}")),
         help="Samples of one prompt, class or picture are never on both sides of a fold.",
     )
 
@@ -220,7 +221,7 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
             key="probe-curves",
             config=QUIET,
             alt=(
-                f"{known.metric} of {known.label} over the steps, a line a site; at step {step} "
+                f"{known.metric} of {known.label} over the steps, a line per site; at step {step} "
                 f"{_at(known, step)}"
             ),
         )
@@ -327,7 +328,7 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
             config=QUIET,
             alt=(
                 f"{known.metric} of {known.label} at step {step} by the samples that a probe is"
-                " fitted on, a line a site; the table beside says how many are enough"
+                " fitted on, one line per site; the table beside says how many are enough"
             ),
         )
 

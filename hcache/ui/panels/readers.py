@@ -60,7 +60,8 @@ def _known_readers(run: Run) -> None:
                 continue  # what the extraction reads, it reads to its end
             if name not in list_readers(run.home):
                 st.caption(
-                    "This reader is not kept in this home, so it can read no more.", width="content"
+                    "This reader is not in this home, so it cannot read more samples.",
+                    width="content",
                 )
             elif st.button(
                 "Read the rest", key=f"read-rest-{name}", width="content", disabled=_at_work(run)

@@ -133,7 +133,7 @@ def selection_panel(run: Run) -> None:
             contrast_chart(contrasts),
             key="selection-contrast",
             config={"displayModeBar": False},
-            alt=f"Mean of the selected less mean of the others, by label: {differences}",
+            alt=f"Mean of the selected minus mean of the others, by label: {differences}",
         )
     with right:
         st.dataframe(_table(contrasts), hide_index=True, width="stretch")

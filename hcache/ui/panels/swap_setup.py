@@ -19,6 +19,7 @@ from ...recipes.masks import Mask
 from ...recipes.recipe import Recipe, recipe_of
 from ...recipes.window import SHAPES, Window
 from .. import state
+from ..text import sentence
 from .mask import choose_mask, mask_panel, percent
 
 ALONE, TOGETHER, SLERP = "each site alone", "all sites at once", "h by slerp"
@@ -50,6 +51,7 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
         "Inject",
         "inject",
         [ALONE, TOGETHER, SLERP],
+        format_func=sentence,
         help=(
             "Slerp rotates h towards A's h and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023,"
             " Training-free Content Injection using h-space in Diffusion Models)."
@@ -202,7 +204,7 @@ def _window(run: Run) -> Window:
             "Steps", "window", len(t), help="Step 0 has most noise. Both ends are included."
         )
         st.caption(f"t from {t[first]:g} to {t[last]:g}")
-    shape = state.select("Strength over the steps", "shape", SHAPES)
+    shape = state.select("Strength over the steps", "shape", SHAPES, format_func=sentence)
     return Window(first=first, last=last, shape=shape)
 
 
