@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..models.anatomy import Network
     from ..models.model import Model
 
-Scale = Annotated[float, Meta(ge=0, le=100)]
+Scale = Annotated[float, Meta(gt=0, le=100, description="a number more than 0, at most 100")]
 
 
 class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
