@@ -39,4 +39,4 @@ def test_the_controls_of_measures_are_what_they_declare(tmp_path, monkeypatch):
     assert "--null=noise" in command and "--samples=16" in command
     what.set_value(["swaps"]).run()
     assert "Null" not in {each.label for each in app.selectbox}, "swaps have no such null"
-    assert "--null" not in next(each.value for each in app.code if "measure" in each.value)
+    assert "--null=" not in next(each.value for each in app.code if "measure" in each.value)
