@@ -44,7 +44,8 @@ def run(home):
     return open_run(NAME, home)
 
 
-def test_a_run_of_before_is_whole(run):
+def test_a_run_of_before_is_whole(run, home):
+    assert run.home == home and run.name == NAME
     assert (run.spec.samples, run.spec.steps, run.spec.batch, len(run)) == (3, 2, 2, 3)
     assert dict(run.spec.store) == {"h": "full", "skip.1": "pooled"}
     assert run.anatomy.h == (4, 8, 8) and run.anatomy.parameters == 2947
