@@ -76,7 +76,9 @@ def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
     if not fitted:
         return ""
     of = name_of(labels[0]) if len(labels) == 1 else "value of the label"
-    lowest = f" and the {top} with the lowest" if any(way in BOTH_ENDS for way in ways) else ""
+    both = [name_of(way) for way in ways if way in BOTH_ENDS]
+    also = "" if both == fitted else f", {' and '.join(both)} also"
+    lowest = f"{also or ' and'} to the {top} with the lowest" if both else ""
     return f"Fitted ({', '.join(fitted)}) to the {top} samples with the highest {of}{lowest}."
 
 
