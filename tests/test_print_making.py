@@ -89,7 +89,8 @@ def test_captions_name_model_run_samples_steps_methods_and_strengths(labelled, t
         steps,
         "symmetric (P_t and D_t)",
         "strengths 0, 2",
-        "(naive, supervised) to the 3 samples with the highest size and the 3 with the lowest",
+        "(naive, supervised) to the 3 samples with the highest size, supervised also to the 3 with"
+        " the lowest.",
         "11 may have taken part in the fit",
     ):
         assert part in caption, caption

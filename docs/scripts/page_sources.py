@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-UI = "hcache.ui"
+SHOWN = ("hcache.ui", "hcache.figures")
+"""What pages and the drawings on them are made of."""
 
 
 def page_digest(page: str) -> str:
-    """The digest of all that a page shows: its script, and the modules of ``hcache.ui`` that it
-    reaches.
+    """The digest of what a page shows: its script, and the modules of ``hcache.ui`` and
+    ``hcache.figures`` that it reaches.
     """
     parts = [f"{path.relative_to(ROOT)}\n{_code(path)}" for path in page_files(page)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -43,7 +44,7 @@ def page_files(page: str) -> list[Path]:
 
 
 def _imported(path: Path) -> Iterator[Path]:
-    """The modules of ``hcache.ui`` that a module imports, at its top or later."""
+    """The modules of ``SHOWN`` that a module imports, at its top or later."""
     package = list(path.relative_to(ROOT).parent.parts)
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -56,7 +57,7 @@ def _imported(path: Path) -> Iterator[Path]:
             continue
         for name in names:
             module = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-            if name.startswith(UI) and module.is_file():
+            if name.startswith(SHOWN) and module.is_file():
                 yield module
 
 

@@ -134,7 +134,13 @@ SHOTS = (
     Shot(page="Compare", until="text=from sample 9"),
     Shot(
         page="Figures",
-        choices={"figure": "strip", "figure-label": LABEL, "figure-sample": RECIPIENT},
+        choices={
+            "figure": "strip",
+            "figure-label": LABEL,
+            "figure-sample": RECIPIENT,
+            "strip-ways": "naive,supervised",  # quick to fit
+            "strengths": "-2, -1, 0, 1, 2",
+        },
         press="Make the figure",
         until="text=in print, shown at",
         top="[data-testid=stImage]",

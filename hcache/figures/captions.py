@@ -77,8 +77,9 @@ def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
     if not fitted:
         return ""
     of = name_of(labels[0]) if len(labels) == 1 else "value of the label"
-    both = any(way in METHODS and NEGATIVES in METHODS[way].needs for way in ways)
-    lowest = f" and the {top} with the lowest" if both else ""
+    both = [name_of(w) for w in ways if w in METHODS and NEGATIVES in METHODS[w].needs]
+    also = "" if both == fitted else f", {' and '.join(both)} also"
+    lowest = f"{also or ' and'} to the {top} with the lowest" if both else ""
     return f"Fitted ({', '.join(fitted)}) to the {top} samples with the highest {of}{lowest}."
 
 
