@@ -127,5 +127,5 @@ def test_stale_results_are_taken_away_when_asked(copied_run, home, capsys):
     path = sorted((copied_run.folder / "measures").iterdir())[0]
     path.write_text(path.read_text().replace('"state": "', '"state": "0'))
     assert main(["measure", copied_run.name, "--forget-stale", "--home", str(home)]) == 0
-    assert "1 stale results" in capsys.readouterr().out and not path.exists()
+    assert "1 stale result deleted" in capsys.readouterr().out and not path.exists()
     assert len(list((copied_run.folder / "measures").iterdir())) == 1
