@@ -16,7 +16,7 @@ from test_verdict import planted
 import hcache
 from hcache.background import kinds
 from hcache.cache.records import list_records
-from hcache.cli.main import build_parser, main
+from hcache.cli.main import build_parser, main, parsers
 from hcache.errors import UsageError
 from hcache.figures.verdict import verdict_table
 from hcache.measures.evidence import Evidence
@@ -56,9 +56,9 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     before = set(sys.modules)
-    build_parser.cache_clear()
+    parsers.cache_clear()
     yield folder
-    build_parser.cache_clear()
+    parsers.cache_clear()
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", "") and str(folder) in sys.modules[name].__file__:
             del sys.modules[name]

@@ -24,6 +24,7 @@ WRITTEN = {
     "verification": [RUN / "verify.json"],
     "measure": list((RUN / "measures").glob("*.json")),
     "reading": list((RUN / "readers").glob("*.json")),
+    "recipe": sorted((BEFORE / "edits").glob("*.json")),
 }
 """Files by the name of their schema."""
 

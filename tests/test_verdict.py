@@ -15,7 +15,7 @@ from hcache.analysis.estimate import Estimate
 from hcache.cache.files import write_json
 from hcache.cache.layout import LABELS, RUN_JSON
 from hcache.cache.reading import open_run
-from hcache.cache.records import Record, save_record
+from hcache.cache.records import SCHEMA, Record, save_record
 from hcache.figures.verdict import verdict_table
 from hcache.measures.cell import Cell
 from hcache.measures.cells import cells_of, with_families
@@ -200,7 +200,9 @@ def test_what_was_measured_of_other_values_is_not_said(run, capsys):
 
 
 def cell(value, unit="R²", n=9):
-    record = Record(kind="direction", parameters={}, result=None, samples=9, state="")
+    record = Record(
+        kind="direction", parameters={}, result=None, samples=9, state="", schema=SCHEMA
+    )
     return Cell(
         question="q",
         subject="s",

@@ -15,6 +15,7 @@ from ..cache.manifest import Shard
 from ..cache.records import Record
 from ..cache.verify import Report
 from ..readers.saved import ReadBy
+from ..recipes.recipe import recipe_schema
 from .commands import Result
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,6 +27,7 @@ FILES: dict[str, Callable[[], dict[str, Any]]] = {
     "verification": lambda: msgspec.json.schema(Report),
     "measure": lambda: msgspec.json.schema(Record),
     "reading": lambda: msgspec.json.schema(ReadBy),
+    "recipe": recipe_schema,
 }
 """Name -> what makes the JSON Schema of the type that a file is checked against when it is read."""
 
