@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 from ..cache.description import parse_spec
-from ..cache.layout import IMAGES, PROMPTS
+from ..cache.layout import IMAGES, PROMPTS, STATED_JSON
 from ..directions.fitting import Fit, check_options, find_method
 from ..errors import UsageError
+from ..noise_schedules import name_of
 from ..specs import DIFFUSERS, RunSpec
 
 EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "read"
@@ -380,6 +381,10 @@ def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
     arguments += [f"--store={site}={policy}" for site, policy in spec.store.items()] or [
         "--store=h=none"
     ]
+    arguments += [f"--lora={lora.file}:{lora.scale!r}" for lora in spec.loras]
+    if spec.scheduler:
+        known = name_of(spec.scheduler)
+        arguments += [f"--scheduler={known or f'{folder}/{STATED_JSON}'}"]
     pictures = [f"{folder}/{IMAGES}/{digest}.png" for digest in spec.images]
     return [*arguments, "--", spec.model, *pictures]
 

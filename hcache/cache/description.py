@@ -159,6 +159,24 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
     if given.get("null_class") is not None:
         _integer(given["null_class"], "spec.conditioning.null_class")
     _list(spec.get("images", []), "spec.images", _digest)
+    _list(spec.get("loras", []), "spec.loras", _check_lora)
+    for name, value in _mapping(spec.get("scheduler", {}), "spec.scheduler").items():
+        _setting(value, f"spec.scheduler.{name}")
+
+
+def _check_lora(value: Any, name: str) -> None:
+    lora = _mapping(value, name)
+    _text(lora["file"], f"{name}.file")
+    _number(lora["scale"], f"{name}.scale")
+    _digest(lora["sha256"], f"{name}.sha256")
+
+
+def _setting(value: Any, name: str) -> None:
+    """A field of a scheduler's configuration: a number, a text, a truth value or numbers."""
+    if isinstance(value, list):
+        _list(value, name, _number)
+    elif value is not None and not isinstance(value, str | bool):
+        _number(value, name)
 
 
 def _check_anatomy(anatomy: Mapping[str, Any]) -> None:

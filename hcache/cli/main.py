@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import HcacheError, UsageError, told_of
+from ..noise_schedules import NAMED
 from ..specs import SCHEDULES
 from ..starting import wait_asleep
 from . import commands
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         "anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False
     )
     child.add_argument("model", help=MODEL)
+    _add_additions(child)
     for name, run, text in (
         ("estimate", commands.estimate, "Print what an extraction would weigh. Nothing runs."),
         (
@@ -335,7 +337,26 @@ def _truth(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
 
 
+def _add_additions(child: argparse.ArgumentParser) -> None:
+    """What a user adds to a model that its files do not hold."""
+    child.add_argument(
+        "--lora",
+        action="append",
+        metavar="FOLDER_OR_FILE[:SCALE]",
+        help="add a LoRA to the weights, times SCALE (default: 1); repeat for several",
+    )
+    child.add_argument(
+        "--scheduler",
+        metavar="NAME_OR_FILE",
+        help=(
+            f"the noise schedule, of a model whose files say none: {', '.join(NAMED)}, or a"
+            " folder or file with scheduler_config.json"
+        ),
+    )
+
+
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
+    _add_additions(child)
     child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
     child.add_argument(
         "--schedule",

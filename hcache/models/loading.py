@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
 from torch import nn
 
-from ..cards import Card, find_card
+from ..cards import Card, find_card, pinned
 from ..errors import ModelError, UsageError
-from ..specs import Anatomy
+from ..loras import find_lora
+from ..noise_schedules import NAMED, find_schedule
+from ..specs import Anatomy, Lora, RunSpec
 from .anatomy import NETWORKS, TRANSFORMERS, anatomy_of_config
 from .checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from .codecs import Autoencoder, Codec, Identity, codec_dtype
@@ -30,7 +30,8 @@ from .configurations import (
     network_class,
     pipeline_of,
 )
-from .hub import config_folder_of, folder_of, resolved_revision
+from .hub import config_folder_of, folder_of, local_folder, resolved_revision
+from .loras import add_loras, check_loras
 from .model import Model
 from .schedulers import Scheduler, check_kind, scheduler_from
 from .weight_files import loading_options, weights_in
@@ -64,7 +65,13 @@ class Parts:
 
 
 def load_model(
-    name_or_folder: str, device: str = "cpu", dtype: str = "float32", revision: str | None = None
+    name_or_folder: str,
+    device: str = "cpu",
+    dtype: str = "float32",
+    revision: str | None = None,
+    *,
+    lora: str | Lora | Sequence[str | Lora] = (),
+    scheduler: str | Mapping[str, Any] | None = None,
 ) -> Model:
     """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be
     run.
@@ -77,23 +84,27 @@ def load_model(
             there is.
         dtype: To compute in: ``float32``, ``float16`` or ``bfloat16``.
         revision: Of a hub id: a branch, tag or commit.
+        lora: One LoRA or several to add to the weights, each as ``FOLDER_OR_FILE[:scale]``.
+        scheduler: The noise schedule of a model whose files say none: a name in
+            :data:`hcache.noise_schedules.NAMED`, a folder or file with ``scheduler_config.json``,
+            or what such a file holds.
 
     Raises:
         UnknownModelError: nothing goes by that name; the message suggests the nearest names.
-        ModelError: something does, but cannot be loaded or is not a model that hcache knows.
+        ModelError: something does, but cannot be loaded or is not a model that hcache knows; or a
+            LoRA does not fit it.
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     device = best_device() if device == AUTO else device
-    card = find_card(name_or_folder)
+    card, loras, stated = find_card(name_or_folder), as_loras(lora), as_schedule(scheduler)
     if card.file is not None:
-        return load_checkpoint(card, device, DTYPES[dtype])
+        return load_checkpoint(card, device, DTYPES[dtype], loras, stated)
     parts = read_parts(folder_of(card, revision), card.name)
     _check_text_width(parts, card.name)
-    scheduler, anatomy = (
-        scheduler_of(parts),
-        _anatomy(parts, card.name),
-    )  # what is refused is refused before it is read
+    # what is refused is refused before weights are read
+    check_loras(loras, parts.pipeline, TEXT_PIPELINES, card.name)
+    schedule, anatomy = scheduler_of(parts, stated), _anatomy(parts, card.name)
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
     codec: Codec = Identity()
@@ -108,12 +119,55 @@ def load_model(
     return Model(
         card=card,
         network=network,
-        scheduler=scheduler,
+        scheduler=schedule,
         anatomy=anatomy,
         codec=codec,
-        conditioner=_conditioner(parts, network, codec, device, dtype),
+        conditioner=_conditioner(parts, network, codec, device, dtype, loras),
         revision=resolved_revision(card),
+        loras=loras,
+        stated=stated,
     )
+
+
+def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = None) -> Model:
+    """The model that a run asks for: with its LoRAs, and by the schedule that was stated for it.
+
+    Args:
+        spec: The run.
+        device: As for :func:`load_model`.
+        provenance: That of the run if it is there already. Runs of before could be begun without a
+            stated schedule; what they went by stands in it.
+    """
+    return load_model(
+        spec.model,
+        device,
+        spec.dtype,
+        lora=spec.loras,
+        scheduler=stated_schedule(spec, provenance or {}),
+    )
+
+
+def stated_schedule(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The schedule that was stated for a run; {} where the model's own files say it."""
+    made_by = provenance.get("scheduler")
+    if spec.scheduler or not isinstance(made_by, Mapping):
+        return dict(spec.scheduler)
+    card = find_card(spec.model)
+    folder = None if card.file else local_folder(card)
+    if folder is None or _schedule_file(folder):
+        return {}
+    return {"_class_name": "DDIMScheduler", **made_by}
+
+
+def as_loras(given: str | Lora | Sequence[str | Lora]) -> tuple[Lora, ...]:
+    """LoRAs as they may be given, one or several, by name or found already."""
+    several = [given] if isinstance(given, str | Lora) else given
+    return tuple(find_lora(each) if isinstance(each, str) else pinned(each) for each in several)
+
+
+def as_schedule(given: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """A schedule as it may be stated, by name or as a configuration; {} if none is."""
+    return find_schedule(given) if isinstance(given, str) else dict(given or {})
 
 
 def best_device() -> str:
@@ -123,13 +177,24 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_anatomy(name_or_folder: str) -> Anatomy:
-    """The sites of a model from its configuration alone; no weights are read, and for a card no
-    network is needed.
+def load_anatomy(
+    name_or_folder: str,
+    *,
+    lora: str | Lora | Sequence[str | Lora] = (),
+    scheduler: str | Mapping[str, Any] | None = None,
+) -> Anatomy:
+    """The sites of a model from its configuration alone.
+
+    No weights are read, and for a card no network is needed. What :func:`load_model` would refuse
+    for its configuration is refused here.
     """
-    card = find_card(name_or_folder)
+    card, loras, stated = find_card(name_or_folder), as_loras(lora), as_schedule(scheduler)
     parts = _configured_parts(card)
-    scheduler_of(parts)  # so that what cannot be sampled is refused here already
+    if not card.file:
+        scheduler_of(parts, stated)  # so that what cannot be sampled is refused here already
+    elif stated:
+        schedule_of_file(card, scheduler_of(parts), stated)
+    check_loras(loras, parts.pipeline, TEXT_PIPELINES, card.name)
     _check_text_width(parts, card.name)
     return _anatomy(parts, card.name)
 
@@ -143,11 +208,15 @@ def _anatomy(parts: Parts, name: str) -> Anatomy:
         raise ModelError(f"the network of {name} cannot be built: {_first_line(error)}") from error
 
 
-def load_scheduler(name_or_folder: str) -> Scheduler:
+def load_scheduler(
+    name_or_folder: str, scheduler: str | Mapping[str, Any] | None = None
+) -> Scheduler:
     """The noise schedule of a model from its configuration alone, likewise."""
-    card = find_card(name_or_folder)
-    scheduler = scheduler_of(_configured_parts(card))
-    return schedule_of_file(card, scheduler) if card.file else scheduler
+    card, stated = find_card(name_or_folder), as_schedule(scheduler)
+    parts = _configured_parts(card)
+    if card.file:
+        return schedule_of_file(card, scheduler_of(parts), stated)
+    return scheduler_of(parts, stated)
 
 
 def _configured_parts(card: Card) -> Parts:
@@ -274,8 +343,16 @@ def _latent_side(parts: Parts) -> int | None:
 
 
 def _conditioner(
-    parts: Parts, network: nn.Module, codec: Codec, device: str, dtype: str
+    parts: Parts,
+    network: nn.Module,
+    codec: Codec,
+    device: str,
+    dtype: str,
+    loras: Sequence[Lora],
 ) -> Conditioner:
+    """What makes tensors of prompts or classes. LoRAs, which change text encoders too, are added
+    here.
+    """
     config = parts.config
     if config["_class_name"] == "DiTTransformer2DModel":
         return ByClass(config["num_embeds_ada_norm"], null=config["num_embeds_ada_norm"])
@@ -298,11 +375,20 @@ def _conditioner(
             f"{parts.folder} lacks vae/, through which its pipeline {parts.pipeline} draws;"
             " complete it"
         )
+    pipeline = _text_pipeline(parts, network, codec, device, dtype)
+    add_loras(pipeline, loras)
+    return text_conditioner(pipeline)
+
+
+def _text_pipeline(
+    parts: Parts, network: nn.Module, codec: Autoencoder, device: str, dtype: str
+) -> Any:
+    """The model's own pipeline around its network and autoencoder, with its text encoders."""
     import diffusers  # whose pipelines bring transformers with them, which only text needs
 
     have = _text_encoders(parts, dtype)
     have |= {
-        "transformer" if config["_class_name"] in TRANSFORMERS else "unet": network,
+        "transformer" if parts.config["_class_name"] in TRANSFORMERS else "unet": network,
         "vae": codec.network,
     }
     unused = (
@@ -318,7 +404,7 @@ def _conditioner(
     variants = {found.variant for found in encoders if found} - {None}
     unused |= {"variant": variants.pop()} if len(variants) == 1 else {}
     try:
-        pipeline = (
+        return (
             getattr(diffusers, parts.pipeline)
             .from_pretrained(
                 parts.folder,
@@ -334,7 +420,6 @@ def _conditioner(
         raise ModelError(
             f"the text encoder in {parts.folder} cannot be loaded: {_first_line(error)}"
         ) from error
-    return text_conditioner(pipeline)
 
 
 def _check_text_width(parts: Parts, name: str) -> None:
@@ -387,26 +472,26 @@ def _text_encoders(parts: Parts, dtype: str) -> dict[str, nn.Module]:
     return found
 
 
-def scheduler_of(parts: Parts) -> Scheduler:
-    """The model's own noise schedule, as DDIM or as a flow; DDPM's own betas where a bare network
-    has none beside it.
+def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Scheduler:
+    """The model's own noise schedule, as DDIM or as a flow; or the stated one, if it has none.
 
     Raises:
-        ModelError: it is another kind of schedule than DDIM samples from; see
-            :mod:`hcache.models.schedulers`.
+        ModelError: it is another kind of schedule than DDIM samples from (see
+            :mod:`hcache.models.schedulers`); or the model's files say none and none is stated, or
+            they say one and another is stated.
     """
     flux = parts.config["_class_name"] == "FluxTransformer2DModel"
     named = (parts.index.get("scheduler") or [None, None])[1]
     if named is not None:
         check_kind(named, str(parts.folder / "model_index.json"), flux=flux)
-    for path in (
-        parts.folder / "scheduler" / "scheduler_config.json",
-        parts.folder / "scheduler_config.json",
-    ):
-        if path.is_file():
-            return scheduler_from(
-                _read_config(path) | _set_by_pipeline(parts), str(path), flux=flux
-            )
+    own = _schedule_file(parts.folder)
+    if own and stated:
+        raise ModelError(
+            f"{parts.folder} says its noise schedule itself ({own.relative_to(parts.folder)});"
+            " leave --scheduler out"
+        )
+    if own:
+        return scheduler_from(_read_config(own) | _set_by_pipeline(parts), str(own), flux=flux)
     if named is not None:
         raise ModelError(
             f"{parts.folder} misses scheduler/scheduler_config.json, which its model_index.json"
@@ -417,12 +502,27 @@ def scheduler_of(parts: Parts) -> Scheduler:
             f"{parts.folder} has no scheduler/scheduler_config.json; expected that of a flow, with"
             " its shift"
         )
-    logging.getLogger(__name__).warning(
-        "%s says nothing of its noise schedule: DDPM's own is assumed (1,000 linear betas from 1e-4"
-        " to 0.02, epsilon). If it was trained by another, put its scheduler_config.json there",
-        parts.folder,
+    if not stated:
+        raise ModelError(
+            f"{parts.folder} says nothing of its noise schedule (no scheduler_config.json, there or"
+            " in scheduler/); state the one that it was trained with: --scheduler"
+            f" {' or '.join(NAMED)}, or --scheduler FOLDER_OR_FILE with a scheduler_config.json"
+        )
+    if parts.codec is not None and stated.get("clip_sample"):
+        raise ModelError(
+            "the stated noise schedule clips the predicted x_0 to [-1, 1] (clip_sample), which is"
+            f" for pixels, and {parts.folder} works on latents; give a scheduler_config.json with"
+            " clip_sample: false"
+        )
+    return scheduler_from(
+        {**stated, **_set_by_pipeline(parts)}, "the stated schedule (--scheduler)"
     )
-    return DDIMScheduler(clip_sample=parts.codec is None)
+
+
+def _schedule_file(folder: Path) -> Path | None:
+    """Where a model folder says its noise schedule."""
+    places = (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json")
+    return next((path for path in places if path.is_file()), None)
 
 
 def _set_by_pipeline(parts: Parts) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Everything is keyed by the run's folder and how many samples it held, so a growi
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -30,6 +31,7 @@ from ..cards import check_weights, find_card
 from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
+from ..specs import RunSpec
 from ..starting import without_collection
 from .bounded import ArrayCache
 
@@ -228,24 +230,33 @@ def model_of(run: Run) -> Model:
             " model on the Extract page"
         )
     with _loading:
-        model = _load(run.spec.model, run.spec.dtype)
+        model = _load(_asked_for(run.spec), json.dumps(run.provenance.get("scheduler")))
     check_revision(model, run)
     return model
 
 
+def _asked_for(spec: RunSpec) -> str:
+    """What decides which model a run needs, as text."""
+    names = ("model", "weights", "dtype", "loras", "scheduler")
+    found = spec.to_json()
+    return json.dumps({name: found[name] for name in names if name in found})
+
+
 @lru_cache(maxsize=2)
-def _load(name: str, dtype: str) -> Model:
+def _load(asked_for: str, scheduler: str) -> Model:
+    """The model that a run asks for. ``scheduler``: that of the run's provenance."""
     with without_collection():
         import torch
 
         from ..allocator import keep_freed_memory
-        from ..models.loading import load_model
+        from ..models.loading import load_for
 
     keep_freed_memory()
     # A core is left to the server and the browser: threads that wait for each other suffer most
     # from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    return load_model(name, device="auto", dtype=dtype)
+    spec = RunSpec.from_json({"samples": 1, "steps": 1, **json.loads(asked_for)})
+    return load_for(spec, "auto", {"scheduler": json.loads(scheduler)})
 
 
 def anatomy(name: str) -> Anatomy:
