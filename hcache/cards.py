@@ -149,10 +149,10 @@ def find_card(model: str) -> Card:
         return Card(name=str(path), source=str(path), title=path.name, kind="KL latents, text")
     if _is_pickle(model):
         raise UnknownModelError(
-            f"{model} is a pickled checkpoint, which is not run as it is: convert a"
-            " guided-diffusion one with convert-adm, an original DDPM with convert-ddpm, and save"
-            " the state dict of a Stable Diffusion as .safetensors (torch.load(...,"
-            " weights_only=True), then safetensors.torch.save_file)"
+            f"{model} is a pickled checkpoint, and no pickle is run: convert a guided-diffusion"
+            " one with `python -m hcache convert-adm`, an original DDPM with `python -m hcache"
+            " convert-ddpm`, and save the state dict of a Stable Diffusion as .safetensors"
+            " (torch.load(..., weights_only=True), then safetensors.torch.save_file)"
         )
     if (
         model.count("/") == 1

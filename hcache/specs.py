@@ -171,6 +171,9 @@ class Conditioning:
 
 UNCONDITIONED = Conditioning()
 
+NULL_CLASS = "the class that a U-Net was trained with for none"
+"""Help for :attr:`Conditioning.null_class`, on the command line and on a page."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:

@@ -154,7 +154,7 @@ def test_a_run_of_a_bare_unet_from_before_goes_by_what_it_was_made_by(tmp_path):
     assert "scheduler" not in run.spec.to_json()
     again = load_model_of(run, "cpu").scheduler
     assert torch.equal(again.alphas_cumprod, model.scheduler.alphas_cumprod)
-    assert len(drain(configured_levels(run))[1]["timesteps"]) == 3
+    assert len(drain(configured_levels(run))[1].result["timesteps"]) == 3
     run.shard_path(run.shards[0]).unlink()
     assert main(["repair", run.name, "--home", str(tmp_path)]) == 0
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..errors import HcacheError, UsageError, told_of
 from ..noise_schedules import NAMED
-from ..specs import SCHEDULES
+from ..specs import NULL_CLASS, SCHEDULES
 from ..starting import wait_asleep
 from . import commands
 from .background import add_background
@@ -375,7 +375,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
         "--null-class",
         type=int,
         metavar="N",
-        help="the class that a U-Net was trained with for none",
+        help=NULL_CLASS,
     )
     child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(

@@ -15,6 +15,7 @@ from typing import Any
 from diffusers import AutoencoderKL, VQModel
 
 from ..errors import ModelError
+from .sizes import check_sizes
 
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
 
@@ -195,6 +196,7 @@ def check_network(
         ModelError: it does not, and what it takes.
     """
     check_fields(config, kind, f"the network of {name}")
+    check_sizes(config, f"the network of {name}")
     if kind.__name__ == "UNet2DConditionModel":
         _check_conditions(config, name)
     if kind.__name__ != "FluxTransformer2DModel":
@@ -213,6 +215,7 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
             f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}"
         )
     check_fields(config, AUTOENCODERS[kind], f"the autoencoder of {name}")
+    check_sizes(config, f"the autoencoder of {name}")
     if {config.get("in_channels", 3), config.get("out_channels", 3)} != {3}:
         raise ModelError(
             f"the autoencoder of {name} takes {config.get('in_channels', 3)} channels and gives "

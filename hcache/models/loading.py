@@ -34,6 +34,7 @@ from .hub import config_folder_of, folder_of, local_folder, resolved_revision
 from .loras import add_loras, check_loras
 from .model import Model
 from .schedulers import Scheduler, check_kind, scheduler_from
+from .sizes import check_sizes, check_weights_suffice
 from .weight_files import loading_options, weights_in
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -105,11 +106,14 @@ def load_model(
     # what is refused is refused before weights are read
     check_loras(loras, parts.pipeline, TEXT_PIPELINES, card.name)
     schedule, anatomy = scheduler_of(parts, stated), _anatomy(parts, card.name)
+    check_weights_suffice(anatomy.parameters, parts.network, f"the network of {card.name}")
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
     codec: Codec = Identity()
     if parts.codec is not None:
         kind = AUTOENCODERS[parts.codec_config["_class_name"]]
+        size = _parameters(kind, parts.codec_config, card.name)
+        check_weights_suffice(size, parts.codec, f"the autoencoder of {card.name}")
         loaded = _load_module(
             kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), card.name
         )
@@ -197,6 +201,17 @@ def load_anatomy(
     check_loras(loras, parts.pipeline, TEXT_PIPELINES, card.name)
     _check_text_width(parts, card.name)
     return _anatomy(parts, card.name)
+
+
+def _parameters(kind: Any, config: Mapping[str, Any], name: str) -> int:
+    """How many a network of a configuration has; it is built on the meta device, without memory."""
+    try:
+        with torch.device("meta"):
+            return sum(p.numel() for p in kind.from_config(dict(config)).parameters())
+    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise whatever comes
+        raise ModelError(
+            f"the {kind.__name__} of {name} cannot be built: {_first_line(error)}"
+        ) from error
 
 
 def _anatomy(parts: Parts, name: str) -> Anatomy:
@@ -353,12 +368,8 @@ def _conditioner(
     """What makes tensors of prompts or classes. LoRAs, which change text encoders too, are added
     here.
     """
-    config = parts.config
-    if config["_class_name"] == "DiTTransformer2DModel":
-        return ByClass(config["num_embeds_ada_norm"], null=config["num_embeds_ada_norm"])
-    if config["_class_name"] in PLAIN_NETWORKS:
-        classes = config.get("num_class_embeds")
-        return Unconditional() if network.class_embedding is None else ByClass(classes or 2**31)
+    if (without_text := _conditioner_without_text(parts.config)) is not None:
+        return without_text
     if parts.pipeline not in TEXT_PIPELINES:
         raise ModelError(
             f"{parts.folder} holds a text-conditional model of pipeline"
@@ -378,6 +389,28 @@ def _conditioner(
     pipeline = _text_pipeline(parts, network, codec, device, dtype)
     add_loras(pipeline, loras)
     return text_conditioner(pipeline)
+
+
+def _conditioner_without_text(config: Mapping[str, Any]) -> Conditioner | None:
+    """That of a model which takes classes or nothing, from its configuration; None if it takes
+    text.
+    """
+    if config["_class_name"] == "DiTTransformer2DModel":
+        classes = config.get("num_embeds_ada_norm") or 1000
+        return ByClass(classes, null=classes)
+    if config["_class_name"] in PLAIN_NETWORKS:
+        classes = config.get("num_class_embeds")
+        takes = config.get("class_embed_type") in ("timestep", "identity") or classes is not None
+        return ByClass(classes or 2**31) if takes else Unconditional()
+    return None
+
+
+def load_conditioner(name_or_folder: str) -> Conditioner | None:
+    """What a model takes beside x_t, from its configuration alone; None if that is text.
+
+    Call it with a conditioning to have what the model does not take refused.
+    """
+    return _conditioner_without_text(_configured_parts(find_card(name_or_folder)).config)
 
 
 def _text_pipeline(
@@ -429,6 +462,8 @@ def _check_text_width(parts: Parts, name: str) -> None:
         for part in parts.listed
         if part.startswith("text_encoder")
     ]
+    for file in filter(Path.is_file, files):
+        check_sizes(_read_config(file), f"the text encoder in {file.parent}")
     if (
         parts.config["_class_name"] != "UNet2DConditionModel"
         or not files

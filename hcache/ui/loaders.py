@@ -27,11 +27,11 @@ from ..cache.layout import MANIFEST, RUN_JSON, run_names
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
 from ..cache.records import load_record, state_of
-from ..cards import check_weights, find_card
+from ..cards import Card, check_weights, find_card
 from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..progress import drive, part
-from ..specs import RunSpec
+from ..specs import Conditioning, RunSpec
 from ..starting import without_collection
 from .bounded import ArrayCache
 
@@ -269,6 +269,39 @@ def _read_anatomy(name: str) -> Anatomy:
     from ..models.loading import load_anatomy
 
     return load_anatomy(name)
+
+
+TEXT, CLASSES = "text", "class"
+
+
+def takes(card: Card) -> str:
+    """What a model takes beside x_t: ``text``, ``class`` or nothing ("")."""
+    if card.kind:
+        return TEXT if "text" in card.kind else CLASSES if "classes" in card.kind else ""
+    return _read_takes(card.name)
+
+
+@st.cache_data(show_spinner=False)
+def _read_takes(name: str) -> str:
+    """The same of a folder or a hub id, from its configuration."""
+    from ..models.loading import load_conditioner
+
+    found = load_conditioner(name)
+    return TEXT if found is None else CLASSES if found.kind == CLASSES else ""
+
+
+def check_classes(name: str, conditioning: Conditioning) -> None:
+    """Makes sure that a class-conditional model takes these classes, as ``extract`` does.
+
+    Raises:
+        UsageError: it does not, and what it takes.
+    """
+    import torch
+
+    from ..models.loading import load_conditioner
+
+    if (conditioner := load_conditioner(name)) is not None:
+        conditioner(conditioning.rows([0]), 1, torch.device("cpu"))
 
 
 def labels_of(run: Run) -> dict[str, np.ndarray]:

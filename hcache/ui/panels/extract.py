@@ -18,8 +18,8 @@ from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError
 from ...images.pictures import Picture, prepare_picture
-from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
-from .. import state
+from ...specs import NONE, NULL_CLASS, POLICIES, Anatomy, Conditioning, RunSpec
+from .. import loaders, state
 from ..downloads import weights_notice
 from ..frame import PENDING
 from ..pace import step_seconds
@@ -122,8 +122,8 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
 
 def _conditioning_panel(card: Card) -> Conditioning:
     """Prompts or classes and guidance, of models that take them."""
-    given = card.conditioning
-    if "text" in card.kind:
+    given, takes = card.conditioning, loaders.takes(card)
+    if takes == loaders.TEXT:
         left, right = st.columns(2)
         with left:
             text = state.text(
@@ -137,7 +137,7 @@ def _conditioning_panel(card: Card) -> Conditioning:
             negative = state.text("Negative prompt", f"negative-{card.name}", given.negative_prompt)
         prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
         given = dataclasses.replace(given, prompts=prompts, negative_prompt=negative)
-    if "classes" in card.kind:
+    if takes == loaders.CLASSES:
         typed = state.text(
             "Class labels", f"classes-{card.name}", ", ".join(map(str, given.classes))
         )
@@ -149,7 +149,7 @@ def _conditioning_panel(card: Card) -> Conditioning:
             raise UsageError(
                 f"class labels are whole numbers with commas between, got {typed!r}"
             ) from error
-    if "text" in card.kind or "classes" in card.kind:
+    if takes:
         guidance = state.amount(
             "Guidance",
             f"guidance-{card.name}",
@@ -160,7 +160,24 @@ def _conditioning_panel(card: Card) -> Conditioning:
             help="Classifier-Free Diffusion Guidance (Ho, Salimans 2022). 1 switches it off.",
         )
         given = dataclasses.replace(given, guidance=guidance)
+    if takes == loaders.CLASSES:
+        given = dataclasses.replace(given, null_class=_null_class(card))
+        loaders.check_classes(card.name, given)
     return given
+
+
+def _null_class(card: Card) -> int | None:
+    """The label that stands for no class, for guidance; None if nobody says it."""
+    found = state.optional(
+        "Null class",
+        f"null-class-{card.name}",
+        0.0,
+        step=1.0,
+        format="%.0f",
+        placeholder="not given",
+        help=f"{NULL_CLASS[0].upper()}{NULL_CLASS[1:]}. Guidance of a U-Net needs it.",
+    )
+    return None if found is None else int(found)
 
 
 def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:
