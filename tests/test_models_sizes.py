@@ -187,5 +187,5 @@ def test_a_network_larger_than_its_weights_is_refused_without_its_memory(kind, f
     """A width that could be a model's, but is not this one's: 36 TB of convolutions."""
     wide = [8, 1_000_000] if kind == "SD" else [8, 8, 1_000_000]
     folder = changed(save_kind(kind, tmp_path / "m"), file, block_out_channels=wide)
-    with pytest.raises(ModelError, match="cannot be loaded: .* parameters, and its weights .* bytes"):
+    with pytest.raises(ModelError, match="cannot be loaded: .* parameters, .* bytes"):
         load_model(str(folder))
