@@ -34,10 +34,15 @@ PIPELINES = {
     "StableDiffusionPipeline": ("UNet2DConditionModel",),
     "StableDiffusionXLPipeline": ("UNet2DConditionModel",),
     "FluxPipeline": ("FluxTransformer2DModel",),
+    "PixArtAlphaPipeline": ("PixArtTransformer2DModel",),
+    "PixArtSigmaPipeline": ("PixArtTransformer2DModel",),
 }
 """Pipelines whose loop is the one here -> the networks they run."""
 
-TEXT_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
+LORA_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
+"""Those that load LoRAs."""
+
+TEXT_PIPELINES = (*LORA_PIPELINES, "PixArtAlphaPipeline", "PixArtSigmaPipeline")
 
 PLAIN = {
     "StableDiffusionImg2ImgPipeline": "StableDiffusionPipeline",
@@ -51,8 +56,8 @@ alone.
 """
 
 _IMAGE = "it is conditioned on the embedding of a picture, which a prior or an image encoder makes"
-_BESIDE = "its network is given a picture beside x_t"
-_DISTILLED = "it was distilled to a few steps, which are not DDIM's"
+_BESIDE = "its network is given a picture beside x_t, and no run of hcache holds one"
+_DISTILLED = "it was distilled to a few steps, each of which predicts x_0 and adds fresh noise"
 
 REFUSED_PIPELINES = {
     "ConsistencyModelPipeline": "a consistency model maps noise to a picture in one step",
@@ -76,17 +81,11 @@ REFUSED_PIPELINES = {
     "MarigoldIntrinsicsPipeline": _BESIDE,
     "MarigoldNormalsPipeline": _BESIDE,
     "PaintByExamplePipeline": _IMAGE,
-    "PixArtAlphaPipeline": (
-        "PixArt's network takes T5's text with a mask, which hcache does not give it"
-    ),
-    "PixArtSigmaPipeline": (
-        "PixArt's network takes T5's text with a mask, which hcache does not give it"
-    ),
     "RePaintPipeline": "it fills in a picture that it is given",
     "SanaPipeline": "Sana is a flow on latents of another autoencoder (AutoencoderDC)",
     "ScoreSdeVePipeline": "its variance explodes (a score-based model)",
     "StableDiffusion3Pipeline": (
-        "its network runs text and picture in one stream with three text encoders"
+        "it is a flow whose steps are not spaced as FLUX's are, and only those are known here"
     ),
     "StableDiffusionControlNetPipeline": "a second network (ControlNet) steers the first",
     "StableDiffusionDepth2ImgPipeline": _BESIDE,

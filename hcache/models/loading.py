@@ -23,6 +23,7 @@ from .codecs import Autoencoder, Codec, Identity, codec_dtype
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
 from .configurations import (
     AUTOENCODERS,
+    LORA_PIPELINES,
     PLAIN_NETWORKS,
     TEXT_PIPELINES,
     check_codec,
@@ -104,7 +105,7 @@ def load_model(
     parts = read_parts(folder_of(card, revision), card.name)
     _check_text_width(parts, card.name)
     # what is refused is refused before weights are read
-    check_loras(loras, parts.pipeline, TEXT_PIPELINES, card.name)
+    check_loras(loras, parts.pipeline, LORA_PIPELINES, card.name)
     schedule, anatomy = scheduler_of(parts, stated), _anatomy(parts, card.name)
     check_weights_suffice(anatomy.parameters, parts.network, f"the network of {card.name}")
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
@@ -198,7 +199,7 @@ def load_anatomy(
         scheduler_of(parts, stated)  # so that what cannot be sampled is refused here already
     elif stated:
         schedule_of_file(card, scheduler_of(parts), stated)
-    check_loras(loras, parts.pipeline, TEXT_PIPELINES, card.name)
+    check_loras(loras, parts.pipeline, LORA_PIPELINES, card.name)
     _check_text_width(parts, card.name)
     return _anatomy(parts, card.name)
 
@@ -419,15 +420,13 @@ def _text_pipeline(
     """The model's own pipeline around its network and autoencoder, with its text encoders."""
     import diffusers  # whose pipelines bring transformers with them, which only text needs
 
-    have = _text_encoders(parts, dtype)
+    config_kind, have = parts.config["_class_name"], _text_encoders(parts, dtype)
     have |= {
-        "transformer" if parts.config["_class_name"] in TRANSFORMERS else "unet": network,
+        "transformer" if config_kind in TRANSFORMERS else "unet": network,
         "vae": codec.network,
     }
     unused = (
-        {}
-        if parts.pipeline == "FluxPipeline"
-        else {"image_encoder": None, "feature_extractor": None}
+        {} if config_kind in TRANSFORMERS else {"image_encoder": None, "feature_extractor": None}
     )
     if parts.pipeline == "StableDiffusionPipeline":
         unused |= {"safety_checker": None, "requires_safety_checker": False}
@@ -464,20 +463,25 @@ def _check_text_width(parts: Parts, name: str) -> None:
     ]
     for file in filter(Path.is_file, files):
         check_sizes(_read_config(file), f"the text encoder in {file.parent}")
-    if (
-        parts.config["_class_name"] != "UNet2DConditionModel"
-        or not files
-        or not all(f.is_file() for f in files)
-    ):
+    field = TEXT_WIDTHS.get(parts.config["_class_name"])
+    if field is None or not files or not all(f.is_file() for f in files):
         return
-    given = [_read_config(file).get("hidden_size") for file in files]
-    wanted = parts.config.get("encoder_hid_dim") or parts.config.get("cross_attention_dim", 1280)
+    configs = [_read_config(file) for file in files]
+    given = [config.get("hidden_size", config.get("d_model")) for config in configs]
+    wanted = parts.config.get("encoder_hid_dim") or parts.config.get(field, 1280)
     known = [width for width in given if isinstance(width, int)]
     if isinstance(wanted, int) and len(known) == len(given) and sum(known) != wanted:
         raise ModelError(
-            f"the network of {name} attends to text of width {wanted} (cross_attention_dim), and"
+            f"the network of {name} attends to text of width {wanted} ({field}), and"
             f" its text encoders give {' + '.join(map(str, given))}; expected parts of one model"
         )
+
+
+TEXT_WIDTHS = {
+    "UNet2DConditionModel": "cross_attention_dim",
+    "PixArtTransformer2DModel": "caption_channels",
+}
+"""The field in which a network says how wide the text is that it takes."""
 
 
 def _text_encoders(parts: Parts, dtype: str) -> dict[str, nn.Module]:
