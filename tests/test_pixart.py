@@ -21,7 +21,7 @@ from hcache.extraction.run import extract
 from hcache.models.loading import load_anatomy, load_model
 from hcache.sampling.loop import denoise
 from hcache.sampling.noise import start_noise
-from hcache.specs import Conditioning
+from hcache.specs import DIFFUSERS, Conditioning
 
 PIPELINES = {
     "alpha": (PixArtAlphaPipeline, False),
@@ -70,7 +70,7 @@ def test_it_makes_the_pictures_of_its_own_pipeline(kind, tmp_path):
     folder = save_pixart(kind, tmp_path / "m")
     model = load_model(str(folder))
     assert load_anatomy(str(folder)) == model.anatomy
-    *_, last = denoise(model, SEEDS, STEPS, conditioning=GIVEN)
+    *_, last = denoise(model, SEEDS, STEPS, conditioning=GIVEN, schedule=DIFFUSERS)
     ours = (model.codec.decode(last.x_next) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     pipeline = PIPELINES[kind][0].from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
