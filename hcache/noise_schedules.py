@@ -47,6 +47,12 @@ FILE = "scheduler_config.json"
 MOST_BYTES = 2**20
 
 
+def schedule_file(folder: Path) -> Path | None:
+    """Where a model folder says its noise schedule; None if it does not."""
+    places = (folder / "scheduler" / FILE, folder / FILE)
+    return next((path for path in places if path.is_file()), None)
+
+
 def name_of(config: Mapping[str, Any]) -> str:
     """The name of a schedule in ``NAMED``; "" if it has none."""
     return next((name for name, known in NAMED.items() if dict(known) == dict(config)), "")
@@ -65,8 +71,7 @@ def find_schedule(text: str) -> dict[str, Any]:
     if text in NAMED:
         return dict(NAMED[text])
     path = Path(text).expanduser()
-    places = [path, path / FILE, path / "scheduler" / FILE]
-    found = next((place for place in places if place.is_file()), None)
+    found = path if path.is_file() else schedule_file(path)
     if found is None:
         raise UsageError(
             f"--scheduler takes one of {', '.join(NAMED)}, or a folder or file with"

@@ -304,6 +304,26 @@ def test_a_class_conditional_unet_is_guided_by_the_null_class_it_was_trained_wit
         ByClass(7, null=7)(replace(given, null_class=3), 1, torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "class-conditional (0 to 9)"),
+        (["--classes", "10"], "0 to 9"),
+        (["--classes", "3", "--guidance", "2"], "--null-class"),
+        (["--classes", "3", "--guidance", "2", "--null-class", "10"], "0 to 9"),
+        (["--classes", "3", "--prompt", "a dog"], "class labels"),
+    ],
+)
+def test_estimate_refuses_the_conditions_that_extract_does(more, words, tmp_path, capsys):
+    at = save_kind("classes", tmp_path / "classes")
+    for command in ("estimate", "extract"):
+        assert main([command, str(at), *more, "--home", str(tmp_path / "home")]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert words in line
+    fine = ["--classes", "3", "--guidance", "2", "--null-class", "9"]
+    assert main(["estimate", str(at), *fine]) == 0
+
+
 def test_a_null_class_goes_into_a_run_and_its_name(tmp_path, capsys):
     from hcache.background.extractions import extract_arguments
     from hcache.cache.reading import open_run

@@ -140,6 +140,34 @@ def test_pictures_are_those_of_the_pipeline_with_the_lora_fused(kind, models, lo
         assert [lora.scale for lora in model.loras] == [scale for _, scale in given]
 
 
+@pytest.mark.parametrize("kind", ["SD", "SDXL", "FLUX"])
+def test_weights_are_those_of_the_model_plus_scale_times_the_product_of_both_matrices(
+    kind, models, loras, tmp_path
+):
+    if kind == "FLUX":
+        models = {kind: save_kind(kind, tmp_path / "flux")}
+        pipeline = diffusers.FluxPipeline.from_pretrained(models[kind])
+        layers = lora_of(pipeline.transformer, ["to_q", "to_k", "add_v_proj", "proj_mlp"], 3)
+        diffusers.FluxPipeline.save_lora_weights(tmp_path / "l", transformer_lora_layers=layers)
+        folder = tmp_path / "l"
+    else:
+        folder = loras[kind][1]
+    plain = load_model(str(models[kind])).network.state_dict()
+    found = load_model(str(models[kind]), lora=f"{folder}:0.6").network.state_dict()
+    expected = {name: tensor.double() for name, tensor in plain.items()}
+    tensors = load_file(weights_of(folder))
+    for name, down in tensors.items():
+        if ".lora_A." in name:
+            place = name.partition(".")[2].split(".lora_A")[0]
+            up = tensors[name.replace("lora_A", "lora_B")]
+            expected[f"{place}.weight"] += 0.6 * up.double() @ down.double()
+    assert found.keys() == expected.keys()
+    changed = [name for name in plain if not torch.equal(found[name], plain[name])]
+    assert len(changed) == len(tensors) // 2 > 8
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name].double(), tensor, atol=1e-5, rtol=1e-5)
+
+
 @torch.no_grad()
 def test_halves_with_a_lora_are_bit_equal_to_the_network_and_leave_nothing_of_peft(models, loras):
     plain = load_model(str(models["SD"]))

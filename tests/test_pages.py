@@ -265,6 +265,22 @@ def test_extract_asks_for_classes_and_for_the_null_class_that_guidance_needs(app
     assert "--null-class=9" in app.code[0].value and "--guidance=2.0" in app.code[0].value
 
 
+def test_extract_asks_for_the_noise_schedule_of_a_folder_that_says_none(app, tmp_path):
+    from tiny import make_unet
+
+    from hcache.ui.panels.extract import OTHER
+
+    folder = str((tmp_path / "bare").resolve())
+    make_unet().save_pretrained(folder)
+    open_page(app, "extract")
+    app.selectbox(key="choose-model").set_value(OTHER).run()
+    app.text_input(key="choose-other-model").set_value(folder).run()
+    assert "says nothing of its noise schedule" in app.error[0].value and not app.exception
+    app.selectbox(key=f"choose-scheduler-{folder}").set_value("ddpm-cosine").run()
+    assert_fine(app)
+    assert "--scheduler=ddpm-cosine" in app.code[0].value
+
+
 @pytest.fixture(scope="module")
 def dit_home(tmp_path_factory):
     """A home with a run of a transformer."""

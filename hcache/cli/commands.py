@@ -184,9 +184,11 @@ def read_prompts(path: str) -> tuple[str, ...]:
 
 
 def estimate(arguments: argparse.Namespace) -> Result:
-    from ..models.loading import load_anatomy
+    """What a run would weigh; refuses what ``extract`` would refuse."""
+    from ..models.loading import check_conditioning, load_anatomy
 
     spec = spec_of(arguments)
+    check_conditioning(spec.model, spec.conditioning)
     plan = make_plan(spec, load_anatomy(spec.model, lora=spec.loras, scheduler=spec.scheduler))
     return Result(
         text=plan_text(spec, plan),

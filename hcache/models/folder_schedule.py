@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from ..noise_schedules import NAMED
+from ..noise_schedules import NAMED, schedule_file
 from .parts import Parts, read_config
 from .schedulers import Scheduler, check_kind, scheduler_from
 
@@ -57,12 +56,6 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
     return scheduler_from(
         {**stated, **_set_by_pipeline(parts)}, "the stated schedule (--scheduler)"
     )
-
-
-def schedule_file(folder: Path) -> Path | None:
-    """Where a model folder says its noise schedule."""
-    places = (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json")
-    return next((path for path in places if path.is_file()), None)
 
 
 def _set_by_pipeline(parts: Parts) -> dict[str, Any]:

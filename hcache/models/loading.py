@@ -12,14 +12,14 @@ from torch import nn
 from ..cards import Card, find_card, pinned
 from ..errors import ModelError, UsageError
 from ..loras import find_lora
-from ..noise_schedules import find_schedule
-from ..specs import Anatomy, Lora, RunSpec
+from ..noise_schedules import find_schedule, schedule_file
+from ..specs import Anatomy, Conditioning, Lora, RunSpec
 from .anatomy import NETWORKS, anatomy_of_config
 from .checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from .codecs import Autoencoder, Codec, Identity, codec_dtype
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
 from .configurations import AUTOENCODERS, LORA_PIPELINES, PLAIN_NETWORKS, TEXT_PIPELINES
-from .folder_schedule import schedule_file, scheduler_of
+from .folder_schedule import scheduler_of
 from .hub import config_folder_of, folder_of, local_folder, resolved_revision
 from .loras import add_loras, check_loras
 from .model import Model
@@ -295,9 +295,17 @@ def _conditioner_without_text(config: Mapping[str, Any]) -> Conditioner | None:
     return None
 
 
-def load_conditioner(name_or_folder: str) -> Conditioner | None:
-    """What a model takes beside x_t, from its configuration alone; None if that is text.
+def check_conditioning(name_or_folder: str, conditioning: Conditioning) -> None:
+    """Makes sure that a model takes a conditioning, as far as its configuration tells.
 
-    Call it with a conditioning to have what the model does not take refused.
+    Raises:
+        UsageError: it takes other classes, or none, or no guidance. Of a model that takes text
+            nothing is refused here.
     """
+    if (conditioner := load_conditioner(name_or_folder)) is not None:
+        conditioner(conditioning.rows([0]), 1, torch.device("cpu"))
+
+
+def load_conditioner(name_or_folder: str) -> Conditioner | None:
+    """What a model takes beside x_t, from its configuration alone; None if that is text."""
     return _conditioner_without_text(_configured_parts(find_card(name_or_folder)).config)

@@ -75,9 +75,8 @@ def add_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
             pipeline.set_adapters(names, [lora.scale for lora in loras])
             touched = [
                 part
-                for part in pipeline._lora_loadable_modules
-                if (module := getattr(pipeline, part, None)) is not None
-                and any(_tensors_of(module, name) for name in names)
+                for part, module in _parts(pipeline).items()
+                if any(_tensors_of(module, name) for name in names)
             ]
             pipeline.fuse_lora(components=touched, adapter_names=names, safe_fusing=True)
             pipeline.unload_lora_weights()
@@ -130,8 +129,8 @@ def _load(pipeline: Any, lora: Lora, name: str) -> None:
             f"the LoRA {lora.file} does not fit {type(pipeline).__name__}:"
             f" {_first_line(error)}; expected one that was trained on this kind of model"
         ) from error
-    parts = {part: getattr(pipeline, part, None) for part in pipeline._lora_loadable_modules}
-    loaded = sum(len(_tensors_of(module, name)) for module in parts.values() if module is not None)
+    parts = _parts(pipeline)
+    loaded = sum(len(_tensors_of(module, name)) for module in parts.values())
     wanted = [key for key in state if not key.endswith(".alpha")]
     if loaded != len(wanted):
         first = next((key for key in wanted if not _has_place(parts, key)), wanted[0])
@@ -140,6 +139,12 @@ def _load(pipeline: Any, lora: Lora, name: str) -> None:
             f" in this model, first {first}; expected one that was trained on this kind of model"
         )
     _check_alphas(parts, alphas, name, lora)
+
+
+def _parts(pipeline: Any) -> dict[str, nn.Module]:
+    """The networks of a pipeline by the names of its parts."""
+    found = pipeline.components.items()
+    return {part: module for part, module in found if isinstance(module, nn.Module)}
 
 
 def _state_dict(
@@ -155,7 +160,7 @@ def _tensors_of(module: nn.Module, name: str) -> list[str]:
     return [key for key, _ in module.named_parameters() if "lora_" in key and f".{name}." in key]
 
 
-def _has_place(parts: Mapping[str, nn.Module | None], key: str) -> bool:
+def _has_place(parts: Mapping[str, nn.Module], key: str) -> bool:
     """Whether the layer that a tensor changes is in one of the pipeline's parts."""
     part, _, rest = key.partition(".")
     module = parts.get(part)
@@ -168,13 +173,12 @@ def _has_place(parts: Mapping[str, nn.Module | None], key: str) -> bool:
 
 
 def _check_alphas(
-    parts: Mapping[str, nn.Module | None], alphas: Mapping[str, float], name: str, lora: Lora
+    parts: Mapping[str, nn.Module], alphas: Mapping[str, float], name: str, lora: Lora
 ) -> None:
     """Every alpha of the file must scale a layer, as alpha over rank."""
     layers: list[Any] = [
         layer
         for module in parts.values()
-        if module is not None
         for layer in module.modules()
         if name in getattr(layer, "scaling", {})
     ]

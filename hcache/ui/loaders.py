@@ -259,16 +259,18 @@ def _load(asked_for: str, scheduler: str) -> Model:
     return load_for(spec, "auto", {"scheduler": json.loads(scheduler)})
 
 
-def anatomy(name: str) -> Anatomy:
-    """A model's sites, from its configuration alone."""
-    return known_anatomy(name) or _read_anatomy(name)
+def anatomy(name: str, scheduler: str = "") -> Anatomy:
+    """A model's sites, from its configuration alone. ``scheduler``: the schedule that was stated,
+    by name.
+    """
+    return known_anatomy(name) or _read_anatomy(name, scheduler)
 
 
 @st.cache_data(show_spinner="Reading the model's configuration …", show_time=True)
-def _read_anatomy(name: str) -> Anatomy:
+def _read_anatomy(name: str, scheduler: str) -> Anatomy:
     from ..models.loading import load_anatomy
 
-    return load_anatomy(name)
+    return load_anatomy(name, scheduler=scheduler or None)
 
 
 TEXT, CLASSES = "text", "class"
@@ -296,12 +298,9 @@ def check_classes(name: str, conditioning: Conditioning) -> None:
     Raises:
         UsageError: it does not, and what it takes.
     """
-    import torch
+    from ..models.loading import check_conditioning
 
-    from ..models.loading import load_conditioner
-
-    if (conditioner := load_conditioner(name)) is not None:
-        conditioner(conditioning.rows([0]), 1, torch.device("cpu"))
+    check_conditioning(name, conditioning)
 
 
 def labels_of(run: Run) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError
 from ...images.pictures import Picture, prepare_picture
+from ...noise_schedules import NAMED, find_schedule, schedule_file
 from ...specs import NONE, NULL_CLASS, POLICIES, Anatomy, Conditioning, RunSpec
 from .. import loaders, state
 from ..downloads import weights_notice
@@ -27,6 +28,7 @@ from ..text import literal
 from ..watching import format_seconds
 
 OTHER = "another folder or hub id …"
+NOT_STATED = "choose one …"
 
 
 def model_panel() -> str | None:
@@ -44,7 +46,26 @@ def model_panel() -> str | None:
     return find_card(typed).name if typed else None
 
 
-def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
+def schedule_panel(model: str) -> str:
+    """The name of the noise schedule that is stated for a folder which says none; "" if there is
+    nothing to state, or nothing is stated yet.
+    """
+    folder = find_card(model).folder
+    if folder is None or schedule_file(folder):
+        return ""
+    chosen = state.select(
+        "Noise schedule",
+        f"scheduler-{model}",
+        [NOT_STATED, *NAMED],
+        help=(
+            "This folder does not say the schedule that its network was trained with. For one that"
+            " is not listed, put its scheduler_config.json into the folder."
+        ),
+    )
+    return "" if chosen == NOT_STATED else chosen
+
+
+def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSpec, list[Picture]]:
     """Samples or real pictures (returned, to be kept once the run is started), steps, seed,
     conditioning, storage.
     """
@@ -92,6 +113,7 @@ def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
         store=store,
         conditioning=conditioning,
         images=tuple(picture.digest for picture in pictures),
+        scheduler=find_schedule(scheduler) if scheduler else None,
     )
     if budget is not None:
         spec, chosen = fit_budget(spec, anatomy, budget)
