@@ -151,7 +151,7 @@ def _state_dict(
     pipeline: Any, folder: Path, where: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Mapping[str, float]]:
     """The tensors under diffusers' names, and what each pair is scaled by (alpha)."""
-    found = pipeline.lora_state_dict(str(folder), **where)
+    found = pipeline.lora_state_dict(str(folder), return_alphas=True, **where)
     state, alphas = found if isinstance(found, tuple) else (found, None)
     return dict(state), alphas or {}
 
@@ -176,11 +176,13 @@ def _check_alphas(
     parts: Mapping[str, nn.Module], alphas: Mapping[str, float], name: str, lora: Lora
 ) -> None:
     """Every alpha of the file must scale a layer, as alpha over rank."""
+    from peft.tuners.lora import LoraLayer  # which need not be installed for anything else
+
     layers: list[Any] = [
         layer
         for module in parts.values()
         for layer in module.modules()
-        if name in getattr(layer, "scaling", {})
+        if isinstance(layer, LoraLayer) and name in layer.scaling
     ]
     used = Counter(round(float(layer.scaling[name]) * layer.r[name], 3) for layer in layers)
     told = Counter(round(float(alpha), 3) for alpha in alphas.values())
