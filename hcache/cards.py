@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from .errors import ModelError, UnknownModelError, UsageError, did_you_mean
-from .specs import FULL, POOLED, Conditioning, RunSpec
+from .specs import FULL, POOLED, Conditioning, Lora, RunSpec
 
 PACKAGE = Path(__file__).parent
 
@@ -148,10 +149,10 @@ def find_card(model: str) -> Card:
         return Card(name=str(path), source=str(path), title=path.name, kind="KL latents, text")
     if _is_pickle(model):
         raise UnknownModelError(
-            f"{model} is a pickled checkpoint, which is not run as it is: convert a"
-            " guided-diffusion one with convert-adm, an original DDPM with convert-ddpm, and save"
-            " the state dict of a Stable Diffusion as .safetensors (torch.load(...,"
-            " weights_only=True), then safetensors.torch.save_file)"
+            f"{model} is a pickled checkpoint, and no pickle is run: convert a guided-diffusion"
+            " one with `python -m hcache convert-adm`, an original DDPM with `python -m hcache"
+            " convert-ddpm`, and save the state dict of a Stable Diffusion as .safetensors"
+            " (torch.load(..., weights_only=True), then safetensors.torch.save_file)"
         )
     if (
         model.count("/") == 1
@@ -220,13 +221,29 @@ def pin_weights(spec: RunSpec) -> RunSpec:
 
     Of a folder or file that is its digest; of a hub model the revision that was asked for. Which
     commit it resolved to is known only once it is downloaded: it stands in the run's provenance,
-    and a run goes on with that commit alone.
+    and a run goes on with that commit alone. LoRAs make other weights of them.
     """
     card = find_card(spec.model)
     local = card.folder or card.file
-    if local is not None:
-        return dataclasses.replace(spec, weights=weights_digest(local))
-    return dataclasses.replace(spec, weights=card.revision)
+    weights = card.revision if local is None else weights_digest(local)
+    if spec.loras:
+        loras = tuple(pinned(lora) for lora in spec.loras)
+        told = json.dumps([weights, [lora.content for lora in loras]])
+        weights = hashlib.sha256(told.encode()).hexdigest()
+        spec = dataclasses.replace(spec, loras=loras)
+    return dataclasses.replace(spec, weights=weights)
+
+
+def pinned(lora: Lora) -> Lora:
+    """A LoRA with the digest of its file as it is now.
+
+    Raises:
+        ModelError: the file is gone.
+    """
+    path = Path(lora.file)
+    if not path.is_file():
+        raise ModelError(f"the LoRA {lora.file} is not there any more; put it back")
+    return dataclasses.replace(lora, sha256=weights_digest(path))
 
 
 def check_weights(spec: RunSpec) -> None:
@@ -238,8 +255,8 @@ def check_weights(spec: RunSpec) -> None:
     """
     if spec.weights and pin_weights(spec).weights != spec.weights:
         raise ModelError(
-            f"the weights of {spec.model} have changed since this run was extracted, so its cache"
-            " does not belong to them; extract it again"
+            f"the weights of {spec.model}{' or of its LoRAs' if spec.loras else ''} have changed"
+            " since this run was extracted, so its cache does not belong to them; extract it again"
         )
 
 

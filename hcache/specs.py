@@ -164,6 +164,35 @@ class Conditioning:
 
 UNCONDITIONED = Conditioning()
 
+NULL_CLASS = "the class that a U-Net was trained with for none"
+"""Help for :attr:`Conditioning.null_class`, on the command line and on a page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA that is added to a model's weights.
+
+    ``file``: its safetensors file. ``scale``: what its change of the weights is multiplied by.
+    ``sha256``: of the file's bytes; "" as long as nobody has read them.
+
+    References:
+        LoRA: Low-Rank Adaptation of Large Language Models (Hu, Shen, Wallis, Allen-Zhu, Li, Wang,
+        Wang, Chen, 2021), https://arxiv.org/abs/2106.09685
+    """
+
+    file: str
+    scale: float = 1.0
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise UsageError(f"the scale of a LoRA must be a finite number, got {self.scale}")
+
+    @property
+    def content(self) -> list[Any]:
+        """What it is, wherever its file lies: its bytes and its scale."""
+        return [self.sha256 or self.file, self.scale]
+
 
 BATCH = 8
 """Samples at once where nothing says how many."""
@@ -184,7 +213,8 @@ class RunSpec:
     these, inverted. Two specs that differ in anything but ``samples`` and ``batch`` are different
     runs: more samples extend a run, and a batch changes no sample beyond rounding. ``batch``:
     samples computed at once, and kept in a shard; 0 leaves it to who extracts. ``schedule``: see
-    ``SCHEDULES``.
+    ``SCHEDULES``. ``loras``: what is added to the model's weights, in this order. ``scheduler``:
+    the configuration of the noise schedule, of a model whose files do not say it.
     """
 
     model: str
@@ -200,6 +230,8 @@ class RunSpec:
     conditioning: Conditioning = UNCONDITIONED
     images: tuple[str, ...] = ()
     schedule: str = NEXT
+    loras: tuple[Lora, ...] = ()
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.schedule not in (*SCHEDULES, BEFORE):
@@ -234,6 +266,9 @@ class RunSpec:
         kept = {site: policy for site, policy in sorted(self.store.items()) if policy != NONE}
         object.__setattr__(self, "store", kept)
         self.conditioning.check(self.samples)
+        files = [lora.file for lora in self.loras]
+        if len(set(files)) < len(files):
+            raise UsageError("a LoRA is given twice; give it once, with the sum of its scales")
         if self.images and (self.samples != len(self.images) or self.eta):
             raise UsageError(
                 f"an inversion has as many samples as pictures and eta 0, got {self.samples}"
@@ -268,6 +303,11 @@ class RunSpec:
         for name, empty in (("conditioning", UNCONDITIONED), ("images", ())):
             if getattr(self, name) == empty:
                 del identity[name]
+        del identity["loras"], identity["scheduler"]
+        if self.loras:
+            identity["loras"] = [lora.content for lora in self.loras]
+        if self.scheduler:
+            identity["scheduler"] = dict(self.scheduler)
         if self.schedule != DIFFUSERS:
             del identity["schedule"]
         if self.conditioning.null_class is None and "conditioning" in identity:
@@ -281,7 +321,12 @@ class RunSpec:
         return f"{stem}-{self.digest}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data. What most runs have not, LoRAs and a stated scheduler, is left out there."""
+        found = asdict(self)
+        for name in ("loras", "scheduler"):
+            if not found[name]:
+                del found[name]
+        return found
 
 
 def parse_store(items: Iterable[str]) -> dict[str, str]:

@@ -10,8 +10,9 @@ with home_page("Extract") as home:
     with errors_shown():
         model = extract.model_panel()
         if model and may_read_configuration(model):
-            anatomy = loaders.anatomy(model)
-            spec, pictures = extract.spec_panel(model, anatomy)
+            scheduler = extract.schedule_panel(model)
+            anatomy = loaders.anatomy(model, scheduler)
+            spec, pictures = extract.spec_panel(model, anatomy, scheduler)
             plan = extract.plan_panel(spec, anatomy, home)
             extract.start_panel(spec, plan, home, pictures)
             extract.details_panel(spec, plan, home)

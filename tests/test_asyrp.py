@@ -21,7 +21,7 @@ from tiny import last_x
 
 from hcache.directions import asyrp_block
 from hcache.directions.asyrp_block import ADM, PLAIN, Block, BlockMove, delta_h
-from hcache.directions.asyrp_files import IMPORTED, import_blocks
+from hcache.directions.asyrp_files import IMPORTED, import_blocks, read_block
 from hcache.directions.asyrp_training import first_weights
 from hcache.directions.direction import digest_of, spread
 from hcache.directions.store import list_moves, load_move, save_move
@@ -43,6 +43,20 @@ def test_an_imported_block_is_the_published_formula(kind, plain, adm, tmp_path):
             )
         expected = h + 40 / STEPS * torch.tensor([1, -0.5, 2]).view(-1, 1, 1, 1) * f
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [PLAIN, ADM])
+def test_a_block_of_the_published_widths_is_the_formula_to_the_fifth_digit(kind, tmp_path):
+    """512 channels, a time embedding of 512 and 32 groups; the formula in float64."""
+    block = read_block(published(tmp_path, kind, c=512, d=512))
+    assert (block.kind, block.widths, block.groups) == (kind, (512, 512), 32)
+    weights = {name: torch.from_numpy(array) for name, array in block.weights.items()}
+    noise = torch.Generator().manual_seed(1)
+    h, temb = (torch.randn(shape, generator=noise) for shape in ((2, 512, 8, 8), (2, 512)))
+    found = delta_h(weights, block.groups, h, temb).double()
+    doubled = {name: tensor.double() for name, tensor in random_state(kind, 512, 512).items()}
+    expected = formula(kind, doubled, h.double(), temb.double())
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("kind", [PLAIN, ADM])

@@ -140,7 +140,7 @@ def test_a_block_for_another_model_is_refused_and_says_for_which(plain, adm, tmp
     model, run = plain
     with pytest.raises(
         AnalysisError,
-        match=r"64 channels and a time embedding of 128, as google/.*celebahq.*32 and 32",
+        match=r"64 channels and a time embedding of 128, as the original .*ckpt has.*32 and 32",
     ):
         import_blocks([published(tmp_path, PLAIN, c=64, d=128)], run, model)
     with pytest.raises(AnalysisError, match="time embedding of 128; .* has 32 and 32"):
@@ -150,7 +150,8 @@ def test_a_block_for_another_model_is_refused_and_says_for_which(plain, adm, tmp
         import_blocks([dog], run, model)
     church = replace(model, card=replace(model.card, name="google/ddpm-ema-church-256"))
     with pytest.raises(
-        AnalysisError, match="is for google/ddpm-ema-celebahq-256, and this run is of .*church"
+        AnalysisError,
+        match="is for the original DDPM .* CelebA-HQ.*and this run is of .*church",
     ):
         import_blocks([published(tmp_path, PLAIN)], run, church)
     move = import_blocks([dog], adm[1], adm[0])

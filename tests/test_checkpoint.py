@@ -2,6 +2,8 @@
 by diffusers' loader.
 """
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,13 +11,14 @@ import torch
 import yaml
 from diffusers import DDIMScheduler
 from kinds import save_kind
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from hcache.cards import OWN_CARDS, Card, default_spec, find_card
-from hcache.errors import ModelError
+from hcache.cli.main import main
+from hcache.errors import ModelError, UnknownModelError
 from hcache.models import checkpoint
 from hcache.models.checkpoint import configuration_of, load_checkpoint, schedule_of_file
-from hcache.models.loading import load_anatomy, load_model
+from hcache.models.loading import load_anatomy, load_model, load_scheduler
 from hcache.sampling.loop import denoise
 from hcache.specs import Conditioning
 
@@ -184,3 +187,129 @@ def test_the_schedule_of_a_single_file_is_checked_like_that_of_a_folder(monkeypa
     made = checkpoint.schedule_of_file(card, PNDMScheduler(steps_offset=1))
     assert not made.config.set_alpha_to_one, "which PNDM's own default is, and not DDIM's"
     assert made.config.steps_offset == 1 and not made.config.clip_sample
+
+
+def marked(path, width=768, channels=4, metadata=None, **tensors):
+    """The few tensors of a single file that say what it is."""
+    places = {768: "input_blocks.1.1", 1024: "input_blocks.1.1", 2048: "input_blocks.4.1"}
+    cross = f"model.diffusion_model.{places[width]}.transformer_blocks.0.attn2.to_k.weight"
+    found = {cross: torch.zeros(4, width), checkpoint.CONV_IN: torch.zeros(8, channels, 3, 3)}
+    save_file(found | tensors, path, metadata)
+    return str(path)
+
+
+def refused(file, *words):
+    """By all that reads a model, in one line."""
+    for load in (load_model, load_anatomy, load_scheduler):
+        with pytest.raises((ModelError, UnknownModelError)) as caught:
+            load(file)
+        message = str(caught.value)
+        assert "\n" not in message and all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("width", "channels", "what"),
+    [
+        (1024, 5, "depth (Stable Diffusion 2 depth)"),
+        (1024, 7, "a small picture (the x4 upscaler)"),
+        (768, 8, "another picture (InstructPix2Pix)"),
+        (2048, 8, "another picture (InstructPix2Pix)"),
+        (768, 9, "a mask and a masked picture (inpainting)"),
+        (1024, 9, "a mask and a masked picture (inpainting)"),
+        (2048, 9, "a mask and a masked picture (inpainting)"),
+        (768, 13, "something that is not known"),
+    ],
+)
+def test_a_single_file_that_is_given_more_than_noise_and_text_is_refused_by_its_channels(
+    width, channels, what, tmp_path, capsys
+):
+    file = marked(tmp_path / "a.safetensors", width, channels)
+    refused(file, f"takes {channels} channels", what, "noise and text alone")
+    for command in ("anatomy", "estimate", "extract"):
+        assert main([command, file]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert what in line
+
+
+def test_a_stable_diffusion_2_base_is_not_taken_for_the_larger_one(tmp_path):
+    size = {"modelspec.resolution": "512x512"}
+    refused(marked(tmp_path / "a.safetensors", 1024, metadata=size), "is 2.x-base", "HCACHE_CARDS")
+
+
+MARK = torch.tensor([])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "prediction", "zero_snr"),
+    [
+        ({}, None, "epsilon", False),
+        ({"v_pred": MARK}, None, "v_prediction", False),
+        ({"v_pred": MARK, "ztsnr": MARK}, None, "v_prediction", True),
+        ({}, {"modelspec.prediction_type": "v"}, "v_prediction", False),
+        ({}, {"modelspec.prediction_type": "epsilon"}, "epsilon", False),
+        ({}, {"ss_v_parameterization": "True"}, "v_prediction", False),
+        (
+            {},
+            {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"},
+            "v_prediction",
+            True,
+        ),
+    ],
+)
+@pytest.mark.parametrize("width", [768, 2048])
+def test_marks_of_a_single_file_decide_its_schedule_and_are_said(
+    width, tensors, metadata, prediction, zero_snr, tmp_path, caplog
+):
+    file = marked(tmp_path / "a.safetensors", width, metadata=metadata, **tensors)
+    found = load_scheduler(file)
+    assert found.config.prediction_type == prediction
+    assert (float(found.alphas_cumprod[-1]) == 0) == zero_snr
+    said = "prediction_type v_prediction by the file's own mark" in caplog.text
+    assert said == (prediction == "v_prediction")
+    assert ("prediction epsilon likewise" in caplog.text) == (not tensors and not metadata)
+
+
+def test_zero_snr_without_v_prediction_is_a_contradiction(tmp_path):
+    refused(marked(tmp_path / "a.safetensors", ztsnr=MARK), "ztsnr", "v_pred", "contradict")
+
+
+def test_a_marked_file_makes_what_the_folder_of_that_schedule_makes(
+    file, folder, tmp_path, monkeypatch
+):
+    """The mark is read off a whole file, and the loader does not stumble over it."""
+    save_file(load_file(file) | {"v_pred": MARK}, tmp_path / "v.safetensors")
+    fields = {"source": "v.safetensors", "config": str(folder), "kind": "KL latents, text"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"my-v": fields}))
+    monkeypatch.setenv(OWN_CARDS, str(tmp_path / "mine.yaml"))
+    model = load_model("my-v")
+    shutil.copytree(folder, tmp_path / "v")
+    config = tmp_path / "v" / "scheduler" / "scheduler_config.json"
+    told = json.loads(config.read_text()) | {"prediction_type": "v_prediction"}
+    config.write_text(json.dumps(told))
+    given = Conditioning(prompts=("a dog",), guidance=3)
+    pictures = [
+        list(denoise(each, [1, 2], 3, conditioning=given))[-1].x_next
+        for each in (model, load_model(str(tmp_path / "v")))
+    ]
+    torch.testing.assert_close(*pictures)
+
+
+def test_a_stated_schedule_goes_before_the_one_of_its_kind_and_not_before_the_files_marks(tmp_path):
+    stated = {"_class_name": "DDIMScheduler", "beta_end": 0.03, "prediction_type": "v_prediction"}
+    plain = marked(tmp_path / "plain.safetensors")
+    found = load_scheduler(plain, stated)
+    assert (found.config.beta_end, found.config.prediction_type) == (0.03, "v_prediction")
+    assert not found.config.clip_sample and found.config.steps_offset == 1
+    v = marked(tmp_path / "v.safetensors", v_pred=MARK)
+    assert load_scheduler(v, stated).config.beta_end == 0.03
+    with pytest.raises(ModelError, match="marked as of prediction_type v_prediction.*epsilon"):
+        load_anatomy(v, scheduler="stable-diffusion")
+
+
+@pytest.mark.parametrize("suffix", ["ckpt", "pt", "pth", "bin"])
+def test_a_pickle_given_as_a_model_says_what_to_convert_it_by(suffix, tmp_path, capsys):
+    path = tmp_path / f"v1-5-pruned.{suffix}"
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, path)
+    refused(str(path), "convert-adm", "convert-ddpm", "weights_only=True", "save_file")
+    assert main(["estimate", str(path)]) == 2
+    assert "python -m hcache convert-ddpm" in capsys.readouterr().err

@@ -123,8 +123,9 @@ def test_a_field_that_changes_what_is_computed_is_never_dropped(kind, file, fiel
 
 
 @pytest.mark.parametrize("file", [UNET, VAE, INDEX])
-def test_an_unknown_field_that_says_nothing_is_let_be(file, folder):
-    load_anatomy(str(changed(folder("SD"), file, a_field_of_old=None, another=False)))
+def test_an_unknown_field_that_says_nothing_is_let_be(file, folder, saved):
+    found = load_anatomy(str(changed(folder("SD"), file, a_field_of_old=None, another=False)))
+    assert found == load_anatomy(str(saved["SD"]))
 
 
 def added(path, **tensors):
@@ -150,7 +151,7 @@ def test_tensors_without_a_place_are_an_error(kind, part, file, folder):
         load_model(str(at))
 
 
-def test_tensors_that_take_no_part_are_none(folder):
+def test_tensors_that_take_no_part_are_none(folder, saved):
     """Counters of positions, and the other half of CLIP."""
     at = folder("SD")
     harmless = {
@@ -159,7 +160,10 @@ def test_tensors_that_take_no_part_are_none(folder):
         "vision_model.post_layernorm.weight": torch.ones(4),
     }
     added(at / "text_encoder/model.safetensors", **harmless)
-    load_model(str(at))
+    texts = [
+        load_model(str(path)).condition(DOG, 1).branches["cond"].text for path in (at, saved["SD"])
+    ]
+    assert torch.equal(*texts) and texts[0].std() > 0
 
 
 def test_a_text_encoder_that_lacks_a_tensor_is_not_given_a_random_one(folder):
@@ -298,6 +302,26 @@ def test_a_class_conditional_unet_is_guided_by_the_null_class_it_was_trained_wit
             next(denoise(model, [0], 4, conditioning=spoilt))
     with pytest.raises(UsageError, match="is 7; got 3"):
         ByClass(7, null=7)(replace(given, null_class=3), 1, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "class-conditional (0 to 9)"),
+        (["--classes", "10"], "0 to 9"),
+        (["--classes", "3", "--guidance", "2"], "--null-class"),
+        (["--classes", "3", "--guidance", "2", "--null-class", "10"], "0 to 9"),
+        (["--classes", "3", "--prompt", "a dog"], "class labels"),
+    ],
+)
+def test_estimate_refuses_the_conditions_that_extract_does(more, words, tmp_path, capsys):
+    at = save_kind("classes", tmp_path / "classes")
+    for command in ("estimate", "extract"):
+        assert main([command, str(at), *more, "--home", str(tmp_path / "home")]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert words in line
+    fine = ["--classes", "3", "--guidance", "2", "--null-class", "9"]
+    assert main(["estimate", str(at), *fine]) == 0
 
 
 def test_a_null_class_goes_into_a_run_and_its_name(tmp_path, capsys):

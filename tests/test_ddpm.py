@@ -141,7 +141,19 @@ def test_an_import_says_which_weights_its_blocks_were_trained_on(converted, tmp_
     assert "celeba_hq.ckpt" in said and "may have other weights" in said and "convert-ddpm" in said
     own = published(tmp_path, PLAIN, "mine.pth", c=64, d=128)
     assert main(["direction", "import", run.name, str(own), "--home", home]) == 0
-    assert "trained on" not in capsys.readouterr().out
+    assert "do not say which weights" in (said := capsys.readouterr().out)
+    assert "--trained-on" in said
+    again = ["direction", "import", run.name, str(own), "--home", home, "--replace"]
+    assert main([*again, "--trained-on", "CelebA_HQ"]) == 0
+    assert "the weights of celeba_hq.ckpt" in capsys.readouterr().out
+    assert main([*again, "--trained-on", "our second network"]) == 0
+    assert "the weights of our second network, as was said" in capsys.readouterr().out
+    assert main(["direction", "show", run.name, "mine", "--home", home]) == 0
+    assert "our second network" in capsys.readouterr().out
+    assert main([*again, "--trained-on", run.spec.model]) == 0
+    assert "weights" not in capsys.readouterr().out
+    assert main([*again, "--trained-on", "dog"]) == 1
+    assert "another kind of U-Net" in capsys.readouterr().err
 
 
 def test_the_command_takes_a_training_state_and_finds_the_size(tmp_path, capsys):

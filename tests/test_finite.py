@@ -114,9 +114,14 @@ def test_everything_of_a_step_is_looked_at(tiny_model):
 
 def test_large_values_of_half_precision_are_finite():
     """Their sum is not one in half precision."""
+    large = torch.full((1, 8, 8, 8), 6e4, dtype=torch.float16)
+    assert torch.isinf(large.sum()), "the test is of what it says"
     found = Finite()
-    found.note("h", "step 0", torch.full((1, 8, 8, 8), 6e4, dtype=torch.float16))
-    found.check([0], "float16")
+    found.note("h", "step 0", large)
+    assert found.check([0], "float16") is None
+    found.note("h", "step 1", large * 2)
+    with pytest.raises(ModelError, match="h of sample 7 is not finite at step 1"):
+        found.check([7], "float16")
 
 
 @pytest.mark.parametrize("upcast", [True, False, None])

@@ -96,7 +96,9 @@ def test_what_cannot_be_read_is_not_shown(tmp_path, data):
 def test_where_it_cannot_be_written_the_extraction_goes_on(tmp_path, clock):
     file = InWorkFile(tmp_path / "nowhere", steps=2)
     file.show(0, 0, pictures(1))
+    assert not (tmp_path / "nowhere").exists() and read_in_work(tmp_path / "nowhere") is None
     file.remove()
+    assert not list(tmp_path.iterdir()), "and nothing is left anywhere else"
 
 
 def test_the_arrays_are_the_same_and_every_step_is_shown(tiny_model, tiny_spec, tiny_run, tmp_path):

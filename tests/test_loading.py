@@ -6,12 +6,16 @@ import shutil
 
 import pytest
 import torch
-from tiny import make_unet, save_pipeline
+from kinds import save_kind
+from tiny import drain, make_unet, save_pipeline
 
 from hcache.anatomies import known_anatomy
+from hcache.cache.reading import open_run
 from hcache.cards import check_weights, default_spec, find_card, load_cards, weights_digest
+from hcache.cli.main import main
 from hcache.errors import ModelError, UnknownModelError, UsageError
-from hcache.models.loading import load_anatomy, load_model
+from hcache.models.loading import load_anatomy, load_model, load_scheduler
+from hcache.noise_schedules import find_schedule
 from hcache.specs import POLICIES
 
 CONFIG, SCHEDULER, WEIGHTS = (
@@ -86,14 +90,96 @@ def test_a_loaded_model_is_the_saved_one(tiny_folder, tiny_model):
     assert tiny_model.anatomy == load_anatomy(str(tiny_folder))
 
 
-def test_a_bare_unet_folder_will_do(tmp_path, caplog):
+def test_a_bare_unet_needs_its_schedule_stated(tmp_path):
     make_unet().save_pretrained(tmp_path)
-    model = load_model(str(tmp_path))
-    assert (
-        model.anatomy == load_anatomy(str(tmp_path))
-        and model.scheduler.config.num_train_timesteps == 1000
-    )
-    assert "DDPM's own is assumed" in caplog.text and str(tmp_path) in caplog.text
+    for load in (load_model, load_anatomy, load_scheduler):
+        with pytest.raises(ModelError) as caught:
+            load(str(tmp_path))
+        message = str(caught.value)
+        assert "\n" not in message and str(tmp_path) in message
+        assert "--scheduler ddpm-linear or ddpm-cosine" in message and "FOLDER_OR_FILE" in message
+    model = load_model(str(tmp_path), scheduler="ddpm-linear")
+    assert model.anatomy == load_anatomy(str(tmp_path), scheduler="ddpm-linear")
+    config = model.scheduler.config
+    assert (config.beta_schedule, config.beta_end, config.clip_sample) == ("linear", 0.02, True)
+    cosine = load_scheduler(str(tmp_path), "ddpm-cosine")
+    assert not torch.equal(cosine.alphas_cumprod, model.scheduler.alphas_cumprod)
+
+
+def test_a_schedule_may_be_stated_by_a_file_and_is_the_runs(tmp_path, capsys):
+    """By content: a run goes on when the file is gone, and another schedule is another run."""
+    from hcache.background.extractions import extract_arguments
+    from hcache.extraction.run import extract, load_model_of
+
+    bare, other, home = tmp_path / "bare", tmp_path / "other", tmp_path / "home"
+    make_unet().save_pretrained(bare)
+    save_pipeline(other, make_unet(seed=3), beta_end=0.03)
+    more = ["--samples", "2", "--steps", "3", "--home", str(home)]
+    for stated in (str(other), str(other / "scheduler"), str(other / SCHEDULER)):
+        assert main(["extract", str(bare), "--scheduler", stated, *more]) == 0
+    (made,) = (home / "runs").iterdir()
+    run = open_run(made)
+    assert run.spec.scheduler["beta_end"] == 0.03 and run.provenance["schedule_stated"]
+    assert run.provenance["scheduler"]["beta_end"] == 0.03
+    (other / SCHEDULER).unlink()
+    assert load_model_of(run, "cpu").scheduler.config.beta_end == 0.03
+    assert main(["verify", run.name, "--rerun", "1", "--home", str(home)]) == 0
+    assert main(["extract", str(bare), "--scheduler=ddpm-linear", *more]) == 0
+    assert len(list((home / "runs").iterdir())) == 2
+    (named,) = (open_run(p) for p in (home / "runs").iterdir() if p != made)
+    assert "--scheduler=ddpm-linear" in extract_arguments(named.spec, home)
+    assert f"--scheduler={made}/scheduler_config.json" in extract_arguments(run.spec, home)
+    capsys.readouterr()
+    assert main(["info", run.name, "--home", str(home)]) == 0
+    assert "stated: {" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="states the noise schedule"):
+        extract(load_model(str(bare), scheduler="ddpm-linear"), run.spec, tmp_path / "third")
+    by_hand = {"_class_name": "DDPMScheduler", "beta_end": 0.04}
+    assert load_model(str(bare), scheduler=by_hand).scheduler.config.beta_end == 0.04
+
+
+def test_a_run_of_a_bare_unet_from_before_goes_by_what_it_was_made_by(tmp_path):
+    """Then DDPM's schedule was assumed with a warning; the run's provenance has it."""
+    from dataclasses import replace
+
+    from hcache.cards import default_spec
+    from hcache.extraction.run import extract, load_model_of
+    from hcache.measures.stored_levels import configured_levels
+
+    bare = tmp_path / "bare"
+    make_unet().save_pretrained(bare)
+    spec = default_spec(str(bare), samples=2, steps=3)
+    model = load_model(str(bare), scheduler="ddpm-linear")
+    run = extract(replace(model, stated={}), spec, tmp_path)
+    assert "scheduler" not in run.spec.to_json()
+    again = load_model_of(run, "cpu").scheduler
+    assert torch.equal(again.alphas_cumprod, model.scheduler.alphas_cumprod)
+    assert len(drain(configured_levels(run))[1].result["timesteps"]) == 3
+    run.shard_path(run.shards[0]).unlink()
+    assert main(["repair", run.name, "--home", str(tmp_path)]) == 0
+
+
+def test_a_schedule_that_contradicts_the_models_own_is_refused(tiny_folder, tmp_path):
+    with pytest.raises(ModelError, match="says its noise schedule itself.*leave --scheduler out"):
+        load_model(str(tiny_folder), scheduler="ddpm-cosine")
+    latent = save_kind("LDM", tmp_path / "ldm")
+    shutil.rmtree(latent / "scheduler")
+    index = json.loads((latent / "model_index.json").read_text())
+    del index["scheduler"]
+    (latent / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="clips the predicted x_0.*works on latents"):
+        load_anatomy(str(latent), scheduler="ddpm-linear")
+    assert load_anatomy(str(latent), scheduler="stable-diffusion").h
+
+
+@pytest.mark.parametrize("text", ["ddpm", "/no/such", "empty", "list.json", "junk.json"])
+def test_what_states_no_schedule_is_refused(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "junk.json").write_bytes(b"\xff{")
+    with pytest.raises(UsageError, match="scheduler"):
+        find_schedule(text)
 
 
 def test_the_schedule_is_the_models_own(tmp_path, spoilable):

@@ -139,3 +139,53 @@ def test_channels_that_do_not_fit_are_refused_at_once(kind, file, fields, words,
     for load in (load_anatomy, load_model):
         with pytest.raises(ModelError, match=words):
             load(str(folder))
+
+
+MANY = 10**9
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "fields", "words"),
+    [
+        ("DDPM", CONFIG, {"layers_per_block": MANY}, "layers_per_block: 1000000000; expected 200"),
+        ("DDPM", CONFIG, {"layers_per_block": 1e300}, "layers_per_block: a larger number"),
+        ("DDPM", CONFIG, {"norm_num_groups": MANY}, "norm_num_groups"),
+        ("DDPM", CONFIG, {"block_out_channels": [8, MANY]}, "block_out_channels"),
+        ("DDPM", CONFIG, {"block_out_channels": [8] * 5000}, "5000 entries"),
+        ("DDPM", CONFIG, {"num_class_embeds": MANY}, "num_class_embeds"),
+        ("DDPM", CONFIG, {"sample_size": [16, MANY]}, "sample_size"),
+        ("SD", CONFIG, {"transformer_layers_per_block": [1, MANY]}, "transformer_layers_per_block"),
+        (
+            "SD",
+            CONFIG,
+            {"transformer_layers_per_block": 150, "layers_per_block": 100},
+            "100 layers .layers_per_block. with 150 transformer blocks",
+        ),
+        ("SD", VAE, {"layers_per_block": MANY}, "autoencoder .*layers_per_block"),
+        ("SD", "text_encoder/config.json", {"num_hidden_layers": MANY}, "num_hidden_layers"),
+        ("DiT", "transformer/config.json", {"num_layers": MANY}, "num_layers"),
+        ("FLUX", "transformer/config.json", {"num_single_layers": MANY}, "num_single_layers"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused_before_anything_is_built(
+    kind, file, fields, words, tmp_path, monkeypatch
+):
+    folder = changed(save_kind(kind, tmp_path / "m"), file, **fields)
+    monkeypatch.setattr(torch.nn.Module, "__init__", _never)
+    for load in (load_anatomy, load_model):
+        with pytest.raises(ModelError, match=words) as caught:
+            load(str(folder))
+        assert "\n" not in str(caught.value)
+
+
+def _never(*_, **__):
+    raise AssertionError("a module was built")
+
+
+@pytest.mark.parametrize(("kind", "file"), [("DDPM", CONFIG), ("SD", VAE)])
+def test_a_network_larger_than_its_weights_is_refused_without_its_memory(kind, file, tmp_path):
+    """A width that could be a model's, but is not this one's: 36 TB of convolutions."""
+    wide = [8, 1_000_000] if kind == "SD" else [8, 8, 1_000_000]
+    folder = changed(save_kind(kind, tmp_path / "m"), file, block_out_channels=wide)
+    with pytest.raises(ModelError, match="cannot be loaded: .* parameters, .* bytes"):
+        load_model(str(folder))

@@ -244,6 +244,46 @@ def test_extract_asks_a_conditional_model_for_its_condition(app, model):
     assert ("--store=block.*=pooled" in app.code[0].value) == ("DiT" in model)
 
 
+def test_extract_asks_for_classes_and_for_the_null_class_that_guidance_needs(app, tmp_path):
+    """Of a folder whose card says nothing; checked as the command line does."""
+    from kinds import save_kind
+
+    from hcache.ui.panels.extract import OTHER
+
+    folder = str(save_kind("classes", tmp_path / "classes").resolve())
+    open_page(app, "extract")
+    app.selectbox(key="choose-model").set_value(OTHER).run()
+    app.text_input(key="choose-other-model").set_value(folder).run()
+    assert "class-conditional (0 to 9)" in app.error[0].value and not app.exception
+    app.text_input(key=f"choose-classes-{folder}").set_value("3").run()
+    assert_fine(app)
+    app.slider(key=f"choose-guidance-{folder}").set_value(2.0).run()
+    assert "--null-class" in app.error[0].value
+    null = app.number_input(key=f"choose-null-class-{folder}")
+    assert "the class that a U-Net was trained with for none" in null.help.replace("The", "the")
+    null.set_value(10.0).run()
+    assert "must lie in 0 to 9" in app.error[0].value
+    app.number_input(key=f"choose-null-class-{folder}").set_value(9.0).run()
+    assert_fine(app)
+    assert "--null-class=9" in app.code[0].value and "--guidance=2.0" in app.code[0].value
+
+
+def test_extract_asks_for_the_noise_schedule_of_a_folder_that_says_none(app, tmp_path):
+    from tiny import make_unet
+
+    from hcache.ui.panels.extract import OTHER
+
+    folder = str((tmp_path / "bare").resolve())
+    make_unet().save_pretrained(folder)
+    open_page(app, "extract")
+    app.selectbox(key="choose-model").set_value(OTHER).run()
+    app.text_input(key="choose-other-model").set_value(folder).run()
+    assert "says nothing of its noise schedule" in app.error[0].value and not app.exception
+    app.selectbox(key=f"choose-scheduler-{folder}").set_value("ddpm-cosine").run()
+    assert_fine(app)
+    assert "--scheduler=ddpm-cosine" in app.code[0].value
+
+
 @pytest.fixture(scope="module")
 def dit_home(tmp_path_factory):
     """A home with a run of a transformer."""

@@ -24,7 +24,7 @@ WRITTEN = {
     "verification": [RUN / "verify.json"],
     "measure": list((RUN / "measures").glob("*.json")),
     "reading": list((RUN / "readers").glob("*.json")),
-    "recipe": sorted((BEFORE / "edits").glob("*.json")),
+    "recipe": [BEFORE / "edits" / "recipes.json"],
 }
 """Files by the name of their schema."""
 
@@ -33,7 +33,10 @@ STRANGE = (None, True, -1, 0, 0.5, 1e300, 10**30, "", "text", [], [1], {}, {"a":
 
 def contents(path):
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-    return [json.loads(line) for line in lines]
+    found = [json.loads(line) for line in lines]
+    if path.name == "recipes.json":  # with the digest of each
+        return [json.loads(each["text"]) for each in found[0]]
+    return found
 
 
 def places(data, path=()):

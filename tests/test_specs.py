@@ -10,7 +10,7 @@ from hcache.cache.description import parse_spec
 from hcache.errors import UnknownSiteError, UsageError, did_you_mean
 from hcache.features import Features
 from hcache.schemas import checked
-from hcache.specs import Anatomy, Conditioning, RunSpec, parse_store
+from hcache.specs import Anatomy, Conditioning, Lora, RunSpec, parse_store
 
 ANATOMY = Anatomy(
     x=(3, 16, 16),
@@ -44,6 +44,8 @@ def test_a_run_is_named_by_all_but_samples_and_batch():
             {"schedule": "diffusers"},
             {"images": ("a",) * SPEC.samples},
             {"conditioning": Conditioning(guidance=2)},
+            {"loras": (Lora(file="a", sha256="1"),)},
+            {"scheduler": {"_class_name": "DDIMScheduler"}},
         )
     ]
     assert {spec.name for spec in same} == {SPEC.name}

@@ -105,6 +105,35 @@ def test_other_damage_is_named(copied_run, capsys, tmp_path, harm):
     assert bool(aside) == (harm != "gone"), "what was bad is kept aside"
 
 
+def spoil(run, spots):
+    """Puts values into the first shard, with its checksum, as a run of before may hold them."""
+    shard = run.shards[0]
+    path = run.shard_path(shard)
+    with h5py.File(path, "r+") as file:
+        for (name, step, row), value in spots.items():
+            file[name][step, row, 0] = value
+    entries = [json.loads(line) for line in (run.folder / MANIFEST).read_text().splitlines()]
+    entries[0] |= {"checksum": checksum_of(path), "bytes": path.stat().st_size}
+    (run.folder / MANIFEST).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def test_what_is_not_finite_is_named_by_site_sample_and_step(copied_run, capsys, tmp_path):
+    run = copied_run
+    spoil(run, {("h", 1, 2): np.nan, ("h", 1, 3): np.inf, ("skip.1.0", 0, 1): -np.inf})
+    (fault,) = report_of(run).faults
+    assert fault.problem == (
+        "not finite: h of sample 2 at step 1 (and of 1 other samples); skip.1.0 of sample 1 at"
+        " step 0"
+    )
+    assert main(["verify", run.name, "--home", str(tmp_path / "copy")]) == 3
+    assert "not finite: h of sample 2 at step 1" in capsys.readouterr().out
+    spoil(run, {("h", 1, 2): 0, ("h", 1, 3): 0, ("skip.1.0", 0, 1): 0})
+    assert report_of(run).fine, "finite values pass, whatever they are"
+    last = run.spec.steps
+    spoil(run, {("x", last, 0): np.nan})
+    assert report_of(run).faults[0].problem == f"not finite: x of sample 0 at step {last}"
+
+
 def test_a_run_of_schema_1_which_has_sha256_is_read_verified_and_gone_on_with(
     copied_run, tiny_model
 ):

@@ -6,11 +6,13 @@ Knows specs and files only; no torch.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ..atomic import write_bytes
-from ..cache.layout import PROMPTS, names_in
+from ..cache.layout import PROMPTS, STATED_JSON, names_in
 from ..errors import RunBusyError, UsageError
+from ..noise_schedules import name_of
 from ..specs import RunSpec
 from . import kinds, tasks
 from .kinds import EXTRACT, Extraction
@@ -95,6 +97,9 @@ def start(spec: RunSpec, home: Path) -> Job:
     if len(spec.conditioning.prompts) > 1:  # for the command that the Extract page shows
         folder.mkdir(parents=True, exist_ok=True)
         _write_prompts(folder / PROMPTS, spec)
+    if spec.scheduler and not name_of(spec.scheduler):  # likewise
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / STATED_JSON, json.dumps(dict(spec.scheduler), indent=2).encode())
     return tasks.start(folder, Extraction(spec=spec))
 
 

@@ -18,9 +18,10 @@ from msgspec import Meta, Struct, field, to_builtins
 from msgspec.structs import replace
 
 from ..cache.description import parse_spec
-from ..cache.layout import IMAGES, PROMPTS
+from ..cache.layout import IMAGES, PROMPTS, STATED_JSON
 from ..directions.fitting import METHODS, Fit, check_options
 from ..errors import UsageError
+from ..noise_schedules import name_of
 from ..schemas import checked, shown
 from ..specs import DIFFUSERS, RunSpec
 
@@ -446,6 +447,10 @@ def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
     arguments += [f"--store={site}={policy}" for site, policy in spec.store.items()] or [
         "--store=h=none"
     ]
+    arguments += [f"--lora={lora.file}:{lora.scale!r}" for lora in spec.loras]
+    if spec.scheduler:
+        known = name_of(spec.scheduler)
+        arguments += [f"--scheduler={known or f'{folder}/{STATED_JSON}'}"]
     pictures = [f"{folder}/{IMAGES}/{digest}.png" for digest in spec.images]
     return [*arguments, "--", spec.model, *pictures]
 

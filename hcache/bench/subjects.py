@@ -17,8 +17,11 @@ from ..models.anatomy import NETWORKS, anatomy_of
 from ..models.codecs import Autoencoder, Codec, Identity
 from ..models.condition import Condition
 from ..models.conditioners import COND, Conditioner, Guided, Unconditional
-from ..models.loading import AUTOENCODERS, DTYPES, load_model, read_parts, scheduler_of
+from ..models.configurations import AUTOENCODERS
+from ..models.folder_schedule import scheduler_of
+from ..models.loading import DTYPES, load_model
 from ..models.model import Model
+from ..models.parts import read_parts
 from ..specs import Conditioning, RunSpec
 
 SUBJECTS = {

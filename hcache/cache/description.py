@@ -16,7 +16,7 @@ from msgspec import Meta, Struct, structs
 from ..atomic import read_file, reason
 from ..errors import CacheError, UsageError
 from ..schemas import checked, parse_json
-from ..specs import BEFORE, LARGEST_SEED, UNCONDITIONED, Anatomy, Conditioning, RunSpec
+from ..specs import BEFORE, LARGEST_SEED, UNCONDITIONED, Anatomy, Conditioning, Lora, RunSpec
 from .layout import SCHEMA
 
 MOST = 10**9
@@ -43,6 +43,18 @@ class ConditioningFields(Struct, frozen=True, kw_only=True, forbid_unknown_field
     null_class: Count | None = None
 
 
+class LoraFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A LoRA that is added to a model's weights."""
+
+    file: str
+    scale: Number
+    sha256: Digest
+
+
+Setting = bool | str | Number | list[Number] | None
+"""The value of a field of a scheduler's configuration."""
+
+
 class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a run was asked to be.
 
@@ -64,6 +76,8 @@ class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     conditioning: ConditioningFields = ConditioningFields()
     images: tuple[Digest, ...] = ()
     schedule: Literal["next", "diffusers", "before"] = BEFORE
+    loras: tuple[LoraFields, ...] = ()
+    scheduler: dict[str, Setting] = {}
 
     def spec(self) -> RunSpec:
         """The run that it describes.
@@ -73,6 +87,7 @@ class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         given: dict[str, Any] = structs.asdict(self)
         given["conditioning"] = Conditioning(**structs.asdict(self.conditioning))
+        given["loras"] = tuple(Lora(**structs.asdict(lora)) for lora in self.loras)
         return RunSpec(**given)
 
 

@@ -53,6 +53,7 @@ RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = (
     "lock",
 )
 PROMPTS, VERIFY_JSON, HOLDER_JSON = "prompts.txt", "verify.json", "holder.json"
+STATED_JSON = "scheduler_config.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
 MEASURES, PROJECTIONS, TASKS, READERS = "measures", "projections", "tasks", "readers"
 IN_WORK = "in_work.png"

@@ -265,19 +265,34 @@ def _check_shard(run: Run, shard: Shard) -> None:
     if not has_checksum(path, shard.checksum):
         raise Malformed("the contents changed since they were committed (another checksum)")
     with run.open_shard(shard) as file:
-        strange = [name for name in file.places if not _finite(file, name)]
+        strange = [found for name in file.places if (found := _not_finite(file, name, shard.start))]
     if strange:
-        raise Malformed(f"values that are not finite in {', '.join(strange)}")
+        raise Malformed(f"not finite: {'; '.join(strange)}")
 
 
-def _finite(file: ShardFile, name: str) -> bool:
-    """Whether an array holds finite values only; read a step at a time. Labels may be missing
-    (NaN).
+def _not_finite(file: ShardFile, name: str, start: int) -> str:
+    """Where an array first holds NaN or an infinity, and in how many samples; "" if nowhere.
+
+    Args:
+        file: The shard.
+        name: The array's; it is read a step at a time. Labels may be missing, which is NaN.
+        start: The number of the shard's first sample.
     """
     place = file.places[name]
     if "/" in name or place.dtype.kind != "f" or not place.shape:
-        return True
-    return all(bool(np.isfinite(file.step(name, i)).all()) for i in range(place.shape[0]))
+        return ""
+    first, samples = "", set[int]()
+    for step in range(place.shape[0]):
+        fine = np.isfinite(file.step(name, step))
+        if fine.all():
+            continue
+        if not fine.ndim:
+            return f"{name} of step {step}"
+        bad = (start + np.flatnonzero(~fine.reshape(len(fine), -1).all(1))).tolist()
+        first = first or f"{name} of sample {bad[0]} at step {step}"
+        samples.update(bad)
+    more = f" (and of {len(samples) - 1} other samples)" if len(samples) > 1 else ""
+    return first + more
 
 
 def _check_nothing_lost(run: Run) -> None:

@@ -84,7 +84,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
     """A model's sites, shapes and bytes, from its configuration."""
     from ..models.loading import load_anatomy
 
-    card, found = find_card(arguments.model), load_anatomy(arguments.model)
+    card, found = find_card(arguments.model), load_anatomy(arguments.model, **added(arguments))
     rows, sites = [], {}
     for site in found.sites:
         full, pooled = (site_bytes(found, site, policy, 2) for policy in (FULL, POOLED))
@@ -125,6 +125,7 @@ def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     changes = {name: getattr(arguments, name, None) for name in names}
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
+    changes |= {"loras": added(arguments)["lora"], "scheduler": added(arguments)["scheduler"]}
     spec = default_spec(arguments.model, **{**changes, **more})
     if arguments.budget is None:
         return spec
@@ -132,9 +133,24 @@ def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
         raise UsageError("--budget chooses what to store; leave --store out")
     from ..models.loading import load_anatomy
 
-    spec, chosen = fit_budget(spec, load_anatomy(arguments.model), parse_bytes(arguments.budget))
+    anatomy = load_anatomy(spec.model, lora=spec.loras, scheduler=spec.scheduler)
+    spec, chosen = fit_budget(spec, anatomy, parse_bytes(arguments.budget))
     print("\n".join(chosen), file=sys.stderr)
     return spec
+
+
+def added(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The LoRAs and the noise schedule that the arguments add to a model, as ``load_model`` takes
+    them.
+    """
+    from ..loras import find_lora
+    from ..noise_schedules import find_schedule
+
+    stated = arguments.scheduler
+    return {
+        "lora": tuple(find_lora(text) for text in arguments.lora or ()),
+        "scheduler": find_schedule(stated) if stated else {},
+    }
 
 
 def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
@@ -170,10 +186,12 @@ def read_prompts(path: str) -> tuple[str, ...]:
 
 
 def estimate(arguments: argparse.Namespace) -> Result:
-    from ..models.loading import load_anatomy
+    """What a run would weigh; refuses what ``extract`` would refuse."""
+    from ..models.loading import check_conditioning, load_anatomy
 
     spec = spec_of(arguments)
-    plan = make_plan(spec, load_anatomy(arguments.model))
+    check_conditioning(spec.model, spec.conditioning)
+    plan = make_plan(spec, load_anatomy(spec.model, lora=spec.loras, scheduler=spec.scheduler))
     return Result(
         text=plan_text(spec, plan),
         data={"run": spec.name, "bytes": plan.parts, "total": plan.total},
@@ -204,7 +222,8 @@ def invert(arguments: argparse.Namespace) -> Result:
     from ..images.pictures import prepare_picture
     from ..models.loading import load_anatomy
 
-    home, (height, width, _) = writable_home(arguments.home), load_anatomy(arguments.model).image
+    home = writable_home(arguments.home)
+    height, width, _ = load_anatomy(arguments.model, **added(arguments)).image
     prepared = [prepare_picture(Path(path), path, height, width) for path in arguments.images]
     for path, picture in zip(arguments.images, prepared, strict=True):
         if picture.notes:
@@ -294,13 +313,12 @@ def run_job(
             from ..allocator import keep_freed_memory
             from ..extraction.run import extract as run_extraction
             from ..extraction.workers import parse_devices
-            from ..models.loading import load_model
+            from ..models.loading import load_for
 
         keep_freed_memory()
         several = parse_devices(devices) if devices else [device]
-        model = load_model(
-            spec.model, device=several[0] if len(several) == 1 else "cpu", dtype=spec.dtype
-        )
+        known = open_run(folder, broken=[]).provenance if is_there(folder / RUN_JSON) else {}
+        model = load_for(spec, several[0] if len(several) == 1 else "cpu", known)
         spec.check(model.anatomy)
         model.condition(
             spec.conditioning.rows([0]), 1
@@ -405,6 +423,9 @@ def info(arguments: argparse.Namespace) -> Result:
         ("schedule", schedule_in_words(run.spec.schedule, run.timesteps, run.provenance)),
         ("device", run.provenance.get("device", "unknown")),
     ]
+    lines += [("lora", f"{lora.file}, scale {lora.scale:g}") for lora in run.spec.loras]
+    if run.spec.scheduler:
+        lines.append(("scheduler", f"stated: {dict(run.spec.scheduler)}"))
     return Result(text="\n".join(f"{key:<10}{value}" for key, value in lines), data=data)
 
 

@@ -250,12 +250,22 @@ def import_blocks(arguments: argparse.Namespace) -> Result:
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     paths = [Path(path) for path in arguments.files]
     return import_and_save(
-        run, paths, arguments.name or paths[0].stem, arguments.replace, arguments.device
+        run,
+        paths,
+        arguments.name or paths[0].stem,
+        arguments.replace,
+        arguments.device,
+        arguments.trained_on or "",
     )
 
 
 def import_and_save(
-    run: Run, paths: Sequence[Path], name: str, replace: bool = False, device: str = "auto"
+    run: Run,
+    paths: Sequence[Path],
+    name: str,
+    replace: bool = False,
+    device: str = "auto",
+    trained_on: str = "",
 ) -> Result:
     """Imports attribute blocks and saves them under a name, as one direction."""
     from ..directions.asyrp_files import import_blocks as read_blocks
@@ -263,7 +273,7 @@ def import_and_save(
     from ..directions.store import check_name, save_move
 
     name = check_name(name)
-    move = read_blocks(list(paths), run, _model_of(run, device))
+    move = read_blocks(list(paths), run, _model_of(run, device), trained_on)
     save_move(run, name, move, replace)
     data = {"run": run.name, "name": name, "digest": digest_of(move), "made_by": dict(move.made_by)}
     text = "\n".join(filter(None, [f"saved {name} ({data['digest']})", move.made_by["weights"]]))
@@ -332,6 +342,14 @@ def add_direction(command: Any) -> None:
     child.add_argument("run_name", metavar="RUN")
     child.add_argument(
         "files", metavar="FILE", nargs="+", help="one block a file; several act together"
+    )
+    child.add_argument(
+        "--trained-on",
+        metavar="WEIGHTS",
+        help=(
+            "which weights the blocks were trained on, where the file's name does not say it:"
+            " CelebA_HQ, church_outdoor, bedroom, metfaces, dog, or any words"
+        ),
     )
     child.add_argument("--name", help="to save it under (default: the first file's)")
     child.add_argument("--replace", action="store_true", help="a direction of that name")

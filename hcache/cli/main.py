@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import HcacheError, UsageError, told_of
-from ..specs import SCHEDULES
+from ..noise_schedules import NAMED
+from ..specs import NULL_CLASS, SCHEDULES
 from ..starting import wait_asleep
 from . import commands
 from .background import add_background
@@ -153,6 +154,7 @@ def _add_models(command: Any) -> None:
         "anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False
     )
     child.add_argument("model", help=MODEL)
+    _add_additions(child)
 
 
 def _add_extraction(command: Any) -> None:
@@ -353,7 +355,26 @@ def _truth(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
 
 
+def _add_additions(child: argparse.ArgumentParser) -> None:
+    """What a user adds to a model that its files do not hold."""
+    child.add_argument(
+        "--lora",
+        action="append",
+        metavar="FOLDER_OR_FILE[:SCALE]",
+        help="add a LoRA to the weights, times SCALE (default: 1); repeat for several",
+    )
+    child.add_argument(
+        "--scheduler",
+        metavar="NAME_OR_FILE",
+        help=(
+            f"the noise schedule, of a model whose files say none: {', '.join(NAMED)}, or a"
+            " folder or file with scheduler_config.json"
+        ),
+    )
+
+
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
+    _add_additions(child)
     child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
     child.add_argument(
         "--schedule",
@@ -372,7 +393,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
         "--null-class",
         type=int,
         metavar="N",
-        help="the class that a U-Net was trained with for none",
+        help=NULL_CLASS,
     )
     child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
     child.add_argument(

@@ -64,6 +64,7 @@ def add_schema(command: Any) -> None:
         choices=tuple(FILES),
         help=(
             "run: run.json; shard: a line of manifest.jsonl; task: job.json and tasks/*.json;"
-            " verification: verify.json; measure: measures/*.json; reading: a run's readers/*.json"
+            " verification: verify.json; measure: measures/*.json; reading: a run's readers/*.json;"
+            " recipe: what made one picture"
         ),
     )

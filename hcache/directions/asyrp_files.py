@@ -53,13 +53,22 @@ class Trained(NamedTuple):
 
 TRAINED_ON = {
     "CelebA_HQ": Trained(
-        "google/ddpm-ema-celebahq-256", PLAIN, "google/ddpm-ema-celebahq-256", "celeba_hq.ckpt"
+        "google/ddpm-ema-celebahq-256",
+        PLAIN,
+        "the original DDPM model of CelebA-HQ, celeba_hq.ckpt",
+        "celeba_hq.ckpt",
     ),
     "church_outdoor": Trained(
-        "google/ddpm-ema-church-256", PLAIN, "google/ddpm-ema-church-256", "church_outdoor.ckpt"
+        "google/ddpm-ema-church-256",
+        PLAIN,
+        "the original DDPM model of LSUN churches, church_outdoor.ckpt",
+        "church_outdoor.ckpt",
     ),
     "bedroom": Trained(
-        "google/ddpm-ema-bedroom-256", PLAIN, "google/ddpm-ema-bedroom-256", "bedroom.ckpt"
+        "google/ddpm-ema-bedroom-256",
+        PLAIN,
+        "the original DDPM model of LSUN bedrooms, bedroom.ckpt",
+        "bedroom.ckpt",
     ),
     "metfaces": Trained(
         "adm-metfaces", ADM, "the ADM model of MetFaces, metface_p2.pt", "metface_p2.pt"
@@ -71,26 +80,44 @@ TRAINED_ON = {
 """By what stands for the data in a published file's name."""
 
 
-def weights_note(paths: Sequence[Path], model: str) -> str:
-    """Which weights published blocks were trained on, and that a run's may be others; "" of files
-    that do not say.
+def weights_note(paths: Sequence[Path], model: str, trained_on: str = "") -> str:
+    """Which weights blocks were trained on, and that a run's may be others.
 
     A block fits every network of its form. That its edit means what it is named after holds for one
     set of weights.
+
+    Args:
+        paths: The blocks' files, whose names may say it.
+        model: The run's.
+        trained_on: What the user says of it; it goes before the names.
     """
-    files = dict.fromkeys(found.file for found in map(_trained_on, paths) if found)
+    known = TRAINED_ON.get(trained_on)
+    if trained_on and known is None:
+        if trained_on == model:
+            return ""
+        return (
+            f"trained on the weights of {trained_on}, as was said; this run is of {model}: the edit"
+            " is only known to mean what it is named after on those weights"
+        )
+    found = [known] if known else [each for each in map(_trained_on, paths) if each]
+    files = dict.fromkeys(each.file for each in found)
     if not files:
-        return ""
+        return (
+            "the files do not say which weights their blocks were trained on; say it with"
+            " --trained-on if you know it"
+        )
     plain = [file for file in files if file.endswith(".ckpt")]
     how = "convert-ddpm" if plain else "convert-adm"
     return (
         f"trained on the weights of {' and '.join(files)}; this run is of {model}, which has the"
-        " same form and may have other weights: the edit is only known to be the published one on"
-        f" a model made from that file by {how}"
+        " same form and may have other weights"
+        + (" (the models google/ddpm-ema-... have)" if plain else "")
+        + ": the edit is only known to be the published one on a model made from that file by"
+        f" `python -m hcache {how}`"
     )
 
 
-def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
+def import_blocks(paths: Sequence[Path], run: Run, model: Model, trained_on: str = "") -> BlockMove:
     """Published attribute files as one move, each file an attribute, of unit length on a run.
 
     Args:
@@ -98,6 +125,8 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
         run: Of the model that the blocks were trained on; holds ``h`` in full, of 2 samples or
             more.
         model: The run's.
+        trained_on: Which weights the blocks were trained on, where the files' names do not say it:
+            a name in ``TRAINED_ON``, or any words.
 
     Raises:
         UsageError: no files, or one that is not there.
@@ -107,11 +136,14 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
     if not paths:
         raise UsageError("give one attribute file or more to import")
     model.anatomy.need_unet("an attribute block")
-    for path in paths:
-        _check_family(path, model)
+    told = {path: TRAINED_ON.get(trained_on) or _trained_on(path) for path in paths}
+    for path, found in told.items():
+        _check_family(path, found, model)
     blocks = [read_block(path) for path in paths]
     trained = [trained_steps(path) for path in paths]
-    models = dict.fromkeys(found.told for found in map(_trained_on, paths) if found)
+    models = dict.fromkeys(found.told for found in told.values() if found)
+    if trained_on and trained_on not in TRAINED_ON:
+        models = {trained_on: None}
     made_by = {
         "method": IMPORTED,
         "run": run.name,
@@ -121,7 +153,7 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model) -> BlockMove:
         ],
         "trained_steps": trained,
         "trained_on": ", ".join(models),
-        "weights": weights_note(paths, run.spec.model),
+        "weights": weights_note(paths, run.spec.model, trained_on),
     }
     published = [n / run.spec.steps / len(paths) ** 0.5 for n in trained]
     return in_run_units(blocks, published, run, model, made_by)
@@ -211,11 +243,10 @@ def _trained_on(path: Path) -> Trained | None:
     return next((found for data, found in TRAINED_ON.items() if f"_LC_{data}_" in path.name), None)
 
 
-def _check_family(path: Path, model: Model) -> None:
+def _check_family(path: Path, found: Trained | None, model: Model) -> None:
     """All published blocks have the same widths, so that one of another model would go in
     without a word.
     """
-    found = _trained_on(path)
     ours = ADM if model.network.config.get("resnet_time_scale_shift") == "scale_shift" else PLAIN
     if found and found.kind != ours:
         raise AnalysisError(

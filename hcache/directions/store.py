@@ -103,7 +103,8 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
                 )
         try:
             for name, move in moves.items():
-                if not (is_there(finals[name]) and _is_saved(finals[name], move)):
+                # one that is replaced may do the same and say otherwise what made it
+                if replace or not (is_there(finals[name]) and _is_saved(finals[name], move)):
                     partials[finals[name]] = partial = partial_path(finals[name])
                     _write(partial, move, len(run), len(moves))
             for final, partial in partials.items():

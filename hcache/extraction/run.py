@@ -38,9 +38,9 @@ from ..cache.provenance import environment
 from ..cache.reading import Run, open_run
 from ..cache.shards import Finished, commit_shard, explain_write_error, gone
 from ..cards import check_weights
-from ..errors import HcacheError, Interrupted, ModelError, NoSpaceError
+from ..errors import HcacheError, Interrupted, ModelError, NoSpaceError, UsageError
 from ..models.conditioners import COND
-from ..models.loading import load_model
+from ..models.loading import load_for
 from ..models.model import Model
 from ..sampling.schedule import schedule_of, schedules_agree
 from ..specs import BATCH, BEFORE, RunSpec
@@ -109,6 +109,7 @@ def _extract_locked(
     show: Show,
 ) -> Run:
     made_by = devices if len(devices) > 1 else [str(model.device)]
+    _check_additions(model, spec)
     spec = _describe_run(model, spec, folder, made_by)
     try:
         return _extract_described(model, spec, folder, report, stop, devices, made_by, show)
@@ -259,7 +260,7 @@ def load_model_of(run: Run, device: str = "auto") -> Model:
         ModelError: it has changed since.
     """
     check_weights(run.spec)
-    model = load_model(run.spec.model, device, run.spec.dtype)
+    model = load_for(run.spec, device, run.provenance)
     check_revision(model, run)
     return model
 
@@ -300,6 +301,25 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[s
     }
     write_json(path, description)
     return spec
+
+
+def _check_additions(model: Model, spec: RunSpec) -> None:
+    """The model must have been loaded with the LoRAs and the schedule that its run names.
+
+    Raises:
+        UsageError: it was not.
+    """
+    ours, theirs = ([lora.content for lora in given] for given in (model.loras, spec.loras))
+    if ours != theirs:
+        raise UsageError(
+            f"the model was loaded with the LoRAs {ours}, and the run names {theirs}; give both"
+            " the same (load_model(..., lora=...), RunSpec(loras=...))"
+        )
+    if spec.scheduler and dict(model.stated) != dict(spec.scheduler):
+        raise UsageError(
+            f"the run states the noise schedule {dict(spec.scheduler)}, and the model was loaded"
+            f" with {dict(model.stated) or 'its own'}; give both the same"
+        )
 
 
 def _check_schedule(model: Model, run: Run) -> None:
@@ -343,6 +363,8 @@ def _provenance(model: Model, alpha_bar: list[float], devices: Sequence[str]) ->
         "branch": COND,
         "prediction_type": model.scheduler.config.get("prediction_type", "flow"),
         "reader": model.card.reader,
+        "loras": [dataclasses.asdict(lora) for lora in model.loras],
+        "schedule_stated": bool(model.stated),
         "scheduler": {k: v for k, v in model.scheduler.config.items() if not k.startswith("_")},
         "alpha_bar": alpha_bar,
         "device": _device_names(devices),

@@ -32,7 +32,7 @@ from ..allocator import keep_freed_memory
 from ..cache.layout import SHARDS
 from ..cache.shards import Finished, partial_name
 from ..errors import HcacheError, Interrupted, ModelError, UsageError
-from ..models.loading import load_model
+from ..models.loading import load_for
 from ..specs import RunSpec
 from .shard import Behind, Part, Progress, compute_range
 
@@ -264,7 +264,7 @@ def _work(
         keep_freed_memory()
         if device == "cpu":
             torch.set_num_threads(threads)
-        model = load_model(spec.model, device, spec.dtype)
+        model = load_for(spec, device, provenance)
         with Behind() as closing, Behind() as writing:
             while (samples := pipe.recv()) is not None:
                 start, stop = samples

@@ -23,10 +23,11 @@ def configured_levels(run: Run) -> Measuring:
     """
 
     def schedule() -> Schedule:
-        from ..models.loading import load_scheduler
+        from ..models.loading import load_scheduler, stated_schedule
 
         tokens = int(np.prod(run.anatomy.blocks[0][1:])) if run.anatomy.blocks else 0
-        return make_schedule(load_scheduler(run.spec.model), run.spec.steps, tokens)
+        scheduler = load_scheduler(run.spec.model, stated_schedule(run.spec, run.provenance))
+        return make_schedule(scheduler, run.spec.steps, tokens)
 
     return (yield from _measured(run, schedule))
 

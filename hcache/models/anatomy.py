@@ -14,6 +14,7 @@ import torch
 from diffusers import (
     DiTTransformer2DModel,
     FluxTransformer2DModel,
+    PixArtTransformer2DModel,
     UNet2DConditionModel,
     UNet2DModel,
 )
@@ -32,9 +33,10 @@ UNETS = {
 TRANSFORMERS = {
     "DiTTransformer2DModel": DiTTransformer2DModel,
     "FluxTransformer2DModel": FluxTransformer2DModel,
+    "PixArtTransformer2DModel": PixArtTransformer2DModel,
 }
 NETWORKS = UNETS | TRANSFORMERS
-Network = UNet2DModel | UNet2DConditionModel | DiTTransformer2DModel | FluxTransformer2DModel
+Network = UNet2DModel | UNet2DConditionModel | blocks.Transformer
 
 FLUX_LATENT = 128
 """FLUX names no size; it was made for 1024 x 1024 pixels, 128 x 128 places of the latent."""
@@ -151,6 +153,10 @@ def _any_condition(network: Network) -> Condition:
             pooled=torch.zeros(1, config.pooled_projection_dim, **like),
             guidance=guidance,
         )
+    if isinstance(network, PixArtTransformer2DModel):
+        text = torch.zeros(1, 1, config.caption_channels or config.cross_attention_dim, **like)
+        sizes = torch.ones(1, 3, **like) if network.use_additional_conditions else None
+        return Condition(text=text, mask=torch.ones(1, 1, **like), sizes=sizes)
     labels = labels if network.class_embedding is not None else None
     if isinstance(network, UNet2DModel):
         return Condition(class_labels=labels)

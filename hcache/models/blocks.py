@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers import DiTTransformer2DModel, FluxTransformer2DModel
+from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel
 from torch import nn
 
 from ..errors import ModelError
 from ..features import Features
 from .condition import Condition
 
-Transformer = DiTTransformer2DModel | FluxTransformer2DModel
+Transformer = DiTTransformer2DModel | FluxTransformer2DModel | PixArtTransformer2DModel
 
 WITHOUT = (
     "{kind} is a transformer: all its blocks have the same width and the same number of tokens, so"
@@ -50,7 +50,7 @@ def trace(
     Args:
         x_t: Noisy latents (n, c, h, w) in the transformer's dtype.
         t: Training timestep.
-        condition: Class labels (DiT), or text (FLUX).
+        condition: Class labels (DiT), or text (FLUX, PixArt).
 
     Returns:
         Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens alone, and
@@ -62,6 +62,8 @@ def trace(
     with _listening(blocks_of(transformer), rows * columns) as heard:
         if isinstance(transformer, FluxTransformer2DModel):
             output = _run_flux(transformer, x_t, t, condition)
+        elif isinstance(transformer, PixArtTransformer2DModel):
+            output = _run_pixart(transformer, x_t, t, condition)
         else:
             timesteps = torch.full((n,), t, device=x_t.device)
             output = transformer(
@@ -88,6 +90,27 @@ def _listening(blocks: list[nn.Module], tokens: int) -> Iterator[list[torch.Tens
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _run_pixart(
+    transformer: PixArtTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
+) -> torch.Tensor:
+    """PixArt takes T5's text with a mask, and the 1024 model the size of its picture."""
+    if condition.text is None or condition.mask is None:
+        raise ModelError("PixArt is text-conditional: give prompts")
+    sizes = None if condition.sizes is None else condition.sizes.to(x_t.dtype)
+    added = {
+        "resolution": None if sizes is None else sizes[:, :2],
+        "aspect_ratio": None if sizes is None else sizes[:, 2:],
+    }
+    return transformer(
+        x_t,
+        encoder_hidden_states=condition.text.to(x_t.dtype),
+        encoder_attention_mask=condition.mask,
+        timestep=torch.full((len(x_t),), t, device=x_t.device),
+        added_cond_kwargs=added,
+        return_dict=False,
+    )[0]
 
 
 def _run_flux(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from safetensors import SafetensorError, safe_open
 
 from ..cards import PACKAGE, Card
 from ..errors import ModelError
+from ..specs import Lora
 from .anatomy import anatomy_of
 from .codecs import Autoencoder, codec_dtype
 from .conditioners import text_conditioner
+from .loras import add_loras, check_loras
 from .model import Model
 from .schedulers import Scheduler, scheduler_from
 
@@ -111,16 +114,33 @@ def configuration_of(card: Card) -> Path:
     return PACKAGE / "configs" / KINDS[marks.width].replace("/", "--")
 
 
-def schedule_of_file(card: Card, configured: SchedulerMixin) -> Scheduler:
+def schedule_of_file(
+    card: Card, configured: SchedulerMixin, stated: Mapping[str, Any] | None = None
+) -> Scheduler:
     """A configuration's noise schedule with what the file itself says of it; what it took for
     granted is said.
 
+    Args:
+        card: Of the file.
+        configured: The schedule of the configuration.
+        stated: The schedule that the user stated, which goes before the configuration's.
+
     Raises:
-        ModelError: the two make no schedule that is taken; see :mod:`hcache.models.schedulers`.
+        ModelError: the two make no schedule that is taken; see :mod:`hcache.models.schedulers`. Or
+            the file's own marks contradict the stated one.
     """
     config = {"_class_name": type(configured).__name__, **configured.config}
     file = _file_of(card)
     told = read_marks(file, bool(card.config)).schedule
+    if stated:
+        for name, value in told.items():
+            if (given := stated.get(name, _UNSAID[name])) != value:
+                raise ModelError(
+                    f"{file} is marked as of {name} {value}, and the stated schedule"
+                    f" (--scheduler) has {given}; state one that agrees, or leave it out"
+                )
+        by_pipeline = {"clip_sample": False, "steps_offset": configured.config.steps_offset}
+        return scheduler_from({**stated, **by_pipeline}, "the stated schedule (--scheduler)")
     changed = {name: value for name, value in told.items() if config.get(name) != value}
     whose = card.config or "a model of its kind"
     parts = [
@@ -133,8 +153,18 @@ def schedule_of_file(card: Card, configured: SchedulerMixin) -> Scheduler:
     return scheduler_from({**config, **told, "clip_sample": False}, f"the schedule of {file}")
 
 
-def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
-    """A model from one ``.safetensors`` file.
+_UNSAID = {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+"""What diffusers' schedulers take for fields that decide a file's kind and are left out."""
+
+
+def load_checkpoint(
+    card: Card,
+    device: str,
+    dtype: torch.dtype,
+    loras: tuple[Lora, ...] = (),
+    stated: Mapping[str, Any] | None = None,
+) -> Model:
+    """A model from one ``.safetensors`` file, with LoRAs and by a schedule, if they are given.
 
     Raises:
         ModelError: it is no such checkpoint, or its tokenizer is not on this disk and cannot be
@@ -165,6 +195,7 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
     config: dict[str, Any] = (
         {"config": card.config, "local_files_only": True} if card.config else {}
     )
+    check_loras(loras, kind.__name__, (kind.__name__,), card.name)
     try:
         pipeline = kind.from_single_file(str(file), torch_dtype=dtype, **config, **more).to(device)
     except Exception as error:  # noqa: BLE001 - missing tensors, no network, no tokenizer: each in its own way
@@ -179,15 +210,18 @@ def load_checkpoint(card: Card, device: str, dtype: torch.dtype) -> Model:
         == "float32"
     ):
         pipeline.vae.float()
+    add_loras(pipeline, loras)
     for part in (pipeline.unet, pipeline.vae):
         part.eval().requires_grad_(False)
     return Model(
         card=card,
         network=pipeline.unet,
-        scheduler=schedule_of_file(card, pipeline.scheduler),
+        scheduler=schedule_of_file(card, pipeline.scheduler, stated),
         anatomy=anatomy_of(pipeline.unet, pipeline.vae_scale_factor),
         codec=Autoencoder(pipeline.vae),
         conditioner=text_conditioner(pipeline),
+        loras=loras,
+        stated=dict(stated or {}),
     )
 
 

@@ -159,7 +159,7 @@ class ByText:
 
 
 def text_conditioner(pipeline: Any) -> ByText:
-    """The conditioner of a Stable Diffusion, SDXL or FLUX pipeline."""
+    """The conditioner of a Stable Diffusion, SDXL, FLUX or PixArt pipeline."""
     kind = type(pipeline).__name__
     if kind == "FluxPipeline":
         return ByText(
@@ -167,6 +167,8 @@ def text_conditioner(pipeline: Any) -> ByText:
             distilled=pipeline.transformer.config.guidance_embeds,
             guidable=False,
         )
+    if kind.startswith("PixArt"):
+        return ByText(lambda prompt, _: _encode_pixart(pipeline, prompt))
     distilled = pipeline.unet.config.time_cond_proj_dim is not None
     if kind == "StableDiffusionXLPipeline":
         return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative), distilled)
@@ -199,3 +201,17 @@ def _encode_xl(pipeline: Any, prompt: str, negative: bool) -> Condition:
 def _encode_flux(pipeline: Any, prompt: str) -> Condition:
     text, pooled, _ = pipeline.encode_prompt(prompt, device=pipeline.text_encoder.device)
     return Condition(text=text, pooled=pooled)
+
+
+@torch.inference_mode()
+def _encode_pixart(pipeline: Any, prompt: str) -> Condition:
+    """Without ``clean_caption``, which changes prompts only where two more packages are there."""
+    device = pipeline.text_encoder.device
+    text, mask, _, _ = pipeline.encode_prompt(
+        prompt, do_classifier_free_guidance=False, device=device, clean_caption=False
+    )
+    sizes = None
+    side = pipeline.transformer.config.sample_size * pipeline.vae_scale_factor
+    if pipeline.transformer.use_additional_conditions:
+        sizes = torch.tensor([[side, side, 1.0]], dtype=text.dtype, device=device)
+    return Condition(text=text, mask=mask, sizes=sizes)

@@ -15,6 +15,7 @@ from typing import Any
 from diffusers import AutoencoderKL, VQModel
 
 from ..errors import ModelError
+from .sizes import check_sizes
 
 AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
 
@@ -33,10 +34,15 @@ PIPELINES = {
     "StableDiffusionPipeline": ("UNet2DConditionModel",),
     "StableDiffusionXLPipeline": ("UNet2DConditionModel",),
     "FluxPipeline": ("FluxTransformer2DModel",),
+    "PixArtAlphaPipeline": ("PixArtTransformer2DModel",),
+    "PixArtSigmaPipeline": ("PixArtTransformer2DModel",),
 }
 """Pipelines whose loop is the one here -> the networks they run."""
 
-TEXT_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
+LORA_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
+"""Those that load LoRAs."""
+
+TEXT_PIPELINES = (*LORA_PIPELINES, "PixArtAlphaPipeline", "PixArtSigmaPipeline")
 
 PLAIN = {
     "StableDiffusionImg2ImgPipeline": "StableDiffusionPipeline",
@@ -50,8 +56,8 @@ alone.
 """
 
 _IMAGE = "it is conditioned on the embedding of a picture, which a prior or an image encoder makes"
-_BESIDE = "its network is given a picture beside x_t"
-_DISTILLED = "it was distilled to a few steps, which are not DDIM's"
+_BESIDE = "its network is given a picture beside x_t, and no run of hcache holds one"
+_DISTILLED = "it was distilled to a few steps, each of which predicts x_0 and adds fresh noise"
 
 REFUSED_PIPELINES = {
     "ConsistencyModelPipeline": "a consistency model maps noise to a picture in one step",
@@ -75,17 +81,11 @@ REFUSED_PIPELINES = {
     "MarigoldIntrinsicsPipeline": _BESIDE,
     "MarigoldNormalsPipeline": _BESIDE,
     "PaintByExamplePipeline": _IMAGE,
-    "PixArtAlphaPipeline": (
-        "PixArt's network takes T5's text with a mask, which hcache does not give it"
-    ),
-    "PixArtSigmaPipeline": (
-        "PixArt's network takes T5's text with a mask, which hcache does not give it"
-    ),
     "RePaintPipeline": "it fills in a picture that it is given",
     "SanaPipeline": "Sana is a flow on latents of another autoencoder (AutoencoderDC)",
     "ScoreSdeVePipeline": "its variance explodes (a score-based model)",
     "StableDiffusion3Pipeline": (
-        "its network runs text and picture in one stream with three text encoders"
+        "it is a flow whose steps are not spaced as FLUX's are, and only those are known here"
     ),
     "StableDiffusionControlNetPipeline": "a second network (ControlNet) steers the first",
     "StableDiffusionDepth2ImgPipeline": _BESIDE,
@@ -195,6 +195,7 @@ def check_network(
         ModelError: it does not, and what it takes.
     """
     check_fields(config, kind, f"the network of {name}")
+    check_sizes(config, f"the network of {name}")
     if kind.__name__ == "UNet2DConditionModel":
         _check_conditions(config, name)
     if kind.__name__ != "FluxTransformer2DModel":
@@ -213,6 +214,7 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
             f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}"
         )
     check_fields(config, AUTOENCODERS[kind], f"the autoencoder of {name}")
+    check_sizes(config, f"the autoencoder of {name}")
     if {config.get("in_channels", 3), config.get("out_channels", 3)} != {3}:
         raise ModelError(
             f"the autoencoder of {name} takes {config.get('in_channels', 3)} channels and gives "

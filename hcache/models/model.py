@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
@@ -11,7 +12,7 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from ..cards import Card
 from ..errors import ModelError
 from ..features import Features
-from ..specs import UNCONDITIONED, Anatomy, Conditioning
+from ..specs import UNCONDITIONED, Anatomy, Conditioning, Lora
 from . import blocks, halves
 from .anatomy import Network
 from .codecs import Codec, Identity
@@ -27,7 +28,8 @@ class Model:
     ``decode``, only ``trace``.
 
     Tensors go in as float32 or the network's dtype; predictions come out as float32, for the
-    sampler.
+    sampler. ``loras``: what was added to its weights. ``stated``: the configuration of its noise
+    schedule, where the user had to state it.
     """
 
     card: Card
@@ -37,6 +39,8 @@ class Model:
     codec: Codec = field(default_factory=Identity)
     conditioner: Conditioner = field(default_factory=Unconditional)
     revision: str = ""
+    loras: tuple[Lora, ...] = ()
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

@@ -48,7 +48,7 @@ FLOW = "FlowMatchEulerDiscreteScheduler"
 
 _EDM = "it adds noise as EDM does and scales what the network is given and gives"
 _EXPLODING = "its variance explodes (a score-based model): x_t is not scaled down as noise is added"
-_DISTILLED = "it steps as a model distilled to few steps does, not along the path of DDIM"
+_DISTILLED = "at every step it predicts x_0 and adds fresh noise, as distilled models need it"
 _FLOW = "it is a flow, not a diffusion with betas"
 _TOKENS = "it unmasks discrete tokens and adds no noise"
 _BACKWARDS = "it runs from picture to noise; name the scheduler that the model is sampled with"

@@ -6,6 +6,7 @@ Everything is keyed by the run's folder and how many samples it held, so a growi
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -26,11 +27,12 @@ from ..cache.layout import MANIFEST, RUN_JSON, names_in, run_names
 from ..cache.projections import load_projections, projections_path, save_projections
 from ..cache.reading import Run, open_run
 from ..cache.records import state_of
-from ..cards import check_weights, find_card
+from ..cards import Card, check_weights, find_card
 from ..errors import HcacheError, ModelError
 from ..figures.pictures import sprite, thumbnail_uri
 from ..measures.noise import says_noise
 from ..progress import drive, part
+from ..specs import Conditioning, Lora, RunSpec
 from ..starting import without_collection
 from .bounded import ArrayCache
 
@@ -221,36 +223,79 @@ def model_of(run: Run) -> Model:
             " model on the Extract page"
         )
     with _loading:
-        model = _load(run.spec.model, run.spec.dtype)
+        model = _load(_asked_for(run.spec), json.dumps(run.provenance.get("scheduler")))
     check_revision(model, run)
     return model
 
 
+def _asked_for(spec: RunSpec) -> str:
+    """What decides which model a run needs, as text."""
+    names = ("model", "weights", "dtype", "loras", "scheduler")
+    found = spec.to_json()
+    return json.dumps({name: found[name] for name in names if name in found})
+
+
 @lru_cache(maxsize=2)
-def _load(name: str, dtype: str) -> Model:
+def _load(asked_for: str, scheduler: str) -> Model:
+    """The model that a run asks for. ``scheduler``: that of the run's provenance."""
     with without_collection():
         import torch
 
         from ..allocator import keep_freed_memory
-        from ..models.loading import load_model
+        from ..models.loading import load_for
 
     keep_freed_memory()
     # A core is left to the server and the browser: threads that wait for each other suffer most
     # from a crowd.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    return load_model(name, device="auto", dtype=dtype)
+    given = json.loads(asked_for)
+    given["loras"] = tuple(Lora(**lora) for lora in given.get("loras", ()))
+    spec = RunSpec(samples=1, steps=1, **given)
+    return load_for(spec, "auto", {"scheduler": json.loads(scheduler)})
 
 
-def anatomy(name: str) -> Anatomy:
-    """A model's sites, from its configuration alone."""
-    return known_anatomy(name) or _read_anatomy(name)
+def anatomy(name: str, scheduler: str = "") -> Anatomy:
+    """A model's sites, from its configuration alone. ``scheduler``: the schedule that was stated,
+    by name.
+    """
+    return known_anatomy(name) or _read_anatomy(name, scheduler)
 
 
 @st.cache_data(show_spinner="Reading the model's configuration …", show_time=True)
-def _read_anatomy(name: str) -> Anatomy:
+def _read_anatomy(name: str, scheduler: str) -> Anatomy:
     from ..models.loading import load_anatomy
 
-    return load_anatomy(name)
+    return load_anatomy(name, scheduler=scheduler or None)
+
+
+TEXT, CLASSES = "text", "class"
+
+
+def takes(card: Card) -> str:
+    """What a model takes beside x_t: ``text``, ``class`` or nothing ("")."""
+    if card.kind:
+        return TEXT if "text" in card.kind else CLASSES if "classes" in card.kind else ""
+    return _read_takes(card.name)
+
+
+@st.cache_data(show_spinner=False)
+def _read_takes(name: str) -> str:
+    """The same of a folder or a hub id, from its configuration."""
+    from ..models.loading import load_conditioner
+
+    found = load_conditioner(name)
+    return TEXT if found is None else CLASSES if found.kind == CLASSES else ""
+
+
+def check_classes(name: str, conditioning: Conditioning) -> None:
+    """Makes sure that a class-conditional model takes these classes, as ``extract`` does.
+
+    Raises:
+        UsageError: it does not, and what it takes.
+    """
+    from ..models.loading import check_conditioning
+
+    check_conditioning(name, conditioning)
 
 
 def labels_of(run: Run) -> dict[str, np.ndarray]:

@@ -18,8 +18,9 @@ from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError
 from ...images.pictures import Picture, prepare_picture
-from ...specs import NONE, POLICIES, Anatomy, Conditioning, RunSpec
-from .. import state
+from ...noise_schedules import NAMED, find_schedule, schedule_file
+from ...specs import NONE, NULL_CLASS, POLICIES, Anatomy, Conditioning, RunSpec
+from .. import loaders, state
 from ..downloads import weights_notice
 from ..frame import PENDING
 from ..pace import step_seconds
@@ -27,6 +28,7 @@ from ..text import literal, sentence
 from ..watching import format_seconds
 
 OTHER = "another folder or hub id …"
+NOT_STATED = "choose one …"
 
 
 def model_panel() -> str | None:
@@ -44,7 +46,26 @@ def model_panel() -> str | None:
     return find_card(typed).name if typed else None
 
 
-def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
+def schedule_panel(model: str) -> str:
+    """The name of the noise schedule that is stated for a folder which says none; "" if there is
+    nothing to state, or nothing is stated yet.
+    """
+    folder = find_card(model).folder
+    if folder is None or schedule_file(folder):
+        return ""
+    chosen = state.select(
+        "Noise schedule",
+        f"scheduler-{model}",
+        [NOT_STATED, *NAMED],
+        help=(
+            "This folder does not say the schedule that its network was trained with. For one that"
+            " is not listed, put its scheduler_config.json into the folder."
+        ),
+    )
+    return "" if chosen == NOT_STATED else chosen
+
+
+def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSpec, list[Picture]]:
     """Samples or real pictures (returned, to be kept once the run is started), steps, seed,
     conditioning, storage.
     """
@@ -92,6 +113,7 @@ def spec_panel(model: str, anatomy: Anatomy) -> tuple[RunSpec, list[Picture]]:
         store=store,
         conditioning=conditioning,
         images=tuple(picture.digest for picture in pictures),
+        scheduler=find_schedule(scheduler) if scheduler else None,
     )
     if budget is not None:
         spec, chosen = fit_budget(spec, anatomy, budget)
@@ -122,8 +144,8 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
 
 def _conditioning_panel(card: Card) -> Conditioning:
     """Prompts or classes and guidance, of models that take them."""
-    given = card.conditioning
-    if "text" in card.kind:
+    given, takes = card.conditioning, loaders.takes(card)
+    if takes == loaders.TEXT:
         left, right = st.columns(2)
         with left:
             text = state.text(
@@ -137,7 +159,7 @@ def _conditioning_panel(card: Card) -> Conditioning:
             negative = state.text("Negative prompt", f"negative-{card.name}", given.negative_prompt)
         prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
         given = dataclasses.replace(given, prompts=prompts, negative_prompt=negative)
-    if "classes" in card.kind:
+    if takes == loaders.CLASSES:
         typed = state.text(
             "Class labels", f"classes-{card.name}", ", ".join(map(str, given.classes))
         )
@@ -149,7 +171,7 @@ def _conditioning_panel(card: Card) -> Conditioning:
             raise UsageError(
                 f"class labels are whole numbers with commas between, got {typed!r}"
             ) from error
-    if "text" in card.kind or "classes" in card.kind:
+    if takes:
         guidance = state.amount(
             "Guidance",
             f"guidance-{card.name}",
@@ -160,7 +182,24 @@ def _conditioning_panel(card: Card) -> Conditioning:
             help="Classifier-Free Diffusion Guidance (Ho, Salimans 2022). 1 switches it off.",
         )
         given = dataclasses.replace(given, guidance=guidance)
+    if takes == loaders.CLASSES:
+        given = dataclasses.replace(given, null_class=_null_class(card))
+        loaders.check_classes(card.name, given)
     return given
+
+
+def _null_class(card: Card) -> int | None:
+    """The label that stands for no class, for guidance; None if nobody says it."""
+    found = state.optional(
+        "Null class",
+        f"null-class-{card.name}",
+        0.0,
+        step=1.0,
+        format="%.0f",
+        placeholder="not given",
+        help=f"{NULL_CLASS[0].upper()}{NULL_CLASS[1:]}. Guidance of a U-Net needs it.",
+    )
+    return None if found is None else int(found)
 
 
 def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:

@@ -1,0 +1,67 @@
+"""The noise schedule of a model folder: its own, or the one that the user states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ModelError
+from ..noise_schedules import NAMED, schedule_file
+from .parts import Parts, read_config
+from .schedulers import Scheduler, check_kind, scheduler_from
+
+
+def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Scheduler:
+    """The model's own noise schedule, as DDIM or as a flow; or the stated one, if it has none.
+
+    Raises:
+        ModelError: it is another kind of schedule than DDIM samples from (see
+            :mod:`hcache.models.schedulers`); or the model's files say none and none is stated, or
+            they say one and another is stated.
+    """
+    flux = parts.config["_class_name"] == "FluxTransformer2DModel"
+    named = (parts.index.get("scheduler") or [None, None])[1]
+    if named is not None:
+        check_kind(named, str(parts.folder / "model_index.json"), flux=flux)
+    own = schedule_file(parts.folder)
+    if own and stated:
+        raise ModelError(
+            f"{parts.folder} says its noise schedule itself ({own.relative_to(parts.folder)});"
+            " leave --scheduler out"
+        )
+    if own:
+        return scheduler_from(read_config(own) | _set_by_pipeline(parts), str(own), flux=flux)
+    if named is not None:
+        raise ModelError(
+            f"{parts.folder} misses scheduler/scheduler_config.json, which its model_index.json"
+            " names; complete the folder"
+        )
+    if flux:
+        raise ModelError(
+            f"{parts.folder} has no scheduler/scheduler_config.json; expected that of a flow, with"
+            " its shift"
+        )
+    if not stated:
+        raise ModelError(
+            f"{parts.folder} says nothing of its noise schedule (no scheduler_config.json, there or"
+            " in scheduler/); state the one that it was trained with: --scheduler"
+            f" {' or '.join(NAMED)}, or --scheduler FOLDER_OR_FILE with a scheduler_config.json"
+        )
+    if parts.codec is not None and stated.get("clip_sample"):
+        raise ModelError(
+            "the stated noise schedule clips the predicted x_0 to [-1, 1] (clip_sample), which is"
+            f" for pixels, and {parts.folder} works on latents; give a scheduler_config.json with"
+            " clip_sample: false"
+        )
+    return scheduler_from(
+        {**stated, **_set_by_pipeline(parts)}, "the stated schedule (--scheduler)"
+    )
+
+
+def _set_by_pipeline(parts: Parts) -> dict[str, Any]:
+    """What Stable Diffusion's own pipeline sets in every scheduler that has such a field,
+    whatever its file says.
+    """
+    if parts.pipeline != "StableDiffusionPipeline":
+        return {}
+    return {"steps_offset": 1, "clip_sample": False}

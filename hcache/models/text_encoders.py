@@ -1,0 +1,135 @@
+"""The text encoders of a model folder, each with the very tensors that it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from .anatomy import TRANSFORMERS
+from .codecs import Autoencoder
+from .parts import Parts, first_line, read_config
+from .sizes import check_sizes
+from .weight_files import weights_in
+
+HARMLESS = re.compile(
+    r"(^|\.)(position_ids|logit_scale)$|^(vision_model|visual_projection|text_projection)\."
+)
+"""Tensors of a text encoder's file that take no part in encoding text: counters, and the other
+half of CLIP.
+"""
+
+
+def check_unexpected(names: Iterable[str], folder: Path) -> None:
+    """What a file holds and no network has a place for would be left out: a LoRA, an adapter,
+    another kind of model.
+    """
+    found = sorted(names)
+    if found:
+        raise ModelError(
+            f"the weights in {folder} hold {len(found)} tensors that its network has no place for,"
+            f" first {found[0]}; expected the network's own alone. Merge what was added to it (a"
+            " LoRA, an adapter) and save it again"
+        )
+
+
+def text_pipeline(
+    parts: Parts, network: nn.Module, codec: Autoencoder, device: str, dtype: torch.dtype
+) -> Any:
+    """The model's own pipeline around its network and autoencoder, with its text encoders."""
+    import diffusers  # whose pipelines bring transformers with them, which only text needs
+
+    config_kind, have = parts.config["_class_name"], _text_encoders(parts, dtype)
+    have |= {
+        "transformer" if config_kind in TRANSFORMERS else "unet": network,
+        "vae": codec.network,
+    }
+    unused = (
+        {} if config_kind in TRANSFORMERS else {"image_encoder": None, "feature_extractor": None}
+    )
+    if parts.pipeline == "StableDiffusionPipeline":
+        unused |= {"safety_checker": None, "requires_safety_checker": False}
+    encoders = [
+        weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")
+    ]
+    variants = {found.variant for found in encoders if found} - {None}
+    unused |= {"variant": variants.pop()} if len(variants) == 1 else {}
+    try:
+        return (
+            getattr(diffusers, parts.pipeline)
+            .from_pretrained(
+                parts.folder,
+                dtype=dtype,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                **have,
+                **unused,
+            )
+            .to(device)
+        )
+    except Exception as error:  # noqa: BLE001 - a missing tokenizer, a spoilt encoder: all say it in their own way
+        raise ModelError(
+            f"the text encoder in {parts.folder} cannot be loaded: {first_line(error)}"
+        ) from error
+
+
+def check_text_width(parts: Parts, name: str) -> None:
+    """The U-Net must attend to what its text encoders give: of SDXL both, one beside the other."""
+    files = [
+        parts.folder / part / "config.json"
+        for part in parts.listed
+        if part.startswith("text_encoder")
+    ]
+    for file in filter(Path.is_file, files):
+        check_sizes(read_config(file), f"the text encoder in {file.parent}")
+    field = TEXT_WIDTHS.get(parts.config["_class_name"])
+    if field is None or not files or not all(f.is_file() for f in files):
+        return
+    configs = [read_config(file) for file in files]
+    given = [config.get("hidden_size", config.get("d_model")) for config in configs]
+    wanted = parts.config.get("encoder_hid_dim") or parts.config.get(field, 1280)
+    known = [width for width in given if isinstance(width, int)]
+    if isinstance(wanted, int) and len(known) == len(given) and sum(known) != wanted:
+        raise ModelError(
+            f"the network of {name} attends to text of width {wanted} ({field}), and"
+            f" its text encoders give {' + '.join(map(str, given))}; expected parts of one model"
+        )
+
+
+TEXT_WIDTHS = {
+    "UNet2DConditionModel": "cross_attention_dim",
+    "PixArtTransformer2DModel": "caption_channels",
+}
+"""The field in which a network says how wide the text is that it takes."""
+
+
+def _text_encoders(parts: Parts, dtype: torch.dtype) -> dict[str, nn.Module]:
+    """The text encoders by their part's name, each with the very tensors that it asks for."""
+    import transformers
+
+    found = {}
+    for part in (part for part in parts.listed if part.startswith("text_encoder")):
+        folder, kind = parts.folder / part, parts.index[part][1]
+        try:
+            module, report = getattr(transformers, kind).from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, local_files_only=True
+            )
+        except Exception as error:  # noqa: BLE001 - whatever a spoilt file makes a library raise
+            raise ModelError(
+                f"the text encoder in {folder} cannot be loaded: {first_line(error)}"
+            ) from error
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(
+                f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}; "
+                "the folder is incomplete"
+            )
+        check_unexpected(
+            (name for name in report["unexpected_keys"] if not HARMLESS.search(name)), folder
+        )
+        found[part] = module.eval().requires_grad_(False)
+    return found
