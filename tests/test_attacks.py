@@ -154,10 +154,11 @@ def test_a_command_that_is_killed_leaves_all_or_nothing_and_can_be_given_again(
     again = [*given, "--replace"] if name == "fit" else given
     spoilt = furnished.folder / SHARDS / furnished.shards[1].file
     rng, before = random.Random(name), tree(home / "runs")
+    size = spoilt.stat().st_size
 
     def harm():
         if name == "repair":
-            spoilt.write_bytes(bytes(spoilt.stat().st_size))
+            spoilt.write_bytes(bytes(size))
 
     harm()
     began = time.monotonic()

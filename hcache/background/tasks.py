@@ -173,7 +173,8 @@ def start(folder: Path, work: Work) -> Task:
     """Starts a piece of work in a process of its own, which outlives this one.
 
     Args:
-        folder: The run's. That of an extraction need not be there yet.
+        folder: The run's, which a user may have renamed. That of an extraction need not be there
+            yet.
         work: What is to be done.
 
     Raises:
@@ -188,7 +189,8 @@ def start(folder: Path, work: Work) -> Task:
     task = new_task(work)
     write_json(path, asdict(task), durable=False)
     home = str(folder.absolute().parent.parent)
-    order = {"home": home, "run": folder.name, "kind": work.kind, "order": work.order()}
+    order = {"home": home, "folder": folder.name, "run": work.run, "kind": work.kind}
+    order["order"] = work.order()
     try:
         process = launch(
             json.dumps(order).encode(), log_path(folder, task.id), append=work.kind == EXTRACT

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import flush_file, is_there, make_folder, partial_path, put_in_place
+from ..atomic import flush_file, is_there, make_folder, partial_path, put_in_place, sweep
 from ..cache.hdf5 import Malformed, Output, Structure, opened, read_array, structure_of
 from ..cache.layout import DIRECTIONS
 from ..cache.locks import part_lock
@@ -113,6 +113,7 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
         try:
             for name, move in moves.items():
                 if not (is_there(finals[name]) and _is_saved(finals[name], move)):
+                    sweep(finals[name])
                     partials[finals[name]] = partial = partial_path(finals[name])
                     _write(partial, move, len(run), len(moves))
             for final, partial in partials.items():

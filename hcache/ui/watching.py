@@ -129,7 +129,8 @@ def _show_in_work(folder: Path) -> None:
 def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> None:
     """The button that goes on with a run's extraction."""
     if resumes("Resume", f"resume-{run}", home, run, place, width="stretch", help=_RESUME):
-        jobs.start(open_run(run_folder(home, run)).spec, home)
+        found = open_run(run_folder(home, run))
+        jobs.start(found.spec, home, found.folder)
         st.rerun()
 
 

@@ -18,6 +18,7 @@ from ...recipes.recipe import Recipe
 from ...recipes.window import Window
 from .. import loaders, state
 from ..frame import beside, errors_shown
+from ..kept import kept
 from ..reader_choice import choose_reader
 from ..work import run_button
 from .directions import Chosen, direction_panel, profile_caption
@@ -220,7 +221,7 @@ def _preview(
     return before, model.to_images(after).numpy()[0]
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@kept()
 def _preview_start(folder: str, sample: int, step: int) -> tuple[Any, Any, np.ndarray]:
     """Features, x_t and predicted picture of a sample at a step, read (and what is not stored,
     computed) once.

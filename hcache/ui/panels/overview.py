@@ -230,7 +230,7 @@ def verification_panel(run: Run, home: Path) -> None:
     ):
         set_aside(run.folder, report)
         (run.folder / VERIFY_JSON).unlink(missing_ok=True)
-        jobs.start(run.spec, home)
+        jobs.start(run.spec, home, run.folder)
         st.rerun()
 
 
