@@ -15,7 +15,7 @@ from ..background.kinds import Extraction
 from ..background.processes import log_text
 from ..cache.layout import JOB_LOG, run_folder
 from ..cache.reading import open_run
-from ..errors import HcacheError
+from ..errors import HcacheError, told_of
 from ..extraction.in_work import read_in_work
 from ..specs import RunSpec
 from .consent import agreed
@@ -163,7 +163,7 @@ def _try(action: Callable[[], object]) -> None:
     try:
         action()
     except (HcacheError, OSError) as error:
-        st.error(literal(error))
+        st.error(literal(told_of(error)))
 
 
 def _log(path: Path) -> None:
