@@ -12,6 +12,7 @@ import errno
 import json
 import mmap
 import os
+import random
 import resource
 import shutil
 import signal
@@ -23,7 +24,7 @@ import h5py
 import numpy as np
 import pytest
 from tiny import assert_same_contents, drain
-from writing import code_of, in_a_child, tree
+from writing import code_of, in_a_child, kill_after, tree
 
 from hcache import atomic
 from hcache.cache.files import read_json
@@ -140,6 +141,28 @@ def test_a_picture_that_was_half_saved_is_saved_again(tmp_path, cut):
     assert picture.save(tmp_path).read_bytes() == whole
     np.testing.assert_array_equal(load_prepared(tmp_path, picture.digest), picture.pixels)
     assert [path.name for path in tmp_path.iterdir()] == [f"{picture.digest}.png"]
+
+
+def test_an_upload_that_is_killed_is_kept_whole_by_the_next(tmp_path):
+    """Pictures as the Extract page keeps them: several, saved one after another."""
+    rng, noise = random.Random(0), np.random.default_rng(0)
+    pictures = [
+        Picture(pixels=noise.integers(0, 255, (300, 300, 3), np.uint8), notes=()) for _ in range(4)
+    ]
+    kills = 0
+
+    def save():
+        for picture in pictures:
+            picture.save(tmp_path / "images")
+
+    while kills < (20 if SLOW else 4):
+        shutil.rmtree(tmp_path / "images", ignore_errors=True)
+        kills += kill_after(in_a_child(save), rng.uniform(0, 0.15)) == -signal.SIGKILL
+        for path in (tmp_path / "images").glob("*.png"):
+            assert len(load_prepared(tmp_path / "images", path.stem)) == 300, "half of it"
+        save()
+        names = {path.name for path in (tmp_path / "images").iterdir()}
+        assert names == {f"{picture.digest}.png" for picture in pictures}
 
 
 # -- full disks

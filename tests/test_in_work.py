@@ -97,6 +97,7 @@ def test_where_it_cannot_be_written_the_extraction_goes_on(tmp_path, clock):
     file = InWorkFile(tmp_path / "nowhere", steps=2)
     file.show(0, 0, pictures(1))
     file.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_arrays_are_the_same_and_every_step_is_shown(tiny_model, tiny_spec, tiny_run, tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..atomic import write_bytes
+from ..atomic import make_folder, write_bytes
 from ..cache.layout import PROMPTS
 from ..errors import RunBusyError, UsageError
 from ..specs import RunSpec
@@ -94,7 +94,7 @@ def start(spec: RunSpec, home: Path, folder: Path | None = None) -> Job:
     if job and job.live:
         raise RunBusyError(f"{folder.name} is being extracted already, by process {job.pid}")
     if len(spec.conditioning.prompts) > 1:  # for the command that the Extract page shows
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _write_prompts(folder / PROMPTS, spec)
     return tasks.start(folder, Extraction(spec=spec))
 

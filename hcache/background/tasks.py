@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..atomic import make_folder
 from ..cache.files import write_json
 from ..cache.layout import JOB_JSON, JOB_LOG, TASKS
 from ..errors import RunBusyError, UsageError
@@ -185,7 +186,7 @@ def start(folder: Path, work: Work) -> Task:
     _refuse_busy(read_task(folder, task_id(work)))
     if path.parent.is_symlink():
         raise UsageError(f"{path.parent} is a link; put a folder in its place")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     task = new_task(work)
     write_json(path, asdict(task), durable=False)
     home = str(folder.absolute().parent.parent)
