@@ -49,7 +49,10 @@ from hcache.images.pngs import pixels_digest
 from hcache.measures.cells import cells_of
 from hcache.measures.kinds import DECODABILITY
 from hcache.readers.classifier import Classifier
+from hcache.readers.clicks import Clicks
+from hcache.readers.function import Function
 from hcache.readers.saved import load_description, read_by, save_reader
+from hcache.readers.texts import Texts
 from hcache.recipes.recipe import recipe_of
 from hcache.ui import frame
 
@@ -298,15 +301,30 @@ def looked_at(kind, run):
         load_move(run, "way")
 
 
+OTHERS = (
+    Texts(model="nowhere", attributes={"a": ("is", "is not")}),
+    Function(target="package.module:function"),
+    Clicks(
+        attribute="a",
+        encoder="dino",
+        head={"weight": np.zeros(3, np.float32), "bias": np.zeros(1, np.float32)},
+        quality={"metric": "AUC", "score": 0.9},
+    ),
+)
+"""Readers of the other kinds."""
+
 FUZZED = ("result", "sheet", "projections", "render", "labels", "note of a reader", "reader")
 
 
 @pytest.mark.parametrize("kind", [*FUZZED, "direction"])
 def test_a_file_made_at_random_is_read_or_refused(run, capsys, kind):
     """Values replaced inside JSON, and bytes anywhere: nothing but an error of hcache's own."""
-    rng, path = random.Random(f"fuzz {kind}"), KINDS[kind](run)
-    whole, refused = path.read_bytes(), 0
+    rng, path, refused = random.Random(f"fuzz {kind}"), KINDS[kind](run), 0
+    originals = [path.read_bytes()]
+    if kind == "reader":
+        originals += [json.dumps({"schema": 1, **r.to_json()}).encode() for r in OTHERS]
     for number in range(TRIES):
+        whole = rng.choice(originals)
         if path.suffix == ".json" and number % 3:
             text = json.dumps(spoilt_json(rng, json.loads(whole)))
             path.write_bytes(text.encode(errors="surrogatepass"))
@@ -318,7 +336,8 @@ def test_a_file_made_at_random_is_read_or_refused(run, capsys, kind):
             refused += 1
             assert len(str(error).splitlines()) == 1, error
         assert "Traceback" not in capsys.readouterr().err
-    path.write_bytes(whole)
-    looked_at(kind, run)
+    for whole in originals:
+        path.write_bytes(whole)
+        looked_at(kind, run)
     assert refused or kind not in ("reader", "direction")
     shutil.rmtree(run.folder)
