@@ -128,7 +128,7 @@ def making_folder(final: Path) -> Iterator[Path]:
         partial.mkdir()
         yield partial
         for path in [*partial.rglob("*"), partial]:
-            sync_folder(path) if path.is_dir() else flush_file(path)
+            (sync_folder if path.is_dir() else flush_file)(path)
         os.rename(partial, final)
         sync_folder(final.parent)
     except BaseException:
