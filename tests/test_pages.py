@@ -193,11 +193,11 @@ def test_overview_verifies_and_repairs(copied_run, tmp_path, monkeypatch):
     finish(app, "run-verify")
     assert any("were committed" in message.value for message in app.error)
     started = []
-    monkeypatch.setattr(jobs, "start", lambda spec, home: started.append(spec))
+    monkeypatch.setattr(jobs, "start", lambda spec, home, folder: started.append((spec, folder)))
     app.button(key="repair").click().run()
     assert started == [] and shard.exists(), "the run came from elsewhere"
     app.button(key="agree-repair").click().run()
-    assert started == [copied_run.spec] and not shard.exists()
+    assert started == [(copied_run.spec, copied_run.folder)] and not shard.exists()
 
 
 def test_overview_says_which_libraries_changed(copied_run, tmp_path, monkeypatch):
