@@ -19,7 +19,7 @@ import torch
 from tiny import synthetic_run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hcache.cache import hdf5, index, places, provenance
+from hcache.cache import array_places, hdf5, index, provenance
 from hcache.cache.layout import SHARDS
 from hcache.cache.shards import ShardWriter
 from hcache.edits.cached import cached_features, cached_x
@@ -189,7 +189,7 @@ def test_numpy_holds_no_copy_of_what_is_written(tmp_path):
 
 
 def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
-    places._known.clear()
+    array_places._known.clear()
     shards = [str(tiny_run.folder / SHARDS / shard.file) for shard in tiny_run.shards]
     for question, expected in [
         (lambda: tiny_run.matrix("h", 1), shards),

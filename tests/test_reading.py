@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hcache.cache import widening
+from hcache.cache import half_floats
 from hcache.cache.layout import RUN_JSON, SCHEMA, SHARDS, run_folder, run_names
 from hcache.cache.reading import open_run
 from hcache.errors import CacheError, NotStoredError, UnknownRunError, UnknownSiteError, UsageError
@@ -271,8 +271,8 @@ def test_a_shard_that_cannot_be_read_is_an_error_that_names_it(copied_run, harm)
 def test_every_half_is_widened_to_the_number_that_it_is(monkeypatch):
     every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
     finite = every[np.isfinite(every)]
-    for at_once in (widening.AT_ONCE, 1000):  # of which no number of halves here is a multiple
-        monkeypatch.setattr(widening, "AT_ONCE", at_once)
+    for at_once in (half_floats.AT_ONCE, 1000):  # of which no number of halves here is a multiple
+        monkeypatch.setattr(half_floats, "AT_ONCE", at_once)
         for stored in (
             finite,
             finite.reshape(-1, 2, 8)[::3, :, 1:5],
@@ -281,10 +281,10 @@ def test_every_half_is_widened_to_the_number_that_it_is(monkeypatch):
             every.astype(">f2"),
             every[:0],
         ):
-            found, expected = widening.widened(stored), stored.astype(np.float32)
+            found, expected = half_floats.widened(stored), stored.astype(np.float32)
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == np.float32
             assert (np.signbit(found) == np.signbit(expected))[~np.isnan(expected)].all()
-    np.testing.assert_array_equal(widening.widened(finite[7]), np.float32(finite[7]))
+    np.testing.assert_array_equal(half_floats.widened(finite[7]), np.float32(finite[7]))
     whole = np.ones((2, 3), np.float32)
-    assert widening.widened(whole) is whole
+    assert half_floats.widened(whole) is whole

@@ -4,8 +4,9 @@ A naive direction is the mean of h over positives less the mean over random samp
 whatever the positives are. With g_i = h_i - μ_random, in units of σ, it means something as far as
 the g_i point the same way:
 
-    alignment    a = mean over i ≠ j of ⟨g_i, g_j⟩ / mean over i of ‖g_i‖²        between / (between
-    + within) reliability  p a / (1 + (p - 1) a)         of the average over p positives
+    alignment    a = mean over i ≠ j of ⟨g_i, g_j⟩ / mean over i of ‖g_i‖²
+                   = between / (between + within)
+    reliability  p a / (1 + (p - 1) a)    of the average over p positives
 
 Alignment is the share of one positive's squared distance from the random samples' mean that all
 positives have in common; h has thousands of coordinates in which each sample differs on its own, so
@@ -22,9 +23,9 @@ means, 0 on average where classes mean nothing.
 
 References:
     Intraclass correlations: Uses in assessing rater reliability (Shrout, Fleiss, 1979),
-    https://doi.org/10.1037/0033-2909.86.2.420
+        https://doi.org/10.1037/0033-2909.86.2.420
     A Kernel Two-Sample Test (Gretton, Borgwardt, Rasch, Schölkopf, Smola, 2012),
-    https://jmlr.org/papers/v13/gretton12a.html
+        https://jmlr.org/papers/v13/gretton12a.html
 """
 
 from __future__ import annotations

@@ -19,9 +19,11 @@ freedom, times √(n / (n - 1)).
 
 References:
     Better Bootstrap Confidence Intervals (Efron, 1987),
-    https://doi.org/10.1080/01621459.1987.10478410 What Teachers Should Know about the Bootstrap
-    (Hesterberg, 2014), https://arxiv.org/abs/1411.5279, for few samples Bootstrap Methods and Their
-    Application (Davison, Hinkley, 1997), https://doi.org/10.1017/CBO9780511802843
+        https://doi.org/10.1080/01621459.1987.10478410
+    What Teachers Should Know about the Bootstrap (Hesterberg, 2014),
+        https://arxiv.org/abs/1411.5279, for few samples
+    Bootstrap Methods and Their Application (Davison, Hinkley, 1997),
+        https://doi.org/10.1017/CBO9780511802843
 """
 
 from __future__ import annotations

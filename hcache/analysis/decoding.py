@@ -31,11 +31,13 @@ steps are one family (:func:`~hcache.analysis.permutation.family_p`).
 
 References:
     Understanding intermediate layers using linear classifier probes (Alain, Bengio, 2016),
-    https://arxiv.org/abs/1610.01644 Designing and Interpreting Probes with Control Tasks (Hewitt,
-    Liang, 2019), https://arxiv.org/abs/1909.03368 Permutation Tests for Studying Classifier
-    Performance (Ojala, Garriga, 2010), https://www.jmlr.org/papers/v11/ojala10a.html
+        https://arxiv.org/abs/1610.01644
+    Designing and Interpreting Probes with Control Tasks (Hewitt, Liang, 2019),
+        https://arxiv.org/abs/1909.03368
+    Permutation Tests for Studying Classifier Performance (Ojala, Garriga, 2010),
+        https://www.jmlr.org/papers/v11/ojala10a.html
     Cross-validation: what does it estimate and how well does it do it? (Bates, Hastie, Tibshirani,
-    2021), https://arxiv.org/abs/2104.00673
+        2021), https://arxiv.org/abs/2104.00673
 """
 
 from __future__ import annotations

@@ -31,11 +31,13 @@ p is that of the rotations.
 
 References:
     A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood, Williams,
-    2018), https://openreview.net/forum?id=By-7dz-AZ Variational Inference of Disentangled Latent
-    Concepts from Unlabeled Observations (Kumar, Sattigeri, Balakrishnan, 2018),
-    https://arxiv.org/abs/1711.00848 A General Theory for Jackknife Variance Estimation (Shao, Wu,
-    1989), https://doi.org/10.1214/aos/1176347263 Regression Shrinkage and Selection via the Lasso
-    (Tibshirani, 1996), https://doi.org/10.1111/j.2517-6161.1996.tb02080.x
+        2018), https://openreview.net/forum?id=By-7dz-AZ
+    Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar,
+        Sattigeri, Balakrishnan, 2018), https://arxiv.org/abs/1711.00848
+    A General Theory for Jackknife Variance Estimation (Shao, Wu, 1989),
+        https://doi.org/10.1214/aos/1176347263
+    Regression Shrinkage and Selection via the Lasso (Tibshirani, 1996),
+        https://doi.org/10.1111/j.2517-6161.1996.tb02080.x
 """
 
 from __future__ import annotations

@@ -19,10 +19,11 @@ whatever their numbers, so that 0 is the threshold of balanced accuracy.
 
 References:
     Ridge Regression: Biased Estimation for Nonorthogonal Problems (Hoerl, Kennard, 1970),
-    https://doi.org/10.1080/00401706.1970.10488634 Numerical Optimization (Nocedal, Wright, 2006),
-    chapter 7, for Newton's method by conjugate gradients A scalable estimate of the extra-sample
-    prediction error via approximate leave-one-out (Rad, Maleki, 2018),
-    https://arxiv.org/abs/1801.10243
+        https://doi.org/10.1080/00401706.1970.10488634
+    Numerical Optimization (Nocedal, Wright, 2006), chapter 7, for Newton's method by conjugate
+        gradients
+    A scalable estimate of the extra-sample prediction error via approximate leave-one-out (Rad,
+        Maleki, 2018), https://arxiv.org/abs/1801.10243
 """
 
 from __future__ import annotations

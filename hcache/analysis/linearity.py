@@ -31,9 +31,10 @@ readout more than those do. A readout may be a vector (all pixels, say); ‖·�
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
-    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
-    https://arxiv.org/abs/2303.11073 Diffusion Models already have a Semantic Latent Space (Kwon,
-    Jeong, Uh, 2022), https://arxiv.org/abs/2210.10960, for the claims: linear, homogeneous, robust
+        Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+        https://arxiv.org/abs/2303.11073
+    Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),
+        https://arxiv.org/abs/2210.10960, for the claims: linear, homogeneous, robust
 """
 
 from __future__ import annotations

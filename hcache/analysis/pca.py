@@ -7,9 +7,10 @@ columns: a matrix that does not fit into memory has the same components as one t
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
-    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
-    https://arxiv.org/abs/2303.11073 A rationale and test for the number of factors in factor
-    analysis (Horn, 1965), https://doi.org/10.1007/BF02289447, for the baseline (parallel analysis)
+        Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+        https://arxiv.org/abs/2303.11073
+    A rationale and test for the number of factors in factor analysis (Horn, 1965),
+        https://doi.org/10.1007/BF02289447, for the baseline (parallel analysis)
 """
 
 from __future__ import annotations

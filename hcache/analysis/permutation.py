@@ -7,11 +7,12 @@ which k give as much, p = (1 + k) / (1 + m): what was observed is one of the dra
 and a true null is called significant at level α in no more than α of all cases.
 
 References:
-    The Design of Experiments (Fisher, 1935), for the test Permutation P-values Should Never Be
-    Zero: Calculating Exact P-values When Permutations Are Randomly Drawn (Phipson, Smyth, 2010),
-    https://arxiv.org/abs/1603.05766 Resampling-Based Multiple Testing (Westfall, Young, 1993), for
-    the largest of many statistics A Simple Sequentially Rejective Multiple Test Procedure (Holm,
-    1979), https://www.jstor.org/stable/4615733
+    The Design of Experiments (Fisher, 1935), for the test
+    Permutation P-values Should Never Be Zero: Calculating Exact P-values When Permutations Are
+        Randomly Drawn (Phipson, Smyth, 2010), https://arxiv.org/abs/1603.05766
+    Resampling-Based Multiple Testing (Westfall, Young, 1993), for the largest of many statistics
+    A Simple Sequentially Rejective Multiple Test Procedure (Holm, 1979),
+        https://www.jstor.org/stable/4615733
 """
 
 from __future__ import annotations

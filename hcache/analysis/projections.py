@@ -4,10 +4,11 @@ together.
 With X_t (n, d) the centred activations at step t, and U (n, k) orthonormal coordinates of the
 samples,
 
-    per step   U_t holds the leading eigenvectors of X_t X_tᵀ; scores are U_t √λ_t, signs as at the
-    step before joint      U holds those of Σ_t X_t X_tᵀ, which is PCA of the steps side by side;
-    scores at step t are X_t ŵ_t,
-               with ŵ_t = X_tᵀ u / ‖X_tᵀ u‖ the component's part at that step, of unit length
+    per step   U_t holds the leading eigenvectors of X_t X_tᵀ; scores are U_t √λ_t,
+               with the signs of the step before
+    joint      U holds those of Σ_t X_t X_tᵀ, which is PCA of the steps side by side;
+               scores at step t are X_t ŵ_t,
+               ŵ_t = X_tᵀ u / ‖X_tᵀ u‖ is the component's part at that step, of unit length
 
 Joint axes belong together over the steps, so that a sample's scores are a trajectory; they are
 orthogonal over all steps, not at each of them. Only n x n matrices are decomposed, one at a time.

@@ -6,10 +6,11 @@ which what was seen is not unlikely.
 
 References:
     Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927),
-    https://doi.org/10.1080/01621459.1927.10502953, for a share Confidence intervals for an effect
-    size measure based on the Mann-Whitney statistic. Part 2 (Newcombe, 2006),
-    https://doi.org/10.1002/sim.2324, method 5, for the area under the curve Confidence limits about
-    effect measures: a general approach (Zou, Donner, 2008), https://doi.org/10.1002/sim.3095
+        https://doi.org/10.1080/01621459.1927.10502953, for a share
+    Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2
+        (Newcombe, 2006), https://doi.org/10.1002/sim.2324, method 5, for the area under the curve
+    Confidence limits about effect measures: a general approach (Zou, Donner, 2008),
+        https://doi.org/10.1002/sim.3095
 """
 
 from __future__ import annotations

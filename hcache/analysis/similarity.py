@@ -16,9 +16,9 @@ units of the full range.
 
 References:
     Image Quality Assessment: From Error Visibility to Structural Similarity (Wang, Bovik, Sheikh,
-    Simoncelli, 2004), https://doi.org/10.1109/TIP.2003.819861 The Fréchet distance between
-    multivariate normal distributions (Dowson, Landau, 1982),
-    https://doi.org/10.1016/0047-259X(82)90077-X
+        Simoncelli, 2004), https://doi.org/10.1109/TIP.2003.819861
+    The Fréchet distance between multivariate normal distributions (Dowson, Landau, 1982),
+        https://doi.org/10.1016/0047-259X(82)90077-X
 """
 
 from __future__ import annotations

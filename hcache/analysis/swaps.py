@@ -4,9 +4,10 @@ change would do.
 A recipient B is made again with the donor A's activations at a site, giving R. For each distance d
 (pixels, structure, colour; :mod:`.similarity`), summed over pairs,
 
-    carried  1 - Σ d(R, A) / Σ d(B, A)     how much nearer to the donor than the recipient was: 0
-    none, 1 if R is A moved        Σ d(R, B) / Σ d(A, B)     how far from the recipient, in
-    whichever direction: 0 not at all
+    carried  1 - Σ d(R, A) / Σ d(B, A)    how much nearer to the donor than the recipient was:
+                                          0 none, 1 if R is A
+    moved        Σ d(R, B) / Σ d(A, B)    how far from the recipient, in whichever direction:
+                                          0 not at all
 
 and for each reading r the regression over pairs r_R = b r_A + c r_B + constant, with
 
@@ -35,10 +36,10 @@ results vary by.
 
 References:
     Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable
-    Diffusion (Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524 Causal
-    Mediation Analysis for Interpreting Neural NLP: The Case of Gender Bias (Vig, Gehrmann,
-    Belinkov, Qian, Nevo, Sakenis, Huang, Singer, Shieber, 2020), https://arxiv.org/abs/2004.12265,
-    for exchanging activations as an experiment
+        Diffusion (Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524
+    Causal Mediation Analysis for Interpreting Neural NLP: The Case of Gender Bias (Vig, Gehrmann,
+        Belinkov, Qian, Nevo, Sakenis, Huang, Singer, Shieber, 2020),
+        https://arxiv.org/abs/2004.12265, for exchanging activations as an experiment
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A piece of background work and its status file, by which whoever watches it knows how far it is.
 
-    <run>/tasks/<id>.json, <id>.log    what it is, how far it is and what it came to; and all that
-    it printed <run>/job.json, job.log            the same of the run's extraction, whose id is
-    ``extract``
+    <run>/tasks/<id>.json, <id>.log    what it is, its progress and result; what it printed
+    <run>/job.json, job.log            the same of the run's extraction, whose id is ``extract``
 
 The process keeps its status file up to date while it works. So a task outlives the dashboard and a
 closed tab, and is found again after either. The id is made of what is to be done: the same work is

@@ -117,8 +117,8 @@ def extract(
     with torch.inference_mode():
         model.trace(torch.zeros(batch, *model.anatomy.x), 500)
     clock = Clock()
-    run_extraction(model, spec, Path(home))
-    return {"spent": asdict(clock.read()), "peak": peak()}
+    run = run_extraction(model, spec, Path(home))
+    return {"spent": asdict(clock.read()), "peak": peak(), "run": run.name}
 
 
 def page(page: str, home: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Extraction with another process busy on one of two cores: a browser is such a neighbour.
+"""Work with another process busy on one of two cores: a browser is such a neighbour.
 
 Both sides are processes of their own that are held to the same two cores, whatever the machine has.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+from ..errors import HcacheError
 from .setting import Row, Setting
-from .timing import Ratio, Spent, in_child
+from .timing import Clock, Ratio, Spent, in_child
 
 CORES = 2
 BUSY = "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(',')))\nwhile True: pass"
@@ -31,8 +34,16 @@ core is busy).
 """
 
 
+COMMANDS = {
+    "a fit (PCA)": ("direction", "fit", "RUN", "--method", "pca", "--option", "count=10"),
+    "a measure (decodability)": ("measure", "RUN", "--what", "decodability"),
+    "renders (swaps)": ("measure", "RUN", "--what", "swaps", "--samples", "PAIRS"),
+}
+"""What else computes in the background -> the command, which is timed as a whole."""
+
+
 def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
-    """Time of extraction alone and beside a busy process."""
+    """Time of extraction, and of other work in the background, alone and beside a busy process."""
     if not hasattr(os, "sched_setaffinity"):
         note = "not measured: this system cannot hold a process to some cores"
         return [
@@ -53,6 +64,7 @@ def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
         f"extraction, {len(cores)} cores" if len(cores) > 1 else "extraction, the one core there is"
     )
     threads = "the same with PyTorch's threads in every operation, which spin"
+    background = _background(setting, cores)
     return [
         Row(
             name="neighbour",
@@ -75,7 +87,67 @@ def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
             ratio=Ratio.of(found, BEFORE_BESIDE, BEFORE),
             note="for comparison: what extraction took before it was computed in parts",
         ),
+        *background,
     ]
+
+
+def _background(setting: Setting, cores: Sequence[int]) -> list[Row]:
+    """Commands that compute in the background, alone and beside a busy process.
+
+    Each begins from a copy of one run, since what is stored is not computed again.
+    """
+    home, on = setting.work / "background", f"{len(cores)} cores"
+    run = in_child(
+        "extract",
+        home=str(home),
+        samples=setting.size(64, 12),
+        steps=setting.size(20, 2),
+        batch=setting.size(8, 2),
+    )["run"]
+    rows = []
+    for what, command in COMMANDS.items():
+        names = {"RUN": run, "PAIRS": str(setting.size(4, 2))}
+        words = [names.get(word, word) for word in command]
+        found: dict[str, list[Spent]] = {ALONE: [], BESIDE: []}
+        for number in range(setting.rounds):
+            for way in list(found) if number % 2 == 0 else reversed(list(found)):
+                with busy(cores) if way == BESIDE else contextlib.nullcontext():
+                    found[way].append(_command(words, home, cores))
+        rows.append(
+            Row(
+                name=f"neighbour, {what.split(' (')[0]}",
+                what=f"{what}, {on}, one of them busy",
+                against="the same alone",
+                aim=1.8,
+                ratio=Ratio.of(found, BESIDE, ALONE),
+            )
+        )
+    return rows
+
+
+def _command(words: Sequence[str], home: Path, cores: Sequence[int]) -> Spent:
+    """A command of hcache on a copy of a home, held to some cores, from its start to its end.
+
+    Raises:
+        HcacheError: it failed; the message has its last words.
+    """
+    copy = home.with_name("copy")
+    shutil.copytree(home, copy)
+    before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), Clock()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "hcache", *words, "--home", str(copy)],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).resolve().parents[2],
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        spent, after = clock.read(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    finally:
+        shutil.rmtree(copy)
+    if done.returncode:
+        raise HcacheError(f"{' '.join(words)} failed: {done.stderr.strip()[-500:]}")
+    return Spent(spent.clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def _extract(

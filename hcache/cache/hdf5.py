@@ -3,13 +3,12 @@
 HDF5 never touches a disk here. It reads and writes through a small object that does, and that keeps
 what the system refuses to itself:
 
-    writing     HDF5 crashes when it is told that a write failed and then closes the file. So it is
-    not told: the first
-                failure is kept and raised by :meth:`Output.check` after the call, and what HDF5
-                still writes until it has closed the file stays in memory.
-    reading     no lock is asked for, and an error of the disk (EIO, ESTALE) is raised as it is.
-    What HDF5 then still
-                finds wrong is wrong with the bytes themselves: :class:`Malformed`.
+    writing     HDF5 crashes when it is told that a write failed and then closes the file. So it
+                is not told: the first failure is kept and raised by :meth:`Output.check` after
+                the call. What HDF5 still writes until it has closed the file stays in memory.
+    reading     No lock is asked for. An error of the disk (EIO, ESTALE) is raised as it is. What
+                HDF5 then still finds wrong is wrong with the bytes themselves:
+                :class:`Malformed`.
 
 A file that came from elsewhere may refer to other files, or claim more than it holds. Of a file
 only its structure is taken from HDF5, once it has been found to be what hcache writes: groups and

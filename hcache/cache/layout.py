@@ -1,31 +1,34 @@
 """Every name on disk and in HDF5, in one place.
 
     <home>/runs/<name>/
-      run.json                the run and its provenance, written first shards/00000000.h5
-      immutable; named after its first sample manifest.jsonl          a line a committed shard
-      index.h5                all shards as one, by reference, for other tools; replaced at every
-      commit job.json, job.log       who is extracting, and what it said in_work.png
-      while it is extracted: the samples in work, as they are at this step; not part of it
-      verify.json             what the last verification found prompts.txt             a prompt a
-      sample, as the job was given them images/                 of an inversion: the real pictures,
-      as the model was given them labels/<set>.csv        label sets made by hand or imported
-      directions/<name>.h5    directions saved by name renders/<digest>.png    rendered cells, each
-      with its recipe inside; the least recently used go first tasks/<id>.json, .log   background
-      tasks: how far each is or what it came to, and what it said measures/*.json, *.png  results of
-      measures, with their parameters and the samples that they are of; pictures
-      projections/<site>.npz  every sample at every step on a few axes readers/<set>.json      what
-      read the label set of that name lock, holder.json       the lock of who extracts or repairs,
-      and the lease that says who that is lock.labels, ...        likewise of who changes a folder
+      run.json                the run and its provenance, written first
+      shards/00000000.h5      immutable; named after its first sample
+      manifest.jsonl          one line for each committed shard
+      index.h5                all shards as one, by reference, for other tools
+      job.json, job.log       who is extracting, and what it said
+      in_work.png             during extraction: the samples in work, as they are at this step
+      verify.json             what the last verification found
+      prompts.txt             one prompt for each sample, as the job was given them
+      images/                 of an inversion: the real pictures, as the model was given them
+      labels/<set>.csv        label sets made by hand or imported
+      directions/<name>.h5    directions saved by name
+      renders/<digest>.png    rendered cells, each with its recipe inside; the oldest go first
+      tasks/<id>.json, .log   background tasks: how far each is, its result, and what it said
+      measures/*.json, *.png  results of measures, with their parameters and samples; pictures
+      projections/<site>.npz  every sample at every step on a few axes
+      readers/<set>.json      what read the label set of that name
+      lock, holder.json       the lock of who extracts or repairs, and the lease that names it
+      lock.labels, ...        the same for who changes a folder
 
 A shard holds samples ``start`` to ``stop`` of the run:
 
     h               (step, sample, c, h, w)         as computed, float16 unless it would overflow
-    skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled x
-    (step + 1, sample, c, h, w)     float32: a trajectory can be taken up again exactly x_0
-    (step, sample, height, width, 3)  uint8: predicted x_0, reduced to at most 64 pixels image
-    (sample, height, width, 3)      uint8 seed (sample), timestep (step)                  the
-    dimension scales; a flow's timesteps are not whole labels/<set>/<name>  (sample)
-    float32, read off the image when it was made
+    skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled
+    x               (step + 1, sample, c, h, w)     float32: a trajectory can go on from it exactly
+    x_0             (step, sample, height, width, 3)  uint8: predicted x_0, at most 64 pixels a side
+    image           (sample, height, width, 3)      uint8
+    seed (sample), timestep (step)                  dimension scales; of a flow they are fractions
+    labels/<set>/<name>  (sample)                   float32, read off the image when it was made
 """
 
 from __future__ import annotations

@@ -5,11 +5,10 @@ Some disks have none (ENOLCK, ENOSYS), and on others two hosts do not see each o
 a lease too, in a file beside the lock: host, boot, process, when that process began, and a
 heartbeat. A lease counts for nothing once its holder is known to be dead:
 
-    it was of this boot of this host      that process does not run, or began at another time; or
-    the lease came with
-                                          the system's lock, which this process has now
-    it was of any other                   there was no heartbeat for ``STALE`` seconds, by the
-    disk's own clock
+    of this boot of this host    that process does not run, or began at another time; or the lease
+                                 came with the system's lock, which this process has now
+    of any other                 there was no heartbeat for ``STALE`` seconds, by the disk's own
+                                 clock
 
 No clock of a host is asked: heartbeats are times of change that the file system gives, and they are
 compared with the time of change of a file that was made just now. When a process began is told in

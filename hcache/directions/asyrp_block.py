@@ -5,11 +5,12 @@ r"""Asyrp: a small network f finds each sample's own Δh, at any timestep, towar
 f is two 1x1 convolutions with the time embedding ``temb`` of the U-Net itself added between them.
 Two kinds were published, with SiLU and a GroupNorm of 32 groups each:
 
-    plain   conv1(h) + temb_proj(silu(temb))  ->  conv2(silu(norm2(.)))             blocks of
-    CelebA-HQ and LSUN ADM     in_layers(h) + emb_layers(temb)   ->  out_layers(.)
-    blocks of AFHQ and MetFaces
-            in_layers: GroupNorm, SiLU, convolution; emb_layers: SiLU, linear; out_layers:
-                GroupNorm, SiLU, convolution
+    plain   conv1(h) + temb_proj(silu(temb))  ->  conv2(silu(norm2(.)))
+            (blocks of CelebA-HQ and LSUN)
+    ADM     in_layers(h) + emb_layers(temb)   ->  out_layers(.)
+            (blocks of AFHQ and MetFaces)
+            in_layers: GroupNorm, SiLU, convolution; emb_layers: SiLU, linear;
+            out_layers: GroupNorm, SiLU, convolution
 
 The plain kind takes h as it is, the ADM kind normalises it first; neither adds its input to its
 output. The edit they are made for is asymmetric, in the steps with t of some 400 to 500 and more,

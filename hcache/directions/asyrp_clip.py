@@ -7,9 +7,9 @@ them, so that it is less of the wording and more of the meaning.
 
 References:
     StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators (Gal, Patashnik, Maron,
-    Chechik, Cohen-Or, 2021), https://arxiv.org/abs/2108.00946 Learning Transferable Visual Models
-    From Natural Language Supervision (Radford et al., 2021), https://arxiv.org/abs/2103.00020, for
-    CLIP
+        Chechik, Cohen-Or, 2021), https://arxiv.org/abs/2108.00946
+    Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
+        https://arxiv.org/abs/2103.00020, for CLIP
 """
 
 from __future__ import annotations

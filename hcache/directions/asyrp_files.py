@@ -12,7 +12,8 @@ How many denoising steps a block was trained along stands in its file's name onl
 
 References:
     Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),
-    https://arxiv.org/abs/2210.10960 Its code and files, https://github.com/kwonminki/Asyrp_official
+        https://arxiv.org/abs/2210.10960
+    Its code and files, https://github.com/kwonminki/Asyrp_official
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ strength of 1 is a move whose root mean square over samples and steps is 1 in σ
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
-    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
-    https://arxiv.org/abs/2303.11073, for directions as differences of means Discriminatory
-    Analysis: Nonparametric Discrimination (Fix, Hodges, 1951), https://doi.org/10.2307/1403797, for
-    neighbours
+        Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+        https://arxiv.org/abs/2303.11073, for directions as differences of means
+    Discriminatory Analysis: Nonparametric Discrimination (Fix, Hodges, 1951),
+        https://doi.org/10.2307/1403797, for neighbours
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ not see each other.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
-    Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
-    https://arxiv.org/abs/2303.11073 Understanding the Latent Space of Diffusion Models through the
-    Lens of Riemannian Geometry (Park, Kwon, Choi, Jo, Uh, 2023), https://arxiv.org/abs/2307.12868
+        Huberman-Spiegelglas, Mulayoff, Graßhof, Brandt, Michaeli, 2023),
+        https://arxiv.org/abs/2303.11073
+    Understanding the Latent Space of Diffusion Models through the Lens of Riemannian Geometry
+        (Park, Kwon, Choi, Jo, Uh, 2023), https://arxiv.org/abs/2307.12868
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ gradient instead; option ``descent`` makes such a one again.
 
 References:
     Auto-Encoding Variational Bayes (Kingma, Welling, 2013), https://arxiv.org/abs/1312.6114, for
-    the VAE Two-Point Step Size Gradient Methods (Barzilai, Borwein, 1988),
-    https://doi.org/10.1093/imanum/8.1.141
+        the VAE
+    Two-Point Step Size Gradient Methods (Barzilai, Borwein, 1988),
+        https://doi.org/10.1093/imanum/8.1.141
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ steps, and sampled without clipping x_0.
 
 References:
     Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020),
-    https://arxiv.org/abs/2006.11239 Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020),
-    https://github.com/ermongroup/ddim SDEdit (Meng, He, Song, Song, Wu, Zhu, Ermon, 2021),
-    https://github.com/ermongroup/SDEdit
+        https://arxiv.org/abs/2006.11239
+    Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020),
+        https://github.com/ermongroup/ddim
+    SDEdit (Meng, He, Song, Song, Wu, Zhu, Ermon, 2021), https://github.com/ermongroup/SDEdit
 """
 
 from __future__ import annotations

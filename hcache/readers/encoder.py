@@ -3,9 +3,11 @@ transformers.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
-    https://arxiv.org/abs/2103.00020 Sigmoid Loss for Language Image Pre-Training (Zhai, Mustafa,
-    Kolesnikov, Beyer, 2023), https://arxiv.org/abs/2303.15343 DINOv2: Learning Robust Visual
-    Features without Supervision (Oquab et al., 2023), https://arxiv.org/abs/2304.07193
+        https://arxiv.org/abs/2103.00020
+    Sigmoid Loss for Language Image Pre-Training (Zhai, Mustafa, Kolesnikov, Beyer, 2023),
+        https://arxiv.org/abs/2303.15343
+    DINOv2: Learning Robust Visual Features without Supervision (Oquab et al., 2023),
+        https://arxiv.org/abs/2304.07193
 """
 
 from __future__ import annotations

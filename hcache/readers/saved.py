@@ -1,8 +1,8 @@
 """Readers that are kept in a home, and which of them have read a run.
 
-    <home>/readers/<name>.json          the description of a reader
-    <home>/runs/<run>/readers/<name>.json   what read the label set of that name: description,
-    version, digest
+    <home>/readers/<name>.json              the description of a reader
+    <home>/runs/<run>/readers/<name>.json   what read the label set of that name: its description,
+                                            version and digest
 
 What a run says about its readers is for people. Only readers of the home are ever opened: a run may
 come from anybody.

@@ -19,7 +19,7 @@ One step of a flow, whose x_t is (1-s_t) x_0 + s_t ε, takes the same two predic
 References:
     Denoising Diffusion Implicit Models (Song, Meng, Ermon, 2020), https://arxiv.org/abs/2010.02502
     Flow Matching for Generative Modeling (Lipman, Chen, Ben-Hamu, Nickel, Le, 2022),
-    https://arxiv.org/abs/2210.02747
+        https://arxiv.org/abs/2210.02747
 """
 
 from __future__ import annotations

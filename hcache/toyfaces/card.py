@@ -44,6 +44,8 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
         data_share=next(factor.share for factor in FACTORS if factor.name == "glasses"),
         frechet=data["frechet"],
         frechet_data=data["frechet_of_data_halves"],
+        few_steps=_few_steps(facts),
+        weights=settings["weights"],
         positives=settings["positives"],
         fit=settings["fit"],
         unseen=settings["unseen"],
@@ -69,6 +71,20 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
         duration=_duration(training["hours"]),
         **{key: training[key] for key in ("faces", "steps", "batch", "rate", "machine")},
         tried="\n".join(f"- {line}" for line in training["tried"]),
+    )
+
+
+def _few_steps(facts: dict[str, Any]) -> str:
+    """What was measured of samples of fewer steps, and of the grain of both; empty if nothing."""
+    few = facts.get("few_steps")
+    if few is None:
+        return ""
+    worst = max(few["ks"], key=few["ks"].get)
+    return (
+        f"Grain (standard deviation of white noise in the samples, tones from -1 to 1):"
+        f" {facts['data']['grain']:.3f}. With {few['steps']} steps, {few['samples']} samples: grain"
+        f" {few['grain']:.3f}, Fréchet distance {few['frechet']:.2f}, largest KS"
+        f" {few['ks'][worst]:.2f} ({_words(worst)})."
     )
 
 

@@ -8,8 +8,8 @@ factors of a face, so that many captions are true of many faces, and which are t
 known. With s_ij the scaled cosine of picture i and text j, and y_ij = 1 where the text is true of
 the picture, the loss is the mean of both cross-entropies,
 
-    -\sum_j y_ij/\sum_k y_ik log softmax_j(s_ij)    and    -\sum_i y_ij/\sum_k y_kj log
-    softmax_i(s_ij),
+    -\sum_j y_ij/\sum_k y_ik log softmax_j(s_ij)    and
+    -\sum_i y_ij/\sum_k y_kj log softmax_i(s_ij),
 
 which is CLIP's own where every text is true of one picture only. Pictures are blurred and noisy at
 random, as a predicted x_0 is. It runs on the processor; it is seeded, and goes on from its last
@@ -17,9 +17,9 @@ checkpoint in ``--work``.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision (Radford et al., 2021),
-    https://arxiv.org/abs/2103.00020 Unified Contrastive Learning in Image-Text-Label Space (Yang,
-    Li, Zhang, Xiao, Liu, Yuan, Gao, 2022), https://arxiv.org/abs/2204.03610, for more than one true
-    text
+        https://arxiv.org/abs/2103.00020
+    Unified Contrastive Learning in Image-Text-Label Space (Yang, Li, Zhang, Xiao, Liu, Yuan, Gao,
+        2022), https://arxiv.org/abs/2204.03610, for more than one true text
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from ..recipes.window import Window
 from ..sampling.loop import Edit, denoise
 from .drawing import draw_dataset
 from .factors import BINARY, FACTORS, NAMES
+from .h_use import h_use
 from .losses import degrade
 from .reader import load_reader, read, read_features, to_tensor
 from .train import HELD_OUT
@@ -101,8 +102,23 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a + cov_b - 2 * root))
 
 
+def grain(images: np.ndarray) -> float:
+    """Standard deviation of white noise in pictures, where 2 is the whole range of tones.
+
+    The median of the absolute mixed second differences of neighbouring pixels, over 1.35, which is
+    that median of white noise of deviation 1. Flat areas and straight edges have no such
+    differences.
+
+    Args:
+        images: (n, height, width, 3) uint8.
+    """
+    tones = images.astype(np.float32) / 127.5 - 1
+    mixed = tones[:, 1:, 1:] - tones[:, :-1, 1:] - tones[:, 1:, :-1] + tones[:, :-1, :-1]
+    return float(np.median(np.abs(mixed)) / 1.35)
+
+
 def compare_with_data(images: np.ndarray) -> dict[str, Any]:
-    """How the samples' readings and features stand to those of as many drawings."""
+    """Compares samples with held-out drawings: readings, features of the reader, grain."""
     n = len(images)
     drawings, _ = draw_dataset(range(HELD_OUT, HELD_OUT + 2 * n))
     ours, theirs = read(images), read(drawings)
@@ -114,6 +130,7 @@ def compare_with_data(images: np.ndarray) -> dict[str, Any]:
         "spread": {name: [float(ours[name].std()), float(theirs[name].std())] for name in NAMES},
         "frechet": frechet_distance(read_features(images), features[:n]),
         "frechet_of_data_halves": frechet_distance(features[:n], features[n:]),
+        "grain": grain(images),
     }
 
 
@@ -221,6 +238,12 @@ def main(argv: list[str] | None = None) -> None:
         facts["data"] = compare_with_data(images)
         (args.work / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     run = extract(model, spec, writable_home(args.work / "home"))
+    facts["few_steps"] = {
+        "steps": run.spec.steps,
+        **compare_with_data(run.images[: args.samples]),
+    }
+    if "h_use" not in facts:
+        facts["h_use"] = h_use(model, args.unseen, run.spec.steps)
     facts["directions"] = direction_effects(
         model, run, args.unseen, args.positives, args.work, args.batch
     )
@@ -244,7 +267,7 @@ def _known_facts(path: Path, weights: str, args: argparse.Namespace) -> dict[str
         facts.get("settings", {}).get(key) == settings[key]
         for key in ("model", "weights", "samples", "steps")
     )
-    kept = {key: facts[key] for key in ("reader", "data") if key in facts} if same else {}
+    kept = {key: facts[key] for key in ("reader", "data", "h_use") if key in facts} if same else {}
     return {**kept, "settings": settings}
 
 

@@ -1,0 +1,324 @@
+"""Measures all that the documentation states of the shipped weights, and writes it there.
+
+    python -m hcache.toyfaces.report --work DIR [--only PART] [--model MODEL] [--docs FOLDER]
+
+The parts are ``facts`` (samples against drawings, and naive directions), ``methods`` (the table of
+direction methods), ``readers`` (readers by texts and clicks against the truth) and ``verdict``
+(what can be read from h, and what swaps carry). Each is kept in ``DIR`` and goes on where it
+stopped. Results are written beside the weights as JSON, each with the digest of the weights that it
+is of; the cards and the tables of the documentation are then written from these files alone. A
+table stands between two comments of a Markdown file: ``<!-- measured: NAME -->`` and
+``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..cache.layout import writable_home
+from ..cards import default_spec
+from ..errors import UsageError
+from ..extraction.run import extract
+from ..models.loading import load_model
+from . import card, measure, methods
+from .factors import NAMES
+from .measure import ATTRIBUTES, LOWEST, MODEL
+from .read_back import read_back
+from .reader import WEIGHTS
+from .shipped import NULL
+
+FOLDER = WEIGHTS.parent
+MODELS = ("toyfaces-ddpm-64", "toyfaces-adm-64", "toyfaces-ldm-64")
+PARTS = ("facts", "methods", "readers", "verdict")
+VERDICT_SAMPLES = 256
+"""Of every model: probes of different n are not comparable."""
+
+DRAWINGS, POSITIVES, READ_SAMPLES = 512, 32, 128
+QUESTIONS = ("decodability", "swaps")
+
+
+def measure_facts(model: str, work: Path) -> None:
+    """Samples against drawings, and the effects of naive directions; with the sheet and card."""
+    measure.main(["--work", str(work / model), "--model", model])
+    shutil.copy(work / model / "facts.json", FOLDER / f"{model}.facts.json")
+    shutil.copy(work / model / "sheet.png", FOLDER / model / "sheet.png")
+    card.main(["--model", model])
+
+
+def measure_methods(model: str, work: Path) -> None:
+    """The table of direction methods, which is of the DDPM alone."""
+    if model == MODEL:
+        methods.main(["--work", str(work / model)])
+        shutil.copy(work / model / "methods.json", FOLDER / "methods.json")
+
+
+def measure_readers(model: str, work: Path) -> None:
+    """Readers by texts and clicks against the truth, on the DDPM alone."""
+    if model != MODEL or _is_current(FOLDER / "readers.json", model):
+        return
+    spec = default_spec(model, samples=READ_SAMPLES, steps=20, store={"h": "pooled"}, batch=8)
+    run = extract(load_model(model), spec, writable_home(work / model / "home"))
+    found = read_back(run, DRAWINGS, POSITIVES)
+    _write(FOLDER / "readers.json", {"settings": {"weights": spec.weights}, "readers": found})
+
+
+def measure_verdict(model: str, work: Path) -> None:
+    """Held-out probes and swaps, by the command that a user would give."""
+    home = writable_home(work / model / "home")
+    store = {"h": "full", "skip.*": "pooled"}
+    spec = default_spec(model, samples=VERDICT_SAMPLES, steps=20, seed=500, store=store, batch=8)
+    out = FOLDER / f"{model}.verdict.json"
+    if _is_current(out, model):
+        return
+    run = extract(load_model(model), spec, home)
+    words = [word for what in QUESTIONS for word in ("--what", what)]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "hcache", "measure", run.name, "--json"),
+            *("--home", str(home), *words),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    settings = {"weights": spec.weights, "samples": VERDICT_SAMPLES}
+    _write(out, {"settings": settings, "cells": json.loads(done.stdout)})
+
+
+WORK: Mapping[str, Callable[[str, Path], None]] = {
+    "facts": measure_facts,
+    "methods": measure_methods,
+    "readers": measure_readers,
+    "verdict": measure_verdict,
+}
+
+
+def _is_current(path: Path, model: str) -> bool:
+    """Whether a file of results is of the weights that are here now."""
+    return path.exists() and _read(path)["settings"]["weights"] == default_spec(model).weights
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def tables(folder: Path = FOLDER) -> dict[str, str]:
+    """The Markdown of every table that is measured, by its name, from the files of a folder."""
+    facts = {model: _read(folder / f"{model}.facts.json") for model in MODELS}
+    found = {
+        "weights": weights_table(facts),
+        "samples": samples_table(facts),
+        "directions": directions_table(facts),
+        "meaningless": meaningless_table(facts[MODEL]),
+        "methods": methods.as_table(_read(folder / "methods.json")).rstrip(),
+    }
+    if all("h_use" in each for each in facts.values()):
+        found["h-use"] = h_use_table(facts)
+    if (folder / "readers.json").exists():
+        found["readers"] = readers_table(_read(folder / "readers.json")["readers"])
+    verdicts = {model: folder / f"{model}.verdict.json" for model in MODELS}
+    if all(path.exists() for path in verdicts.values()):
+        found["verdict"] = verdict_table({m: _read(path) for m, path in verdicts.items()})
+    return found
+
+
+def weights_table(facts: Mapping[str, Any]) -> str:
+    """The digest of the weights that the numbers of each model are of."""
+    rows = [
+        (f"`{model}`", f"`{found['settings']['weights'][:12]}`") for model, found in facts.items()
+    ]
+    return _table(("model", "digest of its weights"), rows)
+
+
+def samples_table(facts: Mapping[str, Any]) -> str:
+    """How near samples are to drawings, by model and number of steps."""
+    rows = []
+    for model, found in facts.items():
+        few = [found["few_steps"]] if "few_steps" in found else []
+        for data in ({"steps": found["settings"]["steps"], **found["data"]}, *few):
+            worst = max(data["ks"], key=data["ks"].get)
+            rows.append(
+                (
+                    f"`{model}`",
+                    f"{data['steps']}",
+                    f"{data['grain']:.3f}" if "grain" in data else "not measured",
+                    f"{data['ks'][worst]:.2f} ({_words(worst)})",
+                    f"{data['frechet']:.2f} ({data['frechet_of_data_halves']:.2f})",
+                )
+            )
+    head = ("model", "steps", "grain", "KS, worst of 8 factors", "Fréchet distance (data halves)")
+    return _table(head, rows)
+
+
+def h_use_table(facts: Mapping[str, Any]) -> str:
+    """What h adds to the decoder's first convolution, and what changes without it."""
+    parts = {}
+    for model, found in facts.items():
+        shares = found["h_use"]["first_block"]
+        parts[model] = [(h / skip) for h, skip in shares]
+    ratio = [f"{min(part):.2f} to {max(part):.2f}" for part in parts.values()]
+    rows = [("what h adds to the decoder's first convolution, over what the skip adds", *ratio)]
+    rows += [
+        (
+            f"mean absolute change of {_words(name)} without h",
+            *(f"{found['h_use']['without'][name]:.3f}" for found in facts.values()),
+        )
+        for name in NAMES
+    ]
+    return _table(("", *(f"`{model}`" for model in facts)), rows)
+
+
+def directions_table(facts: Mapping[str, Any]) -> str:
+    """By attribute and model: the change at the strength at which it is largest."""
+    rows = []
+    for attribute in ATTRIBUTES:
+        for name in (attribute, attribute + LOWEST):
+            if not all(name in found["directions"] for found in facts.values()):
+                continue
+            cells = [_largest(found["directions"][name], attribute) for found in facts.values()]
+            rows.append((_words(name), *cells))
+    return _table(("direction", *(f"`{model}`" for model in facts)), rows)
+
+
+def _largest(effect: Mapping[str, Mapping[str, Any]], attribute: str) -> str:
+    strength = max(effect, key=lambda at: abs(effect[at][attribute][0]))
+    return f"{_interval(effect[strength][attribute])} at {strength}"
+
+
+def meaningless_table(facts: Mapping[str, Any]) -> str:
+    """What directions change that mean nothing: random ones, and those of random positives."""
+    effects = facts["directions"]
+    names = [name for name in effects if name.startswith("random ") and name != NULL]
+    rows = [
+        (f"{name}, strength {at}", *(_interval(effects[name][at][a]) for a in ATTRIBUTES))
+        for name in (*names, NULL)
+        for at in effects[name]
+    ]
+    return _table(("direction", *map(_words, ATTRIBUTES)), rows)
+
+
+def readers_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Correlations of readers with the truth of drawings, and with the toy reader."""
+    columns = {
+        "texts, truth": "texts: truth",
+        "texts, toy reader": "texts: toy reader on samples",
+        "clicks on pixels, truth": "clicks on pixels: truth",
+        "clicks on pixels, AUC": "held-out AUC",
+        "clicks on toyfaces-clip, truth": "clicks on `toyfaces-clip`: truth",
+        "clicks on toyfaces-clip, AUC": "held-out AUC",
+    }
+    rows = [
+        (
+            _words(name),
+            *(
+                f"{value:.2f}" if isinstance(value, float) else value or ""
+                for value in (found[name].get(key, "") for key in columns)
+            ),
+        )
+        for name in NAMES
+    ]
+    return _table(("factor", *columns.values()), rows)
+
+
+def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The cells of the verdict that all models have, a row a question and subject."""
+    cells = {
+        model: {(cell["question"], cell["subject"]): cell for cell in verdict["cells"]}
+        for model, verdict in verdicts.items()
+    }
+    shared = [key for key in cells[MODEL] if all(key in found for found in cells.values())]
+    rows = [
+        (f"{question} {subject}".strip(), *(_estimate(cells[m][question, subject]) for m in cells))
+        for question, subject in shared
+    ]
+    return _table(("", *(f"`{model}`" for model in cells)), rows)
+
+
+def _estimate(cell: Mapping[str, Any]) -> str:
+    """A cell's value and interval as ``measure --json`` prints them."""
+    if cell.get("value") is None:
+        return "not defined"
+    return f"{cell['value']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})"
+
+
+def _interval(triple: Sequence[float]) -> str:
+    mean, low, high = triple[:3]
+    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+
+
+BLOCK = re.compile(r"(<!-- measured: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(text: str, found: Mapping[str, str]) -> str:
+    """A Markdown file's text with its measured tables as they are now.
+
+    Raises:
+        UsageError: the text asks for a table that nothing measures.
+    """
+
+    def one(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in found:
+            known = ", ".join(sorted(found))
+            raise UsageError(f"no measured table is named {name!r}; there are: {known}")
+        return f"{match[1]}{found[name]}\n{match[3]}"
+
+    return BLOCK.sub(one, text)
+
+
+def write_tables(docs: Path) -> list[Path]:
+    """Writes the measured tables into the Markdown files of a folder; those that changed."""
+    found, changed = tables(), []
+    for path in sorted(docs.rglob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after = filled(before, found)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.report", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--work", type=Path, required=True, help="what was measured is kept here")
+    parser.add_argument("--only", choices=PARTS, action="append", help="repeat (default: all)")
+    parser.add_argument(
+        "--model", choices=MODELS, action="append", help="repeat (default: all three)"
+    )
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs"), help="folder of Markdown files (default: docs)"
+    )
+    args = parser.parse_args(argv)
+    for part in args.only or PARTS:
+        for model in args.model or MODELS:
+            WORK[part](model, args.work)
+    for path in write_tables(args.docs):
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()
