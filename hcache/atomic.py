@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 import zlib
 from collections.abc import Iterator
@@ -55,11 +56,46 @@ def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
         yield file
 
 
+def sweep(final: Path) -> None:
+    """Removes what killed writers of ``final`` on this host left under temporary names.
+
+    A name whose process number is in use stays, also where another process has that number now.
+    """
+    begin = f"{final.name}.{host_mark()}-"
+    with suppress(OSError), os.scandir(final.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(begin) and entry.name.endswith(PARTIAL):
+                pid = entry.name.removeprefix(begin).partition("-")[0]
+                if pid.isdecimal() and not _runs(int(pid)):
+                    _remove(Path(entry.path))
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this number runs. One that has ended and was not waited for counts."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder as far as the system lets it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
     """Like :func:`replacing`, for what makes its file itself: the temporary path, where nothing
     is yet.
     """
+    sweep(final)
     partial = partial_path(final)
     try:
         yield partial
@@ -71,6 +107,32 @@ def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def making_folder(final: Path) -> Iterator[Path]:
+    """A folder to fill. It gets the name ``final`` when the block ends, and vanishes if the
+    block fails.
+
+    Args:
+        final: Nothing is there yet, or an empty folder.
+
+    Raises:
+        OSError: it cannot be written, or ``final`` is there and not empty.
+    """
+    make_folder(final.parent)
+    sweep(final)
+    partial = partial_path(final)
+    try:
+        partial.mkdir()
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            (sync_folder if path.is_dir() else flush_file)(path)
+        os.rename(partial, final)
+        sync_folder(final.parent)
+    except BaseException:
+        _remove(partial)
         raise
 
 

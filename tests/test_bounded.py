@@ -1,19 +1,58 @@
-"""The pages' cache of matrices: bounded by bytes, shared, the one used longest ago goes first."""
+"""The pages' cache: bounded by bytes, shared, the one used longest ago goes first."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+import streamlit as st
+import torch
 
-from hcache.ui.bounded import ArrayCache
+from hcache.directions.naive import naive_direction
+from hcache.directions.store import save_move
+from hcache.features import Features
+from hcache.ui import kept, loaders
+from hcache.ui.bounded import ByteCache, bytes_of
 
 
 def rows(count):
     return np.zeros((count, 10), np.float32)  # 40 bytes a row
 
 
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    first: np.ndarray
+    second: object
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (rows(3), 120),
+        (torch.zeros(3, 10), 120),
+        (b"12345", 5),
+        (None, 0),
+        (7, 0),
+        ((rows(1), [rows(2)], {"a": rows(3)}), 240),
+        (Pair(rows(1), Pair(rows(1), b"123")), 83),
+        (Features(h=torch.zeros(2, 3), skips=((torch.zeros(5),), None)), 44),
+        ((b"1234567", 3), 7),
+    ],
+    ids=str,
+)
+def test_what_a_value_takes_is_what_its_arrays_take(value, count):
+    assert bytes_of(value) == count
+
+
+def test_a_value_that_holds_itself_is_weighed():
+    value = [rows(1)]
+    value.append(value)
+    assert 40 <= bytes_of(value) <= 400
+
+
 def test_what_is_kept_never_takes_more_bytes_than_it_may():
-    cache, made = ArrayCache(400), []
+    cache, made = ByteCache(400), []
     for step in range(20):
-        cache.get(step, lambda step=step: made.append(step) or rows(4))
+        cache.get(step, lambda step=step: made.append(step) or (rows(2), rows(2)))
         assert cache.bytes <= 400
     assert made == list(range(20)) and cache.bytes == 320
     cache.get(18, lambda: pytest.fail("it was kept"))
@@ -23,13 +62,73 @@ def test_what_is_kept_never_takes_more_bytes_than_it_may():
 
 
 def test_what_is_too_large_is_not_kept_and_pushes_nothing_out():
-    cache = ArrayCache(400)
+    cache = ByteCache(400)
     cache.get("small", lambda: rows(4))
     assert cache.get("large", lambda: rows(100)).shape == (100, 10)
     cache.get("small", lambda: pytest.fail("it was kept"))
     assert cache.bytes == 160
 
 
+def test_of_values_that_grow_the_last_is_kept_and_the_others_make_room():
+    cache = ByteCache(400, keep_last=True)
+    cache.get("old", lambda: [rows(1)])
+    grown = cache.get("new", lambda: [rows(1)])
+    grown.append(rows(100))
+    assert cache.get("new", list) is grown and cache.bytes == 4040, "it is in use"
+    assert cache.get("old", lambda: "made again") == "made again" and cache.bytes == 10
+
+
 def test_what_is_shared_cannot_be_written():
     with pytest.raises(ValueError, match="read-only"):
-        ArrayCache(400).get(1, lambda: rows(4))[0, 0] = 1
+        ByteCache(400).get(1, lambda: rows(4))[0, 0] = 1
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Pages that may keep little."""
+    monkeypatch.setattr(kept, "KEPT_BYTES", 20_000)
+    monkeypatch.setattr(kept, "RUN_BYTES", 100)
+    st.cache_resource.clear()
+    yield
+    st.cache_resource.clear()
+
+
+def test_pages_keep_no_more_than_they_may_of_anything(small, copied_run, tmp_path):
+    """Matrices, projections, components, sprites, pictures: each is asked for at every step."""
+    folder, n = str(copied_run.folder), len(copied_run)
+    for site in ("h", "skip.1"):
+        for step in range(copied_run.spec.steps):
+            made = loaders.matrix(folder, n, site, step)
+            assert made.shape == (n, copied_run.width(site))
+            loaders.projection_at(folder, n, site, step)
+            loaders.components(folder, n, site, step)
+            assert 0 < kept.kept_values().bytes <= 20_000
+    loaders.sprite_of(folder, n)
+    assert len(loaders.picture_uris(folder, n)[:]) == n
+    loaders.components(folder, n, "h", 0)
+    assert 0 < kept.kept_values().bytes <= 20_000
+
+
+def test_an_addresses_list_weighs_what_was_made_of_it(small, copied_run):
+    uris = loaders.picture_uris(str(copied_run.folder), len(copied_run))
+    before = uris.nbytes
+    assert uris[0].startswith("data:") and uris.nbytes == before + len(uris[0])
+
+
+def test_of_opened_runs_the_last_is_kept_with_its_pictures(small, copied_run, tiny_run):
+    for _ in range(2):
+        for run in (copied_run, tiny_run):
+            opened = loaders.shared_run(run.folder)
+            assert opened.images.nbytes > 100 and loaders.shared_run(run.folder) is opened
+            assert kept.kept_runs().bytes == kept.kept_runs().weigh(opened), "and no other"
+
+
+def test_a_direction_that_was_replaced_is_read_anew(small, copied_run):
+    from hcache.ui.panels.directions import saved_move
+
+    save_move(copied_run, "way", naive_direction(copied_run, [0, 1]))
+    first = saved_move(copied_run, "way")
+    assert kept.kept_values().bytes in (0, bytes_of(first))
+    other = naive_direction(copied_run, [5, 6])
+    save_move(copied_run, "way", other, replace=True)
+    np.testing.assert_array_equal(saved_move(copied_run, "way").delta, other.delta)

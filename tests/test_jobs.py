@@ -335,7 +335,45 @@ def test_a_text_is_never_taken_for_an_option(text, tiny_folder, tmp_path):
     arguments.model = str(tiny_folder)
     assert conditioning_of(arguments) == given
     order = {"home": str(tmp_path), "run": spec.name, "kind": "extract", "order": spec.to_json()}
-    assert read_order(json.dumps(order).encode()) == (tmp_path, Extraction(spec=spec))
+    folder = tmp_path / "runs" / spec.name
+    assert read_order(json.dumps(order).encode()) == (folder, Extraction(spec=spec))
+
+
+def test_a_run_that_was_renamed_goes_on_where_it_lies(tiny_model, tiny_folder, tmp_path):
+    """As the dashboard's Resume starts it: by a process of its own."""
+    spec = default_spec(str(tiny_folder), samples=4, steps=3, batch=2, store={"h": "full"})
+    whole = extract(tiny_model, spec, tmp_path / "whole")
+    half = dataclasses.replace(spec, samples=2)
+    renamed = extract(tiny_model, half, tmp_path).folder.rename(tmp_path / "runs" / "my-run")
+    jobs.start(spec, tmp_path, renamed)
+    job = end_of_job(renamed)
+    assert (job.state, job.run) == (jobs.DONE, "my-run"), job.message
+    assert jobs.is_from_here(renamed, spec)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["my-run"]
+    assert_same_contents(open_run(renamed), whole)
+
+
+def test_resume_on_the_page_goes_on_where_the_run_lies(copied_run, tmp_path, monkeypatch):
+    from streamlit.testing.v1 import AppTest
+
+    renamed = copied_run.folder.rename(copied_run.folder.with_name("my-run"))
+    StatusFile.of_extraction(renamed, copied_run.spec).finish(jobs.FAILED, "the disk is full")
+    monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
+    started = []
+    monkeypatch.setattr(jobs.tasks, "start", lambda folder, work: started.append((folder, work)))
+    app = AppTest.from_file("../dashboard.py", default_timeout=60)
+    app.switch_page("pages/extract.py").run()
+    app.button(key="resume-my-run").click().run()
+    assert started == [(renamed, Extraction(spec=copied_run.spec))] and not app.exception
+
+
+@pytest.mark.parametrize("folder", ["../elsewhere", "", "a/b", 3])
+def test_an_order_cannot_name_a_folder_elsewhere(folder, tiny_spec, tmp_path):
+    from hcache.cli.background import read_order
+
+    order = {"home": str(tmp_path), "run": tiny_spec.name, "kind": "extract", "folder": folder}
+    with pytest.raises(UsageError):
+        read_order(json.dumps({**order, "order": tiny_spec.to_json()}).encode())
 
 
 def test_a_model_that_is_named_like_an_option_overwrites_nothing(tmp_path, monkeypatch):

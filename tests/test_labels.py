@@ -118,6 +118,22 @@ def test_the_commands_import_all_or_nothing_and_export(copied_run, tmp_path, cap
     )
 
 
+@pytest.mark.parametrize("number", [1, 0.1, np.float32(0.1), np.float64(-2), np.int64(3), True])
+def test_a_number_of_any_kind_is_read_back(copied_run, number):
+    save_labels(copied_run, "mine", {"a": {3: number}})
+    assert copied_run.labels["mine"]["a"][3] == np.float32(number)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("=CMD()", 1.0), ("", 1.0), ("sample", 1.0), ("a", np.nan), ("a", 1e300)]
+)
+def test_what_could_not_be_read_back_is_not_written(copied_run, name, value):
+    save_labels(copied_run, "mine", {"a": {3: 1.0}})
+    with pytest.raises(UsageError, match="the label set mine"):
+        save_labels(copied_run, "mine", {name: {3: value}})
+    assert copied_run.labels["mine"]["a"][3] == 1
+
+
 def test_a_sets_name_cannot_lead_elsewhere(copied_run, tmp_path):
     (tmp_path / "good.csv").write_text("sample,kind\n0,1\n")
     for name in ("../x", "/x", "", ".x", "a/b", "x" * 200):

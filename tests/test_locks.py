@@ -5,14 +5,14 @@ import errno
 import fcntl
 import json
 import os
+import platform
 import time
 
 import pytest
 
-from hcache.cache.layout import HOLDER_JSON, LOCK
+from hcache.cache.layout import HOLDER_JSON
 from hcache.cache.locks import (
     STALE,
-    Holder,
     check_run_lock,
     holder_of,
     part_lock,
@@ -60,6 +60,24 @@ def test_one_holds_it_and_the_other_is_told_who(disk):
     assert not (disk / HOLDER_JSON).exists(), "a lease that was given up is nobody's"
 
 
+def test_who_waits_gets_its_turn_beside_one_who_writes_again_and_again(disk):
+    (disk / "labels").mkdir()
+    child = os.fork()
+    if child == 0:
+        while True:
+            with part_lock(disk / "labels", patience=120):
+                time.sleep(0.002)
+    try:
+        turns = 0
+        for _ in range(5):
+            with part_lock(disk / "labels", patience=10):
+                turns += holder_of(disk / "lock.labels.holder").pid == os.getpid()
+        assert turns == 5
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
 def test_a_part_waits_for_its_turn_and_then_gives_up(disk):
     (disk / "labels").mkdir()
     with part_lock(disk / "labels"):
@@ -68,7 +86,7 @@ def test_a_part_waits_for_its_turn_and_then_gives_up(disk):
             pass
         assert time.monotonic() - began >= 0.2
         with part_lock(disk / "directions"), run_lock(disk):
-            pass
+            assert (disk / "lock.directions.holder").exists() and (disk / HOLDER_JSON).exists()
 
 
 def test_a_dead_holder_of_this_host_is_recognised(disk):
@@ -83,9 +101,11 @@ def test_a_dead_holder_of_this_host_is_recognised(disk):
 
 
 def test_a_process_number_that_was_given_again_holds_nothing(disk):
-    put_lease(disk, started="1")
+    lease = put_lease(disk, started="1")
+    assert holder_of(lease).started == "1"
     with run_lock(disk):
-        pass
+        assert holder_of(lease).started == started(os.getpid())
+    assert not lease.exists()
 
 
 def test_a_process_that_lives_holds_whatever_the_clock_says(disk, monkeypatch):
@@ -93,8 +113,9 @@ def test_a_process_that_lives_holds_whatever_the_clock_says(disk, monkeypatch):
     for moved in (-1e7, 1e7):
         monkeypatch.setattr(time, "time", lambda moved=moved: 1.7e9 + moved)
         os.utime(lease, (1e9, 1e9))
-        with pytest.raises(RunBusyError), run_lock(disk):
+        with pytest.raises(RunBusyError, match=f"process {os.getpid()}"), run_lock(disk):
             pass
+        assert holder_of(lease).pid == os.getpid(), "nobody has robbed it"
 
 
 @pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"boot": "another"}], ids=str)
@@ -110,9 +131,9 @@ def test_another_hosts_lease_holds_until_it_gives_no_sign_of_life(disk, changes)
 
 def test_a_lease_that_came_with_the_systems_lock_ends_with_it(tmp_path):
     """As of a run that was renamed while it was extracted: its lease went along."""
-    put_lease(tmp_path, locked=True)
+    lease = put_lease(tmp_path, locked=True, token="of another")
     with run_lock(tmp_path):
-        pass
+        assert holder_of(lease).token != "of another", "it was taken over"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"pid": 3}', '{"pid": "x"}'])
@@ -124,7 +145,7 @@ def test_a_lease_that_says_nothing_is_nobodys_after_a_while(disk, text):
         pass
     os.utime(lease, (1e9, 1e9))
     with run_lock(disk):
-        pass
+        assert holder_of(lease).pid == os.getpid()
 
 
 def test_who_lost_the_lock_commits_nothing(disk):
@@ -179,4 +200,10 @@ def test_a_process_is_known_by_number_and_beginning():
     )  # until it has ended, and leaves it to be waited for
     assert started(child) == "", "one that has ended and was not waited for holds nothing"
     os.waitpid(child, 0)
-    assert isinstance(this_holder(True), Holder) and (LOCK, HOLDER_JSON)
+
+
+def test_this_process_says_who_it_is():
+    found = this_holder(True)
+    assert (found.pid, found.host, found.locked) == (os.getpid(), platform.node(), True)
+    assert found.started == started(os.getpid())
+    assert found.token != this_holder(True).token, "each holding has a token of its own"

@@ -158,7 +158,7 @@ def test_a_failed_job_can_be_resumed_and_its_log_opened(home, monkeypatch):
     run = run_of(home)
     put_job(run, jobs.FAILED, 16, "the disk is full")
     started = []
-    monkeypatch.setattr(jobs, "start", lambda spec, _: started.append(spec.name))
+    monkeypatch.setattr(jobs, "start", lambda spec, home, folder: started.append(folder.name))
     app = show("Extract")
     assert any(code.value == "loading\n 80%\nthe last line" for code in app.code)
     app.button(key=f"resume-{run.name}").click().run()

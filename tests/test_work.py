@@ -2,6 +2,7 @@
 fails.
 """
 
+import errno
 import threading
 
 import pytest
@@ -65,6 +66,25 @@ def test_work_that_fails_says_so_and_its_log_says_where(error):
     else:
         assert "KeyError" in work.error and "not expected" in work.error
         assert "test_work.py" in work.log[-1], "the traceback"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/file"), "no space left"),
+        (OSError(errno.EIO, "Input/output error"), "the system refuses"),
+        (MemoryError(), "memory does not suffice"),
+    ],
+    ids=["full", "broken", "memory"],
+)
+def test_what_the_system_refuses_is_told_in_a_line(error, words):
+    def steps():
+        yield 0.5
+        raise error
+
+    work = ended(PageWork(steps))
+    assert words in work.error and "not foreseen" not in work.error
+    assert len(work.error.splitlines()) == 1
 
 
 def test_the_bar_says_rate_and_time_left_in_its_own_unit(monkeypatch):

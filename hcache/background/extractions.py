@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..atomic import write_bytes
+from ..atomic import make_folder, write_bytes
 from ..cache.layout import PROMPTS, STATED_JSON, names_in
 from ..errors import RunBusyError, UsageError
 from ..noise_schedules import name_of
@@ -84,21 +84,26 @@ def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
     return [command, f"--home={home}", *others]
 
 
-def start(spec: RunSpec, home: Path) -> Job:
+def start(spec: RunSpec, home: Path, folder: Path | None = None) -> Job:
     """Starts the extraction of a run in a process of its own, which outlives this one.
+
+    Args:
+        spec: The run.
+        home: Where its folder is made.
+        folder: The run's own, if it is there already: a user may have renamed it.
 
     Raises:
         RunBusyError: it is being extracted already.
     """
-    folder = home / "runs" / spec.name
+    folder = folder or home / "runs" / spec.name
     job = read_job(folder)
     if job and job.live:
-        raise RunBusyError(f"{spec.name} is being extracted already, by process {job.pid}")
+        raise RunBusyError(f"{folder.name} is being extracted already, by process {job.pid}")
     if len(spec.conditioning.prompts) > 1:  # for the command that the Extract page shows
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _write_prompts(folder / PROMPTS, spec)
     if spec.scheduler and not name_of(spec.scheduler):  # likewise
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_bytes(folder / STATED_JSON, json.dumps(dict(spec.scheduler), indent=2).encode())
     return tasks.start(folder, Extraction(spec=spec))
 

@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
+from ..atomic import make_folder
 from ..cache.files import write_json
 from ..cache.layout import JOB_JSON, JOB_LOG, TASKS
 from ..errors import RunBusyError, UsageError
@@ -175,7 +176,8 @@ def start(folder: Path, work: Work) -> Task:
     """Starts a piece of work in a process of its own, which outlives this one.
 
     Args:
-        folder: The run's. That of an extraction need not be there yet.
+        folder: The run's, which a user may have renamed. That of an extraction need not be there
+            yet.
         work: What is to be done.
 
     Raises:
@@ -186,11 +188,12 @@ def start(folder: Path, work: Work) -> Task:
     _refuse_busy(read_task(folder, task_id(work)))
     if path.parent.is_symlink():
         raise UsageError(f"{path.parent} is a link; put a folder in its place")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     task = new_task(work)
     write_json(path, asdict(task), durable=False)
     home = str(folder.absolute().parent.parent)
-    order = {"home": home, "run": folder.name, "kind": work.kind, "order": work.order()}
+    order = {"home": home, "folder": folder.name, "run": work.run, "kind": work.kind}
+    order["order"] = work.order()
     try:
         process = launch(
             json.dumps(order).encode(), log_path(folder, task.id), append=work.kind == EXTRACT

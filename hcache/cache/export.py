@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..atomic import partial_path, replacing_path, sync_folder
+from ..atomic import making_folder, replacing_path
 from ..errors import UsageError
 from .layout import SEED
 from .reading import Run
@@ -70,24 +68,16 @@ def _write_projector(out: Path, vectors: np.ndarray, labels: pd.DataFrame, title
     """``tensors.tsv``, ``metadata.tsv`` and the configuration that names them; all of them or
     none.
     """
-    partial = partial_path(out)
     tensor = {
         "tensorName": title,
         "tensorShape": list(vectors.shape),
         "tensorPath": "tensors.tsv",
         "metadataPath": "metadata.tsv",
     }
-    try:
-        partial.mkdir(parents=True)
+    with making_folder(out) as partial:
         np.savetxt(partial / "tensors.tsv", vectors, delimiter="\t", fmt="%.6g")
         labels.to_csv(partial / "metadata.tsv", sep="\t", index=False)
         (partial / "projector_config.json").write_text(
             json.dumps({"embeddings": [tensor]}, indent=1)
         )
-        os.rename(partial, out)
-        sync_folder(out.parent)
-    except BaseException:
-        with suppress(OSError):
-            shutil.rmtree(partial)
-        raise
     return out

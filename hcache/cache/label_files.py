@@ -87,6 +87,12 @@ def parse_labels(
     return columns
 
 
+def parse_any_samples(text: str, name: str) -> dict[str, dict[int, float]]:
+    """The labels in a CSV, of samples that need not be there; else as :func:`parse_labels`."""
+    every = _Everything()
+    return parse_labels(text, name, every, every)
+
+
 def _without_nameless(rows: list[list[str]], name: str) -> list[list[str]]:
     """The table without columns that have no name: a table's own numbering, first, and empty ones
     that Excel adds.
@@ -162,11 +168,10 @@ def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
     rows = {int(sample): row for row, sample in enumerate(sample_ids)}
     sets, damaged, unread = {}, {}, {}
     for path in sorted((run / LABELS).glob("*.csv")):
-        every = _Everything()
         try:
             if not SET_NAME.fullmatch(path.stem):
                 raise UsageError(f"no label set can be called {path.stem[:100]!r}")
-            columns = parse_labels(read_file(path).decode("utf-8"), str(path), every, every)
+            columns = parse_any_samples(read_file(path).decode("utf-8"), str(path))
             sets[path.stem] = {name: _column(values, rows) for name, values in columns.items()}
         except FileNotFoundError:  # taken away meanwhile
             continue

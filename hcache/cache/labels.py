@@ -20,7 +20,7 @@ import numpy as np
 from ..atomic import make_folder, write_bytes
 from ..errors import CacheError, UsageError, did_you_mean
 from ..texts import read_text
-from .label_files import SAMPLE, SEED, SET_NAME, parse_labels
+from .label_files import SAMPLE, SEED, SET_NAME, parse_any_samples, parse_labels
 from .layout import LABELS
 from .locks import part_lock
 from .reading import Run
@@ -49,7 +49,8 @@ def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, flo
     """Replaces a label set of a run.
 
     Raises:
-        UsageError: it cannot be called that, or was read off the images.
+        UsageError: it or one of its labels cannot be called that, a value is not finite, or the set
+            was read off the images.
         RunBusyError: another process has been writing labels of this run for long.
         OSError: it cannot be written; the set is as it was.
     """
@@ -109,8 +110,9 @@ def _write(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]])
     writer.writerow([SAMPLE, *columns])
     for sample in samples:
         writer.writerow(
-            [sample, *(repr(v[sample]) if sample in v else "" for v in columns.values())]
+            [sample, *(repr(float(v[sample])) if sample in v else "" for v in columns.values())]
         )
+    parse_any_samples(out.getvalue(), f"the label set {label_set}")  # what could not be read again
     write_bytes(run.folder / LABELS / f"{label_set}.csv", out.getvalue().encode())
 
 

@@ -34,7 +34,7 @@ from platform import node
 import psutil
 from filelock import FileLock, Timeout
 
-from ..atomic import partial_path, read_file
+from ..atomic import partial_path, read_file, sweep
 from ..errors import RunBusyError
 from ..schemas import checked, parse_json
 from .layout import HOLDER_JSON, LOCK
@@ -47,7 +47,11 @@ nobody's.
 WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 """What disks say that have no locks."""
 
-HOLDER = ".holder"
+HOLDER, WAITING = ".holder", ".waiting"
+"""End the names of the lease beside a lock, and of the file that tells of processes that wait."""
+
+POLL = 0.02
+"""Seconds between two tries to get a lock."""
 
 _held: dict[str, Holder] = {}
 """The leases of this process, by lock."""
@@ -204,17 +208,30 @@ def _age(path: Path) -> float:
 def _held_lock(
     path: Path, lease: Path, patience: float, busy: Callable[[str], str]
 ) -> Iterator[None]:
-    key = os.path.realpath(path)
+    key, waiting = os.path.realpath(path), path.with_name(path.name + WAITING)
     deadline = time.monotonic() + patience
     with ExitStack() as stack:
+        stack.callback(_let_others, waiting)
         while (mine := _taken(stack, path, lease)) is None:
             if time.monotonic() >= deadline:
+                stack.pop_all()
                 holder = holder_of(lease)
                 raise RunBusyError(busy(holder.in_words() if holder else "another process"))
-            time.sleep(0.02)
+            with suppress(OSError):
+                waiting.touch()
+            time.sleep(POLL)
         _held[key] = mine
         stack.callback(_held.pop, key, None)
         yield
+
+
+def _let_others(waiting: Path) -> None:
+    """Gives those a chance who wait for a lock that was just given up. A process that writes again
+    and again would otherwise be first each time, and the others be refused in the end.
+    """
+    with suppress(OSError):
+        waiting.unlink()  # which fails where nobody waits
+        time.sleep(3 * POLL)
 
 
 def _taken(stack: ExitStack, path: Path, lease: Path) -> Holder | None:
@@ -260,6 +277,7 @@ def _take_lease(lease: Path, mine: Holder) -> bool:
 
 def _create(path: Path, holder: Holder) -> bool:
     """Makes a file that says who holds it, all of it at once, if there is none."""
+    sweep(path)
     partial = partial_path(path)
     try:
         partial.write_bytes(json.dumps(asdict(holder)).encode())

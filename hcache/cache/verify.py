@@ -174,11 +174,16 @@ def verify(folder: Path) -> Generator[float, None, Report]:
 
 
 def keep_report(folder: Path, report: Report) -> None:
-    """Writes it beside the run, where pages find it; where nothing can be written, it is not
-    kept.
+    """Writes the report beside the run, where pages find it.
+
+    Where nothing can be written, it is not kept, and nor is an older one, whose verdict may be
+    another.
     """
-    with suppress(OSError):
+    try:
         write_json(folder / VERIFY_JSON, report.to_json())
+    except OSError:
+        with suppress(OSError):
+            (folder / VERIFY_JSON).unlink()
 
 
 def last_report(folder: Path) -> Report | None:

@@ -1,8 +1,8 @@
 """``python -m hcache background``: does a piece of work that is described on the standard input.
 
 That is how the dashboard starts what goes on beside it. The description is JSON with the fields
-``home``, ``run``, ``kind`` and ``order``. It is checked as one of a closed set of kinds, and names
-no file to write: the status file follows from run and kind.
+``home``, ``run``, ``kind``, ``order`` and ``folder``. It is checked as one of a closed set of
+kinds, and names no file to write: the status file follows from folder and kind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ..background.kinds import (
 from ..background.processes import COMMAND
 from ..background.tasks import status_path, task_id
 from ..cache.layout import TASKS, new_run_folder, run_folder
-from ..cache.reading import Run, open_run
+from ..cache.reading import open_run
 from ..cards import check_weights
 from ..errors import UsageError
 from ..readers.clicks import PIXELS
@@ -51,46 +51,57 @@ MOST_BYTES = 2**28
 
 
 class Order(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a process of the dashboard is told to do."""
+    """What a process of the dashboard is told to do.
+
+    ``folder``: the name of the run's folder, where it is not that of the run.
+    """
 
     home: str
     run: str
     kind: str
     order: dict[str, Any]
+    folder: str = ""
 
 
 def background(_: argparse.Namespace) -> Result:
     """Does the work that the standard input describes, and keeps its status file."""
-    home, work = read_order(sys.stdin.buffer.read(MOST_BYTES))
-    folder = new_run_folder(home, work.run) if work.kind == EXTRACT else run_folder(home, work.run)
+    folder, work = read_order(sys.stdin.buffer.read(MOST_BYTES))
     with reported(str(status_path(folder, task_id(work)))):
-        return DOERS[work.kind](work, home)
+        return DOERS[work.kind](work, folder)
 
 
 def read_order(text: bytes) -> tuple[Path, Work]:
-    """The home and the work of a description.
+    """The run's folder and the work of a description.
+
+    ``folder`` is the folder's name, ``run`` if it is not given. An extraction asks for a run by its
+    own name, and a user may have renamed its folder.
 
     Raises:
         UsageError: it is none; the message says what is wrong.
+        UnknownRunError: there is no such run.
     """
     try:
         given = checked(msgspec.json.decode(text), Order)
     except (ValueError, RecursionError) as error:
         raise UsageError(
-            "`background` reads an object of home, run, kind and order from its standard input:"
-            f" {error}"
+            "`background` reads an object of home, run, kind, order and folder from its standard"
+            f" input: {error}"
         ) from error
-    return Path(given.home), read_work(given.kind, given.run, given.order)
+    work, home = read_work(given.kind, given.run, given.order), Path(given.home)
+    name = given.folder or given.run
+    if work.kind == EXTRACT:
+        return new_run_folder(home, name), work
+    if name != work.run:
+        raise UsageError(f"the work is for {work.run}, not for {name}; start it anew")
+    return run_folder(home, work.run), work
 
 
-def _extract(work: Extraction, home: Path) -> Result:
+def _extract(work: Extraction, folder: Path) -> Result:
     check_weights(work.spec)
-    return run_job(work.spec, home, "auto")
+    return run_job(work.spec, folder.parent.parent, "auto", folder=folder)
 
 
-def _repair(work: Repairing, home: Path) -> Result:
-    folder = run_folder(home, work.run)
-
+def _repair(work: Repairing, folder: Path) -> Result:
     def agreed(spec: RunSpec) -> None:
         if spec.name != work.spec.name:
             raise UsageError(
@@ -101,34 +112,30 @@ def _repair(work: Repairing, home: Path) -> Result:
     return repair_run(folder, "auto", agreed)
 
 
-def _fit(work: Fitting, home: Path) -> Result:
-    return fit_and_save(_run(work, home), work.what, work.name)
+def _fit(work: Fitting, folder: Path) -> Result:
+    return fit_and_save(open_run(folder), work.what, work.name)
 
 
-def _import(work: Importing, home: Path) -> Result:
-    run = _run(work, home)
+def _import(work: Importing, folder: Path) -> Result:
+    run = open_run(folder)
     paths = [run.folder / TASKS / work.folder / file for file in work.files]
     if linked := [path for path in (paths[0].parent, *paths) if path.is_symlink()]:
         raise UsageError(f"{linked[0]} is a link; choose the files again")
     return import_and_save(run, paths, work.name)
 
 
-def _measure(work: Measuring, home: Path) -> Result:
-    return measure_run(_run(work, home), work.what, work.labels, work.chosen, reader=work.reader)
+def _measure(work: Measuring, folder: Path) -> Result:
+    return measure_run(open_run(folder), work.what, work.labels, work.chosen, reader=work.reader)
 
 
-def _read(work: Reading, home: Path) -> Result:
-    run = _run(work, home)
+def _read(work: Reading, folder: Path) -> Result:
+    run = open_run(folder)
     if not work.form:
         return keep_and_read(run, work.name, None)
     encoder = work.encoder or PIXELS
     return keep_and_read(
         run, work.name, describe(run, work.form, work.source, work.attributes, encoder=encoder)
     )
-
-
-def _run(work: Work, home: Path) -> Run:
-    return open_run(run_folder(home, work.run))
 
 
 DOERS: Mapping[str, Callable[[Any, Path], Result]] = {

@@ -34,7 +34,7 @@ from ..cache.layout import (
 from ..cache.plan import Plan, fit_budget, format_bytes, make_plan, parse_bytes, site_bytes
 from ..cache.provenance import changes_in_words, schedule_in_words
 from ..cache.reading import Run, open_run
-from ..cache.verify import Difference, Report, keep_report
+from ..cache.verify import Difference, Report, keep_report, last_report
 from ..cache.verify import verify as verify_run
 from ..cards import default_spec, find_card, load_cards
 from ..errors import HcacheError, Interrupted, RunBusyError, UsageError
@@ -452,6 +452,9 @@ def verify(arguments: argparse.Namespace) -> Result:
             rerun=_rerun(open_run(folder, broken=[]), report, arguments.rerun, arguments.device),
         )
         keep_report(folder, report)
+    kept = last_report(folder)
+    if kept is None or kept.when != report.when:
+        print(f"hcache: {folder} cannot be written, so pages do not show this", file=sys.stderr)
     rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
     text = report.in_words() + (
         "\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else ""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import flush_file, is_there, make_folder, partial_path, put_in_place
+from ..atomic import flush_file, is_there, make_folder, partial_path, put_in_place, sweep
 from ..cache.hdf5 import FileStructure, Malformed, Output, opened, read_array, structure_of
 from ..cache.layout import DIRECTIONS
 from ..cache.locks import part_lock
@@ -105,6 +105,7 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
             for name, move in moves.items():
                 # one that is replaced may do the same and say otherwise what made it
                 if replace or not (is_there(finals[name]) and _is_saved(finals[name], move)):
+                    sweep(finals[name])
                     partials[finals[name]] = partial = partial_path(finals[name])
                     _write(partial, move, len(run), len(moves))
             for final, partial in partials.items():

@@ -24,6 +24,7 @@ from diffusers import DDIMScheduler, UNet2DModel
 from ..errors import ModelError, UsageError
 from .adm_flags import COSINE, LINEAR, PRESETS, Flags
 from .guided_unet import GuidedUNet2DModel
+from .saving import save_pipeline
 from .states import read_state
 
 LEGACY, NEW = "legacy", "new"
@@ -159,9 +160,7 @@ def convert_adm(
     unet = unet_of(structure, found.number("image_size"), heads, scale, channels)
     new = NEW if found.use_new_attention_order else LEGACY
     load_strictly(unet, converted(state.tensors, structure, heads, new))
-    from diffusers import DDIMPipeline  # brings transformers with it, which only this needs
-
-    DDIMPipeline(unet, scheduler_of(found)).save_pretrained(out)
+    save_pipeline(unet, scheduler_of(found), out)
     return Conversion(structure=structure, notes=tuple(filter(None, [state.told, *notes])))
 
 

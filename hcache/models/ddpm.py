@@ -26,6 +26,7 @@ from diffusers import DDIMScheduler, UNet2DModel
 
 from ..errors import ModelError, UsageError
 from .adm import Conversion, load_strictly
+from .saving import save_pipeline
 from .states import read_state
 
 ANCHOR = "temb.dense.0.weight"
@@ -91,12 +92,10 @@ def convert_ddpm(
     size, told = _size_of(structure, image_size)
     unet = unet_of(structure, size)
     load_strictly(unet, converted(state.tensors, structure))
-    from diffusers import DDIMPipeline  # brings transformers with it, which only this needs
-
     scheduler = DDIMScheduler(
         beta_start=1e-4, beta_end=0.02, num_train_timesteps=1000, clip_sample=False
     )
-    DDIMPipeline(unet, scheduler).save_pretrained(out)
+    save_pipeline(unet, scheduler, out)
     schedule = (
         "schedule: linear, 0.0001 to 0.02 over 1,000 steps, x_0 not clipped, as the original code"
         " has it"

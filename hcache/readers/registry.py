@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, get_type_hints
 
 from ..errors import UsageError, did_you_mean
 from .classifier import Classifier
@@ -52,13 +52,33 @@ def reader_from_json(data: Mapping[str, Any], where: str) -> Description:
         where: The file that it comes from, for messages.
 
     Raises:
-        UsageError: it is of no known kind, or lacks something.
+        UsageError: it is of no known kind, lacks something, or has a value of another type.
     """
     kind = data.get("kind") if isinstance(data, Mapping) else None
-    if kind not in KINDS:
-        raise UsageError(f"{where}: kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UsageError(f"{where}: kind: expected one of {', '.join(KINDS)}, got {kind!r:.60}")
     fields = {name: value for name, value in data.items() if name != "kind"}
     try:
+        _check_types(KINDS[kind], fields)
         return KINDS[kind](**fields)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _check_types(kind: type, fields: Mapping[str, Any]) -> None:
+    """Makes sure that texts, flags and lists of texts are such; a kind checks the rest itself.
+
+    Raises:
+        TypeError: one is not.
+    """
+    hints = get_type_hints(kind)
+    for name, value in fields.items():
+        expected = hints.get(name)
+        fits = (
+            isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
+            if expected == tuple[str, ...]
+            else expected not in (str, bool) or type(value) is expected
+        )
+        if not fits:
+            words = {str: "a text", bool: "true or false"}.get(expected, "a list of texts")
+            raise TypeError(f"{name}: expected {words}, got {value!r:.60}")

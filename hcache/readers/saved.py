@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, structs
 from ..atomic import make_folder, reason
 from ..cache.files import read_json, write_json
 from ..cache.layout import READERS
+from ..cache.locks import part_lock
 from ..cache.reading import Run
 from ..errors import CacheError, UsageError, did_you_mean
 from ..schemas import checked
@@ -54,6 +55,8 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
 
     Raises:
         UsageError: the name is taken by another reader, or is no name.
+        RunBusyError: another process has been writing readers of this home for long.
+        OSError: it cannot be written; what was there is as it was.
     """
     from ..cache.label_files import SET_NAME
 
@@ -66,16 +69,18 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
         raise UsageError(
             f"{name} is the name of a reader that is installed; choose another with --name"
         )
-    if (
-        not replace
-        and path.exists()
-        and load_description(home, name).to_json() != _plain(description.to_json())
-    ):
-        raise UsageError(
-            f"there is another reader named {name} already; choose another --name, or say --replace"
-        )
     make_folder(path.parent)
-    write_json(path, {"schema": SCHEMA, **description.to_json()})
+    with part_lock(path.parent):
+        if (
+            not replace
+            and path.exists()
+            and load_description(home, name).to_json() != _plain(description.to_json())
+        ):
+            raise UsageError(
+                f"there is another reader named {name} already; choose another --name, or say"
+                " --replace"
+            )
+        write_json(path, {"schema": SCHEMA, **description.to_json()})
 
 
 def list_readers(home: Path) -> list[str]:

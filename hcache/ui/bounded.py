@@ -1,4 +1,4 @@
-"""A cache that is bounded by the bytes of what it holds, for arrays that sessions share.
+"""A cache that is bounded by the bytes of what it holds, for what sessions share.
 
 Streamlit's ``cache_resource`` counts entries, whatever their size: 24 matrices may be 2 MB, or 16
 GB.
@@ -8,40 +8,80 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 
-class ArrayCache:
-    """The arrays used last, up to so many bytes together. One that is larger by itself is not
+DEEPEST = 6
+"""Levels of values inside a value. No value of a page has its arrays deeper."""
+
+
+def bytes_of(value: Any, depth: int = DEEPEST) -> int:
+    """About how many bytes of memory a value takes: its arrays, tensors and texts.
+
+    Looks into mappings, sequences and objects, ``depth`` levels down. What has ``nbytes`` says it
+    itself.
+    """
+    if isinstance(value, type) or depth < 0:
+        return 0
+    if (count := getattr(value, "nbytes", None)) is not None:
+        return int(count)
+    if isinstance(value, (bytes, str)):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(bytes_of(item, depth - 1) for item in value.values())
+    if isinstance(value, Sequence):
+        return sum(bytes_of(item, depth - 1) for item in value)
+    return sum(bytes_of(item, depth - 1) for item in getattr(value, "__dict__", {}).values())
+
+
+class ByteCache:
+    """The values used last, up to so many bytes together. One that is larger by itself is not
     kept.
+
+    Args:
+        most_bytes: As many.
+        weigh: How many bytes a value takes. It is asked again later, as a value may grow.
+        keep_last: Whether the value used last is kept however large it is.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        self._kept: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+    def __init__(
+        self, most_bytes: int, weigh: Callable[[Any], int] = bytes_of, keep_last: bool = False
+    ) -> None:
+        self.most_bytes, self.weigh, self.keep_last = most_bytes, weigh, keep_last
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def bytes(self) -> int:
         """What is kept takes so much."""
         with self._lock:
-            return sum(array.nbytes for array in self._kept.values())
+            return sum(map(self.weigh, self._kept.values()))
 
-    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of a key, made if it is not kept; read-only, because it is shared."""
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The value of a key, made if it is not kept. An array is read-only, because it is
+        shared.
+        """
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        array = make()
-        array.setflags(write=False)
+                value = self._kept[key]
+                self._make_room()  # as what is kept may have grown
+                return value
+        value = make()
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
         with self._lock:
-            if array.nbytes <= self.most_bytes:
-                self._kept[key] = array
+            if self.keep_last or self.weigh(value) <= self.most_bytes:
+                self._kept[key] = value
                 self._kept.move_to_end(key)
-                total = sum(kept.nbytes for kept in self._kept.values())
-                while total > self.most_bytes:
-                    total -= self._kept.popitem(last=False)[1].nbytes
-        return array
+                self._make_room()
+        return value
+
+    def _make_room(self) -> None:
+        total = sum(map(self.weigh, self._kept.values()))
+        while total > self.most_bytes and len(self._kept) > self.keep_last:
+            total -= self.weigh(self._kept.popitem(last=False)[1])

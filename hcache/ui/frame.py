@@ -20,7 +20,7 @@ from ..cache.layout import home_folder, run_folder, run_names, writable_home
 from ..cache.plan import format_bytes
 from ..cache.reading import Run
 from ..cards import default_spec
-from ..errors import HcacheError, HomeError, RunBusyError
+from ..errors import HcacheError, HomeError, RunBusyError, told_of
 from . import address, loaders, state
 from .login import need_login
 from .text import literal
@@ -137,7 +137,7 @@ def errors_shown() -> Iterator[None]:
             ):
                 st.session_state[_GONE] = True
                 st.rerun()  # of all of the page, also where only a part of it was drawn anew
-        st.error(literal(error), icon=":material/error:")
+        st.error(literal(told_of(error)), icon=":material/error:")
 
 
 def pick_run(home: Path, needed: bool = False) -> Run | None:
@@ -212,7 +212,7 @@ def _start_demo(home: Path) -> None:
     except RunBusyError:
         return  # another tab was first
     except (HcacheError, OSError) as error:
-        st.error(f"The demo run could not be started: {literal(error)}")
+        st.error(f"The demo run could not be started: {literal(told_of(error))}")
         return
     st.session_state["demo"] = True
 

@@ -1,5 +1,5 @@
-"""Cached loading for pages. What is large is shared between sessions and read-only; matrices are
-bounded in bytes, other things in number.
+"""Cached loading for pages. What is large is shared between sessions and read-only, and bounded in
+bytes; small things are bounded in number.
 
 Everything is keyed by the run's folder and how many samples it held, so a growing run is read anew.
 """
@@ -34,7 +34,7 @@ from ..measures.noise import says_noise
 from ..progress import drive, part
 from ..specs import Conditioning, Lora, RunSpec
 from ..starting import without_collection
-from .bounded import ArrayCache
+from .kept import kept, kept_runs
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -48,19 +48,14 @@ noise levels.
 """
 
 
-KEPT_BYTES = 2**29
-"""Of matrices that are kept between two looks at a page, for all sessions together."""
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _matrices() -> ArrayCache:
-    return ArrayCache(KEPT_BYTES)
-
-
 def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
     """All samples of a run at one step (n, d), read-only."""
-    key = (folder, state_of(shared_run(Path(folder))), samples, site, step)
-    return _matrices().get(key, lambda: open_run(folder).matrix(site, step)[:samples])
+    return _matrix(folder, state_of(shared_run(Path(folder))), samples, site, step)
+
+
+@kept()
+def _matrix(folder: str, state: str, samples: int, site: str, step: int) -> np.ndarray:
+    return open_run(folder).matrix(site, step)[:samples]
 
 
 class PictureURIs(Sequence[str]):
@@ -70,6 +65,11 @@ class PictureURIs(Sequence[str]):
 
     def __init__(self, pictures: np.ndarray) -> None:
         self._pictures, self._made = pictures, {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pictures, and of the addresses made so far."""
+        return self._pictures.nbytes + sum(map(len, list(self._made.values())))
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -82,7 +82,7 @@ class PictureURIs(Sequence[str]):
         return self._made[row]
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+@kept()
 def picture_uris(folder: str, samples: int) -> PictureURIs:
     """The run's pictures as data addresses."""
     return PictureURIs(shared_run(Path(folder)).images[:samples])
@@ -92,12 +92,8 @@ def shared_run(folder: Path) -> Run:
     """A run, the same as long as it is on disk as it was: what was read of its shards need not
     be read again.
     """
-    return _open(str(folder), *(_signature(folder / name) for name in (RUN_JSON, MANIFEST)))
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _open(folder: str, *signatures: tuple[int, ...]) -> Run:
-    return open_run(folder)
+    key = (str(folder), *(_signature(folder / name) for name in (RUN_JSON, MANIFEST)))
+    return kept_runs().get(key, lambda: open_run(folder))
 
 
 def _signature(path: Path) -> tuple[int, ...]:
@@ -109,7 +105,7 @@ def _signature(path: Path) -> tuple[int, ...]:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@kept()
 def components(folder: str, samples: int, site: str, step: int) -> PCA:
     run = open_run(folder)
     if len(run) * run.width(site) * 4 > MEMORY:
@@ -129,7 +125,7 @@ def _first(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
 SPRITE_PIXELS, SPRITE_CELL, LEAST_CELL = 2**23, 64, 24
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@kept()
 def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
     """The run's pictures in one JPEG, and the width of a cell in it; None where they would be
     too small to see.
@@ -142,7 +138,7 @@ def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
     )
 
 
-@st.cache_resource(max_entries=32, show_spinner="Projecting the samples …")
+@kept("Projecting the samples …")
 def projection_at(folder: str, samples: int, site: str, step: int) -> Projections:
     """One step's own components, for a page that does not have those of all steps yet: (1, n,
     k).
@@ -162,7 +158,7 @@ def projections_of(run: Run, site: str) -> dict[str, Projections] | None:
     return _projections(str(run.folder), state_of(run), site, changed)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+@kept()
 def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, Projections] | None:
     arrays = load_projections(shared_run(Path(folder)), site)
     if arrays is None:

@@ -14,7 +14,7 @@ from ..background.kinds import Work
 from ..background.processes import CANCELLED, DONE, UNKNOWN
 from ..background.tasks import Task
 from ..cache.reading import Run
-from ..errors import HcacheError
+from ..errors import HcacheError, told_of
 from .consent import agreed
 from .frame import errors_shown
 from .text import literal
@@ -44,7 +44,7 @@ def start(folder: Path, work: Work) -> None:
     try:
         tasks.start(folder, work)
     except (HcacheError, OSError) as error:
-        st.error(f"{literal(work.title)} could not be started: {literal(error)}")
+        st.error(f"{literal(work.title)} could not be started: {literal(told_of(error))}")
     else:
         st.rerun(scope="app")
 

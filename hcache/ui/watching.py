@@ -13,7 +13,7 @@ from ..background.kinds import Extraction
 from ..background.processes import log_text
 from ..cache.layout import JOB_LOG, run_folder
 from ..cache.reading import open_run
-from ..errors import HcacheError
+from ..errors import HcacheError, told_of
 from ..extraction.in_work import read_in_work
 from ..specs import RunSpec
 from .consent import agreed
@@ -127,7 +127,8 @@ def _show_in_work(folder: Path) -> None:
 def _resume(home: Path, run: str, place: st.delta_generator.DeltaGenerator) -> None:
     """Shows the button that continues the extraction of a run."""
     if resumes("Resume", f"resume-{run}", home, run, place, width="stretch", help=_RESUME):
-        jobs.start(open_run(run_folder(home, run)).spec, home)
+        found = open_run(run_folder(home, run))
+        jobs.start(found.spec, home, found.folder)
         st.rerun()
 
 
@@ -160,7 +161,7 @@ def _try(action: Callable[[], object]) -> None:
     try:
         action()
     except (HcacheError, OSError) as error:
-        st.error(literal(error))
+        st.error(literal(told_of(error)))
 
 
 def _log(path: Path) -> None:

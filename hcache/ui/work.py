@@ -17,7 +17,7 @@ from typing import Any
 
 import streamlit as st
 
-from ..errors import HcacheError
+from ..errors import HcacheError, told_of
 from .text import literal
 from .watching import format_seconds
 
@@ -83,9 +83,9 @@ class PageWork:
         except StopIteration as end:
             self.result = end.value
             self._say(f"done, {self.elapsed:.1f} s")
-        except HcacheError as error:
-            self.error = str(error)
-            self._say(f"failed: {error}")
+        except (HcacheError, OSError, MemoryError) as error:
+            self.error = str(told_of(error))
+            self._say(f"failed: {self.error}")
         except (
             Exception
         ) as error:  # a thread's exception would be lost: show it, and log where it came from

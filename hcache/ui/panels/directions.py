@@ -36,6 +36,7 @@ from ...errors import HcacheError, UsageError
 from ...recipes.edits import DirectionRef
 from .. import loaders, selection, state
 from ..grid import picture_grid
+from ..kept import kept
 from ..tasks import task_list
 from ..text import literal
 from .fits import FIT, fit_panel, fitted, import_panel
@@ -253,7 +254,7 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
     return Chosen(move=moves[ref.digest], name=name, target=_target(run, ref.made_by))
 
 
-@st.cache_resource(max_entries=16, show_spinner="Averaging h …")
+@kept("Averaging h …")
 def _fit_at_once(folder: str, samples: int, what: str) -> tuple[Move, ...]:
     """``samples`` is there for the cache: a run that has grown is fitted anew."""
     import json
@@ -269,7 +270,7 @@ def _frozen(data: Mapping[str, Any]) -> str:
     return json.dumps(data, sort_keys=True)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@kept()
 def _saved(folder: str, name: str, changed: float) -> Move:
     """``changed`` is there for the cache: the file's time of change."""
     return load_move(open_run(folder), name)

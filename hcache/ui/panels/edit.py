@@ -18,6 +18,7 @@ from ...recipes.recipe import Recipe
 from .. import loaders, state
 from ..edit_widgets import draw_amount
 from ..frame import beside, errors_shown
+from ..kept import kept
 from ..reader_choice import choose_reader
 from ..work import run_button
 from .directions import Chosen, direction_panel, profile_caption
@@ -191,7 +192,7 @@ def _preview(
     return start.predicted, executor.preview(start, [edit])
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@kept()
 def _preview_start(folder: str, sample: int, step: int) -> Start:
     """A sample at a step, read (and what is not stored, computed) once."""
     from ...cache.reading import open_run

@@ -16,7 +16,7 @@ from ...background import extractions as jobs
 from ...cache.layout import IMAGES
 from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cards import Card, default_spec, find_card, load_cards
-from ...errors import HcacheError, UsageError
+from ...errors import HcacheError, UsageError, told_of
 from ...images.pictures import Picture, prepare_picture
 from ...noise_schedules import NAMED, find_schedule, schedule_file
 from ...specs import NONE, NULL_CLASS, POLICIES, Anatomy, Conditioning, RunSpec
@@ -278,7 +278,7 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
                 picture.save(home / "runs" / spec.name / IMAGES)
             jobs.start(spec, home)
         except (HcacheError, OSError) as error:
-            st.error(literal(error))
+            st.error(literal(told_of(error)))
         else:
             st.session_state[PENDING] = spec.name
             st.rerun()

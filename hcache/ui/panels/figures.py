@@ -35,6 +35,7 @@ from ...figures.ufigure import Swapped, draw_u
 from ...measures.costs import about, render_seconds
 from ...specs import parse_numbers, parse_samples
 from .. import loaders, state
+from ..kept import kept
 from ..pace import starts_itself, step_seconds_of
 from ..text import sentence
 from ..work import run_button
@@ -152,7 +153,7 @@ def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
     return (yield from maker.make(choice))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@kept()
 def _fitted(folder: str, samples: int) -> dict[tuple[str, str, int], Move]:
     """The directions that were fitted for figures of a run, for all sessions."""
     return {}

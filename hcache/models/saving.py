@@ -1,0 +1,42 @@
+"""A converted network on disk, as a folder in diffusers' format."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from diffusers import DDIMScheduler, UNet2DModel
+from safetensors import SafetensorError
+
+from ..atomic import making_folder
+from ..errors import refused
+
+_CODE = re.compile(r"\(os error (\d+)\)")
+"""How safetensors tells what the system said: within its text alone."""
+
+
+def save_pipeline(unet: UNet2DModel, scheduler: DDIMScheduler, out: Path) -> None:
+    """Writes a pipeline's folder, whole or not at all.
+
+    Args:
+        unet: The network.
+        scheduler: What it was trained with.
+        out: A folder that does not exist yet, or is empty.
+
+    Raises:
+        NoSpaceError: the disk is full; there is no ``out`` then.
+        UsageError: ``out`` cannot be written.
+    """
+    from diffusers import DDIMPipeline  # brings transformers with it, which only this needs
+
+    try:
+        with making_folder(out) as partial:
+            DDIMPipeline(unet, scheduler).save_pretrained(partial)
+    except SafetensorError as error:
+        if found := _CODE.search(str(error)):
+            code = int(found.group(1))
+            raise refused(out, OSError(code, os.strerror(code), str(out))) from error
+        raise
+    except OSError as error:
+        raise refused(out, error) from error
