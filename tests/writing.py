@@ -18,6 +18,7 @@ from adm_reference import random_tensors as adm_tensors
 from ddpm_reference import random_tensors as ddpm_tensors
 from PIL import Image
 from reader_models import save_classifier
+from tiny import code_of
 
 from hcache.cache.labels import save_labels
 from hcache.cache.layout import LOCK, SHARDS, VERIFY_JSON
