@@ -80,11 +80,12 @@ def _few_steps(facts: dict[str, Any]) -> str:
     if few is None:
         return ""
     worst = max(few["ks"], key=few["ks"].get)
+    many = facts["data"].get("grain")
     return (
-        f"Grain (standard deviation of white noise in the samples, tones from -1 to 1):"
-        f" {facts['data']['grain']:.3f}. With {few['steps']} steps, {few['samples']} samples: grain"
-        f" {few['grain']:.3f}, Fréchet distance {few['frechet']:.2f}, largest KS"
-        f" {few['ks'][worst]:.2f} ({_words(worst)})."
+        ("" if many is None else f"Grain: {many:.3f}. ")
+        + f"With {few['steps']} steps, {few['samples']} samples: grain {few['grain']:.3f}, Fréchet"
+        f" distance {few['frechet']:.2f}, largest KS {few['ks'][worst]:.2f} ({_words(worst)})."
+        " Grain is the standard deviation of white noise in the samples, tones from -1 to 1."
     )
 
 

@@ -322,7 +322,7 @@ goes with the noise.
 AUTOENCODER = "autoencoder"
 
 PLANS = {
-    "ddpm": Training(steps=6000, batch=16, learning_rate=5e-4),
+    "ddpm": Training(steps=8000, batch=16, learning_rate=5e-4),
     "adm": Training(steps=6000, batch=16, learning_rate=5e-4),
     "ldm": Training(steps=8000, batch=32, learning_rate=5e-4),
     AUTOENCODER: Training(steps=3000, batch=16, learning_rate=1e-3),
