@@ -256,7 +256,7 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
     chart.wait_for()
     settle(page)
     page.get_by_role("button", name="All points (0)").click()
-    page.get_by_text("lasso", exact=True).click()
+    page.get_by_text("Lasso", exact=True).click()
     settle(page)
     box = chart.bounding_box()
     ends = chart.evaluate("({chart}) => chart.ends")
@@ -286,7 +286,7 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
     page.keyboard.press("ArrowRight")
     page.get_by_role("img", name=f" at step {int(step) + 1}, ").wait_for()
     assert chart.evaluate("({chart}) => chart.ends") == closer
-    page.get_by_text("move", exact=True).click()
+    page.get_by_text("Move", exact=True).click()
     page.get_by_role("button", name="Clear", exact=True).click()
     page.get_by_text("0 of 64 selected").wait_for()
 
@@ -360,7 +360,7 @@ def test_a_mask_is_painted_on_the_picture(page):
     choice.scroll_into_view_if_needed()
     settle(page)  # a list that is open closes when the page scrolls
     choice.click()
-    page.get_by_role("option", name="where I paint", exact=True).click()
+    page.get_by_role("option", name="Where I paint", exact=True).click()
     chart = page.locator(".st-key-edit-mask-paint-0 .js-plotly-plot")
     chart.wait_for()
     settle(page)

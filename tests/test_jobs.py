@@ -367,7 +367,7 @@ def test_resume_on_the_page_goes_on_where_the_run_lies(copied_run, tmp_path, mon
     assert started == [(renamed, Extraction(spec=copied_run.spec))] and not app.exception
 
 
-@pytest.mark.parametrize("folder", ["../elsewhere", "", "a/b", 3])
+@pytest.mark.parametrize("folder", ["../elsewhere", ".", "a/b", 3])
 def test_an_order_cannot_name_a_folder_elsewhere(folder, tiny_spec, tmp_path):
     from hcache.cli.background import read_order
 

@@ -156,7 +156,7 @@ def test_a_run_of_a_bare_unet_from_before_goes_by_what_it_was_made_by(tmp_path):
     assert torch.equal(again.alphas_cumprod, model.scheduler.alphas_cumprod)
     assert len(drain(configured_levels(run))[1].result["timesteps"]) == 3
     run.shard_path(run.shards[0]).unlink()
-    assert main(["repair", run.name, "--home", str(tmp_path)]) == 0
+    assert main(["repair", "--yes", run.name, "--home", str(tmp_path)]) == 0
 
 
 def test_a_schedule_that_contradicts_the_models_own_is_refused(tiny_folder, tmp_path):

@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from hcache.background.extractions import extract_arguments
+from hcache.cache.description import parse_spec
 from hcache.cache.reading import open_run
 from hcache.cards import check_weights, default_spec, pin_weights
 from hcache.cli.main import main
@@ -25,7 +26,7 @@ from hcache.models import loras as added
 from hcache.models.loading import load_anatomy, load_model
 from hcache.sampling.loop import denoise
 from hcache.sampling.noise import start_noise
-from hcache.specs import Conditioning, Lora, RunSpec
+from hcache.specs import Conditioning, Lora
 
 STEPS, SEEDS = 3, [4, 5]
 DOG = Conditioning(prompts=("a dog",), guidance=3)
@@ -287,7 +288,7 @@ def test_a_run_with_a_lora_is_another_run(models, loras, tmp_path):
     assert len({spec.name for spec in (plain, one, *others)}) == 5
     assert len({spec.weights for spec in (plain, one, *others)}) == 5
     assert spec_of(models["SD"], copied).name == one.name, "its bytes count, not its place"
-    assert "loras" not in plain.to_json() and RunSpec.from_json(one.to_json()) == one
+    assert "loras" not in plain.to_json() and parse_spec(one.to_json()) == one
     with pytest.raises(UsageError, match="twice"):
         spec_of(models["SD"], both, f"{both}:2")
 

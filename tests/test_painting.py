@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from hcache.directions.jacobian import region_mask
+from hcache.fields import decoded
 from hcache.figures.paint import SIZE, areas_of, draw_paintable
 from hcache.recipes.masks import LARGEST, Mask
 
@@ -41,7 +43,7 @@ def test_areas_add_up_and_are_taken_away():
     )
     assert Mask.painted([ALL], whole, adds=False).share == 0
     assert Mask.painted([[(0, 0), (1, 1)], []], left) == left, "no area"
-    assert Mask.from_json(left.to_json(), "mask") == left
+    assert decoded(to_builtins(left), Mask) == left
 
 
 def test_a_painted_mask_is_a_region_of_a_jacobian():

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from test_cli import failure, json_of, out_of
 from tiny import synthetic_run
 
@@ -239,7 +240,8 @@ def test_runs_are_ranked_only_where_their_difference_is_known():
     assert len(ranking(near)) == 2 and len(ranking(near, comparisons=200)) == 1, (
         "a large table takes more"
     )
-    older = replace(cell(0.9), evidence=replace(cell(0.9).evidence, parameters={"definition": 2}))
+    definition = structs.replace(cell(0.9).evidence, parameters={"definition": 2})
+    older = replace(cell(0.9), evidence=definition)
     assert why_not_ranked({"a": cell(0.1), "b": older}) == "different definitions"
 
 

@@ -152,7 +152,9 @@ def commands_of(run, model, given, out):
         "extract": Command(given=["extract", str(model), "--samples", "6", *own], home=new),
         "invert": Command(given=["invert", str(model), str(given / "picture.png"), *own], home=new),
         "verify": Command(given=["verify", run.name, *where]),
-        "repair": Command(given=["repair", run.name, "--device", "cpu", *where], before=spoil),
+        "repair": Command(
+            given=["repair", "--yes", run.name, "--device", "cpu", *where], before=spoil
+        ),
         "labels-import": Command(
             given=["labels-import", run.name, str(given / "table.csv"), "--set", "mine", *where]
         ),

@@ -332,6 +332,8 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The work that ``order`` describes, checked; see :func:`read_work`."""
         from ..cache.label_files import SET_NAME
 
+        if missing := [name for name in cls.__struct_fields__ if name not in {"run", *order}]:
+            raise UsageError(f"{missing[0]} is missing")
         found = checked({**order, "run": run}, cls)
         if not SET_NAME.fullmatch(found.name):
             raise UsageError(
