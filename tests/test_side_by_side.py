@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from tiny import make_unet
+from tiny import code_of, in_a_child, make_unet
 
 from hcache.cards import find_card
 from hcache.models.anatomy import anatomy_of
@@ -132,3 +132,11 @@ def test_what_goes_wrong_in_a_part_is_raised_when_all_have_ended(threads):
     with torch.inference_mode(), pytest.raises(MemoryError, match="not enough"):
         side_by_side(work, parts_of(threads, CPU))
     assert len(ended) == threads - 1
+
+
+def test_a_forked_process_has_threads_of_its_own(threads):
+    """Those of its parent are not in it: it would wait for them for ever."""
+    parts = [slice(0, 1), slice(1, 2)]
+    assert side_by_side(lambda rows: rows.start, parts) == [0, 1]
+    child = in_a_child(lambda: side_by_side(lambda rows: rows.start, parts) != [0, 1])
+    assert code_of(child, patience=60) == 0

@@ -160,6 +160,7 @@ def in_a_child(work):
     """
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # those of OpenMP are not in a process that was forked
         code = 99
         try:
             code = work() or 0

@@ -256,6 +256,7 @@ def said_by(work):
         code = 99
         try:
             os.close(read)
+            torch.set_num_threads(1)  # those of OpenMP are not in a process that was forked
             sys.stdout = sys.stderr = os.fdopen(write, "w", buffering=1)
             code = work() or 0
         except BaseException:

@@ -10,6 +10,7 @@ that are chosen for a tensor follow from its shape.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -51,6 +52,17 @@ def side_by_side(work: Callable[[slice], T], parts: list[slice]) -> list[T]:
 
 
 _making = threading.Lock()
+
+
+def _forget_threads() -> None:
+    """In a process that was forked: the threads of the pools are not in it."""
+    global _making
+    _making = threading.Lock()
+    _make_pool.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
