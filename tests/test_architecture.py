@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 
 LAYERS = (
     ("errors", "allocator", "assets", "dashboard", "starting", "atomic"),
-    ("images",),
+    ("images", "pictures"),
     (
         "specs",
         "cards",
@@ -40,7 +40,7 @@ LAYERS = (
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers find by name
     ("readers",),
     ("measures",),
-    ("extraction",),
+    ("extraction", "extract"),
     ("background",),
     ("toyfaces",),  # training and measuring
     ("figures",),
