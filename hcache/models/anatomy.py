@@ -15,6 +15,8 @@ from diffusers import (
     DiTTransformer2DModel,
     FluxTransformer2DModel,
     PixArtTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
     UNet2DConditionModel,
     UNet2DModel,
 )
@@ -34,6 +36,8 @@ TRANSFORMERS = {
     "DiTTransformer2DModel": DiTTransformer2DModel,
     "FluxTransformer2DModel": FluxTransformer2DModel,
     "PixArtTransformer2DModel": PixArtTransformer2DModel,
+    "SD3Transformer2DModel": SD3Transformer2DModel,
+    "SanaTransformer2DModel": SanaTransformer2DModel,
 }
 NETWORKS = UNETS | TRANSFORMERS
 Network = UNet2DModel | UNet2DConditionModel | blocks.Transformer
@@ -157,6 +161,12 @@ def _any_condition(network: Network) -> Condition:
         text = torch.zeros(1, 1, config.caption_channels or config.cross_attention_dim, **like)
         sizes = torch.ones(1, 3, **like) if network.use_additional_conditions else None
         return Condition(text=text, mask=torch.ones(1, 1, **like), sizes=sizes)
+    if isinstance(network, SD3Transformer2DModel):
+        text = torch.zeros(1, 1, config.joint_attention_dim, **like)
+        return Condition(text=text, pooled=torch.zeros(1, config.pooled_projection_dim, **like))
+    if isinstance(network, SanaTransformer2DModel):
+        text = torch.zeros(1, 1, config.caption_channels, **like)
+        return Condition(text=text, mask=torch.ones(1, 1, **like))
     labels = labels if network.class_embedding is not None else None
     if isinstance(network, UNet2DModel):
         return Condition(class_labels=labels)

@@ -12,12 +12,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import AutoencoderKL, VQModel
+from diffusers import AutoencoderDC, AutoencoderKL, VQModel
 
 from ..errors import ModelError
 from .sizes import check_sizes
 
-AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
+AUTOENCODERS = {
+    "AutoencoderKL": AutoencoderKL,
+    "VQModel": VQModel,
+    "AutoencoderDC": AutoencoderDC,
+}
 
 PLAIN_NETWORKS = ("UNet2DModel", "GuidedUNet2DModel")
 """Networks that take x_t, time and perhaps a class: diffusers' own, and the one that convert-adm
@@ -36,10 +40,18 @@ PIPELINES = {
     "FluxPipeline": ("FluxTransformer2DModel",),
     "PixArtAlphaPipeline": ("PixArtTransformer2DModel",),
     "PixArtSigmaPipeline": ("PixArtTransformer2DModel",),
+    "StableDiffusion3Pipeline": ("SD3Transformer2DModel",),
+    "SanaPipeline": ("SanaTransformer2DModel",),
 }
 """Pipelines whose loop is the one here -> the networks they run."""
 
-LORA_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
+LORA_PIPELINES = (
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "FluxPipeline",
+    "StableDiffusion3Pipeline",
+    "SanaPipeline",
+)
 """Those that load LoRAs."""
 
 TEXT_PIPELINES = (*LORA_PIPELINES, "PixArtAlphaPipeline", "PixArtSigmaPipeline")
@@ -82,11 +94,7 @@ REFUSED_PIPELINES = {
     "MarigoldNormalsPipeline": _BESIDE,
     "PaintByExamplePipeline": _IMAGE,
     "RePaintPipeline": "it fills in a picture that it is given",
-    "SanaPipeline": "Sana is a flow on latents of another autoencoder (AutoencoderDC)",
     "ScoreSdeVePipeline": "its variance explodes (a score-based model)",
-    "StableDiffusion3Pipeline": (
-        "it is a flow whose steps are not spaced as FLUX's are, and only those are known here"
-    ),
     "StableDiffusionControlNetPipeline": "a second network (ControlNet) steers the first",
     "StableDiffusionDepth2ImgPipeline": _BESIDE,
     "StableDiffusionGLIGENPipeline": "its network attends to boxes with words beside the prompt",
@@ -114,8 +122,10 @@ PARTS = (
     "scheduler",
     "text_encoder",
     "text_encoder_2",
+    "text_encoder_3",
     "tokenizer",
     "tokenizer_2",
+    "tokenizer_3",
     "safety_checker",
     "feature_extractor",
     "image_encoder",
@@ -198,6 +208,12 @@ def check_network(
     check_sizes(config, f"the network of {name}")
     if kind.__name__ == "UNet2DConditionModel":
         _check_conditions(config, name)
+    if kind.__name__ == "SanaTransformer2DModel" and config.get("guidance_embeds"):
+        raise ModelError(
+            f"the network of {name} has guidance_embeds: it was distilled to a few steps (Sana"
+            " Sprint), each of which predicts x_0 and adds fresh noise; expected a Sana that is"
+            " sampled as a flow"
+        )
     if kind.__name__ != "FluxTransformer2DModel":
         _check_channels(config, kind, codec, name)
 
@@ -212,6 +228,11 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
     if kind not in AUTOENCODERS:
         raise ModelError(
             f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}"
+        )
+    if (kind == "AutoencoderDC") != (pipeline == "SanaPipeline"):
+        raise ModelError(
+            f"the autoencoder of {name} is an {kind}, and its pipeline a {pipeline or 'bare one'};"
+            " expected AutoencoderDC in a SanaPipeline, and nowhere else"
         )
     check_fields(config, AUTOENCODERS[kind], f"the autoencoder of {name}")
     check_sizes(config, f"the autoencoder of {name}")
@@ -303,7 +324,8 @@ def _check_channels(
             " vqvae/); expected one, or 3 channels (pictures in colour) or 1 (grey), and as many"
             " out, or twice as many with a learned variance" + _given_beside(into, out)
         )
-    latent = codec.get("latent_channels", 3 if codec["_class_name"] == "VQModel" else 4)
+    own = inspect.signature(AUTOENCODERS[codec["_class_name"]].__init__).parameters
+    latent = codec.get("latent_channels", own["latent_channels"].default)
     if into == latent and out in (into, 2 * into):
         return
     raise ModelError(

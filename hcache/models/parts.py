@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .anatomy import NETWORKS
+from .codecs import factor_of
 from .configurations import check_codec, check_network, network_class, pipeline_of
 
 
@@ -33,7 +34,7 @@ class Parts:
     @property
     def pixels(self) -> int:
         """A side of the picture for one of x."""
-        return 2 ** (len(self.codec_config["block_out_channels"]) - 1) if self.codec else 1
+        return factor_of(self.codec_config) if self.codec else 1
 
 
 def read_parts(folder: Path, name: str) -> Parts:
