@@ -135,6 +135,25 @@ def test_one_file_makes_what_the_folder_makes(card, folder):
     assert default_spec("my-model").weights and default_spec("my-model").conditioning.guidance == 3
 
 
+def test_a_lora_changes_one_file_as_it_changes_the_folder(card, folder, tmp_path):
+    """U-Net and text encoder; that the folder makes its own pipeline's pictures: test_loras."""
+    from test_loras import save_lora
+
+    lora = f"{save_lora('SD', folder, tmp_path / 'lora')}:0.7"
+    given = Conditioning(prompts=("a dog",), guidance=3)
+    by_file, by_folder, plain = (
+        list(denoise(model, [1, 2], 3, conditioning=given))[-1].x_next
+        for model in (
+            load_model("my-model", lora=lora),
+            load_model(str(folder), lora=lora),
+            load_model("my-model"),
+        )
+    )
+    torch.testing.assert_close(by_file, by_folder)
+    assert (by_file - plain).abs().max() > 0.02, "the LoRA changes the pictures"
+    assert load_anatomy("my-model", lora=lora) == load_anatomy(str(folder))
+
+
 def test_a_file_with_no_tokenizer_to_be_had_says_how_to_name_one(file):
     with pytest.raises(ModelError, match="HCACHE_CARDS|known width"):
         load_model(str(file))

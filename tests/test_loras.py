@@ -366,3 +366,47 @@ def test_diffusers_is_as_talkative_afterwards_as_before(models, loras):
     before = logging.getLogger("diffusers").level
     load_model(str(models["SD"]), lora=str(loras["SD"][1]))
     assert logging.getLogger("diffusers").level == before
+
+
+TRANSFORMERS = {
+    "FLUX": ("FluxPipeline", ["to_q", "to_k", "add_v_proj", "proj_mlp"]),
+    "SD3": ("StableDiffusion3Pipeline", ["to_q", "to_k", "add_v_proj", "ff.net.0.proj"]),
+    "Sana": ("SanaPipeline", ["to_q", "to_k", "to_v"]),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+@torch.no_grad()
+def test_pictures_of_a_transformer_are_those_of_its_pipeline_with_the_lora_fused(kind, tmp_path):
+    """FLUX, Stable Diffusion 3 and Sana, the last by a solver of the first order, as Euler's."""
+    name, layers = TRANSFORMERS[kind]
+    at, own = save_kind(kind, tmp_path / kind), getattr(diffusers, name)
+    found = lora_of(own.from_pretrained(at).transformer, layers, 3)
+    own.save_lora_weights(tmp_path / "lora", transformer_lora_layers=found)
+    plain = ours(load_model(str(at)))
+    mine = ours(load_model(str(at), lora=f"{tmp_path / 'lora'}:0.6"))
+    assert np.abs(mine - plain).max() > 0.02, "the LoRA changes the pictures"
+    pipeline = own.from_pretrained(at)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_lora_weights(str(tmp_path / "lora"))
+    pipeline.fuse_lora(components=["transformer"], lora_scale=0.6)
+    noise, more = start_noise(SEEDS, load_anatomy(str(at)).x), {}
+    side = noise.shape[-1] * 2
+    if kind == "FLUX":
+        noise = pipeline._pack_latents(noise, *noise.shape)
+    if kind == "Sana":
+        more = {"use_resolution_binning": False, "clean_caption": False}
+        solver = type(pipeline.scheduler)
+        pipeline.scheduler = solver.from_config(pipeline.scheduler.config, solver_order=1)
+    its = pipeline(
+        [DOG.prompts[0]] * len(SEEDS),
+        latents=noise,
+        num_inference_steps=STEPS,
+        height=side,
+        width=side,
+        guidance_scale=DOG.guidance,
+        output_type="np",
+        **more,
+    ).images
+    assert its.std() > 0.01
+    np.testing.assert_allclose(mine, its, atol=1 / 255)

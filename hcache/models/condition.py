@@ -13,9 +13,9 @@ class Condition:
     """Of n samples; every field (n, ...) or None. None of them for an unconditional model.
 
     ``class_labels``: (n,). ``text``: encoded prompts (n, tokens, d). ``pooled``: pooled prompts (n,
-    d) of SDXL, FLUX and Stable Diffusion 3. ``sizes``: SDXL's (n, 6) of original size, crop and target size; PixArt's
-    (n, 3) of height, width and their ratio. ``mask``: which tokens of the text count (n, tokens).
-    ``guidance``: the scale (n,) that a guidance-distilled model is told.
+    d) of SDXL, FLUX and Stable Diffusion 3. ``sizes``: SDXL's (n, 6) of original size, crop and
+    target size; PixArt's (n, 3) of height, width and their ratio. ``mask``: which tokens of the
+    text count (n, tokens). ``guidance``: the scale (n,) that a guidance-distilled model is told.
     """
 
     class_labels: torch.Tensor | None = None

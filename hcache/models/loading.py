@@ -171,6 +171,16 @@ def load_anatomy(
     return _anatomy(parts, card.name)
 
 
+def check_loras_of(name_or_folder: str, loras: Sequence[Lora]) -> None:
+    """Makes sure that LoRAs can be added to a model, from its configuration alone.
+
+    Raises:
+        ModelError: it takes none, peft is missing, or a file is no LoRA.
+    """
+    card = find_card(name_or_folder)
+    check_loras(loras, _configured_parts(card).pipeline, LORA_PIPELINES, card.name)
+
+
 def _parameters(kind: Any, config: Mapping[str, Any], name: str) -> int:
     """How many a network of a configuration has; it is built on the meta device, without memory."""
     try:

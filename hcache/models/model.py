@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
 from ..cards import Card
 from ..errors import ModelError
 from ..features import Features
