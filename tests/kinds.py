@@ -1,5 +1,8 @@
 """A tiny pipeline of every kind of model, saved in the real folder format, its weights random."""
 
+import inspect
+
+import diffusers
 import torch
 from diffusers import (
     AutoencoderDC,
@@ -118,6 +121,31 @@ def text_unet(**changes):
     return _grown(UNet2DConditionModel(**{**config, **changes}))
 
 
+BESIDE = {
+    "StableDiffusionInpaintPipeline": 9,
+    "StableDiffusionXLInpaintPipeline": 9,
+    "StableDiffusionInstructPix2PixPipeline": 8,
+    "StableDiffusionXLInstructPix2PixPipeline": 8,
+}
+"""Pipelines whose U-Net takes more channels than x_t has -> how many."""
+
+
+def save_beside(name, folder):
+    """A tiny folder of such a pipeline, in its own layout."""
+    torch.manual_seed(0)
+    xl = "XL" in name
+    plain = _sdxl() if xl else _stable_diffusion(DDIMScheduler(**SD))
+    channels = {"in_channels": BESIDE[name], "out_channels": 4}
+    sizes = {**SDXL_SIZES, "cross_attention_dim": 32} if xl else {}
+    unet, own = text_unet(**sizes, **channels), getattr(diffusers, name)
+    taken = inspect.signature(own.__init__).parameters
+    parts = {part: module for part, module in plain.components.items() if part in taken}
+    only = {"requires_safety_checker": False, "add_watermarker": False}
+    given = {name: value for name, value in only.items() if name in taken}
+    own(**{**parts, **given, "unet": unet}).save_pretrained(folder)
+    return folder
+
+
 def _stable_diffusion(scheduler):
     return StableDiffusionPipeline(
         vae=kl(),
@@ -131,15 +159,16 @@ def _stable_diffusion(scheduler):
     )
 
 
+SDXL_SIZES = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "use_linear_projection": True,
+    "projection_class_embeddings_input_dim": 16 + 6 * 4,
+}
+
+
 def _sdxl():
-    sizes = {
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 4,
-        "use_linear_projection": True,
-    }
-    unet = text_unet(
-        cross_attention_dim=32, projection_class_embeddings_input_dim=16 + 6 * 4, **sizes
-    )
+    unet = text_unet(cross_attention_dim=32, **SDXL_SIZES)
     scheduler = EulerDiscreteScheduler.from_config({**SD, "timestep_spacing": "leading"})
     return StableDiffusionXLPipeline(
         vae=kl(),

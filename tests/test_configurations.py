@@ -1,10 +1,13 @@
 """What a model's files say is honoured or refused: pipelines, conditions, fields, tensors."""
 
+import ast
 import inspect
 import json
+import re
 import shutil
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -16,8 +19,9 @@ from tiny import make_unet, model_of
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
 from hcache.models.conditioners import ByClass
-from hcache.models.configurations import PIPELINES, PLAIN, REFUSED_PIPELINES
+from hcache.models.configurations import PIPELINES, PIX2PIX, PLAIN
 from hcache.models.loading import load_anatomy, load_model
+from hcache.models.refused_pipelines import OTHER, REFUSED_PIPELINES, why_refused
 from hcache.sampling.loop import denoise
 from hcache.sampling.noise import start_noise
 from hcache.specs import Conditioning
@@ -65,10 +69,38 @@ def test_the_table_names_every_pipeline():
     said = {
         cells[1].strip().strip("`"): cells[2].strip() for cells in rows if "Pipeline" in cells[1]
     }
-    plain = dict.fromkeys(PLAIN, "as the plain one")
+    plain = dict.fromkeys(PLAIN, "as the plain one") | dict.fromkeys(PIX2PIX, "without a picture")
     assert said == dict.fromkeys(PIPELINES, "taken") | plain | dict.fromkeys(
         REFUSED_PIPELINES, "refused"
     )
+
+
+def pipelines_of_diffusers():
+    """All classes of pipelines, read from the source: some cannot be imported without further
+    libraries.
+    """
+    folder = Path(inspect.getfile(diffusers)).parent / "pipelines"
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Pipeline"):
+                found.add(node.name)
+    return sorted(name for name in found if "Flax" not in name)
+
+
+def test_every_pipeline_of_diffusers_is_taken_or_has_a_reason():
+    """That of no network that is read is left for those which fit no other."""
+    names = [n for n in pipelines_of_diffusers() if n not in {*PIPELINES, *PLAIN, *PIX2PIX}]
+    assert len(names) > 200
+    assert set(PIPELINES) | set(PIX2PIX) <= set(dir(diffusers)) | {"LatentDiffusionUncondPipeline"}
+    assert "second network" in why_refused("StableDiffusionXLControlNetImg2ImgPipeline")
+    assert "videos" in why_refused("AnimateDiffSDXLPipeline")
+    assert "picture that it is given" in why_refused("FluxKontextPipeline")
+    assert "embedding of a picture" in why_refused("KandinskyV22CombinedPipeline")
+    for other in ("HunyuanDiTPipeline", "Kandinsky3Pipeline", "MyPipeline"):
+        assert why_refused(other) == OTHER
+    unets = [name for name in names if re.match("StableDiffusion|LDM|IF|Kandinsky(V22)?P", name)]
+    assert len(unets) > 30 and not any(why_refused(name) == OTHER for name in unets)
 
 
 @pytest.mark.parametrize("name", [*REFUSED_PIPELINES, "AnotherPipeline"])
@@ -76,7 +108,8 @@ def test_a_pipeline_with_another_loop_is_refused_with_its_reason(name, folder):
     refused(
         changed(folder("SD"), INDEX, _class_name=name),
         name,
-        REFUSED_PIPELINES.get(name, "StableDiffusionPipeline"),
+        why_refused(name),
+        "expected one of",
     )
 
 

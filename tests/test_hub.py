@@ -313,7 +313,9 @@ def test_a_lora_under_another_name_is_found_where_it_is_the_only_one(serve):
     assert server.asked == ["style.safetensors"]
 
 
-def test_a_lora_that_is_not_to_be_had_is_refused_in_one_line(serve, ldm):
+def test_a_lora_that_is_not_to_be_had_is_refused_in_one_line(serve, monkeypatch):
+    from huggingface_hub import constants
+
     from hcache.errors import UsageError
     from hcache.loras import find_lora
 
@@ -330,7 +332,7 @@ def test_a_lora_that_is_not_to_be_had_is_refused_in_one_line(serve, ldm):
         assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="not in the local hub cache.*hf download lab/other"):
         find_lora("lab/other", download=False)
-    server.stop()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="and cannot be downloaded now"):
         find_lora("lab/another")
     assert server.asked == [], "nothing was downloaded in vain"

@@ -71,7 +71,7 @@ def test_the_table_says_what_the_code_does():
         if "Scheduler`" in line
     ]
     said = {cells[1].strip().strip("`"): cells[2].strip().split(" ")[0] for cells in rows}
-    expected = dict.fromkeys(TAKEN, "taken") | {FLOW: "FLUX"} | dict.fromkeys(REFUSED, "refused")
+    expected = dict.fromkeys(TAKEN, "taken") | {FLOW: "flows"} | dict.fromkeys(REFUSED, "refused")
     assert said == expected
 
 
@@ -295,7 +295,7 @@ def test_a_flow_is_taken_of_flux_alone_and_nothing_else_of_flux(tmp_path):
     folder = save_kind("FLUX", tmp_path / "flux")
     config = json.loads((folder / FILE).read_text())
     refused = {
-        "FLUX is a flow": {"_class_name": "DDIMScheduler"},
+        "FluxTransformer2DModel is a flow": {"_class_name": "DDIMScheduler"},
         "invert_sigmas": {"invert_sigmas": True},
         "stochastic_sampling": {"stochastic_sampling": True},
         "unheard_of": {"unheard_of": 1},

@@ -159,8 +159,25 @@ class ByText:
         return Guided(branches={COND: cond, UNCOND: uncond}, scale=scale)
 
 
-def text_conditioner(pipeline: Any) -> ByText:
-    """The conditioner of a text pipeline: one of ``configurations.TEXT_PIPELINES``."""
+def text_conditioner(pipeline: Any, beside: torch.Tensor | None = None) -> ByText:
+    """The conditioner of a text pipeline: one of ``configurations.TEXT_PIPELINES``.
+
+    Args:
+        pipeline: With its text encoders.
+        beside: Channels (1, c, h, w) that the network is given below x_t's, for every sample.
+    """
+    found = _text_conditioner(pipeline)
+    if beside is None:
+        return found
+    encode = found.encode
+    return ByText(
+        lambda prompt, negative: replace(encode(prompt, negative), beside=beside),
+        found.distilled,
+        found.guidable,
+    )
+
+
+def _text_conditioner(pipeline: Any) -> ByText:
     kind = type(pipeline).__name__
     if kind == "FluxPipeline":
         return ByText(

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..noise_schedules import NAMED, schedule_file
+from .configurations import PICTURE
 from .parts import Parts, read_config
 from .schedulers import FLOWS, Scheduler, check_kind, scheduler_from
 
@@ -62,7 +63,9 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
 def _set_by_pipeline(parts: Parts) -> dict[str, Any]:
     """What Stable Diffusion's own pipeline sets in every scheduler that has such a field,
     whatever its file says.
+
+    That of inpainting sets the offset alone, and that of InstructPix2Pix nothing.
     """
-    if parts.pipeline != "StableDiffusionPipeline":
+    if parts.pipeline != "StableDiffusionPipeline" or parts.beside == PICTURE:
         return {}
-    return {"steps_offset": 1, "clip_sample": False}
+    return {"steps_offset": 1} if parts.beside else {"steps_offset": 1, "clip_sample": False}
