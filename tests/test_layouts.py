@@ -36,7 +36,7 @@ def lcm():
 def kandinsky():
     """kandinsky-2-2-decoder: text is replaced by a picture's embedding; ``movq/`` beside it."""
     movq = diffusers.VQModel(
-        block_out_channels=(8, 8),
+        block_out_channels=(32, 32),
         down_block_types=["DownEncoderBlock2D"] * 2,
         up_block_types=["UpDecoderBlock2D"] * 2,
         latent_channels=4,
