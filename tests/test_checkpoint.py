@@ -249,6 +249,7 @@ def test_a_single_file_that_is_given_more_than_noise_and_text_is_refused_by_its_
     said = refusal(file)
     assert f"takes {channels} channels" in said and f"it is given {what};" in said
     assert "expected a model that takes noise and text alone" in said
+    assert ("As a folder in diffusers' format" in said) == (channels in (8, 9))
     for command in ("anatomy", "estimate", "extract"):
         assert main([command, file]) == 1
         (line,) = capsys.readouterr().err.strip().splitlines()

@@ -158,6 +158,7 @@ def test_it_is_extracted_and_analysed_like_any_other(kind, runs):
     found = decode(matrix, run.images.mean((1, 2, 3)), folds=3, controls=2, repeats=20)
     assert np.isfinite(found.score.value) and found.metric == "R²"
     assert run.provenance["branch"] == "cond"
+    assert "Infinity" not in (run.folder / "run.json").read_text(), "which is no JSON"
     assert run.trajectory(0).std() > 0
 
 
