@@ -141,7 +141,9 @@ BARE = {
     score: "ScoreSdeVeScheduler",
     playground: "EDMDPMSolverMultistepScheduler",
 }
-"""The same folders without ``model_index.json``: what is refused then, off their parts."""
+"""The same models as old repositories have them, the U-Net in the root and no
+``model_index.json``: what is refused then, off their parts.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +158,10 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
 def test_a_published_layout_is_refused_by_its_real_reason(make, saved, tmp_path, capsys):
     whole = saved / make.__name__
-    bare = shutil.copytree(whole, tmp_path / "bare")
-    (bare / "model_index.json").unlink()
+    bare = shutil.copytree(whole / "unet", tmp_path / "bare")
+    for part in ("scheduler", "vae"):
+        if (whole / part).is_dir():
+            shutil.copytree(whole / part, bare / part)
     for folder, words in ((whole, LAYOUTS[make]), (bare, BARE[make])):
         for file in folder.rglob("*.safetensors"):
             file.unlink()

@@ -168,7 +168,8 @@ WITH_ANOTHER = {
 NEUTRAL: dict[str, tuple[Any, str]] = {
     "thresholding": (
         False,
-        "what dynamic thresholding makes of a sample depends on pixels that no cache holds",
+        "dynamic thresholding divides every predicted x_0 by a percentile of its own, which DDIM's"
+        " step here does not",
     ),
     "use_karras_sigmas": (False, "its noise levels are not those of training timesteps"),
     "use_exponential_sigmas": (False, "its noise levels are not those of training timesteps"),

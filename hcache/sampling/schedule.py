@@ -217,7 +217,8 @@ def make_schedule(
         )
     if config.thresholding:
         raise UsageError(
-            "dynamic thresholding is not supported: its result depends on pixels no cache holds"
+            "dynamic thresholding is not supported: it divides every predicted x_0 by a percentile"
+            " of its own"
         )
     fresh = DDIMScheduler.from_config(config)
     fresh.set_timesteps(steps)
