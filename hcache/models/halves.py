@@ -40,7 +40,8 @@ class Embedding(NamedTuple):
 
     def rows(self, part: slice) -> Embedding:
         """That of some samples of the batch."""
-        return Embedding(*(None if each is None else each[part] for each in self))
+        text, beside = (None if each is None else each[part] for each in self[1:])
+        return Embedding(self.time[part], text, beside)
 
 
 def encode(

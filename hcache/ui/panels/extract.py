@@ -209,16 +209,18 @@ def _loras_panel(card: Card) -> tuple[Lora, ...]:
     """What is added to the weights of a model that takes text."""
     if loaders.takes(card) != loaders.TEXT:
         return ()
-    typed = state.text(
-        "LoRAs, one per line",
-        f"loras-{card.name}",
-        lines=True,
-        placeholder="/data/style.safetensors:0.8",
-        help=(
-            "Files or folders on this disk, each with its scale after a colon. A hub id is taken if"
-            " its file is in the local hub cache; `hf download owner/name` puts it there."
-        ),
-    )
+    with st.expander("Add LoRAs to the weights"):
+        typed = state.text(
+            "LoRAs, one per line",
+            f"loras-{card.name}",
+            lines=True,
+            placeholder="/data/style.safetensors:0.8",
+            help=(
+                "Files or folders on this disk, each with its scale after a colon. A hub id is"
+                " taken if its file is in the local hub cache; `hf download owner/name` puts it"
+                " there."
+            ),
+        )
     lines = [line.strip() for line in typed.splitlines() if line.strip()]
     found = tuple(find_lora(line, download=False) for line in lines)
     if found:
