@@ -1,29 +1,44 @@
-"""LoRA files on this disk, as they are named on the command line. No torch."""
+"""LoRAs as they are named on the command line and on the Extract page. No torch."""
 
 from __future__ import annotations
 
 import math
+import os
+import re
 from pathlib import Path
 
 from .cards import pinned
 from .errors import UsageError
+from .lora_downloads import choose_lora, hub_lora
 from .specs import Lora
-
-USUAL = "pytorch_lora_weights.safetensors"
-"""The name that diffusers' training scripts give a LoRA in its folder."""
 
 PICKLES = (".bin", ".pt", ".ckpt", ".pth")
 
+HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
+"""``owner/name`` or ``owner/name@revision``."""
 
-def find_lora(text: str) -> Lora:
+
+def find_lora(text: str, download: bool = True) -> Lora:
     """The LoRA that ``FOLDER_OR_FILE[:scale]`` names, with the digest of its bytes.
+
+    Args:
+        text: A file, a folder or a hub id (``owner/name`` or ``owner/name@revision``), and its
+            scale.
+        download: Whether the file of a hub id may be downloaded.
 
     Raises:
         UsageError: no file goes by that name, or it is not clear which; the message says what
             there is.
+        ModelError: a hub id's file is neither on this disk nor to be had.
     """
     path, scale = _split(text)
-    return pinned(Lora(file=str(_file_in(path).resolve()), scale=scale))
+    hub = None if path.exists() else HUB_ID.fullmatch(str(path))
+    if hub and path.suffix not in (".safetensors", *PICKLES):
+        found = hub_lora(hub[1], hub[2], download)
+    else:
+        found = _file_in(path)
+    # links are kept: a file of the hub's cache has its name by a link only
+    return pinned(Lora(file=os.path.abspath(found), scale=scale))
 
 
 def _split(text: str) -> tuple[Path, float]:
@@ -52,15 +67,6 @@ def _file_in(path: Path) -> Path:
     if not path.is_dir():
         raise UsageError(
             f"there is no LoRA at {path}; expected FOLDER_OR_FILE[:scale], such as"
-            " style.safetensors:0.8"
+            " style.safetensors:0.8, or a hub id (owner/name)"
         )
-    if (path / USUAL).is_file():
-        return path / USUAL
-    found = sorted(path.glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(file.name for file in found[:5]) or "none"
-    raise UsageError(
-        f"the folder {path} must hold {USUAL} or one .safetensors file, and has {names}; name the"
-        " file"
-    )
+    return path / choose_lora((file.name for file in path.iterdir()), f"the folder {path}")

@@ -1,7 +1,11 @@
 """A tiny pipeline of every kind of model, saved in the real folder format, its weights random."""
 
+import inspect
+
+import diffusers
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDIMPipeline,
     DDIMScheduler,
@@ -9,12 +13,17 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     LDMPipeline,
     PNDMScheduler,
+    SanaPipeline,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -27,6 +36,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -109,6 +121,31 @@ def text_unet(**changes):
     return _grown(UNet2DConditionModel(**{**config, **changes}))
 
 
+BESIDE = {
+    "StableDiffusionInpaintPipeline": 9,
+    "StableDiffusionXLInpaintPipeline": 9,
+    "StableDiffusionInstructPix2PixPipeline": 8,
+    "StableDiffusionXLInstructPix2PixPipeline": 8,
+}
+"""Pipelines whose U-Net takes more channels than x_t has -> how many."""
+
+
+def save_beside(name, folder):
+    """A tiny folder of such a pipeline, in its own layout."""
+    torch.manual_seed(0)
+    xl = "XL" in name
+    plain = _sdxl() if xl else _stable_diffusion(DDIMScheduler(**SD))
+    channels = {"in_channels": BESIDE[name], "out_channels": 4}
+    sizes = {**SDXL_SIZES, "cross_attention_dim": 32} if xl else {}
+    unet, own = text_unet(**sizes, **channels), getattr(diffusers, name)
+    taken = inspect.signature(own.__init__).parameters
+    parts = {part: module for part, module in plain.components.items() if part in taken}
+    only = {"requires_safety_checker": False, "add_watermarker": False}
+    given = {name: value for name, value in only.items() if name in taken}
+    own(**{**parts, **given, "unet": unet}).save_pretrained(folder)
+    return folder
+
+
 def _stable_diffusion(scheduler):
     return StableDiffusionPipeline(
         vae=kl(),
@@ -122,15 +159,16 @@ def _stable_diffusion(scheduler):
     )
 
 
+SDXL_SIZES = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "use_linear_projection": True,
+    "projection_class_embeddings_input_dim": 16 + 6 * 4,
+}
+
+
 def _sdxl():
-    sizes = {
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 4,
-        "use_linear_projection": True,
-    }
-    unet = text_unet(
-        cross_attention_dim=32, projection_class_embeddings_input_dim=16 + 6 * 4, **sizes
-    )
+    unet = text_unet(cross_attention_dim=32, **SDXL_SIZES)
     scheduler = EulerDiscreteScheduler.from_config({**SD, "timestep_spacing": "leading"})
     return StableDiffusionXLPipeline(
         vae=kl(),
@@ -186,6 +224,23 @@ def _flux():
         guidance_embeds=True,
         axes_dims_rope=(4, 6, 6),
     )
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=kl(shift_factor=0.1),
+        text_encoder=clip_text(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=_t5(),
+        tokenizer_2=_t5_tokenizer(),
+        transformer=_grown(transformer),
+    )
+
+
+def _t5():
+    t5 = T5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    return _grown(T5EncoderModel(t5))
+
+
+def _t5_tokenizer():
     pieces = [
         ("<pad>", 0.0),
         ("</s>", 0.0),
@@ -193,15 +248,90 @@ def _flux():
         ("▁", -1.0),
         *((chr(c), -2.0) for c in range(97, 123)),
     ]
-    t5 = T5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=kl(shift_factor=0.1),
-        text_encoder=clip_text(),
-        tokenizer=clip_tokenizer(),
-        text_encoder_2=_grown(T5EncoderModel(t5)),
-        tokenizer_2=T5TokenizerFast(vocab=pieces, model_max_length=TOKENS, extra_ids=0),
+    return T5TokenizerFast(vocab=pieces, model_max_length=TOKENS, extra_ids=0)
+
+
+def _sd3():
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=3,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        pos_embed_max_size=12,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    return StableDiffusion3Pipeline(
         transformer=_grown(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=kl(shift_factor=0.1),
+        text_encoder=clip_text(CLIPTextModelWithProjection),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip_text(CLIPTextModelWithProjection),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=_t5(),
+        tokenizer_3=_t5_tokenizer(),
+    )
+
+
+def _dc():
+    return AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=4,
+        encoder_block_types=("ResBlock", "EfficientViTBlock"),
+        decoder_block_types=("ResBlock", "EfficientViTBlock"),
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_qkv_multiscales=((), (5,)),
+        decoder_qkv_multiscales=((), (5,)),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+        scaling_factor=0.41407,
+    )
+
+
+def _gemma_tokenizer():
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁"]
+    letters = [chr(c) for c in range(33, 127)]
+    return GemmaTokenizer(vocab={piece: i for i, piece in enumerate([*special, *letters])})
+
+
+def _sana():
+    transformer = SanaTransformer2DModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        num_layers=3,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+    )
+    gemma = Gemma2Config(
+        vocab_size=128,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    return SanaPipeline(
+        tokenizer=_gemma_tokenizer(),
+        text_encoder=_grown(Gemma2Model(gemma)),
+        vae=_grown(_dc()),
+        transformer=_grown(transformer),
+        scheduler=DPMSolverMultistepScheduler(**flow),
     )
 
 
@@ -227,8 +357,10 @@ KINDS = {
     "SDXL": _sdxl,
     "DiT": _dit,
     "FLUX": _flux,
+    "SD3": _sd3,
+    "Sana": _sana,
 }
-TRANSFORMERS = ("DiT", "FLUX")
+TRANSFORMERS = ("DiT", "FLUX", "SD3", "Sana")
 
 
 def save_kind(kind, folder):

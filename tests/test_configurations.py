@@ -1,10 +1,13 @@
 """What a model's files say is honoured or refused: pipelines, conditions, fields, tensors."""
 
+import ast
 import inspect
 import json
+import re
 import shutil
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -16,8 +19,9 @@ from tiny import make_unet, model_of
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
 from hcache.models.conditioners import ByClass
-from hcache.models.configurations import PIPELINES, PLAIN, REFUSED_PIPELINES
+from hcache.models.configurations import PIPELINES, PIX2PIX, PLAIN
 from hcache.models.loading import load_anatomy, load_model
+from hcache.models.refused_pipelines import OTHER, REFUSED_PIPELINES, why_refused
 from hcache.sampling.loop import denoise
 from hcache.sampling.noise import start_noise
 from hcache.specs import Conditioning
@@ -47,13 +51,15 @@ def changed(folder, file, **fields):
     return folder
 
 
-def refused(folder, *words):
-    """By what needs no weights as by what does, in one line."""
+def refusal(folder):
+    """What is said, in one line: the same by what needs no weights and by what does."""
+    said = []
     for load in (load_anatomy, load_model):
         with pytest.raises(ModelError) as caught:
             load(str(folder))
-        message = str(caught.value)
-        assert "\n" not in message and all(word in message for word in words), message
+        said.append(str(caught.value))
+    assert said[0] == said[1] and "\n" not in said[0], said
+    return said[0]
 
 
 def test_the_table_names_every_pipeline():
@@ -65,23 +71,48 @@ def test_the_table_names_every_pipeline():
     said = {
         cells[1].strip().strip("`"): cells[2].strip() for cells in rows if "Pipeline" in cells[1]
     }
-    plain = dict.fromkeys(PLAIN, "as the plain one")
+    plain = dict.fromkeys(PLAIN, "as the plain one") | dict.fromkeys(PIX2PIX, "without a picture")
     assert said == dict.fromkeys(PIPELINES, "taken") | plain | dict.fromkeys(
         REFUSED_PIPELINES, "refused"
     )
 
 
+def pipelines_of_diffusers():
+    """All classes of pipelines, read from the source: some cannot be imported without further
+    libraries.
+    """
+    folder = Path(inspect.getfile(diffusers)).parent / "pipelines"
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Pipeline"):
+                found.add(node.name)
+    return sorted(name for name in found if "Flax" not in name)
+
+
+def test_every_pipeline_of_diffusers_is_taken_or_has_a_reason():
+    """That of no network that is read is left for those which fit no other."""
+    names = [n for n in pipelines_of_diffusers() if n not in {*PIPELINES, *PLAIN, *PIX2PIX}]
+    assert len(names) > 200
+    assert set(PIPELINES) | set(PIX2PIX) <= set(dir(diffusers)) | {"LatentDiffusionUncondPipeline"}
+    assert "second network" in why_refused("StableDiffusionXLControlNetImg2ImgPipeline")
+    assert "videos" in why_refused("AnimateDiffSDXLPipeline")
+    assert "picture that it is given" in why_refused("FluxKontextPipeline")
+    assert "embedding of a picture" in why_refused("KandinskyV22CombinedPipeline")
+    for other in ("HunyuanDiTPipeline", "Kandinsky3Pipeline", "MyPipeline"):
+        assert why_refused(other) == OTHER
+    unets = [name for name in names if re.match("StableDiffusion|LDM|IF|Kandinsky(V22)?P", name)]
+    assert len(unets) > 30 and not any(why_refused(name) == OTHER for name in unets)
+
+
 @pytest.mark.parametrize("name", [*REFUSED_PIPELINES, "AnotherPipeline"])
 def test_a_pipeline_with_another_loop_is_refused_with_its_reason(name, folder):
-    refused(
-        changed(folder("SD"), INDEX, _class_name=name),
-        name,
-        REFUSED_PIPELINES.get(name, "StableDiffusionPipeline"),
-    )
+    said = refusal(changed(folder("SD"), INDEX, _class_name=name))
+    assert f"is a {name}, which is not taken: {why_refused(name)}; expected one of" in said
 
 
 def test_a_pipeline_of_code_of_its_own_is_refused(folder):
-    refused(changed(folder("DDPM"), INDEX, _class_name=["pipeline", "Mine"]), "Mine")
+    assert "Mine" in refusal(changed(folder("DDPM"), INDEX, _class_name=["pipeline", "Mine"]))
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -119,7 +150,7 @@ def test_a_folder_with_the_parts_of_the_plain_pipeline_is_run_as_that_and_says_s
     ],
 )
 def test_a_field_that_changes_what_is_computed_is_never_dropped(kind, file, fields, words, folder):
-    refused(changed(folder(kind), file, **fields), words)
+    assert words in refusal(changed(folder(kind), file, **fields))
 
 
 @pytest.mark.parametrize("file", [UNET, VAE, INDEX])
@@ -222,10 +253,8 @@ def test_dit_under_its_old_name_makes_the_pictures_of_its_pipeline(tmp_path, mon
     ours = (model.codec.decode(last.x_next) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     assert theirs.std() > 0.01 and np.abs(theirs[0] - theirs[1]).max() > 0.01
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
-    refused(
-        changed(tmp_path, "transformer/config.json", norm_type="ada_norm_single"),
-        "PixArtTransformer2DModel",
-    )
+    other = changed(tmp_path, "transformer/config.json", norm_type="ada_norm_single")
+    assert "DiTPipeline around a PixArtTransformer2DModel" in refusal(other)
 
 
 @torch.no_grad()

@@ -276,3 +276,63 @@ def test_single_files_and_other_formats_are_not_wanted():
         "image.png",
     }
     assert set(wanted_files(names)) == set(names) - left
+
+
+LORA = "pytorch_lora_weights.safetensors"
+
+
+def lora_bytes(value):
+    from safetensors.torch import save
+
+    place = "unet.mid_block.attentions.0.to_q"
+    return save({f"{place}.lora_{m}.weight": torch.full((2, 2), value) for m in "AB"})
+
+
+def test_a_lora_by_hub_id_is_one_file_downloaded_once(serve):
+    import hashlib
+
+    from hcache.loras import find_lora
+
+    data = lora_bytes(1.0)
+    server = serve({LORA: data, "README.md": b"x", "sample.png": b"x"})
+    found = find_lora(f"{REPO}:0.8")
+    assert server.asked == [LORA] and found.scale == 0.8
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+    assert found.file.endswith(LORA) and COMMIT in found.file, "the loader goes by the suffix"
+    server.stop()
+    assert find_lora(REPO).sha256 == found.sha256
+    assert find_lora(f"{REPO}:0.8", download=False) == found
+
+
+def test_a_lora_under_another_name_is_found_where_it_is_the_only_one(serve):
+    from hcache.loras import find_lora
+
+    server = serve({"style.safetensors": lora_bytes(2.0), "README.md": b"x"})
+    found = find_lora(f"{REPO}@main")
+    assert found.file.endswith("style.safetensors") and found.scale == 1
+    assert server.asked == ["style.safetensors"]
+
+
+def test_a_lora_that_is_not_to_be_had_is_refused_in_one_line(serve, monkeypatch):
+    from huggingface_hub import constants
+
+    from hcache.errors import UsageError
+    from hcache.loras import find_lora
+
+    server = serve({"a.safetensors": lora_bytes(1.0), "b.safetensors": lora_bytes(2.0)})
+    refusals = {
+        REPO: (UsageError, f"{REPO} on the hub must hold {LORA}.*a.safetensors, b.safetensors"),
+        "lab/nothing": (ModelError, "the LoRA lab/nothing cannot be had from the hub"),
+        "lab/nothing/style.safetensors": (UsageError, "there is no LoRA at"),
+        "lab/style.safetensors": (UsageError, "there is no LoRA at"),
+    }
+    for text, (kind, words) in refusals.items():
+        with pytest.raises(kind, match=words) as caught:
+            find_lora(text)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="not in the local hub cache.*hf download lab/other"):
+        find_lora("lab/other", download=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="and cannot be downloaded now"):
+        find_lora("lab/another")
+    assert server.asked == [], "nothing was downloaded in vain"

@@ -165,6 +165,11 @@ MANY = 10**9
         ("SD", "text_encoder/config.json", {"num_hidden_layers": MANY}, "num_hidden_layers"),
         ("DiT", "transformer/config.json", {"num_layers": MANY}, "num_layers"),
         ("FLUX", "transformer/config.json", {"num_single_layers": MANY}, "num_single_layers"),
+        ("DDPM", CONFIG, {"sample_size": 10**5}, "sample_size: 100000; expected 8192"),
+        ("DiT", "transformer/config.json", {"sample_size": 10**5}, "expected 8192"),
+        ("SD3", "transformer/config.json", {"pos_embed_max_size": 10**5}, "expected 8192"),
+        ("Sana", VAE, {"encoder_layers_per_block": [1, MANY]}, "encoder_layers_per_block"),
+        ("Sana", "text_encoder/config.json", {"num_hidden_layers": MANY}, "num_hidden_layers"),
     ],
 )
 def test_sizes_that_no_model_has_are_refused_before_anything_is_built(

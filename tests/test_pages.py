@@ -284,6 +284,38 @@ def test_extract_asks_for_the_noise_schedule_of_a_folder_that_says_none(app, tmp
     assert "--scheduler=ddpm-cosine" in app.code[0].value
 
 
+def test_extract_takes_loras_of_a_model_with_text(app, tmp_path):
+    """One a line, each with its scale; what cannot be added is said at once."""
+    import torch
+    from kinds import save_kind
+    from safetensors.torch import save_file
+
+    from hcache.ui.panels.extract import OTHER
+
+    folder = str(save_kind("SD", tmp_path / "sd").resolve())
+    place = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    tensors = {f"{place}.lora_{m}.weight": torch.ones(2, 2) for m in "AB"}
+    style, other = tmp_path / "style.safetensors", tmp_path / "other.safetensors"
+    save_file(tensors, style)
+    save_file({"conv.weight": torch.ones(1)}, other)
+    open_page(app, "extract")
+    app.selectbox(key="choose-model").set_value(OTHER).run()
+    app.text_input(key="choose-other-model").set_value(folder).run()
+    assert_fine(app)
+    assert "--lora" not in app.code[0].value
+    field = app.text_area(key=f"choose-loras-{folder}")
+    field.set_value(f"{style}:0.8\n").run()
+    assert_fine(app)
+    assert f"--lora={style}:0.8" in app.code[0].value
+    for text, words in (
+        (str(tmp_path / "none.safetensors"), "there is no LoRA at"),
+        (str(other), "is not a LoRA"),
+        ("lab/style", "not in the local hub cache"),
+    ):
+        app.text_area(key=f"choose-loras-{folder}").set_value(text).run()
+        assert words in app.error[0].value and not app.exception
+
+
 @pytest.fixture(scope="module")
 def dit_home(tmp_path_factory):
     """A home with a run of a transformer."""

@@ -121,5 +121,5 @@ def test_what_it_does_not_take_is_refused(tmp_path):
         (tmp_path / "a.safetensors").write_bytes(b"")
         load_anatomy(str(folder), lora=str(tmp_path / "a.safetensors"))
     wide = save_pixart("sigma", tmp_path / "wide", caption=48)
-    with pytest.raises(ModelError, match="text of width 48 .caption_channels.*give 32"):
+    with pytest.raises(ModelError, match="takes text of width 48 .caption_channels.*give 32"):
         load_anatomy(str(wide))

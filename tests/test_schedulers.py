@@ -31,7 +31,7 @@ from hcache.models.schedulers import (
 )
 from hcache.sampling.loop import denoise
 from hcache.sampling.noise import start_noise, step_noise
-from hcache.specs import Conditioning
+from hcache.specs import DIFFUSERS, NEXT, Conditioning
 
 BETAS = {name: SD[name] for name in ("beta_start", "beta_end", "beta_schedule")}
 SEEDS, DOG = [1, 2], Conditioning(prompts=("a dog",))
@@ -71,7 +71,7 @@ def test_the_table_says_what_the_code_does():
         if "Scheduler`" in line
     ]
     said = {cells[1].strip().strip("`"): cells[2].strip().split(" ")[0] for cells in rows}
-    expected = dict.fromkeys(TAKEN, "taken") | {FLOW: "FLUX"} | dict.fromkeys(REFUSED, "refused")
+    expected = dict.fromkeys(TAKEN, "taken") | {FLOW: "flows"} | dict.fromkeys(REFUSED, "refused")
     assert said == expected
 
 
@@ -102,7 +102,7 @@ def parts():
     }
 
 
-def pictures_of(parts, scheduler, folder, steps, eta=0.0):
+def pictures_of(parts, scheduler, folder, steps, eta=0.0, schedule=NEXT):
     """(by hcache, by the pipeline with its own scheduler), uint8, of the same noise."""
     StableDiffusionPipeline(scheduler=scheduler, **parts).save_pretrained(folder)
     model = load_model(str(folder))
@@ -119,7 +119,7 @@ def pictures_of(parts, scheduler, folder, steps, eta=0.0):
         width=16,
         output_type="np",
     ).images
-    *_, last = denoise(model, SEEDS, steps, eta, conditioning=DOG)
+    *_, last = denoise(model, SEEDS, steps, eta, conditioning=DOG, schedule=schedule)
     return model.to_images(last.x_next).numpy().astype(int), np.round(theirs * 255).astype(int)
 
 
@@ -139,12 +139,7 @@ def test_a_taken_scheduler_makes_the_pictures_of_its_own_pipeline(
     scheduler = kind(**BETAS, **({"timestep_spacing": "trailing"} if spaced else {}))
     steps = 8 if name in FIRST_ORDER else 100
     if name in STOCHASTIC:
-        drawn = iter(range(steps))
-
-        def draw(shape, *_, **__):
-            return step_noise(SEEDS, next(drawn), tuple(shape[1:]))
-
-        monkeypatch.setattr(inspect.getmodule(kind), "randn_tensor", draw)
+        given_noise(monkeypatch, kind, steps)
     ours, theirs = pictures_of(
         parts, scheduler, tmp_path, steps, eta=1.0 if name in STOCHASTIC else 0.0
     )
@@ -152,6 +147,37 @@ def test_a_taken_scheduler_makes_the_pictures_of_its_own_pipeline(
         "it would pass on a constant"
     )
     assert abs(ours - theirs).max() <= 1
+
+
+def given_noise(monkeypatch, kind, steps):
+    """Has a scheduler that adds noise draw that of hcache."""
+    drawn = iter(range(steps))
+
+    def draw(shape, *_, **__):
+        return step_noise(SEEDS, next(drawn), tuple(shape[1:]))
+
+    monkeypatch.setattr(inspect.getmodule(kind), "randn_tensor", draw)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace"])
+@pytest.mark.parametrize("name", FIRST_ORDER)
+def test_every_spacing_of_timesteps_is_that_of_its_own_pipeline(
+    name, spacing, parts, tmp_path, monkeypatch
+):
+    """DDIM's own by the schedule ``diffusers``: under ``linspace`` it does not end a step where
+    the next one begins, and ``next`` does.
+    """
+    kind, noisy = getattr(diffusers, name), name in STOCHASTIC
+    if noisy:
+        given_noise(monkeypatch, kind, 8)
+    odd = name.startswith("DDIM") and spacing == "linspace"
+    scheduler, eta = kind(**BETAS, timestep_spacing=spacing), 1.0 if noisy else 0.0
+    schedule = DIFFUSERS if odd else NEXT
+    ours, theirs = pictures_of(parts, scheduler, tmp_path / "a", 8, eta, schedule)
+    assert theirs.std() > 10 and abs(ours - theirs).max() <= 1
+    if odd:
+        ours, theirs = pictures_of(parts, scheduler, tmp_path / "b", 8, eta)
+        assert abs(ours - theirs).max() > 1, "the known fault of diffusers' DDIM"
 
 
 def test_another_diffusion_makes_other_pictures(parts, tmp_path):
@@ -295,7 +321,7 @@ def test_a_flow_is_taken_of_flux_alone_and_nothing_else_of_flux(tmp_path):
     folder = save_kind("FLUX", tmp_path / "flux")
     config = json.loads((folder / FILE).read_text())
     refused = {
-        "FLUX is a flow": {"_class_name": "DDIMScheduler"},
+        "FluxTransformer2DModel is a flow": {"_class_name": "DDIMScheduler"},
         "invert_sigmas": {"invert_sigmas": True},
         "stochastic_sampling": {"stochastic_sampling": True},
         "unheard_of": {"unheard_of": 1},

@@ -103,7 +103,7 @@ def random_model(name: str, device: str, dtype: str) -> Model:
         card=replace(card, reader="", prompt="", classes=(), guidance=1.0),
         network=network,
         scheduler=scheduler_of(parts),
-        anatomy=anatomy_of(network, parts.pixels),
+        anatomy=anatomy_of(network, parts.pixels, beside=parts.beside),
         codec=codec,
         conditioner=conditioner,
     )

@@ -361,7 +361,10 @@ def _add_additions(child: argparse.ArgumentParser) -> None:
         "--lora",
         action="append",
         metavar="FOLDER_OR_FILE[:SCALE]",
-        help="add a LoRA to the weights, times SCALE (default: 1); repeat for several",
+        help=(
+            "add a LoRA (file, folder or hub id) to the weights, times SCALE (default: 1); repeat"
+            " for several"
+        ),
     )
     child.add_argument(
         "--scheduler",

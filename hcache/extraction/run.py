@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import platform
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -365,10 +366,15 @@ def _provenance(model: Model, alpha_bar: list[float], devices: Sequence[str]) ->
         "reader": model.card.reader,
         "loras": [dataclasses.asdict(lora) for lora in model.loras],
         "schedule_stated": bool(model.stated),
-        "scheduler": {k: v for k, v in model.scheduler.config.items() if not k.startswith("_")},
+        "scheduler": _settings(model.scheduler.config),
         "alpha_bar": alpha_bar,
         "device": _device_names(devices),
     }
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's settings; infinite ones, which JSON cannot hold, are defaults of no effect."""
+    return {k: v for k, v in config.items() if not k.startswith("_") and v != -math.inf}
 
 
 def _device_names(devices: Sequence[str]) -> str:

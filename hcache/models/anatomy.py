@@ -8,6 +8,7 @@ be run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from diffusers import (
     DiTTransformer2DModel,
     FluxTransformer2DModel,
     PixArtTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
     UNet2DConditionModel,
     UNet2DModel,
 )
@@ -34,6 +37,8 @@ TRANSFORMERS = {
     "DiTTransformer2DModel": DiTTransformer2DModel,
     "FluxTransformer2DModel": FluxTransformer2DModel,
     "PixArtTransformer2DModel": PixArtTransformer2DModel,
+    "SD3Transformer2DModel": SD3Transformer2DModel,
+    "SanaTransformer2DModel": SanaTransformer2DModel,
 }
 NETWORKS = UNETS | TRANSFORMERS
 Network = UNet2DModel | UNet2DConditionModel | blocks.Transformer
@@ -42,7 +47,9 @@ FLUX_LATENT = 128
 """FLUX names no size; it was made for 1024 x 1024 pixels, 128 x 128 places of the latent."""
 
 
-def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> Anatomy:
+def anatomy_of(
+    network: Network, pixels: int = 1, latent: int | None = None, beside: int = 0
+) -> Anatomy:
     """The sites of a network, of which a copy is built on the device ``meta`` unless it is there
     already.
 
@@ -50,6 +57,7 @@ def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> 
         network: One of ``NETWORKS``.
         pixels: A side of the picture for one of x: the codec's factor.
         latent: A side of x, for networks whose configuration does not say.
+        beside: Channels that the network is given below those of x.
 
     Raises:
         ModelError: it cannot be run at the size that its configuration names, or predicts another
@@ -58,7 +66,7 @@ def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> 
     if network.device.type != "meta":
         with torch.device("meta"):
             network = type(network).from_config(network.config)
-    shape = _input_shape(network, latent)
+    shape = _input_shape(network, latent, beside)
     x = torch.zeros((1, *shape), device=network.device, dtype=network.dtype)
     condition = _any_condition(network)
     image = (shape[1] * pixels, shape[2] * pixels, 3)
@@ -75,6 +83,9 @@ def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> 
                 without=blocks.why_no_unet(network),
                 blocks=tuple(tuple(b.shape[1:]) for b in features.blocks if b is not None),
             )
+        if beside:
+            below = torch.zeros((1, beside, *shape[1:]), device=x.device, dtype=x.dtype)
+            condition = replace(condition, beside=below)
         features = halves.encode(network, x, 1, condition)
         try:
             output = halves.decode(network, features, 1, condition)
@@ -97,12 +108,12 @@ def anatomy_of(network: Network, pixels: int = 1, latent: int | None = None) -> 
 
 
 def anatomy_of_config(
-    config: Mapping[str, Any], pixels: int = 1, latent: int | None = None
+    config: Mapping[str, Any], pixels: int = 1, latent: int | None = None, beside: int = 0
 ) -> Anatomy:
     """The sites of a network known only by its configuration."""
     kind = NETWORKS[config.get("_class_name", "UNet2DModel")]
     with torch.device("meta"):
-        return anatomy_of(kind.from_config(dict(config)), pixels, latent)
+        return anatomy_of(kind.from_config(dict(config)), pixels, latent, beside)
 
 
 def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None:
@@ -119,7 +130,7 @@ def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None
         )
 
 
-def _input_shape(network: Network, latent: int | None) -> tuple[int, int, int]:
+def _input_shape(network: Network, latent: int | None, beside: int) -> tuple[int, int, int]:
     config = network.config
     if isinstance(network, FluxTransformer2DModel):
         side = latent or FLUX_LATENT
@@ -135,7 +146,7 @@ def _input_shape(network: Network, latent: int | None) -> tuple[int, int, int]:
             f"the model's configuration names sample_size {size!r}; expected a side, or [height,"
             " width]"
         )
-    return (config.in_channels, *sides)
+    return (config.in_channels - beside, *sides)
 
 
 def _any_condition(network: Network) -> Condition:
@@ -157,6 +168,12 @@ def _any_condition(network: Network) -> Condition:
         text = torch.zeros(1, 1, config.caption_channels or config.cross_attention_dim, **like)
         sizes = torch.ones(1, 3, **like) if network.use_additional_conditions else None
         return Condition(text=text, mask=torch.ones(1, 1, **like), sizes=sizes)
+    if isinstance(network, SD3Transformer2DModel):
+        text = torch.zeros(1, 1, config.joint_attention_dim, **like)
+        return Condition(text=text, pooled=torch.zeros(1, config.pooled_projection_dim, **like))
+    if isinstance(network, SanaTransformer2DModel):
+        text = torch.zeros(1, 1, config.caption_channels, **like)
+        return Condition(text=text, mask=torch.ones(1, 1, **like))
     labels = labels if network.class_embedding is not None else None
     if isinstance(network, UNet2DModel):
         return Condition(class_labels=labels)

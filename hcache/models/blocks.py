@@ -14,14 +14,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel
+from diffusers import (
+    DiTTransformer2DModel,
+    FluxTransformer2DModel,
+    PixArtTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+)
 from torch import nn
 
 from ..errors import ModelError
 from ..features import Features
 from .condition import Condition
 
-Transformer = DiTTransformer2DModel | FluxTransformer2DModel | PixArtTransformer2DModel
+Transformer = (
+    DiTTransformer2DModel
+    | FluxTransformer2DModel
+    | PixArtTransformer2DModel
+    | SD3Transformer2DModel
+    | SanaTransformer2DModel
+)
 
 WITHOUT = (
     "{kind} is a transformer: all its blocks have the same width and the same number of tokens, so"
@@ -50,7 +62,7 @@ def trace(
     Args:
         x_t: Noisy latents (n, c, h, w) in the transformer's dtype.
         t: Training timestep.
-        condition: Class labels (DiT), or text (FLUX, PixArt).
+        condition: Class labels (DiT), or text (all others).
 
     Returns:
         Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens alone, and
@@ -64,6 +76,10 @@ def trace(
             output = _run_flux(transformer, x_t, t, condition)
         elif isinstance(transformer, PixArtTransformer2DModel):
             output = _run_pixart(transformer, x_t, t, condition)
+        elif isinstance(transformer, SD3Transformer2DModel):
+            output = _run_sd3(transformer, x_t, t, condition)
+        elif isinstance(transformer, SanaTransformer2DModel):
+            output = _run_sana(transformer, x_t, t, condition)
         else:
             timesteps = torch.full((n,), t, device=x_t.device)
             output = transformer(
@@ -77,7 +93,7 @@ def trace(
 def _listening(blocks: list[nn.Module], tokens: int) -> Iterator[list[torch.Tensor]]:
     """Within it the list fills with each block's image tokens (n, tokens, width).
 
-    A FLUX block returns text and image apart, text first.
+    A block of FLUX or Stable Diffusion 3 returns text and image apart, text first.
     """
     heard: list[torch.Tensor] = []
 
@@ -109,6 +125,37 @@ def _run_pixart(
         encoder_attention_mask=condition.mask,
         timestep=torch.full((len(x_t),), t, device=x_t.device),
         added_cond_kwargs=added,
+        return_dict=False,
+    )[0]
+
+
+def _run_sd3(
+    transformer: SD3Transformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
+) -> torch.Tensor:
+    """Stable Diffusion 3 takes the text of three encoders, and that of two of them pooled."""
+    if condition.text is None or condition.pooled is None:
+        raise ModelError("Stable Diffusion 3 is text-conditional: give prompts")
+    return transformer(
+        hidden_states=x_t,
+        timestep=torch.full((len(x_t),), t, device=x_t.device),
+        encoder_hidden_states=condition.text.to(x_t.dtype),
+        pooled_projections=condition.pooled.to(x_t.dtype),
+        return_dict=False,
+    )[0]
+
+
+def _run_sana(
+    transformer: SanaTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
+) -> torch.Tensor:
+    """Sana takes Gemma's text with a mask, and time by a scale of its own."""
+    if condition.text is None or condition.mask is None:
+        raise ModelError("Sana is text-conditional: give prompts")
+    time = torch.full((len(x_t),), t, device=x_t.device) * transformer.config.timestep_scale
+    return transformer(
+        x_t,
+        encoder_hidden_states=condition.text.to(x_t.dtype),
+        encoder_attention_mask=condition.mask,
+        timestep=time,
         return_dict=False,
     )[0]
 

@@ -291,9 +291,12 @@ def _channels(shape: list[int] | None, file: Path) -> int | None:
         )
     if shape[1] != 4:
         what = CONDITIONED.get(shape[1], "something that is not known")
+        as_folder = (
+            ". As a folder in diffusers' format such a model is taken" if shape[1] in (8, 9) else ""
+        )
         raise ModelError(
             f"{file} takes {shape[1]} channels: beside the 4 of the latent it is given {what};"
-            " expected a model that takes noise and text alone"
+            f" expected a model that takes noise and text alone{as_folder}"
         )
     return shape[1]
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import torch
-from diffusers import AutoencoderKL, VQModel
+from diffusers import AutoencoderDC, AutoencoderKL, VQModel
 
 AT_ONCE = 4
 """Pictures that an autoencoder is given at a time; it needs far more memory for one than the
@@ -25,8 +25,15 @@ def codec_dtype(kind: type, config: Mapping[str, Any], dtype: str) -> str:
     One with ``force_upcast`` overflows half precision, SDXL's among them: it computes in float32,
     as in diffusers.
     """
-    default = inspect.signature(kind.__init__).parameters["force_upcast"].default
+    field = inspect.signature(kind.__init__).parameters.get("force_upcast")
+    default = False if field is None else field.default
     return "float32" if dtype == "float16" and config.get("force_upcast", default) else dtype
+
+
+def factor_of(config: Mapping[str, Any]) -> int:
+    """A side of the picture for one of the latent, by an autoencoder's configuration."""
+    levels = config.get("block_out_channels") or config.get("encoder_block_out_channels") or ()
+    return 2 ** (len(levels) - 1) if levels else 1
 
 
 class Codec(Protocol):
@@ -75,7 +82,7 @@ class Autoencoder:
     part, as in SDXL's pipeline and no other: z = (encoded - mean) scale / std.
     """
 
-    network: AutoencoderKL | VQModel
+    network: AutoencoderKL | VQModel | AutoencoderDC
     by_moments: bool = False
 
     @property
@@ -89,7 +96,7 @@ class Autoencoder:
         return (
             0.0
             if isinstance(self.network, VQModel)
-            else float(self.network.config.shift_factor or 0.0)
+            else float(self.network.config.get("shift_factor") or 0.0)
         )
 
     @torch.inference_mode()
@@ -129,6 +136,8 @@ class Autoencoder:
 
     def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
         found = self.network.encode(pictures)
+        if isinstance(self.network, AutoencoderDC):
+            return found.latent
         return found.latents if isinstance(self.network, VQModel) else found.latent_dist.mode()
 
     def preview(self, x_0: torch.Tensor) -> torch.Tensor:
@@ -145,7 +154,7 @@ class Autoencoder:
         """The linear map from latent channels to colour, (c, 3) and (3,), by least squares over
         smooth pictures.
         """
-        factor = 2 ** (len(self.network.config.block_out_channels) - 1)
+        factor = factor_of(self.network.config)
         rng = torch.Generator().manual_seed(0)
         coarse = 2 * torch.rand(4, 3, 4, 4, generator=rng) - 1
         pictures = torch.nn.functional.interpolate(coarse, size=8 * factor, mode="bicubic").clamp(

@@ -13,9 +13,10 @@ class Condition:
     """Of n samples; every field (n, ...) or None. None of them for an unconditional model.
 
     ``class_labels``: (n,). ``text``: encoded prompts (n, tokens, d). ``pooled``: pooled prompts (n,
-    d) of SDXL and FLUX. ``sizes``: SDXL's (n, 6) of original size, crop and target size; PixArt's
-    (n, 3) of height, width and their ratio. ``mask``: which tokens of the text count (n, tokens).
-    ``guidance``: the scale (n,) that a guidance-distilled model is told.
+    d) of SDXL, FLUX and Stable Diffusion 3. ``sizes``: SDXL's (n, 6) of original size, crop and
+    target size; PixArt's (n, 3) of height, width and their ratio. ``mask``: which tokens of the
+    text count (n, tokens). ``guidance``: the scale (n,) that a guidance-distilled model is told.
+    ``beside``: channels (n, c', h, w) that an inpainting or editing U-Net takes below x_t's.
     """
 
     class_labels: torch.Tensor | None = None
@@ -24,6 +25,7 @@ class Condition:
     sizes: torch.Tensor | None = None
     guidance: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    beside: torch.Tensor | None = None
 
     @property
     def added(self) -> dict[str, torch.Tensor] | None:

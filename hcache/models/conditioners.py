@@ -6,6 +6,7 @@ thousands of samples of one prompt encode it once.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -158,8 +159,25 @@ class ByText:
         return Guided(branches={COND: cond, UNCOND: uncond}, scale=scale)
 
 
-def text_conditioner(pipeline: Any) -> ByText:
-    """The conditioner of a Stable Diffusion, SDXL, FLUX or PixArt pipeline."""
+def text_conditioner(pipeline: Any, beside: torch.Tensor | None = None) -> ByText:
+    """The conditioner of a text pipeline: one of ``configurations.TEXT_PIPELINES``.
+
+    Args:
+        pipeline: With its text encoders.
+        beside: Channels (1, c, h, w) that the network is given below x_t's, for every sample.
+    """
+    found = _text_conditioner(pipeline)
+    if beside is None:
+        return found
+    encode = found.encode
+    return ByText(
+        lambda prompt, negative: replace(encode(prompt, negative), beside=beside),
+        found.distilled,
+        found.guidable,
+    )
+
+
+def _text_conditioner(pipeline: Any) -> ByText:
     kind = type(pipeline).__name__
     if kind == "FluxPipeline":
         return ByText(
@@ -169,6 +187,10 @@ def text_conditioner(pipeline: Any) -> ByText:
         )
     if kind.startswith("PixArt"):
         return ByText(lambda prompt, _: _encode_pixart(pipeline, prompt))
+    if kind == "StableDiffusion3Pipeline":
+        return ByText(lambda prompt, _: _encode_sd3(pipeline, prompt))
+    if kind == "SanaPipeline":
+        return ByText(lambda prompt, negative: _encode_sana(pipeline, prompt, negative))
     distilled = pipeline.unet.config.time_cond_proj_dim is not None
     if kind == "StableDiffusionXLPipeline":
         return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative), distilled)
@@ -201,6 +223,32 @@ def _encode_xl(pipeline: Any, prompt: str, negative: bool) -> Condition:
 def _encode_flux(pipeline: Any, prompt: str) -> Condition:
     text, pooled, _ = pipeline.encode_prompt(prompt, device=pipeline.text_encoder.device)
     return Condition(text=text, pooled=pooled)
+
+
+@torch.inference_mode()
+def _encode_sd3(pipeline: Any, prompt: str) -> Condition:
+    text, _, pooled, _ = pipeline.encode_prompt(
+        prompt,
+        None,
+        None,
+        device=pipeline.text_encoder.device,
+        do_classifier_free_guidance=False,
+    )
+    return Condition(text=text, pooled=pooled)
+
+
+@torch.inference_mode()
+def _encode_sana(pipeline: Any, prompt: str, negative: bool) -> Condition:
+    """The pipeline puts its own instruction to Gemma before every prompt but the negative one."""
+    call = inspect.signature(type(pipeline).__call__).parameters
+    text, mask, _, _ = pipeline.encode_prompt(
+        prompt,
+        do_classifier_free_guidance=False,
+        device=pipeline.text_encoder.device,
+        clean_caption=False,
+        complex_human_instruction=None if negative else call["complex_human_instruction"].default,
+    )
+    return Condition(text=text, mask=mask)
 
 
 @torch.inference_mode()

@@ -12,12 +12,17 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import AutoencoderKL, VQModel
+from diffusers import AutoencoderDC, AutoencoderKL, VQModel
 
 from ..errors import ModelError
+from .refused_pipelines import why_refused
 from .sizes import check_sizes
 
-AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
+AUTOENCODERS = {
+    "AutoencoderKL": AutoencoderKL,
+    "VQModel": VQModel,
+    "AutoencoderDC": AutoencoderDC,
+}
 
 PLAIN_NETWORKS = ("UNet2DModel", "GuidedUNet2DModel")
 """Networks that take x_t, time and perhaps a class: diffusers' own, and the one that convert-adm
@@ -36,10 +41,18 @@ PIPELINES = {
     "FluxPipeline": ("FluxTransformer2DModel",),
     "PixArtAlphaPipeline": ("PixArtTransformer2DModel",),
     "PixArtSigmaPipeline": ("PixArtTransformer2DModel",),
+    "StableDiffusion3Pipeline": ("SD3Transformer2DModel",),
+    "SanaPipeline": ("SanaTransformer2DModel",),
 }
 """Pipelines whose loop is the one here -> the networks they run."""
 
-LORA_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
+LORA_PIPELINES = (
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "FluxPipeline",
+    "StableDiffusion3Pipeline",
+    "SanaPipeline",
+)
 """Those that load LoRAs."""
 
 TEXT_PIPELINES = (*LORA_PIPELINES, "PixArtAlphaPipeline", "PixArtSigmaPipeline")
@@ -55,56 +68,23 @@ PLAIN = {
 alone.
 """
 
-_IMAGE = "it is conditioned on the embedding of a picture, which a prior or an image encoder makes"
-_BESIDE = "its network is given a picture beside x_t, and no run of hcache holds one"
-_DISTILLED = "it was distilled to a few steps, each of which predicts x_0 and adds fresh noise"
-
-REFUSED_PIPELINES = {
-    "ConsistencyModelPipeline": "a consistency model maps noise to a picture in one step",
-    "IFPipeline": (
-        "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels that no cache"
-        " holds"
-    ),
-    "IFImg2ImgPipeline": (
-        "DeepFloyd IF is sampled with dynamic thresholding, which depends on pixels no cache holds"
-    ),
-    "IFSuperResolutionPipeline": _BESIDE,
-    "KandinskyPipeline": _IMAGE,
-    "KandinskyV22Pipeline": _IMAGE,
-    "KandinskyV22Img2ImgPipeline": _IMAGE,
-    "KandinskyV22InpaintPipeline": _IMAGE,
-    "KarrasVePipeline": "its variance explodes (a score-based model)",
-    "LDMSuperResolutionPipeline": _BESIDE,
-    "LatentConsistencyModelPipeline": _DISTILLED,
-    "LatentConsistencyModelImg2ImgPipeline": _DISTILLED,
-    "MarigoldDepthPipeline": _BESIDE,
-    "MarigoldIntrinsicsPipeline": _BESIDE,
-    "MarigoldNormalsPipeline": _BESIDE,
-    "PaintByExamplePipeline": _IMAGE,
-    "RePaintPipeline": "it fills in a picture that it is given",
-    "SanaPipeline": "Sana is a flow on latents of another autoencoder (AutoencoderDC)",
-    "ScoreSdeVePipeline": "its variance explodes (a score-based model)",
-    "StableDiffusion3Pipeline": (
-        "it is a flow whose steps are not spaced as FLUX's are, and only those are known here"
-    ),
-    "StableDiffusionControlNetPipeline": "a second network (ControlNet) steers the first",
-    "StableDiffusionDepth2ImgPipeline": _BESIDE,
-    "StableDiffusionGLIGENPipeline": "its network attends to boxes with words beside the prompt",
-    "StableDiffusionImageVariationPipeline": _IMAGE,
-    "StableDiffusionInstructPix2PixPipeline": _BESIDE,
-    "StableDiffusionLatentUpscalePipeline": _BESIDE,
-    "StableDiffusionUpscalePipeline": _BESIDE,
-    "StableDiffusionXLControlNetPipeline": "a second network (ControlNet) steers the first",
-    "StableDiffusionXLInstructPix2PixPipeline": _BESIDE,
-    "StableUnCLIPPipeline": _IMAGE,
-    "StableUnCLIPImg2ImgPipeline": _IMAGE,
-    "UnCLIPPipeline": _IMAGE,
-    "VQDiffusionPipeline": "it unmasks discrete tokens and adds no noise",
-    "WuerstchenDecoderPipeline": "its network is none of diffusers' U-Nets",
+PIX2PIX = {
+    "StableDiffusionInstructPix2PixPipeline": "StableDiffusionPipeline",
+    "StableDiffusionXLInstructPix2PixPipeline": "StableDiffusionXLPipeline",
 }
-"""Pipelines that people have -> why they are not taken. Any other is refused without a reason of
-its own.
+"""Pipelines that change a picture by a text. Without a picture (zeros, as they are trained for
+guidance) their loop is that of the plain pipeline.
 """
+
+MASK, PICTURE = 5, 4
+"""Channels below x_t's: inpainting's mask and masked picture; InstructPix2Pix's picture."""
+
+BESIDE = {
+    "StableDiffusionInpaintPipeline": MASK,
+    "StableDiffusionXLInpaintPipeline": MASK,
+    **dict.fromkeys(PIX2PIX, PICTURE),
+}
+"""Pipelines whose networks may take channels below x_t's -> how many."""
 
 PARTS = (
     "unet",
@@ -114,8 +94,10 @@ PARTS = (
     "scheduler",
     "text_encoder",
     "text_encoder_2",
+    "text_encoder_3",
     "tokenizer",
     "tokenizer_2",
+    "tokenizer_3",
     "safety_checker",
     "feature_extractor",
     "image_encoder",
@@ -161,12 +143,11 @@ def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
     named = (
         named if isinstance(named, str) else str(named)
     )  # one of code of its own is a list: a file and a class
-    plain = PLAIN.get(named, named)
+    plain = (PLAIN | PIX2PIX).get(named, named)
     if named and plain not in PIPELINES:
-        why = REFUSED_PIPELINES.get(named)
         raise ModelError(
-            f"{name} is a {named}, which is not taken{f': {why}' if why else ''}; expected one of "
-            f"{', '.join(PIPELINES)}"
+            f"{name} is a {named}, which is not taken: {why_refused(named)}; expected one of"
+            f" {', '.join(PIPELINES)}"
         )
     if named and network not in PIPELINES[plain]:
         raise ModelError(
@@ -178,15 +159,36 @@ def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
             raise ModelError(
                 f"model_index.json of {name} gives {field}: {value!r}, which hcache cannot honour"
             )
-    if plain != named:
-        logging.getLogger(__name__).warning(
-            "%s is a %s; its parts are those of a %s, and it is run as one", name, named, plain
-        )
     return plain
 
 
+def channels_beside(index: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+    """How many channels a network takes below those of x_t, by its pipeline."""
+    named = index.get("_class_name", "")
+    found = BESIDE.get(named, 0) if isinstance(named, str) else 0
+    return found if named in PIX2PIX or config.get("in_channels") == 4 + found else 0
+
+
+def say_how_it_is_run(index: Mapping[str, Any], plain: str, beside: int, name: str) -> None:
+    """Says it where a folder of another pipeline is run as the plain one."""
+    named = index.get("_class_name", "")
+    if plain == named:
+        return
+    how = {
+        MASK: "; the whole picture is masked, so that it draws from text alone",
+        PICTURE: "; it is given no picture (zeros), so that it draws from text alone",
+    }
+    logging.getLogger(__name__).warning(
+        "%s is a %s; its parts are those of a %s, and it is run as one%s",
+        name,
+        named,
+        plain,
+        how.get(beside, ""),
+    )
+
+
 def check_network(
-    config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str
+    config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str, beside: int = 0
 ) -> None:
     """Makes sure that a network's every field is honoured, and that it takes nothing but x_t, time,
     text and classes.
@@ -198,8 +200,14 @@ def check_network(
     check_sizes(config, f"the network of {name}")
     if kind.__name__ == "UNet2DConditionModel":
         _check_conditions(config, name)
+    if kind.__name__ == "SanaTransformer2DModel" and config.get("guidance_embeds"):
+        raise ModelError(
+            f"the network of {name} has guidance_embeds: it was distilled to a few steps (Sana"
+            " Sprint), each of which predicts x_0 and adds fresh noise; expected a Sana that is"
+            " sampled as a flow"
+        )
     if kind.__name__ != "FluxTransformer2DModel":
-        _check_channels(config, kind, codec, name)
+        _check_channels(config, kind, codec, name, beside)
 
 
 def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
@@ -212,6 +220,11 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
     if kind not in AUTOENCODERS:
         raise ModelError(
             f"the autoencoder of {name} is a {kind}; expected {' or '.join(AUTOENCODERS)}"
+        )
+    if (kind == "AutoencoderDC") != (pipeline == "SanaPipeline"):
+        raise ModelError(
+            f"the autoencoder of {name} is an {kind}, and its pipeline a {pipeline or 'bare one'};"
+            " expected AutoencoderDC in a SanaPipeline, and nowhere else"
         )
     check_fields(config, AUTOENCODERS[kind], f"the autoencoder of {name}")
     check_sizes(config, f"the autoencoder of {name}")
@@ -287,10 +300,10 @@ def _check_conditions(config: Mapping[str, Any], name: str) -> None:
 
 
 def _check_channels(
-    config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str
+    config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str, beside: int
 ) -> None:
-    """What goes in must be x_t alone, and what comes out a prediction of its shape, with or
-    without a variance.
+    """What goes in must be x_t, with ``beside`` channels below it, and what comes out a
+    prediction of its shape, with or without a variance.
     """
     default = inspect.signature(kind.__init__).parameters
     into, out = (config.get(f, default[f].default) for f in ("in_channels", "out_channels"))
@@ -303,12 +316,13 @@ def _check_channels(
             " vqvae/); expected one, or 3 channels (pictures in colour) or 1 (grey), and as many"
             " out, or twice as many with a learned variance" + _given_beside(into, out)
         )
-    latent = codec.get("latent_channels", 3 if codec["_class_name"] == "VQModel" else 4)
-    if into == latent and out in (into, 2 * into):
+    own = inspect.signature(AUTOENCODERS[codec["_class_name"]].__init__).parameters
+    latent = codec.get("latent_channels", own["latent_channels"].default)
+    if into == latent + beside and out in (latent, 2 * latent):
         return
     raise ModelError(
         f"the network of {name} has {into} channels in and {out} out, and its autoencoder {latent};"
-        f" expected {latent} in, and {latent} out, or {2 * latent} with a learned"
+        f" expected {latent + beside} in, and {latent} out, or {2 * latent} with a learned"
         f" variance{_given_beside(into, out)}"
     )
 
@@ -327,7 +341,8 @@ def _given_beside(into: int, out: int) -> str:
     """What a network of such channels is known to take beside x_t."""
     found = _BY_CHANNELS.get((into, out))
     return (
-        f". A network like this is given more than x_t ({found}), which hcache cannot give it"
+        f". A network like this is given more than x_t ({found}), which its pipeline here does not"
+        " give it"
         if found
         else ""
     )

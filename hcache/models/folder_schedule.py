@@ -7,8 +7,9 @@ from typing import Any
 
 from ..errors import ModelError
 from ..noise_schedules import NAMED, schedule_file
+from .configurations import PICTURE
 from .parts import Parts, read_config
-from .schedulers import Scheduler, check_kind, scheduler_from
+from .schedulers import FLOWS, Scheduler, check_kind, scheduler_from
 
 
 def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Scheduler:
@@ -19,10 +20,10 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
             :mod:`hcache.models.schedulers`); or the model's files say none and none is stated, or
             they say one and another is stated.
     """
-    flux = parts.config["_class_name"] == "FluxTransformer2DModel"
+    network = parts.config["_class_name"]
     named = (parts.index.get("scheduler") or [None, None])[1]
     if named is not None:
-        check_kind(named, str(parts.folder / "model_index.json"), flux=flux)
+        check_kind(named, str(parts.folder / "model_index.json"), network=network)
     own = schedule_file(parts.folder)
     if own and stated:
         raise ModelError(
@@ -30,13 +31,14 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
             " leave --scheduler out"
         )
     if own:
-        return scheduler_from(read_config(own) | _set_by_pipeline(parts), str(own), flux=flux)
+        config = read_config(own) | _set_by_pipeline(parts)
+        return scheduler_from(config, str(own), network=network)
     if named is not None:
         raise ModelError(
             f"{parts.folder} misses scheduler/scheduler_config.json, which its model_index.json"
             " names; complete the folder"
         )
-    if flux:
+    if network in FLOWS:
         raise ModelError(
             f"{parts.folder} has no scheduler/scheduler_config.json; expected that of a flow, with"
             " its shift"
@@ -61,7 +63,9 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
 def _set_by_pipeline(parts: Parts) -> dict[str, Any]:
     """What Stable Diffusion's own pipeline sets in every scheduler that has such a field,
     whatever its file says.
+
+    That of inpainting sets the offset alone, and that of InstructPix2Pix nothing.
     """
-    if parts.pipeline != "StableDiffusionPipeline":
+    if parts.pipeline != "StableDiffusionPipeline" or parts.beside == PICTURE:
         return {}
-    return {"steps_offset": 1, "clip_sample": False}
+    return {"steps_offset": 1} if parts.beside else {"steps_offset": 1, "clip_sample": False}

@@ -30,14 +30,18 @@ UNet = UNet2DModel | UNet2DConditionModel
 class Embedding(NamedTuple):
     """What every block of either half is given: ``time`` (n, d) of time, classes and what is
     added; and the text.
+
+    ``beside``: channels (n, c', h, w) that the encoder half takes below x_t's.
     """
 
     time: torch.Tensor
     text: torch.Tensor | None = None
+    beside: torch.Tensor | None = None
 
     def rows(self, part: slice) -> Embedding:
         """That of some samples of the batch."""
-        return Embedding(self.time[part], None if self.text is None else self.text[part])
+        text, beside = (None if each is None else each[part] for each in self[1:])
+        return Embedding(self.time[part], text, beside)
 
 
 def encode(
@@ -59,7 +63,8 @@ def encode(
     Raises:
         ModelError: the model needs a condition that was not given, or the other way round.
     """
-    emb, context = embedding or embed(unet, len(x_t), t, condition, x_t.device)
+    emb, context, beside = embedding or embed(unet, len(x_t), t, condition, x_t.device)
+    x_t = x_t if beside is None else torch.cat([x_t, beside.to(x_t)], 1)
     image = 2 * x_t - 1.0 if unet.config.center_input_sample else x_t
     x = unet.conv_in(image)
     skips = (x,)
@@ -87,7 +92,7 @@ def decode(
     """The decoder half: features -> the U-Net's prediction (n, c, h, w), be it noise, v or x_0."""
     # diffusers' FreeU scales what it is given in place, which would spoil the features
     x = features.h.clone() if getattr(unet.up_blocks[0], "s1", None) else features.h
-    emb, context = embedding or embed(unet, len(x), t, condition, x.device)
+    emb, context, _ = embedding or embed(unet, len(x), t, condition, x.device)
     image = None
     groups = _all_groups(features)
     sizes = _upsample_sizes(unet, groups)
@@ -194,7 +199,7 @@ def embed(
     text = unet.process_encoder_hidden_states(
         encoder_hidden_states=text, added_cond_kwargs=condition.added
     )
-    return Embedding(emb, text)
+    return Embedding(emb, text, condition.beside)
 
 
 def _embed_plain(

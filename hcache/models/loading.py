@@ -18,7 +18,13 @@ from .anatomy import NETWORKS, anatomy_of_config
 from .checkpoint import configuration_of, load_checkpoint, schedule_of_file
 from .codecs import Autoencoder, Codec, Identity, codec_dtype
 from .conditioners import ByClass, Conditioner, Unconditional, text_conditioner
-from .configurations import AUTOENCODERS, LORA_PIPELINES, PLAIN_NETWORKS, TEXT_PIPELINES
+from .configurations import (
+    AUTOENCODERS,
+    LORA_PIPELINES,
+    PICTURE,
+    PLAIN_NETWORKS,
+    TEXT_PIPELINES,
+)
 from .folder_schedule import scheduler_of
 from .hub import config_folder_of, folder_of, local_folder, resolved_revision
 from .loras import add_loras, check_loras
@@ -171,6 +177,16 @@ def load_anatomy(
     return _anatomy(parts, card.name)
 
 
+def check_loras_of(name_or_folder: str, loras: Sequence[Lora]) -> None:
+    """Makes sure that LoRAs can be added to a model, from its configuration alone.
+
+    Raises:
+        ModelError: it takes none, peft is missing, or a file is no LoRA.
+    """
+    card = find_card(name_or_folder)
+    check_loras(loras, _configured_parts(card).pipeline, LORA_PIPELINES, card.name)
+
+
 def _parameters(kind: Any, config: Mapping[str, Any], name: str) -> int:
     """How many a network of a configuration has; it is built on the meta device, without memory."""
     try:
@@ -184,7 +200,7 @@ def _parameters(kind: Any, config: Mapping[str, Any], name: str) -> int:
 
 def _anatomy(parts: Parts, name: str) -> Anatomy:
     try:
-        return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts))
+        return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts), parts.beside)
     except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise whatever comes
         if isinstance(error, ModelError):
             raise
@@ -278,7 +294,22 @@ def _conditioner(
         )
     pipeline = text_pipeline(parts, network, codec, device, DTYPES[dtype])
     add_loras(pipeline, loras)
-    return text_conditioner(pipeline)
+    return text_conditioner(pipeline, _nothing_beside(parts, codec, device))
+
+
+def _nothing_beside(parts: Parts, codec: Autoencoder, device: str) -> torch.Tensor | None:
+    """Channels (1, c, h, w) below x_t's that say there is no picture; None where there are none.
+
+    Of inpainting: a mask over all, and a masked picture that is grey. Of InstructPix2Pix: zeros.
+    """
+    if not parts.beside:
+        return None
+    height, width = _anatomy(parts, str(parts.folder)).x[1:]
+    if parts.beside == PICTURE:
+        return torch.zeros(1, PICTURE, height, width, device=device)
+    sides = (height * parts.pixels, width * parts.pixels)
+    grey = codec.encode(torch.zeros(1, 3, *sides, device=device))
+    return torch.cat([torch.ones(1, 1, height, width, device=device), grey], 1)
 
 
 def _conditioner_without_text(config: Mapping[str, Any]) -> Conditioner | None:

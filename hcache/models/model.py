@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from ..cards import Card
 from ..errors import ModelError
@@ -19,6 +18,7 @@ from .codecs import Codec, Identity
 from .condition import NOTHING, Condition
 from .conditioners import Conditioner, Guided, Unconditional
 from .halves import Embedding
+from .schedulers import Scheduler
 from .side_by_side import parts_of, side_by_side
 
 
@@ -34,7 +34,7 @@ class Model:
 
     card: Card
     network: Network
-    scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler
+    scheduler: Scheduler
     anatomy: Anatomy
     codec: Codec = field(default_factory=Identity)
     conditioner: Conditioner = field(default_factory=Unconditional)

@@ -9,7 +9,15 @@ from typing import Any
 
 from ..errors import ModelError
 from .anatomy import NETWORKS
-from .configurations import check_codec, check_network, network_class, pipeline_of
+from .codecs import factor_of
+from .configurations import (
+    channels_beside,
+    check_codec,
+    check_network,
+    network_class,
+    pipeline_of,
+    say_how_it_is_run,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +26,7 @@ class Parts:
     configurations.
 
     ``pipeline``: what it is run as. ``index``: its ``model_index.json``; ``listed``: the parts
-    which that names.
+    which that names. ``beside``: how many channels the network takes below those of x_t.
     """
 
     folder: Path
@@ -29,11 +37,12 @@ class Parts:
     pipeline: str
     listed: tuple[str, ...]
     index: dict[str, Any]
+    beside: int = 0
 
     @property
     def pixels(self) -> int:
         """A side of the picture for one of x."""
-        return 2 ** (len(self.codec_config["block_out_channels"]) - 1) if self.codec else 1
+        return factor_of(self.codec_config) if self.codec else 1
 
 
 def read_parts(folder: Path, name: str) -> Parts:
@@ -65,7 +74,9 @@ def read_parts(folder: Path, name: str) -> Parts:
                 f"{folder} misses {part}/config.json, which its model_index.json names; complete"
                 " the folder"
             )
-    check_network(config, NETWORKS[kind], codec_config, name)
+    beside = channels_beside(index, config)
+    check_network(config, NETWORKS[kind], codec_config, name, beside)
+    say_how_it_is_run(index, pipeline, beside, name)
     listed = tuple(
         part
         for part, kind in index.items()
@@ -80,6 +91,7 @@ def read_parts(folder: Path, name: str) -> Parts:
         pipeline=pipeline,
         listed=listed,
         index=index,
+        beside=beside,
     )
 
 

@@ -3,8 +3,8 @@ of theirs.
 
 A scheduler's configuration says two things: what the network was trained on (betas, what it
 predicts) and how diffusers solves that (order, solver, variance). hcache samples every diffusion
-with DDIM and every flow of FLUX with Euler's method. So what was trained on is read, how it is
-solved is left out, and what fits neither is refused.
+with DDIM, and every flow (FLUX, Stable Diffusion 3, Sana) with Euler's method. So what was trained
+on is read, how it is solved is left out, and what fits neither is refused.
 
 A class is in ``TAKEN`` because a test shows that its own pipeline makes the same pictures from the
 same noise. All other classes of diffusers are refused with a reason.
@@ -19,11 +19,25 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 
 from ..errors import ModelError
 
-Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
+
+class OwnSpacingFlow(FlowMatchEulerDiscreteScheduler):
+    """A flow that spaces its noise levels itself.
+
+    The pipelines of Stable Diffusion 3 and Sana leave the spacing to their scheduler; FLUX's gives
+    its own.
+    """
+
+
+Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler | DPMSolverMultistepScheduler
+"""A DPMSolverMultistepScheduler is here a flow's (``use_flow_sigmas``), never a diffusion's."""
 
 TAKEN = (
     "DDIMScheduler",
@@ -44,7 +58,17 @@ TAKEN = (
 """Classes whose diffusion is DDPM's with discrete betas."""
 
 FLOW = "FlowMatchEulerDiscreteScheduler"
-"""Taken too, but only of a FLUX transformer."""
+"""Taken too, but only of the transformers in ``FLOWS``."""
+
+FLOW_SOLVER = "DPMSolverMultistepScheduler"
+"""Sana's own; with ``use_flow_sigmas`` it solves a flow."""
+
+FLOWS = {
+    "FluxTransformer2DModel": (FLOW,),
+    "SD3Transformer2DModel": (FLOW,),
+    "SanaTransformer2DModel": (FLOW_SOLVER, FLOW),
+}
+"""Networks that are flows -> the schedulers that are taken of them."""
 
 _EDM = "it adds noise as EDM does and scales what the network is given and gives"
 _EXPLODING = "its variance explodes (a score-based model): x_t is not scaled down as noise is added"
@@ -144,7 +168,8 @@ WITH_ANOTHER = {
 NEUTRAL: dict[str, tuple[Any, str]] = {
     "thresholding": (
         False,
-        "what dynamic thresholding makes of a sample depends on pixels that no cache holds",
+        "dynamic thresholding divides every predicted x_0 by a percentile of its own, which DDIM's"
+        " step here does not",
     ),
     "use_karras_sigmas": (False, "its noise levels are not those of training timesteps"),
     "use_exponential_sigmas": (False, "its noise levels are not those of training timesteps"),
@@ -170,26 +195,44 @@ FLOW_NEUTRAL: dict[str, tuple[Any, str]] = {
     "stochastic_sampling": (False, "a flow's steps take no noise here"),
 }
 
+SANA_NEUTRAL: dict[str, tuple[Any, str]] = {
+    **FLOW_NEUTRAL,
+    "use_dynamic_shifting": (False, "Sana's pipeline does not shift by the size of the picture"),
+}
 
-def scheduler_from(config: Mapping[str, Any], where: str, *, flux: bool = False) -> Scheduler:
-    """The noise schedule that a scheduler's configuration describes, as DDIM, or as a flow for
-    FLUX.
+FLOW_SOLVER_NEUTRAL: dict[str, tuple[Any, str]] = {
+    **{name: NEUTRAL[name] for name in NEUTRAL if name != "use_flow_sigmas"},
+    "final_sigmas_type": ("zero", "a flow ends without noise"),
+}
+FLOW_SOLVER_READ = ("num_train_timesteps", "flow_shift", "use_flow_sigmas", "prediction_type")
+FLOW_SOLVER_IDLE = (
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "steps_offset",
+    "timestep_spacing",
+)
+"""Fields of a flow's solver that take no part where ``use_flow_sigmas`` is on."""
+
+
+def scheduler_from(config: Mapping[str, Any], where: str, *, network: str = "") -> Scheduler:
+    """The noise schedule that a scheduler's configuration describes, as DDIM or as a flow.
 
     Args:
         config: What ``scheduler_config.json`` holds.
         where: Its path, for errors.
-        flux: The network is a FLUX transformer.
+        network: The class of the network, which says whether it is a flow (``FLOWS``).
 
     Raises:
         ModelError: it describes another kind of model, or a field of it cannot be honoured.
     """
-    kind = check_kind(config.get("_class_name"), where, flux=flux)
+    kind = check_kind(config.get("_class_name"), where, network=network)
     own = _defaults(kind)
     given = {name: value for name, value in config.items() if not name.startswith("_")}
-    if kind == FLOW:
-        _check_neutral(given, FLOW_NEUTRAL, kind, where)
-        _check_known(given, tuple(own), kind, where)
-        return FlowMatchEulerDiscreteScheduler.from_config(dict(given))
+    if network in FLOWS:
+        return _flow(given, own, kind, where, network)
     _check_neutral(given, NEUTRAL, kind, where)
     _check_known(given, (*READ, *SOLVER, *WITH_ANOTHER, *NEUTRAL), kind, where)
     made = _ddim({**_missing(own, given), **own, **given}, kind, where)
@@ -203,19 +246,44 @@ def scheduler_from(config: Mapping[str, Any], where: str, *, flux: bool = False)
     return made
 
 
-def check_kind(kind: Any, where: str, *, flux: bool = False) -> str:
+def _flow(
+    given: Mapping[str, Any], own: Mapping[str, Any], kind: str, where: str, network: str
+) -> Scheduler:
+    """A flow's scheduler with the fields that are read."""
+    if kind == FLOW:
+        neutral = FLOW_NEUTRAL if network != "SanaTransformer2DModel" else SANA_NEUTRAL
+        _check_neutral(given, neutral, kind, where)
+        _check_known(given, tuple(own), kind, where)
+        spaced = network == "FluxTransformer2DModel"
+        return (FlowMatchEulerDiscreteScheduler if spaced else OwnSpacingFlow).from_config(
+            dict(given)
+        )
+    for name, value in (("use_flow_sigmas", True), ("prediction_type", "flow_prediction")):
+        if given.get(name, own[name]) != value:
+            raise ModelError(
+                f"{where} gives its {kind} {name}: {given.get(name, own[name])!r}, and the network"
+                f" is a flow ({network}); expected {value!r}"
+            )
+    _check_neutral(given, FLOW_SOLVER_NEUTRAL, kind, where)
+    known = (*FLOW_SOLVER_READ, *FLOW_SOLVER_IDLE, *SOLVER, *WITH_ANOTHER, *FLOW_SOLVER_NEUTRAL)
+    _check_known(given, known, kind, where)
+    return DPMSolverMultistepScheduler.from_config(
+        {name: given[name] for name in FLOW_SOLVER_READ if name in given}
+    )
+
+
+def check_kind(kind: Any, where: str, *, network: str = "") -> str:
     """The name of a scheduler's class, if it is taken for such a network.
 
     Raises:
         ModelError: it is not, and why.
     """
-    if kind == FLOW and flux:
-        return kind
-    if kind in TAKEN and not flux:
+    of_flow = FLOWS.get(network, ())
+    if kind in (of_flow or TAKEN):
         return kind
     expected = (
-        f"expected {FLOW}"
-        if flux
+        f"expected {' or '.join(of_flow)}"
+        if of_flow
         else (
             "expected DDIMScheduler, DDPMScheduler, PNDMScheduler, EulerDiscreteScheduler,"
             " DPMSolverMultistepScheduler or another solver of DDPM's diffusion"
@@ -224,12 +292,15 @@ def check_kind(kind: Any, where: str, *, flux: bool = False) -> str:
     if kind not in (*TAKEN, FLOW, *REFUSED):
         raise ModelError(f"{where} names no scheduler that hcache knows: {kind!r}; {expected}")
     why = REFUSED.get(
-        kind, _FLOW if kind == FLOW else "FLUX is a flow, and this is a diffusion with betas"
+        kind,
+        _FLOW if kind == FLOW else f"a {network} is a flow, and this is a diffusion with betas",
     )
-    raise ModelError(
-        f"{where} names {kind}, which is not taken: {why}; {expected}. If the model was trained"
-        " with DDPM's betas, write DDIMScheduler and its betas there"
+    advice = (
+        ""
+        if of_flow
+        else ". If the model was trained with DDPM's betas, write DDIMScheduler and its betas there"
     )
+    raise ModelError(f"{where} names {kind}, which is not taken: {why}; {expected}{advice}")
 
 
 def _check_neutral(

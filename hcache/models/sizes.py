@@ -22,6 +22,11 @@ MOST_MODULES = 4000
 MOST_ENTRIES = 1000
 """In a list: a U-Net has some five levels."""
 
+MOST_SIDE = 8192
+"""Of a picture or a latent: transformers hold an embedding of every place in memory."""
+
+SIDES = ("sample_size", "pos_embed_max_size")
+
 MOST = 10**7
 """Of any other whole number: widths, classes, sizes of vocabularies."""
 
@@ -37,7 +42,8 @@ def check_sizes(config: Mapping[str, Any], what: str) -> None:
         ModelError: a number in it is larger than any model's.
     """
     for field, value in _numbers(config):
-        most = MOST_LAYERS if "layers" in field.split(".")[-1] else MOST
+        name = field.split(".")[-1]
+        most = MOST_LAYERS if "layers" in name else MOST_SIDE if name in SIDES else MOST
         if value > most:
             raise ModelError(
                 f"the configuration of {what} gives {field}: {_shown(value)}; expected {most} at"

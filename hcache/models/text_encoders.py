@@ -49,9 +49,9 @@ def text_pipeline(
         "transformer" if config_kind in TRANSFORMERS else "unet": network,
         "vae": codec.network,
     }
-    unused = (
-        {} if config_kind in TRANSFORMERS else {"image_encoder": None, "feature_extractor": None}
-    )
+    empty = [part for part, kind in parts.index.items() if kind == [None, None]]
+    pictures = () if config_kind in TRANSFORMERS else ("image_encoder", "feature_extractor")
+    unused: dict[str, Any] = dict.fromkeys((*empty, *pictures))
     if parts.pipeline == "StableDiffusionPipeline":
         unused |= {"safety_checker": None, "requires_safety_checker": False}
     encoders = [
@@ -87,25 +87,43 @@ def check_text_width(parts: Parts, name: str) -> None:
     ]
     for file in filter(Path.is_file, files):
         check_sizes(read_config(file), f"the text encoder in {file.parent}")
-    field = TEXT_WIDTHS.get(parts.config["_class_name"])
-    if field is None or not files or not all(f.is_file() for f in files):
+    fields = TEXT_WIDTHS.get(parts.config["_class_name"], {})
+    if not files or not all(f.is_file() for f in files):
         return
-    configs = [read_config(file) for file in files]
-    given = [config.get("hidden_size", config.get("d_model")) for config in configs]
-    wanted = parts.config.get("encoder_hid_dim") or parts.config.get(field, 1280)
-    known = [width for width in given if isinstance(width, int)]
-    if isinstance(wanted, int) and len(known) == len(given) and sum(known) != wanted:
-        raise ModelError(
-            f"the network of {name} attends to text of width {wanted} ({field}), and"
-            f" its text encoders give {' + '.join(map(str, given))}; expected parts of one model"
-        )
+    configs = {file.parent.name: read_config(file) for file in files}
+    for field, (encoders, widths) in fields.items():
+        found = [config for part, config in configs.items() if part in encoders]
+        given = [next((c[w] for w in widths if w in c), None) for c in found]
+        wanted = parts.config.get("encoder_hid_dim") or parts.config.get(field, 1280)
+        known = [width for width in given if isinstance(width, int)]
+        if not known or not isinstance(wanted, int) or len(known) != len(given):
+            continue
+        if sum(known) != wanted:
+            raise ModelError(
+                f"the network of {name} takes text of width {wanted} ({field}), and its text"
+                f" encoders give {' + '.join(map(str, given))}; expected parts of one model"
+            )
 
 
-TEXT_WIDTHS = {
-    "UNet2DConditionModel": "cross_attention_dim",
-    "PixArtTransformer2DModel": "caption_channels",
+_ENCODERS = ("text_encoder", "text_encoder_2")
+_HIDDEN = ("hidden_size", "d_model")
+
+TEXT_WIDTHS: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "UNet2DConditionModel": {"cross_attention_dim": (_ENCODERS, _HIDDEN)},
+    "PixArtTransformer2DModel": {"caption_channels": (_ENCODERS, _HIDDEN)},
+    "SanaTransformer2DModel": {"caption_channels": (_ENCODERS, _HIDDEN)},
+    "FluxTransformer2DModel": {
+        "joint_attention_dim": (("text_encoder_2",), _HIDDEN),
+        "pooled_projection_dim": (("text_encoder",), _HIDDEN),
+    },
+    "SD3Transformer2DModel": {
+        "joint_attention_dim": (("text_encoder_3",), _HIDDEN),
+        "pooled_projection_dim": (_ENCODERS, ("projection_dim",)),
+    },
 }
-"""The field in which a network says how wide the text is that it takes."""
+"""Fields in which a network says how wide the text is that it takes -> the encoders that give it,
+one beside the other, and the fields in which they say their widths.
+"""
 
 
 def _text_encoders(parts: Parts, dtype: torch.dtype) -> dict[str, nn.Module]:

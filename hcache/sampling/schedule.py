@@ -30,10 +30,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 from ..errors import UsageError
 from ..models.model import Model
+from ..models.schedulers import OwnSpacingFlow, Scheduler
 from ..specs import BEFORE, DIFFUSERS, NEXT, SCHEDULES
 
 
@@ -189,7 +190,7 @@ def schedules_agree(model: Model, steps: int) -> bool:
 
 @lru_cache(maxsize=32)
 def make_schedule(
-    scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler,
+    scheduler: Scheduler,
     steps: int,
     tokens: int = 0,
     schedule: str = NEXT,
@@ -207,7 +208,7 @@ def make_schedule(
         raise UsageError(
             f"steps must lie in 1 to {trained}, the steps the model was trained with; got {steps}"
         )
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    if not isinstance(scheduler, DDIMScheduler):
         return _flow_schedule(scheduler, steps, tokens)
     if config.prediction_type not in ("epsilon", "v_prediction", "sample"):
         raise UsageError(
@@ -216,7 +217,8 @@ def make_schedule(
         )
     if config.thresholding:
         raise UsageError(
-            "dynamic thresholding is not supported: its result depends on pixels no cache holds"
+            "dynamic thresholding is not supported: it divides every predicted x_0 by a percentile"
+            " of its own"
         )
     fresh = DDIMScheduler.from_config(config)
     fresh.set_timesteps(steps)
@@ -242,16 +244,30 @@ def make_schedule(
 
 
 def _flow_schedule(
-    scheduler: FlowMatchEulerDiscreteScheduler, steps: int, tokens: int
+    scheduler: FlowMatchEulerDiscreteScheduler | DPMSolverMultistepScheduler,
+    steps: int,
+    tokens: int,
 ) -> FlowSchedule:
-    """As ``FluxPipeline`` sets it: evenly spaced, then shifted towards noise, more for larger
-    pictures.
+    """As the model's own pipeline sets it.
+
+    FLUX: evenly spaced, then shifted towards noise. Stable Diffusion 3 and Sana: as the scheduler
+    spaces it. A dynamic shift is larger for larger pictures.
     """
     config = scheduler.config
-    low, high = config.base_image_seq_len, config.max_image_seq_len
-    slope = (config.max_shift - config.base_shift) / (high - low)
-    fresh = FlowMatchEulerDiscreteScheduler.from_config(config)
-    fresh.set_timesteps(
-        sigmas=np.linspace(1.0, 1 / steps, steps), mu=config.base_shift + slope * (tokens - low)
-    )
+    fresh = type(scheduler).from_config(config)
+    if isinstance(fresh, DPMSolverMultistepScheduler):
+        fresh.set_timesteps(steps)
+    else:
+        spaced = isinstance(fresh, OwnSpacingFlow)
+        by = {"num_inference_steps": steps} if spaced else {"sigmas": _even(steps)}
+        if config.use_dynamic_shifting:
+            low, high = config.base_image_seq_len, config.max_image_seq_len
+            slope = (config.max_shift - config.base_shift) / (high - low)
+            by["mu"] = config.base_shift + slope * (tokens - low)
+        fresh.set_timesteps(**by)
     return FlowSchedule(timesteps=tuple(float(t) for t in fresh.timesteps), noise=fresh.sigmas)
+
+
+def _even(steps: int) -> np.ndarray:
+    """Noise levels (steps,) from 1 to 1 / steps, evenly spaced."""
+    return np.linspace(1.0, 1 / steps, steps)

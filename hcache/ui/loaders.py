@@ -294,6 +294,18 @@ def check_classes(name: str, conditioning: Conditioning) -> None:
     check_conditioning(name, conditioning)
 
 
+@st.cache_data(show_spinner=False)
+def check_loras(name: str, loras: tuple[Lora, ...]) -> None:
+    """Makes sure that a model takes LoRAs, as far as configurations and names of tensors tell.
+
+    Raises:
+        ModelError: it takes none, peft is missing, or a file is no LoRA.
+    """
+    from ..models.loading import check_loras_of
+
+    check_loras_of(name, loras)
+
+
 def labels_of(run: Run) -> dict[str, np.ndarray]:
     """All labels of a run by name; by ``set/name`` where several sets have one of that name."""
     return named_labels(run)

@@ -18,8 +18,9 @@ from ...cache.plan import Plan, fit_budget, format_bytes, make_plan
 from ...cards import Card, default_spec, find_card, load_cards
 from ...errors import HcacheError, UsageError, told_of
 from ...images.pictures import Picture, prepare_picture
+from ...loras import find_lora
 from ...noise_schedules import NAMED, find_schedule, schedule_file
-from ...specs import NONE, NULL_CLASS, POLICIES, Anatomy, Conditioning, RunSpec
+from ...specs import NONE, NULL_CLASS, POLICIES, Anatomy, Conditioning, Lora, RunSpec
 from .. import loaders, state
 from ..downloads import weights_notice
 from ..frame import PENDING
@@ -104,6 +105,7 @@ def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSp
                 help="Sample i starts from the noise of seed + i.",
             )
     conditioning = _conditioning_panel(card)
+    loras = _loras_panel(card)
     budget, store = _store_panel(model, card, anatomy)
     spec = default_spec(
         model,
@@ -114,6 +116,7 @@ def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSp
         conditioning=conditioning,
         images=tuple(picture.digest for picture in pictures),
         scheduler=find_schedule(scheduler) if scheduler else None,
+        loras=loras,
     )
     if budget is not None:
         spec, chosen = fit_budget(spec, anatomy, budget)
@@ -200,6 +203,29 @@ def _null_class(card: Card) -> int | None:
         help=f"{NULL_CLASS[0].upper()}{NULL_CLASS[1:]}. Guidance of a U-Net needs it.",
     )
     return None if found is None else int(found)
+
+
+def _loras_panel(card: Card) -> tuple[Lora, ...]:
+    """What is added to the weights of a model that takes text."""
+    if loaders.takes(card) != loaders.TEXT:
+        return ()
+    with st.expander("Add LoRAs to the weights"):
+        typed = state.text(
+            "LoRAs, one per line",
+            f"loras-{card.name}",
+            lines=True,
+            placeholder="/data/style.safetensors:0.8",
+            help=(
+                "Files or folders on this disk, each with its scale after a colon. A hub id is"
+                " taken if its file is in the local hub cache; `hf download owner/name` puts it"
+                " there."
+            ),
+        )
+    lines = [line.strip() for line in typed.splitlines() if line.strip()]
+    found = tuple(find_lora(line, download=False) for line in lines)
+    if found:
+        loaders.check_loras(card.name, found)
+    return found
 
 
 def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:
