@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from .errors import ModelError, UnknownModelError, UsageError, did_you_mean
+from .foreign import is_apple_double
 from .specs import FULL, POOLED, Conditioning, Lora, RunSpec
 
 PACKAGE = Path(__file__).parent
@@ -200,6 +201,8 @@ def weights_digest(folder: Path) -> str:
         return _file_digest(folder, folder.stat().st_size, folder.stat().st_mtime_ns).hex()
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
+        if is_apple_double(path.name):
+            continue
         if path.suffix in (".json", ".safetensors", ".bin") and path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .cards import pinned
 from .errors import UsageError
+from .foreign import is_apple_double
 from .specs import Lora
 
 USUAL = "pytorch_lora_weights.safetensors"
@@ -56,7 +57,7 @@ def _file_in(path: Path) -> Path:
         )
     if (path / USUAL).is_file():
         return path / USUAL
-    found = sorted(path.glob("*.safetensors"))
+    found = [file for file in sorted(path.glob("*.safetensors")) if not is_apple_double(file.name)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(file.name for file in found[:5]) or "none"

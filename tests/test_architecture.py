@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "assets", "dashboard", "starting", "atomic"),
+    ("errors", "allocator", "assets", "dashboard", "starting", "atomic", "foreign"),
     ("images", "pictures"),
     (
         "specs",
@@ -55,6 +55,7 @@ name here.
 
 TORCH_FREE = (
     "errors",
+    "foreign",
     "specs",
     "cards",
     "anatomies",
