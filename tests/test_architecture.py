@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "assets", "dashboard", "starting", "atomic", "foreign"),
+    ("errors", "allocator", "assets", "dashboard", "starting", "atomic", "bounded", "foreign"),
     ("images", "pictures"),
     (
         "specs",
