@@ -26,6 +26,9 @@ import psutil
 PARTIAL = ".partial"
 """Ends the name of every file that is being written."""
 
+SET_ASIDE = ".bad"
+"""Ends the name of a file that is kept, and is not part of its run any more."""
+
 ABANDONED = 24 * 3600.0
 """Seconds after which a temporary file is nobody's whose writer cannot be asked for."""
 
@@ -203,6 +206,14 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def free_name(path: Path) -> Path:
+    """A name beside a file that none has yet, for a file that is set aside: ``*.bad``."""
+    aside, number = path.with_name(path.name + SET_ASIDE), 2
+    while os.path.lexists(aside):
+        aside, number = path.with_name(f"{path.name}{SET_ASIDE}{number}"), number + 1
+    return aside
 
 
 def put_in_place(flushed: Path, final: Path) -> None:

@@ -321,3 +321,16 @@ def test_a_name_that_some_disks_do_not_tell_from_another_is_refused(copied_run, 
         save_labels(copied_run, "Mine", {"a": {0: 1.0}})
     assert [path.name for path in table.parent.glob("*.csv")] == ["mine.csv"]
     assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "found", [b"sample,b,a\r\n0,1.0,7.0\r\n", b"no table", b"sample,a\n0,"], ids=repr
+)
+def test_a_table_that_somebody_changed_is_kept_when_its_set_is_replaced(copied_run, table, found):
+    for number, name in enumerate(("mine.csv.bad", "mine.csv.bad2")):
+        table.write_bytes(found)
+        save_labels(copied_run, "mine", {"a": {0: float(number)}})
+        assert copied_run.labels["mine"]["a"][0] == number
+        assert table.with_name(name).read_bytes() == found
+    save_labels(copied_run, "mine", {"a": {0: 9.0}})
+    assert len(list(table.parent.glob("*.bad*"))) == 2, "what was not changed is not kept"

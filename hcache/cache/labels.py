@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import is_there, make_folder, read_file, write_bytes
+from ..atomic import free_name, is_there, make_folder, read_file, write_bytes
 from ..errors import CacheError, UsageError, did_you_mean
 from ..foreign import is_foreign, same_but_for_case
 from ..texts import read_text
@@ -58,6 +58,8 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
 
 def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]]) -> None:
     """Replaces a label set of a run.
+
+    A file that is damaged, or that somebody changed by hand, is kept beside it as ``*.csv.bad``.
 
     Raises:
         UsageError: it or one of its labels cannot be called that, a value is not finite, or the set
@@ -129,9 +131,11 @@ def _write(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]])
     text = out.getvalue()
     values = parse_any_samples(text, f"the label set {label_set}")  # what could not be read again
     path = run.folder / LABELS / f"{label_set}.csv"
-    before = _record_bytes(path)
+    before, now = _record_bytes(path), _digest_now(path)
+    if not now and is_there(path):  # somebody's own edit is kept, or what is left of a table
+        write_bytes(free_name(path), read_file(path))
     try:
-        write_record(path, values, also=_digest_now(path))
+        write_record(path, values, also=now)
         write_bytes(path, text.encode())
     except OSError:
         with suppress(OSError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import is_there, put_in_place, reason
+from ..atomic import free_name, is_there, put_in_place, reason
 from ..errors import CacheError, DamagedError
 from ..foreign import is_foreign
 from ..schemas import checked
@@ -33,11 +33,6 @@ from .layout import (
 from .manifest import Shard, missing_ranges, read_manifest, rewrite_manifest
 from .reading import Run, open_run
 from .shard_files import ShardFile
-
-SET_ASIDE = ".bad"
-"""Appended to the name of a shard that did not pass. It is kept, for whoever wants to know what
-happened to it.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,9 +236,7 @@ def set_aside(folder: Path, report: Report) -> list[Path]:
 
 def _put_aside(path: Path) -> Path:
     """Renames a file, to a name that none has yet."""
-    aside, number = path.with_name(path.name + SET_ASIDE), 2
-    while os.path.lexists(aside):
-        aside, number = path.with_name(f"{path.name}{SET_ASIDE}{number}"), number + 1
+    aside = free_name(path)
     put_in_place(path, aside)
     return aside
 
