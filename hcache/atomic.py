@@ -43,8 +43,15 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.
 
 
 def host_mark() -> str:
-    """Six hexadecimal digits that tell this host from others in the names of files."""
-    return f"{zlib.crc32(node().encode()) & 0xFFFFFF:06x}"
+    """Six hexadecimal digits that tell this host from others in the names of files.
+
+    Containers of one name have process numbers of their own, so each is a host.
+    """
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return f"{zlib.crc32(f'{node()} {numbers}'.encode()) & 0xFFFFFF:06x}"
 
 
 def partial_path(final: Path) -> Path:
