@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import xxhash
 
 from ..atomic import read_file
@@ -48,11 +49,13 @@ def record_path(table: Path) -> Path:
 
 def values_digest(columns: Mapping[str, Mapping[int, float]]) -> str:
     """A digest of names and values of a label set, in whatever order."""
-    plain = [
-        [name, [[int(s), repr(float(v))] for s, v in sorted(columns[name].items())]]
-        for name in sorted(columns)
-    ]
-    return f"xxh3_128:{xxhash.xxh3_128_hexdigest(json.dumps(plain).encode())}"
+    found = xxhash.xxh3_128()
+    for name in sorted(columns):
+        values = columns[name]
+        samples = sorted(values)
+        found.update(json.dumps([name, *samples]).encode())
+        found.update(np.array([values[sample] for sample in samples], "<f8").tobytes())
+    return f"xxh3_128:{found.hexdigest()}"
 
 
 def count_values(columns: Mapping[str, Mapping[int, float]]) -> int:
