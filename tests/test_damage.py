@@ -290,7 +290,7 @@ def looked_at(kind, run):
         load_projections(run, "h")
     elif kind == "render":
         kept_render(run, KINDS[kind](run).stem)
-    elif kind == "labels":
+    elif kind in ("labels", "record of labels"):
         assert len(run.label_files.sets) + len(run.label_files.problems) == 2
     elif kind == "note of a reader":
         read_by(run)
@@ -314,7 +314,16 @@ OTHERS = (
 )
 """Readers of the other kinds."""
 
-FUZZED = ("result", "sheet", "projections", "render", "labels", "note of a reader", "reader")
+FUZZED = (
+    "result",
+    "sheet",
+    "projections",
+    "render",
+    "labels",
+    "record of labels",
+    "note of a reader",
+    "reader",
+)
 
 
 @pytest.mark.parametrize("kind", [*FUZZED, "direction"])
