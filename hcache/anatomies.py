@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .cards import PACKAGE, find_card
+from .foreign import is_apple_double
 from .schemas import checked
 from .specs import Anatomy
 
@@ -40,6 +41,8 @@ def configurations_digest(model: str) -> str:
         return ""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.json")):
+        if is_apple_double(path.name):
+            continue
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

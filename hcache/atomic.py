@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -20,16 +21,37 @@ from pathlib import Path
 from platform import node
 from typing import IO
 
+import psutil
+
 PARTIAL = ".partial"
 """Ends the name of every file that is being written."""
+
+SET_ASIDE = ".bad"
+"""Ends the name of a file that is kept, and is not part of its run any more."""
+
+ABANDONED = 24 * 3600.0
+"""Seconds after which a temporary file is nobody's whose writer cannot be asked for."""
+
+_TEMPORARY = re.compile(r".+\.(?P<host>[0-9a-f]{6})-(?P<pid>[0-9]{1,20})-[0-9a-f]+\.partial")
 
 MOST_TEXT = 2**28
 """Bytes. No description, manifest, record or table of labels is larger."""
 
 
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EISDIR)
+"""What file systems say that flush no folders: SMB, FUSE, some of virtual machines."""
+
+
 def host_mark() -> str:
-    """Six hexadecimal digits that tell this host from others in the names of files."""
-    return f"{zlib.crc32(node().encode()) & 0xFFFFFF:06x}"
+    """Six hexadecimal digits that tell this host from others in the names of files.
+
+    Containers of one name have process numbers of their own, so each is a host.
+    """
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return f"{zlib.crc32(f'{node()} {numbers}'.encode()) & 0xFFFFFF:06x}"
 
 
 def partial_path(final: Path) -> Path:
@@ -57,17 +79,48 @@ def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def sweep(final: Path) -> None:
-    """Removes what killed writers of ``final`` on this host left under temporary names.
-
-    A name whose process number is in use stays, also where another process has that number now.
-    """
-    begin = f"{final.name}.{host_mark()}-"
+    """Removes what killed writers of ``final`` left under temporary names."""
     with suppress(OSError), os.scandir(final.parent) as entries:
         for entry in entries:
-            if entry.name.startswith(begin) and entry.name.endswith(PARTIAL):
-                pid = entry.name.removeprefix(begin).partition("-")[0]
-                if pid.isdecimal() and not _runs(int(pid)):
-                    _remove(Path(entry.path))
+            if entry.name.startswith(f"{final.name}.") and is_left_over(Path(entry.path)):
+                _remove(Path(entry.path))
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a file or folder has a temporary name and nobody writes into it any more.
+
+    Its writer is known to be dead if no process of this host has its number. Of another host that
+    cannot be known, nor where the number was given again. Then it is taken for left over a day
+    after its last change, by the disk's own clock.
+    """
+    if (found := _TEMPORARY.fullmatch(path.name)) is None:
+        return False
+    ours, pid = found["host"] == host_mark(), int(found["pid"])
+    if ours and not _runs(pid):
+        return True
+    try:
+        changed = os.lstat(path).st_mtime
+        return not (ours and _began(pid) <= changed) and _disk_time(path) - changed > ABANDONED
+    except OSError:
+        return False
+
+
+def _disk_time(path: Path) -> float:
+    """The time now by the clock of the disk that a path is on."""
+    probe = partial_path(path)
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _began(pid: int) -> float:
+    """When a process began; 0 if that is not told."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return 0.0
 
 
 def _runs(pid: int) -> bool:
@@ -156,10 +209,18 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+        if error.errno not in NO_FOLDER_SYNC:
             raise
     finally:
         os.close(handle)
+
+
+def free_name(path: Path) -> Path:
+    """A name beside a file that none has yet, for a file that is set aside: ``*.bad``."""
+    aside, number = path.with_name(path.name + SET_ASIDE), 2
+    while os.path.lexists(aside):
+        aside, number = path.with_name(f"{path.name}{SET_ASIDE}{number}"), number + 1
+    return aside
 
 
 def put_in_place(flushed: Path, final: Path) -> None:

@@ -5,6 +5,7 @@ no torch.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -17,9 +18,13 @@ from typing import Any
 import yaml
 
 from .errors import ModelError, UnknownModelError, UsageError, did_you_mean
+from .foreign import is_apple_double
 from .specs import FULL, POOLED, Conditioning, Lora, RunSpec
 
 PACKAGE = Path(__file__).parent
+
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
+"""What the system says where nothing is. Anything else tells nothing of what is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +143,7 @@ def find_card(model: str) -> Card:
         return cards[model]
     path = _folder_of(model)
     if path is not None:
+        _refuse_unreadable(path / "model_index.json", model)
         if not any((path / part).is_file() for part in ("model_index.json", "config.json")):
             raise UnknownModelError(
                 f"the folder {model} holds no model: expected model_index.json (a diffusers"
@@ -165,9 +171,28 @@ def find_card(model: str) -> Card:
             name=model,
             revision=revision,
         )
+    _refuse_unreadable(Path(model), model)
     raise UnknownModelError(
         f"no model {model!r}: neither a card nor a folder{did_you_mean(model, cards)}"
     )
+
+
+def _refuse_unreadable(path: Path, model: str) -> None:
+    """Makes sure that a path is not taken for absent because the system does not let us look.
+
+    Raises:
+        UnknownModelError: it cannot be told what is there, and why.
+    """
+    try:
+        path.expanduser().stat()
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise UnknownModelError(
+                f"the model {model} could not be read: {error.strerror}; make it readable, or mount"
+                " its disk"
+            ) from error
+    except (RuntimeError, ValueError):  # no path at all
+        pass
 
 
 def _is_checkpoint(model: str) -> bool:
@@ -200,6 +225,8 @@ def weights_digest(folder: Path) -> str:
         return _file_digest(folder, folder.stat().st_size, folder.stat().st_mtime_ns).hex()
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
+        if is_apple_double(path.name):
+            continue
         if path.suffix in (".json", ".safetensors", ".bin") and path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns))

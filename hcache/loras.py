@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .cards import pinned
 from .errors import UsageError
+from .foreign import is_apple_double
 from .lora_downloads import choose_lora, hub_lora
 from .specs import Lora
 
@@ -69,4 +70,5 @@ def _file_in(path: Path) -> Path:
             f"there is no LoRA at {path}; expected FOLDER_OR_FILE[:scale], such as"
             " style.safetensors:0.8, or a hub id (owner/name)"
         )
-    return path / choose_lora((file.name for file in path.iterdir()), f"the folder {path}")
+    names = (file.name for file in path.iterdir() if not is_apple_double(file.name))
+    return path / choose_lora(names, f"the folder {path}")

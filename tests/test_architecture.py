@@ -15,7 +15,17 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "assets", "dashboard", "documentation", "starting", "atomic"),
+    (
+        "errors",
+        "allocator",
+        "assets",
+        "dashboard",
+        "documentation",
+        "starting",
+        "atomic",
+        "bounded",
+        "foreign",
+    ),
     ("images", "pictures"),
     (
         "specs",
@@ -56,6 +66,7 @@ name here.
 
 TORCH_FREE = (
     "errors",
+    "foreign",
     "specs",
     "cards",
     "anatomies",

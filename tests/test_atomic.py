@@ -1,10 +1,13 @@
 """Files and folders that are written whole or not at all, and what killed writers left."""
 
+import errno
 import os
+import stat
+import time
 
 import pytest
 
-from hcache.atomic import host_mark, making_folder, sweep, write_bytes
+from hcache.atomic import NO_FOLDER_SYNC, host_mark, making_folder, sweep, write_bytes
 
 
 @pytest.fixture
@@ -64,3 +67,47 @@ def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
         (folder / "other").write_text("")
     assert [path.name for path in final.iterdir()] == ["deep"]
     assert [path.name for path in final.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "hours", "goes"),
+    [
+        ("abcdef", "4000000", 23, False),
+        ("abcdef", "4000000", 25, True),
+        ("abcdef", "1", 25, True),
+        (host_mark(), str(os.getpid()), 23, False),
+        (host_mark(), str(os.getpid()), 25, True),  # this process began later than that
+    ],
+)
+def test_what_another_host_left_goes_a_day_after_its_last_change(tmp_path, host, pid, hours, goes):
+    path = tmp_path / f"a.csv.{host}-{pid}-01.partial"
+    path.write_text("half")
+    now = path.stat().st_mtime
+    os.utime(path, (now, now - 3600 * hours))
+    write_bytes(tmp_path / "a.csv", b"whole")
+    assert path.exists() != goes
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(
+        ["a.csv", *([] if goes else [path.name])]
+    )
+
+
+def test_a_clock_of_this_host_that_is_wrong_by_years_takes_nothing_away(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv.abcdef-4000000-01.partial"
+    path.write_text("half")
+    monkeypatch.setattr(time, "time", lambda: 10**10)
+    sweep(tmp_path / "a.csv")
+    assert path.exists(), "the disk's clock says that it is new"
+
+
+@pytest.mark.parametrize("code", NO_FOLDER_SYNC, ids=errno.errorcode.get)
+def test_a_disk_that_flushes_no_folders_is_written(tmp_path, monkeypatch, code):
+    real = os.fsync
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_bytes(tmp_path / "new", b"whole")
+    assert (tmp_path / "new").read_bytes() == b"whole"

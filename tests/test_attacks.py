@@ -27,12 +27,15 @@ from tiny import assert_same_contents, code_of, drain, in_a_child
 from writing import kill_after, tree
 
 from hcache import atomic
+from hcache.background.processes import FAILED
+from hcache.background.status import StatusFile
 from hcache.cache.files import read_json
 from hcache.cache.index import write_index
 from hcache.cache.labels import find_label, import_labels, mark_sample, save_labels
 from hcache.cache.layout import (
     DIRECTIONS,
     INDEX,
+    JOB_JSON,
     LABELS,
     LOCK,
     MANIFEST,
@@ -325,12 +328,9 @@ def test_every_file_of_a_run_spoilt_in_every_way_is_told_and_costs_no_other(
         path.write_bytes(HARMS[harm](whole, files[place - 1].read_bytes()))
         codes = look(home, furnished.name, capsys)
         where = path.relative_to(furnished.folder)
-        proves = where.parts[0] == SHARDS or where.name == INDEX
-        if where.parts[0] in (
-            LABELS,
-            DIRECTIONS,
-        ):  # a label set or a direction under another name is one all the same
-            proves = harm == "emptied" or (where.suffix == ".h5" and harm != "a neighbour's")
+        proves = where.parts[0] in (SHARDS, LABELS) or where.name == INDEX
+        if where.parts[0] == DIRECTIONS:  # under another name it is a direction all the same
+            proves = harm != "a neighbour's"
         if proves:
             assert codes["verify"] == 3, f"{where} {harm}"
         if where.parts[0] in (LABELS, DIRECTIONS, MEASURES):
@@ -754,6 +754,28 @@ def test_rivals_on_pictures_and_projections_see_whole_files(furnished):
     write(0, 1)
     rivals(write, read)
     assert not list(furnished.folder.rglob("*.partial"))
+
+
+def test_rivals_on_job_states_and_uploaded_pictures_see_whole_files(furnished, tmp_path):
+    pixels = np.stack([np.full((60, 60, 3), 80 * k, np.uint8) for k in range(3)])
+    pictures = [Picture(pixels=each, notes=()) for each in pixels]
+    folder, job = tmp_path / "images", furnished.folder / JOB_JSON
+    StatusFile.of_extraction(furnished.folder, furnished.spec).finish(FAILED, "0" * 500)
+
+    def write(k, count):
+        status = StatusFile.of_extraction(furnished.folder, furnished.spec)
+        status.finish(FAILED, str(k) * 500)
+        for picture in pictures:
+            picture.save(folder)
+
+    def read(k, count):
+        assert len(set(read_json(job)["message"])) == 1
+        for path in folder.glob("*.png"):
+            assert len(np.unique(load_prepared(folder, path.stem))) == 1
+
+    rivals(write, read)
+    assert len(list(folder.glob("*.png"))) == 3
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_rivals_on_readers_see_whole_files(furnished, home):

@@ -1,17 +1,23 @@
 """The pages' cache: bounded by bytes, shared, the one used longest ago goes first."""
 
+import copy
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 import streamlit as st
 import torch
 
+from hcache.bounded import ByteCache, bytes_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import save_move
 from hcache.features import Features
-from hcache.ui import kept, loaders
-from hcache.ui.bounded import ByteCache, bytes_of
+from hcache.models.condition import Condition
+from hcache.models.conditioners import ByText
+from hcache.models.memory import weight_bytes
+from hcache.ui import kept, loaders, work
+from hcache.ui.work import keep_result
 
 
 def rows(count):
@@ -22,6 +28,11 @@ def rows(count):
 class Pair:
     first: np.ndarray
     second: object
+
+
+class Packed(msgspec.Struct, kw_only=True):
+    data: tuple[bytes, ...]
+    number: int
 
 
 @pytest.mark.parametrize(
@@ -36,6 +47,7 @@ class Pair:
         (Pair(rows(1), Pair(rows(1), b"123")), 83),
         (Features(h=torch.zeros(2, 3), skips=((torch.zeros(5),), None)), 44),
         ((b"1234567", 3), 7),
+        (Packed(data=(b"1234567",), number=3), 7),
     ],
     ids=str,
 )
@@ -132,3 +144,64 @@ def test_a_direction_that_was_replaced_is_read_anew(small, copied_run):
     other = naive_direction(copied_run, [5, 6])
     save_move(copied_run, "way", other, replace=True)
     np.testing.assert_array_equal(saved_move(copied_run, "way").delta, other.delta)
+
+
+def test_a_session_keeps_its_last_results_by_their_bytes(monkeypatch):
+    monkeypatch.setattr(work, "SESSION_BYTES", 400)
+    state = {}
+
+    def kept_now():
+        return {(n, q) for n in ("strip", "swap") for q in state.get(f"results-{n}", {})}
+
+    for number in range(6):
+        keep_result(state, "strip", number, [rows(2)])
+    assert kept_now() == {("strip", k) for k in (1, 2, 3, 4, 5)}
+    keep_result(state, "strip", 1, [rows(2)])  # made again: now it is the latest
+    keep_result(state, "swap", 0, rows(4))
+    assert kept_now() == {("strip", 4), ("strip", 5), ("strip", 1), ("swap", 0)}
+    keep_result(state, "swap", 1, rows(100))
+    assert kept_now() == {("swap", 1)}, "the last is kept, however large it is"
+
+
+def test_of_models_those_used_last_are_kept_by_the_bytes_of_their_weights(
+    small, monkeypatch, tiny_model
+):
+    size = weight_bytes(tiny_model)
+    assert size == sum(4 * p.numel() for p in tiny_model.network.parameters())
+
+    def load():
+        made.append(dataclasses.replace(tiny_model, network=copy.deepcopy(tiny_model.network)))
+        return made[-1]
+
+    for bytes_allowed, loads in ((2 * size, 2), (size, 4)):
+        made = []
+        monkeypatch.setattr(kept, "MODEL_BYTES", bytes_allowed)
+        st.cache_resource.clear()
+        for name in ("a", "b", "a", "b"):
+            kept.kept_models().get(name, load)
+        assert len(made) == loads
+        assert kept.kept_models().bytes <= bytes_allowed
+
+
+def test_the_text_encoders_that_a_model_holds_in_functions_are_weighed(tiny_model):
+    def held_by(pipeline):
+        return lambda prompt, _: pipeline["text_encoder"](prompt)
+
+    encoder = torch.nn.Linear(10, 10, bias=False)  # 400 bytes
+    with_texts = dataclasses.replace(
+        tiny_model, conditioner=ByText(held_by({"text_encoder": encoder, "again": encoder}))
+    )
+    assert weight_bytes(with_texts) == weight_bytes(tiny_model) + 400
+
+
+def test_the_conditions_of_prompts_are_kept_by_their_bytes():
+    asked = []
+
+    def encode(prompt, negative):
+        asked.append(prompt)
+        return Condition(text=torch.zeros(1, 2**10, 2**12))  # 16 MiB
+
+    by_text = ByText(encode)
+    for prompt in ("a", "b", "c", "d", "e", "e", "d", "a"):
+        assert by_text.encode(prompt, False).text.shape == (1, 2**10, 2**12)
+    assert asked == ["a", "b", "c", "d", "e", "a"], "64 MiB of them are kept"

@@ -12,11 +12,12 @@ import pytest
 from msgspec import structs
 from tiny import assert_same_contents, drain, synthetic_run
 
+from hcache.atomic import SET_ASIDE
 from hcache.cache.files import checksum_of
 from hcache.cache.layout import MANIFEST, RUN_JSON, SCHEMA, SHARDS, VERIFY_JSON
 from hcache.cache.reading import open_run
 from hcache.cache.records import state_of
-from hcache.cache.verify import SET_ASIDE, Report, last_report, set_aside, verify
+from hcache.cache.verify import Report, last_report, set_aside, verify
 from hcache.cli.main import main
 from hcache.errors import CacheError
 from hcache.extraction.rerun import rerun

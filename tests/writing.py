@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from adm_reference import random_tensors as adm_tensors
+from asyrp_blocks import published, save_plain
 from ddpm_reference import random_tensors as ddpm_tensors
 from PIL import Image
 from reader_models import save_classifier
@@ -26,6 +27,7 @@ from hcache.cache.reading import open_run
 from hcache.cache.records import save_record
 from hcache.cache.verify import verify
 from hcache.cli.main import main
+from hcache.directions.asyrp_block import PLAIN
 from hcache.directions.direction import digest_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import list_moves, load_move, save_move
@@ -50,6 +52,7 @@ NAMES = (
     "parquet",
     "projector",
     "fit",
+    "import",
     "measure",
     "probe",
     "figure",
@@ -90,7 +93,9 @@ def remove(path):
 
 
 def sources(folder):
-    """What no command writes: checkpoints, a classifier, a picture, a table."""
+    """What no command writes: checkpoints, a classifier, a picture, a table, an attribute block and
+    a run of a model that is wide enough for it.
+    """
     folder.mkdir()
     state = ddpm_tensors(widths=(32, 32), attention=(False, True), resnets=1)
     torch.save(state, folder / "ddpm.ckpt")
@@ -98,6 +103,8 @@ def sources(folder):
     save_classifier(folder / "classifier")
     pixels = np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "picture.png")
+    published(folder, PLAIN, "block.pth")
+    save_plain(folder / "wide")
     (folder / "table.csv").write_text("sample,a\n" + "".join(f"{s},{s + 1}\n" for s in range(12)))
     return folder
 
@@ -146,6 +153,11 @@ def commands_of(run, model, given, out):
             refuses=name.startswith("convert"),
         )
 
+    def copy_wide():
+        shutil.copytree(given / "wide" / "home", new)
+
+    (wide,) = (given / "wide" / "home" / "runs").iterdir()
+    block = ["direction", "import", wide.name, str(given / "block.pth"), "--name", "block"]
     reader = ["--reader", f"classifier:{given / 'classifier'}", "--name", "kept", "--replace"]
     fit = ["direction", "fit", run.name, "--method", "pca", "--option", "count=4", "--name", "pc"]
     return {
@@ -162,6 +174,12 @@ def commands_of(run, model, given, out):
         "parquet": export("out.parquet", "parquet"),
         "projector": export("projector", "projector"),
         "fit": Command(given=[*fit, "--replace", *where]),
+        "import": Command(
+            given=[*block, "--device", "cpu", "--home", str(new)],
+            outs=(new / "runs" / wide.name / "directions" / "block.h5",),
+            home=new,
+            before=copy_wide,
+        ),
         "measure": Command(
             given=["measure", run.name, "--what", "decodability", "--label", "a", *where],
             stale=run.folder / "measures",

@@ -30,6 +30,7 @@ from ..atomic import make_folder
 from ..cache.files import write_json
 from ..cache.layout import JOB_JSON, JOB_LOG, TASKS
 from ..errors import RunBusyError, UsageError
+from ..foreign import is_foreign
 from ..schemas import checked
 from .kinds import EXTRACT, Extraction, Work, read_work
 from .origin import is_ours, seal_of
@@ -244,7 +245,8 @@ def list_tasks(folder: Path, kind: str | None = None) -> list[Task]:
         task = read_task(folder, EXTRACT)
         return [task] if task else []
     paths = () if (folder / TASKS).is_symlink() else (folder / TASKS).glob(f"{kind or ''}*.json")
-    found = [read_task(folder, path.stem) for path in paths if path.stem != EXTRACT]
+    ids = [path.stem for path in paths if path.stem != EXTRACT and not is_foreign(path.name)]
+    found = [read_task(folder, id) for id in ids]
     tasks = [task for task in found if task is not None and kind in (None, task.kind)]
     return sorted(tasks, key=lambda task: task.begun, reverse=True)
 

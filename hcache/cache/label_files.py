@@ -5,17 +5,22 @@ cell is no value.
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..atomic import read_file, reason
 from ..errors import UsageError
+from ..foreign import is_foreign
 from .hdf5 import is_surroundings
+from .label_records import LabelRecord, count_values, read_record, values_digest
 from .layout import LABELS
 
 SAMPLE, SEED = "sample", "seed"
@@ -25,6 +30,9 @@ SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 
 LONGEST_NAME = 100
 """Characters in the name of a label."""
+
+MOST_READS = 50
+"""How often a label set is read again while others replace it."""
 
 
 def parse_labels(
@@ -147,18 +155,41 @@ class LabelFiles:
     """The label sets of a run's ``labels`` folder.
 
     ``sets``: set -> name -> values (n,) float32, NaN where a sample has none. ``damaged``: set ->
-    what is wrong with its file. ``unread``: set -> why its file could not be read, which says
-    nothing of what is in it.
+    what is wrong with its file. ``changed``: set -> how its values differ from those that hcache
+    wrote; somebody may have edited them on purpose. ``unread``: set -> why its file could not be
+    read, which says nothing of what is in it. ``records``: set -> what is wrong with its record,
+    which costs the set nothing.
     """
 
     sets: Mapping[str, dict[str, np.ndarray]]
     damaged: Mapping[str, str]
     unread: Mapping[str, str]
+    changed: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> dict[str, str]:
         """Set -> why it is not among ``sets``."""
-        return {**self.damaged, **self.unread}
+        return {**self.damaged, **self.changed, **self.unread}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One label set's file and its record.
+
+    ``columns``: name -> sample -> value. ``finished``: whether the last line has an end.
+    ``fault``: what is wrong with the record.
+    """
+
+    columns: Mapping[str, Mapping[int, float]]
+    finished: bool
+    record: LabelRecord | None
+    fault: str = ""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the values are others than hcache wrote."""
+        return self.record is not None and values_digest(self.columns) not in self.record.digests
 
 
 def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
@@ -166,19 +197,94 @@ def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
     other.
     """
     rows = {int(sample): row for row, sample in enumerate(sample_ids)}
-    sets, damaged, unread = {}, {}, {}
-    for path in sorted((run / LABELS).glob("*.csv")):
+    sets, damaged, unread, changed, records = {}, {}, {}, {}, {}
+    for path in table_paths(run):
+        name = path.stem
         try:
-            if not SET_NAME.fullmatch(path.stem):
-                raise UsageError(f"no label set can be called {path.stem[:100]!r}")
-            columns = parse_any_samples(read_file(path).decode("utf-8"), str(path))
-            sets[path.stem] = {name: _column(values, rows) for name, values in columns.items()}
+            table = read_table(path)
         except FileNotFoundError:  # taken away meanwhile
             continue
         except (UsageError, UnicodeDecodeError, OSError) as error:
-            found = unread if is_surroundings(error) else damaged
-            found[path.stem] = reason(error) if isinstance(error, OSError) else str(error)
-    return LabelFiles(sets=sets, damaged=damaged, unread=unread)
+            where = unread if is_surroundings(error) else damaged
+            where[name] = reason(error) if isinstance(error, OSError) else str(error)
+            continue
+        if table.fault:
+            records[name] = table.fault
+        if table.is_changed:
+            changed[name] = _how_changed(table, run.name, name)
+        else:
+            sets[name] = {label: _column(of, rows) for label, of in table.columns.items()}
+    for name in _without_table(run):
+        changed[name] = f"its file is gone; {_what_to_do(run.name, name)}"
+    return LabelFiles(sets=sets, damaged=damaged, unread=unread, changed=changed, records=records)
+
+
+def table_paths(run: Path) -> list[Path]:
+    """The files of a run's label sets, by name; without those that other programs named."""
+    return [path for path in sorted((run / LABELS).glob("*.csv")) if not is_foreign(path.name)]
+
+
+def _without_table(run: Path) -> list[str]:
+    """The label sets that have a record and no file."""
+    records = sorted((run / LABELS).glob("*.json"))
+    return [
+        path.stem
+        for path in records
+        if not (is_foreign(path.name) or os.path.lexists(path.with_suffix(".csv")))
+        and path.is_file()
+    ]
+
+
+def read_table(path: Path) -> Table:
+    """A label set's file with its record, both of one writing.
+
+    Raises:
+        UsageError, UnicodeDecodeError: it is no table of labels.
+        OSError: it cannot be read.
+    """
+    if not SET_NAME.fullmatch(path.stem):
+        raise UsageError(f"no label set can be called {path.stem[:100]!r}")
+    for _ in range(MOST_READS):
+        record, fault = _record_of(path)
+        text = read_file(path).decode("utf-8-sig")
+        table = Table(
+            columns=parse_any_samples(text, str(path)),
+            finished=text.endswith(("\n", "\r")),
+            record=record,
+            fault=fault,
+        )
+        if not table.is_changed or _record_of(path)[0] == record:
+            return table
+    raise BlockingIOError(errno.EAGAIN, "it is written again and again", str(path))
+
+
+def _record_of(path: Path) -> tuple[LabelRecord | None, str]:
+    """A set's record, and what is wrong with it."""
+    try:
+        return read_record(path), ""
+    except (ValueError, RecursionError) as error:
+        return None, str(error)
+    except OSError as error:
+        if is_surroundings(error) and error.errno != errno.EOVERFLOW:
+            raise
+        return None, reason(error)
+
+
+def _how_changed(table: Table, run: str, name: str) -> str:
+    written = table.record.values if table.record else 0
+    cut = "" if table.finished else ", and its last line has no end"
+    return (
+        f"its values are not those that hcache wrote: it has {count_values(table.columns)} values,"
+        f" {written} were written{cut}; {_what_to_do(run, name)}"
+    )
+
+
+def _what_to_do(run: str, name: str) -> str:
+    return (
+        "if you changed it on purpose, accept it with `python -m hcache labels-accept"
+        f" {run} --set {shlex.quote(name)}`; else put a copy of before in its place, or import it"
+        " again"
+    )
 
 
 class _Everything(dict[int, int]):

@@ -3,7 +3,7 @@ gallery.
 
 A set is a CSV file in the run's ``labels`` folder. It is replaced as a whole, atomically, so that
 nothing is ever half imported. What reads a set, changes it and writes it again holds the lock of
-that folder meanwhile.
+that folder meanwhile. :mod:`label_records` tells whether a file was changed since.
 """
 
 from __future__ import annotations
@@ -13,14 +13,25 @@ import io
 import math
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from ..atomic import make_folder, write_bytes
+from ..atomic import free_name, is_there, make_folder, read_file, write_bytes
 from ..errors import CacheError, UsageError, did_you_mean
+from ..foreign import is_foreign, same_but_for_case
 from ..texts import read_text
-from .label_files import SAMPLE, SEED, SET_NAME, parse_any_samples, parse_labels
+from .label_files import (
+    SAMPLE,
+    SEED,
+    SET_NAME,
+    parse_any_samples,
+    parse_labels,
+    read_table,
+    table_paths,
+)
+from .label_records import MOST_BYTES, record_path, values_digest, write_record
 from .layout import LABELS
 from .locks import part_lock
 from .reading import Run
@@ -48,6 +59,8 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
 def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]]) -> None:
     """Replaces a label set of a run.
 
+    A file that is damaged, or that somebody changed by hand, is kept beside it as ``*.csv.bad``.
+
     Raises:
         UsageError: it or one of its labels cannot be called that, a value is not finite, or the set
             was read off the images.
@@ -71,10 +84,8 @@ def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) 
     make_folder(run.folder / LABELS, parents=False)
     with part_lock(run.folder / LABELS):
         found = run.label_files
-        if label_set in found.problems:
-            raise CacheError(
-                f"the label set {label_set} of {run.name} {_problem(found.problems[label_set])}"
-            )
+        if problem := _problem(run, label_set):
+            raise CacheError(problem)
         columns = {
             other: {
                 int(s): float(v)
@@ -92,9 +103,14 @@ def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) 
 
 
 def _check_set(run: Run, label_set: str) -> None:
-    if not SET_NAME.fullmatch(label_set):
+    if not SET_NAME.fullmatch(label_set) or is_foreign(label_set):
         raise UsageError(
             f"a label set's name has letters, digits, spaces, dots, - and _, got {label_set!r}"
+        )
+    if other := same_but_for_case(label_set, (path.stem for path in table_paths(run.folder))):
+        raise UsageError(
+            f"{run.name} has a label set {other!r}, and many disks do not tell {label_set!r} from"
+            " it; choose another name"
         )
     if any(name == label_set for name in run.labels_in_shards):
         raise UsageError(
@@ -112,12 +128,82 @@ def _write(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]])
         writer.writerow(
             [sample, *(repr(float(v[sample])) if sample in v else "" for v in columns.values())]
         )
-    parse_any_samples(out.getvalue(), f"the label set {label_set}")  # what could not be read again
-    write_bytes(run.folder / LABELS / f"{label_set}.csv", out.getvalue().encode())
+    text = out.getvalue()
+    values = parse_any_samples(text, f"the label set {label_set}")  # what could not be read again
+    path = run.folder / LABELS / f"{label_set}.csv"
+    before, now = _record_bytes(path), _digest_now(path)
+    if not now and is_there(path):  # somebody's own edit is kept, or what is left of a table
+        write_bytes(free_name(path), read_file(path))
+    try:
+        write_record(path, values, also=now)
+        write_bytes(path, text.encode())
+    except OSError:
+        with suppress(OSError):
+            _put_back(path, before)
+        raise
+    with suppress(OSError):  # the record that is there allows the new values, too
+        write_record(path, values)
 
 
-def _problem(why: str) -> str:
-    return f"cannot be used ({why}); put its file right, or take it away"
+def _digest_now(path: Path) -> tuple[str, ...]:
+    """The digest of the values that a label set has now; nothing if somebody changed them."""
+    try:
+        table = read_table(path)
+    except (OSError, UsageError, UnicodeDecodeError):
+        return ()
+    return () if table.is_changed else (values_digest(table.columns),)
+
+
+def _record_bytes(path: Path) -> bytes | None:
+    """What the record of a label set holds; None if it has none."""
+    try:
+        return read_file(record_path(path), MOST_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def _put_back(path: Path, before: bytes | None) -> None:
+    """Makes the record of a label set what it was."""
+    if before is None:
+        record_path(path).unlink(missing_ok=True)
+    elif _record_bytes(path) != before:
+        write_bytes(record_path(path), before)
+
+
+def accept_labels(run: Run, label_set: str) -> list[str]:
+    """Takes the values that a label set's file has now as its own; returns the labels' names.
+
+    It is for a file that somebody edited or took away on purpose. A file without a record gets one.
+
+    Raises:
+        UsageError: there is no such set, or its file is no table of labels.
+        RunBusyError: another process has been writing labels of this run for long.
+        OSError: it cannot be read, or its record cannot be written.
+    """
+    path = run.folder / LABELS / f"{label_set}.csv"
+    known = SET_NAME.fullmatch(label_set) and (is_there(path) or is_there(record_path(path)))
+    if not known:
+        sets = {*run.label_files.sets, *run.label_files.problems}
+        raise UsageError(f"no label set {label_set!r} in {run.name}{did_you_mean(label_set, sets)}")
+    with part_lock(run.folder / LABELS):
+        try:
+            columns = read_table(path).columns
+        except FileNotFoundError:
+            record_path(path).unlink(missing_ok=True)
+            return []
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is no table of labels: {error}") from error
+        write_record(path, columns)
+        return list(columns)
+
+
+def _problem(run: Run, label_set: str) -> str:
+    """Why a label set cannot be used, in a sentence; "" if it can."""
+    found, what = run.label_files, f"the label set {label_set} of {run.name}"
+    if why := found.changed.get(label_set):
+        return f"{what} cannot be used: {why}"
+    why = found.problems.get(label_set)
+    return f"{what} cannot be used ({why}); put its file right, or take it away" if why else ""
 
 
 def export_labels(run: Run, label_set: str | None = None) -> str:
@@ -184,5 +270,5 @@ def find_label(run: Run, name: str) -> np.ndarray:
 
 def _refuse_damaged(run: Run, label_set: str) -> None:
     """Says of a set that is there and cannot be used why that is so."""
-    if (why := run.label_files.problems.get(label_set)) is not None:
-        raise CacheError(f"the label set {label_set} of {run.name} {_problem(why)}")
+    if problem := _problem(run, label_set):
+        raise CacheError(problem)

@@ -11,6 +11,7 @@
       prompts.txt             one prompt for each sample, as the job was given them
       images/                 of an inversion: the real pictures, as the model was given them
       labels/<set>.csv        label sets made by hand or imported
+      labels/<set>.json       which values hcache wrote into the set
       directions/<name>.h5    directions saved by name
       renders/<digest>.png    rendered cells, each with its recipe inside; the oldest go first
       tasks/<id>.json, .log   background tasks: how far each is, its result, and what it said
@@ -35,12 +36,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
 from ..atomic import is_there, make_folder, partial_path, reason
 from ..errors import FULL, HomeError, NoSpaceError, UnknownRunError, did_you_mean
+from ..foreign import is_second_copy
 
 SCHEMA = 2
 """1: shards were committed with their SHA-256."""
@@ -217,3 +220,20 @@ def refuse_link(folder: Path) -> None:
 
 def shard_name(start: int) -> str:
     return f"{start:08d}.h5"
+
+
+_SHARD_NAME = re.compile(r"[0-9]{8,10}\.h5")
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a shard may have that file name."""
+    return bool(_SHARD_NAME.fullmatch(name))
+
+
+def second_copies(run: Path) -> list[str]:
+    """The files of a run that sync clients made as second copies, by their names below it."""
+    found = []
+    for folder in (run, *(run / name for name in FOLDERS)):
+        with suppress(OSError):  # it is not there, or cannot be listed: then nothing is known
+            found += [folder / name for name in os.listdir(folder) if is_second_copy(name)]
+    return sorted(str(path.relative_to(run)) for path in found)

@@ -239,12 +239,15 @@ def _taken(stack: ExitStack, path: Path, lease: Path) -> Holder | None:
     with ExitStack() as now:
         locked = False
         try:
-            now.enter_context(FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False))
+            # who may write into the folder may take its locks, whoever made their files
+            mode = path.parent.stat().st_mode & 0o666
+            lock = FileLock(path, 0, mode, thread_local=False, fallback_to_soft=False)
+            now.enter_context(lock)
             locked = True
         except Timeout:
             return None
         except (OSError, NotImplementedError) as error:
-            if isinstance(error, OSError) and error.errno not in WITHOUT:
+            if isinstance(error, OSError) and not _does_without(path, error):
                 raise
         mine = this_holder(locked)
         if not _take_lease(lease, mine):
@@ -253,6 +256,15 @@ def _taken(stack: ExitStack, path: Path, lease: Path) -> Holder | None:
         now.enter_context(_heartbeat(lease))
         stack.push(now.pop_all())
         return mine
+
+
+def _does_without(path: Path, error: OSError) -> bool:
+    """Whether the lease alone serves: the disk has no file locks, or a colleague made the lock's
+    file for himself, in a folder that this user may write.
+    """
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return path.exists() and os.access(path.parent, os.W_OK)
+    return error.errno in WITHOUT
 
 
 def _take_lease(lease: Path, mine: Holder) -> bool:

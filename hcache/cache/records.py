@@ -26,6 +26,7 @@ from msgspec import Meta, Struct
 
 from ..atomic import make_folder, read_file, write_bytes
 from ..errors import UsageError
+from ..foreign import is_foreign
 from ..images.pngs import png_bytes, read_picture
 from ..schemas import checked
 from .files import read_json, write_json
@@ -137,7 +138,8 @@ def list_records(run: Run, kind: str = "*") -> list[Record]:
     are passed over.
     """
     state = state_of(run)
-    found = (_read(path, state) for path in sorted((run.folder / MEASURES).glob(f"{kind}-*.json")))
+    paths = sorted((run.folder / MEASURES).glob(f"{kind}-*.json"))
+    found = (_read(path, state) for path in paths if not is_foreign(path.name))
     return [record for record in found if record is not None]
 
 
@@ -150,7 +152,7 @@ def stale_results(run: Run) -> list[Path]:
     return [
         path
         for path in sorted((run.folder / MEASURES).glob("*.json"))
-        if _read(path, state) is None and _is_readable(path)
+        if not is_foreign(path.name) and _read(path, state) is None and _is_readable(path)
     ]
 
 

@@ -12,33 +12,40 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import is_there, put_in_place, reason
+from ..atomic import free_name, is_there, put_in_place, reason
 from ..errors import CacheError, DamagedError
+from ..foreign import is_foreign
 from ..schemas import checked
 from .files import has_checksum, read_json, write_json
 from .hdf5 import Malformed, is_surroundings, opened, structure_of
 from .index import index_problem, seeds_of_index
-from .layout import DIRECTIONS, INDEX, LABELS, MANIFEST, SHARDS, VERIFY_JSON
+from .label_records import record_path
+from .layout import (
+    DIRECTIONS,
+    INDEX,
+    LABELS,
+    MANIFEST,
+    SHARDS,
+    VERIFY_JSON,
+    is_shard_name,
+    second_copies,
+)
 from .manifest import Shard, missing_ranges, read_manifest, rewrite_manifest
 from .reading import Run, open_run
 from .shard_files import ShardFile
-
-SET_ASIDE = ".bad"
-"""Appended to the name of a shard that did not pass. It is kept, for whoever wants to know what
-happened to it.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What is wrong with a file; ``start`` to ``stop`` (excluded): the samples that it holds, if
-    it is a shard.
+    it is a shard. ``by_hand``: somebody may have changed it on purpose, so repair leaves it.
     """
 
     file: str
     start: int
     stop: int
     problem: str
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +67,8 @@ class Report:
     """What a verification found.
 
     ``faults``: damage that is proved. ``unread``: what could not be read, and why; nothing is known
-    to be wrong with it. ``missing``: ranges of samples that no shard holds.
+    to be wrong with it. ``missing``: ranges of samples that no shard holds. ``passed_over``: second
+    copies of files that a sync client made, which are not part of the run.
     """
 
     run: str
@@ -72,6 +80,7 @@ class Report:
     missing: tuple[tuple[int, int], ...] = ()
     rerun: Mapping[str, Difference] = field(default_factory=dict)
     unread: tuple[Fault, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def damaged(self) -> bool:
@@ -122,15 +131,24 @@ class Report:
             for site, d in self.rerun.items()
             if not d.fine
         ]
+        copies = _copies_of(self)
         if parts:
-            return "; ".join(parts)
+            return "; ".join(parts) + copies
         again = f", {len(self.rerun)} sites computed again and equal" if self.rerun else ""
         left = (
             ""
             if self.complete
             else f"; {self.of - self.samples} of {self.of} samples are not extracted yet"
         )
-        return f"{self.shards} shards, {self.samples} samples: all whole{again}{left}"
+        return f"{self.shards} shards, {self.samples} samples: all whole{again}{left}{copies}"
+
+
+def _copies_of(report: Report) -> str:
+    """What a report says of second copies; nothing if there are none."""
+    count = len(report.passed_over)
+    names = ", ".join([*report.passed_over[:3], *(["..."] if count > 3 else [])])
+    what = "is 1 second copy of a file" if count == 1 else f"are {count} second copies of files"
+    return f"; passed over {what} that a sync client made: {names}" if count else ""
 
 
 def _samples_of(fault: Fault) -> str:
@@ -153,12 +171,10 @@ def verify(folder: Path) -> Generator[float, None, Report]:
         yield done / len(run.shards)
     found.look(MANIFEST, lambda: _check_nothing_lost(run))
     found.look(INDEX, lambda: _check_index(run))
-    for name, problem in run.label_files.damaged.items():
-        found.faults.append(Fault(file=f"{LABELS}/{name}.csv", start=0, stop=0, problem=problem))
-    for name, problem in run.label_files.unread.items():
-        found.unread.append(Fault(file=f"{LABELS}/{name}.csv", start=0, stop=0, problem=problem))
+    found.look_at_labels(run)
     for path in sorted((folder / DIRECTIONS).glob("*.h5")):
-        found.look(f"{DIRECTIONS}/{path.name}", lambda path=path: _check_plain(path))
+        if not is_foreign(path.name):
+            found.look(f"{DIRECTIONS}/{path.name}", lambda path=path: _check_plain(path))
     report = Report(
         run=run.name,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -167,6 +183,7 @@ def verify(folder: Path) -> Generator[float, None, Report]:
         of=run.spec.samples,
         faults=tuple(found.faults),
         unread=tuple(found.unread),
+        passed_over=tuple(second_copies(folder)),
         missing=tuple(missing_ranges(run.shards, run.spec.samples, run.spec.samples)),
     )
     keep_report(folder, report)
@@ -199,9 +216,11 @@ def last_report(folder: Path) -> Report | None:
 def set_aside(folder: Path, report: Report) -> list[Path]:
     """Takes what did not pass out of the run, for the holder of the run's lock: the shards, so that
     the next extraction makes them again, and the index with them; and damaged label sets and
-    directions. All is kept under another name.
+    directions. All is kept under another name. What somebody may have changed on purpose stays.
     """
-    bad = {fault.file for fault in report.faults}
+    bad = {fault.file for fault in report.faults if not fault.by_hand}
+    tables = [Path(file) for file in bad if file.startswith(LABELS) and file.endswith(".csv")]
+    bad.update(str(record_path(table)) for table in tables)
     if not bad:
         return []
     (folder / INDEX).unlink(missing_ok=True)  # first: it must not hold what the manifest does not
@@ -217,9 +236,7 @@ def set_aside(folder: Path, report: Report) -> list[Path]:
 
 def _put_aside(path: Path) -> Path:
     """Renames a file, to a name that none has yet."""
-    aside, number = path.with_name(path.name + SET_ASIDE), 2
-    while os.path.lexists(aside):
-        aside, number = path.with_name(f"{path.name}{SET_ASIDE}{number}"), number + 1
+    aside = free_name(path)
     put_in_place(path, aside)
     return aside
 
@@ -249,6 +266,20 @@ class _Found:
                 stop,
                 reason(error),
             )
+
+    def look_at_labels(self, run: Run) -> None:
+        """Takes down what is wrong with the label sets that lie in files."""
+        files = run.label_files
+        for name, problem in files.damaged.items():
+            self._add(self.faults, f"{LABELS}/{name}.csv", 0, 0, problem)
+        for name, problem in files.changed.items():
+            file = f"{LABELS}/{name}.csv"
+            self.faults.append(Fault(file=file, start=0, stop=0, problem=problem, by_hand=True))
+        for name, problem in files.records.items():
+            file = f"{LABELS}/{name}.json"
+            self._add(self.faults, file, 0, 0, f"it is no record of a label set: {problem}")
+        for name, problem in files.unread.items():
+            self._add(self.unread, f"{LABELS}/{name}.csv", 0, 0, problem)
 
     def _add(self, where: list[Fault], file: str, start: int, stop: int, problem: str) -> None:
         where.append(Fault(file=file, start=start, stop=stop, problem=problem))
@@ -312,6 +343,7 @@ def _check_nothing_lost(run: Run) -> None:
     """
     named = {shard.file for shard in run.shards}
     lying = {path.name for path in (run.folder / SHARDS).glob("*.h5")} - named
+    lying = {name for name in lying if is_shard_name(name)}
     entered = {run.seed(int(sample)) for sample in run.sample_ids}
     try:
         lost = {int(seed) for seed in seeds_of_index(run.folder)} - entered

@@ -20,7 +20,7 @@ from ..background import tasks
 from ..background.kinds import Extraction, in_full
 from ..background.status import StatusFile
 from ..cache.export import export_run
-from ..cache.labels import export_labels, import_labels
+from ..cache.labels import accept_labels, export_labels, import_labels
 from ..cache.layout import (
     IMAGES,
     RUN_JSON,
@@ -510,6 +510,17 @@ def labels_import(arguments: argparse.Namespace) -> Result:
     names = import_labels(run, Path(arguments.file), arguments.set)
     return Result(
         text=f"{arguments.set}: {', '.join(names)}", data={"set": arguments.set, "labels": names}
+    )
+
+
+def labels_accept(arguments: argparse.Namespace) -> Result:
+    """Takes a label set as its file is now."""
+    run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    names = accept_labels(run, arguments.set)
+    text = f"{arguments.set}: accepted as it is, with {', '.join(names)}"
+    return Result(
+        text=text if names else f"{arguments.set}: its file is gone, and no longer expected",
+        data={"set": arguments.set, "labels": names},
     )
 
 

@@ -267,6 +267,15 @@ def _add_exchange(command: Any) -> None:
     child.add_argument(
         "--set", required=True, help="the name of the set; replaces a set of that name"
     )
+    child = command(
+        "labels-accept",
+        commands.labels_accept,
+        "Accept a label set whose file you edited by hand.",
+    )
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument(
+        "--set", required=True, help="the name of the set; it is taken as its file is now"
+    )
     child = command("labels-export", commands.labels_export, "Print a run's labels as CSV.")
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--set", help="one set only (default: all)")

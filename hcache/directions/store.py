@@ -24,6 +24,7 @@ from ..cache.layout import DIRECTIONS
 from ..cache.locks import part_lock
 from ..cache.reading import Run, unreadable
 from ..errors import CacheError, UsageError, did_you_mean
+from ..foreign import is_foreign, same_but_for_case
 from .direction import Move, digest_of
 from .fitting import kind_of_move, kinds_of_moves
 
@@ -92,6 +93,11 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
     partials: dict[Path, Path] = {}
     with part_lock(folder):
         for name, move in moves.items():
+            if other := same_but_for_case(name, [path.stem for path in folder.glob("*.h5")]):
+                raise UsageError(
+                    f"run {run.name} has a direction {other!r}, and many disks do not tell {name!r}"
+                    " from it; choose another name"
+                )
             if (
                 is_there(finals[name])
                 and not replace
@@ -185,6 +191,8 @@ def damaged_moves(run: Run) -> dict[str, str]:
 def _look(run: Run) -> tuple[list[Entry], dict[str, str]]:
     found, damaged = [], {}
     for path in sorted((run.folder / DIRECTIONS).glob("*.h5")):
+        if is_foreign(path.name):
+            continue
         try:
             found.append(read_entry(path))
         except CacheError as error:

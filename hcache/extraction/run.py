@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..atomic import PARTIAL, host_mark, is_there, make_folder
+from ..atomic import PARTIAL, is_left_over, is_there, make_folder
 from ..cache.description import MOST_BYTES
 from ..cache.files import read_json, write_json
 from ..cache.index import IndexWriter, index_is_behind
@@ -32,7 +32,7 @@ from ..cache.layout import (
     SHARDS,
     refuse_link,
 )
-from ..cache.locks import check_run_lock, run_lock, started
+from ..cache.locks import check_run_lock, run_lock
 from ..cache.manifest import Shard, missing_ranges, read_manifest, shard_ranges
 from ..cache.plan import Plan, format_bytes, make_plan
 from ..cache.provenance import environment
@@ -388,15 +388,13 @@ def _device_names(devices: Sequence[str]) -> str:
 
 def _sweep(folder: Path) -> None:
     """Removes what processes that were killed left half written: all among the shards, whose writer
-    would hold the lock, and elsewhere what bears the name of a process of this host that does not
-    run."""
+    would hold the lock, and elsewhere what nobody writes any more."""
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
         path.unlink(missing_ok=True)
     (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)  # of an older hcache
     for place in (folder, *(folder / name for name in FOLDERS if name != SHARDS)):
-        for path in place.glob(f"*.{host_mark()}-*{PARTIAL}"):
-            pid = path.name.removesuffix(PARTIAL).rpartition(".")[2].split("-")[1]
-            if pid.isdecimal() and not started(int(pid)):
+        for path in place.glob(f"*{PARTIAL}"):
+            if is_left_over(path):
                 path.unlink(missing_ok=True)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 
+from ..bounded import ByteCache
 from ..errors import UsageError
 from ..specs import Conditioning
 from .condition import NOTHING, Condition
@@ -105,6 +105,10 @@ class ByClass:
         return given
 
 
+CONDITION_BYTES = 2**26
+"""Of the conditions that a model keeps: hundreds of Stable Diffusion's, some ten of FLUX's."""
+
+
 class ByText:
     """Prompts through a pipeline's text encoders.
 
@@ -123,8 +127,12 @@ class ByText:
         distilled: bool = False,
         guidable: bool = True,
     ) -> None:
-        self.encode = lru_cache(maxsize=256)(encode)
+        self._encode, self._known = encode, ByteCache(CONDITION_BYTES)
         self.distilled, self.guidable = distilled, guidable
+
+    def encode(self, prompt: str, negative: bool) -> Condition:
+        """The condition of one prompt; of those used last it is kept."""
+        return self._known.get((prompt, negative), lambda: self._encode(prompt, negative))
 
     def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
         if conditioning.classes:

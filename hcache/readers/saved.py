@@ -23,6 +23,7 @@ from ..cache.layout import READERS
 from ..cache.locks import part_lock
 from ..cache.reading import Run
 from ..errors import CacheError, UsageError, did_you_mean
+from ..foreign import is_foreign, same_but_for_case
 from ..schemas import checked
 from .reader import Description, Reader
 from .registry import functions, reader_from_json
@@ -71,6 +72,11 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
         )
     make_folder(path.parent)
     with part_lock(path.parent):
+        if other := same_but_for_case(name, [file.stem for file in path.parent.glob("*.json")]):
+            raise UsageError(
+                f"there is a reader {other!r}, and many disks do not tell {name!r} from it; choose"
+                " another --name"
+            )
         if (
             not replace
             and path.exists()
@@ -100,7 +106,9 @@ def list_readers(home: Path) -> list[str]:
             f"the readers in {home / READERS} could not be read: {reason(error)}; make the folder"
             " readable"
         ) from error
-    kept = sorted(Path(file).stem for file in files if file.endswith(".json"))
+    kept = sorted(
+        Path(file).stem for file in files if file.endswith(".json") and not is_foreign(file)
+    )
     return [*functions(), *kept]
 
 
@@ -162,6 +170,8 @@ def read_by(run: Run) -> dict[str, ReadBy]:
     """
     found = {}
     for path in sorted((run.folder / READERS).glob("*.json")):
+        if is_foreign(path.name):
+            continue
         try:
             note = checked(read_json(path, MOST_BYTES), ReadBy)
             found[path.stem] = structs.replace(note, name=path.stem)

@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import streamlit as st
 
+from ..bounded import ByteCache
 from ..cache.reading import Run
-from .bounded import ByteCache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,6 +24,9 @@ RUN_BYTES = 2**29
 case.
 """
 
+MODEL_BYTES = 2**33
+"""Of the weights of loaded models. The model used last is kept in any case."""
+
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def kept_values() -> ByteCache:
@@ -35,6 +38,14 @@ def kept_values() -> ByteCache:
 def kept_runs() -> ByteCache:
     """The runs that were opened last."""
     return ByteCache(RUN_BYTES, _weight, keep_last=True)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def kept_models() -> ByteCache:
+    """The models that were loaded last."""
+    from ..models.memory import weight_bytes
+
+    return ByteCache(MODEL_BYTES, weight_bytes, keep_last=True)
 
 
 def _weight(run: Run) -> int:

@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from ..measures.noise import says_noise
 from ..progress import drive, part
 from ..specs import Conditioning, Lora, RunSpec
 from ..starting import without_collection
-from .kept import kept, kept_runs
+from .kept import kept, kept_models, kept_runs
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -219,7 +218,8 @@ def model_of(run: Run) -> Model:
             " model on the Extract page"
         )
     with _loading:
-        model = _load(_asked_for(run.spec), json.dumps(run.provenance.get("scheduler")))
+        asked, scheduler = _asked_for(run.spec), json.dumps(run.provenance.get("scheduler"))
+        model = kept_models().get((asked, scheduler), lambda: _load(asked, scheduler))
     check_revision(model, run)
     return model
 
@@ -231,7 +231,6 @@ def _asked_for(spec: RunSpec) -> str:
     return json.dumps({name: found[name] for name in names if name in found})
 
 
-@lru_cache(maxsize=2)
 def _load(asked_for: str, scheduler: str) -> Model:
     """The model that a run asks for. ``scheduler``: that of the run's provenance."""
     with without_collection():
@@ -257,7 +256,7 @@ def anatomy(name: str, scheduler: str = "") -> Anatomy:
     return known_anatomy(name) or _read_anatomy(name, scheduler)
 
 
-@st.cache_data(show_spinner="Reading the model's configuration …", show_time=True)
+@st.cache_data(max_entries=64, show_spinner="Reading the model's configuration …", show_time=True)
 def _read_anatomy(name: str, scheduler: str) -> Anatomy:
     from ..models.loading import load_anatomy
 
@@ -274,7 +273,7 @@ def takes(card: Card) -> str:
     return _read_takes(card.name)
 
 
-@st.cache_data(show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False)
 def _read_takes(name: str) -> str:
     """The same of a folder or a hub id, from its configuration."""
     from ..models.loading import load_conditioner

@@ -17,11 +17,15 @@ from typing import Any
 
 import streamlit as st
 
+from ..bounded import bytes_of
 from ..errors import HcacheError, told_of
 from .text import literal
 from .watching import format_seconds
 
-KEPT_RESULTS = 8
+SESSION_BYTES = 2**27
+"""Of the results that one session keeps. The one that came last is kept in any case."""
+
+_ORDER = "results in order"
 
 
 class PageWork:
@@ -130,14 +134,12 @@ def run_button(
         options: Of the button.
     """
     works = st.session_state.setdefault("works", {})
-    results = st.session_state.setdefault(f"results-{name}", {})
+    results = _results_of(st.session_state, name)
     notes = st.session_state.setdefault("notes", {})
     if name in works and not works[name][1].running:
         asked, work = works.pop(name)
         if work.result is not None:
-            results[asked] = work.result
-            while len(results) > KEPT_RESULTS:
-                del results[next(iter(results))]
+            keep_result(st.session_state, name, asked, work.result)
         else:
             notes[name] = (asked, work)
 
@@ -160,6 +162,30 @@ def run_button(
     if not busy and name in notes and notes[name][0] == question:
         _say_what_became(notes[name][1])
     return results.get(question)
+
+
+def _results_of(state: Any, name: str) -> dict[Hashable, Any]:
+    """The results of a kind of work that a session keeps: question -> result."""
+    return state.setdefault(f"results-{name}", {})
+
+
+def keep_result(state: Any, name: str, question: Hashable, result: Any) -> None:
+    """Keeps a result for a session. Its oldest ones go where all take more than SESSION_BYTES.
+
+    Args:
+        state: The session's state, or another mapping.
+        name: Of the kind of work.
+        question: What the result answers.
+        result: What is kept.
+    """
+    order: dict[tuple[str, Hashable], int] = state.setdefault(_ORDER, {})
+    order.pop((name, question), None)
+    order[name, question] = bytes_of(result)
+    _results_of(state, name)[question] = result
+    while sum(order.values()) > SESSION_BYTES and len(order) > 1:
+        old, answered = next(iter(order))
+        del order[old, answered]
+        _results_of(state, old).pop(answered, None)
 
 
 def _say_what_became(work: PageWork) -> None:

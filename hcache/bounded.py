@@ -1,7 +1,7 @@
-"""A cache that is bounded by the bytes of what it holds, for what sessions share.
+"""A cache that is bounded by the bytes of what it holds.
 
-Streamlit's ``cache_resource`` counts entries, whatever their size: 24 matrices may be 2 MB, or 16
-GB.
+``lru_cache`` and Streamlit's ``cache_resource`` count entries, whatever their size: 24 matrices may
+be 2 MB, or 16 GB.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 T = TypeVar("T")
 
 DEEPEST = 6
-"""Levels of values inside a value. No value of a page has its arrays deeper."""
+"""Levels of values inside a value. No value that is kept has its arrays deeper."""
 
 
 def bytes_of(value: Any, depth: int = DEEPEST) -> int:
@@ -35,7 +35,9 @@ def bytes_of(value: Any, depth: int = DEEPEST) -> int:
         return sum(bytes_of(item, depth - 1) for item in value.values())
     if isinstance(value, Sequence):
         return sum(bytes_of(item, depth - 1) for item in value)
-    return sum(bytes_of(item, depth - 1) for item in getattr(value, "__dict__", {}).values())
+    fields = getattr(value, "__struct_fields__", ())  # of msgspec, whose objects have no __dict__
+    inside = (*(getattr(value, name) for name in fields), *getattr(value, "__dict__", {}).values())
+    return sum(bytes_of(item, depth - 1) for item in inside)
 
 
 class ByteCache:

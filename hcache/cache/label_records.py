@@ -1,0 +1,99 @@
+"""What hcache wrote into a label set, so that a change of its file is told.
+
+A label set is a plain table that people may edit. Beside ``labels/<set>.csv`` lies a record,
+``labels/<set>.json``, with a digest of the values. The digest is of values and not of bytes, so
+other line endings or ``1`` for ``1.0`` change nothing.
+
+While a set is replaced, its record allows the values of before and the new ones. A set that an
+earlier version wrote has no record, and is read as before.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from ..atomic import read_file
+from ..schemas import checked, parse_json
+from .files import write_json
+
+SCHEMA = 1
+MOST_BYTES = 2**16
+"""Of a record. None that hcache writes is larger."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRecord:
+    """What hcache wrote into a label set.
+
+    ``digests``: of the values that the set may have. ``values``: how many it has. ``write``: other
+    characters at every writing, so that a reader sees that the record was replaced.
+    """
+
+    schema: int
+    digests: tuple[str, ...]
+    values: int
+    write: str
+
+
+def record_path(table: Path) -> Path:
+    """Where the record of a label set's table is, or would be."""
+    return table.with_suffix(".json")
+
+
+def values_digest(columns: Mapping[str, Mapping[int, float]]) -> str:
+    """A digest of names and values of a label set, in whatever order."""
+    found = xxhash.xxh3_128()
+    for name in sorted(columns):
+        values = columns[name]
+        samples = sorted(values)
+        found.update(json.dumps([name, *samples]).encode())
+        found.update(np.array([values[sample] for sample in samples], "<f8").tobytes())
+    return f"xxh3_128:{found.hexdigest()}"
+
+
+def count_values(columns: Mapping[str, Mapping[int, float]]) -> int:
+    """How many values a label set has."""
+    return sum(map(len, columns.values()))
+
+
+def write_record(
+    table: Path, columns: Mapping[str, Mapping[int, float]], also: tuple[str, ...] = ()
+) -> None:
+    """Writes down the values that a table may have.
+
+    Args:
+        table: The CSV file.
+        columns: Name -> sample -> value.
+        also: Digests of other values that it may have meanwhile.
+    """
+    record = LabelRecord(
+        schema=SCHEMA,
+        digests=tuple(dict.fromkeys((values_digest(columns), *also))),
+        values=count_values(columns),
+        write=secrets.token_hex(8),
+    )
+    write_json(record_path(table), asdict(record))
+
+
+def read_record(table: Path) -> LabelRecord | None:
+    """The record of a label set; None if it has none.
+
+    Raises:
+        ValueError, RecursionError: the file is no record.
+        OSError: it cannot be read.
+    """
+    try:
+        data = read_file(record_path(table), MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    record = checked(parse_json(data), LabelRecord)
+    if record.schema > SCHEMA:
+        raise ValueError("a newer hcache wrote it; update hcache")
+    return record
