@@ -45,6 +45,7 @@ def measure(arguments: argparse.Namespace) -> Result:
         arguments.device,
         arguments.reader or "",
         arguments.width,
+        arguments.encoder or "",
     )
 
 
@@ -56,6 +57,7 @@ def measure_run(
     device: str = "auto",
     reader: str = "",
     width: float | None = None,
+    encoder: str = "",
 ) -> Result:
     """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
@@ -68,7 +70,7 @@ def measure_run(
     suite = Suite(
         run,
         labels_of(run, list(labels)),
-        lambda: _driver(run, device, suite.chosen_reader),
+        lambda: _driver(run, device, suite.chosen_reader, encoder),
         check_options(registry().parameters(), options, "the measures"),
         reader,
     )
@@ -102,18 +104,23 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
 
 
-def _driver(run: Run, device: str, name: str) -> Driver:
+def _driver(run: Run, device: str, name: str, encoder: str = "") -> Driver:
+    """The run's model with its reader, and the distances of an encoder: the named one, or the
+    reader's.
+    """
     from ..extraction.run import load_model_of
     from ..measures.driver import Driver, no_readings
+    from ..readers.likeness import distances_of, encoder_distances
     from ..readers.reading import card_reader, reader_of
 
     reader = reader_of(run, name, device) if name else None
+    distances = encoder_distances(encoder, device) if encoder else distances_of(reader)
     if reader is None:
-        return Driver(load_model_of(run, device), run, no_readings, "")
+        return Driver(load_model_of(run, device), run, no_readings, "", encoder=distances)
     key = (
         name if name == card_reader(run) else reader.key
     )  # results of the card's reader had its name always
-    return Driver(load_model_of(run, device), run, reader, key)
+    return Driver(load_model_of(run, device), run, reader, key, encoder=distances)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -189,6 +196,7 @@ def _facts(cell: Cell) -> dict[str, Any]:
         "asked": cell.asked,
         "unit": cell.unit,
         "note": cell.note,
+        "reader": cell.reader,
     }
 
 
@@ -209,6 +217,11 @@ def add_measures(command: Any) -> None:
     )
     child.add_argument(
         "--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)"
+    )
+    child.add_argument(
+        "--encoder",
+        metavar="MODEL",
+        help="image encoder of the distances between pictures (default: the reader's)",
     )
     child.add_argument(
         "--device", default="auto", help="to compute on (default: the best there is)"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..cache.labels import find_label
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -160,6 +160,44 @@ def list_all(arguments: argparse.Namespace) -> Result:
     return Result(text=table(rows, ("reader", "kind", "of")), data=data)
 
 
+def check(arguments: argparse.Namespace) -> Result:
+    """Holds a reader against labels that are known to be right, and keeps the result."""
+    from ..cache.label_files import SET_NAME
+    from ..readers.checks import check_on_pictures, check_on_run
+    from ..readers.saved import list_readers, open_saved
+
+    home, name = home_folder(arguments.home), arguments.reader_name
+    if (arguments.run_name is None) == (arguments.pictures is None):
+        raise UsageError("give --run RUN, whose labels are right, or --pictures CSV; one of them")
+    if not SET_NAME.fullmatch(name) or name not in list_readers(home):
+        known = list_readers(home)
+        raise UsageError(f"no reader {name!r} in {home}{did_you_mean(name, known)}")
+    if arguments.run_name is not None:
+        run = open_run(run_folder(home, arguments.run_name))
+        found = check_on_run(run, name, _pairs(arguments.label or []) or None)
+    else:
+        if arguments.label:
+            raise UsageError("--label is of --run; the columns of a CSV have attributes' names")
+        reader = open_saved(home, name, arguments.device)
+        found = check_on_pictures(home, reader, Path(arguments.pictures).expanduser())
+    rows = [(each.attribute, str(each)) for each in found]
+    return Result(text=table(rows, ("attribute", "agreement")), data=[_plain(e) for e in found])
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    from msgspec import structs
+
+    return structs.asdict(found)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    """``ATTRIBUTE=LABEL`` as a pair each."""
+    split = [text.partition("=") for text in texts]
+    if wrong := [text for text, (a, _, b) in zip(texts, split, strict=True) if not (a and b)]:
+        raise UsageError(f"--label takes ATTRIBUTE=LABEL, got {wrong[0]!r}")
+    return {attribute: label for attribute, _, label in split}
+
+
 def delete(arguments: argparse.Namespace) -> Result:
     """Takes a reader out of the home; the labels that it has read stay."""
     from ..readers.saved import delete_reader
@@ -213,7 +251,30 @@ def add_read(command: Any) -> None:
 
 
 def add_reader(command: Any) -> None:
-    """The parsers of ``reader list`` and ``reader delete``."""
+    """The parsers of ``reader list``, ``reader check`` and ``reader delete``."""
     command("list", list_all, "List the readers that are kept in the home or installed.")
+    text = (
+        "Measure a reader's own error, against labels by hand or labelled pictures. The verdict"
+        " shows it."
+    )
+    child = command("check", check, text)
+    child.add_argument("reader_name", metavar="READER")
+    child.add_argument(
+        "--run", dest="run_name", metavar="RUN", help="a run that it has read, with labels beside"
+    )
+    child.add_argument(
+        "--label",
+        action="append",
+        metavar="ATTRIBUTE=LABEL",
+        help="of --run: what is right for an attribute (default: labels of the same name)",
+    )
+    child.add_argument(
+        "--pictures",
+        metavar="CSV",
+        help="labelled pictures: a column file, and one for each attribute",
+    )
+    child.add_argument(
+        "--device", default="auto", help="to compute on (default: CUDA if there is one)"
+    )
     child = command("delete", delete, "Delete a kept reader. The labels that it has read stay.")
     child.add_argument("reader_name", metavar="READER")

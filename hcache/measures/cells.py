@@ -15,11 +15,13 @@ import numpy as np
 from ..analysis.permutation import family_p, holm
 from ..cache.reading import Run
 from ..cache.records import Record
+from ..readers.checks import error_of
 from ..readers.reading import readers_of
+from ..readers.saved import read_by
 from .cell import Cell
 from .kinds import OLDER, is_older
 from .label_values import current_records
-from .measure import Question
+from .measure import LABEL, Question
 from .registry import find_question, measures
 
 
@@ -44,7 +46,41 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
             if key not in found or _effort(cell) > _effort(found[key]):
                 found[key] = cell
-    return with_families(found)
+    return with_readers(with_families(found), run)
+
+
+def with_readers(
+    cells: Mapping[tuple[str, str], Cell], run: Run
+) -> dict[tuple[str, str], Cell]:
+    """The cells of labels with what is known of their reader's error.
+
+    A label that was not read by a kept reader has none.
+    """
+    made = {
+        name: (each, attribute)
+        for each in read_by(run)
+        for attribute in run.labels.get(each, {})
+        for name in (attribute, f"{each}/{attribute}")
+    }
+    known: dict[tuple[str, str], str] = {}
+    found = dict(cells)
+    for key, cell in cells.items():
+        by = reader_name(cell.evidence)
+        question = find_question(*key)
+        if question is None or question.of != LABEL or key[1] not in made:
+            continue
+        name, attribute = made[f"{by}/{key[1]}" if f"{by}/{key[1]}" in made else key[1]]
+        if (name, attribute) not in known:
+            known[name, attribute] = _error_told(run, name, attribute)
+        found[key] = replace(cell, reader=known[name, attribute])
+    return found
+
+
+def _error_told(run: Run, name: str, attribute: str) -> str:
+    error = error_of(run, name, attribute)
+    return f"reader {name}: " + (
+        error or f"its error is not measured (python -m hcache reader check {name} --run {run.name})"
+    )
 
 
 def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:

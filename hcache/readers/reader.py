@@ -27,6 +27,8 @@ class Reader:
             weights.
         attributes: What it reads, in order; empty if that is not known before the first call.
         function: What reads.
+        embed: Embeddings (n, d) of pictures, by the reader's image encoder; None if it has none.
+        encoder: Hexadecimal digits that name this encoder's weights.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Reader:
     digest: str
     attributes: tuple[str, ...] = ()
     function: Callable[[np.ndarray], Mapping[str, Any]] = field(repr=False)
+    embed: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
+    encoder: str = ""
 
     @property
     def key(self) -> str:

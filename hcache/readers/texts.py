@@ -100,6 +100,8 @@ class Texts:
             digest=digest_of(self.to_json() | {"model": ""}, encoder.digest),
             attributes=tuple(sides),
             function=read,
+            embed=encoder.pictures,
+            encoder=encoder.digest,
         )
 
     def _sides(self, encoder: Encoder, attribute: str) -> tuple[np.ndarray, np.ndarray]:

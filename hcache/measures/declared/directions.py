@@ -14,7 +14,7 @@ from ...cache.records import Record, load_sheet
 from ..cell import Cell
 from ..evidence import Evidence
 from ..exhibits import CosineCurves, Exhibit, LeakageMaps, PictureSheet, ResponseCurves
-from ..kinds import COSINES, DIRECTION, LEAKAGE
+from ..kinds import COSINES, DIRECTION, LEAKAGE, RESPONSES
 from ..measure import (
     DISENTANGLED,
     LABELS,
@@ -182,19 +182,26 @@ def _sheets(evidence: Evidence, label: str) -> list[PictureSheet]:
     if record is None:
         return []
     columns = tuple(f"{strength:+g}" for strength in record.parameters["grid"]["strengths"])
-    shared = {name: record.parameters[name] for name in ("grid", "reader")}
     wanted = {f"along the direction of {label}": record.parameters["move"]}
     if record.result["null_moves"]:
         wanted["along a random direction"] = record.result["null_moves"][0]
-    found = {
-        title: load_sheet(evidence.run, "responses", {"move": move, **shared})
-        for title, move in wanted.items()
-    }
+    found = {title: _sheet(evidence, move, record) for title, move in wanted.items()}
     return [
         PictureSheet(title=title, columns=columns, pictures=sheet)
         for title, sheet in found.items()
         if sheet is not None and sheet.shape[1] == len(columns)
     ]
+
+
+def _sheet(evidence: Evidence, move: str, record: Record) -> np.ndarray | None:
+    """The pictures of the responses to a move, on the samples of a direction's result."""
+    for each in evidence.of_kind(RESPONSES):
+        asked = {"move": move} | {name: record.parameters[name] for name in ("grid", "reader")}
+        if asked.items() <= each.parameters.items():
+            sheet = load_sheet(evidence.run, RESPONSES, each.parameters)
+            if sheet is not None:
+                return sheet
+    return None
 
 
 def _linear(label: str, runs: Runs) -> list[Exhibit]:
