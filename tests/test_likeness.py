@@ -119,9 +119,7 @@ def test_a_swap_is_held_against_donor_and_recipient_by_an_encoder(pictures):
 
 
 def test_distances_of_an_edit_are_those_of_its_pictures(tiny_model, copied_run):
-    move = random_direction(
-        spread(copied_run), 3, copied_run.spec.model, copied_run.timesteps
-    )
+    move = random_direction(spread(copied_run), 3, copied_run.spec.model, copied_run.timesteps)
     driver = Driver(
         tiny_model,
         copied_run,

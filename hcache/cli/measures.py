@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
+from ..cache.labels import named_labels
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..cache.records import delete_stale, plain
@@ -63,7 +64,7 @@ def measure_run(
     from ..measures.cells import cells_of
     from ..measures.parameter import check_options
     from ..measures.registry import registry
-    from ..measures.suite import Suite, labels_of
+    from ..measures.suite import Suite, labels_of, value_of_all
 
     if width is not None and not width > 0:
         raise UsageError(f"--width is the width of an interval, above 0; got {width:g}")
@@ -79,6 +80,9 @@ def measure_run(
         raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     for name, why in refused.items():
         print(f"{name} is left out: {why}", file=sys.stderr)
+    for name in named_labels(run):
+        if not labels and (value := value_of_all(run, name)):
+            print(f"{name} is left out: it is {value} in all samples", file=sys.stderr)
     doing = ["measuring"]
     work = suite.run_all(
         [name for name in what if name not in refused], lambda title: doing.__setitem__(0, title)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..cache.labels import find_label
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
@@ -18,6 +20,9 @@ from .progress import drive_with_bar
 
 if TYPE_CHECKING:
     from ..readers.reader import Description
+
+SMALL = 512
+"""Pixels a side; larger pictures are larger than what any encoder takes."""
 
 FORMS = (
     "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the name of"
@@ -79,7 +84,31 @@ def keep_and_read(
         "samples": count,
         "attributes": attributes,
     }
-    return Result(text=text + _quality(home, name, data), data=data)
+    return Result(text=text + _notes(run, name, device) + _quality(home, name, data), data=data)
+
+
+def _notes(run: Run, name: str, device: str) -> str:
+    """What to know of the readings: of pictures that are enlarged first, and of attributes that
+    tell nothing.
+    """
+    from ..readers.saved import open_saved
+
+    height, width, _ = run.anatomy.image
+    lines = []
+    side = open_saved(run.home, name, device).side if min(height, width) < SMALL else 0
+    if min(height, width) < side:
+        lines.append(
+            f"pictures of {width} x {height} are smaller than the {side} x {side} that {name}"
+            " reads; they were enlarged first, which adds no detail"
+        )
+    for attribute, values in open_run(run.folder).labels.get(name, {}).items():
+        known = values[np.isfinite(values)]
+        if len(known) > 1 and np.ptp(known) == 0:
+            lines.append(
+                f"{attribute} is {known[0]:g} in all samples: nothing can be measured by it; word"
+                " it in another way"
+            )
+    return "".join(f"\n{line}" for line in lines)
 
 
 def describe(

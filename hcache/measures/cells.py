@@ -49,9 +49,7 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     return with_readers(with_families(found), run)
 
 
-def with_readers(
-    cells: Mapping[tuple[str, str], Cell], run: Run
-) -> dict[tuple[str, str], Cell]:
+def with_readers(cells: Mapping[tuple[str, str], Cell], run: Run) -> dict[tuple[str, str], Cell]:
     """The cells of labels with what is known of their reader's error.
 
     A label that was not read by a kept reader has none.
@@ -79,7 +77,8 @@ def with_readers(
 def _error_told(run: Run, name: str, attribute: str) -> str:
     error = error_of(run, name, attribute)
     return f"reader {name}: " + (
-        error or f"its error is not measured (python -m hcache reader check {name} --run {run.name})"
+        error
+        or f"its error is not measured (python -m hcache reader check {name} --run {run.name})"
     )
 
 
@@ -153,8 +152,9 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
         return ()
 
 
-def _effort(cell: Cell) -> tuple[bool, int, int, int]:
+def _effort(cell: Cell) -> tuple[bool, bool, int, int, int]:
     parameters = cell.evidence.parameters
     nulls = int(parameters.get("nulls") or parameters.get("controls") or 0)
     tried = len(parameters.get("steps") or parameters.get("moves") or ())
-    return (not is_older(cell.evidence.kind, parameters), cell.estimate.n, nulls, tried)
+    current = not is_older(cell.evidence.kind, parameters)
+    return (current, cell.estimate.defined, cell.estimate.n, nulls, tried)

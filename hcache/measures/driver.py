@@ -143,10 +143,11 @@ class Driver:
 
     @cached_property
     def spreads(self) -> dict[str, float]:
-        """The standard deviation of every reading over the run's own pictures."""
-        return {
-            name: float(np.std(values)) for name, values in self.reader(self.run.images).items()
-        }
+        """The standard deviation of every reading over the run's own pictures; of those that are
+        the same for all of them there is none.
+        """
+        read = self.reader(self.run.images)
+        return {name: float(np.std(each)) for name, each in read.items() if np.ptp(each) > 0}
 
     def randoms(
         self, count: int, kind: str = NOISE, like: Move | None = None, tried: Sequence[int] = ()

@@ -189,7 +189,11 @@ def tables_of(
     for done, move in enumerate(moves):
         record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
         results.append(record.result["readings"])
-    return {name: np.array([result[name] for result in results], np.float64) for name in results[0]}
+    return {
+        name: np.array([result[name] for result in results], np.float64)
+        for name in results[0]
+        if name in driver.spreads
+    }
 
 
 def _means(changes: np.ndarray, zero: int, repeats: int) -> list[Estimate]:

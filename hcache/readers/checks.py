@@ -29,8 +29,8 @@ from ..errors import UsageError, did_you_mean
 from ..images.pictures import prepare_picture
 from ..schemas import checked
 from .reader import Reader
-from .saved import MOST_BYTES, load_description, read_by
 from .registry import functions
+from .saved import MOST_BYTES, load_description, read_by
 
 CHECKS = "checks"
 FILE = "file"
@@ -67,9 +67,7 @@ class _Checks(Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
 
 
-def check_on_run(
-    run: Run, name: str, pairs: Mapping[str, str] | None = None
-) -> list[Check]:
+def check_on_run(run: Run, name: str, pairs: Mapping[str, str] | None = None) -> list[Check]:
     """Holds what a reader has read of a run against the run's other labels, and keeps the result.
 
     Args:
@@ -126,9 +124,7 @@ def check_on_pictures(home: Path, reader: Reader, table: Path) -> list[Check]:
             f"{table}: no column is an attribute of {reader.name}, which reads {', '.join(read)};"
             f" got {', '.join(columns) or 'none'}"
         )
-    found = [
-        _check(name, table.name, reader.digest, read[name], columns[name]) for name in shared
-    ]
+    found = [_check(name, table.name, reader.digest, read[name], columns[name]) for name in shared]
     return keep_checks(home, reader.name, found)
 
 
@@ -240,7 +236,10 @@ def _table(table: Path) -> tuple[list[Path], dict[str, np.ndarray]]:
     names = [name for name in rows[0] if name and name != FILE]
     return files, {
         name: np.array(
-            [_number(row[name], f"{table}, line {line}, {name}") for line, row in enumerate(rows, 2)]
+            [
+                _number(row[name], f"{table}, line {line}, {name}")
+                for line, row in enumerate(rows, 2)
+            ]
         )
         for name in names
     }
@@ -277,4 +276,3 @@ def _pictures(files: Sequence[Path]) -> Iterator[np.ndarray]:
 
 def _path(home: Path, name: str) -> Path:
     return home / READERS / CHECKS / f"{name}.json"
-

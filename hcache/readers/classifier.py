@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import UsageError, did_you_mean
-from .pretrained import check_whole, load, weights_digest
+from .pretrained import check_whole, load, side_of, weights_digest
 from .reader import Reader, digest_of
 
 MOST_LABELS = 40
@@ -90,7 +90,12 @@ class Classifier:
             return {label: found[:, i] for label, i in columns.items()}
 
         return Reader(
-            name=name, version=self.model, digest=digest, attributes=tuple(columns), function=read
+            name=name,
+            version=self.model,
+            digest=digest,
+            attributes=tuple(columns),
+            function=read,
+            side=side_of(processor),
         )
 
     def _columns(self, names: Sequence[str]) -> dict[str, int]:

@@ -4,7 +4,7 @@ or the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,21 @@ def check_whole(source: str, what: str, report: dict[str, Any]) -> None:
             f"{source} is no whole {what}: {len(lacking)} tensors are missing or of another shape, "
             f"first {lacking[0]}"
         )
+
+
+def side_of(processor: Any) -> int:
+    """Pixels a side that an image processor scales pictures to; 0 if it does not say."""
+    about = processor.to_dict()
+    for name in ("crop_size", "size"):
+        size = about.get(name)
+        if isinstance(size, Mapping):
+            sides = [size.get(key) for key in ("height", "shortest_edge")]
+            known = [int(side) for side in sides if side]
+            if known:
+                return known[0]
+        elif isinstance(size, int) and size:
+            return size
+    return 0
 
 
 def weights_digest(network: Any) -> str:

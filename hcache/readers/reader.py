@@ -29,6 +29,7 @@ class Reader:
         function: What reads.
         embed: Embeddings (n, d) of pictures, by the reader's image encoder; None if it has none.
         encoder: Hexadecimal digits that name this encoder's weights.
+        side: Pixels a side that pictures are scaled to before they are read; 0 if not known.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Reader:
     function: Callable[[np.ndarray], Mapping[str, Any]] = field(repr=False)
     embed: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
     encoder: str = ""
+    side: int = 0
 
     @property
     def key(self) -> str:

@@ -149,15 +149,21 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
 
 
 def _batches(run: Run, samples: list[int], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Some samples with their pictures, a batch at a time; a shard's pictures are read once."""
-    wanted = set(samples)
+    """Some samples with their pictures, a batch at a time, over shards' bounds; a shard's pictures
+    are read once.
+    """
+    wanted, held, kept = set(samples), [], []
     for ids, pictures in run.image_blocks(
         lambda start, stop: not wanted.isdisjoint(range(start, stop))
     ):
         rows = [row for row, sample in enumerate(ids) if sample in wanted]
-        for start in range(0, len(rows), batch):
-            part = rows[start : start + batch]
-            yield [ids[row] for row in part], pictures[part]
+        held += [ids[row] for row in rows]
+        kept += list(pictures[rows])
+        while len(held) >= batch:
+            yield held[:batch], np.stack(kept[:batch])
+            held, kept = held[batch:], kept[batch:]
+    if held:
+        yield held, np.stack(kept)
 
 
 def description_of(reader: Any) -> str:

@@ -35,7 +35,7 @@ KEEPS, IDENTITY = "likeness", "identity"
 KEEPS_FREE, IDENTITY_FREE = "likeness along a component", "identity along a component"
 COMPONENT = "component 1"
 COMPONENTS = 3
-"""Principal components of h that are tried where no label gives a direction."""
+"""Principal components of h that are tried where no label gives a direction; else one."""
 
 EMBEDDING = "embedding"
 """What the distances of image encoders begin with."""
@@ -56,15 +56,16 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """The direction of every label; the first components of h where no label has one."""
-    names = list(setting.movable) or [f"component {k + 1}" for k in range(COMPONENTS)]
+    """The direction of every label, and the first component of h; more where no label has one."""
+    count = 1 if setting.movable else COMPONENTS
+    names = [*setting.movable, *(f"component {k + 1}" for k in range(count))]
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
-    shared = bool(setting.readable)  # the pictures of "directions"
     for number, name in enumerate(names):
-        beside = setting[NULLS] if number == 0 else 0
+        beside = setting[NULLS] if number == 0 and not setting.readable else 0
+        rendered = name in setting.readable  # by "directions", with the random ones
         yield Part(
             title=f"likeness along {name}",
-            passes=0.0 if shared else alone * (1 + beside),
+            passes=0.0 if rendered else alone * (1 + beside),
             work=later(lambda name=name: _likeness(setting, name)),
         )
 
@@ -119,7 +120,24 @@ def cells(record: Record, run: Run) -> list[Cell]:
                 evidence=record,
             )
         )
+    if not any(cell.question == asked[1] for cell in made):
+        made.append(_without_encoder(asked[1], name, record))
     return made
+
+
+def _without_encoder(question: str, name: str, record: Record) -> Cell:
+    """The answer where there was no encoder: undefined, with what to do."""
+    why = "there was no image encoder; read the run by texts, or say measure --encoder MODEL"
+    return Cell(
+        question=question,
+        subject=name,
+        estimate=Estimate.undefined(why, len(record.parameters["grid"]["samples"])),
+        null=None,
+        p=None,
+        unit="cosine with the unedited picture's embedding",
+        note="",
+        evidence=record,
+    )
 
 
 def _kept(distance: Estimate) -> Estimate:
