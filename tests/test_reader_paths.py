@@ -15,11 +15,13 @@ from hcache.cards import default_spec
 from hcache.cli.main import main
 from hcache.extraction.run import extract
 from hcache.measures import setting as setting_module
+from hcache.measures.evidence import Evidence
 from hcache.measures.verdict import compare
 from hcache.models.loading import load_model
 from hcache.readers import clicks
 from hcache.readers.likeness import distances_of
 from hcache.readers.reading import reader_of, readers_of
+from hcache.report.exhibits import exhibits
 from hcache.specs import UNCONDITIONED
 
 SMALL = ("--samples", "4", "--nulls", "2", "--what", "directions", "--what", "likeness")
@@ -81,14 +83,20 @@ def test_a_reader_goes_through_every_path(kind, home, tmp_path, capsys):
         assert bool(distances_of(opened)) == (kind not in ("classifier", "pixels"))
         told = ("--reader", kind, "--label", label)
         assert main(["measure", run.name, *told, *SMALL, *in_home]) == 0
-    found = {row.key: set(row.cells) for row in compare(runs) if row.cells}
+    found = {row.key: set(row.cells) for row in compare(runs, reader=kind) if row.cells}
     both = {run.name for run in runs}
     assert {key for key, of in found.items() if of == both} >= {
         ("likeness along a component", "component 1"),
         ("identity along a component", "component 1"),
+        ("controllable", label),
+        ("likeness", label),
+        ("identity", label),
     }
+    evidence = {run.name: Evidence(run, kind) for run in runs}
+    titles = {each.title for each in exhibits("controllable", label, evidence)}
+    assert len(titles) >= 3, "curves and pictures, by the reader's own name of the attribute"
     capsys.readouterr()
-    assert main(["compare", *both, "--json", *in_home]) == 0
+    assert main(["compare", *both, "--reader", kind, "--json", *in_home]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["question"] for row in rows} >= {"controllable", "likeness"}
 

@@ -516,6 +516,33 @@ class TestCommands:
         assert said["quality"]["embedding"] == "principal components of the pixels"
         assert said["quality"]["samples"] == len(copied_run) and said["quality"]["p"] <= 1
 
+    def test_small_pictures_and_attributes_of_one_value_are_told(
+        self, copied_run, capsys, tmp_path, folders
+    ):
+        """The run's pictures have 16 x 16 pixels. Nothing that can be measured is refused."""
+        from reader_models import save_classifier
+
+        home = ("--home", str(copied_run.folder.parent.parent))
+        large = save_classifier(tmp_path / "large", image_size=32)
+        read = ["read", copied_run.name, *home, "--reader"]
+        assert main([*read, f"classifier:{large}", "--attribute", "cat"]) == 0
+        assert "pictures of 16 x 16 are smaller than the 32 x 32 that large reads" in (
+            capsys.readouterr().out
+        )
+        assert main([*read, f"classifier:{folders['classifier']}", "--attribute", "cat"]) == 0
+        assert "smaller than" not in capsys.readouterr().out
+        one = dict.fromkeys(copied_run.sample_ids.tolist(), 0.5)
+        light = copied_run.images.mean((1, 2, 3)).tolist()
+        save_labels(
+            copied_run,
+            "own",
+            {"same": one, "light": dict(zip(copied_run.sample_ids.tolist(), light, strict=True))},
+        )
+        measure = ["measure", copied_run.name, *home, "--what", "decodability", "--label"]
+        assert main([*measure, "own/same"]) == 2
+        err = capsys.readouterr().err
+        assert "own/same is 0.5 in all samples" in err and len(err.strip().splitlines()) == 1
+
     @pytest.mark.parametrize(
         ("reader", "said"),
         [

@@ -88,7 +88,7 @@ def measure_run(
         [name for name in what if name not in refused], lambda title: doing.__setitem__(0, title)
     )
     drive_with_bar(work, lambda: doing[0])
-    cells = list(cells_of(run).values())
+    cells = list(cells_of(run, suite.reader).values())
     rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
     head = ("question", "answer (95 % interval)")
@@ -135,7 +135,8 @@ def compare(arguments: argparse.Namespace) -> Result:
 
     home = home_folder(arguments.home)
     runs = [open_run(run_folder(home, name)) for name in dict.fromkeys(arguments.run_names)]
-    found = [row for row in side_by_side(runs) if row.cells]
+    reader = arguments.reader or ""
+    found = [row for row in side_by_side(runs, reader=reader) if row.cells]
     if not found:
         raise UsageError(
             "nothing was measured on these runs yet; `python -m hcache measure RUN` does"
@@ -159,17 +160,17 @@ def compare(arguments: argparse.Namespace) -> Result:
     letters = [chr(65 + i) for i in range(len(runs))]
     head = "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True))
     text = f"{head}\n{table(rows, ('question', *letters, 'larger'))}"
-    return Result(text=text + _report(runs, arguments.html), data=data)
+    return Result(text=text + _report(runs, arguments.html, reader), data=data)
 
 
-def _report(runs: Sequence[Run], path: str | None) -> str:
+def _report(runs: Sequence[Run], path: str | None, reader: str) -> str:
     """Writes the report, if one is asked for; what to say of it."""
     if path is None:
         return ""
     from ..report.document import verdict_report
 
     try:
-        write_bytes(Path(path), verdict_report(runs).encode())
+        write_bytes(Path(path), verdict_report(runs, reader=reader).encode())
     except HcacheError:
         raise
     except OSError as error:
@@ -241,6 +242,11 @@ def add_measures(command: Any) -> None:
         "Runs side by side: what was measured on them, ranked only where it may be.",
     )
     child.add_argument("run_names", metavar="RUN", nargs="+")
+    child.add_argument(
+        "--reader",
+        metavar="NAME",
+        help="whose readings of edits are shown (default: each run's first)",
+    )
     child.add_argument(
         "--html",
         metavar="FILE",

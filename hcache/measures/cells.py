@@ -13,15 +13,16 @@ from dataclasses import replace
 import numpy as np
 
 from ..analysis.permutation import family_p, holm
+from ..cache.labels import named_labels
 from ..cache.reading import Run
 from ..cache.records import Record
 from ..readers.checks import error_of
-from ..readers.reading import readers_of
 from ..readers.saved import read_by
 from .cell import Cell
 from .kinds import OLDER, is_older
 from .label_values import current_records
 from .measure import LABEL, Question
+from .of_reader import of_one_reader, reader_name
 from .registry import find_question, measures
 
 
@@ -39,8 +40,12 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
             were measured by, if empty. Readings of two readers are never mixed.
     """
     found: dict[tuple[str, str], Cell] = {}
-    for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
+    named = named_labels(run)
+    for record in of_one_reader(run, current_records(run), reader):
+        by = reader_name(record)
         for cell in _read(record, run):
+            if cell.subject not in named and f"{by}/{cell.subject}" in named:
+                cell = replace(cell, subject=f"{by}/{cell.subject}")
             key = (cell.question, cell.subject)
             if is_older(record.kind, record.parameters):
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
@@ -113,20 +118,6 @@ def _adjusted(cells: Sequence[Cell], question: Question | None) -> np.ndarray:
     values = np.array([cell.estimate.value for cell in cells], np.float64)
     sizes = np.abs(values) if question is not None and question.two_sided else values
     return np.fmax(family_p(sizes, np.array(drawn)), own)
-
-
-def _of_one_reader(records: Sequence[Record], reader: str) -> list[Record]:
-    """The records that no reader was needed for, and those of one reader: the wanted one if
-    there are any of it.
-    """
-    names = list(dict.fromkeys(reader_name(record) for record in records if reader_name(record)))
-    chosen = reader if reader in names or not names else names[0]
-    return [record for record in records if reader_name(record) in ("", chosen)]
-
-
-def reader_name(record: Record) -> str:
-    """The name of the reader that a result is by; empty if it is by none."""
-    return str(record.parameters.get("reader", "")).partition("@")[0]
 
 
 def _read(record: Record, run: Run) -> Sequence[Cell]:

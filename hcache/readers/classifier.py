@@ -58,7 +58,7 @@ class Classifier:
                 where, output_loading_info=True, **options
             )
             check_whole(self.model, WHAT, report)
-            return network, AutoImageProcessor.from_pretrained(where, **options)
+            return network, AutoImageProcessor.from_pretrained(where, backend="pil", **options)
 
         network, processor = load(self.model, self.revision, WHAT, make)
         chosen = torch.device(

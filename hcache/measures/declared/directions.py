@@ -30,6 +30,7 @@ from ..measure import (
     later,
     shipped_page,
 )
+from ..of_reader import is_of, own_name
 from ..setting import NULL, NULLS, SAMPLES, Setting
 from .codes import QUESTION as DISENTANGLED_BY
 from .decodability import read_and_move
@@ -163,17 +164,17 @@ def leakage_cells(record: Record, _: Run) -> list[Cell]:
 
 def _record(evidence: Evidence, label: str) -> Record | None:
     """The result on a label's direction that is of most samples."""
-    found = (each for each in evidence.of_kind(DIRECTION) if each.parameters["name"] == label)
+    found = (each for each in evidence.of_kind(DIRECTION) if is_of(each, label))
     return max(found, key=lambda record: len(record.parameters["grid"]["samples"]), default=None)
 
 
 def _response(evidence: Evidence, label: str) -> dict[str, Any] | None:
     """What moving along a label's direction did to its reading, with the strengths."""
     record = _record(evidence, label)
-    if record is None or label not in record.result["readings"]:
+    if record is None or (name := own_name(record, label)) not in record.result["readings"]:
         return None
     strengths = record.parameters["grid"]["strengths"]
-    return {**record.result["readings"][label], "strengths": strengths}
+    return {**record.result["readings"][name], "strengths": strengths}
 
 
 def _sheets(evidence: Evidence, label: str) -> list[PictureSheet]:

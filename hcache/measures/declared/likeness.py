@@ -26,6 +26,7 @@ from ..measure import (
     later,
     shipped_page,
 )
+from ..of_reader import is_of
 from ..setting import NULL, NULLS, SAMPLES, Setting
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _bars(evidence: Evidence, name: str) -> dict[str, Bar]:
     wanted = [f"component {k + 1}" for k in range(COMPONENTS)] if name == COMPONENT else [name]
     found = {}
     for each in wanted:
-        records = [r for r in evidence.of_kind(LIKENESS) if r.parameters["name"] == each]
+        records = [r for r in evidence.of_kind(LIKENESS) if is_of(r, each)]
         record = max(records, key=lambda r: (r.samples, len(r.result["changed"])), default=None)
         for quantity, contrast in ({} if record is None else _contrasts(record)).items():
             label = f"{each}, {quantity}" if len(wanted) > 1 else quantity
