@@ -164,3 +164,62 @@ def test_a_run_without_labels_or_reader_is_told_how_much_edits_keep(
 
     found = cells_of(open_run(copied_run.folder))
     assert {subject for _, subject in found} == {"component 1"}
+
+
+class TestLpips:
+    """With a stand-in for torchmetrics, since AlexNet's weights cannot be had offline."""
+
+    @pytest.fixture
+    def packages(self, tmp_path, monkeypatch):
+        import sys
+        from types import ModuleType, SimpleNamespace
+
+        import torch
+
+        def far(one, other, *, net_type, reduction, normalize):
+            assert (net_type, reduction, normalize) == ("alex", "none", True)
+            assert (
+                one.shape[1] == 3 and min(one.shape[2:]) >= 64 and 0 <= one.min() <= one.max() <= 1
+            )
+            return (one - other).abs().mean((1, 2, 3))
+
+        weights = SimpleNamespace(DEFAULT=SimpleNamespace(url="https://weights.test/alexnet-1.pth"))
+        for name, content in (
+            ("torchmetrics", {}),
+            ("torchmetrics.functional", {}),
+            ("torchmetrics.functional.image", {"learned_perceptual_image_patch_similarity": far}),
+            ("torchvision", {}),
+            ("torchvision.models", {"AlexNet_Weights": weights}),
+        ):
+            module = ModuleType(name)
+            module.__dict__.update(content)
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+        return tmp_path / "checkpoints" / "alexnet-1.pth"
+
+    def test_what_is_missing_is_named_with_where_it_is(self, packages):
+        from hcache.errors import ModelError
+        from hcache.readers.perceptual import lpips_distance
+
+        with pytest.raises(ModelError, match="https://weights.test/alexnet-1.pth as .*checkpoints"):
+            lpips_distance("cpu")
+
+    def test_pictures_are_given_as_the_package_takes_them(self, packages, pictures):
+        from hcache.readers.perceptual import LPIPS, lpips_distance
+
+        packages.parent.mkdir()
+        packages.write_bytes(b"weights")
+        far = lpips_distance("cpu")[LPIPS]
+        expected = np.abs(pictures / 255 - pictures[::-1] / 255).mean((1, 2, 3))
+        np.testing.assert_allclose(far(pictures, pictures[::-1]), expected, atol=1e-6)
+
+    def test_without_the_packages_the_command_says_what_to_install(
+        self, copied_run, capsys, monkeypatch
+    ):
+        import sys
+
+        monkeypatch.setitem(sys.modules, "torchvision.models", None)
+        asked = ["measure", copied_run.name, "--what", "likeness", "--samples", "4", "--lpips"]
+        assert main([*asked, "--home", str(copied_run.home)]) == 2
+        err = capsys.readouterr().err.splitlines()[-1]
+        assert "pip install hcache[lpips]" in err

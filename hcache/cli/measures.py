@@ -47,6 +47,7 @@ def measure(arguments: argparse.Namespace) -> Result:
         arguments.reader or "",
         arguments.width,
         arguments.encoder or "",
+        arguments.lpips,
     )
 
 
@@ -59,6 +60,7 @@ def measure_run(
     reader: str = "",
     width: float | None = None,
     encoder: str = "",
+    lpips: bool = False,
 ) -> Result:
     """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
@@ -71,7 +73,7 @@ def measure_run(
     suite = Suite(
         run,
         labels_of(run, list(labels)),
-        lambda: _driver(run, device, suite.chosen_reader, encoder),
+        lambda: _driver(run, device, suite.chosen_reader, encoder, lpips),
         check_options(registry().parameters(), options, "the measures"),
         reader,
     )
@@ -108,9 +110,9 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
 
 
-def _driver(run: Run, device: str, name: str, encoder: str = "") -> Driver:
-    """The run's model with its reader, and the distances of an encoder: the named one, or the
-    reader's.
+def _driver(run: Run, device: str, name: str, encoder: str = "", lpips: bool = False) -> Driver:
+    """The run's model with its reader, and the distances of an encoder, the named one or the
+    reader's; and LPIPS, if it is asked for.
     """
     from ..extraction.run import load_model_of
     from ..measures.driver import Driver, no_readings
@@ -119,6 +121,10 @@ def _driver(run: Run, device: str, name: str, encoder: str = "") -> Driver:
 
     reader = reader_of(run, name, device) if name else None
     distances = encoder_distances(encoder, device) if encoder else distances_of(reader)
+    if lpips:
+        from ..readers.perceptual import lpips_distance
+
+        distances |= lpips_distance(device)
     if reader is None:
         return Driver(load_model_of(run, device), run, no_readings, "", encoder=distances)
     key = (
@@ -227,6 +233,11 @@ def add_measures(command: Any) -> None:
         "--encoder",
         metavar="MODEL",
         help="image encoder of the distances between pictures (default: the reader's)",
+    )
+    child.add_argument(
+        "--lpips",
+        action="store_true",
+        help="measure LPIPS too; needs torchmetrics, torchvision and AlexNet's weights",
     )
     child.add_argument(
         "--device", default="auto", help="to compute on (default: the best there is)"

@@ -128,8 +128,8 @@ def _labels_panel(runs: Sequence[Run]) -> list[str]:
     known = list(dict.fromkeys(name for run in runs for name in named_labels(run)))
     if not known:
         st.info(
-            "These runs have no labels, so no attribute can be decoded or moved. Add a reader on the"
-            " Gallery page, or label samples by hand there, or import labels with"
+            "These runs have no labels, so no attribute can be decoded or moved. Add a reader on"
+            " the Gallery page, or label samples by hand there, or import labels with"
             " `python -m hcache labels-import`. Swaps and likeness need no labels."
         )
         return []
