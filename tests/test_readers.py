@@ -189,6 +189,25 @@ class TestTexts:
         with pytest.raises(ModelError, match="hf download nobody/nothing"):
             Texts(model="nobody/nothing", attributes=SMILE).open("r", "cpu")
 
+    def test_without_a_network_the_hub_is_asked_once(self, monkeypatch):
+        """And what transformers would ask for, file by file and again and again, is not."""
+        from hcache.readers.pretrained import load
+
+        asked, tried = [], []
+
+        def model_info(_, source, **options):
+            asked.append((source, options["revision"]))
+            raise OSError("name or service not known")
+
+        def make(where, *, local_files_only, revision):
+            tried.append(local_files_only)
+            raise OSError("not in the cache")
+
+        monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+        with pytest.raises(ModelError, match="name or service not known.*hf download owner/clip"):
+            load("owner/clip", "v2", "image encoder", make)
+        assert asked == [("owner/clip", "v2")] and tried == [True]
+
     def test_a_model_that_lacks_a_tensor(self, folders, tmp_path):
         import shutil
 

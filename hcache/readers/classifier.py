@@ -78,7 +78,9 @@ class Classifier:
             parts = []
             for start in range(0, len(pictures), BATCH):
                 taken = processor(
-                    images=list(pictures[start : start + BATCH]), return_tensors="pt"
+                    images=list(pictures[start : start + BATCH]),
+                    input_data_format="channels_last",  # (1, 1, 3) could be either
+                    return_tensors="pt",
                 )["pixel_values"]
                 logits = network(pixel_values=taken.to(chosen)).logits.float()
                 parts.append((logits.sigmoid() if several else logits.softmax(-1)).cpu())

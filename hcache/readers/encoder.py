@@ -56,7 +56,9 @@ class Encoder:
         parts = []
         for start in range(0, len(pictures), batch):
             taken = self.processor(
-                images=list(pictures[start : start + batch]), return_tensors="pt"
+                images=list(pictures[start : start + batch]),
+                input_data_format="channels_last",  # (1, 1, 3) could be either
+                return_tensors="pt",
             )["pixel_values"]
             with torch.autocast(
                 self.device.type, torch.float16, enabled=self.device.type == "cuda"

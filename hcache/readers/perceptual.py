@@ -37,8 +37,8 @@ def lpips_distance(device: str = "auto") -> dict[str, Distance]:
         from torchvision.models import AlexNet_Weights
     except (ImportError, RuntimeError) as error:  # the latter: torchvision of another torch
         raise UsageError(
-            f"LPIPS needs torchmetrics and torchvision ({first_line(error)}); install those that fit"
-            " this torch with `pip install hcache[lpips]`"
+            f"LPIPS needs torchmetrics and torchvision ({first_line(error)}); install those"
+            " that fit this torch with `pip install hcache[lpips]`"
         ) from error
     import torch
 

@@ -12,6 +12,9 @@ import xxhash
 
 from ..errors import ModelError, UsageError
 
+WAIT = 10
+"""Seconds for the hub's first answer."""
+
 
 def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any:
     """What ``make(where, revision=…, local_files_only=…)`` gives, from the disk if it is there,
@@ -39,6 +42,8 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
     where, failure = (str(folder) if folder.is_dir() else source), None
     for local in (True,) if folder.is_dir() else (True, False):
         try:
+            if not local:
+                _ask_hub(where, revision)
             return make(where, local_files_only=local, **options)
         except (ModelError, UsageError):
             raise
@@ -51,6 +56,17 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
         f" config.json and weights, or a hub id. Where there is a network, `hf download {wanted}`"
         " fetches one"
     ) from failure
+
+
+def _ask_hub(source: str, revision: str) -> None:
+    """One request for a model, before transformers makes several, each tried five times over.
+
+    Raises:
+        Exception: whatever huggingface_hub says of a model that is not there, or of no network.
+    """
+    from huggingface_hub import HfApi
+
+    HfApi().model_info(source, revision=revision or None, timeout=WAIT)
 
 
 def check_whole(source: str, what: str, report: dict[str, Any]) -> None:

@@ -90,7 +90,8 @@ def read_all(ways: Mapping[str, Mapping[str, Reader]], pictures: np.ndarray) -> 
     """All readings of some pictures, as ``WAY/FACTOR`` -> (n,). A reader reads them once."""
     found: dict[str, np.ndarray] = {}
     for way, readers in ways.items():
-        read = {id(reader): reader(pictures) for reader in readers.values()}
+        once = {id(reader): reader for reader in readers.values()}
+        read = {key: reader(pictures) for key, reader in once.items()}
         found |= {f"{way}/{name}": read[id(reader)][name] for name, reader in readers.items()}
     return found
 
