@@ -578,3 +578,28 @@ class TestCommands:
         assert main(arguments + (["--attribute", "a=b|c"] if reader == "texts:" else [])) in (1, 2)
         err = capsys.readouterr().err.strip()
         assert said in err and "Traceback" not in err
+
+
+class TestCards:
+    def test_the_sets_that_cards_name_are_there(self):
+        from hcache.cards import load_cards
+
+        named = {name: card.attributes for name, card in load_cards().items() if card.attributes}
+        assert set(named.values()) <= set(attribute_sets())
+        assert named["adm-afhq-dog"] == "dogs"
+        assert named["google/ddpm-ema-celebahq-256"] == "faces"
+
+    def test_a_card_chooses_the_attributes_unless_one_is_given(
+        self, copied_run, tmp_path, monkeypatch
+    ):
+        from hcache.cli.readers import describe
+
+        with pytest.raises(UsageError, match="at least one attribute"):
+            describe(copied_run, "texts", "owner/clip")
+        cards = tmp_path / "cards.yaml"
+        cards.write_text(json.dumps({copied_run.spec.model: {"source": "", "attributes": "dogs"}}))
+        monkeypatch.setenv("HCACHE_CARDS", str(cards))
+        found = describe(copied_run, "texts", "owner/clip")
+        assert set(found.attributes) == set(attribute_sets()["dogs"])
+        own = describe(copied_run, "texts", "owner/clip", ["happy=a happy dog|a sad dog"])
+        assert set(own.attributes) == {"happy"}

@@ -293,13 +293,13 @@ def _converted(
 
 def _without_reader(run: Run) -> str:
     """What to do next with a run that no reader has read; nothing where one has."""
-    from ..readers.reading import readers_of
+    from ..readers.reading import attribute_set_of, readers_of
 
     if run.labels or readers_of(run):
         return ""
     return (
         f"\nNo reader reads its attributes yet: python -m hcache read {run.name} --reader"
-        " texts:openai/clip-vit-base-patch32 --attributes faces"
+        f" texts:openai/clip-vit-base-patch32 --attributes {attribute_set_of(run) or 'faces'}"
     )
 
 

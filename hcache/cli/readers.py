@@ -125,10 +125,12 @@ def describe(
     """The reader that ``--reader KIND:REST`` and the other options describe."""
     from ..readers.classifier import Classifier
     from ..readers.function import Function
+    from ..readers.reading import attribute_set_of
     from ..readers.texts import Texts, attributes_of, parse_attribute
 
     if kind == "texts":
-        pairs = dict(attributes_of(attribute_set)) if attribute_set else {}
+        chosen = attribute_set or ("" if attributes else attribute_set_of(run))
+        pairs = dict(attributes_of(chosen)) if chosen else {}
         pairs |= dict(map(parse_attribute, attributes))
         return Texts(model=rest, revision=revision, attributes=pairs, probability=probability)
     if kind == "classifier":
@@ -254,7 +256,9 @@ def add_read(command: Any) -> None:
         help="of texts; of a classifier the name of a label; repeat",
     )
     child.add_argument(
-        "--attributes", metavar="SET", help="of texts: faces, paintings, dogs, or a YAML file"
+        "--attributes",
+        metavar="SET",
+        help="of texts: faces, paintings, dogs, or a YAML file (default: the model's card's set)",
     )
     child.add_argument(
         "--probability", action="store_true", help="of texts: probabilities in place of cosines"

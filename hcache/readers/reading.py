@@ -88,6 +88,14 @@ def card_reader(run: Run) -> str:
         return ""
 
 
+def attribute_set_of(run: Run) -> str:
+    """The set of attributes that the card of a run's model names; nothing if it names none."""
+    try:
+        return find_card(run.spec.model).attributes
+    except UsageError:
+        return ""
+
+
 def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
     """A reader of a run, open: by name, or the first of :func:`readers_of`; None if it has none.
 

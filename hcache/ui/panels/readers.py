@@ -14,7 +14,7 @@ from ...cache.labels import named_labels
 from ...cache.reading import Run
 from ...errors import UsageError
 from ...readers.checks import check_on_run, error_of, same_names
-from ...readers.reading import readers_of, unread
+from ...readers.reading import attribute_set_of, readers_of, unread
 from ...readers.registry import functions
 from ...readers.saved import list_readers, load_description, read_by
 from ...readers.texts import attribute_sets, parse_attribute
@@ -118,7 +118,7 @@ def _new_reader(run: Run) -> None:
     form = st.selectbox(
         "Kind", list(FORMS), format_func=lambda name: FORMS[name], key="reader-form"
     )
-    source, attributes, encoder = _clicks_form(run) if form == CLICKS else _model_form(form)
+    source, attributes, encoder = _clicks_form(run) if form == CLICKS else _model_form(run, form)
     revision, probability = _more(form, encoder if form == CLICKS else source)
     name = st.text_input(
         "Name",
@@ -146,7 +146,7 @@ def _new_reader(run: Run) -> None:
     )
 
 
-def _model_form(form: str) -> tuple[str, list[str], str]:
+def _model_form(run: Run, form: str) -> tuple[str, list[str], str]:
     """Model, attributes and no encoder, of readers by texts and of classifiers."""
     source = st.text_input(
         "Model folder or hub id",
@@ -154,8 +154,13 @@ def _model_form(form: str) -> tuple[str, list[str], str]:
         placeholder="/data/my-model or owner/name",
     ).strip()
     if form == TEXTS:
+        sets, of_card = [*attribute_sets(), OWN], attribute_set_of(run)
         chosen = st.selectbox(
-            "Attribute set", [*attribute_sets(), OWN], format_func=str.capitalize, key="reader-set"
+            "Attribute set",
+            sets,
+            sets.index(of_card) if of_card in sets else 0,
+            format_func=str.capitalize,
+            key="reader-set",
         )
         typed = st.text_area(
             "Attributes, one per line: NAME=what it is|what it is not",
