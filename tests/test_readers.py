@@ -396,6 +396,19 @@ class TestRuns:
         shares, attributes = drain(read_run(read, "clip", "cpu"))
         assert shares == [1.0] and attributes == ["smile"]
 
+    def test_replace_reads_all_again_even_with_the_same_reader(self, read, monkeypatch):
+        seen, before = [], Reader.__call__
+
+        def counted(reader, pictures):
+            seen.append(len(pictures))
+            return before(reader, pictures)
+
+        monkeypatch.setattr(Reader, "__call__", counted)
+        old = read.labels["clip"]["smile"]
+        drain(read_run(read, "clip", "cpu", replace=True))
+        assert sum(seen) == len(read)
+        np.testing.assert_allclose(open_run(read.folder).labels["clip"]["smile"], old, atol=1e-5)
+
     def test_what_was_read_is_kept_when_it_is_stopped(self, copied_run, folders):
         home = copied_run.folder.parent.parent
         save_reader(home, "clip", Texts(model=str(folders["clip"]), attributes=SMILE))

@@ -31,7 +31,7 @@ def read_run(
         run: The run.
         name: Of a reader of the run's home, or an installed one. The label set has this name.
         device: To compute on.
-        replace: Read all samples again where another version of the reader has read them.
+        replace: Read all samples again, those too that another version of the reader has read.
         batch: Pictures at once.
 
     Raises:
@@ -138,12 +138,12 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
             f"run {run.name} has a label set {name} that this reader did not make; give the reader"
             " another --name"
         )
-    if noted.digest != reader.digest:
-        if not replace:
-            raise UsageError(
-                f"{name} has read {run.name} with another version of itself ({noted.digest}, now"
-                f" {reader.digest}); say --replace to read all samples again"
-            )
+    if noted.digest != reader.digest and not replace:
+        raise UsageError(
+            f"{name} has read {run.name} with another version of itself ({noted.digest}, now"
+            f" {reader.digest}); say --replace to read all samples again"
+        )
+    if replace:
         return {}
     ids = run.sample_ids.tolist()
     return {
