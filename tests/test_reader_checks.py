@@ -93,9 +93,7 @@ def test_the_verdict_says_what_is_known_of_the_reader(read, capsys):
     home = ("--home", str(read.home))
     asked = ("measure", read.name, "--what", "decodability", "--label", "mine/light", *home)
     assert main([*asked]) == 0
-    assert "its error is not measured (python -m hcache reader check mine" in (
-        capsys.readouterr().out
-    )
+    assert "reader mine: its error is not measured" in capsys.readouterr().out
     assert main(["reader", "check", "mine", "--run", read.name, *home]) == 0
     assert "AUC 1.00" in capsys.readouterr().out
     cells = cells_of(open_run(read.folder))

@@ -199,14 +199,30 @@ class TestTexts:
             asked.append((source, options["revision"]))
             raise OSError("name or service not known")
 
-        def make(where, *, local_files_only, revision):
+        def make(where, *, local_files_only, revision=None):
             tried.append(local_files_only)
             raise OSError("not in the cache")
 
         monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
         with pytest.raises(ModelError, match="name or service not known.*hf download owner/clip"):
             load("owner/clip", "v2", "image encoder", make)
-        assert asked == [("owner/clip", "v2")] and tried == [True]
+        assert asked == [("owner/clip", "v2")] and tried == []
+
+    def test_a_model_in_the_hub_s_cache_is_taken_as_a_folder(self, tmp_path, monkeypatch):
+        """transformers would ask the hub for some of an id's files, whatever it is told."""
+        from hcache.readers.pretrained import load
+
+        found = tmp_path / "snapshot" / "config.json"
+        monkeypatch.setattr(
+            "huggingface_hub.try_to_load_from_cache",
+            lambda source, name, revision: str(found) if revision == "v2" else None,
+        )
+
+        def make(where, **options):
+            return where, options
+
+        at = load("owner/clip", "v2", "image encoder", make)
+        assert at == (str(found.parent), {"local_files_only": True})
 
     def test_a_model_that_lacks_a_tensor(self, folders, tmp_path):
         import shutil

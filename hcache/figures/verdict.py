@@ -137,7 +137,7 @@ def _of_reader(cell: Cell) -> str:
     """The reader that gave the values, with its error where that is known."""
     if not cell.reader:
         return ""
-    short = cell.reader.partition(" (python")[0].partition(" against ")[0]
+    short = cell.reader.partition(" against ")[0]
     return f"<span class='note' title='{escape(cell.reader)}'>{escape(short)}</span>"
 
 

@@ -81,10 +81,7 @@ def with_readers(cells: Mapping[tuple[str, str], Cell], run: Run) -> dict[tuple[
 
 def _error_told(run: Run, name: str, attribute: str) -> str:
     error = error_of(run, name, attribute)
-    return f"reader {name}: " + (
-        error
-        or f"its error is not measured (python -m hcache reader check {name} --run {run.name})"
-    )
+    return f"reader {name}: {error or 'its error is not measured'}"
 
 
 def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:

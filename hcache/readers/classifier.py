@@ -82,7 +82,8 @@ class Classifier:
                     input_data_format="channels_last",  # (1, 1, 3) could be either
                     return_tensors="pt",
                 )["pixel_values"]
-                logits = network(pixel_values=taken.to(chosen)).logits.float()
+                with torch.autocast(chosen.type, torch.float16, enabled=chosen.type == "cuda"):
+                    logits = network(pixel_values=taken.to(chosen)).logits.float()
                 parts.append((logits.sigmoid() if several else logits.softmax(-1)).cpu())
             found = (
                 torch.cat(parts).numpy()

@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ def lpips_distance(device: str = "auto") -> dict[str, Distance]:
         ModelError: AlexNet's weights are not on this disk.
     """
     try:
-        from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
-        from torchvision.models import AlexNet_Weights
+        metric = import_module(
+            "torchmetrics.functional.image"
+        ).learned_perceptual_image_patch_similarity
+        url = import_module("torchvision.models").AlexNet_Weights.DEFAULT.url
     except (ImportError, RuntimeError) as error:  # the latter: torchvision of another torch
         raise UsageError(
             f"LPIPS needs torchmetrics and torchvision ({first_line(error)}); install those"
@@ -42,7 +45,6 @@ def lpips_distance(device: str = "auto") -> dict[str, Distance]:
         ) from error
     import torch
 
-    url = AlexNet_Weights.DEFAULT.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
         raise ModelError(f"LPIPS needs the weights of AlexNet: download {url} as {path}")
@@ -52,9 +54,7 @@ def lpips_distance(device: str = "auto") -> dict[str, Distance]:
     @torch.inference_mode()
     def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         one, other = (_tensor(pictures).to(place) for pictures in (a, b))
-        found: Any = learned_perceptual_image_patch_similarity(
-            one, other, net_type="alex", reduction="none", normalize=True
-        )
+        found = metric(one, other, net_type="alex", reduction="none", normalize=True)
         return found.reshape(len(a)).double().cpu().numpy()
 
     return {LPIPS: distance}

@@ -4,7 +4,7 @@ or the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,9 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # of loading: the command has a bar of its own
-    folder = Path(source).expanduser()
-    options: dict[str, Any] = {} if folder.is_dir() else {"revision": revision or None}
-    where, failure = (str(folder) if folder.is_dir() else source), None
-    for local in (True,) if folder.is_dir() else (True, False):
+    failure: BaseException | None = None
+    for where, local in _places(source, revision):
+        options: dict[str, Any] = {} if local else {"revision": revision or None}
         try:
             if not local:
                 _ask_hub(where, revision)
@@ -50,12 +49,33 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
         except Exception as error:  # noqa: BLE001 - missing, damaged, offline, no such id: each says it in its own way
             failure = error
     at = f" at revision {revision}" if revision else ""
-    wanted = "OWNER/NAME" if folder.is_dir() else source
+    wanted = "OWNER/NAME" if Path(source).expanduser().is_dir() else source
     raise ModelError(
         f"there is no {what} at {source}{at} ({first_line(failure)}); expected a folder with"
         f" config.json and weights, or a hub id. Where there is a network, `hf download {wanted}`"
         " fetches one"
     ) from failure
+
+
+def _places(source: str, revision: str) -> Iterator[tuple[str, bool]]:
+    """Where a model may be, and whether that is on this disk: a folder; or the hub's cache, as a
+    folder too, since transformers asks the hub for some files of an id even if told not to; and
+    the hub.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        yield str(folder), True
+        return
+    try:
+        cached = try_to_load_from_cache(source, "config.json", revision=revision or None)
+    except HFValidationError:  # no id; the hub's answer says so
+        cached = None
+    if isinstance(cached, str):
+        yield str(Path(cached).parent), True
+    yield source, False
 
 
 def _ask_hub(source: str, revision: str) -> None:
