@@ -87,4 +87,4 @@ def read_features(images: np.ndarray, batch: int = 256) -> np.ndarray:
     ).numpy()
 
 
-read.embed = read_features
+vars(read)["embed"] = read_features  # its image encoder; see readers.function
