@@ -34,7 +34,8 @@ class Card:
     folder of its configuration and tokenizer.
 
     ``kind``: what it denoises and what conditions it, in words. ``get``: where it is to be had.
-    ``reader`` names the attribute reader that labels its images, if there is one; ``steps``,
+    ``reader`` names the attribute reader that labels its images, if there is one; ``attributes``
+    the set of attributes that a reader by texts takes unless told otherwise; ``steps``,
     ``samples``, ``store``, ``prompt``, ``classes`` and ``guidance`` are what an extraction of it
     does unless told otherwise.
     """
@@ -49,6 +50,7 @@ class Card:
     get: str = ""
     licence: str = ""
     reader: str = ""
+    attributes: str = ""
     steps: int = 20
     samples: int = 64
     store: Mapping[str, str] = field(default_factory=dict)

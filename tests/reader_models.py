@@ -52,16 +52,15 @@ def save_dinov2(folder, seed=2):
     return _save(folder, Dinov2Model, Dinov2Config(**VISION), "BitImageProcessor", seed)
 
 
-def save_classifier(folder, names=NAMES, seed=3):
+def save_classifier(folder, names=NAMES, seed=3, image_size=VISION["image_size"]):
     from transformers import ViTConfig, ViTForImageClassification
 
     labels = {
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
     }
-    return _save(
-        folder, ViTForImageClassification, ViTConfig(**VISION, **labels), "ViTImageProcessor", seed
-    )
+    config = ViTConfig(**VISION | {"image_size": image_size}, **labels)
+    return _save(folder, ViTForImageClassification, config, "ViTImageProcessor", seed)
 
 
 def _save(folder, kind, config, processor, seed, eos=None):
@@ -72,7 +71,8 @@ def _save(folder, kind, config, processor, seed, eos=None):
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.3)
     network.save_pretrained(folder)
-    side = {"height": VISION["image_size"], "width": VISION["image_size"]}
+    vision = getattr(config, "vision_config", config)
+    side = {"height": vision.image_size, "width": vision.image_size}
     half = [0.5, 0.5, 0.5]
     written = {
         "image_processor_type": processor,

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 FACTS = ("name", "what", "against", "aim", "ratio", "unit", "note", "on", "met")
 
 
-@pytest.mark.parametrize("name", ["extraction", "edit", "reading", "neighbour"])
+@pytest.mark.parametrize("name", ["extraction", "edit", "reading", "reader", "neighbour"])
 @pytest.mark.slow
 def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, capsys, monkeypatch):
     fit = "a fit (PCA)"  # the others of the background are commands like it, and take longer
@@ -40,7 +40,10 @@ def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, c
         found["quick"] and found["machine"]["cores"] >= 1 and found["machine"]["libraries"]["torch"]
     )
     measured = [row for row in found["rows"] if row["ratio"]]
-    assert len(measured) == {"extraction": 6, "edit": 1, "reading": 3, "neighbour": 4}[name]
+    assert (
+        len(measured)
+        == {"extraction": 6, "edit": 1, "reading": 3, "reader": 1, "neighbour": 4}[name]
+    )
     for row in measured:
         assert tuple(row) == FACTS and row["ratio"]["ratio"] > 0 and row["ratio"]["rounds"] >= 1
         assert row["met"] is (None if row["aim"] is None else row["ratio"]["ratio"] <= row["aim"])

@@ -189,6 +189,41 @@ class TestTexts:
         with pytest.raises(ModelError, match="hf download nobody/nothing"):
             Texts(model="nobody/nothing", attributes=SMILE).open("r", "cpu")
 
+    def test_without_a_network_the_hub_is_asked_once(self, monkeypatch):
+        """And what transformers would ask for, file by file and again and again, is not."""
+        from hcache.readers.pretrained import load
+
+        asked, tried = [], []
+
+        def model_info(_, source, **options):
+            asked.append((source, options["revision"]))
+            raise OSError("name or service not known")
+
+        def make(where, *, local_files_only, revision=None):
+            tried.append(local_files_only)
+            raise OSError("not in the cache")
+
+        monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+        with pytest.raises(ModelError, match="name or service not known.*hf download owner/clip"):
+            load("owner/clip", "v2", "image encoder", make)
+        assert asked == [("owner/clip", "v2")] and tried == []
+
+    def test_a_model_in_the_hub_s_cache_is_taken_as_a_folder(self, tmp_path, monkeypatch):
+        """transformers would ask the hub for some of an id's files, whatever it is told."""
+        from hcache.readers.pretrained import load
+
+        found = tmp_path / "snapshot" / "config.json"
+        monkeypatch.setattr(
+            "huggingface_hub.try_to_load_from_cache",
+            lambda source, name, revision: str(found) if revision == "v2" else None,
+        )
+
+        def make(where, **options):
+            return where, options
+
+        at = load("owner/clip", "v2", "image encoder", make)
+        assert at == (str(found.parent), {"local_files_only": True})
+
     def test_a_model_that_lacks_a_tensor(self, folders, tmp_path):
         import shutil
 
@@ -377,6 +412,19 @@ class TestRuns:
         shares, attributes = drain(read_run(read, "clip", "cpu"))
         assert shares == [1.0] and attributes == ["smile"]
 
+    def test_replace_reads_all_again_even_with_the_same_reader(self, read, monkeypatch):
+        seen, before = [], Reader.__call__
+
+        def counted(reader, pictures):
+            seen.append(len(pictures))
+            return before(reader, pictures)
+
+        monkeypatch.setattr(Reader, "__call__", counted)
+        old = read.labels["clip"]["smile"]
+        drain(read_run(read, "clip", "cpu", replace=True))
+        assert sum(seen) == len(read)
+        np.testing.assert_allclose(open_run(read.folder).labels["clip"]["smile"], old, atol=1e-5)
+
     def test_what_was_read_is_kept_when_it_is_stopped(self, copied_run, folders):
         home = copied_run.folder.parent.parent
         save_reader(home, "clip", Texts(model=str(folders["clip"]), attributes=SMILE))
@@ -516,6 +564,33 @@ class TestCommands:
         assert said["quality"]["embedding"] == "principal components of the pixels"
         assert said["quality"]["samples"] == len(copied_run) and said["quality"]["p"] <= 1
 
+    def test_small_pictures_and_attributes_of_one_value_are_told(
+        self, copied_run, capsys, tmp_path, folders
+    ):
+        """The run's pictures have 16 x 16 pixels. Nothing that can be measured is refused."""
+        from reader_models import save_classifier
+
+        home = ("--home", str(copied_run.folder.parent.parent))
+        large = save_classifier(tmp_path / "large", image_size=32)
+        read = ["read", copied_run.name, *home, "--reader"]
+        assert main([*read, f"classifier:{large}", "--attribute", "cat"]) == 0
+        assert "pictures of 16 x 16 are smaller than the 32 x 32 that large reads" in (
+            capsys.readouterr().out
+        )
+        assert main([*read, f"classifier:{folders['classifier']}", "--attribute", "cat"]) == 0
+        assert "smaller than" not in capsys.readouterr().out
+        one = dict.fromkeys(copied_run.sample_ids.tolist(), 0.5)
+        light = copied_run.images.mean((1, 2, 3)).tolist()
+        save_labels(
+            copied_run,
+            "own",
+            {"same": one, "light": dict(zip(copied_run.sample_ids.tolist(), light, strict=True))},
+        )
+        measure = ["measure", copied_run.name, *home, "--what", "decodability", "--label"]
+        assert main([*measure, "own/same"]) == 2
+        err = capsys.readouterr().err
+        assert "own/same is 0.5 in all samples" in err and len(err.strip().splitlines()) == 1
+
     @pytest.mark.parametrize(
         ("reader", "said"),
         [
@@ -532,3 +607,28 @@ class TestCommands:
         assert main(arguments + (["--attribute", "a=b|c"] if reader == "texts:" else [])) in (1, 2)
         err = capsys.readouterr().err.strip()
         assert said in err and "Traceback" not in err
+
+
+class TestCards:
+    def test_the_sets_that_cards_name_are_there(self):
+        from hcache.cards import load_cards
+
+        named = {name: card.attributes for name, card in load_cards().items() if card.attributes}
+        assert set(named.values()) <= set(attribute_sets())
+        assert named["adm-afhq-dog"] == "dogs"
+        assert named["google/ddpm-ema-celebahq-256"] == "faces"
+
+    def test_a_card_chooses_the_attributes_unless_one_is_given(
+        self, copied_run, tmp_path, monkeypatch
+    ):
+        from hcache.cli.readers import describe
+
+        with pytest.raises(UsageError, match="at least one attribute"):
+            describe(copied_run, "texts", "owner/clip")
+        cards = tmp_path / "cards.yaml"
+        cards.write_text(json.dumps({copied_run.spec.model: {"source": "", "attributes": "dogs"}}))
+        monkeypatch.setenv("HCACHE_CARDS", str(cards))
+        found = describe(copied_run, "texts", "owner/clip")
+        assert set(found.attributes) == set(attribute_sets()["dogs"])
+        own = describe(copied_run, "texts", "owner/clip", ["happy=a happy dog|a sad dog"])
+        assert set(own.attributes) == {"happy"}

@@ -5,6 +5,7 @@ the page starts.
 import io
 import json
 
+import numpy as np
 import pytest
 import streamlit as st
 from reader_models import save_clip
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from test_cli import out_of
 
 from hcache.background import kinds
-from hcache.background.kinds import READER_FORMS, Reading
+from hcache.background.kinds import LATER, READER_FORMS, Reading
 from hcache.cache.layout import TASKS
 from hcache.cache.reading import open_run
 from hcache.cli.main import build_parser
@@ -108,6 +109,59 @@ def test_a_reader_reads_the_rest_of_a_run(copied_run, tmp_path, monkeypatch, cap
     assert "read-rest-half" not in [button.key for button in gallery(home, monkeypatch).button]
 
 
+def test_a_hub_id_has_a_revision_and_texts_give_probabilities(
+    copied_run, tmp_path, monkeypatch, started
+):
+    app = gallery(tmp_path / "copy", monkeypatch)
+    app.text_input(key="reader-model-texts").input("owner/clip").run()
+    app.text_input(key="reader-revision-texts").input("v2").run()
+    app.toggle(key="reader-probability").set_value(True).run()
+    app.text_area(key="reader-attributes-faces").input(SMILE).run()
+    app.button(key="start-read").click().run()
+    assert started == [
+        Reading(
+            run=copied_run.name,
+            name="clip",
+            form="texts",
+            source="owner/clip",
+            attributes=(SMILE,),
+            revision="v2",
+            probability=True,
+        )
+    ]
+    arguments = build_parser().parse_args(started[0].arguments())
+    assert arguments.probability and arguments.revision == "v2"
+    app.text_input(key="reader-model-texts").input(str(tmp_path)).run()
+    assert "reader-revision-texts" not in [each.key for each in app.text_input], "of a folder"
+
+
+@pytest.mark.parametrize("changes", [{"probability": True}, {"revision": "v1"}])
+def test_a_revision_and_probabilities_are_of_models_alone(changes):
+    order = Reading(run="a-run", name="mine", form="clicks", source="chosen").order() | changes
+    with pytest.raises(UsageError, match=next(iter(changes))):
+        kinds.read_work("read", "a-run", order)
+
+
+def test_the_gallery_holds_a_reader_against_labels_by_hand(copied_run, tmp_path, monkeypatch):
+    from hcache.cache.labels import save_labels
+    from hcache.readers.checks import checks_of
+
+    home, clip = tmp_path / "copy", save_clip(tmp_path / "clip")
+    texts = Texts(model=str(clip), attributes={"smile": ("a happy face", "a sad face")})
+    save_reader(home, "clip", texts)
+    for _ in read_run(copied_run, "clip"):
+        pass
+    values = open_run(copied_run.folder).labels["clip"]["smile"]
+    marks = {i: float(value > np.median(values)) for i, value in enumerate(values)}
+    save_labels(open_run(copied_run.folder), "by hand", {"smile": marks})
+    app = gallery(home, monkeypatch)
+    app.button(key="reader-check-clip").click().run()
+    assert not app.exception and not app.error
+    (found,) = checks_of(home, "clip")
+    assert found.value == 1 and found.metric == "AUC"
+    assert any("smile: AUC 1.00" in caption.value for caption in app.caption)
+
+
 def test_what_is_wrong_is_said_before_anything_starts(copied_run, tmp_path, monkeypatch):
     app = gallery(tmp_path / "copy", monkeypatch)
     app.text_input(key="reader-model-texts").input("owner/clip").run()
@@ -144,6 +198,14 @@ WORKS = (
         run="a-run", name="clip", form="texts", source="-owner/clip", attributes=(SMILE, "-a=b|c")
     ),
     Reading(run="a-run", name="mine", form="clicks", source="chosen", encoder="owner/dino"),
+    Reading(
+        run="a-run",
+        name="at",
+        form="texts",
+        source="owner/clip",
+        attributes=(SMILE,),
+        revision="v1.2",
+    ),
 )
 
 
@@ -154,9 +216,11 @@ def test_a_reading_is_read_back_as_it_was(work):
     arguments = build_parser().parse_args(work.arguments())
     assert arguments.run_name == "a-run" and tuple(arguments.attribute or ()) == work.attributes
     assert arguments.reader == (f"{work.form}:{work.source}" if work.form else work.name)
+    assert arguments.revision == (work.revision or None)
     for name in order:
-        with pytest.raises(UsageError):
-            kinds.read_work(work.kind, "a-run", {k: v for k, v in order.items() if k != name})
+        if name not in LATER:  # tasks of before lack these
+            with pytest.raises(UsageError):
+                kinds.read_work(work.kind, "a-run", {k: v for k, v in order.items() if k != name})
         for value in (None, 0.5, True, -1, {}, [None]):
             with pytest.raises(UsageError):
                 kinds.read_work(work.kind, "a-run", {**order, name: value})

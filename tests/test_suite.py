@@ -25,7 +25,7 @@ from hcache.cli import measures as commands
 from hcache.cli.main import main
 from hcache.errors import UsageError
 from hcache.figures.verdict import key_of
-from hcache.measures import cells as cells_module
+from hcache.measures import of_reader
 from hcache.measures import setting as setting_module
 from hcache.measures.cells import cells_of
 from hcache.measures.declared import swaps as swaps_module
@@ -96,7 +96,7 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
 
 def make_small(patch):
     """The tiny model has a reader, and is measured at few steps and in two windows."""
-    for module in (setting_module, cells_module):
+    for module in (setting_module, of_reader):
         patch.setattr(module, "readers_of", lambda run: ["own"])
     patch.setattr(setting_module, "STEPS", 1)
     patch.setattr(windows_module, "EDGES", (0.0,))

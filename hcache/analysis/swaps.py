@@ -2,7 +2,7 @@
 change would do.
 
 A recipient B is made again with the donor A's activations at a site, giving R. For each distance d
-(pixels, structure, colour; :mod:`.similarity`), summed over pairs,
+(pixels, structure, colour; :mod:`.similarity`; and an image encoder's), summed over pairs,
 
     carried  1 - Σ d(R, A) / Σ d(B, A)    how much nearer to the donor than the recipient was:
                                           0 none, 1 if R is A
@@ -60,7 +60,8 @@ ALIKE, FURTHER, VARIED = 3.0, 2.0, 0.1
 """When donor and recipient are too alike in a quantity to tell what is carried; see above."""
 
 PIXELS, STRUCTURE, COLOUR = "pixels", "structure", "colour"
-DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+DISTANCES: dict[str, Distance] = {
     PIXELS: pixel_distance,
     STRUCTURE: structure_distance,
     COLOUR: colour_distance,
@@ -77,8 +78,8 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class SwapEffect:
-    """By quantity (``pixels``, ``structure``, ``colour``, and every reading): ``carried`` against
-    another donor's.
+    """By quantity (``pixels``, ``structure``, ``colour``, ``embedding`` where there is an encoder,
+    and every reading): ``carried`` against another donor's.
 
     ``moved``: by distance, against norm-matched noise; ``kept``: by reading. ``own``: the largest
     difference of any pixel value that swapping the recipient with itself made, None if that was not
@@ -123,6 +124,7 @@ def swap_effect(
     noise: Pictures,
     own: Pictures | None = None,
     clusters: np.ndarray | None = None,
+    distances: Mapping[str, Distance] = DISTANCES,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> SwapEffect:
@@ -137,6 +139,7 @@ def swap_effect(
         own: B with its own activations.
         clusters: (n,) what is resampled together, where recipients come more than once: which
             recipient.
+        distances: Between pictures, by name; 0 for the same picture.
         repeats: Draws of the bootstrap over pairs.
         seed: Of these and of the permutations.
 
@@ -153,7 +156,7 @@ def swap_effect(
     }
     _check(parts | ({} if own is None else {"own": own}))
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "clusters": clusters}
-    carried, moved = _by_pictures(parts, options)
+    carried, moved = _by_pictures(parts, distances, options)
     read, kept = _by_readings(parts, options)
     return SwapEffect(
         carried=carried | read,
@@ -165,14 +168,14 @@ def swap_effect(
 
 
 def _by_pictures(
-    parts: Mapping[str, Pictures], options: Mapping[str, Any]
+    parts: Mapping[str, Pictures], distances: Mapping[str, Distance], options: Mapping[str, Any]
 ) -> tuple[dict[str, Contrast], dict[str, Contrast]]:
     """What is carried, and what is moved, in every distance between pictures."""
     donor, recipient, swapped = parts["donor"], parts["recipient"], parts["swapped"]
     other, noise = parts["other"], parts["noise"]
     seed, clusters = options["seed"], options["clusters"]
     carried, moved = {}, {}
-    for name, distance in DISTANCES.items():
+    for name, distance in distances.items():
         apart = distance(donor.images, recipient.images)
         if not apart.any() and np.array_equal(donor.images, recipient.images):
             raise AnalysisError(
@@ -265,7 +268,7 @@ def _alike(
     name: str,
     apart: np.ndarray,
     other: np.ndarray,
-    distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    distance: Distance,
     images: np.ndarray,
     seed: int,
 ) -> str:

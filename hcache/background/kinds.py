@@ -286,6 +286,10 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return replace(found, options=check_options(free, found.options, "the measures"))
 
 
+LATER = ("revision", "probability")
+"""Fields of a reading that tasks of before do not have."""
+
+
 class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A reading of a run's pictures into the label set of a reader's name: of all samples not read
     yet.
@@ -293,7 +297,8 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ``form`` is empty for a reader that is kept already. Else it is one of ``READER_FORMS``, and a
     reader of that form is kept under ``name`` first: ``source`` is a model's folder or hub id, or
     the label that clicks gave; ``attributes`` are as ``read --attribute`` takes them; ``encoder``
-    is that of clicks, ``pixels`` if it is empty.
+    is that of clicks, ``pixels`` if it is empty. ``revision`` is of a hub id; ``probability`` asks
+    texts for probabilities.
     """
 
     kind: ClassVar[str] = READ
@@ -303,6 +308,8 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: str = ""
     attributes: tuple[str, ...] = ()
     encoder: str = ""
+    revision: str = ""
+    probability: bool = False
 
     @property
     def title(self) -> str:
@@ -310,7 +317,11 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def order(self) -> dict[str, Any]:
         """All that decides it, as plain JSON."""
-        return _all_but_run(self)
+        found = _all_but_run(self)
+        for name in LATER:  # so that tasks of before have the same id
+            if not found[name]:
+                del found[name]
+        return found
 
     def arguments(self) -> list[str]:
         """What to type after ``python -m hcache``; see :class:`Work`."""
@@ -318,6 +329,8 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return ["read", f"--reader={self.name}", "--", self.run]
         chosen = [f"--attribute={text}" for text in self.attributes]
         chosen += [f"--encoder={self.encoder}"] if self.encoder else []
+        chosen += [f"--revision={self.revision}"] if self.revision else []
+        chosen += ["--probability"] if self.probability else []
         return [
             "read",
             f"--reader={self.form}:{self.source}",
@@ -332,7 +345,8 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The work that ``order`` describes, checked; see :func:`read_work`."""
         from ..cache.label_files import SET_NAME
 
-        if missing := [name for name in cls.__struct_fields__ if name not in {"run", *order}]:
+        needed = [name for name in cls.__struct_fields__ if name not in ("run", *LATER)]
+        if missing := [name for name in needed if name not in order]:
             raise UsageError(f"{missing[0]} is missing")
         found = checked({**order, "run": run}, cls)
         if not SET_NAME.fullmatch(found.name):
@@ -353,6 +367,12 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise UsageError(
                 "attributes: readers by texts and classifiers alone have them, got"
                 f" {len(found.attributes)}"
+            )
+        if found.probability and found.form != "texts":
+            raise UsageError("probability: readers by texts alone are asked for it")
+        if found.revision and not (found.encoder or found.form in ("texts", "classifier")):
+            raise UsageError(
+                f"revision: readers with a model alone have one, got {shown(found.revision)}"
             )
         return found
 

@@ -10,6 +10,7 @@ from ..allocator import keep_freed_memory
 from ..errors import UsageError
 from ..progress import part
 from .extraction import extraction
+from .labelling import labelling
 from .machine import describe_machine
 from .neighbour import neighbour
 from .processes import allocator, components, dashboard, memory
@@ -29,6 +30,7 @@ OF_MODELS: dict[str, Comparison] = {
 
 OF_THE_MACHINE: dict[str, Comparison] = {
     "reading": reading,
+    "reader": labelling,
     "pca": components,
     "memory": memory,
     "dashboard": dashboard,

@@ -132,10 +132,16 @@ def _read(work: Reading, folder: Path) -> Result:
     run = open_run(folder)
     if not work.form:
         return keep_and_read(run, work.name, None)
-    encoder = work.encoder or PIXELS
-    return keep_and_read(
-        run, work.name, describe(run, work.form, work.source, work.attributes, encoder=encoder)
+    description = describe(
+        run,
+        work.form,
+        work.source,
+        work.attributes,
+        encoder=work.encoder or PIXELS,
+        revision=work.revision,
+        probability=work.probability,
     )
+    return keep_and_read(run, work.name, description)
 
 
 DOERS: Mapping[str, Callable[[Any, Path], Result]] = {

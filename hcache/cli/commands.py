@@ -291,6 +291,18 @@ def _converted(
     return Result(text=text, data={"folder": str(out), **data, "notes": notes})
 
 
+def _without_reader(run: Run) -> str:
+    """What to do next with a run that no reader has read; nothing where one has."""
+    from ..readers.reading import attribute_set_of, readers_of
+
+    if run.labels or readers_of(run):
+        return ""
+    return (
+        f"\nNo reader reads its attributes yet: python -m hcache read {run.name} --reader"
+        f" texts:openai/clip-vit-base-patch32 --attributes {attribute_set_of(run) or 'faces'}"
+    )
+
+
 def run_job(
     spec: RunSpec,
     home: Path,
@@ -335,7 +347,8 @@ def run_job(
             f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr
         )
     return Result(
-        text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}",
+        text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}"
+        + _without_reader(run),
         data=run_facts(run),
     )
 

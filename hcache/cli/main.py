@@ -524,7 +524,7 @@ ADDED = (
 """What adds commands, in the order of ``--help``."""
 
 GROUPS = {
-    "reader": ("List and delete attribute readers.", add_reader),
+    "reader": ("List, check and delete attribute readers.", add_reader),
     "direction": ("Fit, list, show, delete and import directions in h-space.", add_direction),
 }
 """Commands that have commands: name -> what they are for, and what adds them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
+from ..cache.labels import named_labels
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..cache.records import delete_stale, plain
@@ -45,6 +46,8 @@ def measure(arguments: argparse.Namespace) -> Result:
         arguments.device,
         arguments.reader or "",
         arguments.width,
+        arguments.encoder or "",
+        arguments.lpips,
     )
 
 
@@ -56,19 +59,21 @@ def measure_run(
     device: str = "auto",
     reader: str = "",
     width: float | None = None,
+    encoder: str = "",
+    lpips: bool = False,
 ) -> Result:
     """Takes those measures of a run that are not stored yet; the arguments are the command's."""
     from ..measures.cells import cells_of
     from ..measures.parameter import check_options
     from ..measures.registry import registry
-    from ..measures.suite import Suite, labels_of
+    from ..measures.suite import Suite, labels_of, value_of_all
 
     if width is not None and not width > 0:
         raise UsageError(f"--width is the width of an interval, above 0; got {width:g}")
     suite = Suite(
         run,
         labels_of(run, list(labels)),
-        lambda: _driver(run, device, suite.chosen_reader),
+        lambda: _driver(run, device, suite.chosen_reader, encoder, lpips),
         check_options(registry().parameters(), options, "the measures"),
         reader,
     )
@@ -77,12 +82,15 @@ def measure_run(
         raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     for name, why in refused.items():
         print(f"{name} is left out: {why}", file=sys.stderr)
+    for name in named_labels(run):
+        if not labels and (value := value_of_all(run, name)):
+            print(f"{name} is left out: it is {value} in all samples", file=sys.stderr)
     doing = ["measuring"]
     work = suite.run_all(
         [name for name in what if name not in refused], lambda title: doing.__setitem__(0, title)
     )
     drive_with_bar(work, lambda: doing[0])
-    cells = list(cells_of(run).values())
+    cells = list(cells_of(run, suite.reader).values())
     rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
     head = ("question", "answer (95 % interval)")
@@ -102,18 +110,27 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
 
 
-def _driver(run: Run, device: str, name: str) -> Driver:
+def _driver(run: Run, device: str, name: str, encoder: str = "", lpips: bool = False) -> Driver:
+    """The run's model with its reader, and the distances of an encoder, the named one or the
+    reader's; and LPIPS, if it is asked for.
+    """
     from ..extraction.run import load_model_of
     from ..measures.driver import Driver, no_readings
+    from ..readers.likeness import distances_of, encoder_distances
     from ..readers.reading import card_reader, reader_of
 
     reader = reader_of(run, name, device) if name else None
+    distances = encoder_distances(encoder, device) if encoder else distances_of(reader)
+    if lpips:
+        from ..readers.perceptual import lpips_distance
+
+        distances |= lpips_distance(device)
     if reader is None:
-        return Driver(load_model_of(run, device), run, no_readings, "")
+        return Driver(load_model_of(run, device), run, no_readings, "", encoder=distances)
     key = (
         name if name == card_reader(run) else reader.key
     )  # results of the card's reader had its name always
-    return Driver(load_model_of(run, device), run, reader, key)
+    return Driver(load_model_of(run, device), run, reader, key, encoder=distances)
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -124,7 +141,8 @@ def compare(arguments: argparse.Namespace) -> Result:
 
     home = home_folder(arguments.home)
     runs = [open_run(run_folder(home, name)) for name in dict.fromkeys(arguments.run_names)]
-    found = [row for row in side_by_side(runs) if row.cells]
+    reader = arguments.reader or ""
+    found = [row for row in side_by_side(runs, reader=reader) if row.cells]
     if not found:
         raise UsageError(
             "nothing was measured on these runs yet; `python -m hcache measure RUN` does"
@@ -148,17 +166,17 @@ def compare(arguments: argparse.Namespace) -> Result:
     letters = [chr(65 + i) for i in range(len(runs))]
     head = "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True))
     text = f"{head}\n{table(rows, ('question', *letters, 'larger'))}"
-    return Result(text=text + _report(runs, arguments.html), data=data)
+    return Result(text=text + _report(runs, arguments.html, reader), data=data)
 
 
-def _report(runs: Sequence[Run], path: str | None) -> str:
+def _report(runs: Sequence[Run], path: str | None, reader: str) -> str:
     """Writes the report, if one is asked for; what to say of it."""
     if path is None:
         return ""
     from ..report.document import verdict_report
 
     try:
-        write_bytes(Path(path), verdict_report(runs).encode())
+        write_bytes(Path(path), verdict_report(runs, reader=reader).encode())
     except HcacheError:
         raise
     except OSError as error:
@@ -189,6 +207,7 @@ def _facts(cell: Cell) -> dict[str, Any]:
         "asked": cell.asked,
         "unit": cell.unit,
         "note": cell.note,
+        "reader": cell.reader,
     }
 
 
@@ -211,6 +230,16 @@ def add_measures(command: Any) -> None:
         "--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)"
     )
     child.add_argument(
+        "--encoder",
+        metavar="MODEL",
+        help="image encoder of the distances between pictures (default: the reader's)",
+    )
+    child.add_argument(
+        "--lpips",
+        action="store_true",
+        help="measure LPIPS too; needs torchmetrics, torchvision and AlexNet's weights",
+    )
+    child.add_argument(
         "--device", default="auto", help="to compute on (default: the best there is)"
     )
     child.add_argument(
@@ -224,6 +253,11 @@ def add_measures(command: Any) -> None:
         "Runs side by side: what was measured on them, ranked only where it may be.",
     )
     child.add_argument("run_names", metavar="RUN", nargs="+")
+    child.add_argument(
+        "--reader",
+        metavar="NAME",
+        help="whose readings of edits are shown (default: each run's first)",
+    )
     child.add_argument(
         "--html",
         metavar="FILE",

@@ -9,15 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..cache.labels import find_label
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from .commands import Result, table
 from .progress import drive_with_bar
 
 if TYPE_CHECKING:
     from ..readers.reader import Description
+
+SMALL = 512
+"""Pixels a side; larger pictures are larger than what any encoder takes."""
 
 FORMS = (
     "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the name of"
@@ -79,7 +84,31 @@ def keep_and_read(
         "samples": count,
         "attributes": attributes,
     }
-    return Result(text=text + _quality(home, name, data), data=data)
+    return Result(text=text + _notes(run, name, device) + _quality(home, name, data), data=data)
+
+
+def _notes(run: Run, name: str, device: str) -> str:
+    """What to know of the readings: of pictures that are enlarged first, and of attributes that
+    tell nothing.
+    """
+    from ..readers.saved import open_saved
+
+    height, width, _ = run.anatomy.image
+    lines = []
+    side = open_saved(run.home, name, device).side if min(height, width) < SMALL else 0
+    if min(height, width) < side:
+        lines.append(
+            f"pictures of {width} x {height} are smaller than the {side} x {side} that {name}"
+            " reads; they were enlarged first, which adds no detail"
+        )
+    for attribute, values in open_run(run.folder).labels.get(name, {}).items():
+        known = values[np.isfinite(values)]
+        if len(known) > 1 and np.ptp(known) == 0:
+            lines.append(
+                f"{attribute} is {known[0]:g} in all samples: nothing can be measured by it; word"
+                " it in another way"
+            )
+    return "".join(f"\n{line}" for line in lines)
 
 
 def describe(
@@ -96,10 +125,12 @@ def describe(
     """The reader that ``--reader KIND:REST`` and the other options describe."""
     from ..readers.classifier import Classifier
     from ..readers.function import Function
+    from ..readers.reading import attribute_set_of
     from ..readers.texts import Texts, attributes_of, parse_attribute
 
     if kind == "texts":
-        pairs = dict(attributes_of(attribute_set)) if attribute_set else {}
+        chosen = attribute_set or ("" if attributes else attribute_set_of(run))
+        pairs = dict(attributes_of(chosen)) if chosen else {}
         pairs |= dict(map(parse_attribute, attributes))
         return Texts(model=rest, revision=revision, attributes=pairs, probability=probability)
     if kind == "classifier":
@@ -160,6 +191,44 @@ def list_all(arguments: argparse.Namespace) -> Result:
     return Result(text=table(rows, ("reader", "kind", "of")), data=data)
 
 
+def check(arguments: argparse.Namespace) -> Result:
+    """Holds a reader against labels that are known to be right, and keeps the result."""
+    from ..cache.label_files import SET_NAME
+    from ..readers.checks import check_on_pictures, check_on_run
+    from ..readers.saved import list_readers, open_saved
+
+    home, name = home_folder(arguments.home), arguments.reader_name
+    if (arguments.run_name is None) == (arguments.pictures is None):
+        raise UsageError("give --run RUN, whose labels are right, or --pictures CSV; one of them")
+    if not SET_NAME.fullmatch(name) or name not in list_readers(home):
+        known = list_readers(home)
+        raise UsageError(f"no reader {name!r} in {home}{did_you_mean(name, known)}")
+    if arguments.run_name is not None:
+        run = open_run(run_folder(home, arguments.run_name))
+        found = check_on_run(run, name, _pairs(arguments.label or []) or None)
+    else:
+        if arguments.label:
+            raise UsageError("--label is of --run; the columns of a CSV have attributes' names")
+        reader = open_saved(home, name, arguments.device)
+        found = check_on_pictures(home, reader, Path(arguments.pictures).expanduser())
+    rows = [(each.attribute, str(each)) for each in found]
+    return Result(text=table(rows, ("attribute", "agreement")), data=[_plain(e) for e in found])
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    from msgspec import structs
+
+    return structs.asdict(found)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    """``ATTRIBUTE=LABEL`` as a pair each."""
+    split = [text.partition("=") for text in texts]
+    if wrong := [text for text, (a, _, b) in zip(texts, split, strict=True) if not (a and b)]:
+        raise UsageError(f"--label takes ATTRIBUTE=LABEL, got {wrong[0]!r}")
+    return {attribute: label for attribute, _, label in split}
+
+
 def delete(arguments: argparse.Namespace) -> Result:
     """Takes a reader out of the home; the labels that it has read stay."""
     from ..readers.saved import delete_reader
@@ -187,7 +256,9 @@ def add_read(command: Any) -> None:
         help="of texts; of a classifier the name of a label; repeat",
     )
     child.add_argument(
-        "--attributes", metavar="SET", help="of texts: faces, paintings, dogs, or a YAML file"
+        "--attributes",
+        metavar="SET",
+        help="of texts: faces, paintings, dogs, or a YAML file (default: the model's card's set)",
     )
     child.add_argument(
         "--probability", action="store_true", help="of texts: probabilities in place of cosines"
@@ -213,7 +284,30 @@ def add_read(command: Any) -> None:
 
 
 def add_reader(command: Any) -> None:
-    """The parsers of ``reader list`` and ``reader delete``."""
+    """The parsers of ``reader list``, ``reader check`` and ``reader delete``."""
     command("list", list_all, "List the readers that are kept in the home or installed.")
+    text = (
+        "Measure a reader's own error, against labels by hand or labelled pictures. The verdict"
+        " shows it."
+    )
+    child = command("check", check, text)
+    child.add_argument("reader_name", metavar="READER")
+    child.add_argument(
+        "--run", dest="run_name", metavar="RUN", help="a run that it has read, with labels beside"
+    )
+    child.add_argument(
+        "--label",
+        action="append",
+        metavar="ATTRIBUTE=LABEL",
+        help="of --run: what is right for an attribute (default: labels of the same name)",
+    )
+    child.add_argument(
+        "--pictures",
+        metavar="CSV",
+        help="labelled pictures: a column file, and one for each attribute",
+    )
+    child.add_argument(
+        "--device", default="auto", help="to compute on (default: CUDA if there is one)"
+    )
     child = command("delete", delete, "Delete a kept reader. The labels that it has read stay.")
     child.add_argument("reader_name", metavar="READER")

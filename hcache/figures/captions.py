@@ -24,13 +24,13 @@ def swap_caption(run: Run, choice: Swaps) -> str:
     )
 
 
-def strip_caption(run: Run, choice: Strip, with_readings: bool) -> str:
-    """The caption of a strip. ``with_readings``: readings are shown below the pictures."""
+def strip_caption(run: Run, choice: Strip, below: str) -> str:
+    """The caption of a strip. ``below``: what the numbers below the pictures are, if any are."""
     label = name_of(choice.label)
     ways = _ways(choice.ways, choice.top, [choice.label])
     along = f" along {label}" if label and ways_from_label().keys() & set(choice.ways) else ""
     strengths = ", ".join(f"{strength:g}" for strength in choice.strengths)
-    read = f" Below each picture: the reading of {label}." if with_readings else ""
+    read = f" Below each picture: {below}." if below else ""
     labels = [choice.label] if choice.label else []
     return (
         f"Sample {choice.sample} of {_source(run)}, edited{along} in {_steps(run, choice.window)}, "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..analysis.swaps import STRUCTURE
 from ..cache.layout import run_folder
 from ..cache.reading import Run, open_run
 from ..directions.direction import Move, digest_of
@@ -20,6 +21,7 @@ from ..edits.shift import ShiftEdit
 from ..edits.swap import SwapEdit
 from ..errors import AnalysisError
 from ..progress import part
+from ..readers.likeness import apart, samples_apart
 from ..readers.reading import reader_of, readers_of
 from ..recipes.donor_runs import check_donor
 from ..recipes.edits import DirectionRef, DonorRef
@@ -89,6 +91,9 @@ class Maker:
         ]
         cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
         read, n = self._readings(cells, choice.label), len(choice.strengths)
+        below = f"the reading of {name_of(choice.label)}" if read else ""
+        if not read:
+            read, below = self._kept(cells, choice.sample)
         rows = [
             Row(
                 label=name_of(way),
@@ -102,7 +107,7 @@ class Maker:
             rows=tuple(rows),
             columns=tuple(f"{strength:g}" for strength in choice.strengths),
             corner="strength γ",
-            caption=strip_caption(self.run, choice, bool(read)),
+            caption=strip_caption(self.run, choice, below),
         )
 
     def _grid(self, choice: Grid) -> Generator[float, None, Table]:
@@ -206,6 +211,21 @@ class Maker:
                 f"{name_of(way)}{f' for {label}' if label else ''}: {error}"
             ) from error
         return found[0]
+
+    def _kept(self, cells: Iterable[Rendered], sample: int) -> tuple[list[str], str]:
+        """SSIM of each cell with the unedited sample, and what to say of it: what is shown where
+        no reader reads. Nothing where pictures are too small for it.
+        """
+        pictures = np.stack([cell.picture for cell in cells])
+        found = apart(pictures, self.run.images[self.run.position(sample)], {})
+        others = samples_apart(self.run, {})
+        if STRUCTURE not in found or STRUCTURE not in others:
+            return [], ""
+        said = (
+            "SSIM with the unedited sample (two different samples of the run:"
+            f" {1 - others[STRUCTURE]:.2f})"
+        )
+        return [f"{1 - value:.2f}".replace("-", "−") for value in found[STRUCTURE]], said
 
     def _readings(self, cells: Iterable[Rendered], label: str) -> list[str]:
         """What a reader of the run reads of a label in each cell; nothing if no reader reads

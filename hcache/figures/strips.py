@@ -20,6 +20,8 @@ def draw_strip(
     spreads: Mapping[str, float],
     target: str | None,
     axis: str = "strength γ",
+    apart: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    others: Mapping[str, float] | None = None,
 ) -> str:
     """Pictures over strengths, a block a method, with readings below each picture.
 
@@ -31,6 +33,9 @@ def draw_strip(
             change from strength 0 in these units, blue for less and orange for more.
         target: The attribute the edit is meant to change, put first.
         axis: What ``strengths`` are.
+        apart: Method -> distance -> values (n,) from the picture at strength 0. A cell is tinted
+            by its share of ``others``.
+        others: Distance -> how far two different samples are apart.
     """
     amount, _, _ = axis.partition(" ")
     head = "".join(f"<th scope='col'>{s:+g}</th>" for s in strengths)
@@ -46,6 +51,8 @@ def draw_strip(
             body.append(
                 _reading_row(name, readings[method][name], strengths, spreads[name], name == target)
             )
+        for name, values in (apart or {}).get(method, {}).items():
+            body.append(_apart_row(name, values, (others or {}).get(name, 0.0)))
     header = f"<thead><tr><th scope='col'>{escape(axis)}</th>{head}</tr></thead>"
     return f"{_STYLE}<table class='strip'>{header}<tbody>{''.join(body)}</tbody></table>"
 
@@ -75,6 +82,18 @@ def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
         for p, c in zip(pictures, captions, strict=True)
     )
     return f"{_STYLE}<div class='film'>{cells}</div>"
+
+
+def _apart_row(name: str, values: np.ndarray, other: float) -> str:
+    """Distances from the unedited picture; the tint is full where two samples are as far apart."""
+    cells = []
+    for value in values:
+        share = float(value) / other if other > 0 else 0.0
+        tint = f"rgba({_MORE},{min(share, 1) * 0.55:.2f})"
+        told = f"{share:.2f} of the distance between two samples"
+        cells.append(f"<td style='background:{tint}' title='{told}'>{value:.3f}</td>")
+    words = f"distance in {name}"
+    return f"<tr><th scope='row'>{escape(words)}</th>{''.join(cells)}</tr>"
 
 
 def _reading_row(

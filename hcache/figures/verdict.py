@@ -133,6 +133,14 @@ def _row(
     return f"<tr><th scope='row'>{escape(row_title(row))}</th>{''.join(cells)}{order}</tr>"
 
 
+def _of_reader(cell: Cell) -> str:
+    """The reader that gave the values, with its error where that is known."""
+    if not cell.reader:
+        return ""
+    short = cell.reader.partition(" against ")[0]
+    return f"<span class='note' title='{escape(cell.reader)}'>{escape(short)}</span>"
+
+
 def _cell(cell: Cell, scale: tuple[float, float]) -> str:
     """The figure, the interval drawn and in numbers, null and p."""
     e = cell.estimate
@@ -147,6 +155,7 @@ def _cell(cell: Cell, scale: tuple[float, float]) -> str:
         f"<span class='detail'>{e.low:.2f} to {e.high:.2f} · n {e.n} · {null or 'no null'}</span>"
         f"<span class='unit'>{escape(cell.unit)}</span>"
         + (f"<span class='note'>{escape(cell.note)}</span>" if cell.note else "")
+        + _of_reader(cell)
         + (
             f"<span class='warning' title='{escape(cell.warning)}'>means little: see why</span>"
             if cell.warning

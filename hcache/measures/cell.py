@@ -17,6 +17,7 @@ class Cell:
     ``evidence`` is the record that the answer is from. ``drawn`` has the value under each draw of
     the null, if they were kept. ``family_p`` is p adjusted for the ``asked`` answers to the same
     question, of other labels or sites (:func:`~hcache.measures.cells.with_families`).
+    ``reader`` says which reader's values it is about and what is known of that reader's error.
     """
 
     question: str
@@ -31,6 +32,7 @@ class Cell:
     drawn: tuple[float, ...] = ()
     family_p: float | None = None
     asked: int = 1
+    reader: str = ""
 
     def __str__(self) -> str:
         if not self.estimate.defined:
@@ -46,6 +48,7 @@ class Cell:
                     f"{self.estimate} of n {self.estimate.n}{null}{p}",
                     self.unit,
                     self.note,
+                    self.reader,
                     self.warning,
                 ],
             )

@@ -13,13 +13,16 @@ from dataclasses import replace
 import numpy as np
 
 from ..analysis.permutation import family_p, holm
+from ..cache.labels import named_labels
 from ..cache.reading import Run
 from ..cache.records import Record
-from ..readers.reading import readers_of
+from ..readers.checks import error_of
+from ..readers.saved import read_by
 from .cell import Cell
 from .kinds import OLDER, is_older
 from .label_values import current_records
-from .measure import Question
+from .measure import LABEL, Question
+from .of_reader import of_one_reader, reader_name
 from .registry import find_question, measures
 
 
@@ -37,14 +40,48 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
             were measured by, if empty. Readings of two readers are never mixed.
     """
     found: dict[tuple[str, str], Cell] = {}
-    for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
+    named = named_labels(run)
+    for record in of_one_reader(run, current_records(run), reader):
+        by = reader_name(record)
         for cell in _read(record, run):
+            if cell.subject not in named and f"{by}/{cell.subject}" in named:
+                cell = replace(cell, subject=f"{by}/{cell.subject}")
             key = (cell.question, cell.subject)
             if is_older(record.kind, record.parameters):
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
             if key not in found or _effort(cell) > _effort(found[key]):
                 found[key] = cell
-    return with_families(found)
+    return with_readers(with_families(found), run)
+
+
+def with_readers(cells: Mapping[tuple[str, str], Cell], run: Run) -> dict[tuple[str, str], Cell]:
+    """The cells of labels with what is known of their reader's error.
+
+    A label that was not read by a kept reader has none.
+    """
+    made = {
+        name: (each, attribute)
+        for each in read_by(run)
+        for attribute in run.labels.get(each, {})
+        for name in (attribute, f"{each}/{attribute}")
+    }
+    known: dict[tuple[str, str], str] = {}
+    found = dict(cells)
+    for key, cell in cells.items():
+        by = reader_name(cell.evidence)
+        question = find_question(*key)
+        if question is None or question.of != LABEL or key[1] not in made:
+            continue
+        name, attribute = made[f"{by}/{key[1]}" if f"{by}/{key[1]}" in made else key[1]]
+        if (name, attribute) not in known:
+            known[name, attribute] = _error_told(run, name, attribute)
+        found[key] = replace(cell, reader=known[name, attribute])
+    return found
+
+
+def _error_told(run: Run, name: str, attribute: str) -> str:
+    error = error_of(run, name, attribute)
+    return f"reader {name}: {error or 'its error is not measured'}"
 
 
 def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
@@ -80,20 +117,6 @@ def _adjusted(cells: Sequence[Cell], question: Question | None) -> np.ndarray:
     return np.fmax(family_p(sizes, np.array(drawn)), own)
 
 
-def _of_one_reader(records: Sequence[Record], reader: str) -> list[Record]:
-    """The records that no reader was needed for, and those of one reader: the wanted one if
-    there are any of it.
-    """
-    names = list(dict.fromkeys(reader_name(record) for record in records if reader_name(record)))
-    chosen = reader if reader in names or not names else names[0]
-    return [record for record in records if reader_name(record) in ("", chosen)]
-
-
-def reader_name(record: Record) -> str:
-    """The name of the reader that a result is by; empty if it is by none."""
-    return str(record.parameters.get("reader", "")).partition("@")[0]
-
-
 def _read(record: Record, run: Run) -> Sequence[Cell]:
     """The cells of a record; none of one that does not say what its kind says: it was changed,
     or is not hcache's.
@@ -117,8 +140,9 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
         return ()
 
 
-def _effort(cell: Cell) -> tuple[bool, int, int, int]:
+def _effort(cell: Cell) -> tuple[bool, bool, int, int, int]:
     parameters = cell.evidence.parameters
     nulls = int(parameters.get("nulls") or parameters.get("controls") or 0)
     tried = len(parameters.get("steps") or parameters.get("moves") or ())
-    return (not is_older(cell.evidence.kind, parameters), cell.estimate.n, nulls, tried)
+    current = not is_older(cell.evidence.kind, parameters)
+    return (current, cell.estimate.defined, cell.estimate.n, nulls, tried)

@@ -4,13 +4,14 @@ moves of the null.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..analysis.swaps import DISTANCES, Distance
 from ..cache.reading import Run
 from ..directions.direction import Move, random_direction, spread
 from ..directions.pullback import PixelMove
@@ -76,6 +77,8 @@ class Driver:
         reader_name: Its key, which goes into the parameters of every result; empty if there is
             none.
         batch: Samples at once.
+        encoder: Distances between pictures beside those of pixels, structure and colour, by name:
+            those of an image encoder (:mod:`hcache.readers.likeness`).
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Driver:
         reader: Callable[[np.ndarray], dict[str, np.ndarray]],
         reader_name: str,
         batch: int = BATCH,
+        encoder: Mapping[str, Distance] | None = None,
     ) -> None:
         self.model, self.run, self.reader, self.reader_name, self.batch = (
             model,
@@ -93,8 +97,17 @@ class Driver:
             reader_name,
             batch,
         )
+        self.distances = DISTANCES | dict(encoder or {})
         self.executor = Executor(model, run)
         self._randoms: dict[tuple[Any, ...], Move] = {}
+
+    @property
+    def beyond_pictures(self) -> dict[str, Any]:
+        """What goes into the parameters of results that use an encoder's distances; empty if none
+        do.
+        """
+        more = sorted(self.distances.keys() - DISTANCES.keys())
+        return {"distances": more} if more else {}
 
     def images(
         self,
@@ -130,10 +143,11 @@ class Driver:
 
     @cached_property
     def spreads(self) -> dict[str, float]:
-        """The standard deviation of every reading over the run's own pictures."""
-        return {
-            name: float(np.std(values)) for name, values in self.reader(self.run.images).items()
-        }
+        """The standard deviation of every reading over the run's own pictures; of those that are
+        the same for all of them there is none.
+        """
+        read = self.reader(self.run.images)
+        return {name: float(np.std(each)) for name, each in read.items() if np.ptp(each) > 0}
 
     def randoms(
         self, count: int, kind: str = NOISE, like: Move | None = None, tried: Sequence[int] = ()

@@ -15,16 +15,18 @@ from ..cache.records import Record
 from .exhibits import Point
 from .label_values import current_records
 from .noise import log_snr_of
+from .of_reader import is_of, of_one_reader
 
 
 class Evidence:
     """The stored results of a run.
 
-    Of its samples and labels as they are now; others are passed over.
+    Of its samples and labels as they are now; others are passed over. Of several readers' results
+    those of one are taken: of ``reader``, or as :func:`~.of_reader.of_one_reader` chooses.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.records = run, current_records(run)
+    def __init__(self, run: Run, reader: str = "") -> None:
+        self.run, self.records = run, of_one_reader(run, current_records(run), reader)
         self._level = log_snr_of(run)
 
     def of_kind(self, kind: str) -> Iterator[Record]:
@@ -37,7 +39,7 @@ class Evidence:
 
     def rows_of(self, kind: str, label: str) -> list[Mapping[str, Any]]:
         """The longest result of a kind that is a list, of those named ``label``."""
-        found = (record for record in self.of_kind(kind) if record.parameters["name"] == label)
+        found = (record for record in self.of_kind(kind) if is_of(record, label))
         record = max(found, key=lambda record: len(record.result), default=None)
         return [] if record is None else record.result
 

@@ -183,7 +183,10 @@ class Measure:
 
     def refused(self, setting: Setting) -> str:
         """Why it cannot be taken of a setting, with what to do; empty if it can."""
-        read = f"add a reader: python -m hcache read {setting.run.name} --reader …"
+        read = (
+            f"add a reader: python -m hcache read {setting.run.name} --reader"
+            " texts:openai/clip-vit-base-patch32 --attributes faces"
+        )
         if READER in self.needs and not setting.readable:
             return f"no reader reads the run's edited pictures; {read}"
         if LABELS in self.needs and not setting.labels:

@@ -25,6 +25,7 @@ DECLARED = (
     "alignment",
     "codes",
     "directions",
+    "likeness",
     "windows",
     "additivity",
     "swaps",
@@ -32,7 +33,8 @@ DECLARED = (
 """A module each in ``declared/``, with its measure as ``MEASURE``; cheapest first."""
 
 TAKEN = (
-    "what label width reader device json status home help forget_stale run_name run labels options"
+    "what label width reader encoder lpips device json status home help forget_stale run_name run"
+    " labels options"
 ).split()
 """Names that the command or a task has already: no parameter may have them."""
 

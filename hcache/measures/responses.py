@@ -18,7 +18,8 @@ from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.controllability import Controllability, controllability
 from ..analysis.estimate import Estimate
 from ..analysis.linearity import linearity
-from ..analysis.similarity import pixel_distance
+from ..analysis.similarity import WINDOW
+from ..analysis.swaps import PIXELS, STRUCTURE
 from ..directions.direction import Direction, Move, digest_of, in_sigmas
 from ..progress import part
 from .driver import NOISE, Change, Driver, Grid
@@ -34,9 +35,10 @@ SHOWN = 4
 
 def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
     """Readings under a direction: ``{"readings": {name: (n, strengths)}, "pixels": (n,
-    strengths)}``.
+    strengths), "distances": {name: (n, strengths)}}``.
 
-    ``pixels``: the distance from the same sample at strength 0, as a share of the range. Strength 0
+    ``pixels``: the distance from the same sample at strength 0, as a share of the range.
+    ``distances``: all distances from that picture, in structure and colour too. Strength 0
     is not rendered again: it is the run's own picture. The pictures of the first samples are kept,
     a row each, over strengths.
     """
@@ -52,7 +54,12 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
 
         moved = yield from driver.images(samples, change, grid.window.first, grid.asymmetric)
         before = driver.unedited(grid.samples)
-        distance = pixel_distance(moved, np.repeat(before, len(moving), axis=0)).reshape(n, -1)
+        unmoved = np.repeat(before, len(moving), axis=0)
+        distances = {
+            name: np.insert(distance(moved, unmoved).reshape(n, -1), zero, 0, axis=1)
+            for name, distance in driver.distances.items()
+            if name != STRUCTURE or min(before.shape[1:3]) >= WINDOW
+        }
         own, after = driver.reader(before), driver.reader(moved)
         readings = {
             name: np.insert(after[name].reshape(n, -1), zero, own[name], axis=1) for name in own
@@ -61,7 +68,11 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
             moved.reshape(n, len(moving), *moved.shape[1:])[:SHOWN], zero, before[:SHOWN], axis=1
         )
         return Pictured(
-            result={"readings": readings, "pixels": np.insert(distance, zero, 0, axis=1)},
+            result={
+                "readings": readings,
+                "pixels": distances[PIXELS],
+                "distances": distances,
+            },
             pictures=sheet,
         )
 
@@ -74,7 +85,12 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
 
 def responses_of(move: str, grid: Grid, driver: Driver) -> dict[str, Any]:
     """The parameters of the responses to a move of that digest."""
-    return {"move": move, "grid": grid.to_json(), "reader": driver.reader_name}
+    return {
+        "move": move,
+        "grid": grid.to_json(),
+        "reader": driver.reader_name,
+        **driver.beyond_pictures,
+    }
 
 
 def direction(
@@ -173,7 +189,11 @@ def tables_of(
     for done, move in enumerate(moves):
         record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
         results.append(record.result["readings"])
-    return {name: np.array([result[name] for result in results], np.float64) for name in results[0]}
+    return {
+        name: np.array([result[name] for result in results], np.float64)
+        for name in results[0]
+        if name in driver.spreads
+    }
 
 
 def _means(changes: np.ndarray, zero: int, repeats: int) -> list[Estimate]:

@@ -144,6 +144,25 @@ class Setting:
         """The direction of every readable label, fitted to the samples at its ends."""
         return {name: difference_direction(self.run, *self.ends(name)) for name in self.readable}
 
+    @cached_property
+    def movable(self) -> dict[str, Callable[[], Direction]]:
+        """What makes the direction of every label that h can be moved along.
+
+        The labels are those that the reader reads. If it reads none, they are all labels with
+        more than one value: an edit needs no reader.
+        """
+        names = self.readable or [name for name in self.labels if self._varies(name)]
+        return {name: lambda name=name: self._move(name) for name in names}
+
+    def _move(self, name: str) -> Direction:
+        found = self.moves.get(name)
+        return difference_direction(self.run, *self.ends(name)) if found is None else found
+
+    def _varies(self, name: str) -> bool:
+        """Whether samples that are not tried have 2 values of a label or more."""
+        rest = np.delete(self._values(name), [self.run.position(each) for each in self.tried])
+        return len(np.unique(rest[np.isfinite(rest)])) > 1
+
     @property
     def whole(self) -> Window:
         """All steps."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from ..cache.labels import label_name, named_labels
+import numpy as np
+
+from ..cache.labels import find_label, label_name, named_labels
 from ..cache.reading import Run
 from ..errors import UsageError
 from ..progress import part
@@ -85,10 +87,10 @@ def not_needed() -> Any:
 
 
 def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels to measure by: those that are wanted, or all.
+    """The labels to measure by: those that are wanted, or all that have more than one value.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or a wanted one has the same value everywhere.
     """
     known = list(named_labels(run))
     if wanted and not known:
@@ -96,4 +98,18 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
             f"run {run.name} has no labels; read some with `python -m hcache read`, or use"
             " labels-import"
         )
-    return tuple(label_name(run, name) for name in wanted) or tuple(known)
+    for name in wanted:
+        if value := value_of_all(run, name):
+            raise UsageError(
+                f"{name} is {value} in all samples of {run.name}: nothing can be measured by it;"
+                " choose another label, or word the attribute in another way"
+            )
+    chosen = tuple(label_name(run, name) for name in wanted)
+    return chosen or tuple(name for name in known if not value_of_all(run, name))
+
+
+def value_of_all(run: Run, name: str) -> str:
+    """The value that all samples have of a label, in digits; empty if they differ."""
+    values = find_label(run, name)
+    values = values[np.isfinite(values)]
+    return f"{values[0]:g}" if len(values) and np.ptp(values) == 0 else ""

@@ -89,6 +89,7 @@ def swaps(
         "own": own,
         "repeats": repeats,
         "seed": seed,
+        **driver.beyond_pictures,
     }
     records: dict[str, Record] = {}
     for done, site in enumerate(chosen):
@@ -106,6 +107,7 @@ def swaps(
                 other=made[OTHER],
                 noise=made[NOISE],
                 own=made.get(OWN),
+                distances=driver.distances,
                 repeats=repeats,
                 seed=seed,
             )

@@ -44,15 +44,18 @@ class Row:
         return (self.question, self.subject)
 
 
-def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[Row, ...]:
+def compare(
+    runs: Sequence[Run], labels: Sequence[str] | None = None, reader: str = ""
+) -> tuple[Row, ...]:
     """All questions that can be asked of some runs, in a fixed order, with the answers that there
     are.
 
     Args:
         runs: The runs.
         labels: To ask of; :func:`labels_to_ask` if None.
+        reader: Whose readings of edits are told; each run's first if empty.
     """
-    of_runs = {run.name: cells_of(run) for run in runs}
+    of_runs = {run.name: cells_of(run, reader) for run in runs}
     labels = labels_to_ask(runs, of_runs) if labels is None else labels
     sites = dict.fromkeys(
         site for run in runs for site in run.anatomy.sites if not site.startswith("block.")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import UsageError, did_you_mean
-from .pretrained import check_whole, load, weights_digest
+from .pretrained import check_whole, load, side_of, weights_digest
 from .reader import Reader, digest_of
 
 MOST_LABELS = 40
@@ -58,7 +58,7 @@ class Classifier:
                 where, output_loading_info=True, **options
             )
             check_whole(self.model, WHAT, report)
-            return network, AutoImageProcessor.from_pretrained(where, **options)
+            return network, AutoImageProcessor.from_pretrained(where, backend="pil", **options)
 
         network, processor = load(self.model, self.revision, WHAT, make)
         chosen = torch.device(
@@ -78,9 +78,12 @@ class Classifier:
             parts = []
             for start in range(0, len(pictures), BATCH):
                 taken = processor(
-                    images=list(pictures[start : start + BATCH]), return_tensors="pt"
+                    images=list(pictures[start : start + BATCH]),
+                    input_data_format="channels_last",  # (1, 1, 3) could be either
+                    return_tensors="pt",
                 )["pixel_values"]
-                logits = network(pixel_values=taken.to(chosen)).logits.float()
+                with torch.autocast(chosen.type, torch.float16, enabled=chosen.type == "cuda"):
+                    logits = network(pixel_values=taken.to(chosen)).logits.float()
                 parts.append((logits.sigmoid() if several else logits.softmax(-1)).cpu())
             found = (
                 torch.cat(parts).numpy()
@@ -90,7 +93,12 @@ class Classifier:
             return {label: found[:, i] for label, i in columns.items()}
 
         return Reader(
-            name=name, version=self.model, digest=digest, attributes=tuple(columns), function=read
+            name=name,
+            version=self.model,
+            digest=digest,
+            attributes=tuple(columns),
+            function=read,
+            side=side_of(processor),
         )
 
     def _columns(self, names: Sequence[str]) -> dict[str, int]:

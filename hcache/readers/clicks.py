@@ -97,6 +97,8 @@ class Clicks:
             digest=digest_of(self.to_json()),
             attributes=(self.attribute,),
             function=read,
+            embed=None if self.encoder == PIXELS else embed,
+            encoder=digest,
         )
 
 

@@ -27,6 +27,8 @@ from .reader import digest_of
 
 BATCH = 64
 WHAT = "image encoder"
+"""Of messages. Image processors are those of PIL: with torchvision installed transformers would
+take others, which scale pictures in another way, so that a reader's values would depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +56,9 @@ class Encoder:
         parts = []
         for start in range(0, len(pictures), batch):
             taken = self.processor(
-                images=list(pictures[start : start + batch]), return_tensors="pt"
+                images=list(pictures[start : start + batch]),
+                input_data_format="channels_last",  # (1, 1, 3) could be either
+                return_tensors="pt",
             )["pixel_values"]
             with torch.autocast(
                 self.device.type, torch.float16, enabled=self.device.type == "cuda"
@@ -123,7 +127,7 @@ def load_encoder(
                 f"{source} is a {type(network).__name__}, which embeds no texts; give a {what}"
             )
         check_whole(source, what, report)
-        processor = AutoImageProcessor.from_pretrained(where, **options)
+        processor = AutoImageProcessor.from_pretrained(where, backend="pil", **options)
         tokenizer = AutoTokenizer.from_pretrained(where, **options) if texts else None
         if tokenizer is not None and set(tokenizer("face").input_ids) <= set(
             tokenizer.all_special_ids

@@ -18,7 +18,8 @@ class Function:
     import path.
 
     A ``version`` attribute of the function or ``__version__`` of its package goes into the digest,
-    beside the function's source. Change one of them when the values change.
+    beside the function's source. Change one of them when the values change. An ``embed`` attribute
+    of the function, from pictures to embeddings (n, d), serves as its image encoder.
     """
 
     KIND: ClassVar[str] = "function"
@@ -43,11 +44,14 @@ class Function:
         function = _find(self.target)
         package = importlib.import_module(self.target.partition(":")[0].partition(".")[0])
         version = str(getattr(function, "version", "") or getattr(package, "__version__", ""))
+        digest = digest_of(self.to_json(), version, _source_of(function))
         return Reader(
             name=name,
             version=version,
-            digest=digest_of(self.to_json(), version, _source_of(function)),
+            digest=digest,
             function=function,
+            embed=getattr(function, "embed", None),
+            encoder=digest,
         )
 
 

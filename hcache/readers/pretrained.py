@@ -4,13 +4,16 @@ or the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from ..errors import ModelError, UsageError
+
+WAIT = 10
+"""Seconds for the hub's first answer."""
 
 
 def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any:
@@ -34,23 +37,56 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # of loading: the command has a bar of its own
-    folder = Path(source).expanduser()
-    options: dict[str, Any] = {} if folder.is_dir() else {"revision": revision or None}
-    where, failure = (str(folder) if folder.is_dir() else source), None
-    for local in (True,) if folder.is_dir() else (True, False):
+    failure: BaseException | None = None
+    for where, local in _places(source, revision):
+        options: dict[str, Any] = {} if local else {"revision": revision or None}
         try:
+            if not local:
+                _ask_hub(where, revision)
             return make(where, local_files_only=local, **options)
         except (ModelError, UsageError):
             raise
         except Exception as error:  # noqa: BLE001 - missing, damaged, offline, no such id: each says it in its own way
             failure = error
     at = f" at revision {revision}" if revision else ""
-    wanted = "OWNER/NAME" if folder.is_dir() else source
+    wanted = "OWNER/NAME" if Path(source).expanduser().is_dir() else source
     raise ModelError(
         f"there is no {what} at {source}{at} ({first_line(failure)}); expected a folder with"
         f" config.json and weights, or a hub id. Where there is a network, `hf download {wanted}`"
         " fetches one"
     ) from failure
+
+
+def _places(source: str, revision: str) -> Iterator[tuple[str, bool]]:
+    """Where a model may be, and whether that is on this disk: a folder; or the hub's cache, as a
+    folder too, since transformers asks the hub for some files of an id even if told not to; and
+    the hub.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        yield str(folder), True
+        return
+    try:
+        cached = try_to_load_from_cache(source, "config.json", revision=revision or None)
+    except HFValidationError:  # no id; the hub's answer says so
+        cached = None
+    if isinstance(cached, str):
+        yield str(Path(cached).parent), True
+    yield source, False
+
+
+def _ask_hub(source: str, revision: str) -> None:
+    """One request for a model, before transformers makes several, each tried five times over.
+
+    Raises:
+        Exception: whatever huggingface_hub says of a model that is not there, or of no network.
+    """
+    from huggingface_hub import HfApi
+
+    HfApi().model_info(source, revision=revision or None, timeout=WAIT)
 
 
 def check_whole(source: str, what: str, report: dict[str, Any]) -> None:
@@ -65,6 +101,21 @@ def check_whole(source: str, what: str, report: dict[str, Any]) -> None:
             f"{source} is no whole {what}: {len(lacking)} tensors are missing or of another shape, "
             f"first {lacking[0]}"
         )
+
+
+def side_of(processor: Any) -> int:
+    """Pixels a side that an image processor scales pictures to; 0 if it does not say."""
+    about = processor.to_dict()
+    for name in ("crop_size", "size"):
+        size = about.get(name)
+        if isinstance(size, Mapping):
+            sides = [size.get(key) for key in ("height", "shortest_edge")]
+            known = [int(side) for side in sides if side]
+            if known:
+                return known[0]
+        elif isinstance(size, int) and size:
+            return size
+    return 0
 
 
 def weights_digest(network: Any) -> str:

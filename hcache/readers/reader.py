@@ -27,6 +27,9 @@ class Reader:
             weights.
         attributes: What it reads, in order; empty if that is not known before the first call.
         function: What reads.
+        embed: Embeddings (n, d) of pictures, by the reader's image encoder; None if it has none.
+        encoder: Hexadecimal digits that name this encoder's weights.
+        side: Pixels a side that pictures are scaled to before they are read; 0 if not known.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Reader:
     digest: str
     attributes: tuple[str, ...] = ()
     function: Callable[[np.ndarray], Mapping[str, Any]] = field(repr=False)
+    embed: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
+    encoder: str = ""
+    side: int = 0
 
     @property
     def key(self) -> str:

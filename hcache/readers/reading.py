@@ -31,7 +31,7 @@ def read_run(
         run: The run.
         name: Of a reader of the run's home, or an installed one. The label set has this name.
         device: To compute on.
-        replace: Read all samples again where another version of the reader has read them.
+        replace: Read all samples again, those too that another version of the reader has read.
         batch: Pictures at once.
 
     Raises:
@@ -88,6 +88,14 @@ def card_reader(run: Run) -> str:
         return ""
 
 
+def attribute_set_of(run: Run) -> str:
+    """The set of attributes that the card of a run's model names; nothing if it names none."""
+    try:
+        return find_card(run.spec.model).attributes
+    except UsageError:
+        return ""
+
+
 def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
     """A reader of a run, open: by name, or the first of :func:`readers_of`; None if it has none.
 
@@ -130,12 +138,12 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
             f"run {run.name} has a label set {name} that this reader did not make; give the reader"
             " another --name"
         )
-    if noted.digest != reader.digest:
-        if not replace:
-            raise UsageError(
-                f"{name} has read {run.name} with another version of itself ({noted.digest}, now"
-                f" {reader.digest}); say --replace to read all samples again"
-            )
+    if noted.digest != reader.digest and not replace:
+        raise UsageError(
+            f"{name} has read {run.name} with another version of itself ({noted.digest}, now"
+            f" {reader.digest}); say --replace to read all samples again"
+        )
+    if replace:
         return {}
     ids = run.sample_ids.tolist()
     return {
@@ -149,15 +157,21 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
 
 
 def _batches(run: Run, samples: list[int], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Some samples with their pictures, a batch at a time; a shard's pictures are read once."""
-    wanted = set(samples)
+    """Some samples with their pictures, a batch at a time, over shards' bounds; a shard's pictures
+    are read once.
+    """
+    wanted, held, kept = set(samples), [], []
     for ids, pictures in run.image_blocks(
         lambda start, stop: not wanted.isdisjoint(range(start, stop))
     ):
         rows = [row for row, sample in enumerate(ids) if sample in wanted]
-        for start in range(0, len(rows), batch):
-            part = rows[start : start + batch]
-            yield [ids[row] for row in part], pictures[part]
+        held += [ids[row] for row in rows]
+        kept += list(pictures[rows])
+        while len(held) >= batch:
+            yield held[:batch], np.stack(kept[:batch])
+            held, kept = held[batch:], kept[batch:]
+    if held:
+        yield held, np.stack(kept)
 
 
 def description_of(reader: Any) -> str:

@@ -83,6 +83,7 @@ class Texts:
             UsageError: the two sides of a pair are the same to this model.
         """
         from .encoder import load_encoder
+        from .pretrained import side_of
 
         encoder = load_encoder(self.model, self.revision, device, True)
         sides = {attribute: self._sides(encoder, attribute) for attribute in self.attributes}
@@ -100,6 +101,9 @@ class Texts:
             digest=digest_of(self.to_json() | {"model": ""}, encoder.digest),
             attributes=tuple(sides),
             function=read,
+            embed=encoder.pictures,
+            encoder=encoder.digest,
+            side=side_of(encoder.processor),
         )
 
     def _sides(self, encoder: Encoder, attribute: str) -> tuple[np.ndarray, np.ndarray]:

@@ -27,10 +27,15 @@ from .exhibits import drawn, exhibits
 from .guide import page_html, pages_of
 
 
-def verdict_report(runs: Sequence[Run], labels: Sequence[str] | None = None) -> str:
-    """The report of some runs: complete HTML, to be written into a file as it is."""
-    rows = compare(runs, labels)
-    evidence = {run.name: Evidence(run) for run in runs}
+def verdict_report(
+    runs: Sequence[Run], labels: Sequence[str] | None = None, reader: str = ""
+) -> str:
+    """The report of some runs: complete HTML, to be written into a file as it is.
+
+    ``reader``: whose readings of edits are told; each run's first if empty.
+    """
+    rows = compare(runs, labels, reader)
+    evidence = {run.name: Evidence(run, reader) for run in runs}
     shown = [row for row in rows if row.cells]
     return _template().render(
         title="Verdict on " + ", ".join(dict.fromkeys(run.spec.model for run in runs)),

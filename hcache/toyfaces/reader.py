@@ -85,3 +85,6 @@ def read_features(images: np.ndarray, batch: int = 256) -> np.ndarray:
     return torch.cat(
         [reader.features(to_tensor(images[i : i + batch])) for i in range(0, len(images), batch)]
     ).numpy()
+
+
+vars(read)["embed"] = read_features  # its image encoder; see readers.function

@@ -14,7 +14,7 @@ from ...cache.records import Record, load_sheet
 from ..cell import Cell
 from ..evidence import Evidence
 from ..exhibits import CosineCurves, Exhibit, LeakageMaps, PictureSheet, ResponseCurves
-from ..kinds import COSINES, DIRECTION, LEAKAGE
+from ..kinds import COSINES, DIRECTION, LEAKAGE, RESPONSES
 from ..measure import (
     DISENTANGLED,
     LABELS,
@@ -30,6 +30,7 @@ from ..measure import (
     later,
     shipped_page,
 )
+from ..of_reader import is_of, own_name
 from ..setting import NULL, NULLS, SAMPLES, Setting
 from .codes import QUESTION as DISENTANGLED_BY
 from .decodability import read_and_move
@@ -163,17 +164,17 @@ def leakage_cells(record: Record, _: Run) -> list[Cell]:
 
 def _record(evidence: Evidence, label: str) -> Record | None:
     """The result on a label's direction that is of most samples."""
-    found = (each for each in evidence.of_kind(DIRECTION) if each.parameters["name"] == label)
+    found = (each for each in evidence.of_kind(DIRECTION) if is_of(each, label))
     return max(found, key=lambda record: len(record.parameters["grid"]["samples"]), default=None)
 
 
 def _response(evidence: Evidence, label: str) -> dict[str, Any] | None:
     """What moving along a label's direction did to its reading, with the strengths."""
     record = _record(evidence, label)
-    if record is None or label not in record.result["readings"]:
+    if record is None or (name := own_name(record, label)) not in record.result["readings"]:
         return None
     strengths = record.parameters["grid"]["strengths"]
-    return {**record.result["readings"][label], "strengths": strengths}
+    return {**record.result["readings"][name], "strengths": strengths}
 
 
 def _sheets(evidence: Evidence, label: str) -> list[PictureSheet]:
@@ -182,19 +183,26 @@ def _sheets(evidence: Evidence, label: str) -> list[PictureSheet]:
     if record is None:
         return []
     columns = tuple(f"{strength:+g}" for strength in record.parameters["grid"]["strengths"])
-    shared = {name: record.parameters[name] for name in ("grid", "reader")}
     wanted = {f"along the direction of {label}": record.parameters["move"]}
     if record.result["null_moves"]:
         wanted["along a random direction"] = record.result["null_moves"][0]
-    found = {
-        title: load_sheet(evidence.run, "responses", {"move": move, **shared})
-        for title, move in wanted.items()
-    }
+    found = {title: _sheet(evidence, move, record) for title, move in wanted.items()}
     return [
         PictureSheet(title=title, columns=columns, pictures=sheet)
         for title, sheet in found.items()
         if sheet is not None and sheet.shape[1] == len(columns)
     ]
+
+
+def _sheet(evidence: Evidence, move: str, record: Record) -> np.ndarray | None:
+    """The pictures of the responses to a move, on the samples of a direction's result."""
+    for each in evidence.of_kind(RESPONSES):
+        asked = {"move": move} | {name: record.parameters[name] for name in ("grid", "reader")}
+        if asked.items() <= each.parameters.items():
+            sheet = load_sheet(evidence.run, RESPONSES, each.parameters)
+            if sheet is not None:
+                return sheet
+    return None
 
 
 def _linear(label: str, runs: Runs) -> list[Exhibit]:

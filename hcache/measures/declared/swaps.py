@@ -96,10 +96,15 @@ def _records(evidence: Evidence) -> dict[str, Record]:
     found: dict[str, Record] = {}
     for record in evidence.of_kind(SWAP):
         site = record.parameters["site"]
-        better = site not in found or record.result["pairs"] > found[site].result["pairs"]
+        better = site not in found or _size(record) > _size(found[site])
         if _is_whole(record.parameters["window"], evidence.run) and better:
             found[site] = record
     return {site: found[site] for site in evidence.run.anatomy.sites if site in found}
+
+
+def _size(record: Record) -> tuple[int, int]:
+    """How much a result says: of how many pairs, and of how many quantities."""
+    return record.result["pairs"], len(record.result["carried"])
 
 
 def effects_of(evidence: Evidence) -> dict[str, SwapEffect]:

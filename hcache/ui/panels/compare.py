@@ -19,6 +19,7 @@ from ...figures.differences import CHANNELS, draw_difference, signed_difference
 from ...figures.palette import DIVERGING
 from ...figures.pictures import data_uri
 from ...images.pngs import pixels_digest
+from ...readers.likeness import distances_of
 from ...readers.reading import reader_of, readers_of
 from .. import loaders, state
 from ..text import literal, sentence
@@ -167,8 +168,15 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
                         "the same picture (Wang, Bovik, Sheikh, Simoncelli 2004)."
                     ),
                 )
+            for name, value in _cosines(a, b).items():
+                st.metric(
+                    f"Cosine of {name}",
+                    f"{value:.3f}",
+                    help="Of the embeddings by the image encoder of A's reader; 1 for the same.",
+                )
     with right:
-        readings = [_readings(side) for side in (a, b)]
+        name = _common_reader(a, b)
+        readings = [_readings(side, name) for side in (a, b)]
         if not all(readings):
             st.caption(
                 "Readings appear here when both runs have an attribute reader; add one in the"
@@ -179,9 +187,36 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
         st.caption("Values of the attribute reader. Spreads are standard deviations over A's run.")
 
 
-def _readings(side: Pinned) -> dict[str, float]:
-    """What the reader of a model sees; empty if it has none that reads this picture."""
-    known = readers_of(side.run)
+def _common_reader(a: Pinned, b: Pinned) -> str:
+    """A reader that both runs have, so that their values compare: a choice where there are
+    several. Empty if they have none in common.
+    """
+    common = [name for name in readers_of(a.run) if name in readers_of(b.run)]
+    if len(common) < 2:
+        return common[0] if common else ""
+    return state.select("Reader", "compare-reader", common, help="What reads both pictures.")
+
+
+def _cosines(a: Pinned, b: Pinned) -> dict[str, float]:
+    """The cosine of both pictures' embeddings, if A's reader has an image encoder."""
+    known = readers_of(a.run)
+    if not known:
+        return {}
+    folder, digests = str(a.run.folder), (pixels_digest(a.picture), pixels_digest(b.picture))
+    return _cosine(folder, known[0], digests, a.picture, b.picture)
+
+
+@st.cache_data(max_entries=256, show_spinner="Comparing the pictures …")
+def _cosine(
+    folder: str, reader: str, digests: tuple[str, str], _a: np.ndarray, _b: np.ndarray
+) -> dict[str, float]:
+    found = distances_of(reader_of(loaders.shared_run(Path(folder)), reader))
+    return {name: 1 - float(far(_a[None], _b[None])[0]) for name, far in found.items()}
+
+
+def _readings(side: Pinned, common: str) -> dict[str, float]:
+    """What a reader sees: the common one, or the run's own; empty if it has none."""
+    known = [common] if common else readers_of(side.run)
     if not known:
         return {}
     stored = side.run.labels.get(known[0])

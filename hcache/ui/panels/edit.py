@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from ...directions.direction import Move
 from ...edits.render_store import render_kept
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
+from ...readers.checks import error_of
+from ...readers.likeness import apart, distances_of, samples_apart
 from ...readers.reading import reader_of
 from ...recipes.recipe import Recipe
 from .. import loaders, state
@@ -20,6 +22,7 @@ from ..edit_widgets import draw_amount
 from ..frame import beside, errors_shown
 from ..kept import kept
 from ..reader_choice import choose_reader
+from ..text import literal
 from ..work import run_button
 from .directions import Chosen, direction_panel, profile_caption
 from .edit_setup import EditSetup, apply_recipe, kind_panel, make_rows, setup_panel
@@ -82,7 +85,7 @@ def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
             f"{amounts[0]:+g} to {amounts[-1]:+g}. The first time, the model has to be loaded."
         )
         return
-    cells, readings = result
+    cells, readings, distances, others = result
     n = len(amounts)
     pictures = {
         name: np.stack([cell.picture for cell in cells[i * n : (i + 1) * n]])
@@ -90,6 +93,10 @@ def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
     }
     read = {
         name: {key: values[i * n : (i + 1) * n] for key, values in readings.items()}
+        for i, name in enumerate(rows)
+    }
+    moved = {
+        name: {key: values[i * n : (i + 1) * n] for key, values in distances.items()}
         for i, name in enumerate(rows)
     }
     spreads = {name: float(np.nanstd(values)) for name, values in loaders.labels_of(run).items()}
@@ -104,9 +111,13 @@ def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
             spreads,
             target,
             f"{what} {amount.symbol}",
+            moved if len(rows) <= 2 else None,
+            others,
         )
     )
-    st.caption(f"{amount.unit} {_READING.format(what=what)}")
+    st.caption(f"{amount.unit} {_READING.format(what=what)} {_apart_in_words(others)}")
+    if known := _errors_in_words(run, reader_name, readings):
+        st.caption(literal(known))
     titles = [f"{name}, {what} {amount:+g}" for name in rows for amount in amounts]
     sheet_download("Download the strip", f"{run.name}-strip.png", cells, titles, n)
     pin_cells(run, cells, titles)
@@ -120,15 +131,39 @@ _READING = (
 )
 
 
+def _apart_in_words(others: dict[str, float]) -> str:
+    """What the distances below the readings are, with those of two different samples."""
+    told = ", ".join(f"{name} {value:.3f}" for name, value in others.items())
+    return (
+        "The distances are from the unedited sample: pixels as a share of the range, structure"
+        f" 1 − SSIM, embedding 1 − cosine. Two different samples are apart by: {told}."
+    )
+
+
+def _errors_in_words(run: Run, reader_name: str, attributes: Iterable[str]) -> str:
+    """What is known of the error of the reader whose values are shown; empty if nothing is."""
+    known = {name: said for name in attributes if (said := error_of(run, reader_name, name))}
+    said = "; ".join(f"{name}: {error}" for name, error in known.items())
+    return f"Error of the reader {reader_name}: {said}" if known else ""
+
+
 def _render(
     run: Run, chosen: Chosen | None, recipes: list[Recipe], reader_name: str
-) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray]]]:
-    """The cells, and what the reader sees in them: attribute -> (n,)."""
+) -> Generator[
+    float, None, tuple[list[Any], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]
+]:
+    """The cells; what the reader sees in them, attribute -> (n,); how far they are from the
+    unedited samples, distance -> (n,); and how far two different samples are apart.
+    """
     cells = yield from render_kept(
         lambda: loaders.model_of(run), run, recipes, run.home, _known(chosen)
     )
     reader = reader_of(run, reader_name)
-    return cells, reader(np.stack([cell.picture for cell in cells])) if reader else {}
+    pictures = np.stack([cell.picture for cell in cells])
+    readings = reader(pictures) if reader else {}
+    own = run.images[[run.position(recipe.sample) for recipe in recipes]]
+    by_encoder = distances_of(reader)
+    return cells, readings, apart(pictures, own, by_encoder), samples_apart(run, by_encoder)
 
 
 def _known(chosen: Chosen | None) -> dict[str, Move]:

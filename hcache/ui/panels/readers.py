@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import streamlit as st
 
@@ -12,7 +13,8 @@ from ...cache.label_files import SET_NAME
 from ...cache.labels import named_labels
 from ...cache.reading import Run
 from ...errors import UsageError
-from ...readers.reading import readers_of, unread
+from ...readers.checks import check_on_run, error_of, same_names
+from ...readers.reading import attribute_set_of, readers_of, unread
 from ...readers.registry import functions
 from ...readers.saved import list_readers, load_description, read_by
 from ...readers.texts import attribute_sets, parse_attribute
@@ -56,6 +58,7 @@ def _known_readers(run: Run) -> None:
                 f"**{literal(name)}** {about}: {len(run) - left} of {len(run)} samples read",
                 width="stretch",
             )
+            _errors(run, name)
             if not left or (name in run.labels and name not in read_by(run)):
                 continue  # what the extraction reads, it reads to its end
             if name not in list_readers(run.home):
@@ -67,6 +70,25 @@ def _known_readers(run: Run) -> None:
                 "Read the rest", key=f"read-rest-{name}", width="content", disabled=_at_work(run)
             ):
                 start(run.folder, Reading(run=run.name, name=name))
+
+
+def _errors(run: Run, name: str) -> None:
+    """What is known of a reader's error, and a button that holds it against labels by hand."""
+    attributes = run.labels.get(name, {})
+    known = {each: said for each in attributes if (said := error_of(run, name, each))}
+    if known:
+        st.caption(
+            "; ".join(f"{literal(each)}: {literal(said)}" for each, said in known.items()),
+            width="content",
+        )
+    if same_names(run, name, attributes) and st.button(
+        "Check against labels",
+        key=f"reader-check-{name}",
+        width="content",
+        help="Measures how well its readings agree with labels of the same name in other sets.",
+    ):
+        check_on_run(run, name)
+        st.rerun()
 
 
 def known_names(run: Run) -> list[str]:
@@ -96,7 +118,8 @@ def _new_reader(run: Run) -> None:
     form = st.selectbox(
         "Kind", list(FORMS), format_func=lambda name: FORMS[name], key="reader-form"
     )
-    source, attributes, encoder = _clicks_form(run) if form == CLICKS else _model_form(form)
+    source, attributes, encoder = _clicks_form(run) if form == CLICKS else _model_form(run, form)
+    revision, probability = _more(form, encoder if form == CLICKS else source)
     name = st.text_input(
         "Name",
         _proposed(form, source),
@@ -111,6 +134,8 @@ def _new_reader(run: Run) -> None:
         source=source,
         attributes=tuple(attributes),
         encoder=encoder,
+        revision=revision,
+        probability=probability,
     )
     start_button("Add and read all samples", run, work, disabled=bool(problem) or _at_work(run))
     st.caption(
@@ -121,7 +146,7 @@ def _new_reader(run: Run) -> None:
     )
 
 
-def _model_form(form: str) -> tuple[str, list[str], str]:
+def _model_form(run: Run, form: str) -> tuple[str, list[str], str]:
     """Model, attributes and no encoder, of readers by texts and of classifiers."""
     source = st.text_input(
         "Model folder or hub id",
@@ -129,8 +154,13 @@ def _model_form(form: str) -> tuple[str, list[str], str]:
         placeholder="/data/my-model or owner/name",
     ).strip()
     if form == TEXTS:
+        sets, of_card = [*attribute_sets(), OWN], attribute_set_of(run)
         chosen = st.selectbox(
-            "Attribute set", [*attribute_sets(), OWN], format_func=str.capitalize, key="reader-set"
+            "Attribute set",
+            sets,
+            sets.index(of_card) if of_card in sets else 0,
+            format_func=str.capitalize,
+            key="reader-set",
         )
         typed = st.text_area(
             "Attributes, one per line: NAME=what it is|what it is not",
@@ -146,6 +176,24 @@ def _model_form(form: str) -> tuple[str, list[str], str]:
             help="By the classifier's own names. Empty: all of them.",
         )
     return source, [line.strip() for line in typed.splitlines() if line.strip()], ""
+
+
+def _more(form: str, model: str) -> tuple[str, bool]:
+    """The revision of a hub id, and whether texts give probabilities."""
+    revision = ""
+    if model and not Path(model).expanduser().is_dir():
+        revision = st.text_input(
+            "Revision",
+            key=f"reader-revision-{form}",
+            placeholder="main",
+            help="Branch, tag or commit of a hub id. Empty: the default branch.",
+        ).strip()
+    probability = form == TEXTS and st.toggle(
+        "Probabilities in place of cosines",
+        key="reader-probability",
+        help="1 / (1 + exp(-s d)): d is the difference of cosines, s the model's temperature.",
+    )
+    return revision, bool(probability)
 
 
 def _clicks_form(run: Run) -> tuple[str, list[str], str]:

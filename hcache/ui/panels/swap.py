@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from ...cache.reading import Run
@@ -20,12 +21,15 @@ from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from ...figures.ufigure import Swapped, draw_u
 from ...progress import part
+from ...readers.likeness import apart, distances_of, samples_apart
+from ...readers.reading import reader_of
 from ...recipes.edits import DonorRef
 from ...recipes.recipe import Recipe, recipe_of
 from ...recipes.window import Window
 from .. import loaders, state
 from ..frame import beside
 from ..grid import picture_grid
+from ..reader_choice import choose_reader
 from ..work import run_button
 from .pins import SIDES, pin_cells
 from .recipes import recipe_drop
@@ -94,11 +98,12 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
     recipes = make_recipes(
         run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient
     )
+    reader_name = choose_reader(run)
     result = run_button(
         BUTTONS[setup.how],
         "swap",
-        tuple(recipe.digest for recipe in recipes.values()),
-        lambda: _render(run, recipes, pair.recipient, setup.window),
+        (reader_name, *(recipe.digest for recipe in recipes.values())),
+        lambda: _render(run, recipes, pair, setup.window, reader_name),
     )
     if result is None:
         _show(run, {}, pair)
@@ -106,7 +111,7 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
             "Press the button to fill the places in the figure. All sites are rendered in one pass."
         )
         return
-    cells, identity = result
+    cells, identity, likeness = result
     _show(run, cells, pair)
     _badge(identity)
     st.caption(
@@ -115,8 +120,43 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
         " run does not store in full are computed again from A's stored x_t. Figure after Schaerf,"
         " Alfarano, Silvestri, Impett (2025)."
     )
+    _likeness_panel(likeness)
     _downloads(run, cells)
     pin_cells(run, list(cells.values()), list(cells))
+
+
+def _likeness_panel(rows: list[dict[str, str]]) -> None:
+    """How far each result is from A and from B, beside how far A, and another sample, are from
+    B.
+    """
+    with st.expander("Distances from A and B", icon=":material/straighten:"):
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+        st.caption(
+            "Pixels: root mean square difference, as a share of the range. Structure: 1 − SSIM."
+            " Embedding: 1 − cosine of an image encoder's embeddings, if the run's reader has one."
+            " The first rows are the null: what A, and two different samples on average, are apart."
+            " One pair says little; the Verdict page measures many, with intervals and p."
+        )
+
+
+def _distance_rows(
+    run: Run, cells: Mapping[str, Rendered], pair: Pair, reader_name: str
+) -> list[dict[str, str]]:
+    """The table of distances: a row each for A, for two samples on average, and for each result."""
+    by_encoder = distances_of(reader_of(run, reader_name))
+    a, b = untouched(pair.donor_run, pair.donor).picture, untouched(run, pair.recipient).picture
+    pictures = np.stack([a, *(cell.picture for cell in cells.values())])
+    from_a, from_b = (apart(pictures, each, by_encoder) for each in (a, b))
+    others = samples_apart(run, by_encoder)
+    rows = []
+    for i, what in enumerate(["A itself", *cells]):
+        row = {"result": what}
+        for name in from_b:
+            row |= {f"{name} from A": f"{from_a[name][i]:.3f}"}
+            row |= {f"{name} from B": f"{from_b[name][i]:.3f}"}
+        rows.append(row)
+    two = {f"{name} from B": f"{value:.3f}" for name, value in others.items()}
+    return [rows[0], {"result": "two different samples", **two}, *rows[1:]]
 
 
 def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
@@ -240,11 +280,12 @@ def _pair_panel(run: Run) -> Pair:
 
 
 def _render(
-    run: Run, recipes: Mapping[str, Recipe], recipient: int, window: Window
-) -> Generator[float, None, tuple[dict[str, Rendered], IdentityCheck]]:
-    """The cells, and whether a swap with itself changes nothing, which is computed once for a
-    sample and steps.
+    run: Run, recipes: Mapping[str, Recipe], pair: Pair, window: Window, reader_name: str
+) -> Generator[float, None, tuple[dict[str, Rendered], IdentityCheck, list[dict[str, str]]]]:
+    """The cells; whether a swap with itself changes nothing, which is computed once for a sample
+    and steps; and the table of distances.
     """
+    recipient = pair.recipient
     from ...edits.swaps import check_identity
 
     work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), run.home)
@@ -253,7 +294,8 @@ def _render(
     if not known:
         check = check_identity(loaders.model_of(run), run, recipient, window)
         known.append((yield from part(check, 0.8, 0.2)))
-    return dict(zip(recipes, cells, strict=True)), known[0]
+    made = dict(zip(recipes, cells, strict=True))
+    return made, known[0], _distance_rows(run, made, pair, reader_name)
 
 
 @st.cache_resource(max_entries=KEPT_IDENTITIES, show_spinner=False)

@@ -18,6 +18,7 @@ from ...figures.verdict import STYLE, key_of, row_title, verdict_table
 from ...measures.evidence import Evidence
 from ...measures.registry import measures, registry
 from ...measures.verdict import Row, compare, labels_to_ask
+from ...readers.reading import readers_of
 from ...report.document import verdict_report
 from ...report.exhibits import drawn, exhibits
 from ...report.guide import pages_of
@@ -42,8 +43,9 @@ def verdict_panel(run: Run) -> None:
         labels = _labels_panel(runs)
     for line in registry().refused:
         st.warning(literal(line))
-    evidence = {each.name: Evidence(each) for each in runs}
-    rows = compare(runs, labels)
+    reader = _reader_panel(runs)
+    evidence = {each.name: Evidence(each, reader) for each in runs}
+    rows = compare(runs, labels, reader)
     with errors_shown():
         start_cheap(runs, labels, rows)
     with errors_shown():
@@ -63,7 +65,21 @@ def verdict_panel(run: Run) -> None:
     with errors_shown():
         _stale_panel(runs)
     with errors_shown():
-        _report_panel(runs, labels)
+        _report_panel(runs, labels, reader)
+
+
+def _reader_panel(runs: Sequence[Run]) -> str:
+    """Whose readings of edits are shown: a choice where the runs have several readers."""
+    known = list(dict.fromkeys(name for run in runs for name in readers_of(run)))
+    if len(known) < 2:
+        return ""
+    return state.select(
+        "Reader of edited pictures",
+        "verdict-reader",
+        ["", *known],
+        format_func=lambda name: name or "each run's first",
+        help="Results of two readers are never mixed in one table.",
+    )
 
 
 def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
@@ -112,8 +128,9 @@ def _labels_panel(runs: Sequence[Run]) -> list[str]:
     known = list(dict.fromkeys(name for run in runs for name in named_labels(run)))
     if not known:
         st.info(
-            "These runs have no labels, so there is nothing to decode or to move. Import labels"
-            " with `python -m hcache labels-import`, or label samples by hand on the Gallery page."
+            "These runs have no labels, so no attribute can be decoded or moved. Add a reader on"
+            " the Gallery page, or label samples by hand there, or import labels with"
+            " `python -m hcache labels-import`. Swaps and likeness need no labels."
         )
         return []
     return state.many("Labels", "verdict-labels", known, labels_to_ask(runs), format_func=_words)
@@ -208,11 +225,11 @@ def _stale_panel(runs: Sequence[Run]) -> None:
         )
 
 
-def _report_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
+def _report_panel(runs: Sequence[Run], labels: Sequence[str], reader: str) -> None:
     """The same as one file."""
     st.download_button(
         "Download the report",
-        lambda: verdict_report(runs, labels).encode(),
+        lambda: verdict_report(runs, labels, reader).encode(),
         "verdict.html",
         "text/html",
         key="verdict-report",

@@ -1,0 +1,69 @@
+"""How far pictures are moved along a direction, in all distances, against random directions."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from ..analysis.likeness import likeness
+from ..directions.direction import Move, digest_of
+from ..progress import part
+from .driver import NOISE, Driver, Grid
+from .kinds import LIKENESS
+from .responses import responses
+from .stored import Measuring, measured
+
+
+def likeness_of(
+    driver: Driver,
+    move: Move,
+    grid: Grid,
+    *,
+    name: str = "",
+    nulls: int = 19,
+    null: str = NOISE,
+    repeats: int = 2000,
+) -> Measuring:
+    """How far a direction moves pictures at its largest strength: ``{"changed": {distance:
+    Contrast}, "strength"}``.
+
+    The distances are pixels, structure and colour, and those of the driver's encoder. The pictures
+    are those of :func:`~hcache.measures.responses.responses`: what was rendered for another measure
+    is not rendered again.
+    """
+    parameters = {
+        "name": name,
+        "move": digest_of(move),
+        "grid": grid.to_json(),
+        "reader": driver.reader_name,
+        "nulls": nulls,
+        "null": null,
+        "repeats": repeats,
+        **driver.beyond_pictures,
+    }
+    most = int(np.argmax(grid.strengths))
+
+    def compute() -> Generator[float, None, dict[str, Any]]:
+        """The distances at the largest strength, of the direction and of random ones."""
+        randoms = driver.randoms(nulls, null, move, grid.samples) if nulls else []
+        tables = []
+        for done, each in enumerate([move, *randoms]):
+            work = responses(driver, each, grid)
+            record = yield from part(work, done / (nulls + 1), 1 / (nulls + 1))
+            result = record.result
+            tables.append(result.get("distances", {"pixels": result["pixels"]}))
+        known = [quantity for quantity in tables[0] if all(quantity in each for each in tables)]
+        at_most = {
+            quantity: np.array([np.array(each[quantity])[:, most] for each in tables])
+            for quantity in known
+        }
+        changed = likeness(
+            {quantity: values[0] for quantity, values in at_most.items()},
+            {quantity: values[1:] for quantity, values in at_most.items()},
+            repeats=repeats,
+        )
+        return {"changed": changed, "strength": grid.strengths[most]}
+
+    return (yield from measured(driver.run, LIKENESS, parameters, compute))

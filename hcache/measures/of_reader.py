@@ -1,0 +1,43 @@
+"""Which reader a stored result is by: results of two readers are never mixed.
+
+A result names attributes by the reader's own names. A run may have two readers that read an
+attribute of one name; its labels are then called ``reader/attribute``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..cache.reading import Run
+from ..cache.records import Record
+from ..readers.reading import readers_of
+
+
+def reader_name(record: Record) -> str:
+    """The name of the reader that a result is by; empty if it is by none."""
+    return str(record.parameters.get("reader", "")).partition("@")[0]
+
+
+def of_one_reader(run: Run, records: Sequence[Record], wanted: str = "") -> list[Record]:
+    """The records that no reader was needed for, and those of one reader.
+
+    That is the wanted one. If none is wanted, it is the run's first reader if there are results
+    by it, else the first that there are results by.
+    """
+    names = list(dict.fromkeys(reader_name(record) for record in records if reader_name(record)))
+    first = next(iter(readers_of(run)), "")
+    chosen = wanted or (first if first in names or not names else names[0])
+    return [record for record in records if reader_name(record) in ("", chosen)]
+
+
+def is_of(record: Record, label: str) -> bool:
+    """Whether a result is named after a label: by the label's name, or as its reader names it."""
+    name = record.parameters.get("name")
+    reader, _, alone = label.partition("/")
+    return name == label or (bool(alone) and name == alone and reader_name(record) == reader)
+
+
+def own_name(record: Record, label: str) -> str:
+    """What a result's reader calls a label."""
+    name = record.parameters.get("name")
+    return str(name) if is_of(record, label) else label

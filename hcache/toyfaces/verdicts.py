@@ -1,0 +1,229 @@
+"""Measures whether a verdict by texts or by clicks gives the same answers as one by the toy reader.
+
+    python -m hcache.toyfaces.verdicts RUN [--samples 16] [--nulls 19] [--positives 32]
+
+RUN is a run of an embedded model, by its folder or its name in the home. Each way to read fits its
+own directions, to the samples at both ends of its own readings. All directions are tried on the
+same samples, against the same random directions, as ``measure --what directions`` does it. Every
+picture is rendered once and read in all ways. The readers are those of
+:mod:`~hcache.toyfaces.read_back`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from msgspec import structs
+
+from ..analysis.estimate import LEVEL
+from ..cache.reading import Run, open_run
+from ..directions.direction import Direction
+from ..directions.supervised import both_ends, difference_direction
+from ..errors import AnalysisError
+from ..extraction.run import load_model_of
+from ..measures.cell import Cell
+from ..measures.cells import with_families
+from ..measures.declared.directions import CONTROLLABLE, direction_cells
+from ..measures.driver import SAMPLES, Driver, Grid
+from ..measures.responses import direction
+from ..measures.setting import STRENGTHS
+from ..progress import drive_under_bar, part
+from ..readers.clicks import PIXELS, fit_clicks
+from ..readers.reader import Reader, digest_of
+from ..readers.registry import find_reader
+from ..recipes.window import Window
+from .clip import FOLDER
+from .factors import NAMES
+from .read_back import by_texts
+
+TOY, TEXTS = "toy reader", "texts"
+CLICKS = {"clicks on pixels": PIXELS, "clicks on toyfaces-clip": str(FOLDER)}
+WAYS = (TOY, TEXTS, *CLICKS)
+REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one way says of one factor.
+
+    ``own``: the change of its own reading. ``toy``: the change of the toy reader's reading under
+    the same direction. Both are cells of a verdict.
+    """
+
+    own: Cell
+    toy: Cell
+
+    @property
+    def moves(self) -> bool:
+        """Whether the direction moves its reading further than random directions do."""
+        return moves(self.own)
+
+
+def moves(cell: Cell) -> bool:
+    """Whether p, adjusted for all factors of the way, is at most 0.05."""
+    return cell.family_p is not None and cell.family_p <= 1 - LEVEL + 1e-12
+
+
+def readers_by_way(run: Run, positives: int) -> dict[str, dict[str, Reader]]:
+    """Every way to read: factor -> reader. A factor that a way cannot read is left out."""
+    toy, texts = find_reader("toyfaces"), by_texts()
+    ways = {TOY: dict.fromkeys(NAMES, toy), TEXTS: dict.fromkeys(NAMES, texts)}
+    theirs = toy(run.images)
+    for way, encoder in CLICKS.items():
+        ways[way] = {}
+        for name in NAMES:
+            picked = np.full(len(run), np.nan)
+            picked[np.argsort(theirs[name])[-positives:]] = 1
+            try:
+                head = fit_clicks(run.images, picked, name, encoder, device="cpu")
+            except AnalysisError:
+                continue
+            ways[way][name] = head.open(f"{name} clicks", "cpu")
+    return ways
+
+
+def read_all(ways: Mapping[str, Mapping[str, Reader]], pictures: np.ndarray) -> dict[str, Any]:
+    """All readings of some pictures, as ``WAY/FACTOR`` -> (n,). A reader reads them once."""
+    found: dict[str, np.ndarray] = {}
+    for way, readers in ways.items():
+        once = {id(reader): reader for reader in readers.values()}
+        read = {key: reader(pictures) for key, reader in once.items()}
+        found |= {f"{way}/{name}": read[id(reader)][name] for name, reader in readers.items()}
+    return found
+
+
+def verdicts(
+    run: Run,
+    samples: int = 16,
+    nulls: int = 19,
+    positives: int = 32,
+    strengths: Sequence[float] = STRENGTHS,
+    chosen: Sequence[str] = WAYS,
+) -> Generator[float, None, dict[str, dict[str, Answer]]]:
+    """By way, then by factor: what a verdict says. Yields the share done.
+
+    Args:
+        run: Of an embedded model.
+        samples: Samples that directions are tried on. Directions are fitted to the others.
+        nulls: Random directions.
+        positives: Samples that a reader from clicks is fitted to.
+        strengths: That directions are tried at, 0 among them.
+        chosen: The ways whose directions are tried, the toy reader's always.
+    """
+    ways = readers_by_way(run, positives)
+    key = digest_of({way: [each.digest for each in of.values()] for way, of in ways.items()})
+    driver = Driver(
+        load_model_of(run, "cpu"), run, lambda pictures: read_all(ways, pictures), f"ways@{key}"
+    )
+    tried = run.sample_ids[:samples].tolist()
+    whole = Window(first=0, last=run.spec.steps - 1)
+    grid = Grid(samples=tuple(tried), window=whole, strengths=tuple(strengths))
+    shown = [way for way in WAYS if way == TOY or way in chosen]
+    readings = read_all({way: ways[way] for way in shown}, run.images)
+    moved = _directions(run, readings, tried)
+    records = {}
+    for done, (name, move) in enumerate(moved.items()):
+        work = direction(driver, move, grid, name=name, nulls=nulls, null=SAMPLES)
+        records[name] = yield from part(work, done / len(moved), 1 / len(moved))
+    return {way: _answers(records, way, run) for way in shown}
+
+
+def _directions(
+    run: Run, readings: Mapping[str, np.ndarray], tried: Sequence[int]
+) -> dict[str, Direction]:
+    """The direction of every reading, by samples that are not tried; as ``Setting.ends``."""
+    rest = max(2, (len(run) - len(tried)) // 4)
+    found = {}
+    for name, values in readings.items():
+        known = values.astype(np.float64)
+        known[[run.position(sample) for sample in tried]] = np.nan
+        found[name] = difference_direction(run, *both_ends(run, known, rest))
+    return found
+
+
+def _answers(records: Mapping[str, Any], way: str, run: Run) -> dict[str, Answer]:
+    """What a way says of every factor that it reads; p is adjusted for all of them."""
+    of_way = {name.partition("/")[2]: name for name in records if name.partition("/")[0] == way}
+    sides = {}
+    for reading in (way, TOY):
+        cells = {}
+        for factor, name in of_way.items():
+            record = records[name]
+            asked = f"{reading}/{factor}"
+            shown = _renamed(record, asked)
+            (cell,) = (c for c in direction_cells(shown, run) if c.question == CONTROLLABLE)
+            cells[cell.question, factor] = cell
+        sides[reading] = with_families(cells)
+    return {
+        factor: Answer(own=sides[way][CONTROLLABLE, factor], toy=sides[TOY][CONTROLLABLE, factor])
+        for factor in of_way
+    }
+
+
+def _renamed(record: Any, reading: str) -> Any:
+    """A direction's result, as that of a direction meant for a reading."""
+    return structs.replace(record, parameters={**record.parameters, "name": reading})
+
+
+def table(found: Mapping[str, Mapping[str, Answer]]) -> str:
+    """A Markdown table: a row a factor, a column a way, and below how often ways agree."""
+    lines = ["| factor | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    for factor in NAMES:
+        cells = [_cell(found[way].get(factor), way) for way in found]
+        lines.append(f"| {factor.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    for way in list(found)[1:]:
+        both = [name for name in NAMES if name in found[way]]
+        same = sum(found[way][name].moves == found[TOY][name].moves for name in both)
+        lines.append(f"{way}: the same answer for {same} of {len(both)} factors")
+    return "\n".join(lines)
+
+
+def _cell(answer: Answer | None, way: str) -> str:
+    """``yes, 0.42 (0.30 to 0.55)``, and what the toy reader sees of the same direction."""
+    if answer is None:
+        return REFUSED
+    said = f"{'yes' if answer.moves else 'no'}, {_short(answer.own)}"
+    return said if way == TOY else f"{said}; toy reader {_short(answer.toy)}"
+
+
+def _short(cell: Cell) -> str:
+    found = cell.estimate
+    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f}), p {cell.family_p:.2g}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command: prints the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.verdicts", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument(
+        "run", metavar="RUN", help="a run of an embedded model: its folder, or its name in the home"
+    )
+    parser.add_argument("--samples", type=int, default=16, help="tried (default: 16)")
+    parser.add_argument("--nulls", type=int, default=19, help="random directions (default: 19)")
+    parser.add_argument(
+        "--positives", type=int, default=32, help="samples picked for clicks (default: 32)"
+    )
+    parser.add_argument(
+        "--strengths",
+        type=float,
+        nargs="+",
+        default=STRENGTHS,
+        metavar="S",
+        help=f"0 among them (default: {' '.join(f'{each:g}' for each in STRENGTHS)})",
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=WAYS, help="whose directions (default: all)"
+    )
+    args = parser.parse_args(argv)
+    run, strengths = open_run(args.run), tuple(args.strengths)
+    work = verdicts(run, args.samples, args.nulls, args.positives, strengths, args.ways)
+    print(table(drive_under_bar(work, "measuring")))
+
+
+if __name__ == "__main__":
+    main()
