@@ -224,6 +224,11 @@ def _fitted(chosen: Fit, run: Run, model: Model) -> tuple[Move, ...]:
     return drive_under_bar(fit(chosen, run, model), f"fitting, {chosen.method}")
 
 
+def fitted_in_time(chosen: Fit, run: Run, model: Model) -> Made:
+    """The first move that a fit makes, and the seconds that it took."""
+    return _timed(lambda: _fitted(chosen, run, model)[0])
+
+
 def _timed(make: Callable[[], Move]) -> Made:
     began = time.monotonic()
     move = make()
