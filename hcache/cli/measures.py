@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
 from ..cache.layout import home_folder, run_folder
-from ..cache.reading import Run, open_run
-from ..cache.records import delete_stale, plain
+from ..cache.reading import Run, first_samples, open_run
+from ..cache.records import delete_stale, list_records, plain
 from ..errors import HcacheError, UsageError, refused
 from .commands import Result, table
 from .progress import drive_with_bar
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 def measure(arguments: argparse.Namespace) -> Result:
     """Measures a run; what is stored already is looked up."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
+    if arguments.first is not None:
+        run = first_samples(run, arguments.first)
     if arguments.forget_stale:
         gone = delete_stale(run)
         return Result(
@@ -124,6 +126,7 @@ def compare(arguments: argparse.Namespace) -> Result:
 
     home = home_folder(arguments.home)
     runs = [open_run(run_folder(home, name)) for name in dict.fromkeys(arguments.run_names)]
+    _measure_first(runs)
     found = [row for row in side_by_side(runs) if row.cells]
     if not found:
         raise UsageError(
@@ -142,6 +145,7 @@ def compare(arguments: argparse.Namespace) -> Result:
                 "subject": row.subject,
                 "ranking": list(map(list, row.groups)),
                 "larger": list(map(list, row.larger)),
+                "first": row.first,
                 "cells": by_run,
             }
         )
@@ -149,6 +153,30 @@ def compare(arguments: argparse.Namespace) -> Result:
     head = "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True))
     text = f"{head}\n{table(rows, ('question', *letters, 'larger'))}"
     return Result(text=text + _report(runs, arguments.html), data=data)
+
+
+def _measure_first(runs: Sequence[Run]) -> None:
+    """Takes, on the first samples of runs of different sizes, what was measured on the whole runs.
+
+    Only what needs no model and is done in seconds; the others are named by the table.
+    """
+    from ..measures.costs import is_cheap
+    from ..measures.measure import MODEL
+    from ..measures.registry import measures
+    from ..measures.suite import Suite, not_needed
+    from ..measures.verdict import common_first, labels_to_ask
+
+    first = common_first(runs)
+    for run in runs if first else ():
+        part, taken = first_samples(run, first), {each.kind for each in list_records(run)}
+        suite = Suite(part, labels_to_ask([run]), not_needed)
+        what = [
+            name
+            for name, each in measures().items()
+            if MODEL not in each.needs and taken & set(each.cells) and not each.refused(suite)
+        ]
+        if what and is_cheap(suite.seconds(what, None)):
+            drive_with_bar(suite.run_all(what), f"first {first} samples of {run.name}")
 
 
 def _report(runs: Sequence[Run], path: str | None) -> str:
@@ -172,13 +200,13 @@ def _answer(cell: Cell) -> str:
 
 def _in_words(row: Row, names: Sequence[str]) -> str:
     """``B > A``, every pair of which it is known; or why nothing compares."""
-    from ..measures.verdict import why_not_ranked
-
+    at = f" (first {row.first} of each)" if row.first else ""
     if not row.larger:
-        return why_not_ranked(row.cells) if len(row.cells) > 1 else ""
-    return ", ".join(
+        return (row.why_not or f"cannot be told{at}") if len(row.cells) > 1 else ""
+    pairs = ", ".join(
         f"{chr(65 + names.index(a))} > {chr(65 + names.index(b))}" for a, b in row.larger
     )
+    return pairs + at
 
 
 def _facts(cell: Cell) -> dict[str, Any]:
@@ -206,6 +234,12 @@ def add_measures(command: Any) -> None:
         type=float,
         metavar="W",
         help="say how many samples an interval W wide takes, with this as the pilot",
+    )
+    child.add_argument(
+        "--first",
+        type=int,
+        metavar="N",
+        help="measure the first N samples only, to compare with a run that has no more",
     )
     child.add_argument(
         "--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)"

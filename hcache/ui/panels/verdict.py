@@ -81,8 +81,9 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
         "Each cell shows the value, its 95 % interval as a line and in numbers, the null as a"
         " dashed mark, and 0 as a thin mark. Press a value to see the evidence below. Measures by"
         " step are given at log SNR 0, where signal and noise are equal. p is adjusted for all"
-        " labels or sites of the question. Runs are ranked only at equal n, and only if the"
-        " interval of their difference, widened for all comparisons, excludes 0."
+        " labels or sites of the question. Runs are ranked only at equal n (larger runs by their"
+        " first samples, as said there), and only if the interval of their difference, widened for"
+        " all comparisons, excludes 0."
     )
     if asked:
         _start_asked(runs, labels, asked)
