@@ -15,6 +15,7 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, first_samples, open_run
 from ..cache.records import delete_stale, list_records, plain
 from ..errors import HcacheError, UsageError, refused
+from ..progress import drive
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -84,6 +85,7 @@ def measure_run(
         [name for name in what if name not in refused], lambda title: doing.__setitem__(0, title)
     )
     drive_with_bar(work, lambda: doing[0])
+    warn_of_copies(run)
     cells = list(cells_of(run).values())
     rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
@@ -93,6 +95,15 @@ def measure_run(
         for cell, row in zip(cells, data, strict=True):
             row["needed"] = cell.estimate.samples_for(width) if cell.estimate.defined else None
     return Result(text=table(rows, head), data=data)
+
+
+def warn_of_copies(run: Run) -> None:
+    """Says on the standard error which samples have the same picture, if any."""
+    from ..measures.duplicates import duplicates_in_words, duplicates_of
+
+    drive(duplicates_of(run))
+    if words := duplicates_in_words(run):
+        print(words, file=sys.stderr)
 
 
 def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from ..cache.reading import Run
 from ..cache.records import Record
 from ..readers.reading import readers_of
 from .cell import Cell
-from .kinds import OLDER, is_older
+from .groups import GROUPS, groups_of
+from .kinds import ALIGNMENT, CODES, COSINES, OLDER, is_older
 from .label_values import current_records
 from .measure import Question
 from .registry import find_question, measures
@@ -37,12 +38,13 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
             were measured by, if empty. Readings of two readers are never mixed.
     """
     found: dict[tuple[str, str], Cell] = {}
+    grouped = groups_of(run) is not None
     for record in _of_one_reader(current_records(run), reader or next(iter(readers_of(run)), "")):
         for cell in _read(record, run):
             key = (cell.question, cell.subject)
-            if is_older(record.kind, record.parameters):
+            if _is_older(record, grouped):
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
-            if key not in found or _effort(cell) > _effort(found[key]):
+            if key not in found or _effort(cell, grouped) > _effort(found[key], grouped):
                 found[key] = cell
     return with_families(found)
 
@@ -107,7 +109,7 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
         ]
         for cell in cells:
             (
-                _effort(cell),
+                _effort(cell, False),
                 str(cell),
                 hash((cell.question, cell.subject)),
                 np.array(cell.drawn, np.float64),
@@ -117,8 +119,18 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
         return ()
 
 
-def _effort(cell: Cell) -> tuple[bool, int, int, int]:
+BY_GROUP = (CODES, COSINES, ALIGNMENT)
+"""Kinds whose results go by groups of samples, where the run has groups, and once did not."""
+
+
+def _is_older(record: Record, grouped: bool) -> bool:
+    """Whether a result is of an older definition; of a run with groups, that it left them out."""
+    left_out = grouped and record.kind in BY_GROUP and GROUPS not in record.parameters
+    return left_out or is_older(record.kind, record.parameters)
+
+
+def _effort(cell: Cell, grouped: bool) -> tuple[bool, int, int, int]:
     parameters = cell.evidence.parameters
     nulls = int(parameters.get("nulls") or parameters.get("controls") or 0)
     tried = len(parameters.get("steps") or parameters.get("moves") or ())
-    return (not is_older(cell.evidence.kind, parameters), cell.estimate.n, nulls, tried)
+    return (not _is_older(cell.evidence, grouped), cell.estimate.n, nulls, tried)

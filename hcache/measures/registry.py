@@ -27,6 +27,7 @@ DECLARED = (
     "directions",
     "windows",
     "additivity",
+    "random",
     "swaps",
 )
 """A module each in ``declared/``, with its measure as ``MEASURE``; cheapest first."""

@@ -19,6 +19,7 @@ from ..directions.supervised import both_ends, difference_direction
 from ..errors import UsageError, did_you_mean
 from ..readers.reading import readers_of
 from ..recipes.window import Window
+from .groups import groups_of
 from .noise import spread_steps
 from .parameter import Parameter
 
@@ -99,6 +100,11 @@ class Setting:
     def tried(self) -> list[int]:
         """The samples that directions are tried on: the first of the run."""
         return self.run.sample_ids[: self[SAMPLES]].tolist()
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The number of every sample's group (n,), as the run says; None if each is its own."""
+        return groups_of(self.run)
 
     @cached_property
     def readable(self) -> list[str]:

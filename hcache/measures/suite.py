@@ -14,6 +14,7 @@ from ..cache.reading import Run
 from ..errors import UsageError
 from ..progress import part
 from .costs import EDITED
+from .duplicates import duplicates_of
 from .measure import Part, Work
 from .registry import find_measure, measures
 from .setting import Setting
@@ -66,6 +67,8 @@ class Suite(Setting):
     def _run(self, parts: Sequence[Part], tell: Callable[[str], None]) -> Work:
         weights = [self._weight(each) for each in parts]
         total, done, so_far = sum(weights) or 1.0, 0.0, 0.0
+        tell("looking for copies of pictures")
+        yield from part(duplicates_of(self.run), 0.0, 0.0)
         for each, weight in zip(parts, weights, strict=True):
             tell(each.title)
             for share in part(each.work, done / total, weight / total):

@@ -62,7 +62,13 @@ def _direction(setting: Setting, name: str) -> Work:
     grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
     move = setting.moves[name]
     return direction(
-        setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]
+        setting.driver,
+        move,
+        grid,
+        name=name,
+        nulls=setting[NULLS],
+        null=setting[NULL],
+        groups=setting.groups,
     )
 
 
@@ -71,7 +77,14 @@ def _leakage(setting: Setting) -> Work:
     from ..edits import leakage_of
 
     grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
-    return leakage_of(setting.driver, setting.moves, grid, nulls=setting[NULLS], null=setting[NULL])
+    return leakage_of(
+        setting.driver,
+        setting.moves,
+        grid,
+        nulls=setting[NULLS],
+        null=setting[NULL],
+        groups=setting.groups,
+    )
 
 
 def direction_cells(record: Record, _: Run) -> list[Cell]:
