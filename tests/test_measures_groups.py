@@ -12,7 +12,7 @@ from hcache.analysis.disentanglement import dci, sap
 from hcache.analysis.groups import group_means, same_group
 from hcache.analysis.probes import gram_matrix
 from hcache.cache.labels import save_labels
-from hcache.cache.reading import open_run
+from hcache.cache.reading import Run, open_run
 from hcache.errors import AnalysisError
 from hcache.measures.duplicates import duplicates_in_words, duplicates_of
 from hcache.measures.groups import groups_among
@@ -44,17 +44,22 @@ def test_positives_that_are_groups_agree_by_chance_and_are_not_called():
     assert called(by(GROUPS)) <= 6 < SETS / 2 < called(by(None))
 
 
-def test_cosines_of_labels_of_groups_are_not_called():
-    def by(groups):
-        def test(data, label, rng):
-            other = rng.permutation(np.repeat([1.0, -1.0], 8))[GROUPS]
-            ends = {"a": label, "b": other}
-            (found,) = cosines(gram_matrix(data), ends, repeats=20, groups=groups)
-            return found.p
-
-        return test
-
-    assert called(by(GROUPS)) <= 6 < SETS / 3 < called(by(None))
+def test_directions_of_labels_of_groups_are_known_to_be_chance():
+    """Over samples such a direction is reliable: five of six copies say what the sixth says. By
+    groups it is told to be chance, and there is no estimate; nor is its cosine called."""
+    known, called_by_groups = [0, 0], 0
+    for seed in range(SETS):
+        data, label, rng = of_groups(seed)
+        other = rng.permutation(np.repeat([1.0, -1.0], 8))[GROUPS]
+        ends, gram = {"a": label, "b": other}, gram_matrix(data)
+        (apart,), (together,) = (
+            cosines(gram, ends, repeats=20, groups=each) for each in (None, GROUPS)
+        )
+        known[0] += apart.cosine is not None
+        known[1] += together.cosine is not None
+        called_by_groups += together.p <= 0.05
+    assert called_by_groups <= 6, "2 are 5 % of 40"
+    assert known[0] >= 36 and known[1] <= 12, known
 
 
 def test_codes_tell_no_factor_of_groups_and_say_of_how_many_groups_they_are():
@@ -62,8 +67,8 @@ def test_codes_tell_no_factor_of_groups_and_say_of_how_many_groups_they_are():
     data, label, rng = of_groups(3, d=12)
     factors = np.stack([label, rng.normal(size=16)[GROUPS]], 1)
     apart, together = (dci(data, factors, repeats=20, groups=each) for each in (None, GROUPS))
-    assert min(r2.value for r2 in apart.informativeness) > 0.5
-    assert max(r2.value for r2 in together.informativeness) < 0.5
+    told = min(r2.value for r2 in apart.informativeness)
+    assert told > 0.25 and max(r2.value for r2 in together.informativeness) < told - 0.2
     assert not together.disentanglement.defined or together.disentanglement.n == 16
     wide, narrow = (sap(data, factors, repeats=200, groups=each).score for each in (GROUPS, None))
     assert wide.high - wide.low > 1.3 * (narrow.high - narrow.low) and wide.n == 16
@@ -125,8 +130,10 @@ def test_groups_among_samples_are_those_of_the_run(copied):
     assert groups_among(copied, None, [0, 1]) is None
 
 
-def test_a_command_warns_of_copies(tmp_path, capsys):
-    """Pictures of this run are all the same; the warning is one line, and goes to stderr."""
+def test_a_command_warns_of_copies(tmp_path, capsys, monkeypatch):
+    """The warning is one line, and goes to stderr."""
+    same = (list(range(20)), np.zeros((20, 8, 8, 3), np.uint8))
+    monkeypatch.setattr(Run, "image_blocks", lambda run, wanted: iter([same]))
     rng = np.random.default_rng(1)
     spec = RunSpec(model="planted", samples=20, steps=1, store_dtype="float32")
     x = rng.normal(size=(2, 20, 3, 8, 8)).astype(np.float32)
@@ -136,6 +143,5 @@ def test_a_command_warns_of_copies(tmp_path, capsys):
     command = ["probe", run.name, "--label", "age", "--site", "h", "--home", str(tmp_path)]
     assert main(command) == 0
     told = capsys.readouterr()
-    same = len(np.unique(run.images.reshape(20, -1), axis=0)) == 1
-    assert same and "19 of 20 samples have the same picture" in told.err
+    assert "19 of 20 samples have the same picture" in told.err
     assert "same picture" not in told.out

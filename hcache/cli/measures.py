@@ -87,7 +87,10 @@ def measure_run(
     drive_with_bar(work, lambda: doing[0])
     warn_of_copies(run)
     cells = list(cells_of(run).values())
-    rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
+    rows = [
+        (f"{cell.question} {cell.subject}", _with_advice(cell), *_needed(cell, width))
+        for cell in cells
+    ]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
     head = ("question", "answer (95 % interval)")
     if width is not None:
@@ -97,11 +100,18 @@ def measure_run(
     return Result(text=table(rows, head), data=data)
 
 
+def _with_advice(cell: Cell) -> str:
+    """An answer; of one that too few samples leave open, how many would tell."""
+    from ..measures.sample_sizes import in_words
+
+    return "; ".join(filter(None, [str(cell), in_words(cell)]))
+
+
 def warn_of_copies(run: Run) -> None:
     """Says on the standard error which samples have the same picture, if any."""
-    from ..measures.duplicates import duplicates_in_words, duplicates_of
+    from ..measures.duplicates import duplicates_in_words, look_for_copies
 
-    drive(duplicates_of(run))
+    drive(look_for_copies(run))
     if words := duplicates_in_words(run):
         print(words, file=sys.stderr)
 
@@ -112,7 +122,10 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     """
     if width is None:
         return ()
-    return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
+    from ..measures.sample_sizes import samples_for_width
+
+    needed = samples_for_width(cell, width)
+    return ("" if needed is None else f"about {needed}",)
 
 
 def _driver(run: Run, device: str, name: str) -> Driver:

@@ -45,11 +45,11 @@ SAMPLES = Parameter(
 )
 NULLS = Parameter(
     name="nulls",
-    text="random directions beside each, from which p is a rank",
+    text="random directions beside each, among which p is the rank; 19 let it reach 0.05",
     default=19,
     least=0,
     most=10**6,
-    sizes={"quick": 4, "thorough": 39},
+    sizes={"thorough": 39},
 )
 NULL = Parameter(
     name="null",

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...analysis.controllability import FEWEST_RANKED
 from ...analysis.estimate import Estimate
 from ...analysis.linearity import UNDECIDED
+from ...analysis.permutation import p_value
 from ...cache.reading import Run
 from ...cache.records import Record, load_sheet
 from ..cell import Cell
@@ -105,12 +107,12 @@ def direction_cells(record: Record, _: Run) -> list[Cell]:
             subject=name,
             estimate=Estimate.from_json(control["change"]),
             null=control["random"],
-            p=control["p"],
+            p=_rank(control),
             unit="spreads a unit of strength",
             note=times,
             evidence=record,
             drawn=tuple(control.get("drawn") or ()),
-            warning=_confined(record.result.get("null_dimensions")),
+            warning=_confined(record.result.get("null_dimensions")) or _few(control),
         )
     ]
     if straight["r2"]:
@@ -140,6 +142,25 @@ def _verdict(said: str, r2: Estimate) -> str:
     return (
         f"{said}: too few samples to say; an interval half as wide takes about"
         f" {r2.samples_for(width)}"
+    )
+
+
+def _rank(control: dict[str, Any]) -> float:
+    """p, by the rank among random directions; once it was by Student's t if they were few."""
+    drawn = np.array(control.get("drawn") or (), np.float64)
+    if not len(drawn):  # of before the draws were kept
+        return control["p"]
+    return max(control["p"], p_value(abs(control["change"]["value"]), drawn))
+
+
+def _few(control: dict[str, Any]) -> str:
+    """What to do where p cannot be small, for want of random directions."""
+    count = control.get("directions", FEWEST_RANKED)
+    if count >= FEWEST_RANKED:
+        return ""
+    return (
+        f"{count} random directions: p is never below {1 / (1 + count):.2f}; use --nulls"
+        f" {FEWEST_RANKED} or more"
     )
 
 

@@ -17,6 +17,7 @@ from ...errors import HcacheError, UsageError
 from ...figures.verdict import STYLE, key_of, row_title, verdict_table
 from ...measures.evidence import Evidence
 from ...measures.registry import measures, registry
+from ...measures.sample_sizes import in_words
 from ...measures.verdict import Row, compare, labels_to_ask
 from ...report.document import verdict_report
 from ...report.exhibits import drawn, exhibits
@@ -27,7 +28,7 @@ from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
 from ..text import literal
-from .measuring import measure_all_panel, measure_panel, measuring, start_cheap
+from .measuring import measure_all_panel, measure_panel, measuring, start_cheap, wanted_width
 from .shipped import shipped_panel
 
 
@@ -59,7 +60,7 @@ def verdict_panel(run: Run) -> None:
     with errors_shown():
         _summaries_panel(evidence)
     with errors_shown():
-        measure_panel(runs, labels)
+        measure_panel(runs, labels, rows)
     with errors_shown():
         _stale_panel(runs)
     with errors_shown():
@@ -136,6 +137,8 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
     st.subheader(literal(row_title(row)[:1].upper() + row_title(row)[1:]))
     for run, cell in row.cells.items():
         st.markdown(f"**{literal(run)}**: {literal(cell)}")
+        if needed := in_words(cell, wanted_width()):
+            st.caption(literal(f"{needed[:1].upper()}{needed[1:]}."))
     shown = exhibits(row.question, row.subject, evidence)
     if not shown:
         st.info("No curves or pictures of this are stored. Measure it again to get them.")
