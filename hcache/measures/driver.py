@@ -95,6 +95,8 @@ class Driver:
         )
         self.executor = Executor(model, run)
         self._randoms: dict[tuple[Any, ...], Move] = {}
+        self.kept: dict[tuple[Any, ...], Any] = {}
+        """What measures of several labels share, by what it was made of."""
 
     def images(
         self,

@@ -9,6 +9,7 @@ directions were rendered too (:func:`agreement`).
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,25 +78,50 @@ def against_random(
     def compute() -> Generator[float, None, dict[str, Any]]:
         """The changes of all readings under all directions, at every length."""
         sizes = (len(sets[0]), len(sets[1]))
-        pairs = [sets, *driver.random_sets(directions, sizes, samples)]
-        found = yield from part(differences(driver.run, pairs, step, components), 0, 0.1)
-        changes = {}
-        for number, length in enumerate(LENGTHS):
-            work = driver.preview_changes(found.delta[length], samples, step)
-            changes[length] = yield from part(work, 0.1 + 0.3 * number, 0.3)
+        own = yield from part(_tried(driver, [sets], samples, step, components), 0, 0.1)
+        key = (PREVIEWS, sizes, tuple(samples), step, directions, components)
+        if key not in driver.kept:  # labels with sets of one size have the same random ones
+            random = driver.random_sets(directions, sizes, samples)
+            work = _tried(driver, random, samples, step, components)
+            driver.kept[key] = yield from part(work, 0.1, 0.9)
+        both = own, driver.kept[key]
+
+        def changes(length: str, reading: str) -> np.ndarray:
+            """(1 + m, n), of samples or of groups."""
+            rows = np.concatenate([each.changes[length][reading] for each in both])
+            return group_means(rows, among, 1)
+
         return {
             "readings": {
-                reading: _compared(
-                    {at: group_means(each[reading], among, 1) for at, each in changes.items()},
-                    repeats,
-                )
-                for reading in changes[LENGTHS[0]]
+                reading: _compared({at: changes(at, reading) for at in LENGTHS}, repeats)
+                for reading in driver.spreads
             },
-            "lengths": found.lengths,
-            "share": found.share,
+            "lengths": np.concatenate([each.lengths for each in both]),
+            "share": np.concatenate([each.share for each in both]),
         }
 
     return (yield from measured(driver.run, PREVIEWS, parameters, compute))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """``changes``: by length and reading (m, n), in spreads; the others as in Differences."""
+
+    changes: Mapping[str, Mapping[str, np.ndarray]]
+    lengths: np.ndarray
+    share: np.ndarray
+
+
+def _tried(
+    driver: Driver, pairs: Sequence[Sets], samples: Sequence[int], step: int, components: int
+) -> Generator[float, None, _Tried]:
+    """The differences of pairs of sets, previewed at every length."""
+    found = yield from part(differences(driver.run, pairs, step, components), 0, 0.1)
+    changes = {}
+    for number, length in enumerate(LENGTHS):
+        work = driver.preview_changes(found.delta[length], samples, step)
+        changes[length] = yield from part(work, 0.1 + 0.3 * number, 0.3)
+    return _Tried(changes=changes, lengths=found.lengths, share=found.share)
 
 
 def _compared(changes: Mapping[str, np.ndarray], repeats: int) -> dict[str, Any]:

@@ -58,8 +58,10 @@ DECODING = 0.5
 
 def parts(setting: Setting) -> Iterator[Part]:
     """Every label's direction beside the random ones."""
-    decodings = 2.0 * len(LENGTHS) * (1 + setting[DIRECTIONS]) * len(setting.tried)
-    for name in setting.readable:
+    alone = 2.0 * len(LENGTHS) * len(setting.tried)
+    for number, name in enumerate(setting.readable):
+        beside = setting[DIRECTIONS] if number == 0 else 0  # the random ones serve all labels
+        decodings = alone * (1 + beside)
         yield Part(
             title=f"{name} against random positives",
             passes=DECODING * decodings / setting.run.spec.steps,
