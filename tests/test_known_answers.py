@@ -165,16 +165,15 @@ def test_the_report_is_made_of_it(measured):
 
 
 SEEDS, TRIED, POPULATION = 100, 16, 20_000
-SKEW = 3.0
-"""The skewed reading is the exponential of so many times coordinate a: log-normal."""
+READ = ("c", "skewed", "rarely on")
+"""Readings whose change differs from sample to sample: bent by tanh, log-normal, and a probability
+that is near 0 for most samples, as that of glasses is."""
 
-READ = ("a", "b", "skewed")
 
-
-def with_skew(coordinates):
-    """The readings of coordinates (n, 4): a, b, and one that is skewed."""
-    a, b = np.asarray(coordinates, np.float64).T[:2]
-    return {"a": a, "b": b, "skewed": np.exp(SKEW * a)}
+def skewed(coordinates):
+    """The readings of finished coordinates (n, 4)."""
+    a, _, c, _ = np.asarray(coordinates, np.float64).T
+    return {"a": a, "c": c, "skewed": np.exp(0.6 * a), "rarely on": 1 / (1 + np.exp(3 - 3 * a))}
 
 
 def one_world(seed, home):
@@ -193,8 +192,12 @@ def one_world(seed, home):
     run = extract(model, spec, home)
 
     def reader(images):
-        return with_skew(np.stack(list(read(images).values()), 1))
+        return skewed(np.stack(list(read(images).values()), 1) / scale)
 
+    alpha_bar = json.loads((run.folder / RUN_JSON).read_text())["provenance"]["alpha_bar"]
+    still = np.zeros((3, 256))
+    x = np.random.default_rng(7).normal(size=(POPULATION, 4))
+    scale = finished(x, alpha_bar, still, 0.0).std(0)
     rng = np.random.default_rng(seed)
     own = {**reader(run.images), "nothing": rng.exponential(size=len(run))}
     ids = run.sample_ids.tolist()
@@ -203,37 +206,34 @@ def one_world(seed, home):
     run = open_run(run.folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setting_module, "readers_of", lambda run: ["own"])
-        suite = Suite(
-            run, ("a", "nothing"), lambda: Driver(model, run, reader, "own"), {"samples": TRIED}
-        )
-        ends = {name: suite.ends(name) for name in ("a", "nothing")}
-        tried, driver = suite.tried, suite.driver
+        labels = ("a", "c", "nothing")
+        driver = Driver(model, run, reader, "own")
+        suite = Suite(run, labels, lambda: driver, {"samples": TRIED})
+        ends = {name: suite.ends(name) for name in labels}
     drive(decodability(run, ["nothing"], ["h"], [1]))
-    found = {}
-    for name, pair in ends.items():
-        move = difference_direction(run, *pair)
+    found, moves = {}, {name: difference_direction(run, *pair) for name, pair in ends.items()}
+    for name, move in moves.items():
         work = controllability_over(
             driver,
             move,
             [suite.whole],
-            tried,
+            suite.tried,
             name=name,
             strength=0.1,
             nulls=19,
             null="samples",
             repeats=1000,
         )
-        found[name] = (move, drive(work).result[0]["readings"])
-    alpha_bar = json.loads((run.folder / RUN_JSON).read_text())["provenance"]["alpha_bar"]
-    move, readings = found["a"]
-    x = np.random.default_rng(7).normal(size=(POPULATION, 4))
-    both = [with_skew(finished(x, alpha_bar, move.delta.reshape(3, -1), s)) for s in (0.1, -0.1)]
+        found[name] = drive(work).result[0]["readings"]
     covered = {}
     for name in READ:
-        true = (both[0][name] - both[1][name]).mean() / 0.2 / driver.spreads[name]
-        covered[name] = Estimate.from_json(readings[name]["change"]).covers(true)
-    nulls = {name: found["nothing"][1][name]["p"] for name in READ}
-    return covered, {**nulls, "decodable": cells_of(run)[DECODABLE, "nothing"].p}
+        of = "c" if name == "c" else "a"
+        delta = moves[of].delta.reshape(3, -1)
+        up, down = (skewed(finished(x, alpha_bar, delta, s) / scale)[name] for s in (0.1, -0.1))
+        true = (up - down).mean() / 0.2 / driver.spreads[name]
+        covered[name] = Estimate.from_json(found[of][name]["change"]).covers(true)
+    called = {name: found["nothing"][name]["p"] for name in READ}
+    return covered, {**called, "decodable": cells_of(run)[DECODABLE, "nothing"].p}
 
 
 @pytest.mark.slow

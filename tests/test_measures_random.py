@@ -19,6 +19,7 @@ from hcache.measures.cells import cells_of
 from hcache.measures.declared.random import BEYOND_RANDOM, exhibits
 from hcache.measures.driver import Driver
 from hcache.measures.evidence import Evidence
+from hcache.measures.judged import null_in_words
 from hcache.measures.kinds import PREVIEWS
 from hcache.measures.previews import against_random, agreement
 from hcache.measures.registry import measures
@@ -171,3 +172,12 @@ def test_what_cannot_be_tried_is_refused_and_what_is_stored_is_looked_up(suite):
         "nothing against random positives",
     ]
     assert set(NAMES) <= set(driver.spreads)
+
+
+def test_pages_say_which_null_a_direction_was_held_against(suite):
+    words = null_in_words(suite.run, "a")
+    for part in ("99 directions to random positives", "at equal length", "at its own length"):
+        assert part in words
+    assert "In full renders, beside 19 random directions to random positives" in words
+    nothing = null_in_words(suite.run, "b")
+    assert "was not held against a null" in nothing and "--what random" in nothing
