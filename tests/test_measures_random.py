@@ -1,5 +1,4 @@
-"""Directions beside random positives, by one-step previews: at equal length, at their own, and without
-the first principal components."""
+"""Directions beside random positives, by one-step previews, at three lengths."""
 
 import numpy as np
 import pytest

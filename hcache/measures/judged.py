@@ -1,4 +1,4 @@
-"""What is known of a label's direction beside random ones, in words, for pages that show directions.
+"""What is known of a label's direction beside random ones, in words, for pages.
 
 Nothing is computed: what was measured is told, with its null; what was not is said to be so.
 """
@@ -41,7 +41,8 @@ def _by_previews(run: Run, label: str) -> str:
     told = ", ".join(f"{_times(found[at])} {text}" for at, text in words.items())
     return (
         f"Beside {record.parameters['nulls']} directions to random positives, by previews of step"
-        f" {record.parameters['step']}, that of {label} (from the label's two ends) moves it {told}."
+        f" {record.parameters['step']}, that of {label} (from the label's two ends) moves it"
+        f" {told}."
     )
 
 
