@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from linear import NAMES, linear_model, read
+from msgspec import structs
 from tiny import drain, synthetic_run
 
 from hcache.cache.labels import save_labels
@@ -15,12 +16,12 @@ from hcache.extraction.run import extract
 from hcache.figures.evidence import chart_of
 from hcache.measures import setting as setting_module
 from hcache.measures.cells import cells_of
-from hcache.measures.declared.random import BEYOND_RANDOM, exhibits
+from hcache.measures.declared.random import BEYOND_RANDOM, cells, exhibits
 from hcache.measures.driver import Driver
 from hcache.measures.evidence import Evidence
 from hcache.measures.judged import null_in_words
 from hcache.measures.kinds import PREVIEWS
-from hcache.measures.previews import against_random, agreement
+from hcache.measures.previews import _compared, against_random, agreement
 from hcache.measures.registry import measures
 from hcache.measures.suite import Suite
 from hcache.progress import drive
@@ -103,8 +104,8 @@ def suite(tmp_path_factory):
 
 
 def test_a_planted_direction_is_beyond_random_positives_and_one_of_nothing_is_not(suite):
-    cells = cells_of(suite.run)
-    planted, nothing = (cells[BEYOND_RANDOM, name] for name in ("a", "nothing"))
+    known = cells_of(suite.run)
+    planted, nothing = (known[BEYOND_RANDOM, name] for name in ("a", "nothing"))
     assert planted.p == 0.01 and planted.estimate.value > 2 * planted.null
     assert nothing.p > 0.05 and len(nothing.drawn) == 99
     for words in ("equal length", "own length", "without the first components", "99 random"):
@@ -122,14 +123,7 @@ def test_previews_are_told_apart_from_renders_that_they_do_not_stand_for(suite):
     r, count = agreement(record, rendered, "a")
     assert r > 0.9 and count == 20
     swapped = {**record.result["readings"], "a": record.result["readings"]["c"]}
-    other = type(record)(
-        kind=record.kind,
-        parameters=record.parameters,
-        result={**record.result, "readings": swapped},
-        samples=record.samples,
-        state=record.state,
-        schema=record.schema,
-    )
+    other = structs.replace(record, result={**record.result, "readings": swapped})
     assert agreement(other, rendered, "a")[0] < 0.5
     assert agreement(record, None, "a") is None
 
@@ -180,3 +174,14 @@ def test_pages_say_which_null_a_direction_was_held_against(suite):
     assert "In full renders, beside 19 random directions to random positives" in words
     nothing = null_in_words(suite.run, "b")
     assert "was not held against a null" in nothing and "--what random" in nothing
+
+
+def test_where_no_random_direction_moves_a_reading_nothing_is_told(suite):
+    (record,) = [
+        each for each in list_records(suite.run, PREVIEWS) if each.parameters["name"] == "a"
+    ]
+    found = _compared({at: np.zeros((20, 6)) for at in LENGTHS}, 20)
+    assert found[EQUAL] is None and found[OWN] is None
+    plain = {**record.result, "readings": {"a": {**found, "changes": [0.0] * 20}}}
+    (cell,) = cells(structs.replace(record, result=plain), suite.run)
+    assert not cell.estimate.defined and "there is no null" in str(cell)

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 def measure(arguments: argparse.Namespace) -> Result:
     """Measures a run; what is stored already is looked up."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
-    if arguments.first is not None:
-        run = first_samples(run, arguments.first)
     if arguments.forget_stale:
         gone = delete_stale(run)
         return Result(
             text=f"{run.name}: {gone} stale result{'' if gone == 1 else 's'} deleted",
             data={"run": run.name, "gone": gone},
         )
+    if arguments.first is not None:
+        run = first_samples(run, arguments.first)
     from ..measures.registry import registry
 
     options = {name: getattr(arguments, name) for name in registry().parameters()}

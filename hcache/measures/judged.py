@@ -57,7 +57,9 @@ def _by_renders(run: Run, label: str) -> str:
     )
 
 
-def _times(found: dict[str, Any]) -> str:
+def _times(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "as far as no random direction does"
     return f"{abs(found['effect']['value']):.1f} times as far (p {found['p']:.2g})"
 
 

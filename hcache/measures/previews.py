@@ -45,7 +45,8 @@ def against_random(
     """A label's direction beside that to random positives, at three lengths, by previews.
 
     ``{"readings": {reading: {"equal", "own", "rest": Controllability, "changes": mean change of
-    every random direction at equal length}}, "lengths", "share"}``. ``lengths``: of the direction
+    every random direction at equal length}}, "lengths", "share"}``; None at a length at which no
+    random direction moves the reading. ``lengths``: of the direction
     and the random ones, before they are brought to one length. ``share``: how much of each lies
     along the first principal components.
 
@@ -125,9 +126,12 @@ def _tried(
 
 
 def _compared(changes: Mapping[str, np.ndarray], repeats: int) -> dict[str, Any]:
-    """A reading's changes (1 + m, n) in spreads, at every length, as the results."""
+    """A reading's changes (1 + m, n) in spreads, at every length, as the results.
+
+    None at a length at which no random direction moves the reading: there is no null.
+    """
     found: dict[str, Any] = {
-        length: controllability(each[0], each[1:], repeats=repeats)
+        length: controllability(each[0], each[1:], repeats=repeats) if each[1:].any() else None
         for length, each in changes.items()
     }
     return {**found, "changes": changes[LENGTHS[0]].mean(1)}

@@ -18,7 +18,7 @@ from ..cache.labels import named_labels
 from ..cache.reading import Run, first_counts, first_samples
 from .cell import Cell
 from .cells import cells_of
-from .kinds import is_older
+from .kinds import SWAP, is_older
 from .measure import LABEL, SITE, WHOLE
 from .registry import registry
 
@@ -150,8 +150,10 @@ def _older(cell: Cell) -> bool:
 
 
 def _samples(cell: Cell) -> int:
-    """Of how many samples the run was: directions and probes are fitted on them."""
-    return cell.evidence.samples if cell.evidence is not None else 0
+    """Of how many samples the run was, where something is fitted on them; a swap fits nothing."""
+    if cell.evidence is None or cell.evidence.kind == SWAP:
+        return 0
+    return cell.evidence.samples
 
 
 _Cells = Mapping[str, Mapping[tuple[str, str], Cell]]

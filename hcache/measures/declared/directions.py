@@ -37,6 +37,7 @@ from .codes import QUESTION as DISENTANGLED_BY
 from .decodability import read_and_move
 
 CONTROLLABLE, LINEAR, EDITS = "controllable", "linear", "edits"
+NULL_WORDS = {"samples": " to random positives", "noise": " of noise in h"}
 FEWEST_DIMENSIONS = 6.0
 """Of random directions, for one to be told from 19 of them, of which the largest is some 2.3
 times their mean.
@@ -96,7 +97,8 @@ def direction_cells(record: Record, _: Run) -> list[Cell]:
         return []
     found = record.result["readings"][name]
     control, straight = found["controllability"], found["linearity"]
-    times = f"{control['effect']['value']:.1f} times a random direction"
+    kind = NULL_WORDS.get(record.parameters.get("null", ""), "")
+    times = f"{control['effect']['value']:.1f} times a random direction{kind}"
     if natural := found.get("natural"):
         times += (
             f" ({natural['effect']['value']:.1f} times, p {natural['p']:.2g}, at their own lengths)"
@@ -155,8 +157,8 @@ def _rank(control: dict[str, Any]) -> float:
 
 def _few(control: dict[str, Any]) -> str:
     """What to do where p cannot be small, for want of random directions."""
-    count = control.get("directions", FEWEST_RANKED)
-    if count >= FEWEST_RANKED:
+    count = len(control.get("drawn") or ())
+    if count == 0 or count >= FEWEST_RANKED:
         return ""
     return (
         f"{count} random directions: p is never below {1 / (1 + count):.2f}; use --nulls"

@@ -97,20 +97,27 @@ def cells(record: Record, run: Run) -> list[Cell]:
         Cell(
             question=BEYOND_RANDOM,
             subject=name,
-            estimate=Estimate.from_json(at["change"]),
-            null=at["random"],
-            p=at["p"],
+            estimate=Estimate.from_json(at["change"]) if at else _unmoved(record),
+            null=at["random"] if at else None,
+            p=at["p"] if at else None,
             unit="spreads a unit of strength, one step",
             note=f"{told}; {record.parameters['nulls']} random positives, previews of step"
             f" {record.parameters['step']}, {note}",
             evidence=record,
-            drawn=tuple(at.get("drawn") or ()),
+            drawn=tuple(at["drawn"]) if at else (),
             warning=warning,
         )
     ]
 
 
-def _times(found: dict[str, Any]) -> str:
+def _unmoved(record: Record) -> Estimate:
+    why = "in previews no random direction moves this reading, so there is no null"
+    return Estimate.undefined(why, len(record.parameters["samples"]))
+
+
+def _times(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "no random direction moves it"
     return f"{abs(found['effect']['value']):.1f} times random, p {found['p']:.2g}"
 
 
@@ -142,7 +149,7 @@ def _bars(evidence: Evidence, label: str) -> dict[str, Bar]:
         return {}
     record = max(known, key=lambda each: int(each.parameters["nulls"]))
     found = record.result["readings"][label]
-    return {WORDS[length]: _bar(found[length]) for length in LENGTHS}
+    return {WORDS[length]: _bar(found[length]) for length in LENGTHS if found[length]}
 
 
 def _bar(found: dict[str, Any]) -> Bar:
