@@ -76,8 +76,12 @@ def read(images):
 
 def truth(x_t, alpha_bar, delta, strength):
     """The coordinates (n, 4) of the finished pictures of x_t (n, 768), h moved by ``strength``
-    times delta (step, 256) at every step, in P_t alone: DDIM of matrices, in float64."""
-    x = x_t.astype(np.float64) @ PATTERNS[:4].T
+    times delta (step, 256) at every step, in P_t alone."""
+    return finished(x_t.astype(np.float64) @ PATTERNS[:4].T, alpha_bar, delta, strength)
+
+
+def finished(x, alpha_bar, delta, strength):
+    """The same of the coordinates (n, 4) of x_t: DDIM of matrices, in float64."""
     after = np.r_[alpha_bar[1:], 1.0]
 
     def predicted(s):

@@ -6,12 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from tiny import drain
+from tiny import drain, synthetic_run
 
 from hcache.analysis.estimate import Contrast, Estimate
 from hcache.analysis.swaps import PIXELS
 from hcache.cache import records
 from hcache.cache.layout import MEASURES
+from hcache.cache.reading import first_samples
 from hcache.cache.records import (
     delete_stale,
     list_records,
@@ -38,6 +39,7 @@ from hcache.measures.stored import Pictured, measured
 from hcache.measures.stored_levels import configured_levels
 from hcache.measures.swapping import COLUMNS, Pairs, PairSwap, swaps
 from hcache.recipes.window import Window
+from hcache.specs import RunSpec
 
 ALL = Window(first=0, last=3)
 QUICK = {"repeats": 50}
@@ -406,3 +408,23 @@ def test_what_cannot_be_tried_is_refused_in_words():
         Grid(samples=(0, 0), window=ALL)
     with pytest.raises(UsageError, match="no more than the 5 samples; got 6"):
         Pairs.draw(range(5), 6)
+
+
+def test_results_of_first_samples_are_kept_apart_from_those_of_the_run(tmp_path):
+    """They have a file of their own, are listed with the cut run alone, and are not stale."""
+    spec = RunSpec(model="planted", samples=6, steps=1, store_dtype="float32")
+    h = np.arange(6 * 4, dtype=np.float32).reshape(1, 6, 1, 2, 2)
+    run = synthetic_run(tmp_path, spec, h, [(0, 2), (2, 4), (4, 6)])
+    part = first_samples(run, 4)
+    save_record(run, "thing", {"a": 1}, {"of": 6})
+    save_record(part, "thing", {"a": 1}, {"of": 4})
+    assert load_record(run, "thing", {"a": 1}).result == {"of": 6}
+    found = load_record(part, "thing", {"a": 1})
+    assert found.result == {"of": 4} and found.parameters == {"a": 1, "first": 4}
+    assert [record.samples for record in list_records(run)] == [6]
+    assert [record.samples for record in list_records(part)] == [4]
+    assert stale_results(run) == []
+    other = synthetic_run(tmp_path / "other", spec, h + 1, [(0, 2), (2, 4), (4, 6)])
+    (other.folder / MEASURES).mkdir()
+    record_path(part, "thing", {"a": 1}).rename(other.folder / MEASURES / "thing-0123.json")
+    assert len(stale_results(other)) == 1, "first samples that are others now"

@@ -276,7 +276,14 @@ def two_kinds(folder, seed):
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("local", {}), ("vae", {"iterations": 200}), ("naive", {})]
+    ("method", "options"),
+    [
+        ("local", {}),
+        ("vae", {"iterations": 200}),
+        ("vae", {"iterations": 200, "components": 32, "latent": 4}),
+        ("vae", {"iterations": 200, "components": 8, "latent": 2, "networks": "one a step"}),
+        ("naive", {}),
+    ],
 )
 def test_of_positives_of_two_kinds_a_sample_goes_to_its_own(tmp_path, method, options):
     """The naive direction goes between them: to a sample's own kind as often as not."""
@@ -306,11 +313,11 @@ def test_a_vae_of_before_there_was_a_unit_is_read_and_made_again(run, tmp_path):
 
 
 def _reconstruction_loss(vae, h, t):
-    from hcache.directions.vae import _one_hot, reconstruct
+    from hcache.directions.vae_network import one_hot, reconstruct
 
     weights = {name: torch.from_numpy(a) for name, a in vae.weights.items()}
     z = ((h - torch.from_numpy(vae.mean[t])) / torch.from_numpy(vae.sigma[t])).flatten(1)
-    return float((z - reconstruct(weights, z, _one_hot(t, STEPS, z))[0]).square().mean())
+    return float((z - reconstruct(weights, z, one_hot(t, STEPS, z))[0]).square().mean())
 
 
 class _StandIn:
@@ -343,6 +350,13 @@ def test_the_same_fit_gives_the_same_direction(run):
         ("supervised", {"positives": POSITIVES, "negatives": NEGATIVES}),
         ("boundary", {"positives": POSITIVES, "negatives": NEGATIVES, "options": {"c": 0.5}}),
         ("vae", {"positives": POSITIVES, "options": {"iterations": 20}}),
+        (
+            "vae",
+            {
+                "positives": POSITIVES,
+                "options": {"iterations": 20, "components": 5, "networks": "one a step"},
+            },
+        ),
         ("local", {"positives": POSITIVES}),
         ("pca", {"options": {"count": 3, "over": "per step"}}),
         ("random", {"options": {"seed": 3}}),

@@ -81,6 +81,8 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
                     "4",
                     "--nulls",
                     "2",
+                    "--random-positives",
+                    "19",
                     "--home",
                     str(home),
                     "--status",
@@ -146,7 +148,8 @@ def test_every_question_has_an_answer_with_an_interval_and_a_null(measured_run):
 
 def test_measuring_again_is_a_lookup(measured_run):
     driver = Driver(None, measured_run, read, "own")  # whose model cannot run
-    suite = Suite(measured_run, labels_of(measured_run), lambda: driver, {"samples": 4, "nulls": 2})
+    sizes = {"samples": 4, "nulls": 2, "random_positives": 19}
+    suite = Suite(measured_run, labels_of(measured_run), lambda: driver, sizes)
     before, titles = len(list_records(measured_run)), []
     shares = list(suite.run_all(tuple(measures()), titles.append))
     assert shares == sorted(shares) and shares[-1] == 1 and titles[0] == "decodability"

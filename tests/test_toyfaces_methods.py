@@ -67,6 +67,19 @@ def test_the_table_has_a_line_a_cell_with_its_worst_side_effect():
     )
 
 
+def test_a_change_has_its_rank_among_random_positives():
+    def cell(method, attribute, moved):
+        changes = {name: [moved, -0.1, 0.1, abs(moved)] for name in NAMES}
+        return {"method": method, "attribute": attribute, "seconds": 1.0, "changes": changes}
+
+    chance = [cell(f"{methods.BY_CHANCE} {k}", "", 0.1 * (-1) ** k * k) for k in range(19)]
+    facts = {"cells": [cell("naive", "yaw", 2.0), cell("VAE", "yaw", -1.75), *chance]}
+    head, _, far, near, *rest = methods.as_table(facts).splitlines()
+    assert head.endswith("| p, random positives |")
+    assert far.endswith("| 0.05 |") and near.endswith("| 0.10 |"), "1.8 is larger than 1.75"
+    assert len(rest) == len(ATTRIBUTES) and "9 of 10 within 1.62" in rest[0]
+
+
 def test_the_clip_is_told_of_in_per_cent():
     shares = {name: {"share": 0.994 - 0.1 * (name == "smile"), "count": 100} for name in ATTRIBUTES}
     told = methods.clip_as_text(

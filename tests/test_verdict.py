@@ -15,7 +15,7 @@ from tiny import synthetic_run
 from hcache.analysis.estimate import Estimate
 from hcache.cache.files import write_json
 from hcache.cache.layout import LABELS, RUN_JSON
-from hcache.cache.reading import open_run
+from hcache.cache.reading import first_samples, open_run
 from hcache.cache.records import SCHEMA, Record, save_record
 from hcache.figures.verdict import verdict_table
 from hcache.measures.cell import Cell
@@ -348,3 +348,61 @@ def test_measuring_again_is_a_lookup(run, capsys, monkeypatch):
     first = json_of(capsys, "measure", run.name, "--what", "decodability", *home)
     monkeypatch.setattr(decodability, "data_of", None)
     assert json_of(capsys, "measure", run.name, "--what", "decodability", *home) == first
+
+
+def sized(home, seed, samples, signal=0.6):
+    """A run in shards of 20 whose h holds a label, by a signal that more samples make easier."""
+    rng = np.random.default_rng(seed)
+    label = rng.normal(size=samples)
+    h = rng.normal(size=(2, samples, 4, 4, 4))
+    h[1] += signal * label[:, None, None, None] * rng.normal(size=(4, 4, 4)) / 4
+    spec = RunSpec(model="sized", samples=samples, steps=2, store_dtype="float32", seed=seed)
+    ranges = [(start, start + 20) for start in range(0, samples, 20)]
+    x = rng.normal(size=(3, samples, 3, 8, 8)).astype(np.float32)
+    run = synthetic_run(home, spec, h.astype(np.float32), ranges, x=x)
+    (run.folder / LABELS).mkdir()
+    rows = "".join(f"{i},{value}\n" for i, value in enumerate(label))
+    (run.folder / LABELS / "mine.csv").write_text("sample,age\n" + rows)
+    return open_run(run.folder)
+
+
+def test_runs_of_different_sizes_are_compared_at_their_first_samples(tmp_path, capsys):
+    """A probe gains by more samples; at equal n two runs of one kind are not ranked, and both
+    figures are shown."""
+    small, large = sized(tmp_path, 1, 40), sized(tmp_path, 2, 200)
+    home = ["--home", str(tmp_path)]
+    for run in (small, large):
+        out_of(capsys, "measure", run.name, "--what", "decodability", *home)
+    (row,) = [row for row in compare([small, large]) if row.key == (DECODABLE, "age")]
+    assert row.larger == () and row.first == 0 and "--first 40" in row.why_not
+    out = out_of(capsys, "compare", small.name, large.name, *home)
+    (row,) = [row for row in compare([small, large]) if row.key == (DECODABLE, "age")]
+    assert (row.first, row.why_not) == (40, "") and "first 40 of each" in out
+    assert {cell.estimate.n for cell in row.compared.values()} == {40}
+    assert [row.cells[run.name].estimate.n for run in (small, large)] == [40, 200]
+    assert row.cells[large.name].estimate.value > row.compared[large.name].estimate.value
+    assert row.larger == (), "one kind of run: nothing is known to be larger"
+    assert "first 40 of each" in verdict_table([row], [small.name, large.name])
+
+
+def test_what_is_known_at_equal_n_is_said_with_the_samples(tmp_path, capsys):
+    weak, strong = sized(tmp_path, 1, 40, 0.0), sized(tmp_path, 2, 200, 12.0)
+    for run in (weak, strong):
+        command = ["measure", run.name, "--what", "decodability", "--home", str(tmp_path)]
+        out_of(capsys, *command)
+        if run is strong:
+            out_of(capsys, *command, "--first", "40")
+    (row,) = [row for row in compare([weak, strong]) if row.key == (DECODABLE, "age")]
+    assert row.larger == ((strong.name, weak.name),) and row.first == 40
+
+
+def test_a_run_is_cut_where_its_shards_end(tmp_path, capsys):
+    run = sized(tmp_path, 1, 60)
+    words = failure(
+        capsys, 2, "measure", run.name, "--first", "30", "--home", str(tmp_path), "--label", "age"
+    )
+    assert "cannot be cut to its first 30 samples" in words and "20 or 40" in words
+    part = first_samples(run, 40)
+    assert len(part) == 40 and first_samples(run, 60) is run
+    np.testing.assert_array_equal(part.matrix("h", 1), run.matrix("h", 1)[:40])
+    np.testing.assert_array_equal(part.labels["mine"]["age"], run.labels["mine"]["age"][:40])

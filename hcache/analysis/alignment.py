@@ -37,6 +37,7 @@ import numpy as np
 from ..errors import AnalysisError
 from .bootstrap import REPEATS, Statistic, bootstrap, bootstrap_many
 from .estimate import LEVEL, Estimate
+from .groups import same_group, shuffled_by_group
 from .permutation import p_value
 from .probes import gram_matrix
 
@@ -72,7 +73,12 @@ class Scatter:
 
 
 def alignment(
-    data: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0
+    data: np.ndarray,
+    positive: np.ndarray,
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Alignment:
     """How far the positives among some samples agree in what sets them apart from the rest.
 
@@ -81,6 +87,8 @@ def alignment(
         positive: (n,) bool: which of them are the positives. The others stand for random samples.
         repeats: Draws of the bootstrap, over positives and over others.
         seed: Of these and of the permutations.
+        groups: (n,) the number of each sample's group, of samples that belong together. Products
+            are then of different groups, and draws and permutations go by groups.
 
     Raises:
         AnalysisError: fewer than 3 of either, or data that are not finite or do not vary.
@@ -96,26 +104,35 @@ def alignment(
             f"alignment takes 3 positives or more and 3 others or more, got {count} and"
             f" {len(data) - count}"
         )
-    return alignment_of_gram(gram_matrix(data), positive, repeats=repeats, seed=seed)
+    return alignment_of_gram(gram_matrix(data), positive, repeats=repeats, seed=seed, groups=groups)
 
 
 def alignment_of_gram(
-    gram: np.ndarray, positive: np.ndarray, *, repeats: int = REPEATS, seed: int = 0
+    gram: np.ndarray,
+    positive: np.ndarray,
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Alignment:
     """As :func:`alignment`, from the Gram matrix (n, n) of standardised data."""
     n, count = len(gram), int(positive.sum())
-    statistic = _alignment_statistic(gram, positive.astype(float))
+    statistic = _alignment_statistic(gram, positive.astype(float), groups)
+    strata = positive if groups is None else None
 
     def both(counts: np.ndarray) -> np.ndarray:
         a = statistic(counts)
         return np.stack([a, _reliability(a, count)], 1)
 
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one positive only
-        found = bootstrap_many(both, n, repeats=repeats, seed=seed, strata=positive)
-    rng = np.random.default_rng(seed)
-    drawn = rng.permuted(np.tile(positive.astype(float), (PERMUTATIONS, 1)), axis=1)
+        found = bootstrap_many(both, n, repeats=repeats, seed=seed, strata=strata, clusters=groups)
+    rng, marks = np.random.default_rng(seed), positive.astype(float)
+    if groups is None:
+        drawn = rng.permuted(np.tile(marks, (PERMUTATIONS, 1)), axis=1)
+    else:
+        drawn = np.stack([shuffled_by_group(marks, groups, rng) for _ in range(PERMUTATIONS)])
     once = np.ones((1, n))
-    null = np.concatenate([_alignment_statistic(gram, row)(once) for row in drawn])
+    null = np.concatenate([_alignment_statistic(gram, row, groups)(once) for row in drawn])
     p = p_value(found[0].value, null)
     return Alignment(
         alignment=found[0],
@@ -158,20 +175,35 @@ def scatter(
     return Scatter(between=between, null=null, p=p_value(between.value, null), classes=len(names))
 
 
-def _alignment_statistic(gram: np.ndarray, positive: np.ndarray) -> Statistic:
-    """a of counts (r, n); products are of different samples only."""
+def _alignment_statistic(
+    gram: np.ndarray, positive: np.ndarray, groups: np.ndarray | None = None
+) -> Statistic:
+    """a of counts (r, n); products are of different samples only, of different groups if given."""
     own = np.diag(gram).copy()
+    member = np.eye(len(gram)) if groups is None else np.eye(int(groups.max()) + 1)[groups]
+    inside = np.where(same_group(groups, len(gram)), gram, 0) if groups is not None else None
+
+    def within(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
+        """The mean product of different samples, or groups, of weights (r, n)."""
+        if inside is None:
+            left, squares = np.square(weights) @ own, np.square(weights).sum(1)
+        else:
+            left = ((weights @ inside) * weights).sum(1)
+            squares = np.square(weights @ member).sum(1)
+        return ((products * weights).sum(1) - left) / (weights.sum(1) ** 2 - squares)
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         """a of each draw: counts (r, n) -> (r,); not finite where a draw has one positive only."""
         ins, outs = counts * positive, counts * (1 - positive)
         into, out_of = ins @ gram, outs @ gram
         a, b = ins.sum(1), outs.sum(1)
-        a2, b2 = np.square(ins), np.square(outs)
-        within = ((into * ins).sum(1) - a2 @ own) / (a**2 - a2.sum(1))
-        others = ((out_of * outs).sum(1) - b2 @ own) / (b**2 - b2.sum(1))
+        agreeing, others = within(ins, into), within(outs, out_of)
         crossed = (into * outs).sum(1) / (a * b)
-        return (within + others - 2 * crossed) / (ins @ own / a + others - 2 * crossed)
+        if groups is not None:
+            shared = ((ins @ member) * (outs @ member)).sum(1)
+            kept = ((ins @ inside) * outs).sum(1)
+            crossed = ((into * outs).sum(1) - kept) / (a * b - shared)
+        return (agreeing + others - 2 * crossed) / (ins @ own / a + others - 2 * crossed)
 
     return statistic
 

@@ -3,21 +3,18 @@ anywhere?
 
 The change of a sample is its readout's change per unit of strength, in the readout's spread over
 unedited samples; its mean over samples is compared with that of m random directions of equal norm,
-on the same samples. A random direction's mean change is a sum over all coordinates of h, hence
-nearly normal, and of mean 0, since its sign is chance; so
+on the same samples. p is the rank of the change's size among theirs. A rank assumes no
+distribution, and is 1 / (1 + m) at best: with fewer than 19 random directions no p reaches 0.05.
+Where random directions move next to nothing, one that pushes each sample its own way would pass for
+their better. So it is also tested that the mean over samples is not 0 (Student's t over samples),
+and p is the larger of the two: what controls a readout moves it on average, and further than
+random.
 
-    t = mean change / √(mean over random directions of their squared mean changes)
+The **effect size** is
 
-follows Student's distribution with m degrees of freedom where a direction is no better than random.
-With 19 random directions or more p is the rank of the change's size among theirs, which takes
-nothing for normal, and is 1 / (1 + m) at best; with fewer it is Student's. That takes the means of
-random directions for normal: where a few random directions do nearly all, it is significant too
-often (at 5 %: 7 to 10 % for heavy tails). Where random directions move next to nothing, one that
-pushes each sample its own way would pass for their better; so that the mean over samples is 0 is
-tested as well (Student's t over samples), and p is the larger of the two: what controls a readout
-moves it on average, and further than random.
+    mean change / √(mean over random directions of their squared mean changes),
 
-t is also the **effect size**: how many times as far as a random direction. Its interval accounts
+how many times as far as a random direction. Its interval accounts
 for the samples (bootstrap, paired) and for the few random directions that the denominator is known
 from (a χ² with m degrees of freedom).
 
@@ -41,7 +38,7 @@ from .estimate import LEVEL, Estimate
 from .permutation import p_value
 
 FEWEST_RANKED = 19
-"""Random directions from which up p is a rank: as few as let it reach 0.05."""
+"""Random directions from which up the rank can reach 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +102,11 @@ def controllability(
         )
     effect = change.value / scale
     drawn = np.abs(nulls.mean(1))
-    ranked = len(nulls) >= FEWEST_RANKED
-    p = (
-        p_value(abs(change.value), drawn)
-        if ranked
-        else float(2 * stats.t.sf(abs(effect), len(nulls)))
-    )
     return Controllability(
         change=change,
         random=scale,
         effect=_effect(effect, changes, nulls, repeats, seed),
-        p=max(p, _p_of_mean(changes)),
+        p=max(p_value(abs(change.value), drawn), _p_of_mean(changes)),
         directions=len(nulls),
         drawn=tuple(drawn.tolist()),
     )

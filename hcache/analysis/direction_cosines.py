@@ -37,6 +37,7 @@ from ..errors import AnalysisError
 from .alignment import RELIABLE
 from .bootstrap import REPEATS, bootstrap
 from .estimate import LEVEL, Estimate
+from .groups import same_group, shuffled_by_group
 from .permutation import p_value
 
 PERMUTATIONS = 499
@@ -61,7 +62,12 @@ class Cosine:
 
 
 def cosines(
-    gram: np.ndarray, ends: dict[str, np.ndarray], *, repeats: int = REPEATS, seed: int = 0
+    gram: np.ndarray,
+    ends: dict[str, np.ndarray],
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> tuple[Cosine, ...]:
     """The cosines of all pairs of directions.
 
@@ -71,6 +77,8 @@ def cosines(
         ends: Name -> (n,): 1 for a positive, -1 for a negative, 0 for what is neither.
         repeats: Draws of the bootstrap over samples.
         seed: Of these and of the permutations.
+        groups: (n,) the number of each sample's group, of samples that belong together. Products
+            are then of different groups, and draws and permutations go by groups.
 
     Raises:
         AnalysisError: fewer than 2 directions, or one without positives or negatives.
@@ -84,7 +92,7 @@ def cosines(
             )
     names = list(ends)
     return tuple(
-        _cosine(gram, (a, ends[a]), (b, ends[b]), repeats, seed)
+        _cosine(gram, (a, ends[a]), (b, ends[b]), repeats, seed, groups)
         for i, a in enumerate(names)
         for b in names[i + 1 :]
     )
@@ -96,10 +104,11 @@ def _cosine(
     second: tuple[str, np.ndarray],
     repeats: int,
     seed: int,
+    groups: np.ndarray | None,
 ) -> Cosine:
     (a_name, a), (b_name, b) = first, second
 
-    own = np.diag(gram).copy()
+    own = np.where(same_group(groups, len(gram)), gram, 0)
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         return np.clip(_cosine_of(_weights(counts, a), _weights(counts, b), gram, own), -1, 1)
@@ -107,8 +116,12 @@ def _cosine(
     found = None
     if min(_reliability(end, gram, own) for end in (a, b)) >= RELIABLE:
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw without positives
-            found = bootstrap(statistic, len(gram), repeats=repeats, seed=seed)
-    dealt = np.random.default_rng(seed).permuted(np.tile(b, (PERMUTATIONS, 1)), axis=1)
+            found = bootstrap(statistic, len(gram), repeats=repeats, seed=seed, clusters=groups)
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        dealt = rng.permuted(np.tile(b, (PERMUTATIONS, 1)), axis=1)
+    else:
+        dealt = np.stack([shuffled_by_group(b, groups, rng) for _ in range(PERMUTATIONS)])
     once = np.ones((PERMUTATIONS, len(gram)))
     fitted = float(_cosine_of(_weights(once[:1], a), _weights(once[:1], b), gram)[0])
     null = np.abs(_cosine_of(_weights(once[:1], a), _weights(once, dealt), gram))
@@ -129,7 +142,7 @@ def _reliability(end: np.ndarray, gram: np.ndarray, own: np.ndarray) -> float:
     """The share of a direction's squared length that is more than its samples' chance."""
     (w,) = _weights(np.ones((1, len(gram))), end)
     length = w @ gram @ w
-    return float((length - np.square(w) @ own) / length)
+    return float((length - w @ own @ w) / length)
 
 
 def _weights(counts: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -141,10 +154,10 @@ def _weights(counts: np.ndarray, end: np.ndarray) -> np.ndarray:
 def _cosine_of(
     a: np.ndarray, b: np.ndarray, gram: np.ndarray, own: np.ndarray | None = None
 ) -> np.ndarray:
-    """(r,) of weights (r, n), or (1, n) for all. ``own``: the Gram matrix's diagonal, to leave
-    out.
+    """(r,) of weights (r, n), or (1, n) for all. ``own`` (n, n): products of samples that belong
+    together, to leave out.
     """
-    out = np.zeros(len(gram)) if own is None else own
-    ga, gb = a @ gram, b @ gram
-    lengths = ((ga * a).sum(1) - np.square(a) @ out) * ((gb * b).sum(1) - np.square(b) @ out)
-    return ((ga * b).sum(1) - (a * b) @ out) / np.sqrt(np.where(lengths > 0, lengths, np.nan))
+    between = gram if own is None else gram - own
+    ga, gb = a @ between, b @ between
+    lengths = (ga * a).sum(1) * (gb * b).sum(1)
+    return (ga * b).sum(1) / np.sqrt(np.where(lengths > 0, lengths, np.nan))

@@ -52,6 +52,7 @@ from sklearn.model_selection import KFold
 from ..errors import AnalysisError
 from .bootstrap import PERCENTILE, REPEATS, Statistic, bootstrap, bootstrap_many
 from .estimate import LEVEL, Estimate
+from .groups import group_folds, shuffled_by_group
 from .permutation import p_value
 from .probes import is_binary, upper_class
 
@@ -124,6 +125,7 @@ def dci(
     repeats: int = DCI_REPEATS,
     seed: int = 0,
     folds: int = 5,
+    groups: np.ndarray | None = None,
 ) -> DCI:
     """DCI of codes (n, D) for known factors (n, K), with intervals over samples, the penalties held
     fixed.
@@ -131,7 +133,8 @@ def dci(
     The intervals are those of the delete-half jackknife: the spread over random halves of the
     samples, which is that over samples of the whole's size (Shao, Wu 1989), about the value found.
     A bootstrap will not do: a sample drawn twice makes a lasso surer than it may be, and moves all
-    of its draws off the value.
+    of its draws off the value. ``groups`` (n,): numbers of samples that belong together; folds,
+    halves, shuffles and draws then go by groups.
 
     Raises:
         AnalysisError: shapes that do not fit, values that are not finite, a factor that is
@@ -139,7 +142,8 @@ def dci(
     """
     codes, factors = _check(codes, factors, max(10, 2 * folds))
     z, y = _standardised(codes), _standardised(factors)
-    penalties = _penalties(z, y, folds, seed)
+    splits = _splits(len(z), folds, seed, groups)
+    penalties = _penalties(z, y, splits)
 
     def both(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
         importance = _lasso_importance(_standardised(a), _standardised(b), penalties)
@@ -147,18 +151,18 @@ def dci(
             return 0.0, 0.0
         return disentanglement_of(importance), completeness_of(importance)
 
-    informativeness = _informativeness(z, y, penalties, folds, seed)
+    informativeness = _informativeness(z, y, penalties, splits, seed, groups)
     importance = _lasso_importance(z, y, penalties)
     if not any(r2.low > 0 for r2 in informativeness):
-        return _nothing_told(informativeness, importance, len(codes))
+        return _nothing_told(informativeness, importance, _units(len(codes), groups))
     rng = np.random.default_rng(seed)
-    halves = [rng.permutation(len(codes))[: len(codes) // 2] for _ in range(repeats)]
+    halves = [_half(len(codes), groups, rng) for _ in range(repeats)]
     d, c = _about(
         both(codes, factors),
         np.array([both(codes[half], factors[half]) for half in halves]),
-        len(codes),
+        _units(len(codes), groups),
     )
-    nulls = [both(codes, rng.permuted(factors, axis=0)) for _ in range(10)]
+    nulls = [both(codes, _dealt(factors, groups, rng)) for _ in range(10)]
     rotated = np.array([both(z @ turn, factors) for turn in _rotations(z.shape[1], rng)])
     return DCI(
         disentanglement=d,
@@ -174,10 +178,40 @@ def dci(
     )
 
 
-def _penalties(z: np.ndarray, y: np.ndarray, folds: int, seed: int) -> list[float]:
+_Splits = list[tuple[np.ndarray, np.ndarray]]
+
+
+def _splits(n: int, folds: int, seed: int, groups: np.ndarray | None) -> _Splits:
+    """Rows to fit on and rows held out, fold by fold; all of a group are on one side."""
+    if groups is None:
+        return list(KFold(folds, shuffle=True, random_state=seed).split(np.empty(n)))
+    fold = group_folds(groups, folds, seed)
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def _half(n: int, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """The rows of a random half of the samples, or of the groups."""
+    if groups is None:
+        return rng.permutation(n)[: n // 2]
+    units = int(groups.max()) + 1
+    return np.flatnonzero(np.isin(groups, rng.permutation(units)[: units // 2]))
+
+
+def _dealt(factors: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """Factors (n, K), each dealt out anew by itself, to samples or to groups."""
+    if groups is None:
+        return rng.permuted(factors, axis=0)
+    return np.stack([shuffled_by_group(column, groups, rng) for column in factors.T], 1)
+
+
+def _units(n: int, groups: np.ndarray | None) -> int:
+    """How many samples there are, or groups of them."""
+    return n if groups is None else int(groups.max()) + 1
+
+
+def _penalties(z: np.ndarray, y: np.ndarray, splits: _Splits) -> list[float]:
     """The lasso's penalty for every factor, by cross-validation."""
-    shuffled = KFold(folds, shuffle=True, random_state=seed)
-    return [float(LassoCV(cv=shuffled, **_SETTLED).fit(z, column).alpha_) for column in y.T]
+    return [float(LassoCV(cv=splits, **_SETTLED).fit(z, column).alpha_) for column in y.T]
 
 
 def _nothing_told(informativeness: tuple[Estimate, ...], importance: np.ndarray, n: int) -> DCI:
@@ -195,8 +229,17 @@ def _nothing_told(informativeness: tuple[Estimate, ...], importance: np.ndarray,
     )
 
 
-def sap(codes: np.ndarray, factors: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> SAP:
+def sap(
+    codes: np.ndarray,
+    factors: np.ndarray,
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> SAP:
     """SAP of codes (n, D) for known factors (n, K), continuous or binary, with its interval.
+
+    ``groups`` (n,): numbers of samples that belong together; draws and shuffles then go by groups.
 
     Raises:
         AnalysisError: as :func:`dci`; a single code, which no second one can be compared with.
@@ -212,9 +255,11 @@ def sap(codes: np.ndarray, factors: np.ndarray, *, repeats: int = REPEATS, seed:
         return _gaps(statistic(counts))
 
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one value only
-        score = bootstrap(gap, len(codes), repeats=repeats, seed=seed, method=PERCENTILE)
+        score = bootstrap(
+            gap, len(codes), repeats=repeats, seed=seed, method=PERCENTILE, clusters=groups
+        )
     rng, once = np.random.default_rng(seed), np.ones((1, len(codes)))
-    nulls = [_gaps(_sap_statistic(codes, rng.permuted(factors, axis=0))(once)) for _ in range(20)]
+    nulls = [_gaps(_sap_statistic(codes, _dealt(factors, groups, rng))(once)) for _ in range(20)]
     z = _standardised(codes)
     rotated = np.concatenate(
         [_gaps(_sap_statistic(z @ turn, factors)(once)) for turn in _rotations(z.shape[1], rng)]
@@ -313,10 +358,15 @@ def _lasso_importance(z: np.ndarray, y: np.ndarray, penalties: Sequence[float]) 
 
 
 def _informativeness(
-    z: np.ndarray, y: np.ndarray, penalties: Sequence[float], folds: int, seed: int
+    z: np.ndarray,
+    y: np.ndarray,
+    penalties: Sequence[float],
+    splits: _Splits,
+    seed: int,
+    groups: np.ndarray | None,
 ) -> tuple[Estimate, ...]:
     predicted = np.empty_like(y)
-    for train, test in KFold(folds, shuffle=True, random_state=seed).split(z):
+    for train, test in splits:
         for j, penalty in enumerate(penalties):
             predicted[test, j] = (
                 Lasso(alpha=penalty, **_SETTLED).fit(z[train], y[train, j]).predict(z[test])
@@ -329,7 +379,7 @@ def _informativeness(
             counts @ errors, total, out=np.full(total.shape, np.nan), where=total > 0
         )
 
-    return bootstrap_many(r2, len(z), seed=seed)
+    return bootstrap_many(r2, len(z), seed=seed, clusters=groups)
 
 
 def _sap_statistic(codes: np.ndarray, factors: np.ndarray) -> Statistic:

@@ -86,3 +86,31 @@ def shuffled_by_group(
         for rows, given in zip(alike, rng.permutation(len(alike)), strict=True):
             result[rows] = rng.permutation(target[alike[given]])
     return result
+
+
+def group_means(values: np.ndarray, groups: np.ndarray | None, axis: int = 0) -> np.ndarray:
+    """Values with the samples along an axis replaced by the means of their groups.
+
+    What is computed from them is over groups: an interval or a test takes each group once. A group
+    counts the same whatever its size. Values without groups come back as they are.
+
+    Raises:
+        AnalysisError: all samples are of one group.
+    """
+    if groups is None:
+        return values
+    number = np.unique(groups, return_inverse=True)[1]
+    if number.max() == 0:
+        raise AnalysisError(
+            f"the {len(groups)} samples belong together (one prompt, class or original), so there"
+            " is no spread over groups; try more samples (--samples)"
+        )
+    member = np.eye(number.max() + 1)[number]
+    return np.moveaxis(
+        np.tensordot(member.T / member.sum(0)[:, None], np.moveaxis(values, axis, 0), 1), 0, axis
+    )
+
+
+def same_group(groups: np.ndarray | None, n: int) -> np.ndarray:
+    """(n, n) bool: which pairs of samples belong together; each sample with itself at least."""
+    return np.eye(n, dtype=bool) if groups is None else groups[:, None] == groups[None]

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +45,8 @@ T = TypeVar("T")
 class Run:
     """A run on disk: its arrays, pictures and labels.
 
-    It shows what was committed when it was opened. Open it again to see later samples.
+    It shows what was committed when it was opened. Open it again to see later samples. ``first`` is
+    set on a run that was cut to its first samples (:func:`first_samples`); it is 0 on a whole run.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Run:
     timesteps: tuple[float, ...]
     provenance: dict[str, Any] = field(repr=False)
     shards: tuple[Shard, ...] = field(repr=False)
+    first: int = 0
 
     @property
     def name(self) -> str:
@@ -485,6 +487,31 @@ def open_run(
         provenance=found.provenance,
         shards=tuple(shards),
     )
+
+
+def first_counts(run: Run) -> tuple[int, ...]:
+    """The numbers of first samples that a run can be cut to: where its shards end."""
+    return tuple(itertools.accumulate(shard.stop - shard.start for shard in run.shards))
+
+
+def first_samples(run: Run, count: int) -> Run:
+    """A run cut to its first samples, as if no more had been extracted.
+
+    Samples are drawn independently, so the first ones are a random subset.
+
+    Raises:
+        UsageError: no shard ends there; the message names the nearest numbers that are possible.
+    """
+    if count == len(run):
+        return run
+    counts = first_counts(run)
+    if count not in counts:
+        near = sorted(sorted(counts, key=lambda each: abs(each - count))[:2])
+        raise UsageError(
+            f"run {run.name} cannot be cut to its first {count} samples; its shards end at"
+            f" {' or '.join(map(str, near)) or 'none'}"
+        )
+    return replace(run, shards=run.shards[: counts.index(count) + 1], first=count)
 
 
 def check_folders(folder: Path) -> None:

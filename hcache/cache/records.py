@@ -31,12 +31,15 @@ from ..images.pngs import png_bytes, read_picture
 from ..schemas import checked
 from .files import read_json, write_json
 from .layout import MEASURES
-from .reading import Run
+from .reading import Run, first_counts, first_samples
 
 SCHEMA = 2
 
 _DIGEST = "digest"
 """Of the whole file but itself. Records of before there was one have none."""
+
+FIRST = "first"
+"""The parameter of a result that is of a run's first samples only: how many they are."""
 
 _KIND = re.compile(r"[a-z][a-z_]*")
 
@@ -73,8 +76,13 @@ def record_path(run: Run, kind: str, parameters: Mapping[str, Any]) -> Path:
         raise UsageError(
             f"a measure's kind is a word of small letters and underscores, got {kind!r}"
         )
-    text = json.dumps([SCHEMA, kind, plain(parameters)], sort_keys=True)
+    text = json.dumps([SCHEMA, kind, plain(_of_run(run, parameters))], sort_keys=True)
     return run.folder / MEASURES / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+
+
+def _of_run(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that also say of how many first samples a result is, if the run was cut."""
+    return {**parameters, FIRST: run.first} if run.first else dict(parameters)
 
 
 def load_record(run: Run, kind: str, parameters: Mapping[str, Any]) -> Record | None:
@@ -96,7 +104,7 @@ def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any)
     data = {
         "schema": SCHEMA,
         "kind": kind,
-        "parameters": plain(parameters),
+        "parameters": plain(_of_run(run, parameters)),
         "samples": len(run),
         "state": state_of(run),
         "result": plain(result),
@@ -146,14 +154,29 @@ def list_records(run: Run, kind: str = "*") -> list[Record]:
 def stale_results(run: Run) -> list[Path]:
     """The files of results that are shown nowhere: of other samples, or changed since.
 
-    What cannot be read now, for want of rights or memory, is not among them.
+    What cannot be read now, for want of rights or memory, is not among them. Neither are results
+    of the run's first samples, as long as these are the same.
     """
     state = state_of(run)
     return [
         path
         for path in sorted((run.folder / MEASURES).glob("*.json"))
-        if not is_foreign(path.name) and _read(path, state) is None and _is_readable(path)
+        if not is_foreign(path.name)
+        and _read(path, state) is None
+        and not _of_first(run, path)
+        and _is_readable(path)
     ]
+
+
+def _of_first(run: Run, path: Path) -> bool:
+    """Whether a file holds a result of first samples that the run still has."""
+    record = _read(path)
+    count = record.parameters.get(FIRST) if record else None
+    return (
+        record is not None
+        and count in first_counts(run)
+        and record.state == state_of(first_samples(run, count))
+    )
 
 
 def delete_stale(run: Run) -> int:
@@ -194,14 +217,15 @@ def plain(value: Any) -> Any:
     raise UsageError(f"a measure's parameters and results are data; {type(value).__name__} is not")
 
 
-def _read(path: Path, state: str) -> Record | None:
+def _read(path: Path, state: str | None = None) -> Record | None:
+    """The record in a file; None if it cannot be read, or is of another state than asked for."""
     try:
         data = read_json(path)
         record = checked(data, Record)
         whole = record.digest in (None, _digest(data))
     except (OSError, ValueError, RecursionError):
         return None
-    return record if whole and record.state == state else None
+    return record if whole and state in (None, record.state) else None
 
 
 def _digest(data: Mapping[str, Any]) -> str:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ..atomic import write_bytes
 from ..cache.labels import named_labels
 from ..cache.layout import home_folder, run_folder
-from ..cache.reading import Run, open_run
-from ..cache.records import delete_stale, plain
+from ..cache.reading import Run, first_samples, open_run
+from ..cache.records import delete_stale, list_records, plain
 from ..errors import HcacheError, UsageError, refused
+from ..progress import drive
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -35,6 +36,8 @@ def measure(arguments: argparse.Namespace) -> Result:
             text=f"{run.name}: {gone} stale result{'' if gone == 1 else 's'} deleted",
             data={"run": run.name, "gone": gone},
         )
+    if arguments.first is not None:
+        run = first_samples(run, arguments.first)
     from ..measures.registry import registry
 
     options = {name: getattr(arguments, name) for name in registry().parameters()}
@@ -90,8 +93,12 @@ def measure_run(
         [name for name in what if name not in refused], lambda title: doing.__setitem__(0, title)
     )
     drive_with_bar(work, lambda: doing[0])
+    warn_of_copies(run)
     cells = list(cells_of(run, suite.reader).values())
-    rows = [(f"{cell.question} {cell.subject}", str(cell), *_needed(cell, width)) for cell in cells]
+    rows = [
+        (f"{cell.question} {cell.subject}", _with_advice(cell), *_needed(cell, width))
+        for cell in cells
+    ]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
     head = ("question", "answer (95 % interval)")
     if width is not None:
@@ -101,13 +108,32 @@ def measure_run(
     return Result(text=table(rows, head), data=data)
 
 
+def _with_advice(cell: Cell) -> str:
+    """An answer; of one that too few samples leave open, how many would tell."""
+    from ..measures.sample_sizes import in_words
+
+    return "; ".join(filter(None, [str(cell), in_words(cell)]))
+
+
+def warn_of_copies(run: Run) -> None:
+    """Says on the standard error which samples have the same picture, if any."""
+    from ..measures.duplicates import duplicates_in_words, look_for_copies
+
+    drive(look_for_copies(run))
+    if words := duplicates_in_words(run):
+        print(words, file=sys.stderr)
+
+
 def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     """How many samples an interval of that width takes, from what was measured; nothing where
     none is asked for.
     """
     if width is None:
         return ()
-    return (f"about {cell.estimate.samples_for(width)}" if cell.estimate.defined else "",)
+    from ..measures.sample_sizes import samples_for_width
+
+    needed = samples_for_width(cell, width)
+    return ("" if needed is None else f"about {needed}",)
 
 
 def _driver(run: Run, device: str, name: str, encoder: str = "", lpips: bool = False) -> Driver:
@@ -142,6 +168,7 @@ def compare(arguments: argparse.Namespace) -> Result:
     home = home_folder(arguments.home)
     runs = [open_run(run_folder(home, name)) for name in dict.fromkeys(arguments.run_names)]
     reader = arguments.reader or ""
+    _measure_first(runs)
     found = [row for row in side_by_side(runs, reader=reader) if row.cells]
     if not found:
         raise UsageError(
@@ -160,6 +187,7 @@ def compare(arguments: argparse.Namespace) -> Result:
                 "subject": row.subject,
                 "ranking": list(map(list, row.groups)),
                 "larger": list(map(list, row.larger)),
+                "first": row.first,
                 "cells": by_run,
             }
         )
@@ -167,6 +195,30 @@ def compare(arguments: argparse.Namespace) -> Result:
     head = "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True))
     text = f"{head}\n{table(rows, ('question', *letters, 'larger'))}"
     return Result(text=text + _report(runs, arguments.html, reader), data=data)
+
+
+def _measure_first(runs: Sequence[Run]) -> None:
+    """Takes, on the first samples of runs of different sizes, what was measured on the whole runs.
+
+    Only what needs no model and is done in seconds; the others are named by the table.
+    """
+    from ..measures.costs import is_cheap
+    from ..measures.measure import MODEL
+    from ..measures.registry import measures
+    from ..measures.suite import Suite, not_needed
+    from ..measures.verdict import common_first, labels_to_ask
+
+    first = common_first(runs)
+    for run in runs if first else ():
+        part, taken = first_samples(run, first), {each.kind for each in list_records(run)}
+        suite = Suite(part, labels_to_ask([run]), not_needed)
+        what = [
+            name
+            for name, each in measures().items()
+            if MODEL not in each.needs and taken & set(each.cells) and not each.refused(suite)
+        ]
+        if what and is_cheap(suite.seconds(what, None)):
+            drive_with_bar(suite.run_all(what), f"first {first} samples of {run.name}")
 
 
 def _report(runs: Sequence[Run], path: str | None, reader: str) -> str:
@@ -190,13 +242,13 @@ def _answer(cell: Cell) -> str:
 
 def _in_words(row: Row, names: Sequence[str]) -> str:
     """``B > A``, every pair of which it is known; or why nothing compares."""
-    from ..measures.verdict import why_not_ranked
-
+    at = f" (first {row.first} of each)" if row.first else ""
     if not row.larger:
-        return why_not_ranked(row.cells) if len(row.cells) > 1 else ""
-    return ", ".join(
+        return (row.why_not or f"cannot be told{at}") if len(row.cells) > 1 else ""
+    pairs = ", ".join(
         f"{chr(65 + names.index(a))} > {chr(65 + names.index(b))}" for a, b in row.larger
     )
+    return pairs + at
 
 
 def _facts(cell: Cell) -> dict[str, Any]:
@@ -225,6 +277,12 @@ def add_measures(command: Any) -> None:
         type=float,
         metavar="W",
         help="say how many samples an interval W wide takes, with this as the pilot",
+    )
+    child.add_argument(
+        "--first",
+        type=int,
+        metavar="N",
+        help="measure the first N samples only, to compare with a run that has no more",
     )
     child.add_argument(
         "--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)"

@@ -15,6 +15,7 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
 from .commands import Result, table
+from .measures import warn_of_copies
 from .progress import drive_with_bar
 
 
@@ -39,6 +40,7 @@ def probe(arguments: argparse.Namespace) -> Result:
         groups=arguments.groups,
     )
     sites = arguments.site or list(default_sites(run))
+    warn_of_copies(run)
     if arguments.curve:
         return _curves(run, arguments, sites, options, middle_step(run, range(run.spec.steps)))
     return _scores(run, arguments, sites, options)

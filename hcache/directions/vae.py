@@ -41,6 +41,7 @@ from ..errors import AnalysisError, UsageError
 from .direction import check_shape, in_sigmas
 from .fitting import MINUTES, POSITIVES, Fit, Fitting, Method, Option
 from .unit import Netting, tried_rows, without_way_to_mean
+from .vae_network import descend, optimised, trained
 
 if TYPE_CHECKING:
     import torch
@@ -49,27 +50,19 @@ if TYPE_CHECKING:
     from ..sampling.loop import Moment
     from .direction import Mover
 
-STRIDES = 8
-"""Of a descent of fixed length."""
-
 CONVERGED, STRIDED = "converged", "strides"
 REMOVED, KEPT = "removed", "kept"
-MOST_STEPS, SHORT = 80, 1e-2
-"""Gradient steps at most; a row's gradient that is so short, relative to its first, ends it."""
-
-LEAST_RATE, MOST_RATE = 0.05, 20.0
-"""Between which a gradient step's length lies, relative to the gradient of half the squared
-error.
-"""
+ONE, EACH = "one", "one a step"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VaeMove:
-    """``mean``, ``sigma``: of h over the run (step, c, h, w). ``weights``: of the encoder's mean
-    and the decoder.
+    """``mean``, ``sigma``: of h over the run (step, c, h, w). ``weights``: of the networks.
 
     ``scale`` (step,): what the converged Δz is multiplied by; None of a move that goes strides of
-    fixed length. ``keeps_mean``: whether the way to the mean is left in it.
+    fixed length. ``keeps_mean``: whether the way to the mean is left in it. ``axes`` (step, k, d):
+    the principal components of z that the VAE sees, orthogonal and equally long; None if it sees
+    all of z.
     """
 
     kind: ClassVar[str] = "vae"
@@ -79,6 +72,7 @@ class VaeMove:
     weights: Mapping[str, np.ndarray]
     scale: np.ndarray | None = None
     keeps_mean: bool = True
+    axes: np.ndarray | None = None
     made_by: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
     timesteps: tuple[float, ...] = ()
@@ -94,7 +88,7 @@ class VaeMove:
 
         check_shape(self.mean.shape[1:], model)
         mean, sigma = (torch.from_numpy(a).to(model.device) for a in (self.mean, self.sigma))
-        weights = {name: torch.from_numpy(a).to(model.device) for name, a in self.weights.items()}
+        descent = Descent(self.weights, self.axes, len(self.mean), self.keeps_mean, model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
             """h, optimised on the reconstruction loss, as far as its strength says."""
@@ -102,13 +96,9 @@ class VaeMove:
             unit = torch.where(sigma[t] > 0, sigma[t], torch.ones_like(sigma[t]))
             z = ((h.float() - mean[t]) / unit).flatten(1)
             if self.scale is None:
-                delta = _descend(weights, z, t, len(mean), strengths) - z
+                delta = descent.strided(z, t, strengths)
             else:
-                delta = (
-                    strengths.view(-1, 1)
-                    * float(self.scale[t])
-                    * _optimised(weights, z, t, len(mean), self.keeps_mean)
-                )
+                delta = strengths.view(-1, 1) * float(self.scale[t]) * descent.converged(z, t)
             return h + (delta.view(h.shape) * sigma[t]).to(h.dtype)
 
         return move
@@ -120,7 +110,8 @@ class VaeMove:
             if self.scale is None
             else {"scale": self.scale, "keeps_mean": np.array(self.keeps_mean)}
         )
-        return {"mean": self.mean, "sigma": self.sigma, **weights, **unit}
+        axes = {} if self.axes is None else {"axes": self.axes}
+        return {"mean": self.mean, "sigma": self.sigma, **weights, **unit, **axes}
 
     @classmethod
     def from_arrays(
@@ -142,134 +133,66 @@ class VaeMove:
             weights=weights,
             scale=scale,
             keeps_mean=keeps,
+            axes=arrays.get("axes"),
             made_by=made_by,
             model=model,
             timesteps=timesteps,
         )
 
 
-def _optimised(
-    weights: Mapping[str, torch.Tensor], z: torch.Tensor, t: int, steps: int, keeps_mean: bool
-) -> torch.Tensor:
-    """Δz (n, d) from z (n, d) to where its reconstruction loss is least, found row by row; without
-    the way to the mean, unless that is kept."""
-    import torch
+class Descent:
+    """The way down the reconstruction loss, of the networks that a move has, on a device."""
 
-    step = _one_hot(t, steps, z)
+    def __init__(
+        self,
+        weights: Mapping[str, np.ndarray],
+        axes: np.ndarray | None,
+        steps: int,
+        keeps_mean: bool,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        import torch
 
-    def slope(at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Half the squared error (n, 1) and its gradient (n, d)."""
-        with torch.inference_mode(False), torch.enable_grad():
-            at = at.clone().requires_grad_(True)  # out of inference mode
-            loss = 0.5 * (at - reconstruct(weights, at, step)[0]).square().sum(1, keepdim=True)
-            (gradient,) = torch.autograd.grad(loss.sum(), at)
-        return loss.detach(), gradient
+        self._weights = {name: torch.from_numpy(a).to(device) for name, a in weights.items()}
+        self._axes = None if axes is None else torch.from_numpy(axes).to(device)
+        self._steps, self._keeps_mean = steps, keeps_mean
 
-    at, rate = z.clone(), torch.full_like(z[:, :1], 0.5)
-    loss, gradient = slope(at)
-    best, least, first = at, loss, gradient.square().sum(1, keepdim=True)
-    for _ in range(MOST_STEPS):
-        going = gradient.square().sum(1, keepdim=True) > SHORT**2 * first
-        if not going.any():
-            break
-        after = at - going * rate * gradient
-        loss, new = slope(after)
-        s, y = after - at, new - gradient
-        bent = (s * y).sum(1, keepdim=True)
-        rate = torch.where(bent > 0, s.square().sum(1, keepdim=True) / bent.clamp_min(1e-30), rate)
-        rate = rate.clamp(LEAST_RATE, MOST_RATE)
-        at, gradient = after, torch.where(going, new, gradient)
-        best, least = torch.where(loss < least, at, best), torch.minimum(loss, least)
-    return best - z if keeps_mean else without_way_to_mean(z, best - z)
+    def converged(self, z: torch.Tensor, t: int) -> torch.Tensor:
+        """Δz (n, d) to where the loss is least; without the way to the mean, unless it is kept."""
+        if self._axes is None:
+            delta = optimised(*self._network(t, z))
+        else:
+            axes = self._axes[t]
+            delta = optimised(*self._network(t, _seen(axes, z))) @ axes
+        return delta if self._keeps_mean else without_way_to_mean(z, delta)
 
+    def strided(self, z: torch.Tensor, t: int, strengths: torch.Tensor) -> torch.Tensor:
+        """Δz (n, d) of strides of fixed length."""
+        return descend(*self._network(t, z), strengths) - z
 
-def _descend(
-    weights: Mapping[str, torch.Tensor],
-    z: torch.Tensor,
-    t: int,
-    steps: int,
-    strengths: torch.Tensor,
-) -> torch.Tensor:
-    """z (n, d) after ``STRIDES`` strides down the reconstruction loss, together ``strengths``
-    (n,) long.
-    """
-    import torch
-
-    stride = strengths.view(-1, 1) / STRIDES
-    with torch.inference_mode(False), torch.enable_grad():
-        z = z.clone()  # out of inference mode
-        for _ in range(STRIDES):
-            z = z.detach().requires_grad_(True)
-            loss = (z - reconstruct(weights, z, _one_hot(t, steps, z))[0]).square().mean(1).sum()
-            (gradient,) = torch.autograd.grad(loss, z)
-            length = gradient.square().mean(1, keepdim=True).sqrt().clamp_min(1e-12)
-            z = z - stride * gradient / length
-    return z.detach()
-
-
-def reconstruct(
-    weights: Mapping[str, torch.Tensor],
-    z: torch.Tensor,
-    step: torch.Tensor,
-    noise: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(reconstruction (n, d), mean (n, k), log variance (n, k)) of z (n, d); ``step`` (n, steps)
-    one-hot.
-    """
-    import torch
-    from torch.nn.functional import linear, silu
-
-    hidden = silu(
-        linear(torch.cat([z, step], 1), weights["encoder.weight"], weights["encoder.bias"])
-    )
-    mu, log_variance = linear(hidden, weights["latent.weight"], weights["latent.bias"]).chunk(2, 1)
-    code = mu if noise is None else mu + (0.5 * log_variance).exp() * noise
-    hidden = silu(
-        linear(torch.cat([code, step], 1), weights["decoder.weight"], weights["decoder.bias"])
-    )
-    return linear(hidden, weights["output.weight"], weights["output.bias"]), mu, log_variance
-
-
-def _one_hot(t: int, steps: int, like: torch.Tensor) -> torch.Tensor:
-    one = like.new_zeros(len(like), steps)
-    one[:, t] = 1
-    return one
+    def _network(
+        self, t: int, z: torch.Tensor
+    ) -> tuple[Mapping[str, torch.Tensor], torch.Tensor, int, int]:
+        """The network of a step, what it sees, and its own step and number of steps."""
+        if self._weights["encoder.weight"].ndim == 2:
+            return self._weights, z, t, self._steps
+        return {name: each[t] for name, each in self._weights.items()}, z, 0, 1
 
 
 def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
-    """Trains the VAE: Adam, batches over positives and steps, seeded. Yields the share of
-    iterations done.
-    """
-    import torch
-
-    for name in ("iterations", "latent", "hidden", "batch"):
-        if options[name] < 1:
-            raise UsageError(f"option {name} of vae must be 1 or more, got {options[name]}")
+    """Trains the VAE; yields the share of iterations done."""
+    _check(options, run)
     mean, sigma, z = _positives_of(fit, run)
-    steps, n, d = z.shape
-    weights = _initial(d, steps, options["latent"], options["hidden"], options["seed"])
-    optimizer = torch.optim.Adam(weights.values(), lr=options["rate"])
-    rng = torch.Generator().manual_seed(options["seed"])
-    data, batch = torch.from_numpy(z), options["batch"]
-    for iteration in range(options["iterations"]):
-        t = torch.randint(steps, (batch,), generator=rng)
-        rows = data[t, torch.randint(n, (batch,), generator=rng)]
-        step = torch.nn.functional.one_hot(t, steps).float()
-        with torch.inference_mode(False), torch.enable_grad():
-            noise = torch.randn(batch, options["latent"], generator=rng)
-            found, mu, log_variance = reconstruct(weights, rows, step, noise)
-            kl = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(1)
-            loss = ((found - rows).square().mean(1) + options["beta"] * kl / d).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        if iteration % 10 == 9:
-            yield (iteration + 1) / options["iterations"]
-    arrays = {name: tensor.detach().numpy() for name, tensor in weights.items()}
+    axes, seen = None, z
+    if options["components"]:
+        axes = _axes(run, options["components"])
+        seen = np.stack([_seen(axes[t], z[t]) for t in range(len(z))])
+    weights = yield from trained(seen, options, options["networks"] == EACH)
     move = VaeMove(
         mean=mean,
         sigma=sigma,
-        weights=arrays,
+        weights=weights,
+        axes=axes,
         made_by=fit.to_json(),
         model=run.spec.model,
         timesteps=run.timesteps,
@@ -277,6 +200,44 @@ def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) ->
     return (
         move if options["descent"] == STRIDED else _in_unit(move, fit, options, run, _profile(z)),
     )
+
+
+def _check(options: Mapping[str, Any], run: Run) -> None:
+    for name in ("iterations", "latent", "hidden", "batch"):
+        if options[name] < 1:
+            raise UsageError(f"option {name} of vae must be 1 or more, got {options[name]}")
+    if not 0 <= options["components"] < len(run):
+        raise UsageError(
+            f"option components of vae is 0 (all of h) to {len(run) - 1}, one less than the run's"
+            f" samples; got {options['components']}"
+        )
+    if options["descent"] == STRIDED and (options["components"] or options["networks"] == EACH):
+        raise UsageError(
+            "descent=strides is the method of before, which had all of h and one network; leave"
+            " components and networks out, or take descent=converged"
+        )
+
+
+def _axes(run: Run, count: int) -> np.ndarray:
+    """The first principal components of z at each step (step, count, d) float32.
+
+    They are orthogonal and equally long. Their length is such that what a VAE sees of z has a root
+    mean square of 1, as z has. Each component keeps its share of the variance.
+    """
+    found = []
+    for step in range(run.spec.steps):
+        h = run.matrix("h", step)
+        z = in_sigmas(h - h.mean(0), np.broadcast_to(h.std(0), h.shape)).astype(np.float64)
+        values, vectors = np.linalg.eigh(z @ z.T)
+        values, vectors = values[::-1][:count].clip(0), vectors[:, ::-1][:, :count]
+        along = vectors.T @ z / np.sqrt(np.maximum(values, 1e-30))[:, None]
+        found.append((along * np.sqrt(values.mean() / len(z))).astype(np.float32))
+    return np.stack(found)
+
+
+def _seen(axes: Any, z: Any) -> Any:
+    """The coordinates (n, k) of z (n, d) along orthogonal axes (k, d); arrays or tensors."""
+    return z @ axes.T / (axes**2).sum(1)
 
 
 def _profile(z: np.ndarray) -> np.ndarray:
@@ -296,13 +257,13 @@ def _in_unit(
     import torch
 
     keeps = options["to_mean"] == KEPT
-    weights = {name: torch.from_numpy(array) for name, array in move.weights.items()}
+    descent = Descent(move.weights, move.axes, run.spec.steps, keeps_mean=True)
     rows = tried_rows(len(run), {run.position(sample) for sample in fit.positives}, options["seed"])
     whole, left, lengths = Netting(), Netting(), []
     for t in range(run.spec.steps):
         h = run.matrix("h", t)[rows].reshape(-1, *move.mean[t].shape) - move.mean[t]
         z = torch.from_numpy(in_sigmas(h, np.broadcast_to(move.sigma[t], h.shape))).flatten(1)
-        delta = _optimised(weights, z, t, run.spec.steps, keeps_mean=True)
+        delta = descent.converged(z, t)
         whole.add(z, delta)
         delta = delta if keeps else without_way_to_mean(z, delta)
         left.add(z, delta)
@@ -335,24 +296,6 @@ def _positives_of(fit: Fit, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return np.stack(mean), np.stack(sigma), np.stack(z)
 
 
-def _initial(d: int, steps: int, latent: int, hidden: int, seed: int) -> dict[str, torch.Tensor]:
-    import torch
-
-    rng = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, inputs, outputs in (
-        ("encoder", d + steps, hidden),
-        ("latent", hidden, 2 * latent),
-        ("decoder", latent + steps, hidden),
-        ("output", hidden, d),
-    ):
-        weights[f"{name}.weight"] = (
-            torch.randn(outputs, inputs, generator=rng) / inputs**0.5
-        ).requires_grad_(True)
-        weights[f"{name}.bias"] = torch.zeros(outputs, requires_grad=True)
-    return weights
-
-
 METHOD = Method(
     name="vae",
     title="VAE on positives",
@@ -375,6 +318,12 @@ METHOD = Method(
         "beta": Option(default=1.0, text="weight of the KL divergence"),
         "rate": Option(default=1e-3, text="learning rate"),
         "batch": Option(default=64, text="samples at once"),
+        "components": Option(
+            default=0, text="principal components of h that the VAE sees; 0 is all of h"
+        ),
+        "networks": Option(
+            default=ONE, text="one VAE for all steps, or one for each step", choices=(ONE, EACH)
+        ),
         "seed": Option(default=0, text="of weights and batches"),
         "descent": Option(
             default=CONVERGED,

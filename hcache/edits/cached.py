@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -46,3 +47,9 @@ def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str,
     """A sample's features at a step in every branch of the run's guidance."""
     branches = model.condition(run.spec.conditioning.rows([sample]), 1).branches
     return {branch: cached_features(model, run, sample, step, branch) for branch in branches}
+
+
+def stacked(parts: Sequence[Features]) -> Features:
+    """Features of one row each as one batch."""
+    names = [name for name, _ in parts[0].items()]
+    return parts[0].replace({name: torch.cat([part[name] for part in parts]) for name in names})

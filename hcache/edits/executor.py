@@ -23,7 +23,7 @@ from ..models.model import Model
 from ..recipes.edits import DirectionRef, DonorRef, Pushes, RecipeEdit
 from ..recipes.window import Window
 from ..sampling.loop import Edit, Moment, Nudge, Step, denoise, predict
-from .cached import cached_branches, cached_x
+from .cached import cached_branches, cached_x, stacked
 from .compose import Chain, Masked, PerRow
 from .donors import find_donor
 from .recipe_directions import fitted_to, recall_move
@@ -55,6 +55,16 @@ class Start:
     features: Mapping[str, Features]
     x_t: torch.Tensor
     predicted: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starts:
+    """Several samples at a step, before any edit: features by branch, x_t (n, c, h, w)."""
+
+    samples: tuple[int, ...]
+    step: int
+    features: Mapping[str, Features]
+    x_t: torch.Tensor
 
 
 class Executor:
@@ -194,6 +204,38 @@ class Executor:
             x_t=x_t,
             predicted=self._predicted(features, x_t, sample, step),
         )
+
+    def starts(self, samples: Sequence[int], step: int) -> Starts:
+        """Samples at a step as one batch: as stored, and computed where it is not stored."""
+        each = [cached_branches(self.model, self.run, sample, step) for sample in samples]
+        return Starts(
+            samples=tuple(samples),
+            step=step,
+            features={branch: stacked([one[branch] for one in each]) for branch in each[0]},
+            x_t=torch.cat([cached_x(self.model, self.run, sample, step) for sample in samples]),
+        )
+
+    def moved_previews(self, start: Starts, delta: np.ndarray) -> np.ndarray:
+        """The predicted x_0 of samples whose h is moved by Δh (c, h, w), by the decoder alone.
+
+        Returns:
+            (n, height, width, 3) uint8.
+        """
+        shift = torch.from_numpy(np.ascontiguousarray(delta)).to(self.model.device)
+        moved = {
+            branch: part.replace({"h": part.h + shift.to(part.h.dtype)})
+            for branch, part in start.features.items()
+        }
+        spec = self.run.spec
+        found = predict(
+            self.model,
+            moved,
+            start.x_t,
+            start.step,
+            spec.steps,
+            spec.conditioning.rows(start.samples),
+        )
+        return self.model.to_images(found).numpy()
 
     def preview(self, start: Start, edits: Sequence[RecipeEdit]) -> np.ndarray:
         """The predicted x_0 under edits, by the decoder alone: (height, width, 3) uint8."""

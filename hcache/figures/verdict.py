@@ -14,7 +14,7 @@ from ..analysis.swaps import Carriers
 from ..assets import read_asset
 from ..measures.cell import Cell
 from ..measures.registry import find_question, measured_by, registry
-from ..measures.verdict import Row, why_not_ranked
+from ..measures.verdict import Row
 
 _WIDTH, _HEIGHT = 132, 14
 
@@ -183,9 +183,10 @@ def _order(row: Row, runs: Sequence[str]) -> str:
     """``B > A``, every pair of which it is known; or why nothing is ranked."""
     if len(row.cells) < 2:
         return ""
+    at = f"<small>first {row.first} of each</small>" if row.first else ""
     if not row.larger:
-        return f"<small>{why_not_ranked(row.cells) or 'cannot be told'}</small>"
-    return escape(", ".join(f"{_letter(runs, a)} > {_letter(runs, b)}" for a, b in row.larger))
+        return f"<small>{escape(row.why_not or 'cannot be told')}</small>{at}"
+    return escape(", ".join(f"{_letter(runs, a)} > {_letter(runs, b)}" for a, b in row.larger)) + at
 
 
 def _letter(runs: Sequence[str], run: str) -> str:

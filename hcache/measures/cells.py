@@ -19,7 +19,8 @@ from ..cache.records import Record
 from ..readers.checks import error_of
 from ..readers.saved import read_by
 from .cell import Cell
-from .kinds import OLDER, is_older
+from .groups import GROUPS, groups_of
+from .kinds import ALIGNMENT, CODES, COSINES, OLDER, is_older
 from .label_values import current_records
 from .measure import LABEL, Question
 from .of_reader import of_one_reader, reader_name
@@ -41,15 +42,16 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     """
     found: dict[tuple[str, str], Cell] = {}
     named = named_labels(run)
+    grouped = groups_of(run) is not None
     for record in of_one_reader(run, current_records(run), reader):
         by = reader_name(record)
         for cell in _read(record, run):
             if cell.subject not in named and f"{by}/{cell.subject}" in named:
                 cell = replace(cell, subject=f"{by}/{cell.subject}")
             key = (cell.question, cell.subject)
-            if is_older(record.kind, record.parameters):
+            if _is_older(record, grouped):
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
-            if key not in found or _effort(cell) > _effort(found[key]):
+            if key not in found or _effort(cell, grouped) > _effort(found[key], grouped):
                 found[key] = cell
     return with_readers(with_families(found), run)
 
@@ -130,7 +132,7 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
         ]
         for cell in cells:
             (
-                _effort(cell),
+                _effort(cell, False),
                 str(cell),
                 hash((cell.question, cell.subject)),
                 np.array(cell.drawn, np.float64),
@@ -140,9 +142,19 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
         return ()
 
 
-def _effort(cell: Cell) -> tuple[bool, bool, int, int, int]:
+BY_GROUP = (CODES, COSINES, ALIGNMENT)
+"""Kinds whose results go by groups of samples, where the run has groups, and once did not."""
+
+
+def _is_older(record: Record, grouped: bool) -> bool:
+    """Whether a result is of an older definition; of a run with groups, that it left them out."""
+    left_out = grouped and record.kind in BY_GROUP and GROUPS not in record.parameters
+    return left_out or is_older(record.kind, record.parameters)
+
+
+def _effort(cell: Cell, grouped: bool) -> tuple[bool, bool, int, int, int]:
     parameters = cell.evidence.parameters
     nulls = int(parameters.get("nulls") or parameters.get("controls") or 0)
     tried = len(parameters.get("steps") or parameters.get("moves") or ())
-    current = not is_older(cell.evidence.kind, parameters)
+    current = not _is_older(cell.evidence, grouped)
     return (current, cell.estimate.defined, cell.estimate.n, nulls, tried)

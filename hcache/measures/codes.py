@@ -21,6 +21,7 @@ from ..cache.labels import find_label
 from ..cache.layout import H, X
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from .groups import of_groups
 from .kinds import CODES, COSINES
 from .label_values import values_of
 from .stored import Measuring, measured
@@ -50,6 +51,7 @@ def codes(
     *,
     repeats: int = 100,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """DCI and SAP at some steps.
 
@@ -68,9 +70,9 @@ def codes(
         for step in steps:
             found = codes_of(run, kind, site, step)
             width = found.shape[1]
-            d = dci(found, known, repeats=repeats, seed=seed)
+            d = dci(found, known, repeats=repeats, seed=seed, groups=groups)
             yield (len(rows) + 0.7) / len(steps)
-            s = sap(found, known, repeats=repeats, seed=seed)
+            s = sap(found, known, repeats=repeats, seed=seed, groups=groups)
             rows.append(
                 {
                     "step": step,
@@ -94,6 +96,7 @@ def codes(
         "count": COUNT,
         "seed": seed,
         "values": values_of(run, factors),
+        **of_groups(groups),
     }
     return (yield from measured(run, CODES, parameters, compute))
 
@@ -114,6 +117,7 @@ def direction_cosines(
     *,
     repeats: int = 500,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """Cosines between the directions of some labels, ``name -> (positives, negatives)``, at some
     steps.
@@ -134,7 +138,11 @@ def direction_cosines(
                 {
                     "step": step,
                     "pairs": cosines(
-                        gram_matrix(run.matrix(H, step)), marks, repeats=repeats, seed=seed
+                        gram_matrix(run.matrix(H, step)),
+                        marks,
+                        repeats=repeats,
+                        seed=seed,
+                        groups=groups,
                     ),
                 }
             )
@@ -151,5 +159,6 @@ def direction_cosines(
         "repeats": repeats,
         "seed": seed,
         "values": values_of(run, ends),
+        **of_groups(groups),
     }
     return (yield from measured(run, COSINES, parameters, compute))

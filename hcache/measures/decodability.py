@@ -26,7 +26,7 @@ from ..cache.reading import Run
 from ..cache.records import Record, load_record, save_record
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
-from .groups import BY_RUN, groups_digest, groups_of
+from .groups import BY_RUN, groups_digest, groups_of, of_groups
 from .kinds import ALIGNMENT, DECODABILITY, as_of_today
 from .label_values import values_digest, values_of
 from .stored import Measuring, measured
@@ -289,6 +289,7 @@ def alignment_of(
     site: str = "h",
     repeats: int = 500,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """How well some positives agree in h at every step: ``[{"step", "alignment", "reliability",
     "p", "warning"}]``.
@@ -302,7 +303,9 @@ def alignment_of(
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
         rows = []
         for step in steps:
-            found = alignment(run.matrix(site, step), positive, repeats=repeats, seed=seed)
+            found = alignment(
+                run.matrix(site, step), positive, repeats=repeats, seed=seed, groups=groups
+            )
             names = ("alignment", "reliability", "p", "warning")
             rows.append({"step": step, **{name: getattr(found, name) for name in names}})
             yield len(rows) / len(steps)
@@ -316,6 +319,7 @@ def alignment_of(
         "repeats": repeats,
         "seed": seed,
         "values": values_of(run, [name]),
+        **of_groups(groups),
     }
     return (yield from measured(run, ALIGNMENT, parameters, compute))
 

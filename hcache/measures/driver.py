@@ -100,6 +100,8 @@ class Driver:
         self.distances = DISTANCES | dict(encoder or {})
         self.executor = Executor(model, run)
         self._randoms: dict[tuple[Any, ...], Move] = {}
+        self.kept: dict[tuple[Any, ...], Any] = {}
+        """What measures of several labels share, by what it was made of."""
 
     @property
     def beyond_pictures(self) -> dict[str, Any]:
@@ -203,6 +205,46 @@ class Driver:
         unseen = self.run.sample_ids[~np.isin(self.run.sample_ids, tried)]
         chosen = np.random.default_rng(seed).permutation(unseen)[: one + other].tolist()
         return chosen[:one], chosen[one:]
+
+    def random_sets(
+        self, count: int, sizes: tuple[int, int], tried: Sequence[int]
+    ) -> list[tuple[list[int], list[int]]]:
+        """Pairs of random sets, the first of which :meth:`randoms` takes too.
+
+        Raises:
+            UsageError: there are not enough samples that are not tried.
+        """
+        if sum(sizes) > len(self.run) - len(set(tried)):
+            raise UsageError(
+                f"two random sets of {sizes[0]} and {sizes[1]} samples take {sum(sizes)} that are"
+                f" not tried; {self.run.name} has {len(self.run) - len(set(tried))}"
+            )
+        sets = (*sizes, tuple(sorted(tried)))
+        return [self._two_sets(NULL_SEED + k, sets) for k in range(count)]
+
+    def preview_changes(
+        self, delta: np.ndarray, samples: Sequence[int], step: int
+    ) -> Generator[float, None, dict[str, np.ndarray]]:
+        """What moving h at one step does to the readings of its predicted x_0.
+
+        Half the difference of both signs, in spreads of the run's readings: by reading (m, n).
+        Yields the share done.
+
+        Args:
+            delta: Δh of m directions (m, c, h, w).
+            samples: n samples of the run.
+            step: At which h is moved.
+        """
+        start = self.executor.starts(samples, step)
+        found: dict[str, list[np.ndarray]] = {name: [] for name in self.spreads}
+        for done, each in enumerate(delta):
+            up, down = (
+                self.reader(self.executor.moved_previews(start, sign * each)) for sign in (1, -1)
+            )
+            for name, unit in self.spreads.items():
+                found[name].append((up[name] - down[name]) / 2 / unit)
+            yield (done + 1) / len(delta)
+        return {name: np.array(rows, np.float64) for name, rows in found.items()}
 
     def _random_in_x(self, seed: int, kind: str, like: PixelMove, sets: Sets) -> PixelMove:
         """A direction in x_t, at the step and of the norm of another."""

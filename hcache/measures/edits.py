@@ -21,6 +21,7 @@ from ..errors import UsageError
 from ..progress import part
 from ..recipes.window import Window
 from .driver import NOISE, Change, Driver, Grid
+from .groups import groups_among, of_groups
 from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE
 from .responses import tables_of
 from .stored import Measuring, measured
@@ -38,11 +39,14 @@ def controllability_over(
     null: str = NOISE,
     asymmetric: bool = True,
     repeats: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """Controllability by window of steps: ``[{"window", "readings": {name: Controllability}}]``.
 
     The change per unit of strength is half the difference of both signs, over the strength.
+    ``groups``: numbers (n,) of the run's samples that belong together.
     """
+    among = groups_among(driver.run, groups, samples)
     grids = [
         Grid(
             samples=tuple(samples),
@@ -53,6 +57,7 @@ def controllability_over(
         for window in windows
     ]
     parameters = {
+        **of_groups(among),
         "name": name,
         "move": digest_of(move),
         "grids": [grid.to_json() for grid in grids],
@@ -67,7 +72,7 @@ def controllability_over(
         moves, rows = [move, *driver.randoms(nulls, null, move, samples)], []
         for done, grid in enumerate(grids):
             tables = yield from part(
-                tables_of(driver, moves, grid), done / len(grids), 1 / len(grids)
+                tables_of(driver, moves, grid, among), done / len(grids), 1 / len(grids)
             )
             found = {}
             for reading, values in tables.items():
@@ -89,15 +94,19 @@ def leakage_of(
     nulls: int = 0,
     null: str = NOISE,
     repeats: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """The leakage matrix of directions, each meant for the reading that it is named after, at the
     largest strength.
 
     ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the
     movement would be where it was meant to be, were edits dealt to attributes at random. ``nulls``:
-    random directions that cells are held against.
+    random directions that cells are held against. ``groups``: numbers (n,) of the run's samples
+    that belong together.
     """
+    among = groups_among(driver.run, groups, grid.samples)
     parameters = {
+        **of_groups(among),
         "moves": {name: digest_of(move) for name, move in moves.items()},
         "grid": grid.to_json(),
         "reader": driver.reader_name,
@@ -111,7 +120,7 @@ def leakage_of(
         randoms = (
             driver.randoms(nulls, null, next(iter(moves.values())), grid.samples) if nulls else []
         )
-        tables = yield from tables_of(driver, [*moves.values(), *randoms], grid)
+        tables = yield from tables_of(driver, [*moves.values(), *randoms], grid, among)
         most, zero = int(np.argmax(grid.strengths)), grid.strengths.index(0)
         changes = np.stack(
             [values[:, :, most] - values[:, :, zero] for values in tables.values()], 2

@@ -23,6 +23,10 @@ tells them apart.
 """
 
 
+GROUPS = "groups"
+"""The parameter of a result that names its groups."""
+
+
 def groups_of(run: Run, by: str = BY_RUN) -> np.ndarray | None:
     """The number of the group of every sample (n,); None if every sample is its own.
 
@@ -57,6 +61,19 @@ def groups_digest(groups: np.ndarray | None) -> str | None:
         if groups is None
         else hashlib.sha256(groups.astype(np.int64).tobytes()).hexdigest()[:12]
     )
+
+
+def of_groups(groups: np.ndarray | None) -> dict[str, str]:
+    """What the parameters of a result say of groups; nothing where every sample is its own."""
+    digest = groups_digest(groups)
+    return {} if digest is None else {GROUPS: digest}
+
+
+def groups_among(run: Run, groups: np.ndarray | None, samples: Sequence[int]) -> np.ndarray | None:
+    """The groups of some samples of a run; None if no two of them are of one group."""
+    if groups is None:
+        return None
+    return as_groups(groups[[run.position(int(sample)) for sample in samples]], len(samples))
 
 
 def _shared(run: Run) -> list[Sequence[Hashable]]:

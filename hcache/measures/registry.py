@@ -28,6 +28,7 @@ DECLARED = (
     "likeness",
     "windows",
     "additivity",
+    "random",
     "swaps",
 )
 """A module each in ``declared/``, with its measure as ``MEASURE``; cheapest first."""

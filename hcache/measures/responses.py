@@ -17,12 +17,14 @@ import numpy as np
 from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.controllability import Controllability, controllability
 from ..analysis.estimate import Estimate
+from ..analysis.groups import group_means
 from ..analysis.linearity import linearity
 from ..analysis.similarity import WINDOW
 from ..analysis.swaps import PIXELS, STRUCTURE
 from ..directions.direction import Direction, Move, digest_of, in_sigmas
 from ..progress import part
 from .driver import NOISE, Change, Driver, Grid
+from .groups import groups_among, of_groups
 from .kinds import DIRECTION, RESPONSES
 from .stored import Measuring, Pictured, measured
 
@@ -102,6 +104,7 @@ def direction(
     nulls: int = 6,
     null: str = NOISE,
     repeats: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """Linearity and controllability of a direction, for every reading.
 
@@ -111,9 +114,12 @@ def direction(
     fitted, by the slope: a difference of two means at random is short, and is stretched by the
     unit. ``lengths``: of the direction and the random ones. ``null_dimensions``: in about how many
     dimensions the random directions lie. ``curve``: the mean change at every strength, in spreads;
-    ``null_curves``: that of every random direction; ``null_moves``: their digests.
+    ``null_curves``: that of every random direction; ``null_moves``: their digests. ``groups``:
+    numbers (n,) of the run's samples that belong together; intervals and tests are over groups.
     """
+    among = groups_among(driver.run, groups, grid.samples)
     parameters = {
+        **of_groups(among),
         "name": name,
         "move": digest_of(move),
         "grid": grid.to_json(),
@@ -127,7 +133,7 @@ def direction(
         """Every reading's response to the direction, against those to random ones as long."""
         randoms = driver.randoms(nulls, null, move, grid.samples)
         lengths = np.array([getattr(each, "length", np.nan) for each in (move, *randoms)])
-        tables = yield from tables_of(driver, [move, *randoms], grid)
+        tables = yield from tables_of(driver, [move, *randoms], grid, among)
         gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
         found: dict[str, Any] = {}
         for reading, values in tables.items():
@@ -182,15 +188,18 @@ def _at_natural_length(
 
 
 def tables_of(
-    driver: Driver, moves: Sequence[Move], grid: Grid
+    driver: Driver, moves: Sequence[Move], grid: Grid, groups: np.ndarray | None = None
 ) -> Generator[float, None, dict[str, np.ndarray]]:
-    """Every reading's responses under some directions: (moves, n, strengths)."""
+    """Every reading's responses under some directions: (moves, n, strengths).
+
+    ``groups``: of the grid's samples; in place of samples there are then the means of groups.
+    """
     results = []
     for done, move in enumerate(moves):
         record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
         results.append(record.result["readings"])
     return {
-        name: np.array([result[name] for result in results], np.float64)
+        name: group_means(np.array([result[name] for result in results], np.float64), groups, 1)
         for name in results[0]
         if name in driver.spreads
     }

@@ -19,6 +19,7 @@ from ..directions.supervised import both_ends, difference_direction
 from ..errors import UsageError, did_you_mean
 from ..readers.reading import readers_of
 from ..recipes.window import Window
+from .groups import groups_of
 from .noise import spread_steps
 from .parameter import Parameter
 
@@ -44,11 +45,11 @@ SAMPLES = Parameter(
 )
 NULLS = Parameter(
     name="nulls",
-    text="random directions beside each, from which p is a rank",
+    text="random directions beside each, among which p is the rank; 19 let it reach 0.05",
     default=19,
     least=0,
     most=10**6,
-    sizes={"quick": 4, "thorough": 39},
+    sizes={"thorough": 39},
 )
 NULL = Parameter(
     name="null",
@@ -99,6 +100,11 @@ class Setting:
     def tried(self) -> list[int]:
         """The samples that directions are tried on: the first of the run."""
         return self.run.sample_ids[: self[SAMPLES]].tolist()
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The number of every sample's group (n,), as the run says; None if each is its own."""
+        return groups_of(self.run)
 
     @cached_property
     def readable(self) -> list[str]:

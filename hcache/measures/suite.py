@@ -16,6 +16,7 @@ from ..cache.reading import Run
 from ..errors import UsageError
 from ..progress import part
 from .costs import EDITED
+from .duplicates import look_for_copies
 from .measure import Part, Work
 from .registry import find_measure, measures
 from .setting import Setting
@@ -68,6 +69,7 @@ class Suite(Setting):
     def _run(self, parts: Sequence[Part], tell: Callable[[str], None]) -> Work:
         weights = [self._weight(each) for each in parts]
         total, done, so_far = sum(weights) or 1.0, 0.0, 0.0
+        yield from part(look_for_copies(self.run), 0.0, 0.0)
         for each, weight in zip(parts, weights, strict=True):
             tell(each.title)
             for share in part(each.work, done / total, weight / total):

@@ -2,24 +2,27 @@
 
 Which is larger is said only where the interval of the difference, widened for all comparisons of
 the table, does not hold 0, and only of figures from as many samples, by one definition and in one
-unit. What was not measured has no cell, and it is said by which part of ``measure`` it would get
-one.
+unit. Runs of different sizes are compared by what was measured on the first samples of each, as
+many as the smallest has. What was not measured has no cell, and it is said by which part of
+``measure`` it would get one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..analysis.estimate import known_order, ordered_groups, without_implied
 from ..cache.labels import named_labels
-from ..cache.reading import Run
+from ..cache.reading import Run, first_counts, first_samples
 from .cell import Cell
 from .cells import cells_of
-from .kinds import is_older
+from .kinds import SWAP, is_older
 from .measure import LABEL, SITE, WHOLE
 from .registry import registry
+
+DIFFERENT_N = "different n"
 
 FEW = 4
 """Labels that are shown where none was measured yet, at most."""
@@ -31,6 +34,8 @@ class Row:
 
     ``groups``: runs, every one of a group known to be larger than every one of the next.
     ``larger``: the pairs (larger, smaller) that are known, without those that follow from others.
+    ``first``: of how many first samples the compared answers are, in ``compared``; 0 where these
+    are the cells themselves.
     """
 
     question: str
@@ -38,6 +43,17 @@ class Row:
     cells: Mapping[str, Cell]
     groups: tuple[tuple[str, ...], ...]
     larger: tuple[tuple[str, str], ...] = ()
+    first: int = 0
+    compared: Mapping[str, Cell] = field(default_factory=dict)
+    common: int = 0
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing is ranked, with what to do; empty where the answers compare."""
+        why = "" if self.first else why_not_ranked(self.cells)
+        if why == DIFFERENT_N and self.common:
+            return f"{why}; take `python -m hcache measure RUN --first {self.common}` of each"
+        return why
 
     @property
     def key(self) -> tuple[str, str]:
@@ -69,7 +85,20 @@ def compare(
         for key in question.keys(labels, tuple(sites))
     ]
     comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
-    return tuple(_row(key, of_runs, comparisons) for key in keys)
+    first = common_first(runs)
+    cut = {run.name: cells_of(first_samples(run, first)) for run in runs} if first else {}
+    return tuple(_row(key, of_runs, comparisons, first, cut) for key in keys)
+
+
+def common_first(runs: Sequence[Run]) -> int:
+    """The number of first samples at which runs of different sizes compare.
+
+    It is the largest that all can be cut to. 0 where all have as many samples, or none is possible.
+    """
+    if len({len(run) for run in runs}) < 2:
+        return 0
+    shared = set.intersection(*(set(first_counts(run)) for run in runs))
+    return max(shared, default=0)
 
 
 def labels_to_ask(
@@ -109,8 +138,11 @@ def why_not_ranked(cells: Mapping[str, Cell]) -> str:
     """Why some runs' answers do not compare at all; empty where they do."""
     if len({cell.unit for cell in cells.values()}) > 1:
         return "different units"
-    if len({cell.estimate.n for cell in cells.values()}) > 1:
-        return "different n"
+    if (
+        len({cell.estimate.n for cell in cells.values()}) > 1
+        or len({_samples(cell) for cell in cells.values()}) > 1
+    ):
+        return DIFFERENT_N
     if len({_older(cell) for cell in cells.values()}) > 1:
         return "different definitions"
     return ""
@@ -120,19 +152,35 @@ def _older(cell: Cell) -> bool:
     return cell.evidence is not None and is_older(cell.evidence.kind, cell.evidence.parameters)
 
 
-def _row(
-    key: tuple[str, str], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]], comparisons: int
-) -> Row:
+def _samples(cell: Cell) -> int:
+    """Of how many samples the run was, where something is fitted on them; a swap fits nothing."""
+    if cell.evidence is None or cell.evidence.kind == SWAP:
+        return 0
+    return cell.evidence.samples
+
+
+_Cells = Mapping[str, Mapping[tuple[str, str], Cell]]
+
+
+def _row(key: tuple[str, str], of_runs: _Cells, comparisons: int, first: int, cut: _Cells) -> Row:
     cells = {name: found[key] for name, found in of_runs.items() if key in found}
+    compared, at = cells, 0
+    if why_not_ranked(cells):
+        equal = {name: cut[name][key] for name in cells if key in cut.get(name, {})}
+        if len(equal) == len(cells) and not why_not_ranked(equal):
+            compared, at = equal, first
     larger = ()
-    if not why_not_ranked(cells):
+    if not why_not_ranked(compared):
         larger = without_implied(
-            known_order({name: cell.estimate for name, cell in cells.items()}, comparisons)
+            known_order({name: cell.estimate for name, cell in compared.items()}, comparisons)
         )
     return Row(
         question=key[0],
         subject=key[1],
         cells=cells,
-        groups=ranking(cells, comparisons) if cells else (),
+        groups=ranking(compared, comparisons) if compared else (),
         larger=larger,
+        first=at,
+        compared=compared,
+        common=first,
     )

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..analysis.permutation import p_value
 from ..cache.files import checksum_of
 from ..cache.layout import writable_home
 from ..cache.reading import Run
@@ -32,7 +33,7 @@ from ..cards import default_spec
 from ..directions.asyrp_clip import load_clip
 from ..directions.direction import Direction, Move
 from ..directions.fitting import Fit, fit
-from ..directions.naive import top_samples
+from ..directions.naive import naive_direction, top_samples
 from ..directions.pullback import PixelMove
 from ..directions.supervised import both_ends, conditional_direction, difference_direction
 from ..directions.unit import net_of
@@ -55,6 +56,10 @@ COMPONENTS = 5
 CHOICE_SEED = 2_000_000
 CHOICE_SAMPLES = 16
 RANDOM = "random"
+BY_CHANCE, CHANCES = "random positives", 19
+"""The null of the table: directions to so many sets of random positives, as large, of unit length.
+"""
+
 PER_SAMPLE = ("vae", "local", "block")
 """Kinds of moves that move each sample by its own: how far in the end, and how much of it
 towards the mean, is kept.
@@ -121,6 +126,9 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
             )
         yield "Asyrp", attribute, lambda attribute=attribute: _asyrp(run, model, attribute, clip)
     yield RANDOM, "", made("random")
+    for number in range(CHANCES):
+        chance = lambda number=number: _timed(lambda: _by_chance(run, number))  # noqa: E731
+        yield f"{BY_CHANCE} {number + 1}", "", chance
     for name, positives in few_positives(run).items():
         yield f"naive, {name}", "glasses", made("naive", positives=positives)
         few = {"neighbours": min(16, len(positives) - 1)}
@@ -224,6 +232,11 @@ def _fitted(chosen: Fit, run: Run, model: Model) -> tuple[Move, ...]:
     return drive_under_bar(fit(chosen, run, model), f"fitting, {chosen.method}")
 
 
+def fitted_in_time(chosen: Fit, run: Run, model: Model) -> Made:
+    """The first move that a fit makes, and the seconds that it took."""
+    return _timed(lambda: _fitted(chosen, run, model)[0])
+
+
 def _timed(make: Callable[[], Move]) -> Made:
     began = time.monotonic()
     move = make()
@@ -261,6 +274,12 @@ def _conditional(run: Run, attribute: str) -> Direction:
     }
     own = found.pop(attribute)
     return conditional_direction(own, list(found.values()))
+
+
+def _by_chance(run: Run, number: int) -> Direction:
+    """Positives chosen at random against all samples, as the naive direction takes them."""
+    chosen = np.random.default_rng([number, POSITIVES]).permutation(run.sample_ids)[:POSITIVES]
+    return naive_direction(run, chosen.tolist())
 
 
 def moved_images(
@@ -308,7 +327,11 @@ def changes(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """The cells, a line each, as Markdown; the random direction has one for every attribute."""
+    """The cells, a line each, as Markdown; the random direction has one for every attribute.
+
+    p is the rank of the target's change among those of directions to random positives, where these
+    were measured.
+    """
     columns = (
         "attribute",
         "method",
@@ -317,13 +340,28 @@ def as_table(facts: Mapping[str, Any]) -> str:
         "others, absolute",
         "fit (s)",
     )
+    chance = [cell["changes"] for cell in facts["cells"] if cell["method"].startswith(BY_CHANCE)]
+    columns += ("p, random positives",) if chance else ()
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for cell in facts["cells"]:
-        lines += [
-            _line(cell, attribute)
-            for attribute in ([cell["attribute"]] if cell["attribute"] else ATTRIBUTES)
-        ]
+        if cell["method"].startswith(BY_CHANCE):
+            continue
+        for attribute in [cell["attribute"]] if cell["attribute"] else ATTRIBUTES:
+            drawn = np.array([each[attribute][0] for each in chance])
+            size = abs(cell["changes"][attribute][0])
+            p = f" {p_value(size, np.abs(drawn)):.2f} |" if chance else ""
+            lines.append(_line(cell, attribute) + p)
+    lines += [_chance_line(chance, attribute) for attribute in ATTRIBUTES if chance]
     return "\n".join(lines) + "\n"
+
+
+def _chance_line(chance: Sequence[Mapping[str, Any]], attribute: str) -> str:
+    """How far directions to random positives move a factor: 9 of 10 stay within the number."""
+    sizes = np.abs([each[attribute][0] for each in chance])
+    return (
+        f"| {attribute.replace('_', ' ')} | {len(chance)} times random positives | 9 of 10 within"
+        f" {np.quantile(sizes, 0.9):.2f} | | | | |"
+    )
 
 
 def clip_as_text(told: Mapping[str, Any]) -> str:

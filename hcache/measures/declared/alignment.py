@@ -30,7 +30,7 @@ def parts(setting: Setting) -> Iterator[Part]:
         positives = top_samples(run, values, count)
         yield Part(
             title=f"alignment of {name}",
-            work=alignment_of(run, positives, setting.steps, name=name),
+            work=alignment_of(run, positives, setting.steps, name=name, groups=setting.groups),
             seconds=alignment_seconds(run, len(setting.steps)),
         )
 

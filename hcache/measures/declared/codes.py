@@ -56,13 +56,14 @@ def parts(setting: Setting) -> Iterator[Part]:
     for kind, site in KINDS:
         yield Part(
             title=f"{kind} of {site}",
-            work=codes(run, factors, kind, site, setting.steps),
+            work=codes(run, factors, kind, site, setting.steps, groups=setting.groups),
             seconds=codes_seconds(run, len(factors), len(setting.steps)),
         )
     if len(setting.labels) > 1:
         ends = {name: setting.ends(name) for name in setting.labels}
         yield Part(
-            title="cosines between directions", work=direction_cosines(run, ends, setting.steps)
+            title="cosines between directions",
+            work=direction_cosines(run, ends, setting.steps, groups=setting.groups),
         )
 
 

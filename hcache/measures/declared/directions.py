@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...analysis.controllability import FEWEST_RANKED
 from ...analysis.estimate import Estimate
 from ...analysis.linearity import UNDECIDED
+from ...analysis.permutation import p_value
 from ...cache.reading import Run
 from ...cache.records import Record, load_sheet
 from ..cell import Cell
@@ -36,6 +38,7 @@ from .codes import QUESTION as DISENTANGLED_BY
 from .decodability import read_and_move
 
 CONTROLLABLE, LINEAR, EDITS = "controllable", "linear", "edits"
+NULL_WORDS = {"samples": " to random positives", "noise": " of noise in h"}
 FEWEST_DIMENSIONS = 6.0
 """Of random directions, for one to be told from 19 of them, of which the largest is some 2.3
 times their mean.
@@ -63,7 +66,13 @@ def _direction(setting: Setting, name: str) -> Work:
     grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
     move = setting.moves[name]
     return direction(
-        setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]
+        setting.driver,
+        move,
+        grid,
+        name=name,
+        nulls=setting[NULLS],
+        null=setting[NULL],
+        groups=setting.groups,
     )
 
 
@@ -72,7 +81,14 @@ def _leakage(setting: Setting) -> Work:
     from ..edits import leakage_of
 
     grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
-    return leakage_of(setting.driver, setting.moves, grid, nulls=setting[NULLS], null=setting[NULL])
+    return leakage_of(
+        setting.driver,
+        setting.moves,
+        grid,
+        nulls=setting[NULLS],
+        null=setting[NULL],
+        groups=setting.groups,
+    )
 
 
 def direction_cells(record: Record, _: Run) -> list[Cell]:
@@ -82,7 +98,8 @@ def direction_cells(record: Record, _: Run) -> list[Cell]:
         return []
     found = record.result["readings"][name]
     control, straight = found["controllability"], found["linearity"]
-    times = f"{control['effect']['value']:.1f} times a random direction"
+    kind = NULL_WORDS.get(record.parameters.get("null", ""), "")
+    times = f"{control['effect']['value']:.1f} times a random direction{kind}"
     if natural := found.get("natural"):
         times += (
             f" ({natural['effect']['value']:.1f} times, p {natural['p']:.2g}, at their own lengths)"
@@ -93,12 +110,12 @@ def direction_cells(record: Record, _: Run) -> list[Cell]:
             subject=name,
             estimate=Estimate.from_json(control["change"]),
             null=control["random"],
-            p=control["p"],
+            p=_rank(control),
             unit="spreads a unit of strength",
             note=times,
             evidence=record,
             drawn=tuple(control.get("drawn") or ()),
-            warning=_confined(record.result.get("null_dimensions")),
+            warning=_confined(record.result.get("null_dimensions")) or _few(control),
         )
     ]
     if straight["r2"]:
@@ -128,6 +145,25 @@ def _verdict(said: str, r2: Estimate) -> str:
     return (
         f"{said}: too few samples to say; an interval half as wide takes about"
         f" {r2.samples_for(width)}"
+    )
+
+
+def _rank(control: dict[str, Any]) -> float:
+    """p, by the rank among random directions; once it was by Student's t if they were few."""
+    drawn = np.array(control.get("drawn") or (), np.float64)
+    if not len(drawn):  # of before the draws were kept
+        return control["p"]
+    return max(control["p"], p_value(abs(control["change"]["value"]), drawn))
+
+
+def _few(control: dict[str, Any]) -> str:
+    """What to do where p cannot be small, for want of random directions."""
+    count = len(control.get("drawn") or ())
+    if count == 0 or count >= FEWEST_RANKED:
+        return ""
+    return (
+        f"{count} random directions: p is never below {1 / (1 + count):.2f}; use --nulls"
+        f" {FEWEST_RANKED} or more"
     )
 
 

@@ -43,6 +43,7 @@ def _over(setting: Setting, name: str, windows: list[Window], samples: list[int]
         strength=max(setting.strengths),
         nulls=setting[NULLS],
         null=setting[NULL],
+        groups=setting.groups,
     )
 
 

@@ -33,6 +33,7 @@ from ...directions.fitting import (
 from ...directions.store import damaged_moves, delete_move, list_moves, load_move, save_move
 from ...directions.supervised import both_ends
 from ...errors import HcacheError, UsageError
+from ...measures.judged import null_in_words
 from ...recipes.edits import DirectionRef
 from .. import loaders, selection, state
 from ..grid import picture_grid
@@ -114,6 +115,8 @@ def direction_panel(run: Run) -> Chosen | None:
             " linear in t."
         )
     st.caption(text)
+    if label := str(made_by.get("label", "")):
+        st.caption(literal(null_in_words(owner, label)))
     if owner is run:
         _delete_form(run, name)
     return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)

@@ -33,11 +33,12 @@ from ...figures.notebook import draw
 from ...figures.palette import in_dark
 from ...figures.ufigure import Swapped, draw_u
 from ...measures.costs import about, render_seconds
+from ...measures.judged import null_in_words
 from ...specs import parse_numbers, parse_samples
 from .. import loaders, state
 from ..kept import kept
 from ..pace import starts_itself, step_seconds_of
-from ..text import sentence
+from ..text import literal, sentence
 from ..work import run_button
 from .swap import untouched
 
@@ -74,6 +75,8 @@ def figures_panel(run: Run) -> None:
         )
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
+    for label in _labels_of(choice):
+        st.caption(literal(null_in_words(run, label)))
     question, seconds = (run.name, len(run), choice), _seconds(run, choice)
     made = run_button(
         "Make the figure",
@@ -96,6 +99,15 @@ def figures_panel(run: Run) -> None:
     )
     with files:
         _downloads(run, figure, kind.lower())
+
+
+def _labels_of(choice: Choice) -> tuple[str, ...]:
+    """The labels whose directions a figure shows."""
+    if isinstance(choice, Strip):
+        return (choice.label,) if choice.label else ()
+    if isinstance(choice, Grid):
+        return tuple(name for name in choice.attributes if not name.startswith(SAVED))
+    return ()
 
 
 def _seconds(run: Run, choice: Choice) -> float | None:

@@ -18,10 +18,12 @@ from ...cache.labels import named_labels
 from ...cache.reading import Run
 from ...directions.direction import check_full
 from ...errors import HcacheError
+from ...figures.verdict import row_title
 from ...measures.costs import about
 from ...measures.measure import MODEL
 from ...measures.parameter import Parameter
 from ...measures.registry import find_measure, measured_by, measures, parameters_of, registry
+from ...measures.sample_sizes import samples_for_width
 from ...measures.setting import NULLS, SAMPLES
 from ...measures.suite import Suite, not_needed
 from ...measures.verdict import Row
@@ -139,7 +141,45 @@ def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence
         st.caption(f"{there} of {total} answers are measured so far.")
 
 
-def measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
+WIDTH = "verdict-width"
+
+
+def wanted_width() -> float | None:
+    """The width of intervals that is wanted, as it was chosen; None if none was."""
+    with suppress(ValueError):
+        chosen = float(str(state.recall(WIDTH, "0")))
+        return chosen if chosen > 0 else None
+    return None
+
+
+def _plan(run: Run, what: Sequence[str], rows: Sequence[Row]) -> None:
+    """How many samples the chosen measures need for a width, by the pilot that there is."""
+    width = state.number(
+        "Width of the 95 % intervals that you need (0: any)", WIDTH, 0.0, _FAR, 0.0
+    )
+    if not width > 0:
+        return
+    known = {
+        row_title(row): needed
+        for row in rows
+        if measured_by(*row.key) in what
+        and run.name in row.cells
+        and (needed := samples_for_width(row.cells[run.name], width)) is not None
+    }
+    if not known:
+        st.caption(
+            "Nothing is measured yet to plan by. Measure at size quick first: that is the pilot."
+        )
+        return
+    said = "; ".join(f"{title}: about {needed}" for title, needed in known.items())
+    st.caption(
+        f"By what is measured so far (the pilot), an interval {width:g} wide takes so many samples:"
+        f" {literal(said)}. For probes, alignment and codes these are samples of the run; for"
+        " directions and swaps, samples that edits are tried on (`--samples`)."
+    )
+
+
+def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
     """What to measure, of which run, at which size; as a task, and as a command."""
     with st.expander("Measure", icon=":material/play_circle:"):
         names = [run.name for run in runs]
@@ -159,6 +199,7 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str]) -> None:
         for parameter in parameters_of(what).values():
             if not parameter.sizes:
                 _control(parameter)
+        _plan(run, what, rows)
         reader = choose_reader(run) if len(readers_of(run)) > 1 else ""
         needing = [name for name in what if MODEL in find_measure(name).needs]
         st.caption(

@@ -33,6 +33,7 @@ from ...measures.decodability import (
     default_sites,
     stored_decodability,
 )
+from ...measures.duplicates import duplicates_in_words
 from ...measures.groups import APART, BY_RUN, groups_of, in_words
 from ...measures.learning import learning, stored_learning
 from ...measures.noise import log_snr_of, middle_step
@@ -166,6 +167,7 @@ def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
         if together
         else ""
     )
+    text += f" {copies}." if (copies := duplicates_in_words(run)) else ""
     pooled = [site for site in known.sites if site != X and run.policy(site) == POOLED]
     text += (
         f" Of {', '.join(pooled)} only the mean over space is stored and probed." if pooled else ""

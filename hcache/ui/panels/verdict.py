@@ -17,6 +17,7 @@ from ...errors import HcacheError, UsageError
 from ...figures.verdict import STYLE, key_of, row_title, verdict_table
 from ...measures.evidence import Evidence
 from ...measures.registry import measures, registry
+from ...measures.sample_sizes import in_words
 from ...measures.verdict import Row, compare, labels_to_ask
 from ...readers.reading import readers_of
 from ...report.document import verdict_report
@@ -28,7 +29,7 @@ from ..questions import MOST_RUNS
 from ..table import clickable_table
 from ..tasks import start, task_list
 from ..text import literal
-from .measuring import measure_all_panel, measure_panel, measuring, start_cheap
+from .measuring import measure_all_panel, measure_panel, measuring, start_cheap, wanted_width
 from .shipped import shipped_panel
 
 
@@ -61,7 +62,7 @@ def verdict_panel(run: Run) -> None:
     with errors_shown():
         _summaries_panel(evidence)
     with errors_shown():
-        measure_panel(runs, labels)
+        measure_panel(runs, labels, rows)
     with errors_shown():
         _stale_panel(runs)
     with errors_shown():
@@ -97,8 +98,9 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
         "Each cell shows the value, its 95 % interval as a line and in numbers, the null as a"
         " dashed mark, and 0 as a thin mark. Press a value to see the evidence below. Measures by"
         " step are given at log SNR 0, where signal and noise are equal. p is adjusted for all"
-        " labels or sites of the question. Runs are ranked only at equal n, and only if the"
-        " interval of their difference, widened for all comparisons, excludes 0."
+        " labels or sites of the question. Runs are ranked only at equal n (larger runs by their"
+        " first samples, as said there), and only if the interval of their difference, widened for"
+        " all comparisons, excludes 0."
     )
     if asked:
         _start_asked(runs, labels, asked)
@@ -152,6 +154,8 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
     st.subheader(literal(row_title(row)[:1].upper() + row_title(row)[1:]))
     for run, cell in row.cells.items():
         st.markdown(f"**{literal(run)}**: {literal(cell)}")
+        if needed := in_words(cell, wanted_width()):
+            st.caption(literal(f"{needed[:1].upper()}{needed[1:]}."))
     shown = exhibits(row.question, row.subject, evidence)
     if not shown:
         st.info("No curves or pictures of this are stored. Measure it again to get them.")

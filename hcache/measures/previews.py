@@ -1,0 +1,184 @@
+"""What directions do by one-step previews: a cheap stand-in for full renders.
+
+A preview moves h at one step and decodes that step alone. It gives the predicted x_0 there, which
+is read as a picture is. Two decodings a sample take the place of a whole trajectory, so that 200
+random directions can be tried. Whether previews stand for renders is checked where random
+directions were rendered too (:func:`agreement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..analysis.controllability import controllability
+from ..analysis.groups import group_means
+from ..cache.reading import Run
+from ..cache.records import Record
+from ..directions.differences import LENGTHS, Sets, differences
+from ..errors import UsageError
+from ..progress import part
+from .driver import Driver
+from .groups import groups_among, of_groups
+from .kinds import PREVIEWS
+from .stored import Measuring, measured
+
+FEWEST_CHECKED = 8
+"""Rendered random directions from which a correlation with previews says something."""
+
+
+def against_random(
+    driver: Driver,
+    name: str,
+    sets: Sets,
+    samples: Sequence[int],
+    step: int,
+    *,
+    directions: int,
+    components: int,
+    repeats: int = 2000,
+    groups: np.ndarray | None = None,
+) -> Measuring:
+    """A label's direction beside that to random positives, at three lengths, by previews.
+
+    ``{"readings": {reading: {"equal", "own", "rest": Controllability, "changes": mean change of
+    every random direction at equal length}}, "lengths", "share"}``; None at a length at which no
+    random direction moves the reading. ``lengths``: of the direction
+    and the random ones, before they are brought to one length. ``share``: how much of each lies
+    along the first principal components.
+
+    Args:
+        driver: With a reader.
+        name: The label.
+        sets: Positives and negatives of its direction.
+        samples: To try on; in none of the sets.
+        step: At which h is moved.
+        directions: How many pairs of random sets, as large as ``sets``.
+        components: Principal components that are projected out.
+        repeats: Draws of the bootstrap.
+        groups: Numbers (n,) of the run's samples that belong together.
+    """
+    among = groups_among(driver.run, groups, samples)
+    if directions < 2:
+        raise UsageError(f"the null takes 2 random directions or more, got {directions}")
+    parameters = {
+        **of_groups(among),
+        "name": name,
+        "sets": [sorted(map(int, each)) for each in sets],
+        "samples": list(map(int, samples)),
+        "step": step,
+        "reader": driver.reader_name,
+        "nulls": directions,
+        "components": components,
+        "repeats": repeats,
+    }
+
+    def compute() -> Generator[float, None, dict[str, Any]]:
+        """The changes of all readings under all directions, at every length."""
+        sizes = (len(sets[0]), len(sets[1]))
+        own = yield from part(_tried(driver, [sets], samples, step, components), 0, 0.1)
+        key = (PREVIEWS, sizes, tuple(samples), step, directions, components)
+        if key not in driver.kept:  # labels with sets of one size have the same random ones
+            random = driver.random_sets(directions, sizes, samples)
+            work = _tried(driver, random, samples, step, components)
+            driver.kept[key] = yield from part(work, 0.1, 0.9)
+        both = own, driver.kept[key]
+
+        def changes(length: str, reading: str) -> np.ndarray:
+            """(1 + m, n), of samples or of groups."""
+            rows = np.concatenate([each.changes[length][reading] for each in both])
+            return group_means(rows, among, 1)
+
+        return {
+            "readings": {
+                reading: _compared({at: changes(at, reading) for at in LENGTHS}, repeats)
+                for reading in driver.spreads
+            },
+            "lengths": np.concatenate([each.lengths for each in both]),
+            "share": np.concatenate([each.share for each in both]),
+        }
+
+    return (yield from measured(driver.run, PREVIEWS, parameters, compute))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """``changes``: by length and reading (m, n), in spreads; the others as in Differences."""
+
+    changes: Mapping[str, Mapping[str, np.ndarray]]
+    lengths: np.ndarray
+    share: np.ndarray
+
+
+def _tried(
+    driver: Driver, pairs: Sequence[Sets], samples: Sequence[int], step: int, components: int
+) -> Generator[float, None, _Tried]:
+    """The differences of pairs of sets, previewed at every length."""
+    found = yield from part(differences(driver.run, pairs, step, components), 0, 0.1)
+    changes = {}
+    for number, length in enumerate(LENGTHS):
+        work = driver.preview_changes(found.delta[length], samples, step)
+        changes[length] = yield from part(work, 0.1 + 0.3 * number, 0.3)
+    return _Tried(changes=changes, lengths=found.lengths, share=found.share)
+
+
+def _compared(changes: Mapping[str, np.ndarray], repeats: int) -> dict[str, Any]:
+    """A reading's changes (1 + m, n) in spreads, at every length, as the results.
+
+    None at a length at which no random direction moves the reading: there is no null.
+    """
+    found: dict[str, Any] = {
+        length: controllability(each[0], each[1:], repeats=repeats) if each[1:].any() else None
+        for length, each in changes.items()
+    }
+    return {**found, "changes": changes[LENGTHS[0]].mean(1)}
+
+
+def agreement(previews: Record, rendered: Record | None, reading: str) -> tuple[float, int] | None:
+    """The correlation of previews with full renders over directions, and of how many.
+
+    Args:
+        previews: A result of :func:`against_random`.
+        rendered: The result on the same label's direction by full renders, with random directions
+            of the same sets; None if there is none.
+        reading: Of which reading.
+
+    Returns:
+        None where fewer than 8 random directions were rendered, or either does not vary.
+    """
+    if rendered is None or reading not in rendered.result["readings"]:
+        return None
+    if rendered.parameters["null"] != "samples":
+        return None
+    found = rendered.result["readings"][reading]
+    gamma = np.array(rendered.parameters["grid"]["strengths"], np.float64)
+    curves = [[each["value"] for each in found["curve"]], *found["null_curves"]]
+    slopes = np.array(curves, np.float64) @ gamma / np.square(gamma).sum()
+    if len(slopes) <= FEWEST_CHECKED:
+        return None
+    changes = np.array(previews.result["readings"][reading]["changes"][: len(slopes)], np.float64)
+    slopes = slopes[: len(changes)]
+    if not (changes.std() > 0 and slopes.std() > 0):
+        return None
+    return float(np.corrcoef(changes, slopes)[0, 1]), len(slopes)
+
+
+def same_null(previews: Record, run: Run, records: Sequence[Record]) -> Record | None:
+    """The result by full renders whose random directions are those of some previews, if any.
+
+    Both draw the same sets if the label's direction has as many positives and negatives and was
+    kept from the same samples.
+    """
+    wanted = previews.parameters
+    found = [
+        record
+        for record in records
+        if record.parameters["name"] == wanted["name"]
+        and record.parameters["reader"] == wanted["reader"]
+        and record.samples == len(run)
+        and list(record.parameters["grid"]["samples"]) == wanted["samples"]
+    ]
+    return max(found, key=lambda record: int(record.parameters["nulls"]), default=None)

@@ -1,0 +1,297 @@
+"""Compares methods that move each sample by its own Δh with the naive direction, on toyfaces.
+
+    python -m hcache.toyfaces.per_sample --work DIR [--unseen 128]
+
+For each attribute there are positives of one kind, positives of two kinds, and the samples with
+the highest readings. Kinds differ in pose (for yaw: in hair colour). Every method is fitted on the
+same positives of one run and tried on the same other samples, at strength 1, asymmetrically over
+all steps. The differences to the naive direction are paired: of the same samples.
+
+All cells are tried on 32 samples first, then on 32 more, and so on. The command writes
+``per_sample.json`` into ``--work`` after every cell and continues from it, so a stopped command
+leaves a table of fewer samples. ``as_table`` makes the table in docs/results/methods.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..analysis.bootstrap import bootstrap, mean_of
+from ..analysis.estimate import Estimate
+from ..cache.layout import writable_home
+from ..cache.reading import Run
+from ..cards import default_spec
+from ..directions.fitting import Fit
+from ..directions.naive import top_samples
+from ..directions.store import list_moves, load_move, save_move
+from ..directions.supervised import both_ends
+from ..directions.unit import net_of
+from ..extraction.run import extract
+from ..models.loading import load_model
+from ..models.model import Model
+from .factors import BINARY, NAMES
+from .measure import ATTRIBUTES, MODEL, UNSEEN_SEED, sample_images
+from .methods import POSITIVES, Made, fitted_in_time, moved_images, spreads_of
+from .reader import read
+
+FEW = 20
+"""Positives of one kind or of two."""
+
+MISALIGNED, ALIGNED = f"{FEW} of two kinds", f"{FEW} of one kind"
+HIGHEST = f"{POSITIVES} highest"
+SETS = (MISALIGNED, ALIGNED, HIGHEST)
+BLOCK = 32
+"""Samples that every cell is tried on before the first is tried on more."""
+
+REDUCED = {"components": 32, "latent": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A method as it is tried: its name in the table, its registered name, its options."""
+
+    name: str
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    only: tuple[str, ...] = ATTRIBUTES
+    sets: tuple[str, ...] = (MISALIGNED, ALIGNED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One line of the table: a row, for positives of some set, of an attribute."""
+
+    positives: str
+    attribute: str
+    row: str
+    fit: Fit
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names it among the results."""
+        return self.positives, self.attribute, self.row
+
+
+MAIN = (
+    Row(name="naive", method="naive", sets=SETS),
+    Row(name="VAE", method="vae", sets=SETS),
+    Row(name="VAE, 32 components", method="vae", options=REDUCED, sets=SETS),
+    Row(name="local naive", method="local", sets=SETS),
+)
+VARIANTS = (
+    Row(
+        name="VAE, 32 components, one a step",
+        method="vae",
+        options={**REDUCED, "networks": "one a step"},
+    ),
+    Row(
+        name="VAE, 32 components, 16 latent",
+        method="vae",
+        options={**REDUCED, "latent": 16},
+        only=("glasses",),
+    ),
+    Row(
+        name="VAE, 32 components, KL weight 0.1",
+        method="vae",
+        options={**REDUCED, "beta": 0.1},
+        only=("glasses",),
+    ),
+)
+
+
+def positives_of(labels: Mapping[str, np.ndarray], run: Run, attribute: str) -> dict[str, list]:
+    """Sample numbers of positives by the name of their set.
+
+    Positives of one kind are those nearest to the median pose; those of two kinds are half from
+    either end. For yaw the kinds are of hair colour.
+    """
+    values = labels[attribute]
+    high = values > (0.5 if attribute in BINARY else np.quantile(values, 0.75))
+    kinds = labels["hair_colour" if attribute == "yaw" else "yaw"]
+    middle = np.where(high, -np.abs(kinds - np.median(kinds)), np.nan)
+    left, right = both_ends(run, np.where(high, kinds, np.nan), FEW // 2)
+    return {
+        MISALIGNED: [*left, *right],
+        ALIGNED: top_samples(run, middle, FEW),
+        HIGHEST: top_samples(run, values, POSITIVES),
+    }
+
+
+def cells(run: Run) -> Iterator[Cell]:
+    """Everything that is tried, what decides most first."""
+    labels = run.labels["toyfaces"]
+    chosen = {attribute: positives_of(labels, run, attribute) for attribute in ATTRIBUTES}
+    for rows in (MAIN, VARIANTS):
+        for kind in SETS:
+            for attribute in ATTRIBUTES:
+                for row in rows:
+                    if kind in row.sets and attribute in row.only:
+                        yield _cell(row, kind, attribute, run.name, chosen[attribute][kind])
+
+
+def _cell(row: Row, kind: str, attribute: str, run: str, positives: list[int]) -> Cell:
+    fit = Fit(method=row.method, run=run, positives=tuple(positives), options=row.options)
+    return Cell(positives=kind, attribute=attribute, row=row.name, fit=fit)
+
+
+def fitted(cell: Cell, run: Run, model: Model) -> Made:
+    """The cell's move: as it was saved, if it took training, else fitted."""
+    name = f"{cell.row} {cell.attribute} {cell.positives}".replace(",", "")
+    saved = {each.name: each for each in list_moves(run)}
+    if name in saved and saved[name].made_by.get("options", {}) == dict(cell.fit.options):
+        return Made(move=load_move(run, name), seconds=float("nan"))
+    made = fitted_in_time(cell.fit, run, model)
+    if cell.fit.method == "vae":
+        save_move(run, name, made.move, replace=True)
+    return made
+
+
+def tried(
+    made: Made, run: Run, model: Model, seeds: list[int], before: Mapping[str, np.ndarray]
+) -> dict[str, list[float]]:
+    """What a move does to every reading of every sample, in the factor's spread."""
+    after = read(moved_images(model, seeds, run.spec.steps, made.move, 1.0, "moved"))
+    spreads = spreads_of(run)
+    return {
+        name: [round(float(v), 4) for v in (after[name] - before[name]) / spreads[name]]
+        for name in NAMES
+    }
+
+
+def mean_with_interval(values: np.ndarray) -> Estimate:
+    """The mean of values (n,) with its bootstrap interval over samples."""
+    return bootstrap(mean_of(values), len(values))
+
+
+def as_table(facts: Mapping[str, Any]) -> str:
+    """The cells as Markdown, each beside the naive direction to the same positives."""
+    columns = (
+        "attribute",
+        "positives",
+        "method",
+        "n",
+        "target moves",
+        "less naive, paired",
+        "others, absolute",
+        "net RMS",
+        "cosine with -z",
+    )
+    naive = {
+        (cell["attribute"], cell["positives"]): cell
+        for cell in facts["cells"]
+        if cell["row"] == "naive"
+    }
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    order = [
+        (attribute, kind) for attribute in ATTRIBUTES for kind in (ALIGNED, MISALIGNED, HIGHEST)
+    ]
+    lines += [
+        _line(cell, naive[at])
+        for at in order
+        for cell in facts["cells"]
+        if (cell["attribute"], cell["positives"]) == at
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cell: Mapping[str, Any], naive: Mapping[str, Any]) -> str:
+    target = cell["attribute"]
+    change = np.array(cell["changes"][target])
+    shared = slice(min(len(change), len(naive["changes"][target])))
+    less = mean_with_interval(change[shared] - np.array(naive["changes"][target])[shared])
+    others = np.mean([np.abs(cell["changes"][name]).mean() for name in NAMES if name != target])
+    to_mean = cell["net"].get("to_mean_before", cell["net"]["to_mean"])
+    return (
+        f"| {target.replace('_', ' ')} | {cell['positives']} | {cell['row']} |"
+        f" {len(change)} |"
+        f" {_signed(mean_with_interval(change))} |"
+        f" {'' if cell is naive else _signed(less)} | {others:.2f} |"
+        f" {cell['net']['net_rms']:.2f} | {to_mean:+.2f} |"
+    )
+
+
+def _signed(found: Estimate) -> str:
+    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hcache.toyfaces.per_sample", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--work", type=Path, required=True, help="the run and the results go here")
+    parser.add_argument("--fit", type=int, default=512, help="samples to fit on, at 20 steps")
+    parser.add_argument("--unseen", type=int, default=128, help="samples to try on")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", default="auto", help="as PyTorch names it")
+    args = parser.parse_args(argv)
+    args.work.mkdir(parents=True, exist_ok=True)
+    model = load_model(MODEL, args.device)
+    spec = default_spec(MODEL, samples=args.fit, steps=args.steps, store={"h": "full"}, batch=16)
+    run = extract(model, spec, writable_home(args.work / "home"))
+    path = args.work / "per_sample.json"
+    settings = {"weights": spec.weights, "fit": args.fit, "steps": args.steps}
+    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if facts.get("settings") != settings:
+        facts = {"settings": settings, "cells": []}
+    seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
+    for start in range(0, args.unseen, BLOCK):
+        block = seeds[start : start + BLOCK]
+        before = read(sample_images(model, block, spec.steps, batch=BLOCK, text="unedited"))
+        for cell in cells(run):
+            if _tried(facts, cell) <= start:
+                made = fitted(cell, run, model)
+                keep(facts, cell, made, run, model, tried(made, run, model, block, before))
+                path.write_text(json.dumps(facts) + "\n")
+    print(as_table(facts))
+
+
+def _known(facts: Mapping[str, Any], cell: Cell) -> dict[str, Any] | None:
+    keys = ("positives", "attribute", "row")
+    return next(
+        (each for each in facts["cells"] if tuple(each[key] for key in keys) == cell.key), None
+    )
+
+
+def _tried(facts: Mapping[str, Any], cell: Cell) -> int:
+    """How many samples a cell was tried on."""
+    found = _known(facts, cell)
+    return 0 if found is None else len(found["changes"][cell.attribute])
+
+
+def keep(
+    facts: dict[str, Any],
+    cell: Cell,
+    made: Made,
+    run: Run,
+    model: Model,
+    changes: Mapping[str, list[float]],
+) -> None:
+    """Puts a cell's changes on some more samples into ``facts``."""
+    found = _known(facts, cell)
+    if found is not None:
+        for name, more in changes.items():
+            found["changes"][name] += more
+        return
+    net = made.move.made_by.get("net") or net_of(made.move, model, run).to_json()
+    facts["cells"].append(
+        {
+            "positives": cell.positives,
+            "attribute": cell.attribute,
+            "row": cell.row,
+            "seconds": made.seconds,
+            "net": dict(net),
+            "changes": dict(changes),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
