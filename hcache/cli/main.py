@@ -32,6 +32,7 @@ from .progress import reported
 from .readers import add_read, add_reader
 from .render import add_render
 from .schema import add_schema
+from .where import add_places
 
 MODEL = (
     "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id"
@@ -432,6 +433,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument(
         "--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run"
     )
+    add_places(child)
 
 
 def _batch(text: str) -> int:
