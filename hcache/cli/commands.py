@@ -40,6 +40,7 @@ from ..cards import default_spec, find_card, load_cards
 from ..errors import HcacheError, Interrupted, RunBusyError, UsageError
 from ..extraction.in_work import InWorkFile
 from ..extraction.repair import repair as repair_files
+from ..extraction.sidecars import commit_finished
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
 from ..texts import read_text
@@ -472,6 +473,14 @@ def verify(arguments: argparse.Namespace) -> Result:
         "\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else ""
     )
     return Result(text=text, data=report.to_json(), exit_code=report.exit_code)
+
+
+def commit(arguments: argparse.Namespace) -> Result:
+    """Takes shards into a run that workers finished after their command had ended."""
+    folder = run_folder(home_folder(arguments.home), arguments.run_name)
+    count, run = commit_finished(folder), open_run(folder)
+    text = f"{count} shards were taken in; {len(run)} of {run.spec.samples} samples are there"
+    return Result(text=text, data={**run_facts(run), "committed": count})
 
 
 def repair(arguments: argparse.Namespace) -> Result:

@@ -224,6 +224,12 @@ def _add_watching(command: Any) -> None:
 
 
 def _add_checking(command: Any) -> None:
+    child = command(
+        "commit",
+        commands.commit,
+        "Take in shards that SLURM tasks finished after the extracting command had ended.",
+    )
+    child.add_argument("run_name", metavar="RUN")
     for name, run, text in (
         (
             "verify",

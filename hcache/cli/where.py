@@ -37,16 +37,28 @@ def add_ray(child: Any) -> None:
 def add_places(child: Any) -> None:
     """Adds the options of Ray and SLURM to a command that extracts."""
     add_ray(child)
+    child.add_argument(
+        "--slurm",
+        nargs="?",
+        const="",
+        metavar="KEY=VALUE,...",
+        help=(
+            "compute by an array of SLURM jobs: tasks=8,slurm_partition=gpu,gpus_per_node=1,"
+            "timeout_min=240; names but tasks are submitit's (give the option last, or with =)"
+        ),
+    )
 
 
 def place_of(arguments: argparse.Namespace) -> Place | None:
-    """The place that ``--ray`` names; None for this process or ``--devices``.
+    """The place that ``--ray`` or ``--slurm`` names; None for this process or ``--devices``.
 
     Raises:
         UsageError: two places were named, or options of one that was not.
     """
     given = [
-        f"--{name}" for name in ("devices", "ray") if getattr(arguments, name, None) is not None
+        f"--{name}"
+        for name in ("devices", "ray", "slurm")
+        if getattr(arguments, name, None) is not None
     ]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are two places to compute; give one of them")
@@ -54,6 +66,11 @@ def place_of(arguments: argparse.Namespace) -> Place | None:
         raise UsageError("--ray-cpus goes with --ray; give both or neither")
     if arguments.ray_cpus is not None and arguments.ray_cpus < 1:
         raise UsageError(f"--ray-cpus takes 1 or more, got {arguments.ray_cpus}")
+    if arguments.slurm is not None:
+        from ..extraction.on_slurm import OnSlurm, require_submitit
+
+        require_submitit()
+        return OnSlurm.parse(arguments.slurm)
     if arguments.ray is None:
         return None
     from ..ray_cluster import require_ray

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from .batch_size import find_batch
 from .here import Here
 from .places import Place, Ranges
 from .shard import Progress, Show, show_nothing
+from .sidecars import forget, in_other_hands, take_finished
 from .workers import Pool
 
 
@@ -126,6 +128,7 @@ def _extract_described(
     stop: Callable[[], bool],
     place: Place,
 ) -> Run:
+    take_finished(folder, partial(commit_shard, folder))
     _sweep(folder)
     whole = _whole_shards(folder)
     todo = shard_ranges(spec.samples, spec.batch, whole)
@@ -309,11 +312,15 @@ def _provenance(model: Model, alpha_bar: list[float], device: str) -> dict[str, 
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what processes that were killed left half written: all among the shards, whose writer
-    would hold the lock, and elsewhere what bears the name of a process of this host that does not
-    run."""
+    """Removes what killed processes left half written.
+
+    Among the shards that is all but what a worker is at or has finished: other writers would hold
+    the lock. Elsewhere it is what bears the name of a process of this host that does not run.
+    """
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
-        path.unlink(missing_ok=True)
+        if not in_other_hands(folder, path):
+            path.unlink(missing_ok=True)
+            forget(path)
     (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)  # of an older hcache
     for place in (folder, *(folder / name for name in FOLDERS if name != SHARDS)):
         for path in place.glob(f"*.{host_mark()}-*{PARTIAL}"):

@@ -143,7 +143,15 @@ def projection_at(folder: str, samples: int, site: str, step: int) -> Projection
     """One step's own components, for a page that does not have those of all steps yet: (1, n,
     k).
     """
-    own, _ = drive(project_steps(lambda _: matrix(folder, samples, site, step), 1))
+    run = shared_run(Path(folder))
+    own, _ = drive(
+        project_steps(
+            lambda _: matrix(folder, samples, site, step),
+            1,
+            rows=lambda: (block[None] for block in _first(run.blocks(site, step), samples)),
+            samples=samples,
+        )
+    )
     return own
 
 
@@ -178,7 +186,14 @@ def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Pr
     Of a run of before, the noise levels of its steps are kept as well.
     """
     own, joint = yield from part(
-        project_steps(lambda step: run.matrix(site, step), run.spec.steps), 0.0, 0.95
+        project_steps(
+            lambda step: run.matrix(site, step),
+            run.spec.steps,
+            rows=lambda: run.step_blocks(site),
+            samples=len(run),
+        ),
+        0.0,
+        0.95,
     )
     found = {OWN: own, JOINT: joint}
     save_projections(
