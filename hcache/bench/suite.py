@@ -10,6 +10,7 @@ from ..allocator import keep_freed_memory
 from ..errors import UsageError
 from ..progress import part
 from .extraction import extraction
+from .growth import growth
 from .machine import describe_machine
 from .neighbour import neighbour
 from .processes import allocator, components, dashboard, memory
@@ -34,6 +35,7 @@ OF_THE_MACHINE: dict[str, Comparison] = {
     "dashboard": dashboard,
     "allocator": allocator,
     "neighbour": neighbour,
+    "growth": growth,
 }
 
 NAMES = (*OF_MODELS, *OF_THE_MACHINE)
