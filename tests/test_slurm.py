@@ -90,7 +90,8 @@ def test_what_is_finished_or_at_work_is_not_computed_by_another_task(submitted):
 
 
 def test_a_sweep_spares_what_is_at_work_and_no_other(submitted, tiny_model, tiny_spec, tmp_path):
-    folder, ranges = submitted
+    folder, _ = submitted
+    (folder / SHARDS).mkdir()
     living, dead = (folder / SHARDS / f"00000099.h5.abcdef-{n}.partial" for n in (1, 2))
     for path in (living, dead):
         path.write_bytes(b"")

@@ -301,6 +301,10 @@ class Run:
         parts = (pictures for _, pictures in self._each(lambda file: file.all(IMAGE)))
         return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
+    def picture(self, sample: int) -> np.ndarray:
+        """One finished picture (height, width, 3) uint8; its shard alone is opened."""
+        return self._read(sample, lambda file, row: file.step(IMAGE, row))
+
     def image_blocks(
         self, wanted: Callable[[int, int], bool]
     ) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -339,6 +343,17 @@ class Run:
         damaged, and why.
         """
         return read_label_files(self.folder, self.sample_ids)
+
+    @cached_property
+    def names_in_shards(self) -> dict[str, tuple[str, ...]]:
+        """The names of labels that were read off the images, by set. The first shard tells them:
+        all have the same.
+        """
+        found: dict[str, list[str]] = {}
+        for shard in self.shards[:1]:
+            for label_set, name in self._read_shard(shard, ShardFile.labels):
+                found.setdefault(label_set, []).append(name)
+        return {label_set: tuple(names) for label_set, names in found.items()}
 
     @cached_property
     def labels_in_shards(self) -> dict[str, dict[str, np.ndarray]]:
