@@ -14,9 +14,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-from sklearn.random_projection import SparseRandomProjection
 
 from ..errors import AnalysisError
 
@@ -52,13 +52,7 @@ def standardised_rows(
     scale = (scale / np.sqrt(count)).astype(np.float32)
     projected = count > 2 * size
     found = np.empty((shape[0], size if projected else count), np.float32)
-    onto = (
-        SparseRandomProjection(size, dense_output=True, random_state=0)
-        .fit(np.zeros((1, shape[1]), np.float32))
-        .components_.astype(np.float32)
-        if projected
-        else None
-    )
+    onto = _random_signs(shape[1], size) if projected else None
     at = 0
     for block in _gathered(rows):
         z = (block - mean) * scale
@@ -66,6 +60,14 @@ def standardised_rows(
         found[place] = z[:, varies] if onto is None else (onto @ z.T).T
         at = place.stop
     return found, size if projected else 0
+
+
+def _random_signs(features: int, size: int) -> Any:
+    """The projection (size, features), sparse, the same every time."""
+    from sklearn.random_projection import SparseRandomProjection  # takes a second to import
+
+    fitted = SparseRandomProjection(size, dense_output=True, random_state=0)
+    return fitted.fit(np.zeros((1, features), np.float32)).components_.astype(np.float32)
 
 
 def _spread(rows: Callable[[], Iterator[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..cache.layout import SHARDS
+from ..cache.layout import SHARDS, SLURM_LOGS
 from ..cache.manifest import read_manifest
 from ..cache.reading import open_run
 from ..cache.shards import Finished, partial_name
@@ -23,9 +23,6 @@ from ..errors import Interrupted, ModelError, UsageError
 from .places import Ranges, Samples, Taking
 from .shard import Progress
 from .sidecars import is_taken, leave_record, mark_working, take_finished
-
-LOGS = "slurm"
-"""The folder in a run where submitit keeps what tasks say."""
 
 LOOK = 0.5
 """Seconds between two looks at what is finished."""
@@ -105,7 +102,7 @@ class OnSlurm:
     def _submit(self, ranges: Ranges) -> list[Any]:
         """The jobs of an array, each with a part of the ranges."""
         submitit = require_submitit()
-        executor = submitit.AutoExecutor(folder=ranges.folder / LOGS, cluster=self.cluster)
+        executor = submitit.AutoExecutor(folder=ranges.folder / SLURM_LOGS, cluster=self.cluster)
         try:
             executor.update_parameters(name="hcache", **self.options)
         except (TypeError, ValueError, NameError) as error:
@@ -202,5 +199,5 @@ def _check_all_there(ranges: Ranges, jobs: list[Any]) -> None:
     last = str(failed[0]).strip().splitlines()[-1][:300] if failed else "no task says why"
     raise ModelError(
         f"the tasks ended with {there} of {ranges.spec.samples} samples ({last}); their logs are"
-        f" in {ranges.folder / LOGS}. What was committed is kept: start the same run again"
+        f" in {ranges.folder / SLURM_LOGS}. What was committed is kept: start the same run again"
     )

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from .. import __version__
 from ..atomic import read_file, write_bytes
+from ..cache.layout import TOKEN
 from ..cache.provenance import library_versions
-
-NAME = ".token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Token:
 @contextmanager
 def token_in(folder: Path) -> Iterator[Token]:
     """A token in a run's folder, for as long as the block lasts."""
-    token = Token(path=folder / NAME, text=secrets.token_hex(16))
+    token = Token(path=folder / TOKEN, text=secrets.token_hex(16))
     write_bytes(token.path, token.text.encode())
     try:
         yield token

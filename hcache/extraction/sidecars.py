@@ -19,14 +19,12 @@ import msgspec
 from ..atomic import PARTIAL, is_there, partial_path, read_file, write_bytes
 from ..cache.hdf5 import Malformed
 from ..cache.index import write_index
-from ..cache.layout import SHARDS
+from ..cache.layout import FINISHED, SHARDS, WORKING
 from ..cache.locks import run_lock
 from ..cache.manifest import Shard
 from ..cache.reading import Run, open_run
 from ..cache.shard_files import open_shard
 from ..cache.shards import Finished, commit_shard
-
-FINISHED, WORKING = ".finished", ".working"
 
 FRESH = 600.0
 """Seconds since a worker was last heard of, after which it counts as dead."""

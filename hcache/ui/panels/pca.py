@@ -29,10 +29,6 @@ from .selection import selection_bar, selection_panel
 NO_COLOUR = "none"
 OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
 DRAGS = {"move": PAN, "box": BOX, "lasso": LASSO}
-MOST_SAMPLES = 4096
-"""Up to so many samples all steps are projected; with more, one step at a time, on its own
-components.
-"""
 MOST_PATHS, MOST_NAMED = 24, 20
 POINTS, SCATTER = "pca-points", "pca-scatter"
 SHUFFLED_UP_TO = 1024
@@ -76,7 +72,7 @@ def _controls(run: Run) -> View:
         over = state.select(
             "Components",
             "over",
-            [*OVER] if len(run) <= MOST_SAMPLES else [*OVER][:1],
+            [*OVER],
             help=(
                 "Each step's own: the most variance at that step. Joint: PCA of all steps side by"
                 " side (Haas et al. 2023, Discovering Interpretable Directions in the Semantic"
@@ -105,8 +101,6 @@ def _controls(run: Run) -> View:
 
 def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
     """The projections of all steps, made in the background the first time."""
-    if len(run) > MOST_SAMPLES:
-        return None
     found = loaders.projections_of(run, site)
     if found is None:
         seconds = projection_seconds(run, site)
