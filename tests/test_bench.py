@@ -265,3 +265,17 @@ def test_the_peak_of_a_child_is_its_own_whatever_its_parent_holds():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert 5 < float(done.stdout) < 600
+
+
+def test_exponents_are_slopes_and_every_kind_of_growth_is_measured(tmp_path):
+    from hcache.bench import growth
+
+    assert growth.exponent((10, 100, 1000), [3.0, 30.0, 300.0]) == pytest.approx(1)
+    assert growth.exponent((10, 100), [2.0, 200.0]) == pytest.approx(2)
+    run = planted_run(tmp_path, 40, 2, (8, 2, 2), 10)
+    for name in growth.AIMS:
+        found = growth.grown(name, str(run.folder))
+        assert found["spent"]["clock"] > 0 and found["peak"] > 10
+    steep = [{"spent": {"processor": s}, "peak": 1.0} for s in (1.0, 16.0)]
+    row = growth._row("pca", 1.1, (10, 40), steep)
+    assert row.met is False and "exponent 2.00, at most 1.1 wanted" in row.note

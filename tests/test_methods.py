@@ -97,12 +97,14 @@ def test_components_by_gram_are_those_of_scikit_learn(run, over):
             )
 
 
-def test_components_per_step_of_too_many_samples_are_refused(run, monkeypatch):
-    monkeypatch.setattr("hcache.analysis.blocks.MOST_PAIRED", SAMPLES - 1)
-    with pytest.raises(
-        AnalysisError, match=f"{SAMPLES} samples are too many to be held against one another"
-    ):
-        next(pca_directions(run, 1, joint=False))
+@pytest.mark.parametrize("joint", [True, False])
+def test_components_of_very_many_samples_are_streamed_to_the_same_end(run, monkeypatch, joint):
+    exact = drive(pca_directions(run, 2, joint=joint))
+    monkeypatch.setattr("hcache.directions.pca.EXACT", SAMPLES - 1)
+    for one, other in zip(exact, drive(pca_directions(run, 2, joint=joint)), strict=True):
+        a, b = one.delta.ravel(), other.delta.ravel()
+        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) == pytest.approx(1, abs=1e-4)
+        assert np.linalg.norm(b) == pytest.approx(np.linalg.norm(a), rel=1e-3)
 
 
 def test_components_are_as_long_as_a_standard_deviation_along_them(run):

@@ -11,9 +11,11 @@ import pytest
 from msgspec.structs import asdict
 from tiny import synthetic_run
 
-from hcache.cache.layout import MANIFEST
+from hcache.cache.labels import label_names, named_labels
+from hcache.cache.layout import MANIFEST, run_names
 from hcache.cache.manifest import Shard
-from hcache.cache.reading import open_run
+from hcache.cache.reading import Run, open_run
+from hcache.cli.commands import run_facts
 from hcache.errors import NotStoredError, UsageError
 from hcache.specs import RunSpec
 
@@ -161,3 +163,45 @@ def test_what_cannot_be_had_is_refused_before_anything_is_read(tiny_run, tmp_pat
     )
     with pytest.raises(NotStoredError):
         bare.blocks("h", 0)
+
+
+def test_a_million_samples_open_and_are_described_without_a_shard(tmp_path, monkeypatch):
+    """Simulated: the manifest of 62,500 shards, of which none is there."""
+    count, batch = 62_500, 16
+    spec = RunSpec(model="m", samples=count * batch, steps=4, batch=batch)
+    run = synthetic_run(tmp_path, spec, np.zeros((4, 0, 1, 2, 2), np.float32), [])
+    lines = (
+        f'{{"start": {i * batch}, "stop": {(i + 1) * batch}, "file": "{i * batch:08d}.h5",'
+        f' "bytes": 10, "checksum": "xxh3_128:{"0" * 32}"}}\n'
+        for i in range(count)
+    )
+    (run.folder / MANIFEST).write_text("".join(lines))
+    monkeypatch.setattr(Run, "open_shard", None)
+    found = open_run(run.folder)
+    assert run_facts(found)["samples"] == found.spec.samples == 10**6 and found.complete
+    assert found.position(999_999) == 999_999 and run_names(found.home) == [found.name]
+
+
+def test_one_picture_and_the_names_of_labels_open_one_shard(tiny_run, monkeypatch):
+    opened = []
+    real = Run.open_shard
+    monkeypatch.setattr(Run, "open_shard", lambda s, shard: opened.append(shard) or real(s, shard))
+    run = open_run(tiny_run.folder)
+    names = label_names(run)
+    assert len(opened) == (1 if run.shards else 0)
+    picture = run.picture(7)
+    assert [shard.start for shard in opened[1:]] == [5]
+    np.testing.assert_array_equal(picture, run.images[7])
+    assert names == list(named_labels(run))
+
+
+def test_the_index_opens_lazily_in_dask(tiny_run):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("dask")
+    with xarray.open_dataset(tiny_run.folder / "index.h5", engine="h5netcdf", chunks={}) as found:
+        h = found["h"]
+        assert h.chunks is not None and h.dims[:2] == ("step", "sample")
+        mean = h.isel(step=1).mean("sample").compute()
+        np.testing.assert_allclose(
+            mean.to_numpy().ravel(), tiny_run.matrix("h", 1).mean(0), rtol=1e-2, atol=1e-3
+        )

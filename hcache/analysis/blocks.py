@@ -13,19 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import AnalysisError
-
 MEMORY = 2**28
 """Bytes that a data matrix may take before measures work through it in blocks."""
 
 STRIPE = 256
 """Columns that are always handed on together: blocks begin at multiples of it, however much
 memory there is.
-"""
-
-MOST_PAIRED = 20_000
-"""Samples that are taken two by two: the matrix of all pairs has over 3 GB, and its components
-take hours.
 """
 
 _PAIRED_AT_ONCE = 4096
@@ -37,28 +30,11 @@ Rows = Callable[[], Iterator[np.ndarray]]
 def inner_products(z: np.ndarray) -> np.ndarray:
     """Z Zᵀ (n, n) float64 of rows (n, d) float32: products in float32, of some rows with all at a
     time.
-
-    Raises:
-        AnalysisError: too many samples for such a matrix.
     """
-    check_paired(len(z))
     found = np.empty((len(z), len(z)))
     for start in range(0, len(z), _PAIRED_AT_ONCE):
         found[start : start + _PAIRED_AT_ONCE] = z[start : start + _PAIRED_AT_ONCE] @ z.T
     return found
-
-
-def check_paired(n: int) -> None:
-    """That so many samples can be held against one another.
-
-    Raises:
-        AnalysisError: they are too many for a matrix of all pairs.
-    """
-    if n > MOST_PAIRED:
-        raise AnalysisError(
-            f"{n} samples are too many to be held against one another, at most {MOST_PAIRED}: the"
-            f" matrix of all pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,8 @@ class Decoding:
     ``control``: the mean score of shuffled labels, ``selectivity``: the score less that.
     ``predicted`` (n,): every sample's held-out prediction (log odds for classes) of ``target`` (n,)
     and ``fold`` (n,) the fold it was in. ``drawn`` (controls,): the score of each shuffled order.
-    ``groups`` (n,): which samples belong together, if any do.
+    ``groups`` (n,): which samples belong together, if any do. ``projected``: on how many random
+    directions of the features the probe was fitted; 0: on all features.
     """
 
     metric: str
@@ -91,6 +92,7 @@ class Decoding:
     fold: np.ndarray = field(repr=False)
     drawn: np.ndarray = field(repr=False)
     groups: np.ndarray | None = field(default=None, repr=False)
+    projected: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -196,6 +198,7 @@ class Probing:
             fold=self.fold,
             drawn=scores[1:],
             groups=self.groups,
+            projected=space.projected,
         )
 
     def _of_classes(

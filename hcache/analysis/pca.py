@@ -1,9 +1,12 @@
 """Principal components of samples, with the variance that structureless data of the same shape
 would show.
 
-Computed from the n x n Gram matrix when there are fewer samples than features, as there are here
-nearly always, else from the d x d matrix of second moments. Either is put together from blocks of
-columns: a matrix that does not fit into memory has the same components as one that does.
+Computed exactly where samples or features are few (:data:`~hcache.analysis.streaming.EXACT`): from
+the n x n Gram matrix when there are fewer samples than features, else from the d x d matrix of
+second moments. Either is put together from blocks of columns: a matrix that does not fit into
+memory has the same components as one that does. Where both are many, the components come from a few
+passes over the samples (:mod:`.streaming`), and the baseline from a part of the data
+(:mod:`.shuffled_part`); ``residuals`` say how far off a component may be.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
@@ -22,7 +25,10 @@ from functools import reduce
 import numpy as np
 
 from ..errors import AnalysisError
+from ..progress import drive
 from .blocks import MEMORY, STRIPE, Blocks, Rows
+from .shuffled_part import part_baseline
+from .streaming import EXACT, stream_components
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +38,14 @@ class PCA:
 
     ``baseline`` (k,): the same share after every feature's values were shuffled over samples on
     their own, the mean of a few repetitions: what components explain when no two features have to
-    do with each other.
+    do with each other. ``residuals`` (k,): by what share of itself each component's variance may be
+    off; None where they are exact.
     """
 
     scores: np.ndarray
     explained: np.ndarray
     baseline: np.ndarray
+    residuals: np.ndarray | None = None
 
 
 def principal_components(
@@ -60,8 +68,10 @@ def principal_components(
     blocks = Blocks.of(data, memory, copies=5)
     if blocks.n < 3:
         raise AnalysisError(f"PCA needs 3 samples or more, got {blocks.n}")
-    largest = _largest(blocks)
     k = min(k, blocks.n - 1, blocks.d)
+    if min(blocks.n, blocks.d) > EXACT:
+        return _streamed(blocks, k, repeats, seed)
+    largest = _largest(blocks)
     moments = _moments(blocks, repeats, seed, memory)
     first = next(moments)
     total = float(np.trace(first))
@@ -74,7 +84,27 @@ def principal_components(
     scores = vectors * np.sqrt(values) if len(first) == blocks.n else _project(blocks, vectors)
     scores = scores * np.where((scores**3).sum(0) < 0, -1, 1)
     nulls = [np.linalg.eigvalsh(null)[::-1][:k] / total for null in moments]
-    return PCA(scores=scores, explained=values / total, baseline=np.mean(nulls, 0))
+    return PCA(
+        scores=scores,
+        explained=values / total,
+        baseline=np.mean(nulls, 0),
+    )
+
+
+def _streamed(blocks: Blocks, k: int, repeats: int, seed: int) -> PCA:
+    """The same by a few passes over the rows."""
+    search = stream_components(
+        lambda: (rows[None] for rows in blocks.rows()), blocks.n, k, joint=False, seed=seed
+    )
+    found = drive(search)
+    own, total = found.own[0], float(found.totals[0])
+    scores = own.scores[0] * np.where((own.scores[0] ** 3).sum(0) < 0, -1, 1)
+    return PCA(
+        scores=scores,
+        explained=own.values / total,
+        baseline=part_baseline(blocks.rows, (blocks.n, blocks.d), total, k, repeats, seed),
+        residuals=own.residuals,
+    )
 
 
 def _moments(blocks: Blocks, repeats: int, seed: int, memory: int) -> Iterator[np.ndarray]:

@@ -5,7 +5,9 @@ than samples, all is done in the span of the samples: from the n x n Gram matrix
 principal scores, on which a ridge or logistic probe is the probe on the features themselves (both
 penalties are blind to rotation). The Gram matrix is a sum over blocks of features, so they need not
 fit into memory together. Where there are far fewer features than samples the same scores come from
-their d x d covariance.
+their d x d covariance. Beyond :data:`~hcache.analysis.streaming.EXACT` samples the features
+themselves are taken that way if they are few enough, else their projection on random directions
+(:mod:`.projected`), which the result states.
 
 References:
     Understanding intermediate layers using linear classifier probes (Alain, Bengio, 2016),
@@ -20,7 +22,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import AnalysisError
-from .blocks import MEMORY, MOST_PAIRED, Blocks, Rows
+from .blocks import MEMORY, Blocks, Rows
+from .projected import standardised_rows
+from .streaming import EXACT
 
 R2, AUC = "R²", "AUC"
 
@@ -110,7 +114,7 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
     """n samples as linear probes see them: inner products (n, n), or features (n, d) where those
-    are fewer.
+    are fewer. ``projected``: on how many random directions the features are; 0: they are all.
 
     The principal scores of the folds asked for last are kept: labels with the same folds share
     them.
@@ -118,6 +122,7 @@ class Space:
 
     gram: np.ndarray | None = None
     features: np.ndarray | None = None
+    projected: int = 0
     _kept: dict[bytes, list[tuple[np.ndarray, np.ndarray, Scores]]] = field(
         default_factory=dict, repr=False
     )
@@ -137,6 +142,9 @@ class Space:
         if blocks.d <= blocks.n // 2 and blocks.width >= blocks.d:
             features = np.concatenate(list(_standardised(blocks)), 1).astype(np.float64)
             return cls(features=features / np.sqrt(features.shape[1]))
+        if blocks.n > EXACT:
+            features, projected = standardised_rows(blocks.rows, (blocks.n, blocks.d))
+            return cls(features=features, projected=projected)
         return cls(gram=_gram_of(blocks))
 
     def __len__(self) -> int:
@@ -175,19 +183,12 @@ def gram_matrix(data: np.ndarray | Rows, block: int = 8192, memory: int = MEMORY
     """Z Zᵀ / d (n, n) float64 of data (n, d), every feature standardised; constant ones left out.
 
     Raises:
-        AnalysisError: values that are not finite, no feature that varies, or too many samples for
-            such a matrix.
+        AnalysisError: values that are not finite, or no feature that varies.
     """
     return _gram_of(Blocks.of(data, memory, copies=3), block)
 
 
 def _gram_of(blocks: Blocks, block: int = 8192) -> np.ndarray:
-    if blocks.n > MOST_PAIRED:
-        raise AnalysisError(
-            f"{blocks.n} samples of {blocks.d} numbers are too many to probe at once (at most"
-            f" {MOST_PAIRED}, unless there are half as many numbers and they fit into memory);"
-            " extract a run that stores the site pooled"
-        )
     gram, used = np.zeros((blocks.n, blocks.n)), 0
     for z in _standardised(blocks, block):
         gram += z @ z.T

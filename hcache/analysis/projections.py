@@ -11,7 +11,9 @@ samples,
                ŵ_t = X_tᵀ u / ‖X_tᵀ u‖ is the component's part at that step, of unit length
 
 Joint axes belong together over the steps, so that a sample's scores are a trajectory; they are
-orthogonal over all steps, not at each of them. Only n x n matrices are decomposed, one at a time.
+orthogonal over all steps, not at each of them. Up to :data:`~hcache.analysis.streaming.EXACT`
+samples n x n matrices are decomposed, one at a time; of more, the components come from a few passes
+over the samples (:mod:`.streaming`), which take time and memory in proportion to these.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
@@ -30,6 +32,7 @@ from scipy.sparse.linalg import eigsh
 
 from ..errors import AnalysisError
 from .blocks import inner_products
+from .streaming import EXACT, StepRows, Streamed, stream_components
 
 DENSE = 512
 """Up to so many samples all eigenvectors are computed: that is faster then than finding the
@@ -40,28 +43,41 @@ leading ones alone.
 @dataclass(frozen=True, kw_only=True)
 class Projections:
     """``scores`` (steps, n, k) float32, in units of the data; ``explained`` (steps, k): shares
-    of its variance.
+    of its variance. ``residuals`` (steps, k): by what share of itself each component's variance may
+    be off; None where all is exact.
     """
 
     scores: np.ndarray
     explained: np.ndarray
+    residuals: np.ndarray | None = None
 
 
 Projecting = Generator[float, None, tuple[Projections, Projections]]
 
 
-def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) -> Projecting:
+def project_steps(
+    matrix: Callable[[int], np.ndarray],
+    steps: int,
+    k: int = 10,
+    rows: StepRows | None = None,
+    samples: int = 0,
+) -> Projecting:
     """The samples on the components of each step, and on the joint ones.
 
     Args:
         matrix: step -> (n, d) float32; asked twice for every step.
         steps: How many.
         k: How many components, at most.
+        rows: All steps of some samples at a time, (steps, some, d) float32: what is read instead,
+            where there are more than EXACT ``samples``.
+        samples: How many there are in all.
 
     Raises:
-        AnalysisError: fewer than 3 samples, too many, a step without variance, or values that are
-            not finite.
+        AnalysisError: fewer than 3 samples, a step without variance, or values that are not finite.
     """
+    if rows is not None and samples > EXACT:
+        found = yield from stream_components(rows, samples, k)
+        return _of_streamed(found)
     grams: np.ndarray | None = None
     own, own_explained, totals = [], [], []
     for step in range(steps):
@@ -89,6 +105,30 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
         joint_explained.append(np.square(scores.astype(np.float64)).sum(0) / totals[step])
         yield 0.7 + 0.3 * (step + 1) / steps
     return _projections(own, own_explained), _projections(joint, joint_explained)
+
+
+def _of_streamed(found: Streamed) -> tuple[Projections, Projections]:
+    """Projections with the signs that those of few samples have."""
+    own: list[np.ndarray] = []
+    for each in found.own:
+        own.append(_like(each.scores[0], own[-1]) if own else _skewed(each.scores[0]))
+    per_step = Projections(
+        scores=np.stack(own),
+        explained=np.stack([e.values for e in found.own]) / found.totals[:, None],
+        residuals=np.stack([each.residuals for each in found.own]),
+    )
+    if found.joint is None:
+        raise ValueError("joint components were not asked for")
+    scores = found.joint.scores
+    # one sign a component over all steps: that of its coordinates, to which all steps contribute
+    together = (scores * found.joint.lengths[:, None]).sum(0, dtype=np.float64)
+    squares = np.square(scores, dtype=np.float64).sum(1)
+    joint = Projections(
+        scores=scores * np.where((together**3).sum(0) < 0, -1, 1).astype(np.float32),
+        explained=squares / found.totals[:, None],
+        residuals=np.broadcast_to(found.joint.residuals, squares.shape),
+    )
+    return per_step, joint
 
 
 def leading(gram: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -154,8 +154,15 @@ def network(calls: int, kept: bool) -> dict[str, Any]:
     return {"spent": asdict(clock.read()), "peak": peak()}
 
 
+def grown(what: str, folder: str) -> dict[str, Any]:
+    """What grows with samples, done once; see :mod:`hcache.bench.growth`."""
+    from .growth import grown as once
+
+    return once(what, folder)
+
+
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    task.__name__: task for task in (pca_cached, pca_sklearn, extract, page, network)
+    task.__name__: task for task in (pca_cached, pca_sklearn, extract, page, network, grown)
 }
 
 if __name__ == "__main__":

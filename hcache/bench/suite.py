@@ -10,6 +10,7 @@ from ..allocator import keep_freed_memory
 from ..errors import UsageError
 from ..progress import part
 from .extraction import extraction
+from .growth import growth
 from .labelling import labelling
 from .machine import describe_machine
 from .neighbour import neighbour
@@ -36,6 +37,7 @@ OF_THE_MACHINE: dict[str, Comparison] = {
     "dashboard": dashboard,
     "allocator": allocator,
     "neighbour": neighbour,
+    "growth": growth,
 }
 
 NAMES = (*OF_MODELS, *OF_THE_MACHINE)

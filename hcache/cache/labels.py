@@ -240,6 +240,17 @@ def named_labels(run: Run) -> dict[str, np.ndarray]:
     }
 
 
+def label_names(run: Run) -> list[str]:
+    """The keys of :func:`named_labels`, without the values: one shard is opened."""
+    sets = {**run.names_in_shards, **run.label_files.sets}
+    often = Counter(name for names in sets.values() for name in names)
+    return [
+        name if often[name] == 1 else f"{label_set}/{name}"
+        for label_set, names in sets.items()
+        for name in names
+    ]
+
+
 def label_name(run: Run, name: str) -> str:
     """The key of a label in :func:`named_labels`; it may be given as ``set/name`` always.
 

@@ -3,6 +3,8 @@
     <home>/runs/<name>/
       run.json                the run and its provenance, written first
       shards/00000000.h5      immutable; named after its first sample
+      shards/*.partial        a shard in work; with *.finished beside it, whole and not taken in yet
+      shards/*.working        kept fresh by a worker that outlives its command
       manifest.jsonl          one line for each committed shard
       index.h5                all shards as one, by reference, for other tools
       job.json, job.log       who is extracting, and what it said
@@ -18,6 +20,8 @@
       measures/*.json, *.png  results of measures, with their parameters and samples; pictures
       projections/<site>.npz  every sample at every step on a few axes
       readers/<set>.json      what read the label set of that name
+      slurm/                  what SLURM tasks said
+      .token                  while a cluster extracts: what every machine must be able to read
       lock, holder.json       the lock of who extracts or repairs, and the lease that names it
       lock.labels, ...        the same for who changes a folder
 
@@ -60,6 +64,11 @@ STATED_JSON = "scheduler_config.json"
 SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS = "shards", "labels", "images", "directions", "renders"
 MEASURES, PROJECTIONS, TASKS, READERS = "measures", "projections", "tasks", "readers"
 IN_WORK = "in_work.png"
+TOKEN, SLURM_LOGS = ".token", "slurm"
+FINISHED, WORKING = ".finished", ".working"
+"""What the name of a shard in work ends in, in place of ``.partial``: its record, once it is whole,
+and the mark of a worker that is at it.
+"""
 INDEX = "index.h5"
 FOLDERS = (SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS, MEASURES, PROJECTIONS, TASKS, READERS)
 """What a run has below it."""

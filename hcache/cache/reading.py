@@ -130,6 +130,30 @@ class Run:
         """
         return map(widened, self._stored_blocks(site, step))
 
+    def step_blocks(self, site: str) -> Iterator[np.ndarray]:
+        """All steps of some samples, a shard at a time: float32 (steps, samples of the shard, d).
+
+        Takes the memory of a shard; every shard is opened once. Arguments and errors are those of
+        ``blocks``.
+        """
+        self._check_step(0)
+        names = (X,) if site == X else self.anatomy.members(site)
+        if site != X:
+            self._check_stored(site)
+        width, steps = self.width(site), self.spec.steps
+
+        def read(shard: Shard) -> np.ndarray:
+            found = np.empty((steps, shard.stop - shard.start, width), np.float32)
+            with self._opened(shard) as file:
+                for step in range(steps):
+                    parts = [widened(file.step(name, step)) for name in names]
+                    np.concatenate(
+                        [part.reshape(len(part), -1) for part in parts], 1, out=found[step]
+                    )
+            return found
+
+        return map(read, self.shards)
+
     def _stored_blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
         """``blocks`` in the dtype that is stored."""
         self._check_step(step)
@@ -279,6 +303,10 @@ class Run:
         parts = (pictures for _, pictures in self._each(lambda file: file.all(IMAGE)))
         return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
+    def picture(self, sample: int) -> np.ndarray:
+        """One finished picture (height, width, 3) uint8; its shard alone is opened."""
+        return self._read(sample, lambda file, row: file.step(IMAGE, row))
+
     def image_blocks(
         self, wanted: Callable[[int, int], bool]
     ) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -317,6 +345,17 @@ class Run:
         damaged, and why.
         """
         return read_label_files(self.folder, self.sample_ids)
+
+    @cached_property
+    def names_in_shards(self) -> dict[str, tuple[str, ...]]:
+        """The names of labels that were read off the images, by set. The first shard tells them:
+        all have the same.
+        """
+        found: dict[str, list[str]] = {}
+        for shard in self.shards[:1]:
+            for label_set, name in self._read_shard(shard, ShardFile.labels):
+                found.setdefault(label_set, []).append(name)
+        return {label_set: tuple(names) for label_set, names in found.items()}
 
     @cached_property
     def labels_in_shards(self) -> dict[str, dict[str, np.ndarray]]:

@@ -28,7 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..atomic import PARTIAL, flush_file, is_there, make_folder, put_in_place
+from ..atomic import PARTIAL, flush_file, host_mark, is_there, make_folder, put_in_place
 from ..errors import FULL, CacheError, NoSpaceError
 from .files import checksum_of
 from .half_floats import has_infinite
@@ -231,11 +231,13 @@ def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
     return bool((np.isinf(narrow) & np.isfinite(wide())).any())
 
 
-def partial_name(start: int, pid: int | None = None) -> str:
-    """The temporary name of the shard that begins at a sample: each process has its own
-    (``pid``; default: this).
+def partial_name(start: int, pid: int | None = None, host: str | None = None) -> str:
+    """The temporary name of the shard that begins at a sample.
+
+    Each process of each host has its own (``pid`` and ``host``; default: this one).
     """
-    return f"{shard_name(start)}.{os.getpid() if pid is None else pid}{PARTIAL}"
+    pid, host = os.getpid() if pid is None else pid, host_mark() if host is None else host
+    return f"{shard_name(start)}.{host}-{pid}{PARTIAL}"
 
 
 def commit_shard(run: Path, finished: Finished) -> Shard:

@@ -68,7 +68,8 @@ def add_bench(command: Any) -> None:
     )
     child.set_defaults(spins=True)  # the other side of a ratio is left as whoever runs it has it
     names = (
-        "extraction, preview, edit, figure, reading, pca, memory, dashboard, allocator or neighbour"
+        "extraction, preview, edit, figure, reading, pca, memory, dashboard, allocator, neighbour"
+        " or growth"
     )
     child.add_argument(
         "--only", action="append", metavar="NAME", help=f"{names}; repeat (default: all)"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 from tqdm import tqdm
@@ -40,10 +40,15 @@ from ..cards import default_spec, find_card, load_cards
 from ..errors import HcacheError, Interrupted, RunBusyError, UsageError
 from ..extraction.in_work import InWorkFile
 from ..extraction.repair import repair as repair_files
+from ..extraction.sidecars import commit_finished
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
 from ..texts import read_text
 from .progress import drive_with_bar, extraction_status, interruptible
+from .where import place_of
+
+if TYPE_CHECKING:
+    from ..extraction.places import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +217,13 @@ def plan_text(spec: RunSpec, plan: Plan) -> str:
 
 def extract(arguments: argparse.Namespace) -> Result:
     """Extracts a run in this process."""
+    place = place_of(arguments)
     return run_job(
-        spec_of(arguments), writable_home(arguments.home), arguments.device, arguments.devices
+        spec_of(arguments),
+        writable_home(arguments.home),
+        arguments.device,
+        arguments.devices,
+        place=place,
     )
 
 
@@ -222,7 +232,7 @@ def invert(arguments: argparse.Namespace) -> Result:
     from ..images.pictures import prepare_picture
     from ..models.loading import load_anatomy
 
-    home = writable_home(arguments.home)
+    home, place = writable_home(arguments.home), place_of(arguments)
     height, width, _ = load_anatomy(arguments.model, **added(arguments)).image
     prepared = [prepare_picture(Path(path), path, height, width) for path in arguments.images]
     for path, picture in zip(arguments.images, prepared, strict=True):
@@ -233,7 +243,7 @@ def invert(arguments: argparse.Namespace) -> Result:
     refuse_link(home / "runs" / spec.name)
     for picture in prepared:
         picture.save(home / "runs" / spec.name / IMAGES)
-    result = run_job(spec, home, arguments.device, arguments.devices)
+    result = run_job(spec, home, arguments.device, arguments.devices, place=place)
     errors = open_run(home / "runs" / spec.name).labels["inversion"]["reconstruction_error"]
     rows = [
         (Path(path).name, f"{error:.4f}")
@@ -310,13 +320,14 @@ def run_job(
     devices: str | None = None,
     folder: Path | None = None,
     locked: bool = False,
+    place: Place | None = None,
 ) -> Result:
     """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current
     step.
 
     With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one
     writes. ``folder``: the run's, if it bears another name than the run gives it; ``locked``:
-    whether its lock is held already.
+    whether its lock is held already; ``place``: where to compute, if not here or on ``devices``.
     """
     folder = folder or home / "runs" / spec.name
     refuse_link(folder)
@@ -330,7 +341,7 @@ def run_job(
         keep_freed_memory()
         several = parse_devices(devices) if devices else [device]
         known = open_run(folder, broken=[]).provenance if is_there(folder / RUN_JSON) else {}
-        model = load_for(spec, several[0] if len(several) == 1 else "cpu", known)
+        model = load_for(spec, several[0] if len(several) == 1 and not place else "cpu", known)
         spec.check(model.anatomy)
         model.condition(
             spec.conditioning.rows([0]), 1
@@ -340,7 +351,7 @@ def run_job(
         job, in_work = extraction_status(folder, spec), InWorkFile(folder, spec.steps)
         with _told(spec, job, in_work) as report:
             run = run_extraction(
-                model, spec, home, report, stopped, several, in_work.show, folder, locked
+                model, spec, home, report, stopped, several, in_work.show, folder, locked, place
             )
     if run.widened:
         print(
@@ -361,6 +372,8 @@ def _told(spec: RunSpec, job: StatusFile, in_work: InWorkFile) -> Iterator[Calla
     ) as bar:
 
         def report(progress: Any) -> None:
+            if progress.devices > 1:
+                bar.set_postfix_str(f"{progress.devices} devices", refresh=False)
             bar.n = round(progress.work, 2)
             bar.refresh() if progress.done == progress.total else bar.update(0)
             job.count(progress.done, progress.total, progress.work)
@@ -473,6 +486,14 @@ def verify(arguments: argparse.Namespace) -> Result:
         "\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else ""
     )
     return Result(text=text, data=report.to_json(), exit_code=report.exit_code)
+
+
+def commit(arguments: argparse.Namespace) -> Result:
+    """Takes shards into a run that workers finished after their command had ended."""
+    folder = run_folder(home_folder(arguments.home), arguments.run_name)
+    count, run = commit_finished(folder), open_run(folder)
+    text = f"{count} shards were taken in; {len(run)} of {run.spec.samples} samples are there"
+    return Result(text=text, data={**run_facts(run), "committed": count})
 
 
 def repair(arguments: argparse.Namespace) -> Result:

@@ -32,6 +32,7 @@ from .progress import reported
 from .readers import add_read, add_reader
 from .render import add_render
 from .schema import add_schema
+from .where import add_places
 
 MODEL = (
     "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id"
@@ -223,6 +224,12 @@ def _add_watching(command: Any) -> None:
 
 
 def _add_checking(command: Any) -> None:
+    child = command(
+        "commit",
+        commands.commit,
+        "Take in shards that SLURM tasks finished after the extracting command had ended.",
+    )
+    child.add_argument("run_name", metavar="RUN")
     for name, run, text in (
         (
             "verify",
@@ -444,6 +451,7 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument(
         "--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run"
     )
+    add_places(child)
 
 
 def _batch(text: str) -> int:

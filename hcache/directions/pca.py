@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analysis.blocks import check_paired
 from ..analysis.krylov import leading_vectors
+from ..analysis.streaming import EXACT, stream_components
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..progress import part
@@ -54,7 +54,7 @@ def pca_directions(
     """The first ``count`` components of a run that holds h in full, largest first.
 
     Raises:
-        AnalysisError: fewer than 3 samples; per step, more than can be held against one another.
+        AnalysisError: fewer than 3 samples.
         UsageError: more components than the samples have.
     """
     n, steps = len(run), run.spec.steps
@@ -121,7 +121,8 @@ def _by_grams(
     import torch
 
     n, steps, d = len(h.run), h.run.spec.steps, h.run.width("h")
-    coordinates = yield from part(_leading_by_grams(h, count, joint), 0.0, 0.6)
+    find = _leading_by_grams if n <= EXACT else _leading_streamed
+    coordinates = yield from part(find(h, count, joint), 0.0, 0.6)
     delta, sigma = np.empty((count, steps, d), np.float32), np.empty((steps, d), np.float32)
     for step, a in enumerate(coordinates):
         along = torch.from_numpy(a.T.astype(np.float32) / np.sqrt(n - 1, dtype=np.float32))
@@ -136,7 +137,6 @@ def _leading_by_grams(
     h: _Columns, count: int, joint: bool
 ) -> Generator[float, None, list[np.ndarray]]:
     """The leading eigenvectors (n, count) of every step, or of the sum of all."""
-    check_paired(len(h.run))
     total: np.ndarray | None = None
     each, steps = [], h.run.spec.steps
     for step in range(steps):
@@ -147,6 +147,24 @@ def _leading_by_grams(
             each.append(_leading(gram, count))
         yield (step + 1) / steps
     return _aligned(each) if total is None else [_leading(total, count)] * steps
+
+
+def _leading_streamed(
+    h: _Columns, count: int, joint: bool
+) -> Generator[float, None, list[np.ndarray]]:
+    """The same of so many samples that their Gram matrix is too large: by passes over them."""
+    run = h.run
+    search = stream_components(lambda: run.step_blocks("h"), len(run), count, joint)
+    found = yield from search
+    if found.joint is None:
+        return _aligned([_unit(each.scores[0]) for each in found.own])
+    whole = (found.joint.scores * found.joint.lengths[:, None]).sum(0, dtype=np.float64)
+    return [_unit(whole)] * run.spec.steps
+
+
+def _unit(scores: np.ndarray) -> np.ndarray:
+    """Coordinates of unit length, with the sign that makes their skewness positive."""
+    return _signed(scores / np.linalg.norm(scores, axis=0))
 
 
 def _by_products(

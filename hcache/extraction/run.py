@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import platform
 import shutil
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..atomic import PARTIAL, is_left_over, is_there, make_folder
 from ..cache.description import MOST_BYTES
@@ -46,8 +44,11 @@ from ..models.model import Model
 from ..sampling.schedule import schedule_of, schedules_agree
 from ..specs import BATCH, BEFORE, RunSpec
 from .batch_size import find_batch
-from .shard import Behind, Part, Progress, Show, compute_range, show_nothing
-from .workers import extract_on
+from .here import Here
+from .places import Place, Ranges
+from .shard import Progress, Show, show_nothing
+from .sidecars import forget, in_other_hands, take_finished
+from .workers import Pool
 
 
 def extract(
@@ -60,6 +61,7 @@ def extract(
     show: Show = show_nothing,
     folder: Path | None = None,
     locked: bool = False,
+    place: Place | None = None,
 ) -> Run:
     """Extracts what is missing of a run, shard by shard; what was committed before is kept as it
     is.
@@ -76,6 +78,7 @@ def extract(
         show: Given the predicted x_0 of every step; not with several devices.
         folder: The run's, if it is not where its name says, because somebody renamed it.
         locked: Whether the caller holds the run's lock already.
+        place: Where to compute, if neither here nor on ``devices``: on Ray, or by SLURM.
 
     Raises:
         Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from
@@ -85,15 +88,16 @@ def extract(
     """
     folder = folder or home / "runs" / spec.name
     refuse_link(folder)
+    here = Here(model=model, show=show)
+    where: Place = place or (Pool(devices=devices) if len(devices) > 1 else here)
     if not spec.batch:
-        known = (
-            is_there(folder / RUN_JSON) or len(devices) > 1
-        )  # then its own is taken, or the devices are others'
+        # of a run that is there its own is taken, and other devices than this cannot be asked here
+        known = is_there(folder / RUN_JSON) or where is not here
         spec = dataclasses.replace(spec, batch=BATCH if known else find_batch(model, spec))
     try:
         make_folder(folder)
         with nullcontext() if locked else run_lock(folder):
-            return _extract_locked(model, spec, folder, report, stop, devices, show)
+            return _extract_locked(model, spec, folder, report, stop, where)
     except HcacheError:
         raise
     except OSError as error:
@@ -106,14 +110,12 @@ def _extract_locked(
     folder: Path,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
-    devices: Sequence[str],
-    show: Show,
+    place: Place,
 ) -> Run:
-    made_by = devices if len(devices) > 1 else [str(model.device)]
     _check_additions(model, spec)
-    spec = _describe_run(model, spec, folder, made_by)
+    spec = _describe_run(model, spec, folder, place.device)
     try:
-        return _extract_described(model, spec, folder, report, stop, devices, made_by, show)
+        return _extract_described(model, spec, folder, report, stop, place)
     except BaseException:
         _tidy_up(folder)
         raise
@@ -125,10 +127,9 @@ def _extract_described(
     folder: Path,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
-    devices: Sequence[str],
-    made_by: Sequence[str],
-    show: Show,
+    place: Place,
 ) -> Run:
+    take_finished(folder, partial(commit_shard, folder))
     _sweep(folder)
     whole = _whole_shards(folder)
     todo = shard_ranges(spec.samples, spec.batch, whole)
@@ -138,29 +139,14 @@ def _extract_described(
     if todo or index_is_behind(folder, spec.seed, whole):
         commit = _Commit(folder, spec, whole)
         try:
-            if len(devices) > 1:
-                extract_on(
-                    devices,
-                    spec,
-                    folder,
-                    todo,
-                    _provenance(model, [], made_by),
-                    commit,
-                    report,
-                    stop,
-                )
-            else:
-                _extract_here(
-                    model,
-                    spec,
-                    folder,
-                    todo,
-                    _provenance(model, [], made_by),
-                    commit,
-                    report,
-                    stop,
-                    show,
-                )
+            ranges = Ranges(
+                spec=spec,
+                folder=folder,
+                todo=tuple(todo),
+                provenance=_provenance(model, [], place.device),
+            )
+            if todo:
+                place.compute(ranges, commit, report, stop)
         except Interrupted as error:
             commit.index.write(durable=True)
             raise Interrupted(
@@ -208,52 +194,6 @@ class _Commit:
         check_run_lock(self.folder)
 
 
-def _extract_here(
-    model: Model,
-    spec: RunSpec,
-    folder: Path,
-    todo: Sequence[tuple[int, int]],
-    provenance: dict[str, Any],
-    commit: _Commit,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    show: Show,
-) -> None:
-    """Shard after shard in this process; one is completed, flushed and committed while the next
-    is computed.
-    """
-    computed, most = commit.done, spec.batch
-    with Behind() as closing, Behind() as writing:
-        for start, end in todo:
-            part = Part(
-                model=model,
-                spec=spec,
-                folder=folder,
-                start=start,
-                stop=end,
-                provenance=provenance,
-                show=show,
-            )
-
-            def tick(piece: Part, step: int, before: int = computed - start) -> None:
-                with commit.whole:
-                    report(
-                        Progress(
-                            done=commit.done,
-                            total=spec.samples,
-                            step=step,
-                            steps=piece.ticks,
-                            shard=piece.size,
-                            closing=before + piece.start - commit.done,
-                        )
-                    )
-                if stop():
-                    raise Interrupted
-
-            most = compute_range(part, tick, writing, closing, commit, most)
-            computed += part.size
-
-
 def load_model_of(run: Run, device: str = "auto") -> Model:
     """The model that a run was extracted from, with the weights and at the commit it had then.
 
@@ -281,7 +221,7 @@ def check_revision(model: Model, run: Run) -> None:
         )
 
 
-def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[str]) -> RunSpec:
+def _describe_run(model: Model, spec: RunSpec, folder: Path, device: str) -> RunSpec:
     """Writes run.json, or takes up the one that is there; returns the spec to go by."""
     path = folder / RUN_JSON
     if is_there(path):
@@ -298,7 +238,7 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, devices: Sequence[s
         "spec": spec.check(model.anatomy).to_json(),
         "anatomy": model.anatomy.to_json(),
         "timesteps": list(schedule.timesteps),
-        "provenance": _provenance(model, schedule.alpha_bar.tolist(), devices),
+        "provenance": _provenance(model, schedule.alpha_bar.tolist(), device),
     }
     write_json(path, description)
     return spec
@@ -354,7 +294,7 @@ def _raise_schema(path: Path) -> None:
         write_json(path, {**description, "schema": SCHEMA})
 
 
-def _provenance(model: Model, alpha_bar: list[float], devices: Sequence[str]) -> dict[str, Any]:
+def _provenance(model: Model, alpha_bar: list[float], device: str) -> dict[str, Any]:
     """What made the run."""
     return {
         **environment(),
@@ -368,7 +308,7 @@ def _provenance(model: Model, alpha_bar: list[float], devices: Sequence[str]) ->
         "schedule_stated": bool(model.stated),
         "scheduler": _settings(model.scheduler.config),
         "alpha_bar": alpha_bar,
-        "device": _device_names(devices),
+        "device": device,
     }
 
 
@@ -377,20 +317,16 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if not k.startswith("_") and v != -math.inf}
 
 
-def _device_names(devices: Sequence[str]) -> str:
-    """``x86_64``, or how many of which GPUs."""
-    found = Counter(
-        torch.cuda.get_device_name(d) if d.startswith("cuda") else platform.machine()
-        for d in devices
-    )
-    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in found.items())
-
-
 def _sweep(folder: Path) -> None:
-    """Removes what processes that were killed left half written: all among the shards, whose writer
-    would hold the lock, and elsewhere what nobody writes any more."""
+    """Removes what killed processes left half written.
+
+    Among the shards that is all but what a worker is at or has finished: other writers would hold
+    the lock. Elsewhere it is what nobody writes any more.
+    """
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
-        path.unlink(missing_ok=True)
+        if not in_other_hands(folder, path):
+            path.unlink(missing_ok=True)
+            forget(path)
     (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)  # of an older hcache
     for place in (folder, *(folder / name for name in FOLDERS if name != SHARDS)):
         for path in place.glob(f"*{PARTIAL}"):

@@ -43,7 +43,8 @@ STORING = {"float16": torch.float16, "float32": torch.float32}
 class Progress:
     """How far an extraction is: samples committed, of how many, and steps done of the shard in work
     (or of all shards in work together, where there are several). ``closing``: samples of the shard
-    before, which is computed and not committed yet."""
+    before, which is computed and not committed yet. ``devices``: how many compute, where there may
+    be several."""
 
     done: int
     total: int
@@ -51,6 +52,7 @@ class Progress:
     steps: int = 0
     shard: int = 0
     closing: int = 0
+    devices: int = 0
 
     @property
     def work(self) -> float:

@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..analysis.probes import is_binary
+from ..analysis.projected import SIZE
+from ..analysis.streaming import EXACT
 from ..analysis.threads import workers
 from ..cache.layout import H
 from ..cache.reading import Run
@@ -49,6 +51,11 @@ PROJECTED_STEP = 1e-2
 computed.
 """
 
+PASSES, COLUMNS = 3, 80
+"""Passes of a projection of very many samples, and the columns that a pass multiplies each number
+with, for own and joint components, there and back.
+"""
+
 ALIGNED_STEP, ALIGNED_ROW = 2e-2, 2e-4
 CODES_CELL, CODES_ROW = 0.1, 5e-4
 """Seconds of an alignment by step, and of DCI and SAP by factor and step: by itself, and by n."""
@@ -71,7 +78,11 @@ def probe_seconds(run: Run, cells: Mapping[str, int], values: Sequence[np.ndarra
     labels = sum(_label_seconds(n, is_binary(column[np.isfinite(column)])) for column in values)
     for site, steps in cells.items():
         d = run.width(site)
-        total += steps * (n * d * READ + GRAM * n * n * d + EIGEN * n * min(n, d) ** 2 + labels)
+        if n > EXACT:
+            kept = d if d <= 2 * SIZE else SIZE
+            total += steps * (2 * n * d * READ + EIGEN * n * kept**2 + labels)
+        else:
+            total += steps * (n * d * READ + GRAM * n * n * d + EIGEN * n * min(n, d) ** 2 + labels)
     return total / workers()
 
 
@@ -80,6 +91,8 @@ def projection_seconds(run: Run, site: str) -> float:
     joint ones.
     """
     n, d = len(run), run.width(site)
+    if n > EXACT:
+        return run.spec.steps * (PROJECTED_STEP + PASSES * n * d * (READ + COLUMNS * GRAM))
     return run.spec.steps * (PROJECTED_STEP + n * d * READ + GRAM * n * n * d)
 
 

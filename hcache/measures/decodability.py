@@ -328,4 +328,6 @@ def _row(found: Decoding) -> dict[str, Any]:
     row = {
         name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")
     }
+    if found.projected:  # what is stated of features that were too many for so many samples
+        row["projected"] = found.projected
     return {**row, "drawn": [float(f"{score:.5g}") for score in found.drawn]}

@@ -58,33 +58,35 @@ def _matrix(folder: str, state: str, samples: int, site: str, step: int) -> np.n
 
 
 class PictureURIs(Sequence[str]):
-    """Pictures as small data addresses, each made when it is first shown: of thousands a page
-    shows a hundred.
+    """Pictures as small data addresses, each read and made when it is first shown: of a hundred
+    thousand a page shows a hundred.
     """
 
-    def __init__(self, pictures: np.ndarray) -> None:
-        self._pictures, self._made = pictures, {}
+    def __init__(self, run: Run, samples: int) -> None:
+        self._run, self._samples, self._made = run, samples, {}
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pictures, and of the addresses made so far."""
-        return self._pictures.nbytes + sum(map(len, list(self._made.values())))
+        """Bytes of the addresses made so far."""
+        return sum(map(len, list(self._made.values())))
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return self._samples
 
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, slice):
             return [self[r] for r in range(*row.indices(len(self)))]
+        if not 0 <= row < len(self):
+            raise IndexError(row)
         if row not in self._made:
-            self._made[row] = thumbnail_uri(self._pictures[row])
+            self._made[row] = thumbnail_uri(self._run.picture(int(self._run.sample_ids[row])))
         return self._made[row]
 
 
 @kept()
 def picture_uris(folder: str, samples: int) -> PictureURIs:
     """The run's pictures as data addresses."""
-    return PictureURIs(shared_run(Path(folder)).images[:samples])
+    return PictureURIs(shared_run(Path(folder)), samples)
 
 
 def shared_run(folder: Path) -> Run:
@@ -142,7 +144,15 @@ def projection_at(folder: str, samples: int, site: str, step: int) -> Projection
     """One step's own components, for a page that does not have those of all steps yet: (1, n,
     k).
     """
-    own, _ = drive(project_steps(lambda _: matrix(folder, samples, site, step), 1))
+    run = shared_run(Path(folder))
+    own, _ = drive(
+        project_steps(
+            lambda _: matrix(folder, samples, site, step),
+            1,
+            rows=lambda: (block[None] for block in _first(run.blocks(site, step), samples)),
+            samples=samples,
+        )
+    )
     return own
 
 
@@ -177,7 +187,14 @@ def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Pr
     Of a run of before, the noise levels of its steps are kept as well.
     """
     own, joint = yield from part(
-        project_steps(lambda step: run.matrix(site, step), run.spec.steps), 0.0, 0.95
+        project_steps(
+            lambda step: run.matrix(site, step),
+            run.spec.steps,
+            rows=lambda: run.step_blocks(site),
+            samples=len(run),
+        ),
+        0.0,
+        0.95,
     )
     found = {OWN: own, JOINT: joint}
     save_projections(

@@ -352,9 +352,7 @@ def _region(run: Run, name: str, sample: int) -> str:
     Jacobian is of.
     """
     known = sample if sample in run.sample_ids else int(run.sample_ids[0])
-    mask = mask_panel(
-        name, run.images[run.position(known)], label=f"{name}: only what is inside counts"
-    )
+    mask = mask_panel(name, run.picture(known), label=f"{name}: only what is inside counts")
     if mask is None:
         return ""
     return mask.png or ",".join(f"{side:g}" for side in mask.rectangle or ())

@@ -97,7 +97,7 @@ def setup_panel(run: Run, kind: type[RecipeEdit], chosen: Chosen | None) -> Edit
     sample = state.sample("Sample", "sample", ids, int(ids[0]))
     offer = Offer(
         run=run,
-        picture=run.images[run.position(sample)],
+        picture=run.picture(sample),
         constant=constant,
         in_x=chosen is not None and chosen.move.kind == "x",
     )

@@ -141,13 +141,13 @@ def sample_panel(run: Run, sample: int) -> None:
         sides = st.columns(2)
         for side, picture, said in (
             (sides[0], run.original(sample), f"real picture {sample}"),
-            (sides[1], run.images[row], "its inversion, denoised again"),
+            (sides[1], run.picture(sample), "its inversion, denoised again"),
         ):
             if picture is not None:
                 side.image(png_bytes(picture), caption=said.capitalize(), alt=said, width="stretch")
     else:
         said = f"sample {sample}, seed {run.seed(sample)}"
-        st.image(png_bytes(run.images[row]), caption=said, alt=said, width=PICTURE)
+        st.image(png_bytes(run.picture(sample)), caption=said, alt=said, width=PICTURE)
     labels = loaders.labels_of(run)
     if labels:
         st.dataframe(_label_table(labels, row), hide_index=True, width="stretch", row_height=28)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from ...background import extractions as jobs
 from ...background.kinds import REPAIR, Repairing
+from ...cache.labels import label_names
 from ...cache.layout import run_names
 from ...cache.plan import format_bytes, site_bytes
 from ...cache.provenance import changes_in_words, schedule_in_words
@@ -56,7 +57,7 @@ def questions_panel(run: Run | None) -> None:
     """The questions to begin with: each a link to the page that answers it, set up for the run."""
     labels, others = [], []
     with errors_shown():  # the questions are there all the same
-        labels = list(loaders.labels_of(run)) if run else []
+        labels = label_names(run) if run else []
         others = of_other_models(run) if run else []
     columns = [column for _ in range(0, len(QUESTIONS), A_ROW) for column in st.columns(A_ROW)]
     for column, question in zip(columns, QUESTIONS, strict=False):

@@ -22,16 +22,13 @@ from ..hover import hover_pictures
 from ..pace import starts_itself
 from ..scatter import BOX, LASSO, PAN, Points, scatter
 from ..text import literal, sentence
+from ..thinning import thinned
 from ..work import run_button
 from .selection import selection_bar, selection_panel
 
 NO_COLOUR = "none"
 OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
 DRAGS = {"move": PAN, "box": BOX, "lasso": LASSO}
-MOST_SAMPLES = 4096
-"""Up to so many samples all steps are projected; with more, one step at a time, on its own
-components.
-"""
 MOST_PATHS, MOST_NAMED = 24, 20
 POINTS, SCATTER = "pca-points", "pca-scatter"
 SHUFFLED_UP_TO = 1024
@@ -75,7 +72,7 @@ def _controls(run: Run) -> View:
         over = state.select(
             "Components",
             "over",
-            [*OVER] if len(run) <= MOST_SAMPLES else [*OVER][:1],
+            [*OVER],
             help=(
                 "Each step's own: the most variance at that step. Joint: PCA of all steps side by"
                 " side (Haas et al. 2023, Discovering Interpretable Directions in the Semantic"
@@ -104,8 +101,6 @@ def _controls(run: Run) -> View:
 
 def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
     """The projections of all steps, made in the background the first time."""
-    if len(run) > MOST_SAMPLES:
-        return None
     found = loaders.projections_of(run, site)
     if found is None:
         seconds = projection_seconds(run, site)
@@ -159,7 +154,7 @@ def _scatter(
         row = run.position(chosen)
         label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
         said = f"sample {chosen}{label}"
-        st.image(png_bytes(run.images[row]), caption=literal(said), alt=said, width=150)
+        st.image(png_bytes(run.picture(chosen)), caption=literal(said), alt=said, width=150)
         st.segmented_control(
             "Drag action",
             list(DRAGS),
@@ -193,18 +188,20 @@ def _scatter(
         every = projections.scores[:, :, columns]
         window = _window(every)
         paths = every[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
+    places = projections.scores[at][:, columns]
+    drawn = thinned(places, flags | (ids == chosen))
     shares = projections.explained[at]
     first, second = (
         f"component {axis} ({shares[axis - 1]:.1%} of this step's variance)" for axis in view.axes
     )
     points = Points(
-        samples=ids,
-        places=projections.scores[at][:, columns],
+        samples=ids[drawn],
+        places=places[drawn],
         axes=(first, second),
-        colour=view.values,
+        colour=None if view.values is None else view.values[drawn],
         name=view.colour,
         chosen=chosen,
-        selected=flags,
+        selected=flags[drawn],
         paths=paths,
         window=window,
         drag=DRAGS.get(st.session_state.get("pca-drag"), PAN),
@@ -212,7 +209,7 @@ def _scatter(
         sprite=SCATTER,
     )
     with left:
-        st.caption(_what(run, view.site, step))
+        st.caption(_what(run, view.site, step) + _how_many(len(drawn), len(ids)))
         with st.container(key=SCATTER):
             scatter(
                 POINTS,
@@ -305,6 +302,16 @@ def _variance(run: Run, view: View, explained: np.ndarray, step: int) -> None:
             "Joint components are orthogonal over all steps together, not at each step. At one step"
             " their shares may overlap and need not decrease."
         )
+
+
+def _how_many(drawn: int, samples: int) -> str:
+    """What is not drawn, of very many samples."""
+    if drawn == samples:
+        return ""
+    return (
+        f" {drawn:,} are drawn: all where they are sparse, some where they are dense. Box and lasso"
+        " select what is drawn."
+    )
 
 
 def _what(run: Run, site: str, step: int) -> str:

@@ -87,7 +87,7 @@ def pinned(side: str, run: Run, sample: int) -> Pinned:
     if cell is not None and cell.recipe.sample == sample:
         state.keep(f"{side}-render", digest)
         return Pinned(run=run, sample=sample, picture=cell.picture, recipe=cell.recipe)
-    picture = run.images[run.position(sample)]
+    picture = run.picture(sample)
     return Pinned(
         run=run, sample=sample, picture=picture, recipe=None, gone=bool(digest) and cell is None
     )

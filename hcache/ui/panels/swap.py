@@ -88,7 +88,7 @@ def swap_panel(run: Run) -> None:
             recipe_drop(run, apply_recipe, apply_recipes)
         with chosen:
             pair = _pair_panel(run)
-            setup = setup_panel(run, run.images[run.position(pair.recipient)])
+            setup = setup_panel(run, run.picture(pair.recipient))
     with result:
         _result_panel(run, pair, setup)
 
@@ -195,7 +195,7 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
 
 def untouched(run: Run, sample: int) -> Rendered:
     """A sample as it is, as figures take pictures."""
-    return Rendered(picture=run.images[run.position(sample)], recipe=recipe_of(run, sample))
+    return Rendered(picture=run.picture(sample), recipe=recipe_of(run, sample))
 
 
 def _badge(identity: IdentityCheck) -> None:
@@ -255,14 +255,14 @@ def _pair_panel(run: Run) -> Pair:
     with a_side:
         donor = state.sample("Donor (A)", "donor", theirs, int(theirs[min(1, len(theirs) - 1)]))
         st.image(
-            png_bytes(donor_run.images[donor_run.position(donor)]),
+            png_bytes(donor_run.picture(donor)),
             width=PICTURE,
             alt=f"A, sample {donor}",
         )
     with b_side:
         recipient = state.sample("Recipient (B)", "recipient", ids, int(ids[0]))
         st.image(
-            png_bytes(run.images[run.position(recipient)]),
+            png_bytes(run.picture(recipient)),
             width=PICTURE,
             alt=f"B, sample {recipient}",
         )

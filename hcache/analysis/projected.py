@@ -1,0 +1,106 @@
+"""Many samples of many features on fewer, random ones, for probes that could not hold them.
+
+Every feature is standardised over all samples, without regard to labels. Then all features are
+added up with random signs, most of them with weight 0, into ``size`` numbers: inner products of
+samples stay what they were, but for an error of about 1 / √size of the samples' lengths. What a
+linear probe reads off the projection is what it reads off ``size`` random directions of the
+features, a little less than off all. Two passes over the samples, which need not fit into memory.
+
+References:
+    Very sparse random projections (Li, Hastie, Church, 2006),
+    https://doi.org/10.1145/1150402.1150436
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import AnalysisError
+
+SIZE = 1024
+"""Random directions that are kept."""
+
+_TOGETHER = 2**25
+"""Bytes of samples that are worked on at a time."""
+
+
+def standardised_rows(
+    rows: Callable[[], Iterator[np.ndarray]], shape: tuple[int, int], size: int = SIZE
+) -> tuple[np.ndarray, int]:
+    """Standardised features (n, r) float32 of length about 1 a sample, and how many random
+    directions they are on; 0 if they are the features themselves, which were no more than that.
+
+    Args:
+        rows: Blocks (some samples, d); gone through twice.
+        shape: Samples and features.
+        size: Random directions.
+
+    Raises:
+        AnalysisError: values that are not finite, or no feature that varies.
+    """
+    mean, deviation = _spread(rows)
+    varies = deviation > 0
+    count = int(varies.sum())
+    if not count:
+        raise AnalysisError(
+            "the activations are the same for all samples here: there is nothing to read off"
+        )
+    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
+    scale = (scale / np.sqrt(count)).astype(np.float32)
+    projected = count > 2 * size
+    found = np.empty((shape[0], size if projected else count), np.float32)
+    onto = _random_signs(shape[1], size) if projected else None
+    at = 0
+    for block in _gathered(rows):
+        z = (block - mean) * scale
+        place = slice(at, at + len(z))
+        found[place] = z[:, varies] if onto is None else (onto @ z.T).T
+        at = place.stop
+    return found, size if projected else 0
+
+
+def _random_signs(features: int, size: int) -> Any:
+    """The projection (size, features), sparse, the same every time."""
+    from sklearn.random_projection import SparseRandomProjection  # takes a second to import
+
+    fitted = SparseRandomProjection(size, dense_output=True, random_state=0)
+    return fitted.fit(np.zeros((1, features), np.float32)).components_.astype(np.float32)
+
+
+def _spread(rows: Callable[[], Iterator[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) float32 and deviation (d,) of every feature; 0 for those that do not vary."""
+    n, shift, total, squares, largest = 0, None, 0.0, 0.0, 0.0
+    for block in _gathered(rows):
+        if not np.isfinite(block).all():
+            raise AnalysisError(
+                "the activations hold values that are not finite (overflow?); probes are not"
+                " defined on them"
+            )
+        shift = block.mean(0) if shift is None else shift
+        apart = block - shift
+        n, total = n + len(block), total + apart.sum(0, dtype=np.float64)
+        squares = squares + np.square(apart).sum(0, dtype=np.float64)
+        largest = np.maximum(largest, np.abs(block).max(0))
+    if shift is None:
+        raise AnalysisError("there are no samples to probe")
+    mean = total / n
+    deviation = np.sqrt(np.maximum(squares / n - mean**2, 0))
+    # less is what rounding leaves of equal numbers
+    return (shift + mean).astype(np.float32), np.where(deviation > 1e-6 * largest, deviation, 0)
+
+
+def _gathered(rows: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    """Blocks of rows, small ones put together, large ones cut."""
+    held: list[np.ndarray] = []
+    for block in rows():
+        most = max(1, _TOGETHER // max(1, 4 * block.shape[1]))
+        for start in range(0, len(block), most):
+            held.append(block[start : start + most])
+            if sum(map(len, held)) >= most:
+                yield np.concatenate(held)
+                held = []
+    if held:
+        yield np.concatenate(held)

@@ -1,0 +1,346 @@
+r"""Leading principal components of samples that are only streamed: some samples at a time, a few
+times.
+
+With X_t (n, d) the centred activations at step t, C_t = X_tᵀ X_t, and Ω (d, l) a few columns, a
+pass over the samples gives C_t Ω = X_tᵀ (X_t Ω): only n x l and d x l numbers are held. The
+components are looked for in the span of
+
+    Ω, C Ω, C² Ω, ...
+
+a pass for each block (Rayleigh-Ritz on a block Krylov space). Joint over the steps, C is Xᵀ X of
+the steps side by side, and the same pass serves it. Ω begins with the components of the first
+samples and some random columns. So two passes suffice where components stand out of the noise, and
+there are never more than :data:`MOST_PASSES`, and one for the scores.
+
+**Error.** For a component v with variance θ the residual ‖C v - θ v‖ is known without a pass. The
+true matrix has an eigenvalue within it, and v makes an angle of at most residual / gap with the
+true component. The passes end when the residual is below :data:`TOLERANCE` of a component's
+distance to the noise, for all components that stand out twofold.
+
+References:
+    Finding structure with randomness: Probabilistic algorithms for constructing approximate matrix
+    decompositions (Halko, Martinsson, Tropp, 2011), https://arxiv.org/abs/0909.4061
+    Randomized Block Krylov Methods for Stronger and Faster Approximate Singular Value Decomposition
+    (Musco, Musco, 2015), https://arxiv.org/abs/1504.05477
+    The Rotation of Eigenvectors by a Perturbation III (Davis, Kahan, 1970),
+    https://doi.org/10.1137/0707001, for the angle
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import AnalysisError
+
+EXACT = 2048
+"""Samples, or features, up to which components are computed exactly."""
+
+OVERSAMPLING, RANDOM = 10, 5
+"""Columns beyond the components that are looked for, and how many of them begin at random."""
+
+FEW = 64
+"""Features up to which all directions are followed: the components are exact then."""
+
+TOLERANCE = 5e-3
+"""Sine of the angle by which a component that stands out may be off."""
+
+LEAST_PASSES, MOST_PASSES = 2, 4
+
+TOGETHER = 2**26
+"""Bytes of samples that are worked on at a time."""
+
+StepRows = Callable[[], Iterator[np.ndarray]]
+"""Begins anew at every call: blocks (steps, some samples, d) float32, the same every time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leading:
+    """Leading components of one matrix.
+
+    ``scores`` (steps, n, k), ``values`` (k,) sums of squares, ``residuals`` (k,): by how much of
+    its value each may be off. ``lengths`` (steps, k): of a joint component's part at each step, by
+    which its scores there would have to be multiplied to be parts of one score.
+    """
+
+    scores: np.ndarray
+    values: np.ndarray
+    residuals: np.ndarray
+    lengths: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed:
+    """``own``: the components of each step; ``joint``: those of all steps side by side, if asked
+    for; ``totals`` (steps,): the sum of squares of each step; ``passes`` over the data.
+    """
+
+    own: tuple[Leading, ...]
+    joint: Leading | None
+    totals: np.ndarray
+    passes: int
+
+
+@dataclass(kw_only=True)
+class _Search:
+    """The components of one matrix C (d, d): what was multiplied by it so far, and the next
+    block.
+    """
+
+    k: int
+    block: np.ndarray
+    basis: np.ndarray = field(init=False)
+    images: np.ndarray = field(init=False)
+    values: np.ndarray = field(init=False)
+    vectors: np.ndarray = field(init=False)
+    residuals: np.ndarray = field(init=False)
+    settled: bool = False
+    complete: bool = False
+
+    def __post_init__(self) -> None:
+        self.basis = np.zeros((len(self.block), 0), np.float32)
+        self.images = self.basis
+
+    def take(self, product: np.ndarray) -> None:
+        """Takes C times the block, and finds what is best so far."""
+        if self.complete:  # there is no other block
+            return
+        self.basis = np.hstack([self.basis, self.block])
+        self.images = np.hstack([self.images, product])
+        small = (self.basis.T @ self.images).astype(np.float64)
+        values, inner = np.linalg.eigh((small + small.T) / 2)
+        values, inner = np.maximum(values[::-1], 0), inner[:, ::-1].astype(np.float32)
+        self.values, inner = values[: self.k], inner[:, : self.k]
+        self.vectors = self.basis @ inner
+        off = self.images @ inner - self.vectors * self.values.astype(np.float32)
+        self.residuals = np.linalg.norm(off, axis=0).astype(np.float64)
+        self.complete = self.basis.shape[1] + self.block.shape[1] > len(self.block)
+        noise = values[self.k] if len(values) > self.k else 0.0
+        clear = self.values > 2 * noise
+        close = self.residuals <= TOLERANCE * (self.values - noise)
+        self.settled = self.complete or bool(close[clear].all())
+        if not self.complete:
+            self.block = self._beyond(product)
+
+    def _beyond(self, product: np.ndarray) -> np.ndarray:
+        for _ in range(2):  # once is not enough for what is nearly in the span already
+            product = np.linalg.qr(product - self.basis @ (self.basis.T @ product))[0]
+        return product.astype(np.float32)
+
+
+@dataclass(kw_only=True)
+class _Sums:
+    """What a pass adds up of the samples less ``shift`` (steps, d)."""
+
+    shift: np.ndarray
+    own: list[np.ndarray]
+    joint: np.ndarray | None
+    total: np.ndarray = field(init=False)
+    squares: np.ndarray = field(init=False)
+    n: int = 0
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros(self.shift.shape)
+        self.squares = np.zeros(len(self.shift))
+        self.own_products = [np.zeros_like(block) for block in self.own]
+        self.joint_products = None if self.joint is None else np.zeros_like(self.joint)
+
+    def add(self, x: np.ndarray) -> None:
+        """Takes samples (steps, some, d), less the shift."""
+        self.n += x.shape[1]
+        along = None
+        for step, rows in enumerate(x):
+            self.total[step] += rows.sum(0, dtype=np.float64)
+            self.squares[step] += np.vdot(rows, rows)
+            self.own_products[step] += rows.T @ (rows @ self.own[step])
+            if self.joint is not None:
+                part = rows @ self.joint[step]
+                along = part if along is None else along + part
+        if self.joint_products is not None:
+            for step, rows in enumerate(x):
+                self.joint_products[step] += rows.T @ along
+
+    def centred(self) -> tuple[list[np.ndarray], np.ndarray | None]:
+        """The products as those of centred samples."""
+        mean = (self.total / self.n).astype(np.float32)
+        own = [
+            product - self.n * np.outer(at, at @ block)
+            for product, block, at in zip(self.own_products, self.own, mean, strict=True)
+        ]
+        if self.joint is None or self.joint_products is None:
+            return own, None
+        along = np.einsum("sd,sdl->l", mean, self.joint)
+        return own, self.joint_products - self.n * mean[:, :, None] * along
+
+    @property
+    def totals(self) -> np.ndarray:
+        """Sums of squares of the centred samples (steps,)."""
+        return self.squares - np.square(self.total).sum(1) / self.n
+
+
+def stream_components(
+    rows: StepRows, samples: int, k: int = 10, joint: bool = True, seed: int = 0
+) -> Generator[float, None, Streamed]:
+    """The ``k`` leading components of each step, and of all steps together.
+
+    Args:
+        rows: All steps of some samples at a time.
+        samples: How many there are in all.
+        k: Components; no more than samples or features allow.
+        joint: Whether to look for joint components as well.
+        seed: Of the random columns.
+
+    Raises:
+        AnalysisError: values that are not finite, or a step without variance.
+    """
+    first = next(grouped(rows), np.zeros((0, 0, 0), np.float32))
+    if samples < 3 or first.shape[1] < 1:
+        raise AnalysisError(f"PCA needs 3 samples or more, got {samples}")
+    k = min(k, samples - 1, first.shape[2])
+    shift = first.mean(1)
+    rng = np.random.default_rng(seed)
+    own = [_Search(k=k, block=_first_block(each[None], k, rng)) for each in first]
+    whole = _Search(k=k, block=_first_block(first, k, rng)) if joint else None
+    share, passes = 1 / (MOST_PASSES + 1), 0
+    while True:
+        sums = yield from _pass(rows, samples, shift, own, whole, share * passes, share)
+        passes += 1
+        searches = [*own, *([whole] if whole else [])]
+        enough = passes >= LEAST_PASSES or all(s.complete for s in searches)
+        if passes == MOST_PASSES or (enough and all(s.settled for s in searches)):
+            break
+    mean = (shift + sums.total / sums.n).astype(np.float32)
+    found = yield from _scores(rows, samples, mean, own, whole, 1 - share, share)
+    return Streamed(
+        own=tuple(_leading(s, scores[None]) for s, scores in zip(own, found[0], strict=True)),
+        joint=None if whole is None else _leading(whole, found[1]),
+        totals=sums.totals,
+        passes=passes + 1,
+    )
+
+
+def _leading(search: _Search, scores: np.ndarray) -> Leading:
+    largest = np.where(search.values > 0, search.values, 1)
+    parts = search.vectors.reshape(len(scores), -1, len(largest))
+    return Leading(
+        scores=scores,
+        values=search.values,
+        residuals=search.residuals / largest,
+        lengths=np.linalg.norm(parts, axis=1),
+    )
+
+
+def _pass(
+    rows: StepRows,
+    samples: int,
+    shift: np.ndarray,
+    own: list[_Search],
+    whole: _Search | None,
+    begun: float,
+    share: float,
+) -> Generator[float, None, _Sums]:
+    """One pass over the data, after which every search has its products."""
+    sums = _Sums(
+        shift=shift,
+        own=[search.block for search in own],
+        joint=None if whole is None else whole.block.reshape(*shift.shape, -1),
+    )
+    largest = np.zeros(len(shift))
+    for x in grouped(rows):
+        largest = np.maximum(largest, np.abs(x).max((1, 2)))
+        _check_finite(largest)
+        sums.add(x - shift[:, None])
+        yield begun + share * min(1.0, sums.n / samples)
+    for step, total in enumerate(sums.totals):
+        # less is what rounding leaves of equal numbers
+        if total <= (1e-6 * largest[step]) ** 2 * sums.n * shift.shape[1]:
+            raise AnalysisError(
+                f"all samples are the same at step {step}: there is no variance to explain"
+            )
+    of_steps, of_all = sums.centred()
+    for search, product in zip(own, of_steps, strict=True):
+        search.take(product.astype(np.float32))
+    if whole is not None and of_all is not None:
+        whole.take(of_all.reshape(len(whole.block), -1).astype(np.float32))
+    return sums
+
+
+def _check_finite(largest: np.ndarray) -> None:
+    if not np.isfinite(largest).all():
+        step = int(np.flatnonzero(~np.isfinite(largest))[0])
+        raise AnalysisError(
+            f"at step {step} the data hold values that are not finite (overflow?); PCA is not"
+            " defined on them"
+        )
+
+
+def _scores(
+    rows: StepRows,
+    samples: int,
+    mean: np.ndarray,
+    own: list[_Search],
+    whole: _Search | None,
+    begun: float,
+    share: float,
+) -> Generator[float, None, tuple[list[np.ndarray], np.ndarray]]:
+    """Scores on each step's components, and on the parts, of unit length, that joint ones have
+    at each step.
+    """
+    along = [search.vectors for search in own]
+    if whole is not None:
+        parts = whole.vectors.reshape(*mean.shape, -1)
+        length = np.linalg.norm(parts, axis=1, keepdims=True)
+        parts = parts / np.where(length > 0, length, 1)
+        along = [np.hstack(pair) for pair in zip(along, parts, strict=True)]
+    found = np.empty((len(along), samples, along[0].shape[1]), np.float32)
+    at = 0
+    for x in grouped(rows):
+        place = slice(at, at + x.shape[1])
+        for step, vectors in enumerate(along):
+            found[step, place] = x[step] @ vectors - mean[step] @ vectors
+        at = place.stop
+        yield begun + share * min(1.0, at / samples)
+    k = own[0].vectors.shape[1]
+    return [each[:at, :k] for each in found], found[:, :at, k:]
+
+
+def _first_block(first: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Orthonormal columns (steps * d, l): the components of the first samples (steps, b, d), and
+    random ones.
+    """
+    x = first - first.mean(1, keepdims=True)
+    side_by_side = np.concatenate(list(x), 1)
+    size = side_by_side.shape[1]
+    if size <= FEW:
+        return np.eye(size, dtype=np.float32)
+    width = min(k + OVERSAMPLING, size)
+    _, vectors = np.linalg.eigh(side_by_side @ side_by_side.T)
+    known = min(width - min(RANDOM, width), len(vectors) - 1)
+    start = side_by_side.T @ vectors[:, len(vectors) - known :]
+    noise = rng.standard_normal((size, width - known)).astype(np.float32)
+    scale = np.linalg.norm(start, axis=0)
+    start = start / np.where(scale > 0, scale, 1)
+    return np.linalg.qr(np.hstack([start, noise / np.sqrt(np.float32(size))]))[0].astype(np.float32)
+
+
+def grouped(rows: StepRows) -> Iterator[np.ndarray]:
+    """Blocks (steps, b, d) of up to :data:`TOGETHER` bytes: small ones together, large ones cut."""
+    held: list[np.ndarray] = []
+    for block in rows():
+        if not block.shape[1]:
+            continue
+        most = max(1, TOGETHER // max(1, block[:, :1].nbytes))
+        for start in range(0, block.shape[1], most):
+            part = block[:, start : start + most]
+            if held and sum(each.shape[1] for each in held) + part.shape[1] > most:
+                yield _together(held)
+                held = []
+            held.append(part)
+    if held:
+        yield _together(held)
+
+
+def _together(blocks: list[np.ndarray]) -> np.ndarray:
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, 1)

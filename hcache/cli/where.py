@@ -1,0 +1,81 @@
+"""Where a command computes: the options ``--ray`` and ``--slurm`` of extractions."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..extraction.places import Place
+
+LOCAL = ""
+"""The address of ``--ray`` alone: a cluster of this machine's devices."""
+
+
+def add_ray(child: Any) -> None:
+    """Adds the options of Ray to a command."""
+    child.add_argument(
+        "--ray",
+        nargs="?",
+        const=LOCAL,
+        metavar="ADDRESS",
+        help=(
+            "compute on the Ray cluster at HOST:PORT or auto; without ADDRESS on one of all"
+            " devices of this machine (give the option last, or as --ray=ADDRESS)"
+        ),
+    )
+    child.add_argument(
+        "--ray-cpus",
+        type=int,
+        metavar="N",
+        help="CPUs of a worker on Ray where no machine has a GPU (default: all of a machine)",
+    )
+
+
+def add_places(child: Any) -> None:
+    """Adds the options of Ray and SLURM to a command that extracts."""
+    add_ray(child)
+    child.add_argument(
+        "--slurm",
+        nargs="?",
+        const="",
+        metavar="KEY=VALUE,...",
+        help=(
+            "compute by an array of SLURM jobs: tasks=8,slurm_partition=gpu,gpus_per_node=1,"
+            "timeout_min=240; names but tasks are submitit's (give the option last, or with =)"
+        ),
+    )
+
+
+def place_of(arguments: argparse.Namespace) -> Place | None:
+    """The place that ``--ray`` or ``--slurm`` names; None for this process or ``--devices``.
+
+    Raises:
+        UsageError: two places were named, or options of one that was not.
+    """
+    given = [
+        f"--{name}"
+        for name in ("devices", "ray", "slurm")
+        if getattr(arguments, name, None) is not None
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} are two places to compute; give one of them")
+    if arguments.ray_cpus is not None and arguments.ray is None:
+        raise UsageError("--ray-cpus goes with --ray; give both or neither")
+    if arguments.ray_cpus is not None and arguments.ray_cpus < 1:
+        raise UsageError(f"--ray-cpus takes 1 or more, got {arguments.ray_cpus}")
+    if arguments.slurm is not None:
+        from ..extraction.on_slurm import OnSlurm, require_submitit
+
+        require_submitit()
+        return OnSlurm.parse(arguments.slurm)
+    if arguments.ray is None:
+        return None
+    from ..ray_cluster import require_ray
+
+    require_ray()  # before a model is loaded
+    from ..extraction.on_ray import OnRay
+
+    return OnRay(address=arguments.ray, cpus=arguments.ray_cpus or 0)

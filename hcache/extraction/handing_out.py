@@ -1,0 +1,185 @@
+"""Hands ranges of samples out to workers, and takes what they finish into the run.
+
+What a dead worker had in work is handed to another. Workers may join at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ..cache.layout import SHARDS
+from ..cache.shards import Finished, partial_name
+from ..errors import Interrupted, ModelError
+from .places import Ranges, Samples, Taking
+from .shard import Progress
+
+PATIENCE = 10.0
+"""Seconds that a worker is given to end by itself."""
+
+
+class Gone(Exception):
+    """The word of a worker that is dead; its text says how it died."""
+
+
+class Worker(ABC):
+    """A worker as the process that hands out sees it.
+
+    ``range`` is in work, and ``step`` of its steps are done. ``ended`` says how it died, if it did.
+    """
+
+    range: Samples | None = None
+    step: int = 0
+    ended: str = ""
+    ready: bool = True
+
+    @property
+    def size(self) -> int:
+        """Samples in work."""
+        return self.range[1] - self.range[0] if self.range else 0
+
+    @property
+    @abstractmethod
+    def writes_as(self) -> tuple[int, str]:
+        """The process number and the host's mark in the temporary names of its shards."""
+
+    @abstractmethod
+    def give(self, samples: Samples) -> None:
+        """Hands a range to it.
+
+        Raises:
+            OSError: it is dead.
+        """
+
+    @abstractmethod
+    def how_it_ended(self) -> str:
+        """Waits until a dead worker is gone, and says which it was and how it ended."""
+
+
+class Team(ABC):
+    """The workers there are."""
+
+    workers: list[Worker]
+
+    @abstractmethod
+    def look_around(self, waiting: int) -> None:
+        """Takes up workers that could join meanwhile; ``waiting``: ranges nobody has yet."""
+
+    @abstractmethod
+    def hear(self) -> Iterable[tuple[Worker, Any]]:
+        """What workers told, within a fraction of a second: steps, a shard, an error or Gone."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Lets all workers end after the step they are in; who does not is killed."""
+
+    def living(self) -> list[Worker]:
+        """The workers that have not died."""
+        return [worker for worker in self.workers if not worker.ended]
+
+
+def hand_out(
+    team: Team,
+    ranges: Ranges,
+    commit: Taking,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> None:
+    """Computes ranges by a team; see :class:`~hcache.extraction.places.Place`.
+
+    Raises:
+        Interrupted: ``stop`` said so.
+        ModelError: every worker died.
+    """
+    waiting = deque(ranges.todo)
+    try:
+        while waiting or any(worker.range for worker in team.living()):
+            team.look_around(len(waiting))
+            if not team.living():
+                raise ModelError(_all_died(team.workers))
+            for worker in team.living():
+                if waiting and worker.ready and worker.range is None:
+                    _give(worker, waiting, ranges)
+            for worker, message in team.hear():
+                _take(worker, message, waiting, ranges, commit)
+                report(_progress(team.living(), ranges, commit.done))
+            if stop():
+                raise Interrupted
+    finally:
+        team.end()
+        for worker in team.workers:
+            if worker.range:
+                _remove_partial(worker, ranges)
+
+
+def _give(worker: Worker, waiting: deque[Samples], ranges: Ranges) -> None:
+    worker.range, worker.step = waiting.popleft(), 0
+    try:
+        worker.give(worker.range)
+    except OSError:
+        _bury(worker, waiting, ranges)
+
+
+def _take(
+    worker: Worker,
+    message: Any,
+    waiting: deque[Samples],
+    ranges: Ranges,
+    commit: Taking,
+) -> None:
+    """One message of a worker."""
+    if isinstance(message, Gone):
+        _bury(worker, waiting, ranges)
+    elif isinstance(message, BaseException):
+        raise message
+    elif isinstance(message, Finished) and worker.range is not None:
+        _, stop = worker.range
+        reached = message.shard.stop
+        worker.range, worker.step = (reached, stop) if reached < stop else None, 0
+        commit(message)
+    elif isinstance(message, int):
+        worker.step = message
+
+
+def _bury(worker: Worker, waiting: deque[Samples], ranges: Ranges) -> None:
+    """Hands on what a dead worker had in work, and sweeps up what it left."""
+    worker.ended = worker.how_it_ended()
+    logging.getLogger(__name__).warning("a worker died (%s); the others do its part", worker.ended)
+    if worker.range:
+        _remove_partial(worker, ranges)
+        waiting.appendleft(worker.range)
+        worker.range = None
+
+
+def _remove_partial(worker: Worker, ranges: Ranges) -> None:
+    if worker.range:
+        name = partial_name(worker.range[0], *worker.writes_as)
+        (ranges.folder / SHARDS / name).unlink(missing_ok=True)
+
+
+def _all_died(workers: Sequence[Worker]) -> str:
+    if not workers:
+        return "there is no worker; what was committed is kept"
+    ends = "; ".join(worker.ended for worker in workers)
+    return (
+        f"every worker died ({ends}), perhaps for want of memory: take a smaller --batch or fewer"
+        " --devices; what was committed is kept"
+    )
+
+
+def _progress(workers: Sequence[Worker], ranges: Ranges, done: int) -> Progress:
+    """That of all workers together: their steps, weighed by the sizes of their shards."""
+    size = sum(worker.size for worker in workers)
+    steps = (2 if ranges.spec.images else 1) * ranges.spec.steps
+    step = sum(worker.step * worker.size for worker in workers)
+    return Progress(
+        done=done,
+        total=ranges.spec.samples,
+        step=step,
+        steps=steps * size,
+        shard=size,
+        devices=sum(worker.ready for worker in workers),
+    )

@@ -1,0 +1,183 @@
+"""Ranges computed on a Ray cluster: an actor on each device, on as many machines as there are.
+
+Each actor loads the model once and writes its shards where the run lies. So all machines must see
+the run's folder under one path. Before an actor gets anything to do it reads a token from a file
+that this process wrote there, and tells its versions. Machines that join later get actors, too.
+
+Ray is optional (``pip install 'hcache[cluster]'``), and imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import CacheError, UsageError
+from ..ray_cluster import cpus_of, nodes_of, session
+from .handing_out import PATIENCE, Gone, Team, Worker, hand_out
+from .places import Ranges, Samples, Taking
+from .ray_actor import Hello, actor_class
+from .seen import Token, disagreement, token_in
+from .shard import Progress
+
+LOOK = 1.0
+"""Seconds between two looks at which machines there are."""
+
+GATHERING = 120.0
+"""Seconds that the first actors are given to say whether they see the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnRay:
+    """A Ray cluster.
+
+    ``address``: of one that runs (``host:port`` or ``auto``), or "" for one of this machine's
+    devices that ends with the work. ``cpus``: of an actor where no machine has a GPU; 0: all of a
+    machine's.
+    """
+
+    address: str = ""
+    cpus: int = 0
+
+    @property
+    def device(self) -> str:
+        """For the run's provenance; each shard names its own device."""
+        return "a Ray cluster; each shard names its device"
+
+    def compute(
+        self,
+        ranges: Ranges,
+        commit: Taking,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        """See :class:`~hcache.extraction.places.Place`.
+
+        Raises:
+            UsageError: Ray is not installed, nobody answers at the address, or versions differ.
+            CacheError: a machine does not see the run's folder.
+        """
+        with session(self.address) as ray, token_in(ranges.folder) as token:
+            team = _Actors(ray, ranges, token, self.cpus)
+            hand_out(team, ranges, commit, report, stop)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Actor(Worker):
+    node: str
+    first: bool
+    actor: Any
+    hello: Hello | None = None
+    ready: bool = False
+    reason: str = ""
+
+    @property
+    def writes_as(self) -> tuple[int, str]:
+        return (self.hello.pid, self.hello.host_mark) if self.hello else (0, "")
+
+    def give(self, samples: Samples) -> None:
+        self.actor.give.remote(samples)
+
+    def how_it_ended(self) -> str:
+        return f"{self.node}: {self.reason or 'its process or its machine is gone'}"
+
+
+class _Actors(Team):
+    """Actors on all machines; each is asked again and again what it has to tell."""
+
+    def __init__(self, ray: Any, ranges: Ranges, token: Token, cpus: int) -> None:
+        self._ray, self._ranges, self._token, self._cpus = ray, ranges, token, cpus
+        self.workers: list[Worker] = []
+        self._known: set[str] = set()
+        self._asked: dict[Any, _Actor] = {}
+        self._looked, self._began = 0.0, time.monotonic()
+
+    def look_around(self, waiting: int) -> None:
+        """Starts actors on machines that were not there before."""
+        now = time.monotonic()
+        if self.living() and (now - self._looked < LOOK or not waiting):
+            return
+        first, self._looked = not self._known, now
+        nodes = nodes_of(self._ray)
+        with_gpus = any(node.gpus for node in nodes)
+        for node in nodes:
+            if node.id in self._known:
+                continue
+            self._known.add(node.id)
+            each = cpus_of(node, self._cpus)
+            count = node.gpus if with_gpus else node.cpus // each if each else 0
+            for _ in range(min(count, len(self._ranges.todo))):
+                self._start(node.id, node.name, with_gpus, each, first)
+        if first and not self.workers:
+            raise UsageError(
+                "the Ray cluster has neither GPUs nor CPUs to compute on; start its machines with"
+                " --num-cpus or --num-gpus"
+            )
+
+    def _start(self, node: str, name: str, gpu: bool, cpus: int, first: bool) -> None:
+        found = actor_class(self._ray, node, gpu, cpus)
+        actor = found.remote(self._ranges, self._token, "cuda" if gpu else "cpu", cpus)
+        worker = _Actor(node=name, first=first, actor=actor)
+        self.workers.append(worker)
+        self._ask(worker)
+
+    def _ask(self, worker: _Actor) -> None:
+        self._asked[worker.actor.told.remote()] = worker
+
+    def hear(self) -> Iterator[tuple[Worker, Any]]:
+        asked = list(self._asked)
+        done, _ = self._ray.wait(asked, num_returns=len(asked), timeout=0.1) if asked else ([], [])
+        for reference in done:
+            worker = self._asked.pop(reference)
+            try:
+                messages = self._ray.get(reference)
+            except (self._ray.exceptions.RayError, OSError) as error:
+                worker.reason = _last_line(error)
+                yield worker, Gone()
+                continue
+            self._ask(worker)
+            for message in messages:
+                if isinstance(message, Hello):
+                    yield from self._greet(worker, message)
+                else:
+                    yield worker, message
+        self._admit()
+
+    def _greet(self, worker: _Actor, hello: Hello) -> Iterator[tuple[Worker, Any]]:
+        """Refuses a machine that cannot take part; one that came late is left out instead."""
+        worker.hello = hello
+        if not (problem := disagreement(self._ranges.folder, hello.seen, hello.versions)):
+            return
+        text = f"{worker.node} {problem}"
+        if worker.first:
+            raise UsageError(text) if hello.seen == "" else CacheError(text)
+        logging.getLogger(__name__).warning("%s; it is left out", text)
+        worker.reason, worker.hello = problem, None
+        yield worker, Gone()
+
+    def _admit(self) -> None:
+        """Lets actors begin: the first ones once all of them have said that they can."""
+        actors = [worker for worker in self.living() if isinstance(worker, _Actor)]
+        silent = [worker for worker in actors if worker.first and worker.hello is None]
+        if silent and time.monotonic() - self._began < GATHERING:
+            return
+        for worker in actors:
+            worker.ready = worker.hello is not None
+
+    def end(self) -> None:
+        actors = [worker for worker in self.living() if isinstance(worker, _Actor)]
+        ends = [worker.actor.end.remote(PATIENCE) for worker in actors if worker.hello]
+        if ends:
+            self._ray.wait(ends, num_returns=len(ends), timeout=PATIENCE + 2)
+        for worker in actors:
+            self._ray.kill(worker.actor)
+
+
+def _last_line(error: BaseException) -> str:
+    """What Ray says of a death, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "Error" in line]
+    return (named or lines or [type(error).__name__])[-1][:300]

@@ -1,0 +1,82 @@
+"""Where ranges of samples are computed: one interface for this process, a pool, Ray and SLURM.
+
+        the process that holds the run's lock        a worker, wherever it is
+    hands out (start, stop)      ────────────►   computes the range and writes its shard
+    tells of progress            ◄────────────   a step is done
+    renames, manifest, index     ◄────────────   the shard is whole and flushed: a record of it
+
+A worker writes its shard under a temporary name into the folder where the run lies, flushes it, and
+hands back a :class:`~hcache.cache.shards.Finished` record with its checksum. Only the process that
+holds the run's lock renames shards and writes the manifest and the index. The ranges are the same
+everywhere, and a sample's noise is its own, so the arrays are the same too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..cache.shards import Finished
+from ..specs import RunSpec
+from .shard import Progress
+
+Samples = tuple[int, int]
+"""A range of samples: the first, and the one after the last. Each range is one shard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """What is to be computed of a run: ``todo``, into ``folder``; ``provenance`` goes into every
+    shard.
+    """
+
+    spec: RunSpec
+    folder: Path
+    todo: tuple[Samples, ...]
+    provenance: dict[str, Any]
+
+
+class Taking(Protocol):
+    """Takes a finished shard into the run.
+
+    ``done`` counts the samples that are committed. Who holds ``whole`` meets no half of a commit,
+    should commits be made in another thread.
+    """
+
+    done: int
+    whole: threading.Lock
+
+    def __call__(self, finished: Finished) -> None: ...
+
+
+class Place(Protocol):
+    """Where ranges are computed.
+
+    ``device`` names the devices for the run's provenance.
+    """
+
+    @property
+    def device(self) -> str: ...
+
+    def compute(
+        self,
+        ranges: Ranges,
+        commit: Taking,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        """Computes all ranges.
+
+        Args:
+            ranges: What to compute.
+            commit: Called here, in the process that holds the lock, with every finished shard.
+            report: Called whenever a step is done.
+            stop: Asked again and again; True ends the work after the steps that are in work.
+
+        Raises:
+            Interrupted: ``stop`` said so; what is committed is kept.
+        """
+        ...

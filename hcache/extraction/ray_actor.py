@@ -1,0 +1,106 @@
+"""A worker on Ray. It serves as any other; its words wait in queues until they are asked for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import threading
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..atomic import host_mark
+from .places import Ranges, Samples
+from .seen import Token, look_for, versions
+
+WAIT = 0.5
+"""Seconds that an actor waits for something to tell, when it is asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """The first word of an actor.
+
+    ``seen``: why it does not see the run, or "". ``pid`` and ``host_mark`` name what it writes.
+    """
+
+    seen: str
+    versions: dict[str, str]
+    pid: int
+    host_mark: str
+
+
+class QueueInbox:
+    """The inbox of a worker that is a thread."""
+
+    def __init__(self) -> None:
+        self._words: queue.Queue[Samples | None] = queue.Queue()
+
+    def put(self, word: Samples | None) -> None:
+        """Tells the worker something."""
+        self._words.put(word)
+
+    def recv(self) -> Samples | None:
+        """See :class:`~hcache.extraction.serving.Inbox`."""
+        return self._words.get()
+
+    def poll(self) -> bool:
+        """See :class:`~hcache.extraction.serving.Inbox`."""
+        return not self._words.empty()
+
+
+class RangeActor:
+    """Computes ranges in a thread of its own; its methods are called by Ray in others."""
+
+    def __init__(self, ranges: Ranges, token: Token, device: str, threads: int) -> None:
+        self._inbox, self._told = QueueInbox(), queue.Queue[Any]()
+        self._work = threading.Thread(
+            target=self._serve, args=(ranges, token, device, max(1, threads)), daemon=True
+        )
+        self._work.start()
+
+    def _serve(self, ranges: Ranges, token: Token, device: str, threads: int) -> None:
+        seen = look_for(token)
+        self._told.put(
+            Hello(seen=seen, versions=versions(), pid=os.getpid(), host_mark=host_mark())
+        )
+        if seen:
+            return
+        from .device_names import device_names
+        from .serving import serve
+
+        name = device_names(["cuda:0"]) if device == "cuda" else platform.machine()
+        ranges = replace(ranges, provenance={**ranges.provenance, "device": name})
+        serve(self._inbox, self._told.put, ranges, device, threads)
+
+    def told(self) -> list[Any]:
+        """What there is to tell; waits a little if there is nothing."""
+        found: list[Any] = []
+        try:
+            found.append(self._told.get(timeout=WAIT))
+            while True:
+                found.append(self._told.get_nowait())
+        except queue.Empty:
+            return found
+
+    def give(self, samples: Samples) -> None:
+        """Hands a range of samples to it."""
+        self._inbox.put(samples)
+
+    def end(self, seconds: float) -> bool:
+        """Ends it after the step that it is in; whether it has ended within so many seconds."""
+        self._inbox.put(None)
+        self._work.join(seconds)
+        return not self._work.is_alive()
+
+
+def actor_class(ray: Any, node: str, gpu: bool, cpus: int) -> Any:
+    """The actor's class, to be started on one machine, with a GPU or so many CPUs."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(max_concurrency=4, max_restarts=0)(RangeActor)
+    return remote.options(
+        num_gpus=1 if gpu else 0,
+        num_cpus=0 if gpu else cpus,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+    )

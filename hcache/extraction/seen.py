@@ -1,0 +1,73 @@
+"""Whether another machine sees a run's folder under the same path, and has the same libraries."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import __version__
+from ..atomic import read_file, write_bytes
+from ..cache.layout import TOKEN
+from ..cache.provenance import library_versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """What stands in the file that every machine must be able to read."""
+
+    path: Path
+    text: str
+
+
+@contextmanager
+def token_in(folder: Path) -> Iterator[Token]:
+    """A token in a run's folder, for as long as the block lasts."""
+    token = Token(path=folder / TOKEN, text=secrets.token_hex(16))
+    write_bytes(token.path, token.text.encode())
+    try:
+        yield token
+    finally:
+        token.path.unlink(missing_ok=True)
+
+
+def look_for(token: Token) -> str:
+    """Why this machine does not see the token's folder; nothing if it does."""
+    try:
+        found = read_file(token.path).decode(errors="replace")
+    except OSError:
+        return "does not see" if not token.path.parent.is_dir() else "sees another folder under"
+    return "" if found == token.text else "sees another folder under"
+
+
+def versions() -> dict[str, str]:
+    """The versions that must be equal on all machines."""
+    libraries = library_versions()
+    named = {name: libraries[name] for name in ("torch", "diffusers") if name in libraries}
+    python = ".".join(map(str, sys.version_info[:2]))
+    return {"hcache": __version__, **named, "python": python}
+
+
+def disagreement(folder: Path, seen: str, theirs: Mapping[str, str]) -> str:
+    """Why a machine cannot compute parts of a run, in words that follow its name; "" if it can.
+
+    Args:
+        folder: The run's, as it is called here.
+        seen: What :func:`look_for` gave there.
+        theirs: What :func:`versions` gave there.
+    """
+    if seen:
+        return (
+            f"{seen} {folder}; all machines must see the run under one path: put --home on the"
+            " shared disk, and mount it there"
+        )
+    for name, ours in versions().items():
+        if theirs.get(name) != ours:
+            return (
+                f"has {name} {theirs.get(name, 'not installed')}, and this machine has {ours};"
+                " install the same versions on all machines"
+            )
+    return ""

@@ -1,0 +1,94 @@
+"""A worker's whole life: it loads the model once, and computes the ranges that it is given.
+
+The same function serves a process of the pool and an actor on Ray. They differ in how words come
+and go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+from ..allocator import keep_freed_memory
+from ..errors import HcacheError, Interrupted
+from ..models.loading import load_for
+from .places import Ranges, Samples
+from .shard import Behind, Part, compute_range
+
+
+class Inbox(Protocol):
+    """What a worker is told: a range to compute, or None to end.
+
+    Both raise EOFError when nobody tells it anything any more.
+    """
+
+    def recv(self) -> Samples | None:
+        """Waits for the next word."""
+        ...
+
+    def poll(self) -> bool:
+        """Whether there is a word. A worker at work is told nothing but to end."""
+        ...
+
+
+def serve(
+    inbox: Inbox, tell: Callable[[Any], None], ranges: Ranges, device: str, threads: int
+) -> None:
+    """Computes ranges on a device until it is told to end.
+
+    Args:
+        inbox: What it is told.
+        tell: Tells a number of steps that are done, a finished shard, or the error that ended it.
+        ranges: The run, and where it lies; ``todo`` is not looked at.
+        device: As PyTorch names it.
+        threads: To compute in, on a CPU.
+    """
+    telling = threading.Lock()
+
+    def send(message: Any) -> None:
+        # a shard may be finished while the next one, made smaller for want of memory, is in work
+        with telling:
+            tell(message)
+
+    def tick(piece: Part, step: int) -> None:
+        if inbox.poll():
+            raise Interrupted
+        send(step)
+
+    try:
+        keep_freed_memory()
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        _compute(inbox, send, tick, ranges, device)
+    except (EOFError, BrokenPipeError, ConnectionResetError, Interrupted):
+        return
+    except (HcacheError, OSError) as error:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            tell(error)
+
+
+def _compute(
+    inbox: Inbox,
+    send: Callable[[Any], None],
+    tick: Callable[[Part, int], None],
+    ranges: Ranges,
+    device: str,
+) -> None:
+    model, most = load_for(ranges.spec, device, ranges.provenance), ranges.spec.batch
+    with Behind() as closing, Behind() as writing:
+        while (samples := inbox.recv()) is not None:
+            part = Part(
+                model=model,
+                spec=ranges.spec,
+                folder=ranges.folder,
+                start=samples[0],
+                stop=samples[1],
+                provenance=ranges.provenance,
+            )
+            most = compute_range(part, tick, writing, closing, send, most)
+            writing.wait()
+            closing.wait()

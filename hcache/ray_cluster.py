@@ -1,0 +1,144 @@
+"""A session with a Ray cluster: one that runs, or one of this machine alone.
+
+Knows nothing of models or runs.
+
+References:
+    Ray: A Distributed Framework for Emerging AI Applications (Moritz, Nishihara, Wang et al.,
+    2018), https://arxiv.org/abs/1712.05889
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import UsageError
+
+ANSWER = 5.0
+"""Seconds that a cluster is given to answer at its address."""
+
+STORE = 100 * 2**20
+"""Bytes of a local cluster's object store: only short records pass through it."""
+
+EXTRA = "pip install 'hcache[cluster]'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A living machine of a cluster."""
+
+    id: str
+    name: str
+    cpus: int
+    gpus: int
+
+
+@contextmanager
+def session(address: str) -> Iterator[Any]:
+    """The module ``ray``, connected, for as long as the block lasts.
+
+    Args:
+        address: ``host:port`` or ``auto`` of a cluster that runs; "" begins one of all devices of
+            this machine, which ends with the block.
+
+    Raises:
+        UsageError: Ray is not installed, or no cluster answers there, or its version is another.
+    """
+    ray = require_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    if address:
+        check_address(address)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _connect(ray, address)
+        for number, handler in handlers.items():  # Ray takes SIGTERM for itself
+            with suppress(ValueError, TypeError):
+                signal.signal(number, handler)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def require_ray() -> Any:
+    """The module ``ray``.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise UsageError(f"--ray needs Ray, which is not installed: {EXTRA}") from error
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    more = {"address": address} if address else {"address": "local", "object_store_memory": STORE}
+    if not address:
+        more["include_dashboard"] = False
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **more)
+    except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
+        text = " ".join(str(error).split())
+        if "Version mismatch" in text:
+            raise UsageError(
+                f"the Ray cluster at {address} has other versions of Ray or Python than this"
+                f" machine; install the same ones: {text[:300]}"
+            ) from error
+        where = f"at {address}" if address else "on this machine"
+        raise UsageError(f"no Ray cluster could be used {where}: {text[:300]}") from error
+
+
+def check_address(address: str) -> None:
+    """Makes sure that somebody answers at the address of a cluster.
+
+    Raises:
+        UsageError: nobody does, or it is no address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(
+            f"--ray takes the address of a cluster as HOST:PORT, or auto; got {address!r}"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except OSError as error:
+        raise UsageError(
+            f"nobody answers at {address} ({error.strerror or error}); start a cluster there with"
+            " `ray start --head`, or give --ray alone to use this machine"
+        ) from error
+
+
+def nodes_of(ray: Any) -> list[Node]:
+    """The living machines of the cluster."""
+    found = []
+    for node in ray.nodes():
+        if node.get("Alive"):
+            has = node.get("Resources", {})
+            found.append(
+                Node(
+                    id=node["NodeID"],
+                    name=node.get("NodeName") or node.get("NodeManagerHostname", "?"),
+                    cpus=int(has.get("CPU", 0)),
+                    gpus=int(has.get("GPU", 0)),
+                )
+            )
+    return found
+
+
+def cpus_of(node: Node, wanted: int) -> int:
+    """The CPUs of a worker on a machine: as many as are wanted and there; 0: all."""
+    return min(wanted or node.cpus, node.cpus)

@@ -1,0 +1,215 @@
+"""Extraction on Ray: the arrays are those of one process, whatever machine dies or joins.
+
+The marked tests start real clusters of several nodes on this machine (`pytest -m cluster`).
+"""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import PATIENCE, assert_same_contents
+
+from hcache.background.extractions import extract_arguments
+from hcache.cache.layout import MANIFEST
+from hcache.cache.manifest import read_manifest
+from hcache.cache.reading import open_run
+from hcache.cache.verify import verify
+from hcache.cli.main import main
+from hcache.errors import CacheError, UsageError
+from hcache.extraction.run import extract
+from hcache.extraction.seen import disagreement, look_for, token_in, versions
+from hcache.progress import drive
+
+ROOT = Path(__file__).parents[1]
+SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+def assert_whole(run, like):
+    assert_same_contents(run, like)
+    assert run.complete and drive(verify(run.folder)).fine
+    assert not list(run.folder.rglob("*.partial")) and not (run.folder / ".token").exists()
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster whose first machine computes nothing; it is gone after the test."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    made = Cluster(initialize_head=True, head_node_args={**SMALL, "num_cpus": 0})
+    try:
+        yield made
+    finally:
+        import ray
+
+        ray.shutdown()
+        made.shutdown()
+
+
+def place_on(cluster):
+    from hcache.extraction.on_ray import OnRay
+
+    return OnRay(address=cluster.address)
+
+
+@pytest.mark.cluster
+def test_machines_die_and_one_joins_late(cluster, tiny_model, tiny_spec, tiny_run, tmp_path):
+    """Of three machines one is killed at work; the others follow once a fourth has come."""
+    nodes = [cluster.add_node(**SMALL) for _ in range(3)]
+    devices = []
+
+    def watch(progress):
+        devices.append(progress.devices)
+        if progress.done >= 2 and len(nodes) == 3:
+            cluster.remove_node(nodes[0], allow_graceful=False)
+            nodes.append(cluster.add_node(**SMALL))
+        if progress.done >= 6 and len(nodes) == 4:
+            cluster.remove_node(nodes[1], allow_graceful=False)
+            cluster.remove_node(nodes[2], allow_graceful=False)
+            nodes.append(None)
+
+    spec = dataclasses.replace(tiny_spec, batch=1)
+    run = extract(tiny_model, spec, tmp_path, watch, place=place_on(cluster))
+    assert_whole(run, tiny_run)
+    assert max(devices) == 3 and nodes[-1] is None
+
+
+def start_driver(cluster, spec, home):
+    command, *others = extract_arguments(spec, home)
+    words = [sys.executable, "-m", "hcache", command, f"--ray={cluster.address}", *others]
+    return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def wait_for_samples(folder, count):
+    end = time.monotonic() + PATIENCE
+    while not (folder / MANIFEST).exists() or len(read_manifest(folder)) < count:
+        assert time.monotonic() < end, "nothing was committed"
+        time.sleep(0.02)
+
+
+@pytest.mark.cluster
+def test_a_driver_is_killed_and_another_goes_on(cluster, tiny_spec, tiny_run, tmp_path):
+    cluster.add_node(**SMALL)
+    spec = dataclasses.replace(tiny_spec, batch=1)
+    folder = tmp_path / "runs" / spec.name
+    killed = start_driver(cluster, spec, tmp_path)
+    try:
+        wait_for_samples(folder, 1)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    kept = open_run(folder)
+    before = {shard.file: (folder / "shards" / shard.file).stat().st_ino for shard in kept.shards}
+    command, *others = extract_arguments(spec, tmp_path)
+    assert main([command, f"--ray={cluster.address}", *others]) == 0
+    assert_whole(open_run(folder), tiny_run)
+    after = {name: (folder / "shards" / name).stat().st_ino for name in before}
+    assert before and after == before, "what was committed was not computed again"
+
+
+@pytest.fixture
+def blind(cluster, tmp_path):
+    """A machine on which another disk lies where the home is."""
+    hidden = tmp_path / "shared"
+    hidden.mkdir()
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("this needs the right to make a mount namespace")
+    start = f"mount -t tmpfs none '{hidden}' && exec '{Path(sys.executable).parent}/ray' start"
+    words = f"{start} --address={cluster.address} --num-cpus=1 --block"
+    process = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", f"{words} --object-store-memory={80 * 2**20}"],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield hidden
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.cluster
+def test_a_machine_that_does_not_see_the_disk_is_named(cluster, blind, tiny_model, tiny_spec):
+    import ray
+
+    from hcache.ray_cluster import nodes_of, session
+
+    end = time.monotonic() + PATIENCE
+    with session(cluster.address):
+        while sum(node.cpus for node in nodes_of(ray)) < 1:
+            assert time.monotonic() < end, "the machine did not join"
+            time.sleep(0.2)
+    with pytest.raises(CacheError, match=r"does not see .*/shared/runs/.* shared disk") as refused:
+        extract(tiny_model, tiny_spec, blind, place=place_on(cluster))
+    assert "\n" not in str(refused.value)
+    assert not (blind / "runs" / tiny_spec.name / MANIFEST).exists()
+
+
+def test_a_token_is_seen_only_where_it_lies(tmp_path):
+    with token_in(tmp_path) as token:
+        assert look_for(token) == "" and disagreement(tmp_path, "", versions()) == ""
+        other = dataclasses.replace(token, text="another")
+        assert look_for(other) == "sees another folder under"
+        elsewhere = dataclasses.replace(token, path=tmp_path / "not there" / "token")
+        assert look_for(elsewhere) == "does not see"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["hcache", "torch", "diffusers", "python"])
+def test_another_version_on_a_machine_is_named(tmp_path, name):
+    words = disagreement(tmp_path, "", {**versions(), name: "0.0.1"})
+    assert f"has {name} 0.0.1, and this machine has {versions()[name]}" in words
+    missing = {key: value for key, value in versions().items() if key != name}
+    assert f"has {name} not installed" in disagreement(tmp_path, "", missing)
+
+
+def test_without_ray_the_extra_is_named(capsys, monkeypatch, tiny_spec, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    command, *others = extract_arguments(tiny_spec, tmp_path)
+    assert main([command, "--ray=auto", *others]) == UsageError.exit_code
+    assert "pip install 'hcache[cluster]'" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / tiny_spec.name).exists()
+
+
+@pytest.mark.parametrize(
+    "address, words",
+    [
+        ("127.0.0.1:1", "nobody answers at 127.0.0.1:1"),
+        ("somewhere", "HOST:PORT"),
+        ("host:99999", "HOST:PORT"),
+    ],
+)
+def test_an_address_that_nobody_answers_is_refused_in_one_line(
+    capsys, tiny_spec, tmp_path, address, words
+):
+    pytest.importorskip("ray")
+    command, *others = extract_arguments(tiny_spec, tmp_path)
+    assert main([command, f"--ray={address}", *others]) == UsageError.exit_code
+    told = capsys.readouterr().err.strip().splitlines()
+    assert words in told[-1] and told[-1].startswith("hcache:")
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--ray", "--devices=cpu:2"], "two places"),
+        (["--ray-cpus=2"], "--ray-cpus goes with --ray"),
+        (["--ray-cpus=0", "--ray=auto"], "1 or more"),
+    ],
+)
+def test_places_that_exclude_each_other_are_refused(capsys, tiny_spec, tmp_path, options, words):
+    command, *others = extract_arguments(tiny_spec, tmp_path)
+    assert main([command, *options, *others]) == UsageError.exit_code
+    assert words in capsys.readouterr().err
