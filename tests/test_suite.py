@@ -281,7 +281,7 @@ def test_probes_start_by_themselves_once_and_the_rest_is_one_button(
         "this model has no reader: nothing is rendered"
     )
     button.click().run()
-    assert started[1].what == ("decodability", "alignment", "codes")
+    assert started[1].what == ("decodability", "alignment", "codes", "cka")
 
 
 @pytest.mark.parametrize("state", ["cancelled", "failed"])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
 from ..analysis.probes import AUC
 from ..measures.decodability import ProbeMap
+from ..measures.exhibits import HeatMap
 from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, width_of
 from .marks import Mark, Text, area, disc, line
@@ -144,6 +145,53 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Fi
     return finished(
         marks, top + tall + _below(style), style, "Linear probes by site and step", caption or told
     )
+
+
+def similarity_map(found: HeatMap, **options: Any) -> Figure:
+    """CKA of every row with every column; a dot is where shuffled samples give as much.
+
+    Args:
+        found: Of ``hcache.measures.declared.cka.map_of``.
+        options: Style and caption, as in ``u_figure``.
+    """
+    options.setdefault("width", "single")
+    style, caption = style_of(**options)
+    rows, columns = len(found.rows), len(found.columns)
+    left = max(width_of(name, style.small) for name in found.rows) + TICK + 3
+    left += (ASCENT + DESCENT) * style.size + 3
+    bar = 15 + width_of("0", style.small)
+    width, top = style.points - left - bar, 1.6 * style.size
+    tall = width * rows / columns
+    axes = _Axes(
+        left=left, top=top, width=width, height=tall, x=(0, columns), y=(rows, 0), style=style
+    )
+    marks: list[Mark] = []
+    for i, j in np.ndindex(rows, columns):
+        each, p = found.estimates[i][j], found.p[i][j]
+        marks.append(_tile(axes, j, i, _colour(each.value) if each.defined else LINE))
+        if p is not None and p > 0.05:
+            radius = min(1.0, width / columns / 5)
+            marks.append(disc(*axes.at(j + 0.5, i + 0.5), radius, MUTED))
+    ticks = (_named(names, width, style.small) for names in (found.columns, found.rows))
+    marks += axes.marks(found.x, found.y, *ticks)
+    beside = replace(axes, left=left + width + 6, width=6, x=(0, 1), y=(0, 1))
+    marks += _colour_bar(beside, "CKA")
+    n = max(each.n for row in found.estimates for each in row)
+    told = f"Linear CKA without bias, {n} samples. A dot: no more than shuffled samples give."
+    return finished(
+        marks,
+        top + tall + _below(style),
+        style,
+        "Linear CKA of two representations",
+        caption or told,
+    )
+
+
+def _named(names: Sequence[str], length: float, small: float) -> dict[float, str]:
+    """Ticks in the middle of cells, as many as have room."""
+    widest = max(width_of(name, small) for name in names) + 4
+    every = math.ceil(len(names) * widest / length)
+    return {k + 0.5: names[k] for k in range(0, len(names), every)}
 
 
 def scatter(

@@ -11,6 +11,7 @@ RESPONSES, DIRECTION, LEAKAGE, ADDITIVITY = "responses", "direction", "leakage",
 CONTROLLABILITY, SWAP = "controllability", "swap"
 DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", "cosines"
 LEVELS = "levels"
+CKA, MAP = "cka", "map"
 
 DEFINITIONS = {DECODABILITY: 2, DIRECTION: 2, CONTROLLABILITY: 2, LEAKAGE: 2, SWAP: 2, CODES: 2}
 """How often what a kind means has changed, from 1 on; part of its results' parameters where it is

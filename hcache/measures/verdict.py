@@ -64,6 +64,7 @@ def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[R
         for question in questions
         if question.of == of
         for key in question.keys(labels, tuple(sites))
+        if not question.asked_for or any(key in found for found in of_runs.values())
     ]
     comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
     return tuple(_row(key, of_runs, comparisons) for key in keys)
