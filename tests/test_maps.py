@@ -64,7 +64,10 @@ def test_places_at_random_are_within_the_null():
     assert found.trustworthiness.null == pytest.approx(0.5, abs=0.06)
 
 
-@pytest.mark.parametrize("way", maps.WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [maps.TSNE, pytest.param(maps.UMAP, marks=pytest.mark.slow)],  # numba compiles it
+)
 def test_both_ways_keep_groups_apart(way):
     if way == maps.UMAP:
         pytest.importorskip("umap", reason="UMAP needs the package umap-learn")

@@ -1,7 +1,6 @@
 """CKA over runs: what is stored, said and drawn, by the command, the verdict and the pages."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from tiny import drain, synthetic_run
 from hcache import figures
 from hcache.cache.records import list_records
 from hcache.errors import UsageError
+from hcache.extraction.run import extract
 from hcache.measures.alike import runs_alike, shared_samples, sites_alike, steps_alike
 from hcache.measures.cells import cells_of
 from hcache.measures.declared.cka import ALIKE, SETTLED, map_of
@@ -149,13 +149,15 @@ def test_the_figure_for_print_shows_every_cell(run, tmp_path, capsys):
         p is not None and p > 0.05 for row in record.result["family_p"] for p in row
     )
     said = failure(
-        capsys, "figure", "cka", run.name, "--site=skip.9", f"--out={out}", *home_of(run)
+        capsys, 2, "figure", "cka", run.name, "--site=skip.9", f"--out={out}", *home_of(run)
     )
     assert "does not store skip.9" in said
 
 
-def test_the_compare_page_shows_two_runs_maps(run, monkeypatch):
-    other = planted(run.home, dataclasses.replace(SPEC, model="another"), seed=1)
+def test_the_compare_page_shows_two_runs_maps(copied_run, tiny_model, monkeypatch):
+    run = copied_run
+    spec = dataclasses.replace(run.spec, store_dtype="float32", samples=8)
+    other = extract(tiny_model, spec, run.home)
     monkeypatch.setenv("HCACHE_HOME", str(run.home))
     st.cache_data.clear()
     st.cache_resource.clear()
@@ -169,8 +171,7 @@ def test_the_compare_page_shows_two_runs_maps(run, monkeypatch):
     assert not app.exception
     app.button(key="start-measure").click().run()
     assert started[0].what == ("cka",) and started[0].options == {"beside": other.name}
+    assert not app.get("plotly_chart")
     drain(runs_alike(run, other, "h", 256, 9))
     app.run()
-    assert not app.exception
-    (chart,) = app.get("plotly_chart")
-    assert np.shape(json.loads(chart.proto.spec)["data"][0]["z"]["bdata"] and (4, 4)) == (2,)
+    assert not app.exception and len(app.get("plotly_chart")) == 1

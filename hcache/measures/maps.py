@@ -18,7 +18,6 @@ from ..cache.reading import Run
 from ..cache.records import Record, load_record
 from ..errors import AnalysisError
 from .kinds import MAP
-from .noise import spread_steps
 from .stored import Measuring, measured
 
 MOST_SAMPLES = 4096
@@ -44,7 +43,8 @@ def map_parameters(
 
 def together(run: Run) -> list[int]:
     """The steps of a map of all steps together."""
-    return spread_steps(run, max(2, min(run.spec.steps, MOST_PLACES // max(1, len(run)))))
+    count = max(2, min(run.spec.steps, MOST_PLACES // max(1, len(run))))
+    return np.unique(np.linspace(0, run.spec.steps - 1, count).round().astype(int)).tolist()
 
 
 def made_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Record | None:

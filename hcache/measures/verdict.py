@@ -57,6 +57,9 @@ def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[R
     sites = dict.fromkeys(
         site for run in runs for site in run.anatomy.sites if not site.startswith("block.")
     )
+    places = (place for run in runs for place in run.anatomy.places)
+    known = {question for found in of_runs.values() for question, _ in found}
+    sites |= dict.fromkeys(p for p in places if any(each.endswith(f" {p}") for each in known))
     questions = registry().questions()
     keys = [
         key

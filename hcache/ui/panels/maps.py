@@ -95,16 +95,12 @@ def nearest_samples(run: Run, site: str, step: int, sample: int, count: int) -> 
 
 def map_work(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Measuring:
     """The task that makes a map; ``step``: None for all together."""
-    chosen = {
-        SITE: site,
-        BY: way,
-        AT: ALL if step is None else str(step),
-        NEIGHBOURS: neighbours,
-    }
+    at = ALL if step is None else str(step)
+    chosen = ((SITE, site), (BY, way), (AT, at), (NEIGHBOURS, neighbours))
     return Measuring(
         run=run.name,
         what=("maps",),
         labels=(),
-        options={each.name: value for each, value in chosen.items() if value != each.default},
+        options={each.name: value for each, value in chosen if value != each.default},
         **{each.name: each.default for each in (SAMPLES, NULLS)},
     )
