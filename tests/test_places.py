@@ -11,6 +11,7 @@ from kinds import save_kind
 from test_cli import failure, json_of
 from tiny import drain, make_unet, model_of
 
+from hcache import figures
 from hcache.cache.plan import make_plan
 from hcache.cache.reading import open_run
 from hcache.edits.compose import Chain, PerRow
@@ -66,18 +67,17 @@ def test_reading_places_changes_nothing_and_reads_what_the_blocks_put_out(model)
     """Held against hooks, which hcache itself has none of."""
     heard = {}
     unet = model.network
-    handles = [
-        module.register_forward_hook(
-            lambda _, __, out, name=name: heard.setdefault(
-                name, out[0] if isinstance(out, tuple) else out
-            )
-        )
-        for name, module in [
-            *((f"down.{k}", block) for k, block in enumerate(unet.down_blocks)),
-            ("mid.attn", unet.mid_block.attentions[-1]),
-            *((f"up.{k}", block) for k, block in enumerate(unet.up_blocks)),
-        ]
-    ]
+
+    def listen(name):
+        def hook(_, __, out):
+            heard.setdefault(name, out[0] if isinstance(out, tuple) else out)
+
+        return hook
+
+    modules = {f"down.{k}": block for k, block in enumerate(unet.down_blocks)}
+    modules |= {"mid.attn": unet.mid_block.attentions[-1]}
+    modules |= {f"up.{k}": block for k, block in enumerate(unet.up_blocks)}
+    handles = [each.register_forward_hook(listen(name)) for name, each in modules.items()]
     with torch.no_grad():
         expected = unet(x_of(), 5).sample
         for handle in handles:
@@ -214,7 +214,10 @@ def test_the_last_block_is_nearly_the_picture(run, tiny_model):
     assert shown.shape == start.predicted.shape and (shown != start.predicted).any()
 
 
-def test_the_swap_map_has_a_row_a_site(run, tiny_model):
+def test_the_swap_map_has_a_row_a_site(run, tiny_model, tmp_path, capsys):
+    out = tmp_path / "map.svg"
+    drawing = ("figure", "swaps", run.name, "--out", str(out), "--home", str(run.home))
+    assert "no swaps were measured" in failure(capsys, 2, *drawing)
     driver = Driver(tiny_model, run, no_readings, "")
     pairs = Pairs.draw(run.sample_ids.tolist(), 4)
     work = swaps(driver, pairs, whole(4), ("h", "down.0", "mid.attn", "up.2"), repeats=50)
@@ -223,6 +226,8 @@ def test_the_swap_map_has_a_row_a_site(run, tiny_model):
         assert record.result["pairs"] == 4
     found = swap_map(Evidence(run))
     assert found.rows == ("down.0", "mid.attn", "h", "up.2") and "pixels" in found.columns
+    assert "4 pairs" in json_of(capsys, *drawing)["caption"]
+    assert {text.text for text in figures.swap_map(found).texts} >= set(found.rows)
 
 
 @pytest.mark.parametrize("kind", ["SD, v", "SDXL", "LDM"])

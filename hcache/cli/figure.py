@@ -31,7 +31,9 @@ def figure(arguments: argparse.Namespace) -> Result:
         "drive": drive_with_bar,
     }
     steps = _steps(arguments.steps)
-    make = {"u": _u, "strip": _strip, "grid": _grid, "cka": _cka}[arguments.kind]
+    make = {"u": _u, "strip": _strip, "grid": _grid, "cka": _cka, "swaps": _swap_map}[
+        arguments.kind
+    ]
     made = make(notebook, run, arguments, {"steps": steps, **style})
     paths = [str(made.save(out)) for out in arguments.out]
     data = {
@@ -108,6 +110,21 @@ def _cka(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str
     return similarity_map(map_of(record), **style)
 
 
+def _swap_map(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
+    """The swap map of what was measured: a row a site."""
+    from ..figures.plots import swap_map as drawn
+    from ..measures.declared.swaps import swap_map
+    from ..measures.evidence import Evidence
+
+    found = swap_map(Evidence(run))
+    if found is None:
+        raise UsageError(
+            f"no swaps were measured on {run.name}; measure them first: python -m hcache measure"
+            f" {run.name} --what swaps --everywhere yes"
+        )
+    return drawn(found, **{name: style[name] for name in ("width", "size", "caption")})
+
+
 def _only(values: Any) -> Any:
     """The one value of those given; None if there are none."""
     if values and len(values) > 1:
@@ -136,15 +153,15 @@ def add_figure(command: Any) -> None:
     child = command(
         "figure",
         figure,
-        "Make the U-figure, a strip, a grid or a map of CKA of a run, for print: PDF, SVG or PNG.",
+        "Make the U-figure, a strip, a grid, a map of CKA or of swaps, for print: PDF, SVG or PNG.",
     )
     child.add_argument(
         "kind",
-        choices=("u", "strip", "grid", "cka"),
+        choices=("u", "strip", "grid", "cka", "swaps"),
         help=(
             "u: swaps at h and every skip group; strip: "
             "methods over strengths; grid: samples and methods over attributes; "
-            "cka: steps of a site"
+            "cka: steps of a site; swaps: what every site carries, measured before"
         ),
     )
     child.add_argument("run_name", metavar="RUN")

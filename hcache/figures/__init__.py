@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .drawing import Figure
     from .notebook import grid, strip, u_figure
-    from .plots import heat_map, response_curve, scatter, similarity_map
+    from .plots import heat_map, response_curve, scatter, similarity_map, swap_map
 
 _HOMES = {
     "Figure": "drawing",
@@ -26,6 +26,7 @@ _HOMES = {
     "response_curve": "plots",
     "scatter": "plots",
     "similarity_map": "plots",
+    "swap_map": "plots",
 }
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "scatter",
     "similarity_map",
     "strip",
+    "swap_map",
     "u_figure",
 ]
 
