@@ -209,7 +209,7 @@ def test_the_page_makes_a_map_shows_it_and_selects_the_nearest(tiny_run, copied_
     assert not app.exception
     assert any("How far to trust this map" in each.value for each in app.subheader)
     app.button(key="pca-nearest").click().run()
-    assert not app.exception and app.query_params["selected"]
+    assert not app.exception and app.query_params["selection"]
 
 
 def test_a_task_of_a_map_is_the_command(run):
