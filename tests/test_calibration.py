@@ -91,7 +91,8 @@ def turn(run, **more):
 
 
 def test_a_recipe_carries_it_and_each_row_has_its_own(tiny_run, tiny_model):
-    edits = [turn(tiny_run), turn(tiny_run, omega=0.5), turn(tiny_run, dt_lambda=0.9)]
+    scaled = turn(tiny_run, dt_lambda=0.9, dt_end=0)
+    edits = [turn(tiny_run), turn(tiny_run, omega=0.5), scaled]
     recipes = [recipe_of(tiny_run, 1, [edit], asymmetric=True) for edit in edits]
     assert len({recipe.digest for recipe in recipes}) == 3
     assert "omega" not in recipes[0].to_text() and "dt_lambda" not in recipes[0].to_text()
@@ -112,5 +113,10 @@ def test_what_does_not_go_together_is_refused(tiny_run, tiny_model):
     two = [turn(tiny_run, omega=0.5), turn(tiny_run, omega=0.2)]
     with pytest.raises(UsageError, match="not several"):
         Executor(tiny_model, tiny_run).change([two])
-    outside = turn(tiny_run, omega=0.5)
-    assert outside.calibration(3) is None and outside.calibration(1) == (0.5, 1.0)
+    with pytest.raises(UsageError, match="give dt_lambda, too"):
+        turn(tiny_run, dt_end=900)
+    styled = turn(tiny_run, omega=0.5)
+    assert styled.calibration(3, 10) is None and styled.calibration(1, 10) == (0.5, 1.0)
+    scaled = turn(tiny_run, dt_lambda=0.9)
+    assert scaled.calibration(0, 950) == (0, 0.9) and scaled.calibration(0, 949) == (0, 1)
+    assert turn(tiny_run, dt_lambda=0.9, dt_end=10).calibration(0, 10) == (0, 0.9)

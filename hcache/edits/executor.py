@@ -115,7 +115,7 @@ class Executor:
         return Change(
             edit=PerRow([self.bind(edits) for edits in rows]),
             nudge=self._nudge(rows),
-            calibrate=_calibrate(rows),
+            calibrate=_calibrate(rows, self.run.timesteps),
         )
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
@@ -256,7 +256,9 @@ class Executor:
         return nudge
 
 
-def _calibrate(rows: Sequence[Sequence[RecipeEdit]]) -> Calibrate | None:
+def _calibrate(
+    rows: Sequence[Sequence[RecipeEdit]], timesteps: Sequence[float]
+) -> Calibrate | None:
     """The calibration of a batch's edits, row by row; None if there is none.
 
     Raises:
@@ -269,7 +271,7 @@ def _calibrate(rows: Sequence[Sequence[RecipeEdit]]) -> Calibrate | None:
         return None
 
     def calibrate(index: int) -> Calibration | None:
-        found = [row[0].calibration(index) if row else None for row in edits]
+        found = [row[0].calibration(index, timesteps[index]) if row else None for row in edits]
         if not any(found):
             return None
         numbers = torch.tensor([(0.0, 1.0) if each is None else each for each in found])

@@ -127,8 +127,8 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """Whether the edited prediction may enter P_t only."""
         return False
 
-    def calibration(self, step: int) -> tuple[float, float] | None:
-        """ω and λ of InjectFusion's calibration in a step; None for none."""
+    def calibration(self, step: int, t: float) -> tuple[float, float] | None:
+        """ω and λ of InjectFusion's calibration in a step at training timestep t; None for none."""
         return None
 
     @property

@@ -7,7 +7,7 @@ its own mean. Then
 
 and the step is taken from what the unedited network predicts of x̃_t. ω = 0 moves nothing at all in
 the published code, and here. λ multiplies D_t instead: x_{t-1} = √ᾱ_{t-1} P̃_t + λ √(1 - ᾱ_{t-1}) ε,
-published with λ = 0.9985. The published code uses one of the two in a step.
+published with λ = 0.9985 for t ≥ 950. The published code uses one of the two in a step.
 
 References:
     Training-free Content Injection using h-space in Diffusion Models (Jeong, Kwon, Uh, 2023),

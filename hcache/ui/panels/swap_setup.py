@@ -287,7 +287,10 @@ def _calibration() -> tuple[float | None, float | None]:
         1.0,
         step=0.0005,
         format="%.4f",
-        help="The published code uses 0.9985 for style mixing. 1 switches it off.",
+        help=(
+            "Acts where t is 950 or more. The published code uses 0.9985 for style mixing. 1"
+            " switches it off."
+        ),
     )
     return omega or None, None if dt_lambda == 1 else dt_lambda
 
