@@ -18,6 +18,7 @@ from hcache.edits.compose import Chain, PerRow
 from hcache.edits.executor import Change, Executor
 from hcache.edits.swap import Swap, SwapEdit
 from hcache.errors import UnknownSiteError
+from hcache.extraction.rerun import rerun
 from hcache.extraction.run import extract
 from hcache.measures.declared.swaps import swap_map
 from hcache.measures.driver import Driver, no_readings
@@ -251,3 +252,9 @@ def prompted():
     from hcache.specs import Conditioning
 
     return Conditioning(prompts=("a face",), guidance=3.0)
+
+
+def test_what_is_stored_of_places_is_what_is_computed_again(run, tiny_model):
+    found = drain(rerun(tiny_model, run, [2]))[1]
+    assert {"h", "x", "down.0", "mid.attn", "up.0"} <= set(found)
+    assert all(each.largest <= each.tolerance for each in found.values())
