@@ -49,11 +49,11 @@ PROJECTED_STEP = 1e-2
 computed.
 """
 
-MAP_ONCE, MAP_PLACE = {"tsne": 1.0, "umap": 12.0}, {"tsne": 1.2e-2, "umap": 6e-3}
-MAP_PAIR = 3e-7
+MAP_ONCE, MAP_PLACE = {"tsne": 0.5, "umap": 25.0}, {"tsne": 2e-3, "umap": 4e-3}
+MAP_PAIR = 4e-7
 """Seconds of a map by itself (UMAP compiles first), by place, and by pair of places."""
 
-SHUFFLED = 4e-9
+SHUFFLED = 3e-9
 """Seconds to shuffle a number of a matrix of all pairs of samples."""
 
 ALIGNED_STEP, ALIGNED_ROW = 2e-2, 2e-4
