@@ -203,7 +203,7 @@ def test_the_page_makes_a_map_shows_it_and_selects_the_nearest(tiny_run, copied_
     app.switch_page("pages/pca.py").run()
     assert not app.exception
     app.button(key="start-measure").click().run()
-    assert started[0].options == {"map_step": "2", "neighbours": 5}
+    assert started[0].options == {"map_step": "2"}
     drain(make_map(run, "h", "tsne", 2, 5))
     app.run()
     assert not app.exception
@@ -216,7 +216,8 @@ def test_a_task_of_a_map_is_the_command(run):
     from hcache.background.kinds import read_work
     from hcache.ui.panels.maps import map_work
 
-    work = map_work(run, "h", "umap", None, 15)
-    assert work.options == {"map_by": "umap", "map_step": "all"}
+    assert map_work(run, "h", "umap", None, 14).options == {"map_by": "umap", "map_step": "all"}
+    work = map_work(run, "h", "umap", None, 6)
+    assert work.options == {"map_by": "umap", "map_step": "all", "neighbours": 6}
     again = read_work("measure", run.name, work.order())
     assert again == work and "--map-by=umap" in again.arguments()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...analysis.estimate import Estimate
-from ...analysis.maps import TSNE, WAYS, check_way
+from ...analysis.maps import FEWEST, TSNE, WAYS, check_way
 from ...cache.layout import H
 from ...cache.reading import Run
 from ...cache.records import Record
@@ -24,6 +24,8 @@ from ..setting import Setting
 MAPPED = "mapped"
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "two components of PCA"}
 MIDDLE, ALL = "middle", "all"
+USUAL = 15
+"""Neighbours of a map, where there are samples enough."""
 
 SITE = Parameter(name="map_site", text="the site that a map is of", default=H)
 BY = Parameter(name="map_by", text="how a map is made", default=TSNE, choices=WAYS)
@@ -34,9 +36,12 @@ AT = Parameter(
 )
 NEIGHBOURS = Parameter(
     name="neighbours",
-    text="neighbours that a map is made by (t-SNE: perplexity) and judged by",
-    default=15,
-    least=2,
+    text=(
+        "neighbours that a map is made by (t-SNE: perplexity) and judged by; 0: 15, or half of the"
+        " samples where that is less"
+    ),
+    default=0,
+    least=0,
     most=1000,
 )
 
@@ -59,10 +64,18 @@ def step_of(run: Run, text: str) -> int | None:
     return int(text)
 
 
+def neighbours_of(run: Run, chosen: int) -> int:
+    """The neighbours that are meant by a choice, of which 0 leaves it to the number of samples."""
+    return chosen or min(USUAL, max(2, (len(run) - 1) // 2))
+
+
 def refuses(setting: Setting) -> str:
     """A map takes a stored site, its package, and more than twice as many samples as neighbours."""
-    run, site, neighbours = setting.run, setting[SITE], setting[NEIGHBOURS]
+    run, site = setting.run, setting[SITE]
+    neighbours = neighbours_of(run, setting[NEIGHBOURS])
     try:
+        if len(run) < FEWEST:
+            return f"a map takes {FEWEST} samples or more, got {len(run)}"
         if site not in run.stored_sites:
             return f"{run.name} does not store {site[:60]}; it has {', '.join(run.stored_sites)}"
         check_way(setting[BY])
@@ -79,11 +92,11 @@ def refuses(setting: Setting) -> str:
 def parts(setting: Setting) -> Iterator[Part]:
     """One map."""
     run, site, way = setting.run, setting[SITE], setting[BY]
-    step = step_of(run, setting[AT])
+    step, neighbours = step_of(run, setting[AT]), neighbours_of(run, setting[NEIGHBOURS])
     where = "all steps" if step is None else f"step {step}"
     yield Part(
         title=f"{NAMES[way]} of {site} at {where}",
-        work=later(lambda: make_map(run, site, way, step, setting[NEIGHBOURS])),
+        work=later(lambda: make_map(run, site, way, step, neighbours)),
         seconds=map_seconds(run, site, way, len(together(run)) if step is None else 1),
     )
 

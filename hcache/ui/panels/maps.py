@@ -13,7 +13,16 @@ from ...cache.records import Record
 from ...errors import HcacheError
 from ...figures.evidence import bars_with_null
 from ...measures.costs import about, map_seconds
-from ...measures.declared.maps import ALL, AT, BY, NAMES, NEIGHBOURS, SITE, bars_of
+from ...measures.declared.maps import (
+    ALL,
+    AT,
+    BY,
+    NAMES,
+    NEIGHBOURS,
+    SITE,
+    bars_of,
+    neighbours_of,
+)
 from ...measures.maps import made_map, nearest, together
 from ...measures.setting import NULLS, SAMPLES
 from .. import state
@@ -38,7 +47,7 @@ def map_record(run: Run, site: str, over: str, step: int) -> Record | None:
         "map-neighbours",
         2,
         max(2, (len(run) - 1) // 2),
-        min(NEIGHBOURS.default, max(2, (len(run) - 1) // 2)),
+        neighbours_of(run, 0),
         help="That the map is made by and judged by. t-SNE calls this perplexity.",
     )
     where = None if everything else step
@@ -96,7 +105,8 @@ def nearest_samples(run: Run, site: str, step: int, sample: int, count: int) -> 
 def map_work(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Measuring:
     """The task that makes a map; ``step``: None for all together."""
     at = ALL if step is None else str(step)
-    chosen = ((SITE, site), (BY, way), (AT, at), (NEIGHBOURS, neighbours))
+    usual = neighbours if neighbours != neighbours_of(run, 0) else 0
+    chosen = ((SITE, site), (BY, way), (AT, at), (NEIGHBOURS, usual))
     return Measuring(
         run=run.name,
         what=("maps",),
