@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import UsageError, did_you_mean
@@ -18,20 +18,26 @@ class Features:
     ``h``: the output of the whole mid block, (n, c, h, w). ``skips[g - 1]``: the members of skip
     group ``g``, in the order in which ``up_blocks[g - 1]`` consumes them, each (n, c, h, w). A
     group that a cache does not hold in full is None. A transformer has neither: its ``blocks[k]``
-    are the outputs of its blocks, to be read only.
+    are the outputs of its blocks, to be read only. ``others``: by name what passes at other places
+    of a U-Net, where that was asked for: ``down.0``, ``mid.attn``, ``up.1``.
     """
 
     h: Array  # None of a transformer
     skips: tuple[tuple[Array, ...] | None, ...]
     blocks: tuple[Array | None, ...] = ()
+    others: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, member: str) -> Array:
         """One tensor: ``features["h"]``, ``features["skip.2.0"]``."""
         if member == "h":
             return self.h
+        if member in self.others:
+            return self.others[member]
         family, number, *index = member.split(".")
         if family == "block":
             return self.blocks[int(number)]
+        if family != "skip":
+            raise KeyError(member)  # a place that was not asked for
         (place,) = index
         group = self.skips[int(number) - 1]
         if group is None:
@@ -48,6 +54,7 @@ class Features:
         for k, tensor in enumerate(self.blocks):
             if tensor is not None:
                 yield f"block.{k}", tensor
+        yield from self.others.items()
 
     def replace(self, changes: dict[str, Array]) -> Features:
         """The same features but for the named tensors.
@@ -78,7 +85,8 @@ class Features:
         blocks = tuple(
             None if b is None else change(f"block.{k}", b) for k, b in enumerate(self.blocks)
         )
-        return Features(h=h, skips=skips, blocks=blocks)
+        others = {name: change(name, tensor) for name, tensor in self.others.items()}
+        return Features(h=h, skips=skips, blocks=blocks, others=others)
 
     def rows(self, start: int, stop: int) -> Features:
         """The samples ``start`` to ``stop`` of the batch."""

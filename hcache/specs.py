@@ -23,11 +23,23 @@ POLICIES = (FULL, POOLED, NONE)
 STORE_DTYPES = ("float16", "float32")
 
 NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
+PlaceName = Annotated[
+    str,
+    Meta(
+        pattern=r"^((down|up)\.[0-9]{1,3}|mid\.attn)$(?!\n)",
+        description="down.<k>, mid.attn or up.<k>",
+    ),
+]
 SCHEDULES = (NEXT, DIFFUSERS)
 """Where a denoising step ends. ``next``: at the noise level of the next timestep. ``diffusers``: at
 that of t minus (trained steps) // steps, as diffusers' DDIM has it, which is another level wherever
 timesteps are not that far apart. A run from before there was a choice says ``before``: it was made
 as by ``diffusers``, and keeps its name."""
+
+
+def is_place(site: str) -> bool:
+    """Whether a site is one of a U-Net's other places, and neither h nor a skip."""
+    return site == "mid.attn" or site.partition(".")[0] in ("down", "up")
 
 
 @dataclass(frozen=True, order=True)
@@ -52,6 +64,10 @@ class Anatomy:
     consumes them. A model without a U-Net has no ``h`` and no skips, and says why in ``without``;
     ``blocks[k]`` is then the shape of what its transformer block k puts out, image tokens alone,
     laid out as a picture of channels. That is not h.
+
+    ``others`` are more places of a U-Net: ``down.<k>`` and ``up.<k>``, what diffusers'
+    ``down_blocks[k]`` and ``up_blocks[k]`` put out, and ``mid.attn``, what the mid block's
+    attention does.
     """
 
     x: Shape
@@ -61,6 +77,7 @@ class Anatomy:
     parameters: Annotated[int, Meta(ge=0, le=2**62)] = 0
     without: str = ""
     blocks: tuple[Shape, ...] = ()
+    others: tuple[tuple[PlaceName, Shape], ...] = ()
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -73,6 +90,16 @@ class Anatomy:
             + tuple(f"skip.{g + 1}" for g in range(len(self.skips)))
             + blocks
         )
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The other places, in the order in which they are computed."""
+        return tuple(name for name, _ in self.others)
+
+    @property
+    def all_sites(self) -> tuple[str, ...]:
+        """``sites``, then the other places."""
+        return self.sites + self.places
 
     def need_unet(self, what: str) -> None:
         """Makes sure that there is an h and skips.
@@ -89,6 +116,8 @@ class Anatomy:
         """
         if (site == "h" and self.h) or (site.startswith("block.") and site in self.sites):
             return (site,)
+        if site in self.places:
+            return (site,)
         match = re.fullmatch(r"skip\.(\d+)(?:\.(\d+))?", site)
         if match and 1 <= int(match[1]) <= len(self.skips):
             group, count = int(match[1]), len(self.skips[int(match[1]) - 1])
@@ -96,11 +125,15 @@ class Anatomy:
                 return tuple(str(Member(group, i)) for i in range(count))
             if int(match[2]) < count:
                 return (site,)
-        raise UnknownSiteError(f"no site {site!r} in this model{did_you_mean(site, self.sites)}")
+        raise UnknownSiteError(
+            f"no site {site!r} in this model{did_you_mean(site, self.all_sites)}"
+        )
 
     def shape(self, member: str) -> Shape:
-        """The shape (c, h, w) of one tensor: ``h``, ``skip.<g>.<i>`` or ``block.<k>``."""
+        """The shape (c, h, w) of one tensor: ``h``, ``skip.<g>.<i>``, ``block.<k>``, a place."""
         (member,) = self.members(member)
+        if member in self.places:
+            return dict(self.others)[member]
         if member == "h" and self.h is not None:
             return self.h
         if member.startswith("block."):
@@ -207,14 +240,14 @@ class RunSpec:
     """One extraction, up to how many samples of it there are.
 
     Sample ``i`` starts from the noise of seed ``seed + i``. ``store`` maps sites to ``full``,
-    ``pooled`` (mean over space) or ``none``; ``skip.*`` and ``block.*`` stand for all that are not
-    named; what is neither is not stored. Under guidance, what is stored is the conditional
-    branch's. ``images``: digests of real pictures, if the samples are not drawn from noise but are
-    these, inverted. Two specs that differ in anything but ``samples`` and ``batch`` are different
-    runs: more samples extend a run, and a batch changes no sample beyond rounding. ``batch``:
-    samples computed at once, and kept in a shard; 0 leaves it to who extracts. ``schedule``: see
-    ``SCHEDULES``. ``loras``: what is added to the model's weights, in this order. ``scheduler``:
-    the configuration of the noise schedule, of a model whose files do not say it.
+    ``pooled`` (mean over space) or ``none``; ``skip.*``, ``block.*``, ``down.*`` and ``up.*`` stand
+    for all of them that are not named; what is neither is not stored. Under guidance, what is
+    stored is the conditional branch's. ``images``: digests of real pictures, if the samples are not
+    drawn from noise but are these, inverted. Two specs that differ in anything but ``samples`` and
+    ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond
+    rounding. ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts.
+    ``schedule``: see ``SCHEDULES``. ``loras``: what is added to the model's weights, in this order.
+    ``scheduler``: the configuration of the noise schedule, of a model whose files do not say it.
     """
 
     model: str
@@ -279,12 +312,9 @@ class RunSpec:
         """Itself, once every site it names is one of the model's."""
         for site in self.store:
             family = site.removesuffix("*") if site.endswith(".*") else None
-            if site not in anatomy.sites and not (
-                family and any(s.startswith(family) for s in anatomy.sites)
-            ):
-                why = (
-                    f": {anatomy.without}" if anatomy.without else did_you_mean(site, anatomy.sites)
-                )
+            known = anatomy.all_sites
+            if site not in known and not (family and any(s.startswith(family) for s in known)):
+                why = f": {anatomy.without}" if anatomy.without else did_you_mean(site, known)
                 raise UnknownSiteError(f"no site {site!r} in {self.model}{why}")
         return self
 

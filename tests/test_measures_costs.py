@@ -133,5 +133,13 @@ def test_the_benchmark_puts_measured_seconds_beside_every_estimate(tmp_path):
     from hcache.bench.probes import made_up_run
 
     found = costs_of(made_up_run(tmp_path, 24, STEPS, "pooled"))
-    assert set(found) == {"ridge probes", "logistic probes", "projections", "alignment", "codes"}
+    assert set(found) == {
+        "ridge probes",
+        "logistic probes",
+        "projections",
+        "alignment",
+        "codes",
+        "CKA",
+        "t-SNE",
+    }
     assert all(pair["measured"] >= 0 and pair["estimated"] > 0 for pair in found.values())

@@ -37,7 +37,7 @@ from hcache.measures.declared.windows import controllability_points
 from hcache.measures.driver import Driver
 from hcache.measures.evidence import Evidence
 from hcache.measures.measure import GUIDE
-from hcache.measures.registry import measures, rendering
+from hcache.measures.registry import measures, registry, rendering
 from hcache.measures.suite import Suite, labels_of
 from hcache.measures.verdict import compare
 from hcache.report.document import verdict_report
@@ -191,6 +191,7 @@ def test_every_cell_has_its_evidence(measured_run):
 
 def test_every_measure_has_a_page_that_says_what_it_does_not_say(measured_run):
     pages = {page for row in compare([measured_run]) for page in pages_of(*row.key)}
+    pages |= {page for each in registry().questions() if each.asked_for for page in each.pages}
     assert {page.name for page in pages} == {path.stem for path in GUIDE.glob("*.md")}
     for page in pages:
         for part in ("What it says.", "Null.", "Interval.", "What it does not say.", "Source."):
@@ -284,7 +285,7 @@ def test_probes_start_by_themselves_once_and_the_rest_is_one_button(
         "this model has no reader: nothing is rendered"
     )
     button.click().run()
-    assert started[1].what == ("decodability", "alignment", "codes")
+    assert started[1].what == ("decodability", "alignment", "codes", "cka")
 
 
 @pytest.mark.parametrize("state", ["cancelled", "failed"])

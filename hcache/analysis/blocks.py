@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import AnalysisError
+
 MEMORY = 2**28
 """Bytes that a data matrix may take before measures work through it in blocks."""
 
@@ -20,6 +22,9 @@ STRIPE = 256
 """Columns that are always handed on together: blocks begin at multiples of it, however much
 memory there is.
 """
+
+MOST_PAIRED = 20_000
+"""Samples of which all pairs are held against one another: their matrix has over 3 GB."""
 
 _PAIRED_AT_ONCE = 4096
 
@@ -35,6 +40,19 @@ def inner_products(z: np.ndarray) -> np.ndarray:
     for start in range(0, len(z), _PAIRED_AT_ONCE):
         found[start : start + _PAIRED_AT_ONCE] = z[start : start + _PAIRED_AT_ONCE] @ z.T
     return found
+
+
+def check_paired(n: int) -> None:
+    """That a measure can hold all pairs of so many samples in memory.
+
+    Raises:
+        AnalysisError: they are too many for a matrix of all pairs.
+    """
+    if n > MOST_PAIRED:
+        raise AnalysisError(
+            f"{n} samples are too many to be held against one another, at most {MOST_PAIRED}: the"
+            f" matrix of all pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

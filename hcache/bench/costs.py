@@ -18,18 +18,24 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..analysis.cka import SHUFFLES
+from ..analysis.maps import TSNE
 from ..analysis.projections import project_steps
 from ..analysis.threads import one_thread
 from ..cache.layout import H
 from ..cache.reading import Run
+from ..measures.alike import steps_alike
 from ..measures.codes import COMPONENTS, codes
 from ..measures.costs import (
     alignment_seconds,
     codes_seconds,
+    map_seconds,
     probe_seconds,
     projection_seconds,
+    similarity_seconds,
 )
 from ..measures.decodability import alignment_of, decodability
+from ..measures.maps import make_map
 from ..progress import drive
 from ..specs import POOLED
 from .probes import LABELS, made_up_run
@@ -59,6 +65,14 @@ def costs_of(run: Run) -> dict[str, dict[str, float]]:
     found["codes"] = _pair(
         lambda: codes(run, list(LABELS.values()), COMPONENTS, H, steps[:2]),
         codes_seconds(run, 2, 2),
+    )
+    found["CKA"] = _pair(
+        lambda: steps_alike(run, H, len(run), SHUFFLES),
+        similarity_seconds(run, {H: STEPS}, len(run), SHUFFLES),
+    )
+    neighbours = min(15, (len(run) - 1) // 2)
+    found["t-SNE"] = _pair(
+        lambda: make_map(run, H, TSNE, 0, neighbours), map_seconds(run, H, TSNE, 1)
     )
     return found
 

@@ -61,7 +61,7 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     n, steps = spec.samples, spec.steps
     parts = {
         site: n * steps * site_bytes(anatomy, site, spec.policy(site), itemsize)
-        for site in anatomy.sites
+        for site in anatomy.all_sites
         if spec.policy(site) != NONE
     }
     parts["x"] = n * (steps + 1) * 4 * math.prod(anatomy.x)
@@ -69,7 +69,7 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     parts["image"] = n * math.prod(anatomy.image)
     shards, tensors = (
         len(shard_ranges(n, spec.batch or BATCH)),
-        sum(len(anatomy.members(s)) for s in parts if s in anatomy.sites),
+        sum(len(anatomy.members(s)) for s in parts if s in anatomy.all_sites),
     )
     parts["overhead"] = shards * (SHARD_OVERHEAD + tensors * DATASET_OVERHEAD)
     parts["overhead"] += (

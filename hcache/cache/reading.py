@@ -98,7 +98,7 @@ class Run:
         Raises:
             NotStoredError: none is.
         """
-        found = tuple(site for site in self.anatomy.sites if self.policy(site) != NONE)
+        found = tuple(site for site in self.anatomy.all_sites if self.policy(site) != NONE)
         if not found:
             raise NotStoredError(
                 f"run {self.name} stores no site, only x_t and pictures; extract with --store"
@@ -233,14 +233,17 @@ class Run:
             return tuple(widened(file.row(name, step, row)) for name in self.anatomy.members(site))
 
         sites = self._read(
-            sample, lambda file, row: {site: load(file, row, site) for site in self.anatomy.sites}
+            sample,
+            lambda file, row: {site: load(file, row, site) for site in self.anatomy.all_sites},
         )
         h = sites.pop("h", None)
         blocks = tuple(
             found and found[0] for site, found in sites.items() if site.startswith("block.")
         )
         skips = tuple(found for site, found in sites.items() if site.startswith("skip."))
-        return Features(h=h and h[0], skips=skips, blocks=blocks)
+        places = {name: found for name in self.anatomy.places if (found := sites[name])}
+        others = {name: found[0] for name, found in places.items()}
+        return Features(h=h and h[0], skips=skips, blocks=blocks, others=others)
 
     def pooled(self, site: str, step: int) -> np.ndarray:
         """Like ``matrix``, averaged over space: (n, channels), whichever way the site is stored."""

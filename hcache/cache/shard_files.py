@@ -155,7 +155,7 @@ def _expected(
         SEED: ((n,), (np.dtype(np.int64),)),
         TIMESTEP: ((spec.steps,), (np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.float64))),
     }
-    for site in anatomy.sites:
+    for site in anatomy.all_sites:
         policy = spec.policy(site)
         for member in anatomy.members(site) if policy != NONE else ():
             shape = anatomy.shape(member)

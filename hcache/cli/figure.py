@@ -1,4 +1,4 @@
-"""``python -m hcache figure``: the U-figure, the strip or the grid of a run, ready for print."""
+"""``python -m hcache figure``: the U-figure, a strip, a grid or a map of CKA, ready for print."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def figure(arguments: argparse.Namespace) -> Result:
         "drive": drive_with_bar,
     }
     steps = _steps(arguments.steps)
-    make = {"u": _u, "strip": _strip, "grid": _grid}[arguments.kind]
+    make = {"u": _u, "strip": _strip, "grid": _grid, "cka": _cka, "swaps": _swap_map}[
+        arguments.kind
+    ]
     made = make(notebook, run, arguments, {"steps": steps, **style})
     paths = [str(made.save(out)) for out in arguments.out]
     data = {
@@ -87,6 +89,42 @@ def _grid(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[st
     )
 
 
+def _cka(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
+    """The map of a site's steps, measured if it is not stored."""
+    from ..figures.plots import similarity_map
+    from ..measures.alike import other_run, runs_alike, steps_alike
+    from ..measures.declared.cka import COMPARED, TIMES, map_of
+
+    site, beside = arguments.site, arguments.beside
+    if site not in run.stored_sites:
+        known = ", ".join(run.stored_sites)
+        raise UsageError(f"{run.name} does not store {site[:60]}; it has {known}")
+    most, shuffles = COMPARED.default, TIMES.default
+    work = (
+        runs_alike(run, other_run(run, beside), site, most, shuffles)
+        if beside
+        else steps_alike(run, site, most, shuffles)
+    )
+    record = style.pop("drive")(work, "measuring CKA")
+    del style["steps"]
+    return similarity_map(map_of(record), **style)
+
+
+def _swap_map(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
+    """The swap map of what was measured: a row a site."""
+    from ..figures.plots import swap_map as drawn
+    from ..measures.declared.swaps import swap_map
+    from ..measures.evidence import Evidence
+
+    found = swap_map(Evidence(run))
+    if found is None:
+        raise UsageError(
+            f"no swaps were measured on {run.name}; measure them first: python -m hcache measure"
+            f" {run.name} --what swaps --everywhere yes"
+        )
+    return drawn(found, **{name: style[name] for name in ("width", "size", "caption")})
+
+
 def _only(values: Any) -> Any:
     """The one value of those given; None if there are none."""
     if values and len(values) > 1:
@@ -115,14 +153,15 @@ def add_figure(command: Any) -> None:
     child = command(
         "figure",
         figure,
-        "Make the U-figure, a strip or a grid of a run, for print, as PDF, SVG or PNG.",
+        "Make the U-figure, a strip, a grid, a map of CKA or of swaps, for print: PDF, SVG or PNG.",
     )
     child.add_argument(
         "kind",
-        choices=("u", "strip", "grid"),
+        choices=("u", "strip", "grid", "cka", "swaps"),
         help=(
             "u: swaps at h and every skip group; strip: "
-            "methods over strengths; grid: samples and methods over attributes"
+            "methods over strengths; grid: samples and methods over attributes; "
+            "cka: steps of a site; swaps: what every site carries, measured before"
         ),
     )
     child.add_argument("run_name", metavar="RUN")
@@ -167,6 +206,12 @@ def add_figure(command: Any) -> None:
         type=int,
         metavar="N",
         help="how many positives (default: an eighth of the samples)",
+    )
+    child.add_argument(
+        "--site", default="h", help="cka: the site whose steps are compared (default: h)"
+    )
+    child.add_argument(
+        "--beside", default="", metavar="RUN", help="cka: with the steps of this run instead"
     )
     child.add_argument("--steps", metavar="A-B", help="to act in (default: all)")
     child.add_argument("--symmetric", action="store_true", help="edit D_t too, not only P_t")

@@ -18,14 +18,26 @@ def cached_x(model: Model, run: Run, sample: int, index: int) -> torch.Tensor:
     return torch.from_numpy(run.x(sample, index))[None].to(model.device)
 
 
-def cached_features(model: Model, run: Run, sample: int, step: int, branch: str = COND) -> Features:
-    """A sample's features at a step, one row: as stored, and from ``encode`` of the cached x_t what
-    is not.
+def cached_features(
+    model: Model,
+    run: Run,
+    sample: int,
+    step: int,
+    branch: str = COND,
+    places: Sequence[str] = (),
+) -> Features:
+    """A sample's features at a step, one row: as stored, and computed from the cached x_t what is
+    not.
 
-    Under guidance a run stores the conditional branch; the other is always computed.
+    Under guidance a run stores the conditional branch; the other is always computed. ``places``:
+    other places of the U-Net that are asked for besides h and skips.
     """
     stored = run.features(sample, step)
+    stored = replace(
+        stored, others={name: stored.others[name] for name in places if name in stored.others}
+    )
     missing = stored.h is None or any(group is None for group in stored.skips)
+    missing = missing or len(stored.others) < len(places)
     if branch == COND and not missing:
         return stored.map(lambda _, a: torch.from_numpy(a)[None].to(model.device))
     conditioning = run.spec.conditioning.rows([sample])
@@ -33,9 +45,9 @@ def cached_features(model: Model, run: Run, sample: int, step: int, branch: str 
         conditioning = replace(conditioning, guidance=max(conditioning.guidance, 2.0))
     guided = model.condition(conditioning, 1)
     with torch.inference_mode():
-        fresh = model.encode(
-            cached_x(model, run, sample, step), run.timesteps[step], guided.branches[branch]
-        )
+        x, t = cached_x(model, run, sample, step), run.timesteps[step]
+        condition = guided.branches[branch]
+        fresh = model.trace(x, t, condition, places)[0] if places else model.encode(x, t, condition)
     if branch != COND:
         return fresh
     return fresh.replace(

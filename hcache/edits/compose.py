@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from ..errors import UsageError
 from ..features import Features
+from ..models.taps import Passing
 from ..recipes.masks import Mask
-from ..sampling.loop import Edit, Moment
+from ..sampling.loop import AtPlace, Edit, Moment
+
+
+def acts_at(edit: Edit) -> Mapping[str, AtPlace]:
+    """What an edit does at other places of the U-Net than h and skips, by place."""
+    return getattr(edit, "at_places", {})
+
+
+def places_of(edits: Sequence[Edit]) -> list[str]:
+    """The other places at which any of some edits acts."""
+    return list(dict.fromkeys(place for edit in edits for place in acts_at(edit)))
 
 
 class Chain:
@@ -17,6 +28,22 @@ class Chain:
 
     def __init__(self, edits: Sequence[Edit]) -> None:
         self.edits = tuple(edits)
+        self.at_places = {place: self._at(place) for place in places_of(edits)}
+
+    def _at(self, place: str) -> AtPlace:
+        acts = [found[place] for found in map(acts_at, self.edits) if place in found]
+
+        def act(moment: Moment) -> Passing | None:
+            now = [found for each in acts if (found := each(moment)) is not None]
+
+            def change(x: torch.Tensor, rows: slice) -> torch.Tensor:
+                for each in now:
+                    x = each(x, rows)
+                return x
+
+            return change if now else None
+
+        return act
 
     def __call__(self, features: Features, moment: Moment) -> Features:
         for edit in self.edits:
@@ -32,6 +59,19 @@ class Masked:
 
     def __init__(self, edit: Edit, mask: Mask) -> None:
         self.edit, self.mask = edit, mask
+        self.at_places = {place: self._at(act) for place, act in acts_at(edit).items()}
+
+    def _at(self, act: AtPlace) -> AtPlace:
+        def masked(moment: Moment) -> Passing | None:
+            now = act(moment)
+
+            def change(x: torch.Tensor, rows: slice) -> torch.Tensor:
+                after = x if now is None else now(x, rows)
+                return x if after is x else self._inside(x, after)
+
+            return None if now is None else change
+
+        return masked
 
     def __call__(self, features: Features, moment: Moment) -> Features:
         edited = self.edit(features, moment)
@@ -65,6 +105,30 @@ class PerRow:
 
     def __init__(self, edits: Sequence[Edit]) -> None:
         self.edits = tuple(edits)
+        self.at_places = {place: self._at(place) for place in places_of(edits)}
+
+    def _at(self, place: str) -> AtPlace:
+        acts = [acts_at(edit).get(place) for edit in self.edits]
+
+        def act(moment: Moment) -> Passing | None:
+            now = [None if each is None else each(moment) for each in acts]
+
+            def change(x: torch.Tensor, rows: slice) -> torch.Tensor:
+                before = [x[i : i + 1] for i in range(len(x))]
+                after = [
+                    row if each is None else each(row, slice(0, 1))
+                    for row, each in zip(before, now[rows], strict=True)
+                ]
+                if all(new is old for new, old in zip(after, before, strict=True)):
+                    return x
+                joined = torch.empty_like(x)
+                for i, row in enumerate(after):
+                    joined[i : i + 1] = row
+                return joined
+
+            return change if any(now) else None
+
+        return act
 
     def __call__(self, features: Features, moment: Moment) -> Features:
         if len(features.h) != len(self.edits):

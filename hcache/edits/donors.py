@@ -4,6 +4,7 @@ model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..cache.reading import Run, open_run
@@ -16,8 +17,12 @@ from .cached import cached_features
 from .swap import Donor
 
 
-def find_donor(ref: DonorRef, run: Run, model: Model, home: Path) -> Donor:
+def find_donor(
+    ref: DonorRef, run: Run, model: Model, home: Path, places: Sequence[str] = ()
+) -> Donor:
     """A donor's features by moment, read once for all rows that ask for the same.
+
+    ``places``: other places of the U-Net that they are to hold besides h and skips.
 
     Raises:
         UsageError: no such run or sample; or the run is of another model, or has other steps.
@@ -29,7 +34,7 @@ def find_donor(ref: DonorRef, run: Run, model: Model, home: Path) -> Donor:
 
     def features(moment: Moment) -> Features:
         if moment not in last:
-            held = cached_features(model, theirs, ref.sample, moment.index, moment.branch)
+            held = cached_features(model, theirs, ref.sample, moment.index, moment.branch, places)
             if moment.index not in {m.index for m in last}:
                 last.clear()
             last[moment] = held

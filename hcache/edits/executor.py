@@ -22,9 +22,10 @@ from ..features import Features
 from ..models.model import Model
 from ..recipes.edits import DirectionRef, DonorRef, Pushes, RecipeEdit
 from ..recipes.window import Window
+from ..sampling.calibration import Calibrate, Calibration
 from ..sampling.loop import Edit, Moment, Nudge, Step, denoise, predict
 from .cached import cached_branches, cached_x, stacked
-from .compose import Chain, Masked, PerRow
+from .compose import Chain, Masked, PerRow, acts_at
 from .donors import find_donor
 from .recipe_directions import fitted_to, recall_move
 from .shift import Shift, moves_x
@@ -36,10 +37,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is done to a batch: an edit of its features, a nudge of its x_t, or either."""
+    """What is done to a batch: an edit of its features, a nudge of its x_t, or either.
+
+    ``calibrate``: InjectFusion's calibration of the edit.
+    """
 
     edit: Edit | None = None
     nudge: Nudge | None = None
+    calibrate: Calibrate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +92,15 @@ class Executor:
         self.model, self.run = model, run
         self.home = run.home if home is None else home
         self.moves = dict(moves or {})
-        self._donors: dict[DonorRef, Donor] = {}
+        self._donors: dict[tuple[DonorRef, tuple[str, ...]], Donor] = {}
         self._movers: dict[tuple[str, bool, bool], BoundMove] = {}
 
-    def donor(self, ref: DonorRef) -> Donor:
-        """A donor's features by moment."""
-        if ref not in self._donors:
-            self._donors[ref] = find_donor(ref, self.run, self.model, self.home)
-        return self._donors[ref]
+    def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Donor:
+        """A donor's features by moment, with those at other places of the U-Net."""
+        key = (ref, places)
+        if key not in self._donors:
+            self._donors[key] = find_donor(ref, self.run, self.model, self.home, places)
+        return self._donors[key]
 
     def move(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> Move:
         """A direction, as saved or fitted again, on the run's steps."""
@@ -116,7 +122,11 @@ class Executor:
 
     def change(self, rows: Sequence[Sequence[RecipeEdit]]) -> Change:
         """What a batch's edits do, row by row."""
-        return Change(edit=PerRow([self.bind(edits) for edits in rows]), nudge=self._nudge(rows))
+        return Change(
+            edit=PerRow([self.bind(edits) for edits in rows]),
+            nudge=self._nudge(rows),
+            calibrate=_calibrate(rows, self.run.timesteps),
+        )
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
         """A batch moved at once along a direction in h, or in x_t, row i with ``strengths[i]``.
@@ -165,6 +175,7 @@ class Executor:
             [1.0 if boost else spec.eta for boost in boosted],
             change.edit,
             nudge=change.nudge,
+            calibrate=change.calibrate,
             conditioning=spec.conditioning.rows(samples),
             asymmetric=asymmetric,
             x_t=torch.cat([cached_x(self.model, run, sample, first) for sample in samples]),
@@ -238,8 +249,14 @@ class Executor:
         return self.model.to_images(found).numpy()
 
     def preview(self, start: Start, edits: Sequence[RecipeEdit]) -> np.ndarray:
-        """The predicted x_0 under edits, by the decoder alone: (height, width, 3) uint8."""
+        """The predicted x_0 under edits, by the decoder alone: (height, width, 3) uint8.
+
+        Edits at other places than h and skips take the encoder, too.
+        """
         bound, t = self.bind(edits), self.run.timesteps[start.step]
+        if acts_at(bound):
+            step = next(self.steps([start.sample], Change(edit=bound), start.step))
+            return self.model.to_images(step.x_0).numpy()[0]
         moved = {
             branch: bound(part, Moment(index=start.step, t=t, branch=branch))
             for branch, part in start.features.items()
@@ -279,6 +296,30 @@ class Executor:
             return nudged
 
         return nudge
+
+
+def _calibrate(
+    rows: Sequence[Sequence[RecipeEdit]], timesteps: Sequence[float]
+) -> Calibrate | None:
+    """The calibration of a batch's edits, row by row; None if there is none.
+
+    Raises:
+        UsageError: two edits of a row have one.
+    """
+    edits = [[edit for edit in row if edit.needs_asymmetric] for row in rows]
+    if any(len(row) > 1 for row in edits):
+        raise UsageError("one edit of a picture may be calibrated, not several")
+    if not any(edits):
+        return None
+
+    def calibrate(index: int) -> Calibration | None:
+        found = [row[0].calibration(index, timesteps[index]) if row else None for row in edits]
+        if not any(found):
+            return None
+        numbers = torch.tensor([(0.0, 1.0) if each is None else each for each in found])
+        return Calibration(omega=numbers[:, 0], dt_lambda=numbers[:, 1])
+
+    return calibrate
 
 
 class BoundMove:

@@ -9,6 +9,9 @@ Inside a mask all of h is turned, and the places inside are taken from that. The
 it (https://github.com/kwonminki/Asyrp_official) turns the places inside by their own angle, without
 matching their norm.
 
+``omega`` or ``dt_lambda`` calibrate the steps in which it acts, as
+:mod:`~hcache.sampling.calibration` says.
+
 References:
     Training-free Content Injection using h-space in Diffusion Models (Jeong, Kwon, Uh, 2023),
     https://arxiv.org/abs/2303.15403
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import AnalysisError, UsageError
 from ..features import Features
-from ..recipes.edits import Acts, DonorRef, RecipeEdit, Share, Tools, put, share
+from ..recipes.edits import Acts, DonorRef, Number, RecipeEdit, Share, Tools, put, share
 from ..recipes.masks import Mask
 from ..recipes.window import Window
 from .swap import Donor
@@ -31,8 +34,16 @@ if TYPE_CHECKING:
     from ..sampling.loop import Moment
 
 
+DT_END = 950.0
+"""The training timestep down to which the published code multiplies D_t."""
+
+
 class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
-    """Turns h by the share ``gamma`` of the angle towards a donor's, its norm kept."""
+    """Turns h by the share ``gamma`` of the angle towards a donor's, its norm kept.
+
+    ``omega``: calibrates x_t for style. ``dt_lambda``: what D_t is multiplied by instead, where t
+    is ``dt_end`` or more; 950 if that is None, as in the published code.
+    """
 
     title: ClassVar[str] = "Rotate h towards a donor's"
     help: ClassVar[str] = "slerp of h towards the donor's by the share γ of the angle."
@@ -41,9 +52,31 @@ class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
     gamma: Share = 0.3
     window: Window
     mask: Mask | None = None
+    omega: Number | None = None
+    dt_lambda: Number | None = None
+    dt_end: Number | None = None
 
     def __post_init__(self) -> None:
         put(self, "gamma", share("the share γ of a slerp", self.gamma))
+        if self.dt_end is not None and self.dt_lambda is None:
+            raise UsageError("dt_end says where dt_lambda acts; give dt_lambda, too")
+        if self.omega is not None and self.dt_lambda is not None:
+            raise UsageError(
+                "a slerp has omega or dt_lambda: with omega the plain network predicts D_t anew"
+            )
+
+    @property
+    def needs_asymmetric(self) -> bool:
+        """Calibration takes the unedited prediction beside the edited one."""
+        return self.omega is not None or self.dt_lambda is not None
+
+    def calibration(self, step: int, t: float) -> tuple[float, float] | None:
+        """ω and λ in the steps in which it acts."""
+        if not (self.needs_asymmetric and self.gamma and self.window.weight(step)):
+            return None
+        if self.dt_lambda is None:
+            return self.omega or 0.0, 1.0
+        return 0.0, self.dt_lambda if t >= (DT_END if self.dt_end is None else self.dt_end) else 1.0
 
     def bind(self, tools: Tools) -> Acts:
         """Ready to turn h."""

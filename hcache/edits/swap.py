@@ -18,11 +18,13 @@ from ..features import Features
 from ..recipes.edits import Acts, DonorRef, RecipeEdit, Share, Tools, put, share
 from ..recipes.masks import Mask
 from ..recipes.window import Window
+from ..specs import is_place
 
 if TYPE_CHECKING:
     import torch
 
-    from ..sampling.loop import Moment
+    from ..models.taps import Passing
+    from ..sampling.loop import AtPlace, Moment
 
 Donor = Callable[[Any], Features]
 """A moment, which is step and guidance branch -> the donor's features there, one row."""
@@ -30,8 +32,8 @@ Donor = Callable[[Any], Features]
 Site = Annotated[
     str,
     Meta(
-        pattern=r"^(h|skip\.\d{1,4}(\.\d{1,4})?)$(?!\n)",
-        description="h, skip.1, ... or skip.1.0, ...",
+        pattern=r"^(h|skip\.\d{1,4}(\.\d{1,4})?|mid\.attn|(down|up)\.\d{1,4})$(?!\n)",
+        description="h, skip.1, ..., skip.1.0, ..., down.0, ..., mid.attn or up.0, ...",
     ),
 ]
 
@@ -39,7 +41,8 @@ Site = Annotated[
 class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
     """Blends a donor's activations in at ``sites``.
 
-    They are ``h``, ``skip.2``, or single members such as ``skip.2.0``.
+    They are ``h``, ``skip.2``, single members such as ``skip.2.0``, or other places of the U-Net:
+    ``down.0``, ``mid.attn``, ``up.1``.
     """
 
     title: ClassVar[str] = "Swap with a donor"
@@ -63,7 +66,9 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
         """Ready to blend the donor's tensors in."""
         anatomy = tools.model.anatomy
         members = dict.fromkeys(member for site in self.sites for member in anatomy.members(site))
-        return Swap(list(members), tools.donor(self.donor), self.alpha, self.window)
+        places = tuple(member for member in members if member in anatomy.places)
+        donor = tools.donor(self.donor, places) if places else tools.donor(self.donor)
+        return Swap(list(members), donor, self.alpha, self.window)
 
 
 class Swap:
@@ -80,11 +85,24 @@ class Swap:
     def __init__(self, members: Sequence[str], donor: Donor, alpha: float, window: Window) -> None:
         if not 0 <= alpha <= 1:
             raise UsageError(f"blend strength must lie in [0, 1], got {alpha}")
-        self.members, self.donor, self.alpha, self.window = tuple(members), donor, alpha, window
+        places = [member for member in members if is_place(member)]
+        self.members = tuple(member for member in members if member not in places)
+        self.donor, self.alpha, self.window = donor, alpha, window
+        self.at_places = {place: self._at(place) for place in places}
+
+    def _at(self, place: str) -> AtPlace:
+        def act(moment: Moment) -> Passing | None:
+            alpha = self.alpha * self.window.weight(moment.index)
+            if alpha == 0:
+                return None
+            given = self.donor(moment)[place]
+            return lambda x, rows: _blend(given, x, alpha)
+
+        return act
 
     def __call__(self, features: Features, moment: Moment) -> Features:
         alpha = self.alpha * self.window.weight(moment.index)
-        if alpha == 0:
+        if alpha == 0 or not self.members:
             return features
         given = self.donor(moment)
         return features.replace(

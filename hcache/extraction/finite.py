@@ -80,4 +80,5 @@ def _as_computed(features: Features) -> list[tuple[str, torch.Tensor]]:
     ]
     if features.h is not None:
         found.append(("h", features.h))
-    return found + [(f"block.{k}", block) for k, block in enumerate(features.blocks)]
+    found += [(f"block.{k}", block) for k, block in enumerate(features.blocks)]
+    return found + [*features.others.items()]

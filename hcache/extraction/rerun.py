@@ -68,10 +68,11 @@ def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarra
                 x_t=x,
                 start=index,
                 schedule=run.spec.schedule,
+                places=[place for place in run.anatomy.places if run.policy(place) != NONE],
             )
         )
         yield "x", run.x(sample, index + 1), step.x_next[0].cpu().numpy()
-        for site in run.anatomy.sites:
+        for site in run.anatomy.all_sites:
             policy = run.policy(site)
             for member in run.anatomy.members(site) if policy != NONE else ():
                 again = step.features[member][0].float().cpu()

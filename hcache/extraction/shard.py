@@ -249,6 +249,7 @@ def compute_shard(
             conditioning=conditioning,
             x_t=x_t,
             schedule=spec.schedule,
+            places=[place for place in part.model.anatomy.places if spec.policy(place) != NONE],
         ):
             finite.note_step(step)
             writing(_Kept(part.model, spec, step).to(writer, partial(part.show, part.start)))
@@ -333,7 +334,7 @@ class _Kept:
         self.index, self._sources, self._narrow = step.index, {}, {}
         cuda = model.device.type == "cuda"
         with torch.inference_mode():
-            for site in model.anatomy.sites:
+            for site in model.anatomy.all_sites:
                 policy = spec.policy(site)
                 for member in model.anatomy.members(site) if policy != NONE else ():
                     tensor = step.features[member]

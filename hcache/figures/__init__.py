@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .drawing import Figure
     from .notebook import grid, strip, u_figure
-    from .plots import heat_map, response_curve, scatter
+    from .plots import heat_map, response_curve, scatter, similarity_map, swap_map
 
 _HOMES = {
     "Figure": "drawing",
@@ -25,9 +25,21 @@ _HOMES = {
     "heat_map": "plots",
     "response_curve": "plots",
     "scatter": "plots",
+    "similarity_map": "plots",
+    "swap_map": "plots",
 }
 
-__all__ = ["Figure", "grid", "heat_map", "response_curve", "scatter", "strip", "u_figure"]
+__all__ = [
+    "Figure",
+    "grid",
+    "heat_map",
+    "response_curve",
+    "scatter",
+    "similarity_map",
+    "strip",
+    "swap_map",
+    "u_figure",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,12 +20,13 @@ from ..measures.exhibits import (
     Bars,
     CosineCurves,
     Curves,
+    HeatMaps,
     LeakageMaps,
     Point,
     ReadAndMove,
     ResponseCurves,
 )
-from .palette import CATEGORIES, DIVERGING
+from .palette import CATEGORIES, DIVERGING, SEQUENTIAL
 
 _MARGIN = {"l": 10, "r": 10, "t": 36, "b": 10}
 _NULL = "#8A93A2"
@@ -217,6 +218,55 @@ def leakage_maps(shown: LeakageMaps) -> go.Figure:
     return _laid_out(figure, 110 * len(matrices) + 44 * rows + 40)
 
 
+def heat_maps(shown: HeatMaps) -> go.Figure:
+    """Tables in colours, a panel each; a dot is where chance alone gives as much."""
+    across = min(2, len(shown.panels))
+    down = -(-len(shown.panels) // across)
+    figure = make_subplots(
+        rows=down, cols=across, subplot_titles=list(shown.panels), vertical_spacing=0.3 / down
+    )
+    for number, found in enumerate(shown.panels.values()):
+        place = {"row": number // across + 1, "col": number % across + 1}
+        text = [
+            [
+                str(each) + ("" if p is None else f"; {shown.chance} {null:.2f}, p {p:.2g}")
+                for each, null, p in zip(*cells, strict=True)
+            ]
+            for cells in zip(found.estimates, found.null, found.p, strict=True)
+        ]
+        figure.add_heatmap(
+            z=[[each.value for each in row] for row in found.estimates],
+            x=list(found.columns),
+            y=list(found.rows),
+            customdata=text,
+            hovertemplate="%{y} and %{x}<br>%{customdata}<extra></extra>",
+            coloraxis="coloraxis",
+            **place,
+        )
+        chance = [
+            (found.columns[j], found.rows[i])
+            for i, row in enumerate(found.p)
+            for j, p in enumerate(row)
+            if p is not None and p > 0.05
+        ]
+        figure.add_scatter(
+            x=[x for x, _ in chance],
+            y=[y for _, y in chance],
+            mode="markers",
+            marker={"color": _NULL, "size": 4},
+            name="not above chance",
+            showlegend=number == 0 and bool(chance),
+            legendgroup="null",
+            hoverinfo="skip",
+            **place,
+        )
+        figure.update_xaxes(title=found.x, type="category", **place)
+        figure.update_yaxes(title=found.y, type="category", autorange="reversed", **place)
+    bar = {"title": {"text": shown.scale}, "thickness": 12}
+    axis = {"colorscale": SEQUENTIAL, "cmin": shown.low, "cmax": shown.high, "colorbar": bar}
+    return _laid_out(figure.update_layout(coloraxis=axis), 420 * down)
+
+
 def bars_with_null(shown: Bars) -> go.Figure:
     """Values with intervals, a colour a run; grey marks are nulls."""
     figure, count = go.Figure(), len(shown.runs)
@@ -378,6 +428,7 @@ _CHARTS: Mapping[type, Callable[[Any], go.Figure]] = {
     Bars: bars_with_null,
     ReadAndMove: read_and_move,
     ResponseCurves: response_curves,
+    HeatMaps: heat_maps,
     LeakageMaps: leakage_maps,
     CosineCurves: cosines_over_noise,
 }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
 from ..analysis.probes import AUC
 from ..measures.decodability import ProbeMap
+from ..measures.exhibits import HeatMap
 from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, width_of
 from .marks import Mark, Text, area, disc, line
@@ -144,6 +145,64 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Fi
     return finished(
         marks, top + tall + _below(style), style, "Linear probes by site and step", caption or told
     )
+
+
+def similarity_map(found: HeatMap, **options: Any) -> Figure:
+    """CKA of every row with every column; a dot is where shuffled samples give as much.
+
+    Args:
+        found: Of ``hcache.measures.declared.cka.map_of``.
+        options: Style and caption, as in ``u_figure``.
+    """
+    n = max(each.n for row in found.estimates for each in row)
+    told = f"Linear CKA without bias, {n} samples. A dot: no more than shuffled samples give."
+    return _value_map(found, "CKA", "Linear CKA of two representations", told, options)
+
+
+def swap_map(found: HeatMap, **options: Any) -> Figure:
+    """What a swap of every site carries over, a row a site; a dot is where nothing is proven.
+
+    Args:
+        found: Of ``hcache.measures.declared.swaps.swap_map``.
+        options: Style and caption, as in ``u_figure``.
+    """
+    n = max(each.n for row in found.estimates for each in row)
+    told = f"What a swap carries over from the donor, beyond what another donor does; {n} pairs. "
+    told += "A dot: no more than chance."
+    return _value_map(found, "carried", "Swaps of every site", told, options)
+
+
+def _value_map(found: HeatMap, scale: str, title: str, told: str, options: Any) -> Figure:
+    """A table of values from 0 to 1 in colours; what is not defined is grey."""
+    style, caption = style_of(options.pop("width", "single"), **options)
+    rows, columns = len(found.rows), len(found.columns)
+    left = max(width_of(name, style.small) for name in found.rows) + TICK + 3
+    left += (ASCENT + DESCENT) * style.size + 3
+    bar = 15 + width_of("0", style.small)
+    width, top = style.points - left - bar, 1.6 * style.size
+    tall = width if rows == columns else rows * (style.small + 4)
+    axes = _Axes(
+        left=left, top=top, width=width, height=tall, x=(0, columns), y=(rows, 0), style=style
+    )
+    marks: list[Mark] = []
+    for i, j in np.ndindex(rows, columns):
+        each, p = found.estimates[i][j], found.p[i][j]
+        marks.append(_tile(axes, j, i, _colour(each.value) if each.defined else LINE))
+        if p is not None and p > 0.05:
+            radius = min(1.0, width / columns / 5, tall / rows / 5)
+            marks.append(disc(*axes.at(j + 0.5, i + 0.5), radius, MUTED))
+    across = _named(found.columns, width, max(width_of(n, style.small) for n in found.columns) + 4)
+    down = _named(found.rows, tall, style.small + 1)
+    marks += axes.marks(found.x, found.y, across, down)
+    beside = replace(axes, left=left + width + 6, width=6, x=(0, 1), y=(0, 1))
+    marks += _colour_bar(beside, scale)
+    return finished(marks, top + tall + _below(style), style, title, caption or told)
+
+
+def _named(names: Sequence[str], length: float, room: float) -> dict[float, str]:
+    """Ticks in the middle of cells, as many as have ``room`` each on that length."""
+    every = math.ceil(len(names) * room / length)
+    return {k + 0.5: names[k] for k in range(0, len(names), every)}
 
 
 def scatter(

@@ -56,6 +56,13 @@ PASSES, COLUMNS = 3, 80
 with, for own and joint components, there and back.
 """
 
+MAP_ONCE, MAP_PLACE = {"tsne": 0.5, "umap": 25.0}, {"tsne": 2e-3, "umap": 4e-3}
+MAP_PAIR = 4e-7
+"""Seconds of a map by itself (UMAP compiles first), by place, and by pair of places."""
+
+SHUFFLED = 3e-9
+"""Seconds to shuffle a number of a matrix of all pairs of samples."""
+
 ALIGNED_STEP, ALIGNED_ROW = 2e-2, 2e-4
 CODES_CELL, CODES_ROW = 0.1, 5e-4
 """Seconds of an alignment by step, and of DCI and SAP by factor and step: by itself, and by n."""
@@ -94,6 +101,20 @@ def projection_seconds(run: Run, site: str) -> float:
     if n > EXACT:
         return run.spec.steps * (PROJECTED_STEP + PASSES * n * d * (READ + COLUMNS * GRAM))
     return run.spec.steps * (PROJECTED_STEP + n * d * READ + GRAM * n * n * d)
+
+
+def similarity_seconds(run: Run, cells: Mapping[str, int], n: int, shuffles: int) -> float:
+    """Seconds of a map of CKA over so many steps of some sites, of ``n`` samples."""
+    count = sum(cells.values())
+    reading = sum(steps * n * run.width(site) * READ for site, steps in cells.items())
+    products = sum(steps * GRAM * n * n * run.width(site) for site, steps in cells.items())
+    return reading + products + shuffles * n * n * count * (SHUFFLED + GRAM * count)
+
+
+def map_seconds(run: Run, site: str, way: str, steps: int) -> float:
+    """Seconds to make a map of a site at so many steps together, by ``tsne`` or ``umap``."""
+    n, d = len(run) * steps, run.width(site)
+    return MAP_ONCE[way] + n * MAP_PLACE[way] + n * d * READ + GRAM * n * n * d + n * n * MAP_PAIR
 
 
 def render_seconds(

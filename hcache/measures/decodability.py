@@ -277,7 +277,7 @@ def _steps_of(record: Record | None) -> dict[int, Any]:
 
 def default_sites(run: Run) -> tuple[str, ...]:
     """The sites that a run stores, in full or pooled, and x_t."""
-    return (*(site for site in run.anatomy.sites if run.policy(site) != NONE), X)
+    return (*(site for site in run.anatomy.all_sites if run.policy(site) != NONE), X)
 
 
 def alignment_of(

@@ -1,7 +1,7 @@
 """What a measure shows as evidence, as plain data: ``figures/evidence.py`` draws each kind.
 
-A measure says which of these it has, and knows no chart. ``Curves``, ``Bars`` and ``PictureSheet``
-serve any measure; the others are of one measure each.
+A measure says which of these it has, and knows no chart. ``Curves``, ``Bars``, ``HeatMaps`` and
+``PictureSheet`` serve any measure; the others are of one measure each.
 """
 
 from __future__ import annotations
@@ -93,6 +93,38 @@ class ResponseCurves:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """A table of values with intervals, drawn in colours.
+
+    ``rows`` and ``columns`` name them, ``x`` and ``y`` the axes. ``estimates`` (rows, columns).
+    ``null`` likewise: what chance alone gives. ``p``: adjusted for all cells. None where there is
+    none.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    estimates: Sequence[Sequence[Estimate]]
+    null: Sequence[Sequence[float | None]]
+    p: Sequence[Sequence[float | None]]
+    x: str
+    y: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMaps:
+    """Heat maps, a panel each by name, on one scale from ``low`` to ``high`` titled ``scale``.
+
+    Cells that are not above chance are dotted; ``chance`` says what that is.
+    """
+
+    panels: Mapping[str, HeatMap]
+    scale: str
+    chance: str
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeakageMaps:
     """By run: a leakage matrix, as :class:`~hcache.analysis.leakage.Leakage` was written."""
 
@@ -121,6 +153,7 @@ Shown = (
     | PictureSheet
     | ReadAndMove
     | ResponseCurves
+    | HeatMaps
     | LeakageMaps
     | CosineCurves
     | CarriersTable

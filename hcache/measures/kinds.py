@@ -13,6 +13,7 @@ DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", 
 LEVELS, LIKENESS = "levels", "likeness"
 PREVIEWS = "previews"
 DUPLICATES = "duplicates"
+CKA, MAP = "cka", "map"
 
 DEFINITIONS = {DECODABILITY: 2, DIRECTION: 2, CONTROLLABILITY: 2, LEAKAGE: 2, SWAP: 2, CODES: 2}
 """How often what a kind means has changed, from 1 on; part of its results' parameters where it is

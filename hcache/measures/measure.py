@@ -89,6 +89,7 @@ class Question:
     label as its subject; one of sites is named ``<name> <site>``; both others have ``subject``.
     ``words`` say it in the table. ``exhibits(of, runs)`` gives the evidence of a label or site
     (empty for the model). ``two_sided``: a value far below the null is as much as one above.
+    ``asked_for``: it is shown only where it was answered, for it takes a choice without a default.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Question:
     pages: tuple[Explanation, ...] = ()
     exhibits: Callable[[str, Runs], Sequence[Exhibit]] = lambda of, runs: ()
     two_sided: bool = False
+    asked_for: bool = False
 
     def keys(self, labels: Sequence[str], sites: Sequence[str]) -> list[tuple[str, str]]:
         """Its rows, as (question, subject)."""

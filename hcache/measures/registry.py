@@ -24,6 +24,8 @@ DECLARED = (
     "decodability",
     "alignment",
     "codes",
+    "cka",
+    "maps",
     "directions",
     "likeness",
     "windows",

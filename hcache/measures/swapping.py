@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,9 +20,11 @@ from ..cache.records import Record
 from ..edits.cached import cached_x
 from ..errors import UsageError
 from ..features import Features
+from ..models.taps import Passing
 from ..progress import part
 from ..recipes.window import Window
 from ..sampling.loop import Moment
+from ..specs import is_place
 from .driver import Change, Driver
 from .kinds import SWAP
 from .stored import Pictured, measured
@@ -81,7 +84,7 @@ def swaps(
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:
-        driver.run.anatomy.members(site)
+        driver.model.anatomy.members(site)
     common = {
         "pairs": asdict(pairs),
         "window": asdict(window),
@@ -135,17 +138,35 @@ class PairSwap:
         noise: int | None = None,
     ) -> None:
         self.driver, self.donors, self.window, self.noise = driver, list(donors), window, noise
-        self.members = driver.run.anatomy.members(site)
+        members = driver.model.anatomy.members(site)
+        self.places = tuple(member for member in members if is_place(member))
+        self.members = tuple(member for member in members if not is_place(member))
+        self.at_places = {place: partial(self._at, place) for place in self.places}
+
+    def _at(self, place: str, moment: Moment) -> Passing | None:
+        if moment.index not in self.window:
+            return None
+        given = self.donated(moment)[place]
+
+        def change(x: torch.Tensor, rows: slice) -> torch.Tensor:
+            a = given[rows].to(x)
+            if self.noise is None:
+                return a
+            return x + self._noise_like(a - x, moment.index, 0, self.donors[rows])
+
+        return change
 
     def __call__(self, features: Features, moment: Moment) -> Features:
-        if moment.index not in self.window:
+        if moment.index not in self.window or not self.members:
             return features
         given = self.donated(moment)
         changes = {}
         for number, member in enumerate(self.members):
             a, b = given[member].to(features[member]), features[member]
             changes[member] = (
-                a if self.noise is None else b + self._noise_like(a - b, moment.index, number)
+                a
+                if self.noise is None
+                else b + self._noise_like(a - b, moment.index, number, self.donors)
             )
         return features.replace(changes)
 
@@ -154,14 +175,19 @@ class PairSwap:
         model, run = self.driver.model, self.driver.run
         guided = model.condition(run.spec.conditioning.rows(self.donors), len(self.donors))
         x = torch.cat([cached_x(model, run, sample, moment.index) for sample in self.donors])
-        return model.encode(x, moment.t, guided.branches[moment.branch])
+        condition = guided.branches[moment.branch]
+        if self.places:
+            return model.trace(x, moment.t, condition, self.places)[0]
+        return model.encode(x, moment.t, condition)
 
-    def _noise_like(self, difference: torch.Tensor, index: int, number: int) -> torch.Tensor:
+    def _noise_like(
+        self, difference: torch.Tensor, index: int, number: int, donors: Sequence[int]
+    ) -> torch.Tensor:
         """Normal noise, every row with the norm of the difference's; the same in all branches of
         guidance.
         """
         rows = []
-        for sample, row in zip(self.donors, difference, strict=True):
+        for sample, row in zip(donors, difference, strict=True):
             rng = np.random.default_rng([self.noise, sample, index, number])
             noise = torch.from_numpy(rng.standard_normal(tuple(row.shape), np.float32)).to(row)
             rows.append(noise * (row.norm() / noise.norm()))

@@ -76,6 +76,9 @@ def compare(
     sites = dict.fromkeys(
         site for run in runs for site in run.anatomy.sites if not site.startswith("block.")
     )
+    places = (place for run in runs for place in run.anatomy.places)
+    known = {question for found in of_runs.values() for question, _ in found}
+    sites |= dict.fromkeys(p for p in places if any(each.endswith(f" {p}") for each in known))
     questions = registry().questions()
     keys = [
         key
@@ -83,6 +86,7 @@ def compare(
         for question in questions
         if question.of == of
         for key in question.keys(labels, tuple(sites))
+        if not question.asked_for or any(key in found for found in of_runs.values())
     ]
     comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
     first = common_first(runs)

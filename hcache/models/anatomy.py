@@ -23,10 +23,12 @@ from diffusers import (
 )
 
 from ..errors import ModelError
+from ..features import Features
 from ..specs import Anatomy
 from . import blocks, halves
 from .condition import Condition
 from .guided_unet import GuidedUNet2DModel
+from .taps import Taps, places_of
 
 UNETS = {
     "UNet2DModel": UNet2DModel,
@@ -86,25 +88,48 @@ def anatomy_of(
         if beside:
             below = torch.zeros((1, beside, *shape[1:]), device=x.device, dtype=x.dtype)
             condition = replace(condition, beside=below)
-        features = halves.encode(network, x, 1, condition)
-        try:
-            output = halves.decode(network, features, 1, condition)
-        except RuntimeError as error:
-            halved = sum(
-                getattr(block, "downsamplers", None) is not None for block in network.down_blocks
-            )
-            raise ModelError(
-                f"the network cannot be run at its sample_size of {shape[1]} x {shape[2]}, which it"
-                f" halves {halved} times; expected multiples of {2**halved}"
-                f" ({str(error).splitlines()[0]})"
-            ) from error
+        taps = Taps(keep=places_of(network))
+        features = halves.encode(network, x, 1, condition, taps=taps)
+        output = _decoded(network, features, condition, taps, shape)
     _check_prediction(output, shape)
     skips = tuple(
         tuple(tuple(member.shape[1:]) for member in group) for group in features.skips if group
     )
     return Anatomy(
-        x=shape, image=image, h=tuple(features.h.shape[1:]), skips=skips, parameters=parameters
+        x=shape,
+        image=image,
+        h=tuple(features.h.shape[1:]),
+        skips=skips,
+        parameters=parameters,
+        others=tuple((name, _shape(taps.kept[name])) for name in taps.keep),
     )
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, int, int]:
+    """(c, h, w) of a batch."""
+    _, channels, height, width = tensor.shape
+    return channels, height, width
+
+
+def _decoded(
+    network: halves.UNet,
+    features: Features,
+    condition: Condition,
+    taps: Taps,
+    shape: tuple[int, int, int],
+) -> torch.Tensor:
+    """The prediction; raises a ModelError if x's sides are no multiples of what they have to be."""
+    try:
+        return halves.decode(network, features, 1, condition, taps=taps)
+    except RuntimeError as error:
+        halved = sum(
+            getattr(block, "downsamplers", None) is not None for block in network.down_blocks
+        )
+        raise ModelError(
+            f"the network cannot be run at its sample_size of {shape[1]} x {shape[2]}, which it"
+            f" halves {halved} times; expected multiples of {2**halved}"
+            f" ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def anatomy_of_config(

@@ -15,6 +15,7 @@ https://arxiv.org/abs/2210.10960).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from diffusers import UNet2DConditionModel, UNet2DModel
 from ..errors import ModelError, UsageError
 from ..features import Features
 from .condition import NOTHING, Condition
+from .taps import MID_ATTN, NO_TAPS, Taps, attends, run_mid
 
 UNet = UNet2DModel | UNet2DConditionModel
 
@@ -50,6 +52,7 @@ def encode(
     t: torch.Tensor | float,
     condition: Condition = NOTHING,
     embedding: Embedding | None = None,
+    taps: Taps = NO_TAPS,
 ) -> Features:
     """The encoder half, mid block included.
 
@@ -59,6 +62,7 @@ def encode(
         condition: Class labels, text, added conditions, as far as the model takes them.
         embedding: That of the same n, t and condition (``embed``), where it is at hand; else it is
             computed.
+        taps: What is done at the places of this half; :func:`with_kept` takes what they kept.
 
     Raises:
         ModelError: the model needs a condition that was not given, or the other way round.
@@ -68,17 +72,19 @@ def encode(
     image = 2 * x_t - 1.0 if unet.config.center_input_sample else x_t
     x = unet.conv_in(image)
     skips = (x,)
-    for block in unet.down_blocks:
+    for k, block in enumerate(unet.down_blocks):
         if hasattr(block, "skip_conv"):
             x, taken, image = block(hidden_states=x, temb=emb, skip_sample=image)
         else:
             x, taken = block(hidden_states=x, temb=emb, **_attended(block, context))
+        x = taps(f"down.{k}", x)
         skips += taken
-    h = (
-        x
-        if unet.mid_block is None
-        else unet.mid_block(x, emb, **_attended(unet.mid_block, context))
-    )
+    if MID_ATTN in {*taps.keep, *taps.changes} and attends(unet.mid_block):
+        h = run_mid(unet.mid_block, x, emb, context, taps)
+    elif unet.mid_block is not None:
+        h = unet.mid_block(x, emb, **_attended(unet.mid_block, context))
+    else:
+        h = x
     return Features(h=h, skips=_group(skips, [len(block.resnets) for block in unet.up_blocks]))
 
 
@@ -88,27 +94,36 @@ def decode(
     t: torch.Tensor | float,
     condition: Condition = NOTHING,
     embedding: Embedding | None = None,
+    taps: Taps = NO_TAPS,
 ) -> torch.Tensor:
     """The decoder half: features -> the U-Net's prediction (n, c, h, w), be it noise, v or x_0."""
     # diffusers' FreeU scales what it is given in place, which would spoil the features
-    x = features.h.clone() if getattr(unet.up_blocks[0], "s1", None) else features.h
+    scaled = bool(getattr(unet.up_blocks[0], "s1", None))
+    x = features.h.clone() if scaled else features.h
     emb, context, _ = embedding or embed(unet, len(x), t, condition, x.device)
     image = None
     groups = _all_groups(features)
     sizes = _upsample_sizes(unet, groups)
-    for block, group, size in zip(unet.up_blocks, groups, sizes, strict=True):
+    for k, (block, group, size) in enumerate(zip(unet.up_blocks, groups, sizes, strict=True)):
         forward_order = tuple(reversed(group))
         if hasattr(block, "skip_conv"):
             x, image = block(x, forward_order, emb, image)
         else:
             more = _attended(block, context) | ({} if size is None else {"upsample_size": size})
             x = block(hidden_states=x, res_hidden_states_tuple=forward_order, temb=emb, **more)
+        x = taps(f"up.{k}", x)
+        x = x.clone() if scaled else x
     x = unet.conv_out(unet.conv_act(unet.conv_norm_out(x)) if unet.conv_norm_out else x)
     if image is not None:
         x = x + image
     if unet.config.time_embedding_type == "fourier" and isinstance(unet, UNet2DModel):
         x = x / _timesteps(t, len(x), x.device).reshape(-1, *[1] * (x.ndim - 1))
     return x
+
+
+def with_kept(features: Features, taps: Taps) -> Features:
+    """The features with what was kept on the way through both halves."""
+    return replace(features, others={**features.others, **taps.kept}) if taps.kept else features
 
 
 def dtype_of(network: torch.nn.Module) -> torch.dtype:

@@ -20,6 +20,7 @@ from .conditioners import Conditioner, Guided, Unconditional
 from .halves import Embedding
 from .schedulers import Scheduler
 from .side_by_side import parts_of, side_by_side
+from .taps import NO_TAPS, Taps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +57,7 @@ class Model:
         t: torch.Tensor | float,
         condition: Condition = NOTHING,
         embedding: Embedding | None = None,
+        taps: Taps = NO_TAPS,
     ) -> Features:
         """The encoder half: x_t (n, c, h, w) at training timestep ``t`` -> :class:`Features`.
 
@@ -65,10 +67,13 @@ class Model:
         self.anatomy.need_unet("encoding to h and skips")
         x, parts = x_t.to(self.dtype), parts_of(len(x_t), self.device)
         if len(parts) == 1:
-            return halves.encode(self.network, x, t, condition, embedding)
+            return halves.encode(self.network, x, t, condition, embedding, taps)
         emb = embedding or self.embed(len(x), t, condition)
         found = side_by_side(
-            lambda rows: halves.encode(self.network, x[rows], t, condition, emb.rows(rows)), parts
+            lambda rows: halves.encode(
+                self.network, x[rows], t, condition, emb.rows(rows), taps.part(rows)
+            ),
+            parts,
         )
         return Features.join(found, torch.cat)
 
@@ -78,6 +83,7 @@ class Model:
         t: torch.Tensor | float,
         condition: Condition = NOTHING,
         embedding: Embedding | None = None,
+        taps: Taps = NO_TAPS,
     ) -> torch.Tensor:
         """The decoder half: features -> what the U-Net predicts (n, c, h, w), without a learned
         variance.
@@ -89,10 +95,12 @@ class Model:
         n = len(features.h)
         parts = parts_of(n, self.device)
         if len(parts) == 1:
-            return self._mean(halves.decode(self.network, features, t, condition, embedding))
+            return self._mean(halves.decode(self.network, features, t, condition, embedding, taps))
         emb = embedding or self.embed(n, t, condition)
         found = side_by_side(
-            lambda rows: self._decode_part(features.rows(rows.start, rows.stop), t, emb, rows),
+            lambda rows: self._decode_part(
+                features.rows(rows.start, rows.stop), t, emb, rows, taps.part(rows)
+            ),
             parts,
         )
         return torch.cat(found)
@@ -106,38 +114,53 @@ class Model:
         return halves.embed(self.network, n, t, condition, self.device)
 
     def trace(
-        self, x_t: torch.Tensor, t: float, condition: Condition = NOTHING
+        self,
+        x_t: torch.Tensor,
+        t: float,
+        condition: Condition = NOTHING,
+        places: Sequence[str] = (),
     ) -> tuple[Features, torch.Tensor]:
-        """Evaluates the network once: the activations, and the prediction as of ``decode``."""
+        """Evaluates the network once: the activations, and the prediction as of ``decode``.
+
+        ``places``: what of ``anatomy.places`` the features are to hold besides h and skips.
+        """
         if not self.anatomy.without:
-            return self._trace_halves(x_t, t, condition)
+            return self._trace_halves(x_t, t, condition, Taps(keep=places))
         features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
         return features, self._mean(output)
 
     def _trace_halves(
-        self, x_t: torch.Tensor, t: float, condition: Condition
+        self, x_t: torch.Tensor, t: float, condition: Condition, taps: Taps
     ) -> tuple[Features, torch.Tensor]:
         """Both halves, one after the other; of a batch that is computed in parts, part by part."""
         embedding, parts = self.embed(len(x_t), t, condition), parts_of(len(x_t), self.device)
         if len(parts) == 1:
-            features = self.encode(x_t, t, condition, embedding)
-            return features, self.decode(features, t, condition, embedding)
+            features = self.encode(x_t, t, condition, embedding, taps)
+            output = self.decode(features, t, condition, embedding, taps)
+            return halves.with_kept(features, taps), output
         x = x_t.to(self.dtype)
 
         def trace_part(rows: slice) -> tuple[Features, torch.Tensor]:
-            features = halves.encode(self.network, x[rows], t, condition, embedding.rows(rows))
-            return features, self._decode_part(features, t, embedding, rows)
+            own, emb = taps.part(rows), embedding.rows(rows)
+            features = halves.encode(self.network, x[rows], t, condition, emb, own)
+            output = self._decode_part(features, t, embedding, rows, own)
+            return halves.with_kept(features, own), output
 
         features, outputs = zip(*side_by_side(trace_part, parts), strict=True)
         return Features.join(features, torch.cat), torch.cat(outputs)
 
     def _decode_part(
-        self, features: Features, t: torch.Tensor | float, embedding: Embedding, rows: slice
+        self,
+        features: Features,
+        t: torch.Tensor | float,
+        embedding: Embedding,
+        rows: slice,
+        taps: Taps,
     ) -> torch.Tensor:
         """The decoder half of some samples of a batch, of which ``t`` and ``embedding`` are."""
         own = t[rows] if isinstance(t, torch.Tensor) and t.numel() > 1 else t
         return self._mean(
-            halves.decode(self.network, features, own, embedding=embedding.rows(rows))
+            halves.decode(self.network, features, own, embedding=embedding.rows(rows), taps=taps)
         )
 
     def condition(self, conditioning: Conditioning = UNCONDITIONED, n: int = 1) -> Guided:

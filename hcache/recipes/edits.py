@@ -83,8 +83,8 @@ class Tools(Protocol):
         """The same, bound to the model."""
         ...
 
-    def donor(self, ref: DonorRef) -> Callable[[Any], Features]:
-        """A donor's features at a moment."""
+    def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Callable[[Any], Features]:
+        """A donor's features at a moment, with those at other places of the U-Net."""
         ...
 
 
@@ -121,6 +121,15 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """The steps in which it acts; None: in all of them."""
         step = getattr(self, "step", None)
         return getattr(self, "window", None) if step is None else Window(first=step, last=step)
+
+    @property
+    def needs_asymmetric(self) -> bool:
+        """Whether the edited prediction may enter P_t only."""
+        return False
+
+    def calibration(self, step: int, t: float) -> tuple[float, float] | None:
+        """ω and λ of InjectFusion's calibration in a step at training timestep t; None for none."""
+        return None
 
     @property
     def first(self) -> int:

@@ -130,6 +130,10 @@ class Recipe:
             if not math.isfinite(self.t_boost):
                 raise UsageError(f"t_boost is a training timestep, got {self.t_boost}")
         for edit in self.edits:
+            if edit.needs_asymmetric and not self.asymmetric:
+                raise UsageError(
+                    f"this {edit.kind} is calibrated, which is of asymmetric edits: set asymmetric"
+                )
             if edit.acts_in and edit.acts_in.last >= self.steps:
                 raise UsageError(
                     f"the steps of a {edit.kind} go to {edit.acts_in.last}, and the run has"

@@ -15,9 +15,11 @@ from ..features import Features
 from ..models.condition import Condition
 from ..models.conditioners import COND, Guided
 from ..models.model import Model
+from ..models.taps import Passing, Taps
 from ..specs import NEXT, UNCONDITIONED, Conditioning
+from .calibration import Calibrate, Calibration, calibrated_x
 from .noise import start_noise, step_noise
-from .schedule import Schedule, schedule_of
+from .schedule import DiffusionSchedule, Schedule, schedule_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +40,17 @@ class Edit(Protocol):
 
     If it returns the object that it was given, nothing is computed again. Under guidance it is
     called once for each branch; ``moment.branch`` names the branch.
+
+    An edit that acts at other places of the U-Net, too, has ``at_places``: by place a function of
+    the moment, which gives what is done there with m rows (m, c, h, w) of the n samples, and which
+    rows these are; or None, for nothing. Donors are fetched in the first call: the second may come
+    from several threads at once.
     """
 
     def __call__(self, features: Features, moment: Moment, /) -> Features: ...
 
+
+AtPlace = Callable[[Moment], Passing | None]
 
 Nudge = Callable[[torch.Tensor, int], torch.Tensor]
 """x_t (n, c, h, w) and the index of the step -> x_t to take it from."""
@@ -78,6 +87,8 @@ def denoise(
     x_t: torch.Tensor | None = None,
     start: int = 0,
     schedule: str = NEXT,
+    places: Sequence[str] = (),
+    calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
     """Denoises a batch with DDIM (a flow with Euler's method), one :class:`Step` at a time.
 
@@ -98,6 +109,8 @@ def denoise(
         start: Index of the first step to take, with ``x_t``.
         schedule: Where a step ends: one of :data:`hcache.specs.SCHEDULES`; a run's own is
             ``run.spec.schedule``.
+        places: Other places of the U-Net than h and skips, which ``features`` are to hold too.
+        calibrate: InjectFusion's calibration of an asymmetric edit.
 
     Raises:
         UsageError: arguments that do not fit together, or not the model.
@@ -105,6 +118,8 @@ def denoise(
     levels = schedule_of(model, steps, schedule)
     if edit is not None:
         model.anatomy.need_unet("an edit of h or skips")
+    if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
+        raise UsageError("calibration is of an asymmetric edit of a diffusion model, not of a flow")
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
     x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
@@ -113,7 +128,10 @@ def denoise(
             torch.inference_mode()
         ):  # not around the yield: the mode is the thread's, and so the caller's
             x = x if nudge is None else nudge(x, index)
-            features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric)
+            features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric, places)
+            found = None if calibrate is None else calibrate(index)
+            if found is not None:
+                eps, x_0 = _calibrated(model, levels, guided, x, index, (eps, x_0), found)
             noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
             x_next = levels.advance(x_0, eps, index, etas[index], noise)
         t = levels.timesteps[index]
@@ -160,6 +178,7 @@ def _predict(
     index: int,
     edit: Edit | None,
     asymmetric: bool,
+    places: Sequence[str],
 ) -> tuple[Features, torch.Tensor, torch.Tensor]:
     """(features, ε of D_t, P_t) of one step, decoding twice only where an asymmetric edit has
     changed something.
@@ -180,27 +199,76 @@ def _predict(
         )
 
     if edit is None:
-        features, output = model.trace(batch, t, condition)
+        features, output = model.trace(batch, t, condition, places)
         return features.rows(0, n) if len(names) > 1 else features, *split(output)
     embedding = model.embed(len(batch), t, condition)
     features = model.encode(batch, t, condition, embedding)
-    parts = (
-        [features]
-        if len(names) == 1
-        else [features.rows(i * n, (i + 1) * n) for i in range(len(names))]
-    )
     moments = [Moment(index=index, t=t, branch=name) for name in names]
+    taps = Taps(changes=_changes(edit, moments, n))
+    passed = features
+    if any(not place.startswith("up.") for place in taps.changes):
+        passed = model.encode(batch, t, condition, embedding, taps)
+    parts = _by_branch(passed, n, len(names))
     edited = [edit(part, moment) for part, moment in zip(parts, moments, strict=True)]
     changed = any(after is not before for after, before in zip(edited, parts, strict=True))
     joined = (
-        (edited[0] if len(edited) == 1 else Features.join(edited, torch.cat))
-        if changed
-        else features
+        (edited[0] if len(edited) == 1 else Features.join(edited, torch.cat)) if changed else passed
     )
-    eps, x_0 = split(model.decode(joined, t, condition, embedding))
-    if asymmetric and changed:
+    eps, x_0 = split(model.decode(joined, t, condition, embedding, taps))
+    if asymmetric and (changed or taps.changes):
         eps, _ = split(model.decode(features, t, condition, embedding))
-    return parts[0], eps, x_0
+    return _by_branch(features, n, len(names))[0], eps, x_0
+
+
+def _calibrated(
+    model: Model,
+    schedule: Schedule,
+    guided: Guided,
+    x: torch.Tensor,
+    index: int,
+    predicted: tuple[torch.Tensor, torch.Tensor],
+    calibration: Calibration,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ε of D_t, P_t) after calibration, of those of an asymmetric edit."""
+    eps, x_0 = predicted
+    omega = calibration.omega.to(x).view(-1, 1, 1, 1)
+    scaled = eps * calibration.dt_lambda.to(x).view(-1, 1, 1, 1)
+    if not bool(omega.any()):
+        return scaled, x_0
+    moved = calibrated_x(x, eps, x_0, schedule.alpha_bar[index].to(x), calibration.omega)
+    _, plain_eps, plain_x_0 = _predict(model, schedule, guided, moved, index, None, False, ())
+    return torch.where(omega == 0, scaled, plain_eps), torch.where(omega == 0, x_0, plain_x_0)
+
+
+def _by_branch(features: Features, n: int, branches: int) -> list[Features]:
+    """The features of a batch of n samples in each branch of guidance."""
+    if branches == 1:
+        return [features]
+    return [features.rows(i * n, (i + 1) * n) for i in range(branches)]
+
+
+def _changes(edit: Edit, moments: Sequence[Moment], n: int) -> dict[str, Passing]:
+    """What an edit does at other places, for a batch of n samples in all branches of guidance."""
+
+    def change(acts: Sequence[Passing | None]) -> Passing:
+        def changed(x: torch.Tensor, rows: slice) -> torch.Tensor:
+            first = rows.start
+            before, after = [], []
+            for i, act in enumerate(acts):
+                low, high = max(first, i * n), min(first + len(x), (i + 1) * n)
+                if low < high:
+                    old = x[low - first : high - first]
+                    before.append(old)
+                    after.append(old if act is None else act(old, slice(low - i * n, high - i * n)))
+            if all(new is old for new, old in zip(after, before, strict=True)):
+                return x
+            return after[0] if len(after) == 1 else torch.cat(after)
+
+        return changed
+
+    acts: Mapping[str, AtPlace] = getattr(edit, "at_places", {})
+    found = {place: [act(moment) for moment in moments] for place, act in acts.items()}
+    return {place: change(now) for place, now in found.items() if any(now)}
 
 
 def _first(

@@ -47,6 +47,18 @@ _scatter = st.components.v2.component(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Plot:
+    """Where samples stand at a step: ``places`` (n, 2) on two ``axes``, a title each.
+
+    ``ways`` (steps, n, 2): where they stand at all steps, if these have the same axes.
+    """
+
+    places: np.ndarray
+    axes: tuple[str, str]
+    ways: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Points:
     """Samples on two axes.
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...analysis.estimate import Contrast
+from ...analysis.estimate import Contrast, Estimate
 from ...analysis.swaps import SwapEffect, which_carries
 from ...cache.reading import Run
 from ...cache.records import Record, load_sheet
 from ...recipes.window import Window
 from ..cell import Cell
 from ..evidence import Evidence
-from ..exhibits import Bar, Bars, CarriersTable, Curves, Exhibit, PictureSheet, Point
+from ..exhibits import (
+    Bar,
+    Bars,
+    CarriersTable,
+    Curves,
+    Exhibit,
+    HeatMap,
+    HeatMaps,
+    PictureSheet,
+    Point,
+)
 from ..kinds import SWAP
 from ..measure import (
     CARRIED,
@@ -28,12 +38,20 @@ from ..measure import (
     shipped_page,
 )
 from ..noise import COARSE_EDGES, level_of, windows_of
+from ..parameter import Parameter
 from ..setting import SAMPLES, Setting
 
 EFFECT, PIXELS = "effect of", "pixels"
 FEWEST = 4
 OVER_WINDOWS = ("pixels", "structure", "colour")
 """The quantities that are shown by window of steps."""
+
+
+EVERYWHERE = Parameter(
+    name="everywhere",
+    text="swap at the outputs of all blocks and at the mid attention, too",
+    default=False,
+)
 
 
 def refuses(setting: Setting) -> str:
@@ -46,7 +64,7 @@ def refuses(setting: Setting) -> str:
 
 def parts(setting: Setting) -> Iterator[Part]:
     """Swaps of every site in all steps, and in windows of steps."""
-    each = 1.5 * setting[SAMPLES] * len(setting.run.anatomy.sites)
+    each = 1.5 * setting[SAMPLES] * len(_sites(setting))
     whole = setting.whole
     yield Part(title="swaps", passes=4 * each, work=later(lambda: _swaps(setting, whole, own=True)))
     for window in windows_of(setting.run, COARSE_EDGES):
@@ -57,11 +75,17 @@ def parts(setting: Setting) -> Iterator[Part]:
         )
 
 
+def _sites(setting: Setting) -> tuple[str, ...]:
+    """h and the skip groups; with ``everywhere`` the other places of the U-Net, too."""
+    anatomy = setting.run.anatomy
+    return anatomy.all_sites if setting[EVERYWHERE] else anatomy.sites
+
+
 def _swaps(setting: Setting, window: Window, own: bool) -> Work:
     from ..swapping import Pairs, swaps
 
     pairs = Pairs.draw(setting.run.sample_ids.tolist(), setting[SAMPLES])
-    return swaps(setting.driver, pairs, window, own=own)
+    return swaps(setting.driver, pairs, window, _sites(setting), own=own)
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
@@ -99,7 +123,7 @@ def _records(evidence: Evidence) -> dict[str, Record]:
         better = site not in found or _size(record) > _size(found[site])
         if _is_whole(record.parameters["window"], evidence.run) and better:
             found[site] = record
-    return {site: found[site] for site in evidence.run.anatomy.sites if site in found}
+    return {site: found[site] for site in evidence.run.anatomy.all_sites if site in found}
 
 
 def _size(record: Record) -> tuple[int, int]:
@@ -123,6 +147,29 @@ def _points(evidence: Evidence, site: str, quantity: str) -> list[Point]:
             if contrast.excess.defined:
                 found.append(Point(at=at, estimate=contrast.excess, null=0.0, p=contrast.p))
     return sorted(found, key=lambda point: point.at)
+
+
+def swap_map(evidence: Evidence) -> HeatMap | None:
+    """What every site carries over of each quantity, a row a site; None where nothing is known."""
+    effects = effects_of(evidence)
+    if not effects:
+        return None
+    places = evidence.run.anatomy.places
+    order = [place for place in places if not place.startswith("up.")]
+    order += [*evidence.run.anatomy.sites, *(each for each in places if each.startswith("up."))]
+    rows = [site for site in order if site in effects]
+    columns = list(dict.fromkeys(name for site in rows for name in effects[site].carried))
+    cells = [[effects[site].carried.get(name) for name in columns] for site in rows]
+    nothing = Estimate.undefined("it was not measured", 0)
+    return HeatMap(
+        rows=tuple(rows),
+        columns=tuple(name.replace("_", " ") for name in columns),
+        estimates=[[nothing if each is None else each.excess for each in row] for row in cells],
+        null=[[0.0] * len(columns) for _ in rows],
+        p=[[None if each is None else each.p for each in row] for row in cells],
+        x="what is carried over from the donor",
+        y="swapped site",
+    )
 
 
 def _sheet(evidence: Evidence, site: str) -> PictureSheet | None:
@@ -169,6 +216,12 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
         )
         curves = Curves(runs=windows, axis="carried, less another's", null="none")
         made.append(Exhibit(title=title, shown=curves))
+    maps = {name: found for name, each in runs.items() if (found := swap_map(each)) is not None}
+    if maps:
+        shown = HeatMaps(panels=maps, scale="carried", chance="another donor")
+        made.append(
+            Exhibit(title="What every site carries over, beyond another donor", shown=shown)
+        )
     sheets = {name: sheet for name, each in runs.items() if (sheet := _sheet(each, site))}
     return made + [
         Exhibit(title=f"{name}: {sheet.title}", shown=sheet, run=name)
@@ -187,7 +240,7 @@ MEASURE = Measure(
     title="what h and each skip group carry",
     parts=parts,
     needs=(MODEL,),
-    parameters=(SAMPLES,),
+    parameters=(SAMPLES, EVERYWHERE),
     refuses=refuses,
     cells={SWAP: cells},
     summaries=(

@@ -1,5 +1,5 @@
 """Compare: A and B, samples or rendered pictures, of one run or two: side by side, their
-difference, by turns.
+difference, by turns; and of two runs how alike their sites are.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ...readers.reading import reader_of, readers_of
 from .. import loaders, state
 from ..text import literal, sentence
 from ..viewer import FASTEST, SLOWEST, show_pictures
+from .alike import alike_panel
 from .pins import SIDES, Pinned, pinned
 
 BESIDE, ALONE, TURNS = "side by side", "difference", "by turns (blink)"
@@ -69,6 +70,8 @@ def compare_panel(run: Run) -> None:
             f"A has {_size(a)} pixels and B has {_size(b)}, so only their readings can be compared."
         )
     _numbers(a, b, same_size)
+    if a.run.name != b.run.name:
+        alike_panel(a.run, b.run)
 
 
 def _side(side: str, run: Run, number: int) -> Pinned:

@@ -20,7 +20,17 @@ from ...errors import HcacheError, UsageError, told_of
 from ...images.pictures import Picture, prepare_picture
 from ...loras import find_lora
 from ...noise_schedules import NAMED, find_schedule, schedule_file
-from ...specs import NONE, NULL_CLASS, POLICIES, Anatomy, Conditioning, Lora, RunSpec
+from ...specs import (
+    FULL,
+    NONE,
+    NULL_CLASS,
+    POLICIES,
+    POOLED,
+    Anatomy,
+    Conditioning,
+    Lora,
+    RunSpec,
+)
 from .. import loaders, state
 from ..downloads import weights_notice
 from ..frame import PENDING
@@ -257,11 +267,34 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
                 disabled=gigabytes is not None,
                 format_func=sentence,
             )
+    if anatomy.places:
+        store |= _other_places(model, anatomy, usual, gigabytes is not None)
     st.caption(
         "Full: all values. Pooled: the mean over space. None: computed again from the stored x_t"
         " when needed."
     )
     return (None if gigabytes is None else int(gigabytes * 1e9)), store
+
+
+def _other_places(model: str, anatomy: Anatomy, usual: RunSpec, disabled: bool) -> dict[str, str]:
+    """What to keep of the outputs of blocks and of the mid block's attention."""
+    found = {}
+    with st.expander("Other places: outputs of blocks, and the mid block's attention"):
+        for column, policy in zip(st.columns(2), (FULL, POOLED), strict=True):
+            with column:
+                chosen = state.many(
+                    f"Stored {policy}",
+                    f"others-{policy}-{model}",
+                    anatomy.places,
+                    [place for place in anatomy.places if usual.policy(place) == policy],
+                    disabled=disabled,
+                )
+            found |= dict.fromkeys(chosen, policy)
+        st.caption(
+            "down.k and up.k are what diffusers' down_blocks[k] and up_blocks[k] put out; mid.attn"
+            " is what the mid block's attention puts out. A place chosen twice is stored pooled."
+        )
+    return found
 
 
 def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:

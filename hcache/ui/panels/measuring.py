@@ -20,9 +20,17 @@ from ...directions.direction import check_full
 from ...errors import HcacheError
 from ...figures.verdict import row_title
 from ...measures.costs import about
-from ...measures.measure import MODEL
+from ...measures.declared.cka import BESIDE
+from ...measures.measure import LABELS, MODEL
 from ...measures.parameter import Parameter
-from ...measures.registry import find_measure, measured_by, measures, parameters_of, registry
+from ...measures.registry import (
+    find_measure,
+    find_question,
+    measured_by,
+    measures,
+    parameters_of,
+    registry,
+)
 from ...measures.sample_sizes import samples_for_width
 from ...measures.setting import NULLS, SAMPLES
 from ...measures.suite import Suite, not_needed
@@ -79,13 +87,21 @@ def _unanswered(run: Run, name: str, rows: Sequence[Row]) -> set[str]:
 
 def _missing(run: Run, rows: Sequence[Row]) -> list[str]:
     """The measures that would answer what is not answered for a run, cheapest first."""
-    found = {measured_by(*row.key) for row in rows if run.name not in row.cells}
+    found = {
+        measured_by(*row.key) for row in rows if run.name not in row.cells and not _asked_for(row)
+    }
     found |= {name for name, measure in measures().items() if measure.along_with in found}
     return [
         name
         for name, measure in measures().items()
         if name in found and (MODEL not in measure.needs or _rendered(run))
     ]
+
+
+def _asked_for(row: Row) -> bool:
+    """Whether a row's question takes a choice that no button can make."""
+    question = find_question(*row.key)
+    return question is not None and question.asked_for
 
 
 def _seconds(run: Run, what: Sequence[str], labels: Sequence[str]) -> float | None:
@@ -212,7 +228,8 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row
             " again."
         )
         work = measuring(run, labels, what, reader)
-        if st.button("Measure", key="measure", type="primary", disabled=not (what and labels)):
+        blind = not labels and all(LABELS in find_measure(name).needs for name in what)
+        if st.button("Measure", key="measure", type="primary", disabled=not what or blind):
             start(run.folder, work)
         st.code(
             "python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True
@@ -274,6 +291,13 @@ def measuring(run: Run, labels: Sequence[str], what: Sequence[str], reader: str 
         reader=reader,
         options={name: value for name, value in chosen.items() if value != defaults[name]},
     )
+
+
+def beside(run: Run, other: str) -> Measuring:
+    """CKA of a run with another."""
+    usual = {each.name: each.at_size(USUAL, len(run)) for each in (SAMPLES, NULLS)}
+    options = {BESIDE.name: other}
+    return Measuring(run=run.name, what=("cka",), labels=(), options=options, **usual)
 
 
 def _size_words(size: str) -> str:

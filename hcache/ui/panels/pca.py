@@ -1,5 +1,5 @@
-"""PCA: samples on two components of a site, step by step, as one of the two faces of the
-selection.
+"""PCA: samples on two components of a site, or on a map by t-SNE or UMAP, step by step, as one of
+the two faces of the selection.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from ...cache.reading import Run
 from ...figures.components import variance_explained
 from ...figures.pictures import png_bytes
 from ...measures.costs import about, projection_seconds
+from ...measures.maps import MOST_SAMPLES
 from ...measures.noise import log_snr_of
 from .. import address, loaders, selection, state
 from ..frame import errors_shown
 from ..hover import hover_pictures
 from ..pace import starts_itself
-from ..scatter import BOX, LASSO, PAN, Points, scatter
+from ..scatter import BOX, LASSO, PAN, Plot, Points, scatter
 from ..text import literal, sentence
 from ..thinning import thinned
 from ..work import run_button
+from . import maps
 from .selection import selection_bar, selection_panel
 
 NO_COLOUR = "none"
 OVER = {"each step's own": loaders.OWN, "joint over all steps": loaders.JOINT}
+NEAREST = 15
 DRAGS = {"move": PAN, "box": BOX, "lasso": LASSO}
 MOST_PATHS, MOST_NAMED = 24, 20
 POINTS, SCATTER = "pca-points", "pca-scatter"
@@ -53,7 +56,7 @@ def pca_panel(run: Run) -> None:
     fragment.
     """
     view = _controls(run)
-    every = _every_step(run, view.site)
+    every = None if view.over in maps.OVER else _every_step(run, view.site)
     hover = hover_pictures(run, SCATTER)
     _follow(run, view, every, hover)
 
@@ -72,12 +75,13 @@ def _controls(run: Run) -> View:
         over = state.select(
             "Components",
             "over",
-            [*OVER],
+            [*OVER, *(maps.OVER if len(run) <= MOST_SAMPLES else ())],
             help=(
                 "Each step's own: the most variance at that step. Joint: PCA of all steps side by"
                 " side (Haas et al. 2023, Discovering Interpretable Directions in the Semantic"
                 " Latent Space of Diffusion Models), with equal axes at every step. Paths of"
-                " samples are shown on these only."
+                " samples are shown on these, and on maps of all steps. t-SNE and UMAP place"
+                " neighbours side by side; their axes and large distances mean nothing."
             ),
             format_func=sentence,
         )
@@ -95,7 +99,11 @@ def _controls(run: Run) -> View:
     with five:
         second = state.select("Vertical", "pc2", list(range(1, most + 1)), default=min(2, most))
     return View(
-        site=site, over=OVER[over], axes=(first, second), colour=colour, values=labels.get(colour)
+        site=site,
+        over=OVER.get(over, over),
+        axes=(first, second),
+        colour=colour,
+        values=labels.get(colour),
     )
 
 
@@ -120,13 +128,38 @@ def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover
         step = state.slider(
             "Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has most noise."
         )
+        if view.over in maps.OVER:
+            _map(run, view, step, hover)
+            return
         projections, at = _projections(run, view, every, step)
         if projections is None:
             return
-        _scatter(run, view, projections, at, step, hover)
+        _scatter(run, view, _plot(view, projections, at), step, hover)
         selection_bar(run)
         _variance(run, view, projections.explained[at], step)
         selection_panel(run)
+
+
+def _map(run: Run, view: View, step: int, hover: bool) -> None:
+    """A map in place of components, and how far to trust it."""
+    record = maps.map_record(run, view.site, view.over, step)
+    if record is None:
+        return
+    _scatter(run, view, maps.plot_of(record, step), step, hover)
+    selection_bar(run)
+    maps.quality_panel(run, record)
+    selection_panel(run)
+
+
+def _plot(view: View, projections: Projections, at: int) -> Plot:
+    """Two components at a step, with the ways over the steps if these are joint."""
+    columns = [axis - 1 for axis in view.axes]
+    shares = projections.explained[at]
+    first, second = (
+        f"component {axis} ({shares[axis - 1]:.1%} of this step's variance)" for axis in view.axes
+    )
+    ways = projections.scores[:, :, columns] if view.over == loaders.JOINT else None
+    return Plot(places=projections.scores[at][:, columns], axes=(first, second), ways=ways)
 
 
 def _projections(
@@ -143,9 +176,7 @@ def _projections(
     return loaders.projection_at(str(run.folder), len(run), view.site, step), 0
 
 
-def _scatter(
-    run: Run, view: View, projections: Projections, at: int, step: int, hover: bool
-) -> None:
+def _scatter(run: Run, view: View, plot: Plot, step: int, hover: bool) -> None:
     """The chart, and the picture that was clicked last beside it."""
     ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
@@ -155,26 +186,15 @@ def _scatter(
         label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
         said = f"sample {chosen}{label}"
         st.image(png_bytes(run.picture(chosen)), caption=literal(said), alt=said, width=150)
-        st.segmented_control(
-            "Drag action",
-            list(DRAGS),
-            default=next(iter(DRAGS)),
-            key="pca-drag",
-            format_func=sentence,
-            help=(
-                "Box and lasso select the points inside. Choose move to click single points. A"
-                " double click clears the selection."
-            ),
+        _drag_controls()
+        st.button(
+            f"Select its {min(NEAREST, len(run) - 1)} nearest",
+            key="pca-nearest",
+            on_click=_take_nearest,
+            args=(run, view.site, step, chosen),
+            help="The samples nearest to it in all numbers of this site and step.",
         )
-        st.segmented_control(
-            "Selection mode",
-            selection.HOW,
-            default=selection.REPLACE,
-            key="pca-how",
-            format_func=sentence,
-            help="Set replaces the selection, add extends it, remove takes points out of it.",
-        )
-        with_paths = view.over == loaders.JOINT and state.flag(
+        with_paths = plot.ways is not None and state.flag(
             "Paths of the selected",
             "paths",
             False,
@@ -182,22 +202,15 @@ def _scatter(
         )
         if hover:
             st.caption("Hover over a point for its picture.")
-    columns = [axis - 1 for axis in view.axes]
     paths = window = None
-    if view.over == loaders.JOINT:
-        every = projections.scores[:, :, columns]
-        window = _window(every)
-        paths = every[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
-    places = projections.scores[at][:, columns]
-    drawn = thinned(places, flags | (ids == chosen))
-    shares = projections.explained[at]
-    first, second = (
-        f"component {axis} ({shares[axis - 1]:.1%} of this step's variance)" for axis in view.axes
-    )
+    if plot.ways is not None:
+        window = _window(plot.ways)
+        paths = plot.ways[:, _some(np.flatnonzero(flags))].swapaxes(0, 1) if with_paths else None
+    drawn = thinned(plot.places, flags | (ids == chosen))
     points = Points(
         samples=ids[drawn],
-        places=places[drawn],
-        axes=(first, second),
+        places=plot.places[drawn],
+        axes=plot.axes,
         colour=None if view.values is None else view.values[drawn],
         name=view.colour,
         chosen=chosen,
@@ -218,6 +231,37 @@ def _scatter(
                 on_pick=lambda samples: take_points(run, samples),
                 on_clear=lambda twice: clear_points(run, twice),
             )
+
+
+def _drag_controls() -> None:
+    """What dragging does, and what becomes of the selection."""
+    st.segmented_control(
+        "Drag action",
+        list(DRAGS),
+        default=next(iter(DRAGS)),
+        key="pca-drag",
+        format_func=sentence,
+        help=(
+            "Box and lasso select the points inside. Choose move to click single points. A"
+            " double click clears the selection."
+        ),
+    )
+    st.segmented_control(
+        "Selection mode",
+        selection.HOW,
+        default=selection.REPLACE,
+        key="pca-how",
+        format_func=sentence,
+        help="Set replaces the selection, add extends it, remove takes points out of it.",
+    )
+
+
+def _take_nearest(run: Run, site: str, step: int, sample: int) -> None:
+    """The nearest neighbours of a sample become the selection, itself among them."""
+    with address.together():
+        found = maps.nearest_samples(run, site, step, sample, min(NEAREST, len(run) - 1))
+        selection.select(run, found, st.session_state.get("pca-how") or selection.REPLACE)
+        selection.publish(run)
 
 
 def take_points(run: Run, samples: list[int]) -> None:
@@ -245,8 +289,10 @@ def _in_words(run: Run, view: View, step: int, chosen: int, flags: np.ndarray) -
     )
     marked = f"; {flags.sum()} selected: {few}" if flags.any() else "; none selected"
     first, second = view.axes
+    on = f"components {first} and {second}"
+    on = f"a {view.over}," if view.over in maps.OVER else on
     return (
-        f"{len(run)} samples on components {first} and {second} of {view.site} at step"
+        f"{len(run)} samples on {on} of {view.site} at step"
         f" {step}{colour}; sample {chosen} in a ring{marked}"
     )
 

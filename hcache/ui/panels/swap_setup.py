@@ -41,6 +41,8 @@ class Setup:
     freeu: FreeUEdit | None
     asymmetric: bool
     t_boost: float | None
+    omega: float | None = None
+    dt_lambda: float | None = None
 
 
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
@@ -76,6 +78,7 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
     mask = mask_panel("mask", picture, run.anatomy.h)
     with st.expander("More: asymmetric, noise boost, FreeU"):
         asymmetric, t_boost, freeu = _more(run, how)
+        omega, dt_lambda = _calibration() if how == SLERP else (None, None)
     return Setup(
         how=how,
         sites=tuple(sites),
@@ -85,6 +88,8 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
         freeu=freeu,
         asymmetric=asymmetric,
         t_boost=t_boost,
+        omega=omega,
+        dt_lambda=dt_lambda,
     )
 
 
@@ -92,7 +97,14 @@ def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dic
     """What is to be rendered, by title."""
     more: list[RecipeEdit] = [setup.freeu] if setup.freeu else []
     if setup.how == SLERP:
-        turn = SlerpEdit(donor=donor, gamma=setup.share, window=setup.window, mask=setup.mask)
+        turn = SlerpEdit(
+            donor=donor,
+            gamma=setup.share,
+            window=setup.window,
+            mask=setup.mask,
+            omega=setup.omega,
+            dt_lambda=setup.dt_lambda,
+        )
         listed: dict[str, RecipeEdit] = {"h by slerp": turn}
     else:
         groups = [(site,) for site in setup.sites] if setup.how == ALONE else [setup.sites]
@@ -139,6 +151,8 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
     if isinstance(first, SlerpEdit):
         state.choose("inject", SLERP)
         state.choose("gamma", percent(first.gamma, "share γ"))
+        state.choose("omega", first.omega or 0.0)
+        state.choose("dt-lambda", 1.0 if first.dt_lambda is None else first.dt_lambda)
     else:
         together = len(first.sites) > 1
         if together and len(edits) > 1:
@@ -173,11 +187,13 @@ def _sites(run: Run) -> list[str]:
     found = state.many(
         "Sites",
         "sites",
-        [*run.anatomy.sites, *members],
+        [*run.anatomy.sites, *members, *run.anatomy.places],
         run.anatomy.sites,
         help=(
-            "Skip groups or single members. SkipInject (Schaerf et al. 2025, Training-Free Style"
-            " and Content Transfer by Leveraging U-Net Skip Connections in Stable Diffusion) uses"
+            "Skip groups, single members, or other places: what a down or up block puts out,"
+            " counted from 0 as diffusers counts, and the mid block's attention. SkipInject"
+            " (Schaerf et al. 2025, Training-Free Style and Content Transfer by Leveraging U-Net"
+            " Skip Connections in Stable Diffusion) uses"
             " skip.2.0 and skip.2.1."
         ),
     )
@@ -247,6 +263,36 @@ def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
         }
         freeu = FreeUEdit(**numbers)
     return asymmetric, t_boost or None, freeu
+
+
+def _calibration() -> tuple[float | None, float | None]:
+    """InjectFusion's ω and λ; None where they change nothing."""
+    omega = state.number(
+        "Calibration ω",
+        "omega",
+        0.0,
+        10.0,
+        0.0,
+        step=0.1,
+        help=(
+            "Moves x_t so that the unedited network predicts what the edit predicted, which keeps"
+            " B's style (InjectFusion: Jeong, Kwon, Uh 2023). 0 switches it off."
+        ),
+    )
+    dt_lambda = state.number(
+        "Scale λ of D_t",
+        "dt-lambda",
+        0.9,
+        1.1,
+        1.0,
+        step=0.0005,
+        format="%.4f",
+        help=(
+            "Acts where t is 950 or more. The published code uses 0.9985 for style mixing. 1"
+            " switches it off."
+        ),
+    )
+    return omega or None, None if dt_lambda == 1 else dt_lambda
 
 
 def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:

@@ -1,0 +1,123 @@
+"""Maps of a run's samples by t-SNE and UMAP, stored with how well they kept neighbours. No model.
+
+A map is of one step, or of all steps together. In a map of all steps every sample has a place at
+each of them, so that its way over the steps is drawn; each step is centred at its own mean, for
+what all samples do alike is no neighbourhood of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..analysis.blocks import Rows
+from ..analysis.maps import components, distances, faithfulness, inner_products, place
+from ..cache.reading import Run
+from ..cache.records import Record, load_record
+from ..errors import AnalysisError
+from .kinds import MAP
+from .stored import Measuring, measured
+
+MOST_SAMPLES = 4096
+"""Of a map of one step."""
+
+MOST_PLACES = 6000
+"""Of a map of all steps together: of longer or larger runs, fewer steps, evenly spread."""
+
+
+def map_parameters(
+    run: Run, site: str, way: str, step: int | None, neighbours: int
+) -> dict[str, Any]:
+    """What decides a map; ``step``: None for all steps together."""
+    steps = together(run) if step is None else [step]
+    return {
+        "site": site,
+        "way": way,
+        "together": step is None,
+        "steps": steps,
+        "neighbours": neighbours,
+    }
+
+
+def together(run: Run) -> list[int]:
+    """The steps of a map of all steps together."""
+    count = max(2, min(run.spec.steps, MOST_PLACES // max(1, len(run))))
+    return np.unique(np.linspace(0, run.spec.steps - 1, count).round().astype(int)).tolist()
+
+
+def made_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Record | None:
+    """A map that was made of these very samples; None if there is none."""
+    return load_record(run, MAP, map_parameters(run, site, way, step, neighbours))
+
+
+def make_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Measuring:
+    """Makes a map, and says how well it kept neighbours; the first two principal components beside
+    it.
+
+    Raises:
+        AnalysisError: too few samples or too many for it.
+    """
+    parameters = map_parameters(run, site, way, step, neighbours)
+    steps = parameters["steps"]
+    if why := too_many(run, len(steps)):
+        raise AnalysisError(why)
+
+    def compute() -> Generator[float, None, dict[str, Any]]:
+        yield 0.0
+        gram = inner_products(_data(run, site, steps))
+        yield 0.2
+        points = components(gram)
+        yield 0.3
+        places = place(points, way, neighbours)
+        yield 0.8
+        own, samples = distances(gram), np.tile(np.arange(len(run)), len(steps))
+        found = {
+            name: faithfulness(own, where, neighbours, samples=samples)
+            for name, where in (("map", places), ("pca", points[:, :2]))
+        }
+        shape = (len(steps), len(run), 2)
+        return {"places": np.round(places.astype(np.float64), 4).reshape(shape), **found}
+
+    return (yield from measured(run, MAP, parameters, compute))
+
+
+def too_many(run: Run, steps: int) -> str:
+    """Why a map of so many steps cannot be made of a run; empty if it can."""
+    most = MOST_SAMPLES if steps == 1 else MOST_PLACES // 2
+    if len(run) <= most:
+        return ""
+    return f"a map takes {most} samples at most, and {run.name} has {len(run)}; PCA takes more"
+
+
+def nearest(run: Run, site: str, step: int, row: int, count: int) -> list[int]:
+    """The rows nearest to a row in the activations of a step, itself among them."""
+    start, apart = 0, np.empty(len(run))
+    own = _row(run, site, step, row)
+    for block in run.blocks(site, step):
+        apart[start : start + len(block)] = np.square(block - own, dtype=np.float64).sum(1)
+        start += len(block)
+    return np.argsort(apart, kind="stable")[: count + 1].tolist()
+
+
+def _row(run: Run, site: str, step: int, row: int) -> np.ndarray:
+    start = 0
+    for block in run.blocks(site, step):
+        if row < start + len(block):
+            return block[row - start]
+        start += len(block)
+    raise IndexError(row)
+
+
+def _data(run: Run, site: str, steps: Sequence[int]) -> Rows:
+    """Blocks of rows of some steps one after the other, each step centred at its own mean."""
+    if len(steps) == 1:
+        return lambda: run.blocks(site, steps[0])
+
+    def blocks() -> Iterator[np.ndarray]:
+        for step in steps:
+            whole = run.matrix(site, step)
+            yield whole - whole.mean(0)
+
+    return blocks

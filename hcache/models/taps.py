@@ -1,0 +1,83 @@
+"""What passes at other places of a U-Net than h and its skips: read, and changed on the way.
+
+    down.<k>  what ``down_blocks[k]`` puts out, which the next block takes
+    mid.attn  what the mid block's last attention puts out, before the resnet after it
+    up.<k>    what ``up_blocks[k]`` puts out
+
+A change at a place acts on all that is computed after it: at ``down.0`` on the blocks and skips
+below it, on h, and on the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+MID_ATTN = "mid.attn"
+
+Passing = Callable[[torch.Tensor, slice], torch.Tensor]
+"""What passes (n, c, h, w), and which rows of the whole batch these are -> what goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taps:
+    """What is done with what passes.
+
+    ``keep``: places whose activations go into ``kept``, as they are before a change. ``changes``:
+    by place. ``first``: the first row of the whole batch that passes.
+    """
+
+    keep: Sequence[str] = ()
+    changes: Mapping[str, Passing] = field(default_factory=dict)
+    first: int = 0
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __call__(self, place: str, x: torch.Tensor) -> torch.Tensor:
+        if place in self.keep:
+            self.kept[place] = x
+        change = self.changes.get(place)
+        return x if change is None else change(x, slice(self.first, self.first + len(x)))
+
+    def part(self, rows: slice) -> Taps:
+        """The same for some rows of the batch, with a ``kept`` of its own."""
+        return Taps(keep=self.keep, changes=self.changes, first=self.first + rows.start)
+
+
+NO_TAPS = Taps()
+
+
+def places_of(unet: Any) -> tuple[str, ...]:
+    """The places of a U-Net, in the order in which they are computed."""
+    mid = (MID_ATTN,) if attends(unet.mid_block) else ()
+    down = tuple(f"down.{k}" for k in range(len(unet.down_blocks)))
+    return down + mid + tuple(f"up.{k}" for k in range(len(unet.up_blocks)))
+
+
+def attends(mid_block: Any) -> bool:
+    """Whether a mid block is one that is run part by part here, and has an attention."""
+    known = type(mid_block).__name__ in ("UNetMidBlock2D", "UNetMidBlock2DCrossAttn")
+    return known and any(each is not None for each in mid_block.attentions)
+
+
+def run_mid(
+    mid_block: Any,
+    x: torch.Tensor,
+    time: torch.Tensor,
+    text: torch.Tensor | None,
+    taps: Taps,
+) -> torch.Tensor:
+    """A mid block part by part, as its ``forward`` runs them."""
+    last = max(k for k, each in enumerate(mid_block.attentions) if each is not None)
+    x = mid_block.resnets[0](x, time)
+    for k, attention in enumerate(mid_block.attentions):
+        if attention is not None and getattr(mid_block, "has_cross_attention", False):
+            x = attention(x, encoder_hidden_states=text, return_dict=False)[0]
+        elif attention is not None:
+            x = attention(x, temb=time)
+        if k == last:
+            x = taps(MID_ATTN, x)
+        x = mid_block.resnets[k + 1](x, time)
+    return x
