@@ -1,9 +1,12 @@
-"""A figure for print: a sheet from which every format is made, so that all of them agree; and
-how large it is set.
+"""A figure for print: its size, its formats, and the file it is saved to.
+
+Figures of pictures are sheets of our own, from which every format is made, because the PNG says
+where every picture lies and which recipe made it. Plots are matplotlib's (``plot.py``).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,25 +53,22 @@ class Style:
         return max(min(self.size, 5.0), 0.875 * self.size)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure(Sheet):
-    """A sheet that shows itself in a notebook, and saves itself as PNG, SVG or PDF."""
+class Printed(ABC):
+    """What has a format for each way to print it."""
 
     @property
+    @abstractmethod
     def svg(self) -> str:
-        """Texts as texts, lines as lines, pictures as PNGs of their own pixels."""
-        return svg_of(self)
+        """The SVG text."""
 
     @property
+    @abstractmethod
     def pdf(self) -> bytes:
-        """One page of the figure's size, with its font inside."""
-        return pdf_of(self)
+        """The PDF file."""
 
+    @abstractmethod
     def png(self, scale: int = SCALE) -> bytes:
-        """Of ``scale`` times 150 pixels an inch, with the recipe of every picture that has one
-        inside.
-        """
-        return png_of(self, scale)
+        """The PNG file, of ``scale`` times 150 pixels an inch."""
 
     def save(self, path: str | Path) -> Path:
         """Writes it to a file whose name ends in .png, .svg or .pdf.
@@ -87,7 +87,30 @@ class Figure(Sheet):
         return path
 
     def _repr_svg_(self) -> str:
+        """How a notebook shows it."""
         return self.svg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Sheet, Printed):
+    """A sheet that shows itself in a notebook, and saves itself as PNG, SVG or PDF."""
+
+    @property
+    def svg(self) -> str:
+        """Texts as texts, lines as lines, pictures as PNGs of their own pixels."""
+        return svg_of(self)
+
+    @property
+    def pdf(self) -> bytes:
+        """One page of the figure's size, with its font inside."""
+        return pdf_of(self)
+
+    def png(self, scale: int = SCALE) -> bytes:
+        """Of ``scale`` times 150 pixels an inch.
+
+        The recipe of every picture that has one is inside.
+        """
+        return png_of(self, scale)
 
 
 def finished(

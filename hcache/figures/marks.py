@@ -161,16 +161,3 @@ def frame(
         (x - o, y + height + o),
     )
     return area(*corners, fill=fill, stroke=stroke, width=thick)
-
-
-def disc(x: float, y: float, radius: float, fill: str) -> Shape:
-    """A filled circle."""
-    r, k = radius, radius * KAPPA
-    moves = (
-        (x + r, y),
-        (x + r, y + k, x + k, y + r, x, y + r),
-        (x - k, y + r, x - r, y + k, x - r, y),
-        (x - r, y - k, x - k, y - r, x, y - r),
-        (x + k, y - r, x + r, y - k, x + r, y),
-    )
-    return Shape(moves=moves, fill=fill)

@@ -31,13 +31,8 @@ def png_of(figure: Sheet, scale: int) -> bytes:
     Raises:
         UsageError: it would have too many pixels.
     """
-    factor = _factor(scale)
+    factor = dots_of(figure.width, figure.height, scale) / POINTS
     size = (round(figure.width * factor), round(figure.height * factor))
-    if size[0] * size[1] > MOST_PIXELS:
-        raise UsageError(
-            f"this figure would have {size[0]} x {size[1]} pixels; choose a smaller scale than"
-            f" {scale}"
-        )
     sheet = _draw_shapes(figure, size, factor)
     for picture in figure.pictures:
         box = pixel_box(picture, scale)
@@ -48,6 +43,21 @@ def png_of(figure: Sheet, scale: int) -> bytes:
     for text in figure.texts:
         _draw_text(sheet, text, factor)
     return png_bytes(np.asarray(sheet), recipes_of(figure, scale) or None, DPI * scale)
+
+
+def dots_of(width: float, height: float, scale: int) -> int:
+    """Pixels an inch of a figure of so many points at a scale.
+
+    Raises:
+        UsageError: the scale is out of range, or there would be too many pixels.
+    """
+    factor = _factor(scale)
+    across, down = round(width * factor), round(height * factor)
+    if across * down > MOST_PIXELS:
+        raise UsageError(
+            f"this figure would have {across} x {down} pixels; choose a smaller scale than {scale}"
+        )
+    return DPI * scale
 
 
 def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
