@@ -1,5 +1,8 @@
-"""Intervals by resampling: what would the number have been, had other samples of the same kind been
-drawn?
+"""Intervals by resampling: what would other samples of the same kind have given?
+
+``scipy.stats.bootstrap`` draws single samples alone. Here whole clusters are drawn (all swaps of
+one recipient), strata keep their sizes (both classes of a label), many statistics share their
+draws, and intervals of few samples are widened by Student's t.
 
 n samples are drawn from the n that there are, with replacement, many times over; the spread of a
 statistic over such draws stands for its spread over new data. A draw is a row of counts, how often

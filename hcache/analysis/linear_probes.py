@@ -1,5 +1,9 @@
-"""Ridge and logistic probes for many labels at once, each with the penalty that leaving one sample
-out chooses.
+"""Ridge and logistic probes for many labels at once, each with its own penalty.
+
+Leaving one sample out chooses the penalty. scikit-learn's ``RidgeCV(alpha_per_target=True)``
+predicts the same, and takes 12 to 190 times as long, as it decomposes the scores anew; the control
+alone asks for a fit of every fold, site and step (measured in processor time of one thread: 51 to
+205 samples, 20 to 120 labels; ``python -m hcache bench probes`` measures what ``ridge`` takes here).
 
 On the principal scores T = V √Λ of n training samples (n, r), centred, a ridge probe needs no
 matrix but diagonal ones:

@@ -1,5 +1,9 @@
 """Tests by permutation: how often does chance alone give as much?
 
+``scipy.stats.permutation_test`` tests one statistic by itself. Here the draws of a family are kept
+and shared, for p values that hold for all of its members (max-T), and the orders are those that a
+probe's folds and groups of samples allow.
+
 Where labels say nothing of the data, any order of them is as likely as the one that came; where two
 conditions are dealt out by a coin, so is the sign of their difference in each sample. So a
 statistic is compared with itself under orders, or signs, drawn at random. With m such draws, of

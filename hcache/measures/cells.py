@@ -17,10 +17,9 @@ from ..cache.reading import Run
 from ..cache.records import Record
 from ..readers.reading import readers_of
 from .cell import Cell
-from .kinds import OLDER, is_older
 from .label_values import current_records
 from .measure import Question
-from .registry import find_question, measures
+from .registry import OLDER, find_question, is_older, measures
 
 
 def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:

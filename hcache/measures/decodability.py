@@ -27,8 +27,9 @@ from ..cache.records import Record, load_record, save_record
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
 from .groups import BY_RUN, groups_digest, groups_of
-from .kinds import ALIGNMENT, DECODABILITY, as_of_today
+from .kinds import ALIGNMENT, DECODABILITY
 from .label_values import values_digest, values_of
+from .registry import as_of_today
 from .stored import Measuring, measured
 
 

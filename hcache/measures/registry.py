@@ -20,6 +20,8 @@ from ..registry import Registry
 from .measure import MODEL, SECTIONS, Measure, Question
 from .parameter import Parameter
 
+OLDER = "measured by an older definition; measure again"
+
 DECLARED = (
     "decodability",
     "alignment",
@@ -74,6 +76,9 @@ class Known:
         for kind in measure.cells:
             if any(kind in other.cells for other in self.measures.values()):
                 raise UsageError(f"results of the kind {kind!r} are another's; rename it")
+        for kind in measure.definitions:
+            if any(kind in (*other.cells, *other.definitions) for other in self.measures.values()):
+                raise UsageError(f"results of the kind {kind!r} are another's; rename it")
         for question in measure.questions:
             if any(question.clashes(other) for other in self.questions()):
                 raise UsageError(f"its question {question.name!r} is taken; rename it")
@@ -86,6 +91,11 @@ class Known:
             for measure in self.measures.values()
             for parameter in measure.parameters
         }
+
+    def definition(self, kind: str) -> int:
+        """How often what a kind of result means has changed, from 1 on."""
+        said = [each.definitions.get(kind, 1) for each in self.measures.values()]
+        return max(said, default=1)
 
     def questions(self) -> list[Question]:
         """All questions, in the order of the verdict's table."""
@@ -133,6 +143,17 @@ def find_measure(name: str) -> Measure:
             f" {', '.join(known)}"
         )
     return known[name]
+
+
+def is_older(kind: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether a stored result is of an older definition than today's."""
+    return parameters.get("definition", 1) < registry().definition(kind)
+
+
+def as_of_today(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with the definition that they are asked by."""
+    definition = registry().definition(kind)
+    return {**parameters, **({"definition": definition} if definition > 1 else {})}
 
 
 def rendering() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ cancelled goes on where it stood.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..cache.labels import label_name, named_labels
@@ -14,7 +15,7 @@ from ..cache.reading import Run
 from ..errors import UsageError
 from ..progress import part
 from .costs import EDITED
-from .measure import Part, Work
+from .measure import Measure, Part, Work, faults_named
 from .registry import find_measure, measures
 from .setting import Setting
 
@@ -35,7 +36,9 @@ class Suite(Setting):
         """The parts of some measures, cheapest first."""
         for name, measure in measures().items():
             if name in what:
-                yield from measure.work(self)
+                with faults_named(measure):
+                    for each in measure.work(self):
+                        yield replace(each, work=_named(measure, each.work))
 
     def seconds(self, what: Sequence[str], step_seconds: float | None) -> float | None:
         """Seconds that some measures take; None if one of them cannot be estimated.
@@ -77,6 +80,12 @@ class Suite(Setting):
     def _weight(self, each: Part) -> float:
         rendered = each.passes * self.run.spec.steps * STEP_WEIGHT
         return max(LEAST_WEIGHT, (each.seconds or 0.0) + rendered)
+
+
+def _named(measure: Measure, work: Work) -> Work:
+    """The work, with its faults told as those of the measure."""
+    with faults_named(measure):
+        return (yield from work)
 
 
 def not_needed() -> Any:

@@ -17,9 +17,8 @@ from ..cache.labels import named_labels
 from ..cache.reading import Run
 from .cell import Cell
 from .cells import cells_of
-from .kinds import is_older
 from .measure import LABEL, SITE, WHOLE
-from .registry import registry
+from .registry import is_older, registry
 
 FEW = 4
 """Labels that are shown where none was measured yet, at most."""

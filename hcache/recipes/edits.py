@@ -18,8 +18,9 @@ from msgspec import Meta, Struct
 
 from ..errors import UsageError
 from ..features import Features
-from ..fields import LONGEST_TEXT, Fields, check_json, decoded
+from ..fields import LONGEST_TEXT, check_json, decoded
 from ..registry import Registry
+from ..schemas import shown
 from .widgets import AmountWidget, Widget
 from .window import Window
 
@@ -170,6 +171,12 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return {"kind": self.kind, **{name: _plain(value) for name, value in said.items()}}
 
 
+class _AnyEdit(Struct, frozen=True, kw_only=True):
+    """What every edit's JSON has, whatever its kind."""
+
+    kind: str
+
+
 def _check_edit(name: str, found: Any) -> None:
     if not (isinstance(found, type) and issubclass(found, RecipeEdit)):
         raise TypeError("it is no class under hcache.recipes.edits.RecipeEdit")
@@ -219,14 +226,16 @@ def edit_from_json(data: Any, where: str) -> RecipeEdit:
     Raises:
         UsageError: they are none; the field is named.
     """
-    fields = Fields(data, where)
-    kind = fields.any("kind")
-    if not isinstance(kind, str) or kind not in EDITS:
-        raise fields.wrong("kind", " or ".join(EDITS), kind)
+    kind = decoded(data, _AnyEdit, where).kind
+    if kind not in EDITS:
+        raise UsageError(
+            f"recipe: {where}.kind: expected one of {', '.join(EDITS)}, got {shown(kind)}"
+        )
     found = EDITS[kind]
     for field in msgspec.structs.fields(found):  # what to_json never leaves out
-        if not (field.required or field.default is None or field.default is False):
-            fields.any(field.name)
+        optional = field.default is None or field.default is False
+        if not field.required and not optional and field.name not in data:
+            raise UsageError(f"recipe: {where}.{field.name} is missing")
     return decoded(data, found, where)
 
 

@@ -285,12 +285,21 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _check_format(data: Any) -> None:
+    """Refuses what is no recipe, or one of a newer version."""
     found = data.get("format") if isinstance(data, dict) else None
     if found != FORMAT:
         raise UsageError(
             f'this is not a recipe: it does not begin with "format": {json.dumps(FORMAT)}'
         )
-    schema = data.get("schema")
+    check_schema(data.get("schema"))
+
+
+def check_schema(schema: Any) -> None:
+    """Refuses what a newer version of hcache wrote.
+
+    Raises:
+        UsageError: the number is larger than the one known here.
+    """
     if isinstance(schema, int) and schema > SCHEMA:
         raise UsageError(
             f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update"

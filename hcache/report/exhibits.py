@@ -6,17 +6,18 @@ What there is to show, a measure says (:mod:`hcache.measures.exhibits`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from ..errors import UsageError
+from ..errors import AnalysisError, UsageError
 from ..figures.evidence import chart_of
 from ..figures.strips import draw_sheet
 from ..figures.verdict import carriers_table
 from ..measures.exhibits import CarriersTable, PictureSheet, Shown
-from ..measures.measure import Runs
-from ..measures.registry import find_question
+from ..measures.measure import Runs, faults_named
+from ..measures.registry import find_measure, find_question, measured_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,11 @@ def exhibits(question: str, subject: str, runs: Runs) -> list[Drawn]:
     if found is None:
         return []
     of = found.asked_of(question, subject)
-    return [drawn(each.title, each.shown, each.run) for each in found.exhibits(of, runs)]
+    try:
+        with faults_named(find_measure(measured_by(question, subject))):
+            return [drawn(each.title, each.shown, each.run) for each in found.exhibits(of, runs)]
+    except AnalysisError as error:  # the other rows go on
+        return [Drawn(title="What cannot be shown", html=f"<p>{escape(str(error))}</p>")]
 
 
 def drawn(title: str, shown: Shown, run: str = "") -> Drawn:

@@ -1,5 +1,10 @@
-"""What the user has chosen, and the address that says it: a link opens what it was copied from, and
-Back goes back.
+"""What the user has chosen, and the address that says it.
+
+A link opens what it was copied from, and Back goes back. Streamlit's own
+``bind="query-params"`` (tried with 1.67) does not do that: it replaces the entry of the browser's
+history at every choice, so that Back leaves the page in place of taking a choice back; a link to
+another page leaves out what is bound, so that a choice which both pages have is lost there; and
+going to another page makes two entries, between which Back stops.
 
 Choices are kept in the session under their own names, since Streamlit forgets a widget's value when
 another page is shown. The address holds every choice that is not at its default, of all pages, so

@@ -126,6 +126,7 @@ MEASURE = Measure(
     parts=parts,
     needs=(LABELS,),
     cells={CODES: cells},
+    definitions={CODES: 2},  # 2: what is not defined said to be so
     questions=(
         Question(
             name=QUESTION,

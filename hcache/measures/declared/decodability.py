@@ -136,6 +136,7 @@ MEASURE = Measure(
     parts=parts,
     needs=(LABELS,),
     cells={DECODABILITY: cells},
+    definitions={DECODABILITY: 2},  # 2: shuffled labels as a family, groups of samples
     starts_itself=True,
     defined_on=_defined_on,
     questions=(

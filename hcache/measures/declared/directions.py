@@ -251,6 +251,8 @@ MEASURE = Measure(
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, NULLS, NULL),
     cells={DIRECTION: direction_cells, LEAKAGE: leakage_cells},
+    # 2: random directions as a family, nulls of as many unseen samples
+    definitions={DIRECTION: 2, LEAKAGE: 2},
     questions=(
         Question(
             name=CONTROLLABLE,

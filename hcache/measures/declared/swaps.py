@@ -185,6 +185,7 @@ MEASURE = Measure(
     parameters=(SAMPLES,),
     refuses=refuses,
     cells={SWAP: cells},
+    definitions={SWAP: 2},  # 2: nulls of as many unseen donors, what is not defined said
     summaries=(
         Summary(
             title="Which group carries what",

@@ -65,6 +65,7 @@ MEASURE = Measure(
     name="windows",
     title="at which noise levels a direction acts",
     parts=parts,
+    definitions={CONTROLLABILITY: 2},  # 2: random directions as a family
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, NULLS, NULL),
     along_with="directions",
