@@ -172,14 +172,16 @@ def test_a_package_that_cannot_be_used_costs_one_line(site, run, capsys, source,
 def test_a_fault_while_it_measures_is_one_line(site, run, capsys):
     faulty = ONE_FILE.replace("rows, rng = [], ", "1 / 0\n        rows, rng = [], ")
     install(site, "a-laboratory", faulty, "along")
-    line = failure(capsys, 1, "measure", run.name, "--what", "along", *home_of(run))
+    assert main(["measure", run.name, "--what", "along", *home_of(run)]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]  # below the bar
     assert "the measure 'along' of the module a_laboratory failed; ZeroDivisionError" in line
 
 
 def test_a_fault_while_it_lists_its_work_is_one_line(site, run, capsys):
     faulty = ONE_FILE.replace("def parts(setting):", "def parts(setting):\n    setting.nowhere")
     install(site, "a-laboratory", faulty, "along")
-    line = failure(capsys, 1, "measure", run.name, "--what", "along", *home_of(run))
+    assert main(["measure", run.name, "--what", "along", *home_of(run)]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]  # below the bar
     assert "the measure 'along' of the module a_laboratory failed; AttributeError" in line
 
 

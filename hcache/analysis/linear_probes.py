@@ -1,9 +1,9 @@
 """Ridge and logistic probes for many labels at once, each with its own penalty.
 
 Leaving one sample out chooses the penalty. scikit-learn's ``RidgeCV(alpha_per_target=True)``
-predicts the same, and takes 12 to 190 times as long, as it decomposes the scores anew; the control
-alone asks for a fit of every fold, site and step (measured in processor time of one thread: 51 to
-205 samples, 20 to 120 labels; ``python -m hcache bench probes`` measures what ``ridge`` takes here).
+predicts the same, and took 12 to 190 times the processor time (51 to 410 samples, 20 to 120 labels,
+one thread): it decomposes anew what the principal scores have diagonal already, and there is a fit
+for every fold, site and step.
 
 On the principal scores T = V √Λ of n training samples (n, r), centred, a ridge probe needs no
 matrix but diagonal ones:

@@ -294,6 +294,25 @@ def _methods() -> str:
 
 def add_direction(command: Any) -> None:
     """The parsers of ``direction`` and its commands; ``command`` makes one."""
+    _add_fit(command)
+    command("list", list_directions, "List a run's saved directions.").add_argument(
+        "run_name", metavar="RUN"
+    )
+    child = command(
+        "show", show, "What made a direction, its length at each step, its cosines with the others."
+    )
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("direction", metavar="NAME")
+    child = command(
+        "delete", delete, "Delete a saved direction; what made it is printed, to make it again."
+    )
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("direction", metavar="NAME")
+    _add_import(command)
+
+
+def _add_fit(command: Any) -> None:
+    """The parser of ``direction fit``."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
     child.listing = _methods
@@ -323,19 +342,10 @@ def add_direction(command: Any) -> None:
     child.add_argument(
         "--device", default="auto", help="to compute on (default: the best there is)"
     )
-    command("list", list_directions, "List a run's saved directions.").add_argument(
-        "run_name", metavar="RUN"
-    )
-    child = command(
-        "show", show, "What made a direction, its length at each step, its cosines with the others."
-    )
-    child.add_argument("run_name", metavar="RUN")
-    child.add_argument("direction", metavar="NAME")
-    child = command(
-        "delete", delete, "Delete a saved direction; what made it is printed, to make it again."
-    )
-    child.add_argument("run_name", metavar="RUN")
-    child.add_argument("direction", metavar="NAME")
+
+
+def _add_import(command: Any) -> None:
+    """The parser of ``direction import``."""
     child = command(
         "import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction."
     )

@@ -200,6 +200,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     ) or "can't allocate memory" in str(error)
 
 
+def _originals(part: Part) -> np.ndarray:
+    """The user's pictures of a part (n, height, width, 3) uint8, as the model sees them."""
+    digests = part.spec.images[part.start : part.stop]
+    found = np.stack([load_prepared(part.folder / IMAGES, digest) for digest in digests])
+    is_grey = part.model.anatomy.x == (1, *part.model.anatomy.image[:2])
+    return greyed(found) if is_grey else found  # a grey model sees luminance
+
+
 def compute_shard(
     part: Part,
     tick: Callable[[int], None],
@@ -227,17 +235,7 @@ def compute_shard(
         writer.describe(part.provenance | {"run": spec.name, "conditioning": asdict(conditioning)})
         originals, x_t, finite = None, None, Finite()
         if spec.images:
-            originals = np.stack(
-                [
-                    load_prepared(part.folder / IMAGES, d)
-                    for d in spec.images[part.start : part.stop]
-                ]
-            )
-            if part.model.anatomy.x == (
-                1,
-                *part.model.anatomy.image[:2],
-            ):  # a grey model sees luminance
-                originals = greyed(originals)
+            originals = _originals(part)
             x_t = _invert(part.model, spec, originals, conditioning, tick, finite)
         for step in denoise(
             part.model,

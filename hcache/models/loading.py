@@ -77,17 +77,7 @@ def load_model(
     check_weights_suffice(anatomy.parameters, parts.network, f"the network of {card.name}")
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
-    codec: Codec = Identity()
-    if parts.codec is not None:
-        kind = AUTOENCODERS[parts.codec_config["_class_name"]]
-        size = _parameters(kind, parts.codec_config, card.name)
-        check_weights_suffice(size, parts.codec, f"the autoencoder of {card.name}")
-        loaded = _load_module(
-            kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), card.name
-        )
-        codec = Autoencoder(
-            _placed(loaded, device), by_moments=parts.pipeline == "StableDiffusionXLPipeline"
-        )
+    codec = _load_codec(parts, device, dtype, card.name)
     return Model(
         card=card,
         network=network,
@@ -99,6 +89,21 @@ def load_model(
         loras=loras,
         stated=stated,
     )
+
+
+def _load_codec(parts: Parts, device: str, dtype: str, name: str) -> Codec:
+    """What makes pictures of x: the autoencoder of a latent model, else nothing.
+
+    ``name`` is the model's in errors.
+    """
+    if parts.codec is None:
+        return Identity()
+    kind = AUTOENCODERS[parts.codec_config["_class_name"]]
+    size = _parameters(kind, parts.codec_config, name)
+    check_weights_suffice(size, parts.codec, f"the autoencoder of {name}")
+    loaded = _load_module(kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), name)
+    is_xl = parts.pipeline == "StableDiffusionXLPipeline"
+    return Autoencoder(_placed(loaded, device), by_moments=is_xl)
 
 
 def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = None) -> Model:

@@ -353,6 +353,85 @@ def _line(cell: Mapping[str, Any], target: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
+    args = _arguments(argv)
+    args.work.mkdir(parents=True, exist_ok=True)
+    model = load_model(MODEL, args.device)
+    spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
+    run = extract(model, spec, writable_home(args.work / "home"))
+    seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
+    settings = {
+        "weights": spec.weights,
+        "fit": args.fit,
+        "unseen": args.unseen,
+        "strength": args.strength,
+    }
+    path = args.work / "methods.json"
+    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if facts.get("settings") != settings:
+        facts = {"settings": settings, "cells": []}
+    trials = _Trials(
+        model=model,
+        steps=spec.steps,
+        seeds=seeds,
+        strength=args.strength,
+        spreads=spreads_of(run),
+        before=read(sample_images(model, seeds, spec.steps, batch=32, text="unedited")),
+    )
+    known: dict[tuple[str, ...], Any] = {
+        (cell["method"], cell["attribute"]): cell for cell in facts["cells"]
+    }
+    everything = list(cells(run, model, args.strength, args.clip))
+    facts["clip"] = clip_accuracy(run, args.clip)
+    for method, attribute, make in everything:
+        if (method, attribute) in known:
+            continue
+        made = make()
+        if getattr(made.move, "kind", "") in PER_SAMPLE:
+            made = replace(made, told={**made.told, "net": net_of(made.move, model, run).to_json()})
+        known[method, attribute] = {
+            "method": method,
+            "attribute": attribute,
+            "seconds": made.seconds,
+            **made.told,
+            "changes": trials.changes_of(made, f"{method} {attribute}".strip()),
+        }
+        facts["cells"] = [known[meant] for *key, _ in everything if (meant := tuple(key)) in known]
+        path.write_text(json.dumps(facts, indent=1) + "\n")
+    print(as_table(facts))
+
+
+@dataclass(kw_only=True)
+class _Trials:
+    """Tries directions on unseen samples; what was tried once is not rendered again."""
+
+    model: Model
+    steps: int
+    seeds: list[int]
+    strength: float
+    spreads: Any
+    before: Any
+    tried: list[tuple[Any, float, Any]] = field(default_factory=list)
+
+    def changes_of(self, made: Made, text: str) -> Any:
+        """What a direction changes, over the spread of each attribute.
+
+        ``text`` stands beside the bar.
+        """
+        after = next(  # a component may stand for several attributes
+            (found for move, sign, found in self.tried if move is made.move and sign == made.sign),
+            None,
+        )
+        if after is None:
+            strength = made.sign * self.strength
+            after = read(
+                moved_images(self.model, self.seeds, self.steps, made.move, strength, text)
+            )
+            self.tried.append((made.move, made.sign, after))
+        return changes(self.before, after, self.spreads, self.strength)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    """What the command was given."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.methods", description=__doc__.split("\n\n")[0]
     )
@@ -371,54 +450,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--device", default="auto", help="as PyTorch names it (default: the best there is)"
     )
-    args = parser.parse_args(argv)
-    args.work.mkdir(parents=True, exist_ok=True)
-    model = load_model(MODEL, args.device)
-    spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
-    run = extract(model, spec, writable_home(args.work / "home"))
-    seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
-    settings = {
-        "weights": spec.weights,
-        "fit": args.fit,
-        "unseen": args.unseen,
-        "strength": args.strength,
-    }
-    path = args.work / "methods.json"
-    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    if facts.get("settings") != settings:
-        facts = {"settings": settings, "cells": []}
-    known: dict[tuple[str, ...], Any] = {
-        (cell["method"], cell["attribute"]): cell for cell in facts["cells"]
-    }
-    spreads = spreads_of(run)
-    before = read(sample_images(model, seeds, spec.steps, batch=32, text="unedited"))
-    everything, tried = list(cells(run, model, args.strength, args.clip)), []
-    facts["clip"] = clip_accuracy(run, args.clip)
-    for method, attribute, make in everything:
-        if (method, attribute) in known:
-            continue
-        made = make()
-        if getattr(made.move, "kind", "") in PER_SAMPLE:
-            made = replace(made, told={**made.told, "net": net_of(made.move, model, run).to_json()})
-        text = f"{method} {attribute}".strip()
-        after = next(
-            (found for move, sign, found in tried if move is made.move and sign == made.sign), None
-        )
-        if after is None:  # a component may stand for several attributes
-            after = read(
-                moved_images(model, seeds, spec.steps, made.move, made.sign * args.strength, text)
-            )
-            tried.append((made.move, made.sign, after))
-        known[method, attribute] = {
-            "method": method,
-            "attribute": attribute,
-            "seconds": made.seconds,
-            **made.told,
-            "changes": changes(before, after, spreads, args.strength),
-        }
-        facts["cells"] = [known[meant] for *key, _ in everything if (meant := tuple(key)) in known]
-        path.write_text(json.dumps(facts, indent=1) + "\n")
-    print(as_table(facts))
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Samples as points one can click, draw a box or a lasso around, and hover over.
 
 Why no plotly chart: Streamlit builds a plotly chart afresh at every change, which takes some half a
-second for thousands of samples and loses zoom and lasso; and its hover texts show no pictures. This
-component draws columns of numbers on a canvas in place, in a few milliseconds. Dragging moves, or draws what selects; Ctrl with the wheel, + and - zoom, the arrow keys
-move, 0 shows all. The picture of the point under the mouse comes from one sprite of all pictures
+second for thousands of samples, and its hover texts show no pictures. This component draws columns
+of numbers on a canvas in place, in a few milliseconds.
+
+Dragging moves, or draws what selects; Ctrl with the wheel, + and - zoom, the arrow keys move, 0
+shows all. The picture of the point under the mouse comes from one sprite of all pictures
 (``hover_pictures``), without asking the server.
 """
 

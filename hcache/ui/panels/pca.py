@@ -119,6 +119,46 @@ def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
     return found
 
 
+def _chosen_sample(run: Run, view: View) -> int:
+    """The sample of the ring, with its picture; its number."""
+    ids = run.sample_ids
+    chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="Marked by the ring.")
+    row = run.position(chosen)
+    label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
+    said = f"sample {chosen}{label}"
+    st.image(png_bytes(run.images[row]), caption=literal(said), alt=said, width=150)
+    return chosen
+
+
+def _selecting(view: View) -> bool:
+    """What dragging does; whether the paths of the selected are drawn."""
+    st.segmented_control(
+        "Drag action",
+        list(DRAGS),
+        default=next(iter(DRAGS)),
+        key="pca-drag",
+        format_func=sentence,
+        help=(
+            "Box and lasso select the points inside. Choose move to click single points. A"
+            " double click clears the selection."
+        ),
+    )
+    st.segmented_control(
+        "Selection mode",
+        selection.HOW,
+        default=selection.REPLACE,
+        key="pca-how",
+        format_func=sentence,
+        help="Set replaces the selection, add extends it, remove takes points out of it.",
+    )
+    return view.over == loaders.JOINT and state.flag(
+        "Paths of the selected",
+        "paths",
+        False,
+        help=f"Over all steps, of {MOST_PATHS} at most.",
+    )
+
+
 @st.fragment
 def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover: bool) -> None:
     with errors_shown():  # a fragment's errors do not reach its page
@@ -155,36 +195,8 @@ def _scatter(
     ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
     with right:
-        chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="Marked by the ring.")
-        row = run.position(chosen)
-        label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
-        said = f"sample {chosen}{label}"
-        st.image(png_bytes(run.images[row]), caption=literal(said), alt=said, width=150)
-        st.segmented_control(
-            "Drag action",
-            list(DRAGS),
-            default=next(iter(DRAGS)),
-            key="pca-drag",
-            format_func=sentence,
-            help=(
-                "Box and lasso select the points inside. Choose move to click single points. A"
-                " double click clears the selection."
-            ),
-        )
-        st.segmented_control(
-            "Selection mode",
-            selection.HOW,
-            default=selection.REPLACE,
-            key="pca-how",
-            format_func=sentence,
-            help="Set replaces the selection, add extends it, remove takes points out of it.",
-        )
-        with_paths = view.over == loaders.JOINT and state.flag(
-            "Paths of the selected",
-            "paths",
-            False,
-            help=f"Over all steps, of {MOST_PATHS} at most.",
-        )
+        chosen = _chosen_sample(run, view)
+        with_paths = _selecting(view)
         if hover:
             st.caption("Hover over a point for its picture.")
     columns = [axis - 1 for axis in view.axes]
