@@ -60,9 +60,9 @@ def guided_names(unet, structure, order, head):
     done another way.
     """
     weights, result = unet.state_dict(), {}
-    rename = {new: old for old, new in adm._RESNET.items()}
-    ends = {new: old for old, new in adm._ENDS.items()}
-    for old, new in adm._places(structure).items():
+    rename = {new: old for old, new in adm.RESNET.items()}
+    ends = {new: old for old, new in adm.ENDS.items()}
+    for old, new in adm.places_of(structure).items():
         for name in [name for name in weights if name.startswith(new + ".")]:
             part, kind = name.removeprefix(new + ".").rsplit(".", 1)
             if part in rename:

@@ -76,7 +76,7 @@ def test_the_table_says_what_was_not_measured_and_why(tmp_path, monkeypatch, cap
 
 
 def test_where_there_is_a_gpu_all_subjects_are_measured_on_it(tmp_path):
-    work = list(suite._work(Setting(work=tmp_path), ["edit", "pca"], cuda=True))
+    work = list(suite.pieces(Setting(work=tmp_path), ["edit", "pca"], cuda=True))
     assert [(name, at.subject, at.device, at.dtype) for name, at in work][:3] == [
         ("edit", "toyfaces", "cpu", "float32"),
         ("pca", "toyfaces", "cpu", "float32"),

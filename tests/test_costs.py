@@ -120,7 +120,7 @@ def test_what_a_run_costs_once_is_done_once(tiny_model, tiny_spec, tmp_path, mon
     """The index is made at every shard and only flushed at the end; the libraries' versions are
     looked up once.
     """
-    provenance._versions.cache_clear()
+    provenance.versions_found.cache_clear()
     asked, version = [], provenance.version
     monkeypatch.setattr(provenance, "version", lambda name: asked.append(name) or version(name))
     written, write = [], index.replacing_hdf5
@@ -193,7 +193,7 @@ def test_numpy_holds_no_copy_of_what_is_written(tmp_path):
 
 
 def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
-    array_places._known.clear()
+    array_places.forget_structures()
     shards = [str(tiny_run.folder / SHARDS / shard.file) for shard in tiny_run.shards]
     for question, expected in [
         (lambda: tiny_run.matrix("h", 1), shards),

@@ -341,12 +341,12 @@ def measure(found: Found, home: Path, large: str, small: str, repeats: int, limi
             "Overview, opened", lambda: watch.open(f"{address}/?run={large}", "Overview")
         ):
             return
-        _pages(found, watch, f"{address}/?run={large}", repeats)
+        look_at_pages(found, watch, f"{address}/?run={large}", repeats)
         _step_slider(found, watch, address, large)
         _preview(found, watch, address, small)
 
 
-def _pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
+def look_at_pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
     """From page to page: what is read or computed once, at the first visit, is not counted."""
     fine = []
     for name in (name for name in watch.links() if name not in WITH_MODEL):

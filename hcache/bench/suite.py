@@ -63,7 +63,7 @@ def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, 
 
     names = check_names(only)
     machine = describe_machine(keep_freed_memory())
-    work = list(_work(setting, names, torch.cuda.is_available()))
+    work = list(pieces(setting, names, torch.cuda.is_available()))
     rows: list[Row] = []
     for number, (name, at) in enumerate(work):
         found = yield from part(_one(name, at), number / len(work), 1 / len(work))
@@ -84,7 +84,7 @@ def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, 
     return {"machine": machine, "quick": setting.quick, "rows": [_plain(row) for row in rows]}
 
 
-def _work(setting: Setting, names: Sequence[str], cuda: bool) -> Iterator[tuple[str, Setting]]:
+def pieces(setting: Setting, names: Sequence[str], cuda: bool) -> Iterator[tuple[str, Setting]]:
     for name in names:
         yield name, setting.at(f"{name}-cpu")
     for subject in GPU_SUBJECTS if cuda else ():

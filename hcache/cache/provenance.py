@@ -32,11 +32,11 @@ def environment() -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """The installed versions of what an activation may depend on."""
-    return dict(_versions())
+    return dict(versions_found())
 
 
 @lru_cache(maxsize=1)
-def _versions() -> tuple[tuple[str, str], ...]:
+def versions_found() -> tuple[tuple[str, str], ...]:
     """Looked up once a process, which goes on with what it has imported whatever is installed
     meanwhile.
     """

@@ -116,7 +116,7 @@ def extract_on(
     context = multiprocessing.get_context(METHOD)
     threads = max(1, torch.get_num_threads() // max(1, list(devices).count("cpu")))
     workers = [
-        _start(context, device, spec, folder, provenance, threads)
+        start_worker(context, device, spec, folder, provenance, threads)
         for device in devices[: len(todo)]
     ]
     try:
@@ -138,7 +138,7 @@ def extract_on(
         _end(workers, folder)
 
 
-def _start(
+def start_worker(
     context: Any, device: str, spec: RunSpec, folder: Path, provenance: dict[str, Any], threads: int
 ) -> _Worker:
     ours, theirs = context.Pipe()

@@ -29,7 +29,7 @@ from .states import read_state
 
 LEGACY, NEW = "legacy", "new"
 
-_RESNET = {
+RESNET = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
     "emb_layers.1": "time_emb_proj",
@@ -37,7 +37,7 @@ _RESNET = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
-_ENDS = {
+ENDS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
@@ -394,14 +394,14 @@ def converted(
     """
     if order not in (LEGACY, NEW):
         raise UsageError(f"attention order must be {LEGACY} or {NEW}, got {order!r}")
-    places = _places(structure)
+    places = places_of(structure)
     result = {}
     for name, tensor in tensors.items():
         prefix, _, suffix = name.rpartition(".")
         if name == "label_emb.weight":
             result["class_embedding.weight"] = tensor
-        elif prefix in _ENDS:
-            result[f"{_ENDS[prefix]}.{suffix}"] = tensor
+        elif prefix in ENDS:
+            result[f"{ENDS[prefix]}.{suffix}"] = tensor
         else:
             result.update(_in_block(name, tensor, places, heads, order))
     return result
@@ -430,7 +430,7 @@ def load_strictly(unet: UNet2DModel, weights: Tensors) -> None:
         )
 
 
-def _places(structure: Structure) -> dict[str, str]:
+def places_of(structure: Structure) -> dict[str, str]:
     """guided-diffusion's blocks -> diffusers' modules. What follows a block's first module
     depends on attention.
     """
@@ -472,8 +472,8 @@ def _in_block(
     if not match or match[1] not in places:
         return {name: tensor}
     place, part, kind = places[match[1]], match[2], match[3]
-    if part in _RESNET:
-        return {f"{place}.{_RESNET[part]}.{kind}": tensor}
+    if part in RESNET:
+        return {f"{place}.{RESNET[part]}.{kind}": tensor}
     if part in ("op", "conv"):
         return {f"{place}.conv.{kind}": tensor}
     if part == "norm":

@@ -45,7 +45,7 @@ def read_run(
     description = {} if name in functions() else load_description(run.home, name).to_json()
     count = 0
     try:
-        for samples, pictures in _batches(run, left, batch):
+        for samples, pictures in picture_batches(run, left, batch):
             for attribute, values in reader(pictures).items():
                 columns.setdefault(attribute, {}).update(
                     zip(samples, map(float, values), strict=True)
@@ -148,7 +148,9 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
     }
 
 
-def _batches(run: Run, samples: list[int], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
+def picture_batches(
+    run: Run, samples: list[int], batch: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
     """Some samples with their pictures, a batch at a time; a shard's pictures are read once."""
     wanted = set(samples)
     for ids, pictures in run.image_blocks(

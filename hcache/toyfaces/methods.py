@@ -119,7 +119,11 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
                 attribute,
                 lambda components=components, attribute=attribute: components.made(attribute),
             )
-        yield "Asyrp", attribute, lambda attribute=attribute: _asyrp(run, model, attribute, clip)
+        yield (
+            "Asyrp",
+            attribute,
+            lambda attribute=attribute: made_by_asyrp(run, model, attribute, clip),
+        )
     yield RANDOM, "", made("random")
     for name, positives in few_positives(run).items():
         yield f"naive, {name}", "glasses", made("naive", positives=positives)
@@ -185,7 +189,7 @@ class Components:
         return Made(move=moves[component], seconds=seconds, sign=sign, told=told)
 
 
-def _asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
+def made_by_asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
     """A block trained from the text of an attribute's low end to that of its high end."""
     source, target = ends(attribute)
     options = {**ASYRP, "clip": str(clip), "source": source, "target": target}
