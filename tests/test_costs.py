@@ -25,7 +25,7 @@ from hcache.cache.reading import open_run
 from hcache.cache.shards import ShardWriter
 from hcache.edits.cached import cached_features, cached_x
 from hcache.edits.render import render_recipes
-from hcache.edits.swaps import home_of, swap_recipes
+from hcache.edits.swaps import swap_recipes
 from hcache.extraction.run import extract
 from hcache.models import halves
 from hcache.progress import drive
@@ -273,7 +273,7 @@ def test_an_edit_begins_at_its_first_step_and_sites_share_a_batch_and_a_donor(
     sites = tiny_model.anatomy.sites
     donor = DonorRef(run=tiny_run.name, sample=1)
     recipes = swap_recipes(tiny_run, 7, sites, donor, 1.0, Window(first=2, last=3))
-    drive(render_recipes(tiny_model, tiny_run, recipes, home_of(tiny_run)))
+    drive(render_recipes(tiny_model, tiny_run, recipes, tiny_run.home))
     assert len(sites) == 4 and calls == {"encode": 2 + 2, "decode": 2}
 
 

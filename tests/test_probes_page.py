@@ -14,7 +14,6 @@ from tiny import Picking, drain
 
 from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
-from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError
 from hcache.measures import costs
 from hcache.measures.decodability import decodability
@@ -40,7 +39,7 @@ def run(copied_run):
 def page(copied_run, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
-    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
+    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
     return lambda: open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "probes")
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -103,11 +102,6 @@ def check_identity(
         difference = float((plain.x_next - swapped.x_next).abs().max())
         yield done / total
     return IdentityCheck(identical=identical, largest_difference=difference)
-
-
-def home_of(run: Run) -> Path:
-    """The home that a run lies in: ``run.home``."""
-    return run.home
 
 
 def _self_swap(model: Model, run: Run, sample: int, window: Window) -> Iterator[tuple[Step, Step]]:

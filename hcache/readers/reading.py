@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -160,8 +159,3 @@ def picture_batches(
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
             yield [ids[row] for row in part], pictures[part]
-
-
-def description_of(reader: Any) -> str:
-    """A reader's quality or model, in words."""
-    return f"{reader.name} ({reader.version})" if reader.version else reader.name

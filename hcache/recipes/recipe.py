@@ -49,9 +49,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 Dtype = Annotated[
     str, Meta(pattern=rf"^({'|'.join(DTYPES)})$(?!\n)", description=f"one of {', '.join(DTYPES)}")
 ]
-Sha256 = Annotated[
-    str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits, or nothing")
-]
+Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +87,7 @@ class RecipeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     asymmetric: bool = False
     t_boost: Number | None = None
     place: BatchPlace | None = None
-    pixels: Annotated[
-        str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits")
-    ] = ""
+    pixels: Sha256 = ""
     versions: dict[Text, Text] = {}
 
 

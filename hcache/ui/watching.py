@@ -24,9 +24,6 @@ IN_WORK_WIDTH = 96
 
 _REDRAWN = "jobs-redrawn"
 
-LOG_LINES = 60
-"""Lines of the end of a log that are shown."""
-
 
 def job_monitor(home: Path, known: int, run_name: str) -> None:
     """Shows running jobs in short form. Redraws the page when the run of the page has grown."""
