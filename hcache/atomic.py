@@ -28,12 +28,18 @@ MOST_TEXT = 2**28
 
 
 def host_mark() -> str:
-    """Six hexadecimal digits that tell this host from others in the names of files."""
+    """Six hexadecimal digits that tell this host from others.
+
+    They stand in the names of files.
+    """
     return f"{zlib.crc32(node().encode()) & 0xFFFFFF:06x}"
 
 
 def partial_path(final: Path) -> Path:
-    """A temporary name beside ``final`` that no other writer has: by host, process and chance."""
+    """A temporary name beside ``final`` that no other writer has.
+
+    It is made of host, process and chance.
+    """
     return final.with_name(
         f"{final.name}.{host_mark()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
     )
@@ -57,7 +63,9 @@ def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def sweep(final: Path) -> None:
-    """Removes what killed writers of ``final`` on this host left under temporary names.
+    """Removes what killed writers of a file left.
+
+    Those of ``final`` on this host, under temporary names.
 
     A name whose process number is in use stays, also where another process has that number now.
     """
@@ -92,8 +100,9 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
-    """Like :func:`replacing`, for what makes its file itself: the temporary path, where nothing
-    is yet.
+    """Like :func:`replacing`, for what makes its file itself.
+
+    It gives the temporary path, where nothing is yet.
     """
     sweep(final)
     partial = partial_path(final)
@@ -149,8 +158,9 @@ def flush_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names inside ``folder`` survive a power cut, where the file system can do that
-    for folders.
+    """Makes the names in a folder survive a power cut.
+
+    Where the file system can do that for folders.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -169,8 +179,9 @@ def put_in_place(flushed: Path, final: Path) -> None:
 
 
 def make_folder(folder: Path, parents: bool = True) -> None:
-    """Makes a folder that survives a power cut, and with ``parents`` those above it that are
-    missing.
+    """Makes a folder that survives a power cut.
+
+    With ``parents``, those above it that are missing too.
 
     Raises:
         OSError: it cannot be made.

@@ -58,7 +58,10 @@ def _printable(field: str) -> str:
 
 
 def check_json(data: Any, where: str) -> None:
-    """Makes sure that a value is plain JSON of finite numbers, as far as one can go down in it."""
+    """Makes sure that a value is plain, finite JSON.
+
+    As far as one can go down in it.
+    """
     if isinstance(data, float) and not math.isfinite(data):
         raise UsageError(f"{where} holds a number that is not finite")
     inner = (

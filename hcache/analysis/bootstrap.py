@@ -102,8 +102,9 @@ def bootstrap_many(
     clusters: np.ndarray | None = None,
     drawn: np.ndarray | None = None,
 ) -> tuple[Estimate, ...]:
-    """Several statistics of the same samples, on the same draws: counts (r, n) -> (r, k). As
-    :func:`bootstrap`.
+    """Several statistics of the same samples, on the same draws.
+
+    counts (r, n) -> (r, k), as :func:`bootstrap`.
 
     ``drawn`` (repeats, n): from :func:`draw_counts`, of the same n and strata, where many
     statistics share them.
@@ -143,8 +144,9 @@ def bootstrap_many(
 
 
 def rows(function: Callable[..., float], *arrays: np.ndarray) -> Statistic:
-    """Any function of arrays (n, ...) as a statistic: it is called once a draw, with the rows
-    drawn.
+    """Any function of arrays (n, ...) as a statistic.
+
+    It is called once a draw, with the rows drawn.
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -160,8 +162,9 @@ def mean_of(values: np.ndarray) -> Statistic:
 
 
 def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
-    """The sum of some values over the sum of others, both (n,) or (n, k): stabler than a mean of
-    ratios.
+    """The sum of some values over the sum of others.
+
+    Both are (n,) or (n, k). It is more stable than a mean of ratios.
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -179,8 +182,9 @@ def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
 def draw_counts(
     n: int, repeats: int, rng: np.random.Generator, strata: np.ndarray | None = None
 ) -> np.ndarray:
-    """Counts (repeats, n) float64 of draws with replacement, as many from each stratum as it
-    has.
+    """Counts (repeats, n) float64 of draws with replacement.
+
+    As many are drawn from each stratum as it has.
     """
     if strata is None:
         return rng.multinomial(n, np.full(n, 1 / n), size=repeats).astype(np.float64)

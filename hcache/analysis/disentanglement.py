@@ -97,7 +97,10 @@ class SAP:
 
 
 def disentanglement_of(importance: np.ndarray) -> float:
-    """D of an importance matrix (codes, factors) of values that are not negative."""
+    """D of an importance matrix (codes, factors).
+
+    Its values are not negative.
+    """
     importance = _check_importance(importance)
     if importance.shape[1] < 2:
         raise AnalysisError(
@@ -108,7 +111,10 @@ def disentanglement_of(importance: np.ndarray) -> float:
 
 
 def completeness_of(importance: np.ndarray) -> float:
-    """C of an importance matrix (codes, factors) of values that are not negative."""
+    """C of an importance matrix (codes, factors).
+
+    Its values are not negative.
+    """
     importance = _check_importance(importance)
     if len(importance) < 2:
         raise AnalysisError(
@@ -125,8 +131,9 @@ def dci(
     seed: int = 0,
     folds: int = 5,
 ) -> DCI:
-    """DCI of codes (n, D) for known factors (n, K), with intervals over samples, the penalties held
-    fixed.
+    """DCI of codes (n, D) for known factors (n, K).
+
+    The intervals are over samples, with the penalties held fixed.
 
     The intervals are those of the delete-half jackknife: the spread over random halves of the
     samples, which is that over samples of the whole's size (Shao, Wu 1989), about the value found.
@@ -196,7 +203,9 @@ def _nothing_told(informativeness: tuple[Estimate, ...], importance: np.ndarray,
 
 
 def sap(codes: np.ndarray, factors: np.ndarray, *, repeats: int = REPEATS, seed: int = 0) -> SAP:
-    """SAP of codes (n, D) for known factors (n, K), continuous or binary, with its interval.
+    """SAP of codes (n, D) for known factors (n, K).
+
+    Factors are continuous or binary. It has an interval.
 
     Raises:
         AnalysisError: as :func:`dci`; a single code, which no second one can be compared with.

@@ -58,7 +58,9 @@ INTERCEPT_PENALTY = 1e-6
 
 
 def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Predictions (n_test, k) by ridge probes of ``targets`` (n, k), all penalties tried at once.
+    """Predictions (n_test, k) by ridge probes.
+
+    Of ``targets`` (n, k); all penalties are tried at once.
 
     Args:
         inner: Principal scores of the training samples (n, r), centred.
@@ -80,8 +82,9 @@ def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarr
 
 
 def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Log odds (n_test, k) by logistic probes of 0/1 ``targets`` (n, k); arguments as of
-    :func:`ridge`.
+    """Log odds (n_test, k) by logistic probes.
+
+    Of 0/1 ``targets`` (n, k); the arguments are those of :func:`ridge`.
     """
     unit = np.sqrt(len(inner) / np.square(inner).sum())
     x, test = (_with_ones(unit * scores[:, :MOST_COMPONENTS]) for scores in (inner, outer))
@@ -103,7 +106,9 @@ def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.nd
 def fit_logistic(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray
 ) -> np.ndarray:
-    """Coefficients (k, p) of the smallest weighted log loss, plus the penalty, of each label.
+    """The coefficients (k, p) of logistic probes.
+
+    They have the smallest weighted log loss plus penalty, each label by itself.
 
     A step that does not lower a label's loss is halved for that label until it does.
 
@@ -150,8 +155,9 @@ def leave_one_out(
     beta: np.ndarray,
     pairs: Pairs,
 ) -> np.ndarray:
-    """The log odds of every sample (k, n) as they would be nearly, had the fit been made without
-    it.
+    """The log odds of every sample, nearly as fitted without it.
+
+    They are (k, n).
     """
     odds = beta @ x.T
     p = _probability(odds)
@@ -161,8 +167,9 @@ def leave_one_out(
 
 
 class Pairs:
-    """The products of all pairs of columns of x (n, p), as (n, p²) float32: enough to choose a
-    penalty by.
+    """The products of all pairs of columns of x (n, p).
+
+    (n, p²) float32 is enough to choose a penalty by.
     """
 
     def __init__(self, x: np.ndarray) -> None:
@@ -170,8 +177,9 @@ class Pairs:
         self.products = (narrow[:, :, None] * narrow[:, None, :]).reshape(len(x), -1)
 
     def leverage(self, curvature: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """xᵀ (Xᵀ D X + R)⁻¹ x of every sample (k, n), for each row of ``curvature`` (k, n) as
-        the diagonal of D.
+        """The leverage of every sample (k, n).
+
+        xᵀ (Xᵀ D X + R)⁻¹ x, for each row of ``curvature`` (k, n) as the diagonal of D.
         """
         p = len(ridge)
         hessian = (curvature.astype(np.float32) @ self.products).reshape(-1, p, p)

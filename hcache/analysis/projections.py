@@ -39,7 +39,9 @@ leading ones alone.
 
 @dataclass(frozen=True, kw_only=True)
 class Projections:
-    """``scores`` (steps, n, k) float32, in units of the data; ``explained`` (steps, k): shares
+    """Samples on principal components, step by step.
+
+    ``scores`` (steps, n, k) float32 are in units of the data; ``explained`` (steps, k): shares
     of its variance.
     """
 
@@ -51,7 +53,7 @@ Projecting = Generator[float, None, tuple[Projections, Projections]]
 
 
 def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) -> Projecting:
-    """The samples on the components of each step, and on the joint ones.
+    """The samples on each step's components, and on joint ones.
 
     Args:
         matrix: step -> (n, d) float32; asked twice for every step.
@@ -92,8 +94,9 @@ def project_steps(matrix: Callable[[int], np.ndarray], steps: int, k: int = 10) 
 
 
 def leading(gram: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues of a symmetric matrix (n, n), descending and not below 0, and
-    their vectors (n, k).
+    """The k largest eigenvalues of a symmetric matrix, and vectors.
+
+    Of (n, n); the values are descending and not below 0, the vectors (n, k).
     """
     n = len(gram)
     if n <= DENSE or 3 * k > n:

@@ -43,7 +43,10 @@ COMMANDS = {
 
 
 def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
-    """Time of extraction, and of other work in the background, alone and beside a busy process."""
+    """Time of extraction alone and beside a busy process.
+
+    Of other work in the background, too.
+    """
     if not hasattr(os, "sched_setaffinity"):
         note = "not measured: this system cannot hold a process to some cores"
         return [
@@ -169,7 +172,10 @@ def _extract(
 
 @contextlib.contextmanager
 def busy(cores: Sequence[int]) -> Iterator[None]:
-    """A process that takes as much of one of these cores as it is given."""
+    """A process that takes as much as it is given.
+
+    Of one of these cores.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY, ",".join(map(str, cores))], cwd=Path(__file__).parent
     )

@@ -15,8 +15,9 @@ COMPONENTS = 10
 
 
 def components(setting: Setting) -> Generator[float, None, list[Row]]:
-    """Joint PCA over all steps, read from the cache, against scikit-learn's on the array in
-    memory.
+    """Joint PCA over all steps, against scikit-learn's.
+
+    Ours reads the cache, theirs the array in memory.
     """
     from scipy.linalg import subspace_angles
 
@@ -78,7 +79,10 @@ def memory(setting: Setting) -> Generator[float, None, list[Row]]:
 
 
 def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
-    """From the start of the process to the end of the first run of the page's script."""
+    """From the process's start to the first page.
+
+    To the end of the first run of the page's script.
+    """
     home = setting.work / "home"
     planted_run(home, 16, 2, (4, 4, 4), 8)
     timed = yield from _children(

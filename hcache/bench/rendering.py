@@ -30,7 +30,10 @@ from .timing import Ratio, interleaved
 
 
 def preview(setting: Setting) -> Generator[float, None, list[Row]]:
-    """P_t from cached features, at one slider's move, against the network's whole evaluation."""
+    """P_t from cached features, against the whole network.
+
+    At one slider's move.
+    """
     rows, (model, run) = [], _run_of(setting, samples=8, steps=4, store="all")
     for count, batch in enumerate((1, 8)):
         step, samples = run.spec.steps // 2, range(batch)
@@ -70,7 +73,10 @@ def preview(setting: Setting) -> Generator[float, None, list[Row]]:
 
 
 def edit(setting: Setting) -> Generator[float, None, list[Row]]:
-    """A picture moved along a direction, taken up at the cached x_t of its first edited step."""
+    """A picture moved along a direction.
+
+    Taken up at the cached x_t of its first edited step.
+    """
     model, run = _run_of(setting, samples=2, steps=setting.size(20, 4), store="h")
     steps = run.spec.steps
     window = Window(first=steps // 2, last=steps - 1)
@@ -103,7 +109,10 @@ def edit(setting: Setting) -> Generator[float, None, list[Row]]:
 
 
 def figure(setting: Setting) -> Generator[float, None, list[Row]]:
-    """A donor's activations at h and at each skip group, each site alone."""
+    """A donor's activations at each site alone.
+
+    At h and at each skip group.
+    """
     model, run = _run_of(setting, samples=2, steps=setting.size(8, 2), store="h")
     donor, window = DonorRef(run=run.name, sample=1), Window(first=0, last=run.spec.steps - 1)
     recipes = swap_recipes(run, 0, model.anatomy.sites, donor, 1.0, window)

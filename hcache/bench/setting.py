@@ -10,8 +10,9 @@ from .timing import Ratio
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """``quick``: as small as it gets, to see that it works; its figures mean nothing.
-    ``rounds``: of every timing.
+    """``quick``: as small as it gets, to see that it works.
+
+    Its figures mean nothing. ``rounds``: of every timing.
     """
 
     work: Path

@@ -54,7 +54,9 @@ def check_names(only: Sequence[str]) -> tuple[str, ...]:
 
 
 def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, dict[str, Any]]:
-    """Measures; yields the share done and returns the machine and the rows, in plain data.
+    """Measures what there is to measure.
+
+    Yields the share done and returns the machine and the rows, in plain data.
 
     Comparisons of models are made on the CPU with toyfaces, and where there is a GPU on it as well,
     in half precision, also with full-size networks. Those of no model are made once.

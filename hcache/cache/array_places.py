@@ -28,7 +28,9 @@ def forget_structures() -> None:
 
 
 def structure_at(path: Path, descriptor: int) -> FileStructure:
-    """What a file holds that is open as ``descriptor``; from memory, if it was asked before.
+    """What a file holds that is open as ``descriptor``.
+
+    From memory, if it was asked before.
 
     Raises:
         Malformed: it is not of the sort that hcache writes.

@@ -31,8 +31,9 @@ happened to it.
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong with a file; ``start`` to ``stop`` (excluded): the samples that it holds, if
-    it is a shard.
+    """What is wrong with a file.
+
+    ``start`` to ``stop`` (excluded): the samples that it holds, if it is a shard.
     """
 
     file: str
@@ -43,8 +44,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of a site, computed again: the largest difference from what is stored, and the largest
-    that rounding explains.
+    """How far a site differs that was computed again.
+
+    The largest difference from what is stored, and the largest that rounding explains.
     """
 
     largest: float
@@ -91,7 +93,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Damage is proved (3), something could not be read (1), or all is whole (0)."""
+        """The exit code of what was found.
+
+        Damage is proved (3), something could not be read (1), or all is whole (0).
+        """
         if self.damaged:
             return DamagedError.exit_code
         return 0 if self.fine else CacheError.exit_code
@@ -138,8 +143,9 @@ def _samples_of(fault: Fault) -> str:
 
 
 def verify(folder: Path) -> Generator[float, None, Report]:
-    """Checks every committed shard of a run; yields the share done and returns the report, which
-    it also keeps.
+    """Checks every committed shard of a run.
+
+    Yields the share done and returns the report, which it also keeps.
     """
     broken: list[str] = []
     run = open_run(folder, broken=broken)
@@ -187,7 +193,10 @@ def keep_report(folder: Path, report: Report) -> None:
 
 
 def last_report(folder: Path) -> Report | None:
-    """The report of the last verification; None if there was none, or if it cannot be read."""
+    """The report of the last verification.
+
+    None if there was none, or if it cannot be read.
+    """
     try:
         report = Report.from_json(read_json(folder / VERIFY_JSON))
         datetime.fromisoformat(report.when)
@@ -197,9 +206,11 @@ def last_report(folder: Path) -> Report | None:
 
 
 def set_aside(folder: Path, report: Report) -> list[Path]:
-    """Takes what did not pass out of the run, for the holder of the run's lock: the shards, so that
-    the next extraction makes them again, and the index with them; and damaged label sets and
-    directions. All is kept under another name.
+    """Takes what did not pass out of the run.
+
+    For the holder of the run's lock: the shards, so that the next extraction makes them again,
+    and the index with them; and damaged label sets and directions. All is kept under another
+    name.
     """
     bad = {fault.file for fault in report.faults}
     if not bad:

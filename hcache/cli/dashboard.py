@@ -72,8 +72,9 @@ def _in_words(error: OSError, host: str, port: int | None) -> str:
 
 
 def run_streamlit(arguments: list[str]) -> int:
-    """``streamlit run`` with these arguments, as ``python -m streamlit`` does it; returns its
-    exit code.
+    """Runs ``streamlit run`` with these arguments, and returns its exit code.
+
+    As ``python -m streamlit`` does it.
     """
     before = sys.argv
     sys.argv = ["streamlit", "run", *arguments]

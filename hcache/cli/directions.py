@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 def fit(arguments: argparse.Namespace) -> Result:
-    """Fits what the arguments say and saves it by name; several directions are saved as
-    ``name.0``, ``name.1``, ...
+    """Fits what the arguments say and saves it by name.
+
+    Several directions are saved as ``name.0``, ``name.1``, ...
     """
     from ..directions.fitting import METHODS
 
@@ -39,8 +40,9 @@ def fit(arguments: argparse.Namespace) -> Result:
 def fit_and_save(
     run: Run, what: Fit, name: str, replace: bool = False, device: str = "auto"
 ) -> Result:
-    """Fits directions and saves them under a name, which has to be free unless ``replace`` is
-    said.
+    """Fits directions and saves them under a name.
+
+    The name has to be free unless ``replace`` is said.
     """
     from ..directions.direction import digest_of
     from ..directions.fitting import METHODS, MODEL
@@ -153,7 +155,10 @@ def _picture(path: str) -> str:
 
 
 def list_directions(arguments: argparse.Namespace) -> Result:
-    """The saved directions of a run; files that cannot be used are told on standard error."""
+    """The saved directions of a run.
+
+    Files that cannot be used are told on standard error.
+    """
     from ..directions.store import damaged_moves, list_moves
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
@@ -180,7 +185,10 @@ def list_directions(arguments: argparse.Namespace) -> Result:
 
 
 def show(arguments: argparse.Namespace) -> Result:
-    """What made a direction, how long it is at each step, and its cosines with the run's others."""
+    """What made a direction, and how long it is.
+
+    At each step, with its cosines with the run's others.
+    """
     from ..directions.direction import Direction, digest_of
     from ..directions.store import list_moves, load_move
 

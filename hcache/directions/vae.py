@@ -84,8 +84,9 @@ class VaeMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
-        """Follows the reconstruction loss down, on the model's device; every row by its own
-        gradient.
+        """Follows the reconstruction loss down, on the model's device.
+
+        Every row by its own gradient.
 
         Raises:
             AnalysisError: the model's h has another shape.
@@ -213,8 +214,9 @@ def reconstruct(
     step: torch.Tensor,
     noise: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(reconstruction (n, d), mean (n, k), log variance (n, k)) of z (n, d); ``step`` (n, steps)
-    one-hot.
+    """The reconstruction, mean and log variance of z (n, d).
+
+    (n, d), (n, k) and (n, k); ``step`` (n, steps) is one-hot.
     """
     import torch
     from torch.nn.functional import linear, silu

@@ -13,13 +13,17 @@ from ..models.model import Model
 
 
 def cached_x(model: Model, run: Run, sample: int, index: int) -> torch.Tensor:
-    """A sample's x_t before step ``index``: (1, c, h, w) float32 on the model's device."""
+    """A sample's x_t before step ``index``.
+
+    (1, c, h, w) float32 on the model's device.
+    """
     return torch.from_numpy(run.x(sample, index))[None].to(model.device)
 
 
 def cached_features(model: Model, run: Run, sample: int, step: int, branch: str = COND) -> Features:
-    """A sample's features at a step, one row: as stored, and from ``encode`` of the cached x_t what
-    is not.
+    """A sample's features at a step, one row.
+
+    As stored, and from ``encode`` of the cached x_t what is not.
 
     Under guidance a run stores the conditional branch; the other is always computed.
     """
@@ -43,6 +47,9 @@ def cached_features(model: Model, run: Run, sample: int, step: int, branch: str 
 
 
 def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str, Features]:
-    """A sample's features at a step in every branch of the run's guidance."""
+    """A sample's features at a step, in every branch.
+
+    Those of the run's guidance.
+    """
     branches = model.condition(run.spec.conditioning.rows([sample]), 1).branches
     return {branch: cached_features(model, run, sample, step, branch) for branch in branches}

@@ -17,7 +17,9 @@ from .swap import Donor
 
 
 def find_donor(ref: DonorRef, run: Run, model: Model, home: Path) -> Donor:
-    """A donor's features by moment, read once for all rows that ask for the same.
+    """A donor's features by moment.
+
+    They are read once for all rows that ask for the same.
 
     Raises:
         UsageError: no such run or sample; or the run is of another model, or has other steps.

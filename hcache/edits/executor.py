@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is done to a batch: an edit of its features, a nudge of its x_t, or either."""
+    """What is done to a batch.
+
+    An edit of its features, a nudge of its x_t, or either.
+    """
 
     edit: Edit | None = None
     nudge: Nudge | None = None
@@ -100,7 +103,10 @@ class Executor:
         return self._movers[key]
 
     def bind(self, edits: Sequence[RecipeEdit]) -> Edit:
-        """Several edits of one sample as one function; those of the network are left out."""
+        """Several edits of one sample as one function.
+
+        Those of the network are left out.
+        """
         bound = [self._masked(edit) for edit in edits if not edit.network]
         return bound[0] if len(bound) == 1 else Chain(bound)
 
@@ -109,7 +115,9 @@ class Executor:
         return Change(edit=PerRow([self.bind(edits) for edits in rows]), nudge=self._nudge(rows))
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
-        """A batch moved at once along a direction in h, or in x_t, row i with ``strengths[i]``.
+        """A batch moved at once along a direction.
+
+        In h, or in x_t, row i with ``strengths[i]``.
 
         Raises:
             UsageError: a direction in x_t whose step lies outside the window.
@@ -134,7 +142,9 @@ class Executor:
         t_boost: float | None = None,
         network: Sequence[RecipeEdit] = (),
     ) -> Iterator[Step]:
-        """Samples through the loop, from their cached x_t of step ``first`` on, under a change.
+        """Samples through the loop under a change.
+
+        From their cached x_t of step ``first`` on.
 
         Args:
             samples: A sample a row.
@@ -184,7 +194,10 @@ class Executor:
         return self.model.to_images(x).numpy()
 
     def start(self, sample: int, step: int) -> Start:
-        """A sample at a step: as stored, and computed where it is not stored."""
+        """A sample at a step.
+
+        As stored, and computed where it is not stored.
+        """
         features = cached_branches(self.model, self.run, sample, step)
         x_t = cached_x(self.model, self.run, sample, step)
         return Start(
@@ -196,7 +209,10 @@ class Executor:
         )
 
     def preview(self, start: Start, edits: Sequence[RecipeEdit]) -> np.ndarray:
-        """The predicted x_0 under edits, by the decoder alone: (height, width, 3) uint8."""
+        """The predicted x_0 under edits, by the decoder alone.
+
+        (height, width, 3) uint8.
+        """
         bound, t = self.bind(edits), self.run.timesteps[start.step]
         moved = {
             branch: bound(part, Moment(index=start.step, t=t, branch=branch))

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
-    """Turns h by the share ``gamma`` of the angle towards a donor's, its norm kept."""
+    """Turns h towards a donor's, with its norm kept.
+
+    By the share ``gamma`` of the angle.
+    """
 
     title: ClassVar[str] = "Rotate h towards a donor's"
     help: ClassVar[str] = "slerp of h towards the donor's by the share γ of the angle."
@@ -74,8 +77,9 @@ class Slerp:
 
 
 def slerp(h: torch.Tensor, donor: torch.Tensor, gamma: float) -> torch.Tensor:
-    """h (n, c, h, w) turned by the share γ of the angle towards ``donor`` (n or 1, c, h, w), each
-    row's norm kept.
+    """h turned towards a donor's, each row's norm kept.
+
+    By the share γ of the angle; h is (n, c, h, w), ``donor`` (n or 1, c, h, w).
 
     Raises:
         AnalysisError: a donor that is zero, or points exactly the other way: neither gives a way to

@@ -41,9 +41,12 @@ STORING = {"float16": torch.float16, "float32": torch.float32}
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far an extraction is: samples committed, of how many, and steps done of the shard in work
-    (or of all shards in work together, where there are several). ``closing``: samples of the shard
-    before, which is computed and not committed yet."""
+    """How far an extraction is.
+
+    Samples committed, of how many, and steps done of the shard in work (or of all shards in
+    work together, where there are several). ``closing``: samples of the shard before, which is
+    computed and not committed yet.
+    """
 
     done: int
     total: int
@@ -118,7 +121,10 @@ def show_nothing(start: int, step: int, x_0: np.ndarray) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Samples ``start`` to ``stop`` of a run, to be computed into one shard."""
+    """Samples of a run, to be computed into one shard.
+
+    ``start`` to ``stop``.
+    """
 
     model: Model
     spec: RunSpec
@@ -134,7 +140,10 @@ class Part:
 
     @property
     def ticks(self) -> int:
-        """How many steps there are to be told of; an inversion takes each of them twice."""
+        """How many steps there are to be told of.
+
+        An inversion takes each of them twice.
+        """
         return (2 if self.spec.images else 1) * self.spec.steps
 
 
@@ -146,8 +155,9 @@ def compute_range(
     finished: Callable[[Finished], None],
     most: int,
 ) -> int:
-    """Computes a part as one shard; as several, one after the other, where memory does not suffice
-    for it at once.
+    """Computes a part as one shard.
+
+    As several, one after the other, where memory does not suffice for it at once.
 
     Args:
         part: What to compute.
@@ -194,7 +204,10 @@ def compute_range(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, be it a GPU's or this machine's."""
+    """Whether an error says that memory ran out.
+
+    Be it a GPU's or this machine's.
+    """
     return isinstance(
         error, torch.OutOfMemoryError | MemoryError
     ) or "can't allocate memory" in str(error)
@@ -315,8 +328,9 @@ def _invert(
 
 
 def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Root mean square difference of pictures (n, height, width, 3) uint8, as a share of the
-    full range: (n,).
+    """Root mean square difference of pictures, of the full range.
+
+    Pictures are (n, height, width, 3) uint8: (n,).
     """
     difference = (originals.astype(np.float32) - images.astype(np.float32)) / 255
     return np.sqrt(np.square(difference).mean((1, 2, 3)))

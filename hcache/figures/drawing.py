@@ -28,8 +28,11 @@ SCALE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """``width`` of the sheet in inches, ``size`` of its type in points: as large in print as is
-    said here. ``captioned``: whether the caption is drawn below; a paper often sets its own."""
+    """How a figure is set: its width and its type.
+
+    ``width`` of the sheet in inches, ``size`` of its type in points: as large in print as is
+    said here. ``captioned``: whether the caption is drawn below; a paper often sets its own.
+    """
 
     width: float = WIDTHS["double"]
     size: float = 8.0
@@ -47,8 +50,9 @@ class Style:
 
     @property
     def small(self) -> float:
-        """The size of what is less important; no less than 5 points, the least that most
-        publishers take.
+        """The size of what is less important.
+
+        No less than 5 points, the least that most publishers take.
         """
         return max(min(self.size, 5.0), 0.875 * self.size)
 
@@ -71,7 +75,9 @@ class Printed(ABC):
         """The PNG file, of ``scale`` times 150 pixels an inch."""
 
     def save(self, path: str | Path) -> Path:
-        """Writes it to a file whose name ends in .png, .svg or .pdf.
+        """Writes it to a file of one of the formats.
+
+        The file's name ends in .png, .svg or .pdf.
 
         Raises:
             UsageError: the name ends in something else, or the file cannot be written.
@@ -93,11 +99,17 @@ class Printed(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Sheet, Printed):
-    """A sheet that shows itself in a notebook, and saves itself as PNG, SVG or PDF."""
+    """A sheet that shows itself in a notebook, and saves itself.
+
+    As PNG, SVG or PDF.
+    """
 
     @property
     def svg(self) -> str:
-        """Texts as texts, lines as lines, pictures as PNGs of their own pixels."""
+        """The SVG: texts as texts, lines as lines.
+
+        Pictures are PNGs of their own pixels.
+        """
         return svg_of(self)
 
     @property
@@ -116,8 +128,9 @@ class Figure(Sheet, Printed):
 def finished(
     marks: Sequence[Mark], height: float, style: Style, title: str, caption: str
 ) -> Figure:
-    """The figure of marks that reach down to ``height``, with the caption below them if the
-    style has one.
+    """The figure of marks that reach down to ``height``.
+
+    With the caption below them if the style has one.
     """
     marks, size = list(marks), style.size
     lines = wrapped(caption, style.points, size) if style.captioned else []

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """A run, how its model is had when it is needed, and the directions fitted so far, by way
-    and label.
+    """Makes figures of a run, fitting and rendering what it takes.
+
+    It has the run, how its model is had when it is needed, and the directions fitted so far, by
+    way and label.
     """
 
     run: Run

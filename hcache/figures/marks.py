@@ -65,8 +65,10 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what
-    made it, if known.
+    """A picture on a sheet.
+
+    ``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what made
+    it, if known.
     """
 
     x: float
@@ -127,8 +129,9 @@ def arch(
     stroke: str,
     width: float = 0.75,
 ) -> Shape:
-    """Up from one foot, over, and down to the other, its shoulders rounded. ``foot``: the
-    heights of the two feet.
+    """A line up, over, and down, with round shoulders.
+
+    ``foot``: the heights of the two feet.
     """
     r = max(0.0, min(radius, (right - left) / 2, min(foot) - top))
     k = r * (1 - KAPPA)

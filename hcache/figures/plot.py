@@ -36,7 +36,9 @@ MOST_LAYOUTS, STILL = 6, 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Plot(Printed):
-    """A plot that shows itself in a notebook, and saves itself as PNG, SVG or PDF.
+    """A plot that shows itself in a notebook, and saves itself.
+
+    As PNG, SVG or PDF.
 
     ``axes``: of the data, from left to right; what is drawn on them is in every format. ``figure``:
     matplotlib's. ``caption``: its alternative text, whether or not it is drawn.
@@ -139,7 +141,10 @@ def in_print(style: Style) -> Iterator[None]:
 
 @contextmanager
 def on_paper(style: Style, height: float) -> Iterator[Canvas]:
-    """An empty figure as wide as the style, ``height`` points high, under settings for print."""
+    """An empty figure for print.
+
+    As wide as the style, ``height`` points high, under settings for print.
+    """
     with in_print(style):
         yield Canvas(figsize=(style.width, height / POINTS), layout="constrained")
 

@@ -57,7 +57,9 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Pl
 
 
 def draw_heat_map(probes: ProbeMap, ax: Axes, quantity: str = "score") -> Axes:
-    """Draws one quantity of probes, a row a site, a column a step.
+    """Draws one quantity of probes.
+
+    A row a site, a column a step.
 
     Args:
         probes: Cells that are not known stay grey.
@@ -115,7 +117,9 @@ def draw_scatter(
     values: np.ndarray | None = None,
     name: str = "",
 ) -> Axes:
-    """Draws samples on two components, with a colour bar if they have values.
+    """Draws samples on two components.
+
+    With a colour bar if they have values.
 
     The arguments are those of ``scatter``; ``ax`` is what to draw on.
     """

@@ -46,7 +46,9 @@ def png_of(figure: Sheet, scale: int) -> bytes:
 
 
 def dots_of(width: float, height: float, scale: int) -> int:
-    """Pixels an inch of a figure of so many points at a scale.
+    """The pixels an inch of a figure at a scale.
+
+    The figure has so many points.
 
     Raises:
         UsageError: the scale is out of range, or there would be too many pixels.
@@ -61,7 +63,10 @@ def dots_of(width: float, height: float, scale: int) -> int:
 
 
 def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
-    """Where a picture lies in the PNG: left, top, width and height in pixels."""
+    """Where a picture lies in the PNG.
+
+    Left, top, width and height in pixels.
+    """
     f = _factor(scale)
     left, top = round(picture.x * f), round(picture.y * f)
     right, bottom = round((picture.x + picture.width) * f), round((picture.y + picture.height) * f)
@@ -69,8 +74,9 @@ def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
 
 
 def recipes_of(figure: Sheet, scale: int) -> str:
-    """The recipes of the pictures, with where they lie in the PNG, as it carries them; empty if
-    there are none.
+    """The recipes of the pictures, as the PNG carries them.
+
+    With where they lie in the PNG; empty if there are none.
     """
     cells = [
         SheetCell(recipe=picture.recipe, title=picture.title, box=Box(**pixel_box(picture, scale)))

@@ -20,7 +20,9 @@ MOST_LABEL = 0.22
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """``group``: what several rows have in common, shown at the first of them. ``notes``: a text
+    """A row of a table of pictures.
+
+    ``group``: what several rows have in common, shown at the first of them. ``notes``: a text
     below each picture.
     """
 

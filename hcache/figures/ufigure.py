@@ -40,8 +40,9 @@ class Swapped:
     caption: str
 
     def moved(self, site: str) -> float:
-        """How far a swap takes B: its root mean square distance from B over that of A from B;
-        NaN if A is B.
+        """How far a swap takes B towards A.
+
+        Its root mean square distance from B over that of A from B; NaN if A is B.
         """
         apart = _distance(self.donor, self.recipient)
         return _distance(self.cells[site], self.recipient) / apart if apart else math.nan

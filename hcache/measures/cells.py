@@ -89,7 +89,10 @@ def _of_one_reader(records: Sequence[Record], reader: str) -> list[Record]:
 
 
 def reader_name(record: Record) -> str:
-    """The name of the reader that a result is by; empty if it is by none."""
+    """The name of the reader that a result is by.
+
+    Empty if it is by none.
+    """
     return str(record.parameters.get("reader", "")).partition("@")[0]
 
 

@@ -32,8 +32,9 @@ COUNT = 32
 
 
 def codes_of(run: Run, kind: str, site: str, step: int, count: int = COUNT) -> np.ndarray:
-    """Codes (n, d) of all samples: principal scores of standardised activations, or channels
-    averaged over space.
+    """Codes (n, d) of all samples.
+
+    Principal scores of standardised activations, or channels averaged over space.
     """
     if kind == CHANNELS:
         return run.pooled(site, step)
@@ -115,8 +116,9 @@ def direction_cosines(
     repeats: int = 500,
     seed: int = 0,
 ) -> Measuring:
-    """Cosines between the directions of some labels, ``name -> (positives, negatives)``, at some
-    steps.
+    """Cosines between the directions of some labels, by step.
+
+    ``name -> (positives, negatives)``, at some steps.
 
     ``[{"step", "pairs": [Cosine, ...]}]``.
     """

@@ -76,8 +76,9 @@ def probe_seconds(run: Run, cells: Mapping[str, int], values: Sequence[np.ndarra
 
 
 def projection_seconds(run: Run, site: str) -> float:
-    """Seconds to project the samples of a run at all steps, on each step's components and on
-    joint ones.
+    """Seconds to project the samples of a run.
+
+    At all steps, on each step's components and on joint ones.
     """
     n, d = len(run), run.width(site)
     return run.spec.steps * (PROJECTED_STEP + n * d * READ + GRAM * n * n * d)
@@ -86,8 +87,9 @@ def projection_seconds(run: Run, site: str) -> float:
 def render_seconds(
     run: Run, recipes: int, window: Window, step_seconds: float | None
 ) -> float | None:
-    """Seconds to render pictures of a run from the first step of a window on; None without a
-    measured step.
+    """Seconds to render pictures of a run.
+
+    From the first step of a window on; None without a measured step.
 
     Args:
         run: The run.

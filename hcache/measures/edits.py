@@ -90,8 +90,9 @@ def leakage_of(
     null: str = NOISE,
     repeats: int = 2000,
 ) -> Measuring:
-    """The leakage matrix of directions, each meant for the reading that it is named after, at the
-    largest strength.
+    """The leakage matrix of directions, at the largest strength.
+
+    Each is meant for the reading that it is named after.
 
     ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the
     movement would be where it was meant to be, were edits dealt to attributes at random. ``nulls``:
@@ -138,8 +139,9 @@ def additivity_of(
     null: str = NOISE,
     repeats: int = 2000,
 ) -> Measuring:
-    """Additivity of every pair of directions at the largest strength, against that of pairs of
-    random ones.
+    """Additivity of every pair of directions.
+
+    At the largest strength, against that of pairs of random ones.
 
     ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings",
     "pixels"}}``: for every pair, and for all pairs as one, that of all readings together, each in

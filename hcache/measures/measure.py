@@ -59,7 +59,10 @@ class Part:
 
 
 def later(make: Callable[[], Work]) -> Work:
-    """Work that begins when it is its turn: fitting directions and loading the model take time."""
+    """Work that begins when it is its turn.
+
+    Fitting directions and loading the model take time.
+    """
     yield 0.0
     return (yield from make())
 
@@ -86,7 +89,9 @@ def shipped_page(name: str) -> Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a measure answers: a row of the verdict for every label or site, or one for the model.
+    """What a measure answers: one or more rows of the verdict.
+
+    A row for every label or site, or one for the model.
 
     ``name`` and the subject are a cell's ``question`` and ``subject``. A question of labels has the
     label as its subject; one of sites is named ``<name> <site>``; both others have ``subject``.
@@ -125,7 +130,10 @@ class Question:
         return self.name == other.name and not (both_whole and self.subject != other.subject)
 
     def asked_of(self, question: str, subject: str) -> str:
-        """The label or site of a row; empty if it is of the model."""
+        """The label or site of a row.
+
+        Empty if it is of the model.
+        """
         site = question.removeprefix(self.name).strip()
         return {LABEL: subject, SITE: site}.get(self.of, "")
 
@@ -189,7 +197,10 @@ class Measure:
     defined_on: Callable[[Run, str], bool] = lambda run, label: True
 
     def refused(self, setting: Setting) -> str:
-        """Why it cannot be taken of a setting, with what to do; empty if it can."""
+        """Why it cannot be taken of a setting, with what to do.
+
+        Empty if it can.
+        """
         read = f"add a reader: python -m hcache read {setting.run.name} --reader …"
         if READER in self.needs and not setting.readable:
             return f"no reader reads the run's edited pictures; {read}"
@@ -205,7 +216,9 @@ class Measure:
 
 @contextmanager
 def faults_named(measure: Measure) -> Iterator[None]:
-    """Tells a fault of another package's measure in one line, while the block runs.
+    """Tells a fault of another package's measure in one line.
+
+    As long as the block runs.
 
     A fault of hcache's own measures is left as it is. The traceback goes to the log, at the level
     of debugging.

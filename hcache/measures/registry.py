@@ -56,7 +56,10 @@ MEASURES = Registry[Measure](
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """The measures by name, in order; ``refused`` has a line for each that cannot be used."""
+    """The measures by name, in order.
+
+    ``refused`` has a line for each that cannot be used.
+    """
 
     measures: dict[str, Measure] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
@@ -93,7 +96,10 @@ class Known:
         }
 
     def definition(self, kind: str) -> int:
-        """How often what a kind of result means has changed, from 1 on."""
+        """How often the meaning of a kind of result changed.
+
+        From 1 on.
+        """
         said = [each.definitions.get(kind, 1) for each in self.measures.values()]
         return max(said, default=1)
 
@@ -168,7 +174,10 @@ def parameters_of(what: Iterable[str]) -> dict[str, Parameter]:
 
 
 def find_question(question: str, subject: str) -> Question | None:
-    """The question that a row of the verdict is of; None if no measure asks it."""
+    """The question that a row of the verdict is of.
+
+    None if no measure asks it.
+    """
     known = registry().questions()
     return next((each for each in known if each.asks(question, subject)), None)
 

@@ -138,8 +138,9 @@ def direction(
 
 
 def null_dimensions(randoms: Sequence[Move]) -> float | None:
-    """In about how many dimensions random directions lie, by their cosines: one over the mean
-    square; None of others.
+    """In about how many dimensions random directions lie.
+
+    By their cosines: one over the mean square; None of others.
 
     A direction among them moves a readout at most √dimensions times as far as they do in the root
     mean square.

@@ -17,7 +17,10 @@ Measuring = Generator[float, None, Record]
 
 @dataclass(frozen=True, kw_only=True)
 class Pictured:
-    """A result with pictures (rows, columns, height, width, 3) uint8 that show it."""
+    """A result with pictures that show it.
+
+    (rows, columns, height, width, 3) uint8.
+    """
 
     result: Any
     pictures: np.ndarray

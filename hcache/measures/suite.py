@@ -28,7 +28,10 @@ class Suite(Setting):
     """Some measures of a run, taken one after the other."""
 
     def refused(self, what: Sequence[str]) -> dict[str, str]:
-        """The measures that cannot be taken, each with the reason and what to do."""
+        """The measures that cannot be taken.
+
+        Each with the reason and what to do.
+        """
         found = {name: find_measure(name).refused(self) for name in what}
         return {name: why for name, why in found.items() if why}
 
@@ -41,7 +44,9 @@ class Suite(Setting):
                         yield replace(each, work=_named(measure, each.work))
 
     def seconds(self, what: Sequence[str], step_seconds: float | None) -> float | None:
-        """Seconds that some measures take; None if one of them cannot be estimated.
+        """Seconds that some measures take.
+
+        None if one of them cannot be estimated.
 
         Args:
             what: The measures.
@@ -89,7 +94,10 @@ def _named(measure: Measure, work: Work) -> Work:
 
 
 def not_needed() -> Any:
-    """In place of what gives a driver, where nothing is rendered: for an estimate, say."""
+    """Stands in place of what gives a driver.
+
+    Where nothing is rendered: for an estimate, say.
+    """
     raise UsageError("this measure renders pictures, and was asked for without a model")
 
 

@@ -44,8 +44,9 @@ class Row:
 
 
 def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[Row, ...]:
-    """All questions that can be asked of some runs, in a fixed order, with the answers that there
-    are.
+    """All questions that can be asked of some runs.
+
+    In a fixed order, with the answers that there are.
 
     Args:
         runs: The runs.
@@ -71,8 +72,9 @@ def compare(runs: Sequence[Run], labels: Sequence[str] | None = None) -> tuple[R
 def labels_to_ask(
     runs: Sequence[Run], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]] | None = None
 ) -> tuple[str, ...]:
-    """The labels by which any of the runs was measured; the first few that there are, if none
-    was.
+    """The labels by which any of the runs was measured.
+
+    The first few that there are, if none was.
     """
     of_runs = of_runs if of_runs is not None else {run.name: cells_of(run) for run in runs}
     known = tuple(dict.fromkeys(name for run in runs for name in named_labels(run)))
@@ -89,8 +91,9 @@ def labels_to_ask(
 def ranking(
     cells: Mapping[str, Cell], comparisons: int | None = None
 ) -> tuple[tuple[str, ...], ...]:
-    """Runs in groups, the largest first; not all is ranked within a group, and nothing of what does
-    not compare.
+    """Runs in groups, the largest first.
+
+    Not all is ranked within a group, and nothing of what does not compare.
 
     Args:
         cells: By run.
@@ -102,7 +105,10 @@ def ranking(
 
 
 def why_not_ranked(cells: Mapping[str, Cell]) -> str:
-    """Why some runs' answers do not compare at all; empty where they do."""
+    """Why some runs' answers do not compare at all.
+
+    Empty where they do.
+    """
     if len({cell.unit for cell in cells.values()}) > 1:
         return "different units"
     if len({cell.estimate.n for cell in cells.values()}) > 1:

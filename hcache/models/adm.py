@@ -65,8 +65,9 @@ class Structure:
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """Of how many heads an attention is: of ``channels`` channels each, else ``number``,
-    ``above`` in the decoder.
+    """Of how many heads an attention is.
+
+    Of ``channels`` channels each, else ``number``, ``above`` in the decoder.
     """
 
     channels: int | None = None
@@ -96,8 +97,9 @@ class Heads:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted, its converter's own ``Structure``, and what has to be said of it, a
-    line each.
+    """What was converted, and what has to be said.
+
+    With its converter's own structure; a line each.
     """
 
     structure: Any
@@ -165,8 +167,9 @@ def convert_adm(
 
 
 def scheduler_of(flags: Flags) -> DDIMScheduler:
-    """The original's named schedules: the linear one is scaled by 1000/T, the cosine one is
-    Nichol and Dhariwal's.
+    """The original's named schedules.
+
+    The linear one is scaled by 1000/T, the cosine one is Nichol and Dhariwal's.
     """
     steps = flags.number("diffusion_steps")
     if flags.noise_schedule == COSINE:

@@ -90,8 +90,9 @@ def _file_of(card: Card) -> Path:
 
 
 def configuration_of(card: Card) -> Path:
-    """The folder with the configuration of a checkpoint: the card's own, else that of the kind it
-    is seen to be.
+    """The folder with the configuration of a checkpoint.
+
+    The card's own, else that of the kind it is seen to be.
 
     Raises:
         ModelError: the file is of a network that cannot be run, does not say which it is, or is not
@@ -117,8 +118,9 @@ def configuration_of(card: Card) -> Path:
 def schedule_of_file(
     card: Card, configured: SchedulerMixin, stated: Mapping[str, Any] | None = None
 ) -> Scheduler:
-    """A configuration's noise schedule with what the file itself says of it; what it took for
-    granted is said.
+    """A configuration's noise schedule with what the file itself says of it.
+
+    What it took for granted is said.
 
     Args:
         card: Of the file.
@@ -186,7 +188,9 @@ def load_checkpoint(
     loras: tuple[Lora, ...] = (),
     stated: Mapping[str, Any] | None = None,
 ) -> Model:
-    """A model from one ``.safetensors`` file, with LoRAs and by a schedule, if they are given.
+    """A model from one ``.safetensors`` file.
+
+    With LoRAs and by a schedule, if they are given.
 
     Raises:
         ModelError: it is no such checkpoint, or its tokenizer is not on this disk and cannot be
@@ -227,7 +231,9 @@ def load_checkpoint(
 
 
 def read_marks(file: Path, any_width: bool = False) -> Marks:
-    """What a single file says of itself; only names, shapes and metadata are read.
+    """What a single file says of itself.
+
+    Only names, shapes and metadata are read.
 
     Args:
         file: A ``.safetensors`` file.

@@ -146,8 +146,9 @@ def read_structure(tensors: Tensors) -> Structure:
 
 
 def unet_of(structure: Structure, image_size: int) -> UNet2DModel:
-    """The same network as a diffusers U-Net, its weights not set; google/ddpm-ema-celebahq-256
-    has this form.
+    """The same network as a diffusers U-Net, its weights not set.
+
+    Google/ddpm-ema-celebahq-256 has this form.
     """
     attention = structure.attention
     try:
@@ -174,8 +175,9 @@ def unet_of(structure: Structure, image_size: int) -> UNet2DModel:
 
 
 def converted(tensors: Tensors, structure: Structure) -> dict[str, torch.Tensor]:
-    """The tensors by diffusers' names; by their own where they have none there, to be found
-    unexpected.
+    """The tensors by diffusers' names.
+
+    By their own where they have none there, to be found unexpected.
     """
     result = {}
     for name, tensor in tensors.items():

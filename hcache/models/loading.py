@@ -42,8 +42,9 @@ def load_model(
     lora: str | Lora | Sequence[str | Lora] = (),
     scheduler: str | Mapping[str, Any] | None = None,
 ) -> Model:
-    """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be
-    run.
+    """Loads a model, ready to be run.
+
+    By card name, diffusers folder, hub id or Stable Diffusion file.
 
     Args:
         name_or_folder: A card's name (``python -m hcache models`` lists them), a folder with
@@ -107,7 +108,9 @@ def _load_codec(parts: Parts, device: str, dtype: str, name: str) -> Codec:
 
 
 def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = None) -> Model:
-    """The model that a run asks for: with its LoRAs, and by the schedule that was stated for it.
+    """The model that a run asks for.
+
+    With its LoRAs, and by the schedule that was stated for it.
 
     Args:
         spec: The run.
@@ -125,7 +128,10 @@ def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = 
 
 
 def stated_schedule(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule that was stated for a run; {} where the model's own files say it."""
+    """The schedule that was stated for a run.
+
+    {} where the model's own files say it.
+    """
     made_by = provenance.get("scheduler")
     if spec.scheduler or not isinstance(made_by, Mapping):
         return dict(spec.scheduler)
@@ -137,13 +143,19 @@ def stated_schedule(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[str, A
 
 
 def as_loras(given: str | Lora | Sequence[str | Lora]) -> tuple[Lora, ...]:
-    """LoRAs as they may be given, one or several, by name or found already."""
+    """LoRAs as they may be given.
+
+    One or several, by name or found already.
+    """
     several = [given] if isinstance(given, str | Lora) else given
     return tuple(find_lora(each) if isinstance(each, str) else pinned(each) for each in several)
 
 
 def as_schedule(given: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """A schedule as it may be stated, by name or as a configuration; {} if none is."""
+    """A schedule as it may be stated; {} if none is.
+
+    By name or as a configuration.
+    """
     return find_schedule(given) if isinstance(given, str) else dict(given or {})
 
 
@@ -301,7 +313,9 @@ def _conditioner_without_text(config: Mapping[str, Any]) -> Conditioner | None:
 
 
 def check_conditioning(name_or_folder: str, conditioning: Conditioning) -> None:
-    """Makes sure that a model takes a conditioning, as far as its configuration tells.
+    """Makes sure that a model takes a conditioning.
+
+    As far as its configuration tells.
 
     Raises:
         UsageError: it takes other classes, or none, or no guidance. Of a model that takes text
@@ -312,5 +326,8 @@ def check_conditioning(name_or_folder: str, conditioning: Conditioning) -> None:
 
 
 def load_conditioner(name_or_folder: str) -> Conditioner | None:
-    """What a model takes beside x_t, from its configuration alone; None if that is text."""
+    """What a model takes beside x_t, from its configuration alone.
+
+    None if that is text.
+    """
     return _conditioner_without_text(_configured_parts(find_card(name_or_folder)).config)

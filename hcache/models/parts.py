@@ -14,8 +14,9 @@ from .configurations import check_codec, check_network, network_class, pipeline_
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a model folder holds: the folders of network and autoencoder (None: pixels), with their
-    configurations.
+    """What a model folder holds.
+
+    The folders of network and autoencoder (None: pixels), with their configurations.
 
     ``pipeline``: what it is run as. ``index``: its ``model_index.json``; ``listed``: the parts
     which that names.

@@ -172,8 +172,9 @@ FLOW_NEUTRAL: dict[str, tuple[Any, str]] = {
 
 
 def scheduler_from(config: Mapping[str, Any], where: str, *, flux: bool = False) -> Scheduler:
-    """The noise schedule that a scheduler's configuration describes, as DDIM, or as a flow for
-    FLUX.
+    """The noise schedule that a configuration describes.
+
+    A scheduler's, as DDIM, or as a flow for FLUX.
 
     Args:
         config: What ``scheduler_config.json`` holds.
@@ -204,7 +205,9 @@ def scheduler_from(config: Mapping[str, Any], where: str, *, flux: bool = False)
 
 
 def check_kind(kind: Any, where: str, *, flux: bool = False) -> str:
-    """The name of a scheduler's class, if it is taken for such a network.
+    """The name of a scheduler's class, if it fits.
+
+    If it is taken for such a network.
 
     Raises:
         ModelError: it is not, and why.

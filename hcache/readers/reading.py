@@ -21,8 +21,9 @@ BATCH = 64
 def read_run(
     run: Run, name: str, device: str = "auto", replace: bool = False, batch: int = BATCH
 ) -> Generator[float, None, list[str]]:
-    """Reads all samples that a reader has not read yet; yields the share done, returns the
-    attributes.
+    """Reads all samples that a reader has not read yet.
+
+    Yields the share done, returns the attributes.
 
     What was read is kept when this is stopped or fails, and the next call goes on from there.
 
@@ -70,8 +71,10 @@ def unread(run: Run, name: str) -> int:
 
 
 def readers_of(run: Run) -> list[str]:
-    """The names of the readers that can read edited pictures of a run: its card's first, then those
-    that have read it and are kept in its home."""
+    """The names of the readers of a run's edited pictures.
+
+    Its card's first, then those that have read it and are kept in its home.
+    """
     here = set(list_readers(run.home))
     card = card_reader(run)
     return list(
@@ -80,7 +83,10 @@ def readers_of(run: Run) -> list[str]:
 
 
 def card_reader(run: Run) -> str:
-    """The reader that the card of a run's model names; nothing if there is none."""
+    """The reader that the card of a run's model names.
+
+    Nothing if there is none.
+    """
     try:
         return find_card(run.spec.model).reader
     except UsageError:  # the model is not here, its run is
@@ -88,7 +94,9 @@ def card_reader(run: Run) -> str:
 
 
 def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
-    """A reader of a run, open: by name, or the first of :func:`readers_of`; None if it has none.
+    """A reader of a run, open; None if it has none.
+
+    By name, or the first of :func:`readers_of`.
 
     Raises:
         UsageError: it has none of that name.
@@ -150,7 +158,10 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
 def picture_batches(
     run: Run, samples: list[int], batch: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Some samples with their pictures, a batch at a time; a shard's pictures are read once."""
+    """Some samples with their pictures, a batch at a time.
+
+    A shard's pictures are read once.
+    """
     wanted = set(samples)
     for ids, pictures in run.image_blocks(
         lambda start, stop: not wanted.isdisjoint(range(start, stop))

@@ -71,7 +71,10 @@ class _Kind:
 
 
 class Tools(Protocol):
-    """What an edit is given to find what it needs: the executor of ``hcache.edits``."""
+    """What an edit is given to find what it needs.
+
+    It is the executor of ``hcache.edits``.
+    """
 
     model: Any
     run: Run
@@ -138,7 +141,10 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return features
 
     def bind(self, tools: Tools) -> Acts:
-        """:meth:`apply`, with what the edit needs at hand: a direction, a donor, the model."""
+        """:meth:`apply`, with what the edit needs at hand.
+
+        A direction, a donor, the model.
+        """
         return self.apply
 
     def push(self, tools: Tools) -> Pushes | None:
@@ -146,7 +152,10 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return None
 
     def change_model(self, model: Any) -> Any:
-        """The model with a changed network; only asked of an edit of the network."""
+        """The model with a changed network.
+
+        Only asked of an edit of the network.
+        """
         return model
 
     @classmethod
@@ -200,7 +209,10 @@ EDITS: Registry[type[RecipeEdit]] = Registry(
 
 
 def changed(struct: S, **changes: Any) -> S:
-    """A struct with other values in some fields, checked as when it is made."""
+    """A struct with other values in some fields.
+
+    Checked as when it is made.
+    """
     return msgspec.structs.replace(struct, **changes)
 
 

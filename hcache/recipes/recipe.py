@@ -54,7 +54,10 @@ Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlace:
-    """Where in a batch a picture was rendered: row ``row`` of ``rows``, from step ``first`` on."""
+    """Where in a batch a picture was rendered.
+
+    Row ``row`` of ``rows``, from step ``first`` on.
+    """
 
     row: Whole
     rows: Annotated[int, Meta(ge=1, le=MOST_ROWS)]
@@ -140,12 +143,16 @@ class Recipe:
 
     @property
     def network_edits(self) -> tuple[RecipeEdit, ...]:
-        """Those that change the network as a whole, and so hold for a whole batch."""
+        """The edits that change the network as a whole.
+
+        They hold for a whole batch.
+        """
         return tuple(edit for edit in self.edits if edit.network)
 
     def first_step(self, timesteps: Sequence[float]) -> int:
-        """The first step in which anything is another than in the run; their number if nothing
-        is.
+        """The first step in which anything is another than in the run.
+
+        Their number if nothing is.
         """
         firsts = [edit.first for edit in self.edits]
         if self.t_boost is not None:
@@ -271,7 +278,10 @@ def plain(recipe: Recipe) -> Recipe:
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema of a recipe, with all edits there are, those of other packages too."""
+    """The JSON Schema of a recipe, with all edits.
+
+    Those of other packages too.
+    """
     edits = tuple(EDITS.values())
     (found, *_), parts = msgspec.json.schema_components((RecipeFile, *edits))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "$defs": parts}

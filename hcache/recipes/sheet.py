@@ -19,7 +19,10 @@ Pixels = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 class Box(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where in a sheet a cell lies, in pixels from its upper left corner."""
+    """Where in a sheet a cell lies.
+
+    In pixels from its upper left corner.
+    """
 
     left: Pixels
     top: Pixels
@@ -39,7 +42,10 @@ class SheetCell(Struct, frozen=True, kw_only=True):
 
 
 class CellFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON of a cell; its recipe has a schema of its own."""
+    """The JSON of a cell.
+
+    Its recipe has a schema of its own.
+    """
 
     recipe: dict[str, Any]
     box: Box | None = None
@@ -68,7 +74,9 @@ def sheet_text(cells: Sequence[SheetCell]) -> str:
 
 
 def read_cells(text: str | bytes) -> tuple[SheetCell, ...]:
-    """The cells of what a picture carries, or of a JSON file: one recipe, or a sheet's.
+    """The cells of what a picture or a file carries.
+
+    A JSON file, or what is in a picture: one recipe, or a sheet's.
 
     Raises:
         UsageError: it is neither; the message says what is wrong and where.

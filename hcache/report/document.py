@@ -28,7 +28,10 @@ from .guide import page_html, pages_of
 
 
 def verdict_report(runs: Sequence[Run], labels: Sequence[str] | None = None) -> str:
-    """The report of some runs: complete HTML, to be written into a file as it is."""
+    """The report of some runs: complete HTML.
+
+    It can be written into a file as it is.
+    """
     rows = compare(runs, labels)
     evidence = {run.name: Evidence(run) for run in runs}
     shown = [row for row in rows if row.cells]

@@ -39,7 +39,10 @@ class Drawn:
 
     @property
     def data(self) -> Markup:
-        """The chart as JSON for a script element; the page gives it its colours."""
+        """The chart as JSON for a script element.
+
+        The page gives it its colours.
+        """
         clear = "rgba(0,0,0,0)"
         plain = go.Figure(self.figure).update_layout(
             template="none", paper_bgcolor=clear, plot_bgcolor=clear
@@ -48,7 +51,10 @@ class Drawn:
 
 
 def exhibits(question: str, subject: str, runs: Runs) -> list[Drawn]:
-    """What stands behind a row: of those runs on which it was measured."""
+    """What stands behind a row.
+
+    Of those runs on which it was measured.
+    """
     found = find_question(question, subject)
     if found is None:
         return []

@@ -79,7 +79,9 @@ def denoise(
     start: int = 0,
     schedule: str = NEXT,
 ) -> Iterator[Step]:
-    """Denoises a batch with DDIM (a flow with Euler's method), one :class:`Step` at a time.
+    """Denoises a batch with DDIM, step by step.
+
+    A flow with Euler's method; one :class:`Step` at a time.
 
     Args:
         model: The model.
@@ -129,7 +131,9 @@ def predict(
     steps: int,
     conditioning: Conditioning = UNCONDITIONED,
 ) -> torch.Tensor:
-    """P_t from features alone: the one-step preview, which needs the decoder half only.
+    """P_t from features alone: the one-step preview.
+
+    It needs the decoder half only.
 
     Args:
         features: Cached or edited features of n samples at step ``index`` of ``steps``; under

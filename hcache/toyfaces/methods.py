@@ -68,8 +68,9 @@ optimiser.
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A move as it is tried: ``sign`` times the strength; ``seconds`` to fit it; ``told`` is
-    kept with its cell.
+    """A move as it is tried: ``sign`` times the strength.
+
+    ``seconds`` to fit it; ``told`` is kept with its cell.
     """
 
     move: Move
@@ -83,8 +84,9 @@ Cells = Iterator[tuple[str, str, Callable[[], Made]]]
 
 
 def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
-    """Everything that is measured; components are chosen at ``strength``, Asyrp trains with the
-    CLIP of a folder.
+    """Everything that is measured.
+
+    Components are chosen at ``strength``, Asyrp trains with the CLIP of a folder.
     """
     labels = run.labels["toyfaces"]
 
@@ -133,7 +135,10 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
 
 
 def component_fits(run: Run) -> dict[str, Fit]:
-    """The methods that mean no attribute; those of one sample at the run's first."""
+    """The methods that mean no attribute.
+
+    Those of one sample at the run's first.
+    """
     first = int(run.sample_ids[0])
     options = {
         "PCA": {},
@@ -147,8 +152,9 @@ def component_fits(run: Run) -> dict[str, Fit]:
 
 
 class Components:
-    """The directions of a method that means no attribute: fitted once, and tried once on the
-    samples of the choice.
+    """The directions of a method that means no attribute.
+
+    Fitted once, and tried once on the samples of the choice.
     """
 
     def __init__(self, run: Run, model: Model, fit: Fit, strength: float) -> None:
@@ -162,8 +168,9 @@ class Components:
 
     @cached_property
     def tried(self) -> list[dict[str, float]]:
-        """Component by component: the mean change of every factor per unit of strength, in its
-        spread.
+        """What each component changes.
+
+        The mean change of every factor per unit of strength, in its spread.
         """
         seeds, steps = [CHOICE_SEED + i for i in range(CHOICE_SAMPLES)], self.run.spec.steps
         before = read(
@@ -178,7 +185,10 @@ class Components:
         return found
 
     def made(self, attribute: str) -> Made:
-        """The component that stands for an attribute, with what the others would have moved."""
+        """The component that stands for an attribute.
+
+        With what the others would have moved.
+        """
         component, sign = choose(self.tried, attribute)
         moves, seconds = self.fitted
         told: dict[str, Any] = {
@@ -190,7 +200,10 @@ class Components:
 
 
 def made_by_asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
-    """A block trained from the text of an attribute's low end to that of its high end."""
+    """A block of Asyrp for an attribute.
+
+    It is trained from the text of the attribute's low end to that of its high end.
+    """
     source, target = ends(attribute)
     options = {**ASYRP, "clip": str(clip), "source": source, "target": target}
     made = _timed(
@@ -206,8 +219,10 @@ def clip_digest(folder: Path) -> str:
 
 
 def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
-    """How well a CLIP tells the texts of every attribute apart: on drawings it did not see, and on
-    a run's samples, of which the reader says what they show."""
+    """How well a CLIP tells every attribute's texts apart.
+
+    On drawings it did not see, and on a run's samples, of which the reader says what they show.
+    """
     clip = load_clip(str(folder), torch.device("cpu"))
     return {
         "digest": clip_digest(folder),
@@ -217,8 +232,9 @@ def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def choose(tried: Sequence[Mapping[str, float]], attribute: str) -> tuple[int, int]:
-    """Which component, counted from 0, moves a factor most, and the sign ±1 with which it moves
-    it up.
+    """Which component moves a factor most, and its sign.
+
+    Counted from 0; the sign ±1 is that with which it moves it up.
     """
     best = max(range(len(tried)), key=lambda k: abs(tried[k][attribute]))
     return best, 1 if tried[best][attribute] >= 0 else -1
@@ -240,8 +256,9 @@ def spreads_of(run: Run) -> dict[str, float]:
 
 
 def few_positives(run: Run) -> dict[str, tuple[int, ...]]:
-    """Positives with glasses: few and many of all poses; as many again of one pose, and of two
-    opposite ones.
+    """Positives with glasses: few and many of all poses.
+
+    As many again of one pose, and of two opposite ones.
     """
     labels = run.labels["toyfaces"]
     chosen = {
@@ -300,8 +317,11 @@ def changes(
     spreads: Mapping[str, float],
     strength: float,
 ) -> dict[str, list[float]]:
-    """Per factor: mean change per unit of strength, in the factor's spread, 95 % bootstrap interval
-    over samples, and the mean of the absolute changes."""
+    """What a direction changes, per factor.
+
+    Mean change per unit of strength, in the factor's spread, 95 % bootstrap interval over
+    samples, and the mean of the absolute changes.
+    """
     found = {}
     for name in NAMES:
         change = (after[name] - before[name]) / spreads[name] / strength
@@ -312,7 +332,10 @@ def changes(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """The cells, a line each, as Markdown; the random direction has one for every attribute."""
+    """The cells, a line each, as Markdown.
+
+    The random direction has one for every attribute.
+    """
     columns = (
         "attribute",
         "method",
@@ -331,7 +354,10 @@ def as_table(facts: Mapping[str, Any]) -> str:
 
 
 def clip_as_text(told: Mapping[str, Any]) -> str:
-    """How often a CLIP tells the two texts of every attribute apart, by ``clip_accuracy``."""
+    """How often a CLIP tells texts apart, in words.
+
+    The two texts of every attribute, by ``clip_accuracy``.
+    """
     return ", ".join(
         f"{name.replace('_', ' ')} {told['drawings'][name]['share']:.0%} of drawings and "
         f"{told['samples'][name]['share']:.0%} of samples"

@@ -56,8 +56,9 @@ class Training:
     save_every: int = 100
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, constant, linear decay over the last
-        ``decay`` of all steps.
+        """The learning rate of a step.
+
+        Linear warm-up, constant, linear decay over the last ``decay`` of all steps.
         """
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
@@ -270,8 +271,9 @@ def train_latent(
     device: str,
     start: Path | None = None,
 ) -> None:
-    """Trains the autoencoder by the plan ``first``, then a U-Net in its latents, and writes both
-    into one folder.
+    """Trains the autoencoder, then a U-Net in its latents.
+
+    The former by the plan ``first``; both are written into one folder.
     """
     network = train_autoencoder(data, first, work, device, start)
     with torch.inference_mode():
@@ -300,7 +302,9 @@ def train_autoencoder(
     device: str,
     start: Path | None = None,
 ) -> VQModel:
-    """For half of the steps without its codebook; then with one that starts as latents of drawings.
+    """For half of the steps without its codebook.
+
+    Then with one that starts as latents of drawings.
 
     So every code is of use, where codes that start anywhere else are mostly never the nearest.
     Weights of ``start`` have their codebook already, and need the second half only.
@@ -371,7 +375,10 @@ PLANS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: trains a model or the reader, and writes it where it ships from."""
+    """The command: trains a model or the reader.
+
+    It writes it where it ships from.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0]
     )

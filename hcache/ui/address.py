@@ -56,7 +56,10 @@ class _Memory:
 
 
 def recall(name: str, default: Any, convert: Callable[[str], Any] = str) -> Any:
-    """The choice of that name: of this session, else from the address, else ``default``."""
+    """The choice of that name.
+
+    Of this session, else from the address, else ``default``.
+    """
     if name in _kept():
         return _kept()[name]
     if name in _memory().offered:
@@ -68,7 +71,10 @@ def recall(name: str, default: Any, convert: Callable[[str], Any] = str) -> Any:
 
 
 def keep(name: str, value: Any, default: Any = None) -> None:
-    """Remembers a choice, for the address too unless it is at its ``default``."""
+    """Remembers a choice.
+
+    For the address too unless it is at its ``default``.
+    """
     memory = _memory()
     _kept()[name] = value
     memory.offered.pop(name, None)
@@ -78,8 +84,9 @@ def keep(name: str, value: Any, default: Any = None) -> None:
 
 
 def choose(name: str, value: Any) -> None:
-    """Makes a choice for the user, as a click on a picture does; its widget shows it from the
-    next run on.
+    """Makes a choice for the user.
+
+    As a click on a picture does; its widget shows it from the next run on.
     """
     _kept()[name] = value
     _memory().offered.pop(name, None)
@@ -88,16 +95,18 @@ def choose(name: str, value: Any) -> None:
 
 
 def last_default(name: str) -> str | None:
-    """What the address leaves out of a choice, as its widget said it last; None before it was
-    shown.
+    """What the address leaves out of a choice.
+
+    As its widget said it last; None before it was shown.
     """
     return _memory().defaults.get(name)
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Choices that are made in one answer to the user are one entry in the browser's history,
-    not one each.
+    """Makes several choices one entry in the browser's history.
+
+    They are made in one answer to the user.
     """
     memory = _memory()
     before, memory.gathering = memory.gathering, True
@@ -134,7 +143,10 @@ def snapshot() -> dict[str, Any]:
 
 
 def restore(choices: dict[str, Any]) -> None:
-    """Makes the choices of a snapshot again; every widget shows them from the next run on."""
+    """Makes the choices of a snapshot again.
+
+    Every widget shows them from the next run on.
+    """
     st.session_state[_KEPT] = dict(choices)
     _memory().offered = {}
     for key in [key for key in st.session_state if str(key).startswith(_WIDGET)]:
@@ -142,8 +154,9 @@ def restore(choices: dict[str, Any]) -> None:
 
 
 def read(page: str) -> None:
-    """At the top of a page: takes over what the address says, if the user went there and did not
-    come from here.
+    """Takes over what the address says, at a page's top.
+
+    If the user went there and did not come from here.
     """
     memory, address = _memory(), st.query_params.to_dict()
     if memory.left is None or _went(memory, page, address):
@@ -153,8 +166,9 @@ def read(page: str) -> None:
 
 
 def write() -> None:
-    """At the end of a page, or of a part of it that made a choice: one entry in the browser's
-    history, if any.
+    """Writes the address, as one entry in the browser's history.
+
+    At the end of a page, or of a part of it that made a choice; none if nothing changed.
     """
     memory, there, address = _memory(), st.query_params.to_dict(), current()
     said = {
@@ -178,7 +192,10 @@ def end() -> None:
 
 
 def current() -> dict[str, str]:
-    """The address of the choices as they are, for links to other pages."""
+    """The address of the choices as they are.
+
+    For links to other pages.
+    """
     memory = _memory()
     made = {
         name: str(value)

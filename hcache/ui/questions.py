@@ -20,7 +20,10 @@ MOST_RUNS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """``page`` is the script's path; ``choices`` are as they stand in an address."""
+    """``page`` is the script's path.
+
+    ``choices`` are as they stand in an address.
+    """
 
     text: str
     look: str
@@ -31,8 +34,9 @@ class Question:
     def address(
         self, run: str, labels: Sequence[str], others: Sequence[str] = ()
     ) -> dict[str, str]:
-        """The address's part after the question mark, for a run with these labels; ``others``:
-        of other models.
+        """The address's part after the question mark.
+
+        For a run with these labels; ``others``: of other models.
         """
         known = {
             LABEL: SMILE if SMILE in labels else next(iter(labels), ""),

@@ -108,8 +108,11 @@ def scatter(
 
 
 def packed(points: Points, alt: str) -> bytes:
-    """What the browser draws: a line of JSON, then x, y, value, number, colour and selected of all
-    samples, four bytes each, then the paths."""
+    """What the browser draws, as bytes.
+
+    A line of JSON, then x, y, value, number, colour and selected of all samples, four bytes
+    each, then the paths.
+    """
     n = len(points.samples)
     paths = np.zeros((0, 0, 2)) if points.paths is None else points.paths
     flags = np.zeros(n, bool) if points.selected is None else np.asarray(points.selected, bool)

@@ -42,7 +42,10 @@ times their mean.
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """The responses to every label's direction, and the leakage matrix made of them."""
+    """The responses to every label's direction.
+
+    And the leakage matrix made of them.
+    """
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
     for number, name in enumerate(setting.readable):
         beside = setting[NULLS] if number == 0 else 0  # the random ones serve all labels
@@ -75,7 +78,10 @@ def _leakage(setting: Setting) -> Work:
 
 
 def direction_cells(record: Record, _: Run) -> list[Cell]:
-    """How far a direction moves what it is named after, and how straight."""
+    """How far a direction moves its label, and how straight.
+
+    The label that it is named after.
+    """
     name = record.parameters["name"]
     if name not in record.result["readings"]:
         return []
@@ -144,7 +150,10 @@ def _confined(dimensions: float | None) -> str:
 
 
 def leakage_cells(record: Record, _: Run) -> list[Cell]:
-    """How much of all that edits move is what they were meant to move."""
+    """How much of what edits move was meant.
+
+    The share of all that they move.
+    """
     found, leaks = record.result["leakage"], record.result["leaks"]
     note = f"{len(found['edits'])} edits, {len(found['attributes'])} readings, {len(leaks)} leaks"
     return [

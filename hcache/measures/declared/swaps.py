@@ -37,7 +37,10 @@ OVER_WINDOWS = ("pixels", "structure", "colour")
 
 
 def refuses(setting: Setting) -> str:
-    """Swaps take pairs of samples, each of which has one part at a time."""
+    """Why swaps cannot be measured; empty if they can.
+
+    They take pairs of samples, each of which has one part at a time.
+    """
     count, known = setting[SAMPLES], len(setting.run)
     if FEWEST <= count <= known:
         return ""
@@ -65,7 +68,9 @@ def _swaps(setting: Setting, window: Window, own: bool) -> Work:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of the donor a site carries into the picture, in pixels.
+    """How much of the donor a site carries over.
+
+    Into the picture, in pixels.
 
     What the swap of another donor does is subtracted.
     """

@@ -40,8 +40,9 @@ SHUFFLED_UP_TO = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What the scatter shows: the site, whose axes, which two, and the label that colours the
-    points.
+    """What the scatter shows.
+
+    The site, whose axes, which two, and the label that colours the points.
     """
 
     site: str
@@ -52,8 +53,9 @@ class View:
 
 
 def pca_panel(run: Run) -> None:
-    """The controls, then the scatter and all that follows its step and selection, in one
-    fragment.
+    """The controls, then the scatter.
+
+    All that follows its step and selection is in one fragment.
     """
     view = _controls(run)
     every = _every_step(run, view.site)
@@ -245,8 +247,11 @@ def take_points(run: Run, samples: list[int]) -> None:
 
 
 def clear_points(run: Run, twice: bool) -> None:
-    """The user took the selection off by a double click, or clicked its only point once more: which
-    takes that off too, unless what is clicked joins the selection."""
+    """Answers a click or double click that clears points.
+
+    The user took the selection off by a double click, or clicked its only point once more:
+    which takes that off too, unless what is clicked joins the selection.
+    """
     if twice or st.session_state.get("pca-how") != selection.ADD:
         selection.select(run, ())
         selection.publish(run)
