@@ -93,7 +93,7 @@ def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.nd
     weights = 0.5 * np.where(y > 0.5, 1 / share, 1 / (1 - share))
     beta = np.zeros((len(y), x.shape[1]))
     best, chosen = np.full(len(y), np.inf), beta.copy()
-    pairs = Pairs(x)
+    pairs = ColumnProducts(x)
     for penalty in LOGISTIC_PENALTIES:
         beta = fit_logistic(x, y, weights, penalty, beta)
         left_out = leave_one_out(x, y, weights, penalty, beta, pairs)
@@ -153,7 +153,7 @@ def leave_one_out(
     weights: np.ndarray,
     penalty: float,
     beta: np.ndarray,
-    pairs: Pairs,
+    pairs: ColumnProducts,
 ) -> np.ndarray:
     """The log odds of every sample, nearly as fitted without it.
 
@@ -166,7 +166,7 @@ def leave_one_out(
     return odds + leverage * weights * (p - y) / np.maximum(1 - curvature * leverage, 1e-6)
 
 
-class Pairs:
+class ColumnProducts:
     """The products of all pairs of columns of x (n, p).
 
     (n, p²) float32 is enough to choose a penalty by.
