@@ -17,7 +17,7 @@ from ..extraction.run import extract
 from ..models.model import Model
 from ..progress import part
 from .baselines import hooked_loop, plain_loop
-from .setting import Row, Setting
+from .setting import BenchSetting, Row
 from .subjects import amount_of, load_subject, subject_spec
 from .timing import Ratio, Timed, interleaved
 
@@ -31,7 +31,7 @@ class _Ways:
     """
 
     model: Model
-    setting: Setting
+    setting: BenchSetting
     samples: dict[str, int]
     steps: int
     batch: int
@@ -82,7 +82,7 @@ class _Ways:
             yield range(start, min(start + self.batch, self.samples[store]))
 
 
-def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
+def extraction(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """Time and bytes of extraction."""
     model = load_subject(setting.subject, setting.device, setting.dtype)
     full = amount_of(setting.subject, setting.device)

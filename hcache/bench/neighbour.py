@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import HcacheError
-from .setting import Row, Setting
+from .setting import BenchSetting, Row
 from .timing import Clock, Ratio, Spent, in_child
 
 CORES = 2
@@ -42,7 +42,7 @@ COMMANDS = {
 """What else computes in the background -> the command, which is timed as a whole."""
 
 
-def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
+def neighbour(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """Time of extraction alone and beside a busy process.
 
     Of other work in the background, too.
@@ -94,7 +94,7 @@ def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def _background(setting: Setting, cores: Sequence[int]) -> list[Row]:
+def _background(setting: BenchSetting, cores: Sequence[int]) -> list[Row]:
     """Commands that compute in the background, alone and beside a busy process.
 
     Each begins from a copy of one run, since what is stored is not computed again.
@@ -154,7 +154,7 @@ def _command(words: Sequence[str], home: Path, cores: Sequence[int]) -> Spent:
 
 
 def _extract(
-    setting: Setting, name: str, cores: Sequence[int], threads: bool, beside: bool
+    setting: BenchSetting, name: str, cores: Sequence[int], threads: bool, beside: bool
 ) -> Spent:
     home = setting.work / name.replace(", ", "-").replace(" ", "-")
     with busy(cores) if beside else contextlib.nullcontext():

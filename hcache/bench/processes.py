@@ -8,13 +8,13 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from .planted import planted_run
-from .setting import Row, Setting
+from .setting import BenchSetting, Row
 from .timing import Ratio, Spent, Timed, in_child
 
 COMPONENTS = 10
 
 
-def components(setting: Setting) -> Generator[float, None, list[Row]]:
+def components(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """Joint PCA over all steps, against scikit-learn's.
 
     Ours reads the cache, theirs the array in memory.
@@ -55,7 +55,7 @@ def components(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def memory(setting: Setting) -> Generator[float, None, list[Row]]:
+def memory(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """The most memory an extraction holds does not grow with its samples."""
     few, many = setting.size(64, 4), setting.size(1024, 12)
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
@@ -78,7 +78,7 @@ def memory(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
+def dashboard(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """From the process's start to the first page.
 
     To the end of the first run of the page's script.
@@ -103,7 +103,7 @@ def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def allocator(setting: Setting) -> Generator[float, None, list[Row]]:
+def allocator(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """The network with freed memory kept in the process, against glibc's defaults."""
     calls = setting.size(8, 1)
     timed = yield from _children(

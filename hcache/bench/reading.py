@@ -12,11 +12,11 @@ import numpy as np
 from ..cache.reading import Run, open_run
 from ..progress import part
 from .planted import planted_run
-from .setting import Row, Setting
+from .setting import BenchSetting, Row
 from .timing import Ratio, Timed, interleaved
 
 
-def reading(setting: Setting) -> Generator[float, None, list[Row]]:
+def reading(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """Warm: every file was read just before."""
     samples, steps = setting.size(1000, 12), setting.size(20, 2)
     shape = (128, 8, 8) if not setting.quick else (4, 2, 2)

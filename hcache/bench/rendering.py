@@ -24,12 +24,12 @@ from ..recipes.window import Window
 from ..sampling.loop import denoise, predict
 from .baselines import full_call
 from .extraction import STORES
-from .setting import Row, Setting
+from .setting import BenchSetting, Row
 from .subjects import load_subject, subject_spec
 from .timing import Ratio, interleaved
 
 
-def preview(setting: Setting) -> Generator[float, None, list[Row]]:
+def preview(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """P_t from cached features, against the whole network.
 
     At one slider's move.
@@ -72,7 +72,7 @@ def preview(setting: Setting) -> Generator[float, None, list[Row]]:
     return rows
 
 
-def edit(setting: Setting) -> Generator[float, None, list[Row]]:
+def edit(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """A picture moved along a direction.
 
     Taken up at the cached x_t of its first edited step.
@@ -108,7 +108,7 @@ def edit(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def figure(setting: Setting) -> Generator[float, None, list[Row]]:
+def figure(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     """A donor's activations at each site alone.
 
     At h and at each skip group.
@@ -137,7 +137,7 @@ def figure(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def _run_of(setting: Setting, samples: int, steps: int, store: str) -> tuple[Model, Run]:
+def _run_of(setting: BenchSetting, samples: int, steps: int, store: str) -> tuple[Model, Run]:
     model = load_subject(setting.subject, setting.device, setting.dtype)
     spec = subject_spec(model, samples, steps, samples, setting.dtype, STORES[store])
     return model, extract(model, spec, setting.work)

@@ -9,7 +9,7 @@ from .timing import Ratio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class BenchSetting:
     """``quick``: as small as it gets, to see that it works.
 
     Its figures mean nothing. ``rounds``: of every timing.
@@ -25,7 +25,7 @@ class Setting:
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
 
-    def at(self, name: str) -> Setting:
+    def at(self, name: str) -> BenchSetting:
         """The same with a folder of its own."""
         (self.work / name).mkdir(parents=True, exist_ok=True)
         return replace(self, work=self.work / name)

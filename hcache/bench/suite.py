@@ -15,9 +15,9 @@ from .neighbour import neighbour
 from .processes import allocator, components, dashboard, memory
 from .reading import reading
 from .rendering import edit, figure, preview
-from .setting import Row, Setting
+from .setting import BenchSetting, Row
 
-Comparison = Callable[[Setting], Generator[float, None, list[Row]]]
+Comparison = Callable[[BenchSetting], Generator[float, None, list[Row]]]
 
 OF_MODELS: dict[str, Comparison] = {
     "extraction": extraction,
@@ -53,7 +53,9 @@ def check_names(only: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in NAMES if not only or name in only)
 
 
-def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, dict[str, Any]]:
+def bench(
+    setting: BenchSetting, only: Sequence[str] = ()
+) -> Generator[float, None, dict[str, Any]]:
     """Measures what there is to measure.
 
     Yields the share done and returns the machine and the rows, in plain data.
@@ -86,7 +88,9 @@ def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, 
     return {"machine": machine, "quick": setting.quick, "rows": [_plain(row) for row in rows]}
 
 
-def pieces(setting: Setting, names: Sequence[str], cuda: bool) -> Iterator[tuple[str, Setting]]:
+def pieces(
+    setting: BenchSetting, names: Sequence[str], cuda: bool
+) -> Iterator[tuple[str, BenchSetting]]:
     for name in names:
         yield name, setting.at(f"{name}-cpu")
     for subject in GPU_SUBJECTS if cuda else ():
@@ -103,7 +107,7 @@ def pieces(setting: Setting, names: Sequence[str], cuda: bool) -> Iterator[tuple
                 )
 
 
-def _one(name: str, setting: Setting) -> Generator[float, None, list[Row]]:
+def _one(name: str, setting: BenchSetting) -> Generator[float, None, list[Row]]:
     yield 0.0
     rows = yield from (OF_MODELS | OF_THE_MACHINE)[name](setting)
     return rows
