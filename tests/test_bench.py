@@ -17,7 +17,7 @@ from hcache.bench import extraction, neighbour, suite
 from hcache.bench.baselines import full_call, hooked_loop, plain_loop
 from hcache.bench.machine import describe_machine
 from hcache.bench.planted import planted_run
-from hcache.bench.setting import BenchSetting, Row
+from hcache.bench.setting import BenchRow, BenchSetting
 from hcache.bench.subjects import Amount, RandomText, random_model
 from hcache.bench.timing import Ratio, Spent, in_child, interleaved
 from hcache.cli.main import main
@@ -49,7 +49,7 @@ def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, c
 
 def test_the_table_says_what_was_not_measured_and_why(tmp_path, monkeypatch, capsys):
     """Without a GPU: the comparisons of models on one are named."""
-    row = Row(
+    row = BenchRow(
         name="edit",
         what="an edit",
         against="another",

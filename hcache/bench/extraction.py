@@ -17,7 +17,7 @@ from ..extraction.run import extract
 from ..models.model import Model
 from ..progress import part
 from .baselines import hooked_loop, plain_loop
-from .setting import BenchSetting, Row
+from .setting import BenchRow, BenchSetting
 from .subjects import amount_of, load_subject, subject_spec
 from .timing import Ratio, Timed, interleaved
 
@@ -82,7 +82,7 @@ class _Ways:
             yield range(start, min(start + self.batch, self.samples[store]))
 
 
-def extraction(setting: BenchSetting) -> Generator[float, None, list[Row]]:
+def extraction(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """Time and bytes of extraction."""
     model = load_subject(setting.subject, setting.device, setting.dtype)
     full = amount_of(setting.subject, setting.device)
@@ -106,7 +106,7 @@ def extraction(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     return _rows(ways, timed, plain)
 
 
-def _rows(ways: _Ways, timed: Timed, plain: str) -> list[Row]:
+def _rows(ways: _Ways, timed: Timed, plain: str) -> list[BenchRow]:
     """The rows of the table; ``plain``: the loop that extraction with all skips is held against."""
     samples = ways.samples
     weight = ways.bytes["extract-all"]
@@ -128,9 +128,9 @@ def _rows(ways: _Ways, timed: Timed, plain: str) -> list[Row]:
     same = "both compute the same network"
     ratio = partial(Ratio.of, timed)
 
-    def row(name: str, what: str, against: str, found: Ratio, **more: Any) -> Row:
+    def row(name: str, what: str, against: str, found: Ratio, **more: Any) -> BenchRow:
         """A row of the table."""
-        return Row(name=name, what=what, against=against, ratio=found, **more)
+        return BenchRow(name=name, what=what, against=against, ratio=found, **more)
 
     return [
         row("extraction", h, loop, ratio("extract-h", "plain-h"), aim=1.05, note=size),

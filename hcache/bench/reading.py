@@ -12,11 +12,11 @@ import numpy as np
 from ..cache.reading import Run, open_run
 from ..progress import part
 from .planted import planted_run
-from .setting import BenchSetting, Row
+from .setting import BenchRow, BenchSetting
 from .timing import Ratio, Timed, interleaved
 
 
-def reading(setting: BenchSetting) -> Generator[float, None, list[Row]]:
+def reading(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """Warm: every file was read just before."""
     samples, steps = setting.size(1000, 12), setting.size(20, 2)
     shape = (128, 8, 8) if not setting.quick else (4, 2, 2)
@@ -84,11 +84,11 @@ def _write_others(
         torch.save(h | beside, paths["loop"][sample])
 
 
-def _rows(fast: Timed, timed: Timed, note: str) -> list[Row]:
+def _rows(fast: Timed, timed: Timed, note: str) -> list[BenchRow]:
     """The rows of the table, from the times of both rounds."""
     what = "all samples at one step, warm"
     return [
-        Row(
+        BenchRow(
             name="reading",
             what=what,
             against="np.memmap of the same bytes",
@@ -96,7 +96,7 @@ def _rows(fast: Timed, timed: Timed, note: str) -> list[Row]:
             ratio=Ratio.of(fast, "cached", "mapped"),
             note=note,
         ),
-        Row(
+        BenchRow(
             name="reading, .pt",
             what=what,
             against="one .pt a sample, as the loop with hooks writes it",
@@ -104,7 +104,7 @@ def _rows(fast: Timed, timed: Timed, note: str) -> list[Row]:
             ratio=Ratio.of(timed, "cached", "loop"),
             note="h and x of all steps in float32, and the picture",
         ),
-        Row(
+        BenchRow(
             name="reading, .pt of h",
             what=what,
             against="one .pt a sample that holds h alone",

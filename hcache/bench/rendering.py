@@ -24,12 +24,12 @@ from ..recipes.window import Window
 from ..sampling.loop import denoise, predict
 from .baselines import full_call
 from .extraction import STORES
-from .setting import BenchSetting, Row
+from .setting import BenchRow, BenchSetting
 from .subjects import load_subject, subject_spec
 from .timing import Ratio, interleaved
 
 
-def preview(setting: BenchSetting) -> Generator[float, None, list[Row]]:
+def preview(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """P_t from cached features, against the whole network.
 
     At one slider's move.
@@ -57,7 +57,7 @@ def preview(setting: BenchSetting) -> Generator[float, None, list[Row]]:
             interleaved({"cached": cached, "full": full}, 2 * setting.rounds), 0.5 * count, 0.5
         )
         rows.append(
-            Row(
+            BenchRow(
                 name=f"preview, {batch}",
                 what=f"one-step preview from the cache, batch {batch}",
                 aim=0.65,
@@ -72,7 +72,7 @@ def preview(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     return rows
 
 
-def edit(setting: BenchSetting) -> Generator[float, None, list[Row]]:
+def edit(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """A picture moved along a direction.
 
     Taken up at the cached x_t of its first edited step.
@@ -98,7 +98,7 @@ def edit(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     timed = yield from interleaved({"cached": cached, "noise": from_noise}, setting.rounds)
     left = (steps - window.first) / steps
     return [
-        Row(
+        BenchRow(
             name="edit",
             what=f"full edit from t_edit, {left:.0%} of {steps} steps left",
             against="the same edit from noise",
@@ -108,7 +108,7 @@ def edit(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def figure(setting: BenchSetting) -> Generator[float, None, list[Row]]:
+def figure(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """A donor's activations at each site alone.
 
     At h and at each skip group.
@@ -127,7 +127,7 @@ def figure(setting: BenchSetting) -> Generator[float, None, list[Row]]:
     timed = yield from interleaved({"together": together, "alone": one_by_one}, setting.rounds)
     aim = 0.8 if model.device.type == "cpu" else 0.4
     return [
-        Row(
+        BenchRow(
             name="figure",
             what=f"the U-figure (h and {len(recipes) - 1} groups) as one batch",
             aim=aim,

@@ -32,7 +32,7 @@ class BenchSetting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class BenchRow:
     """A row of the table. ``aim``: the largest ratio that would do; None where none was set.
     ``ratio`` is None where nothing could be measured, and ``note`` says why."""
 

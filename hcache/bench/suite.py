@@ -15,9 +15,9 @@ from .neighbour import neighbour
 from .processes import allocator, components, dashboard, memory
 from .reading import reading
 from .rendering import edit, figure, preview
-from .setting import BenchSetting, Row
+from .setting import BenchRow, BenchSetting
 
-Comparison = Callable[[BenchSetting], Generator[float, None, list[Row]]]
+Comparison = Callable[[BenchSetting], Generator[float, None, list[BenchRow]]]
 
 OF_MODELS: dict[str, Comparison] = {
     "extraction": extraction,
@@ -68,14 +68,14 @@ def bench(
     names = check_names(only)
     machine = describe_machine(keep_freed_memory())
     work = list(pieces(setting, names, torch.cuda.is_available()))
-    rows: list[Row] = []
+    rows: list[BenchRow] = []
     for number, (name, at) in enumerate(work):
         found = yield from part(_one(name, at), number / len(work), 1 / len(work))
         on = f"{at.subject}, {at.device}, {at.dtype}" if name in OF_MODELS else ""
         rows += [replace(row, on=on) for row in found]
     if not torch.cuda.is_available():
         rows += [
-            Row(
+            BenchRow(
                 name=name,
                 what=f"{name}, with {', '.join(GPU_SUBJECTS)} in {' and '.join(GPU_DTYPES)}",
                 against="as on the CPU",
@@ -107,11 +107,11 @@ def pieces(
                 )
 
 
-def _one(name: str, setting: BenchSetting) -> Generator[float, None, list[Row]]:
+def _one(name: str, setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     yield 0.0
     rows = yield from (OF_MODELS | OF_THE_MACHINE)[name](setting)
     return rows
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: BenchRow) -> dict[str, Any]:
     return {**asdict(row), "met": row.met}
