@@ -25,7 +25,7 @@ from hcache.figures import fonts
 from hcache.figures.drawing import SCALE, WIDTHS, Style
 from hcache.figures.marks import POINTS
 from hcache.figures.png import DPI
-from hcache.figures.table import Row, Table, draw_table
+from hcache.figures.table import PictureRow, Table, draw_table
 from hcache.figures.ufigure import Swapped, draw_u
 from hcache.images.pngs import read_picture, read_recipe
 from hcache.measures.decodability import ProbeMap
@@ -61,7 +61,7 @@ def swapped(groups, members=3, name="sample 1"):
 
 def table(rows=4, columns=5, groups=2, label="supervised", name="hair length", notes=True):
     found = [
-        Row(
+        PictureRow(
             label=f"{label} {i}",
             group=f"sample {i * groups // rows}" if groups else "",
             cells=tuple(cell(i * columns + k) for k in range(columns)),

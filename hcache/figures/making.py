@@ -26,7 +26,7 @@ from ..recipes.edits import DirectionRef, DonorRef
 from ..recipes.recipe import Recipe, recipe_of
 from .captions import grid_caption, strip_caption, swap_caption
 from .choices import SAVED, Choice, Grid, Strip, Swaps, fit_of, name_of
-from .table import Row, Table
+from .table import PictureRow, Table
 from .ufigure import Swapped
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Maker:
         cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
         read, n = self._readings(cells, choice.label), len(choice.strengths)
         rows = [
-            Row(
+            PictureRow(
                 label=name_of(way),
                 cells=tuple(cells[i * n : (i + 1) * n]),
                 notes=tuple(read[i * n : (i + 1) * n]),
@@ -128,7 +128,7 @@ class Maker:
         cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
         n = 1 + len(choice.attributes)
         rows = [
-            Row(
+            PictureRow(
                 group=f"sample {sample}",
                 label=name_of(way),
                 cells=tuple(cells[(i * len(ways) + k) * n : (i * len(ways) + k + 1) * n]),

@@ -19,7 +19,7 @@ MOST_LABEL = 0.22
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class PictureRow:
     """A row of a table of pictures.
 
     ``group``: what several rows have in common, shown at the first of them. ``notes``: a text
@@ -37,7 +37,7 @@ class Table:
     """``corner``: what the columns are, in a word or two."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[PictureRow, ...]
     columns: tuple[str, ...]
     caption: str
     corner: str = ""
@@ -118,7 +118,7 @@ def _head(page: _Page) -> float:
     return last + DESCENT * size + 2
 
 
-def _row(page: _Page, row: Row, y: float, with_group: bool) -> float:
+def _row(page: _Page, row: PictureRow, y: float, with_group: bool) -> float:
     """One row of pictures with its label; returns where the next begins."""
     columns, height = page.table.columns, page.side * _aspect(row)
     for column, cell in enumerate(row.cells):
@@ -148,7 +148,7 @@ def _row(page: _Page, row: Row, y: float, with_group: bool) -> float:
     return y + GAP
 
 
-def _row_label(page: _Page, row: Row, y: float, height: float, with_group: bool) -> None:
+def _row_label(page: _Page, row: PictureRow, y: float, height: float, with_group: bool) -> None:
     """The row's label in the middle of its height; the group's above it, at the row's upper edge
     if there is room.
     """
@@ -187,6 +187,6 @@ def _set_lines(page: _Page, lines: list[tuple[str, bool]], y: float) -> None:
         page.marks.append(mark)
 
 
-def _aspect(row: Row) -> float:
+def _aspect(row: PictureRow) -> float:
     height, width, _ = row.cells[0].picture.shape
     return height / width
