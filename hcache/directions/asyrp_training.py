@@ -45,7 +45,7 @@ from .fitting import Fit, Fitting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class BlockTraining:
     """What decides a training.
 
     But for run, samples and texts: the method's options of the same names.
@@ -95,7 +95,7 @@ def fit_block(fit: Fit, options: Mapping[str, Any], run: Run, model: Model) -> F
     It is of unit length on the run.
     """
     names = ("iterations", "batch", "learning_rate", "reconstruction", "t_edit", "seed")
-    training = Training(**{name: options[name] for name in names})
+    training = BlockTraining(**{name: options[name] for name in names})
     training.steps(run.timesteps)
     check_full(run)
     samples = list(fit.positives) or spread_samples(run, options["samples"])
@@ -132,7 +132,7 @@ def train_block(
     samples: Sequence[int],
     clip: Clip,
     text: torch.Tensor,
-    training: Training,
+    training: BlockTraining,
 ) -> Generator[Progress, None, Block]:
     """Trains a block on some samples of a run.
 
@@ -203,7 +203,7 @@ class _Trainer:
         model: Model,
         clip: Clip,
         text: torch.Tensor,
-        training: Training,
+        training: BlockTraining,
         weights: Mapping[str, Any],
     ) -> None:
         self.run, self.model, self.clip, self.text, self.training = run, model, clip, text, training
