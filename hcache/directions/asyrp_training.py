@@ -79,7 +79,7 @@ class BlockTraining:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How far a training is, after one step.
 
     The share of all that is done, and the loss before it.
@@ -133,7 +133,7 @@ def train_block(
     clip: Clip,
     text: torch.Tensor,
     training: BlockTraining,
-) -> Generator[Progress, None, Block]:
+) -> Generator[TrainingProgress, None, Block]:
     """Trains a block on some samples of a run.
 
     Args:
@@ -163,7 +163,7 @@ def train_block(
                     f"the loss became {loss} at step {index}; lower the learning rate"
                 )
             done += 1
-            yield Progress(done / (training.iterations * len(steps)), loss)
+            yield TrainingProgress(done / (training.iterations * len(steps)), loss)
     return trainer.block()
 
 
