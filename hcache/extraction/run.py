@@ -45,7 +45,7 @@ from ..models.model import Model
 from ..sampling.schedule import schedule_of, schedules_agree
 from ..specs import BATCH, BEFORE, RunSpec
 from .batch_size import find_batch
-from .shard import Behind, Part, Progress, Show, compute_range, show_nothing
+from .shard import Behind, Progress, ShardPart, Show, compute_range, show_nothing
 from .workers import extract_on
 
 
@@ -225,7 +225,7 @@ def _extract_here(
     computed, most = commit.done, spec.batch
     with Behind() as closing, Behind() as writing:
         for start, end in todo:
-            part = Part(
+            part = ShardPart(
                 model=model,
                 spec=spec,
                 folder=folder,
@@ -235,7 +235,7 @@ def _extract_here(
                 show=show,
             )
 
-            def tick(piece: Part, step: int, before: int = computed - start) -> None:
+            def tick(piece: ShardPart, step: int, before: int = computed - start) -> None:
                 with commit.whole:
                     report(
                         Progress(

@@ -120,7 +120,7 @@ def show_nothing(start: int, step: int, x_0: np.ndarray) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ShardPart:
     """Samples of a run, to be computed into one shard.
 
     ``start`` to ``stop``.
@@ -148,8 +148,8 @@ class Part:
 
 
 def compute_range(
-    part: Part,
-    tick: Callable[[Part, int], None],
+    part: ShardPart,
+    tick: Callable[[ShardPart, int], None],
     writing: Behind,
     closing: Behind,
     finished: Callable[[Finished], None],
@@ -213,7 +213,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     ) or "can't allocate memory" in str(error)
 
 
-def _originals(part: Part) -> np.ndarray:
+def _originals(part: ShardPart) -> np.ndarray:
     """The user's pictures of a part (n, height, width, 3) uint8, as the model sees them."""
     digests = part.spec.images[part.start : part.stop]
     found = np.stack([load_prepared(part.folder / IMAGES, digest) for digest in digests])
@@ -222,7 +222,7 @@ def _originals(part: Part) -> np.ndarray:
 
 
 def compute_shard(
-    part: Part,
+    part: ShardPart,
     tick: Callable[[int], None],
     writing: Behind,
     closing: Behind,

@@ -34,7 +34,7 @@ from ..cache.shards import Finished, partial_name
 from ..errors import HcacheError, Interrupted, ModelError, UsageError
 from ..models.loading import load_for
 from ..specs import RunSpec
-from .shard import Behind, Part, Progress, compute_range
+from .shard import Behind, Progress, ShardPart, compute_range
 
 PATIENCE = 10.0
 """Seconds that a worker is given to end by itself."""
@@ -254,7 +254,7 @@ def _work(
         with sending:
             pipe.send(message)
 
-    def tick(piece: Part, step: int) -> None:
+    def tick(piece: ShardPart, step: int) -> None:
         if pipe.poll():  # one at work is told nothing but to end; or the pipe was closed
             raise Interrupted
         send(step)
@@ -268,7 +268,7 @@ def _work(
         with Behind() as closing, Behind() as writing:
             while (samples := pipe.recv()) is not None:
                 start, stop = samples
-                part = Part(
+                part = ShardPart(
                     model=model,
                     spec=spec,
                     folder=folder,
