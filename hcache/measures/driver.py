@@ -31,7 +31,7 @@ NULL_SEED = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class TrialGrid:
     """What a direction is tried on.
 
     Samples of the run, strengths with 0 among them, a window of steps.

@@ -20,7 +20,7 @@ from ..edits.compose import Chain
 from ..errors import UsageError
 from ..progress import part
 from ..recipes.window import Window
-from .driver import NOISE, Change, Driver, Grid
+from .driver import NOISE, Change, Driver, TrialGrid
 from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE
 from .responses import tables_of
 from .stored import Measuring, measured
@@ -44,7 +44,7 @@ def controllability_over(
     The change per unit of strength is half the difference of both signs, over the strength.
     """
     grids = [
-        Grid(
+        TrialGrid(
             samples=tuple(samples),
             window=window,
             strengths=(-strength, 0.0, strength),
@@ -84,7 +84,7 @@ def controllability_over(
 def leakage_of(
     driver: Driver,
     moves: Mapping[str, Move],
-    grid: Grid,
+    grid: TrialGrid,
     *,
     nulls: int = 0,
     null: str = NOISE,
@@ -133,7 +133,7 @@ def leakage_of(
 def additivity_of(
     driver: Driver,
     moves: Mapping[str, Move],
-    grid: Grid,
+    grid: TrialGrid,
     *,
     nulls: int = 3,
     null: str = NOISE,
@@ -202,7 +202,7 @@ def _flat(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _fours(
-    driver: Driver, pairs: Sequence[tuple[Move, Move]], grid: Grid
+    driver: Driver, pairs: Sequence[tuple[Move, Move]], grid: TrialGrid
 ) -> Generator[float, None, list[list[np.ndarray]]]:
     """Pictures of f(0), f(a), f(b) and f(a + b) of every pair; a direction of several pairs is
     rendered once.
@@ -223,7 +223,7 @@ def _fours(
 
 
 def _together(
-    driver: Driver, moves: Sequence[Move], grid: Grid
+    driver: Driver, moves: Sequence[Move], grid: TrialGrid
 ) -> Generator[float, None, np.ndarray]:
     """Samples moved along one direction or several, each at the largest strength."""
 

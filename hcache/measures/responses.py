@@ -21,7 +21,7 @@ from ..analysis.linearity import linearity
 from ..analysis.similarity import pixel_distance
 from ..directions.direction import Direction, Move, digest_of, in_sigmas
 from ..progress import part
-from .driver import NOISE, Change, Driver, Grid
+from .driver import NOISE, Change, Driver, TrialGrid
 from .kinds import DIRECTION, RESPONSES
 from .stored import Measuring, Pictured, measured
 
@@ -32,7 +32,7 @@ SHOWN = 4
 """Samples whose pictures are kept, to be looked at."""
 
 
-def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
+def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
     """Readings under a direction: ``{"readings": {name: (n, strengths)}, "pixels": (n,
     strengths)}``.
 
@@ -72,7 +72,7 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
     )
 
 
-def responses_of(move: str, grid: Grid, driver: Driver) -> dict[str, Any]:
+def responses_of(move: str, grid: TrialGrid, driver: Driver) -> dict[str, Any]:
     """The parameters of the responses to a move of that digest."""
     return {"move": move, "grid": grid.to_json(), "reader": driver.reader_name}
 
@@ -80,7 +80,7 @@ def responses_of(move: str, grid: Grid, driver: Driver) -> dict[str, Any]:
 def direction(
     driver: Driver,
     move: Move,
-    grid: Grid,
+    grid: TrialGrid,
     *,
     name: str = "",
     nulls: int = 6,
@@ -167,7 +167,7 @@ def _at_natural_length(
 
 
 def tables_of(
-    driver: Driver, moves: Sequence[Move], grid: Grid
+    driver: Driver, moves: Sequence[Move], grid: TrialGrid
 ) -> Generator[float, None, dict[str, np.ndarray]]:
     """Every reading's responses under some directions: (moves, n, strengths)."""
     results = []

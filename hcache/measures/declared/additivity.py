@@ -43,11 +43,11 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _additivity(setting: Setting, nulls: int) -> Work:
-    from ..driver import Grid
+    from ..driver import TrialGrid
     from ..edits import additivity_of
 
     strengths = (0.0, max(setting.strengths))
-    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=strengths)
+    grid = TrialGrid(samples=tuple(setting.tried), window=setting.whole, strengths=strengths)
     return additivity_of(setting.driver, setting.moves, grid, nulls=nulls, null=setting[NULL])
 
 

@@ -59,10 +59,12 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _direction(setting: Setting, name: str) -> Work:
-    from ..driver import Grid
+    from ..driver import TrialGrid
     from ..responses import direction
 
-    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
+    grid = TrialGrid(
+        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
+    )
     move = setting.moves[name]
     return direction(
         setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]
@@ -70,10 +72,12 @@ def _direction(setting: Setting, name: str) -> Work:
 
 
 def _leakage(setting: Setting) -> Work:
-    from ..driver import Grid
+    from ..driver import TrialGrid
     from ..edits import leakage_of
 
-    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
+    grid = TrialGrid(
+        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
+    )
     return leakage_of(setting.driver, setting.moves, grid, nulls=setting[NULLS], null=setting[NULL])
 
 
