@@ -64,7 +64,7 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class PlacedPicture:
     """A picture on a sheet.
 
     ``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what made
@@ -80,7 +80,7 @@ class Picture:
     recipe: Recipe | None = None
 
 
-Mark = Text | Shape | Picture
+Mark = Text | Shape | PlacedPicture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +104,8 @@ class Sheet:
         return [mark for mark in self.marks if isinstance(mark, Shape)]
 
     @property
-    def pictures(self) -> list[Picture]:
-        return [mark for mark in self.marks if isinstance(mark, Picture)]
+    def pictures(self) -> list[PlacedPicture]:
+        return [mark for mark in self.marks if isinstance(mark, PlacedPicture)]
 
 
 def line(

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..images.pngs import png_bytes
 from ..recipes.sheet import Box, SheetCell, sheet_text
 from .fonts import font_path
-from .marks import POINTS, Picture, Shape, Sheet, Text
+from .marks import POINTS, PlacedPicture, Shape, Sheet, Text
 from .palette import PAPER
 
 DPI = 150
@@ -62,7 +62,7 @@ def dots_of(width: float, height: float, scale: int) -> int:
     return DPI * scale
 
 
-def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
+def pixel_box(picture: PlacedPicture, scale: int) -> dict[str, int]:
     """Where a picture lies in the PNG.
 
     Left, top, width and height in pixels.

@@ -13,7 +13,7 @@ from functools import cache
 from html import escape
 
 from .fonts import FAMILY, font_path, width_of
-from .marks import Picture, Shape, Sheet, Text
+from .marks import PlacedPicture, Shape, Sheet, Text
 from .palette import PAPER
 from .pictures import data_uri
 
@@ -59,7 +59,7 @@ def _shape(shape: Shape) -> str:
     return f'<path d="{"".join(steps)}" fill="{shape.fill or "none"}"{stroke}{dash}/>'
 
 
-def _picture(picture: Picture) -> str:
+def _picture(picture: PlacedPicture) -> str:
     return (
         f'<image x="{picture.x:.2f}" y="{picture.y:.2f}" width="{picture.width:.2f}"'
         f' height="{picture.height:.2f}" preserveAspectRatio="none"'

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..edits.rendered import Rendered
 from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, LEADING, shortened, width_of, wrapped
-from .marks import Mark, Picture, Text, line
+from .marks import Mark, PlacedPicture, Text, line
 from .palette import LINE, MUTED
 
 GAP = 2.5
@@ -124,7 +124,7 @@ def _row(page: _Page, row: PictureRow, y: float, with_group: bool) -> float:
     for column, cell in enumerate(row.cells):
         name = ", ".join(part for part in (row.group, row.label, columns[column]) if part)
         page.marks.append(
-            Picture(
+            PlacedPicture(
                 x=page.x(column),
                 y=y,
                 width=page.side,
