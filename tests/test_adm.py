@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
 from hcache.models import adm, halves
-from hcache.models.adm import LEGACY, NEW, Structure, convert_adm, read_structure, unet_of
+from hcache.models.adm import LEGACY, NEW, AdmStructure, convert_adm, read_structure, unet_of
 from hcache.models.loading import load_model
 
 GOLDEN = Path(__file__).parent / "data" / "adm_legacy_attention.safetensors"
@@ -125,7 +125,7 @@ def test_any_structure_is_read_off_the_tensors_and_converted(case, order, tmp_pa
         "channels": (3, 6),
         "classes": None,
     }
-    structure = Structure(**{**usual, **STRUCTURES[case]})
+    structure = AdmStructure(**{**usual, **STRUCTURES[case]})
     torch.manual_seed(0)
     unet = unet_of(structure, 16, 16).eval()
     tensors = guided_names(unet, structure, order, 16)

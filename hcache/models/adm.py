@@ -49,7 +49,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Structure:
+class AdmStructure:
     """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level
     attends.
     """
@@ -217,7 +217,7 @@ def _completed(given: Flags, checkpoint: Path) -> tuple[Flags, list[str]]:
     return full, notes
 
 
-def check_flags(flags: Flags, structure: Structure, tensors: Tensors) -> None:
+def check_flags(flags: Flags, structure: AdmStructure, tensors: Tensors) -> None:
     """Compares what the options say with what the tensors show.
 
     Raises:
@@ -273,7 +273,7 @@ def _numbers(name: str, text: str) -> list[float]:
     return found
 
 
-def read_structure(tensors: Tensors) -> Structure:
+def read_structure(tensors: Tensors) -> AdmStructure:
     """What network the tensors are of.
 
     Raises:
@@ -324,7 +324,7 @@ def read_structure(tensors: Tensors) -> Structure:
             f"the checkpoint takes {channels[0]} channels and gives {channels[1]}, {why}; expected"
             " 3 or 1 in, and as many out, or twice that with learned variance"
         )
-    return Structure(
+    return AdmStructure(
         widths=widths,
         resnets=resnets,
         attention=tuple(f"input_blocks.{first}.1.qkv.weight" in tensors for first in firsts),
@@ -336,7 +336,7 @@ def read_structure(tensors: Tensors) -> Structure:
 
 
 def unet_of(
-    structure: Structure,
+    structure: AdmStructure,
     image_size: int,
     heads: Heads | int,
     timestep_scale: float = 1.0,
@@ -388,7 +388,7 @@ def unet_of(
 
 
 def converted(
-    tensors: Tensors, structure: Structure, heads: Heads, order: str
+    tensors: Tensors, structure: AdmStructure, heads: Heads, order: str
 ) -> dict[str, torch.Tensor]:
     """The tensors by diffusers' names, queries, keys and values apart.
 
@@ -433,7 +433,7 @@ def load_strictly(unet: UNet2DModel, weights: Tensors) -> None:
         )
 
 
-def places_of(structure: Structure) -> dict[str, str]:
+def places_of(structure: AdmStructure) -> dict[str, str]:
     """guided-diffusion's blocks -> diffusers' modules. What follows a block's first module
     depends on attention.
     """
