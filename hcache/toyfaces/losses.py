@@ -14,7 +14,7 @@ from diffusers import VQModel
 from torch import nn
 
 from .factors import FACTORS
-from .reader import Reader
+from .reader import FaceReader
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -188,7 +188,7 @@ def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
     return loss
 
 
-def reader_loss(reader: Reader) -> Loss:
+def reader_loss(reader: FaceReader) -> Loss:
     """Squared error under random blur and noise.
 
     Cross-entropy for binary factors; few-step samples have such blur and noise.

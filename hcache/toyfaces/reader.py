@@ -20,7 +20,7 @@ from .factors import FACTORS, NAMES
 WEIGHTS = Path(__file__).parent / "weights" / "reader.safetensors"
 
 
-class Reader(nn.Module):
+class FaceReader(nn.Module):
     """Reads the factors of an image.
 
     Image (n, 3, 64, 64) in [-1, 1] -> factors (n, 8), each in its own range (glasses: a
@@ -63,8 +63,8 @@ class Reader(nn.Module):
 
 
 @lru_cache(maxsize=1)
-def load_reader() -> Reader:
-    reader = Reader()
+def load_reader() -> FaceReader:
+    reader = FaceReader()
     reader.load_state_dict(load_file(WEIGHTS))
     return reader.eval().requires_grad_(False)
 

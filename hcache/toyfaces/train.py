@@ -32,7 +32,7 @@ from tqdm import tqdm
 from . import networks
 from .drawing import draw_dataset
 from .losses import as_signed, autoencoder_loss, diffusion_loss, reader_loss, velocity_loss
-from .reader import WEIGHTS, Reader
+from .reader import WEIGHTS, FaceReader
 
 HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
@@ -353,7 +353,7 @@ def train_autoencoder(
 def train_reader(
     data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path, device: str
 ) -> None:
-    average = train(Reader(), reader_loss, data, plan, work / "reader.pt", device)
+    average = train(FaceReader(), reader_loss, data, plan, work / "reader.pt", device)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
 
