@@ -82,9 +82,9 @@ def learning_curve(
 ) -> Generator[float, None, LearningCurve]:
     """How the score grows with the samples a probe is fitted on.
 
-    Yields the share done after each size. At each size, ``draws`` subsets of every fold's training samples are fitted and their scores
-    averaged; all sizes are tested on the same samples. Of classes, a subset has both as the labels
-    have them, 3 of each at least.
+    Yields the share done after each size. At each size, ``draws`` subsets of every fold's training
+    samples are fitted and their scores averaged; all sizes are tested on the same samples. Of
+    classes, a subset has both as the labels have them, 3 of each at least.
 
     Args:
         space: The data.
