@@ -140,7 +140,9 @@ def widget_key(name: str) -> str:
 
 
 def another_widget(name: str, bounds: tuple[float, ...]) -> bool:
-    """Whether Streamlit takes the widget of a choice for another than the one that showed it last.
+    """Whether Streamlit takes the widget of a choice for another one.
+
+    For another than the one that showed it last.
 
     Args:
         name: The choice.
