@@ -21,8 +21,9 @@ SETTINGS = {
 
 
 def keep_freed_memory() -> bool:
-    """Sets glibc's allocator so for this process; False where it is another allocator, or the
-    user has set it.
+    """Sets glibc's allocator so for this process.
+
+    False where it is another allocator, or the user has set it.
     """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in SETTINGS):
         return False

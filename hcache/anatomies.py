@@ -24,7 +24,10 @@ ANATOMIES = PACKAGE / "anatomies.json"
 
 
 def known_anatomy(model: str) -> Anatomy | None:
-    """The anatomy of a model known by name; None if it has to be read from its configurations."""
+    """The anatomy of a model known by name.
+
+    None if it has to be read from its configurations.
+    """
     entry = _entries().get(model)
     if entry is None or entry["configurations"] != configurations_digest(model):
         return None
@@ -32,8 +35,9 @@ def known_anatomy(model: str) -> Anatomy | None:
 
 
 def configurations_digest(model: str) -> str:
-    """SHA-256 over the configurations of a model's network and autoencoder, with their relative
-    names; "" of none.
+    """SHA-256 over the configurations of a model.
+
+    Those of its network and autoencoder, with their relative names; "" of none.
     """
     card = find_card(model)
     folder = card.folder or card.configs

@@ -6,5 +6,8 @@ from pathlib import Path
 
 
 def read_asset(module: str, name: str) -> str:
-    """The text of an asset; ``module`` is the ``__file__`` of whom it serves."""
+    """The text of an asset.
+
+    ``module`` is the ``__file__`` of whom it serves.
+    """
     return (Path(module).parent / "assets" / name).read_text(encoding="utf-8")

@@ -55,7 +55,10 @@ def host_mark() -> str:
 
 
 def partial_path(final: Path) -> Path:
-    """A temporary name beside ``final`` that no other writer has: by host, process and chance."""
+    """A temporary name beside ``final`` that no other writer has.
+
+    It is made of host, process and chance.
+    """
     return final.with_name(
         f"{final.name}.{host_mark()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
     )
@@ -145,8 +148,9 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
-    """Like :func:`replacing`, for what makes its file itself: the temporary path, where nothing
-    is yet.
+    """Like :func:`replacing`, for what makes its file itself.
+
+    It gives the temporary path, where nothing is yet.
     """
     sweep(final)
     partial = partial_path(final)
@@ -202,8 +206,9 @@ def flush_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names inside ``folder`` survive a power cut, where the file system can do that
-    for folders.
+    """Makes the names in a folder survive a power cut.
+
+    Where the file system can do that for folders.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -230,8 +235,9 @@ def put_in_place(flushed: Path, final: Path) -> None:
 
 
 def make_folder(folder: Path, parents: bool = True) -> None:
-    """Makes a folder that survives a power cut, and with ``parents`` those above it that are
-    missing.
+    """Makes a folder that survives a power cut.
+
+    With ``parents``, those above it that are missing too.
 
     Raises:
         OSError: it cannot be made.

@@ -20,7 +20,9 @@ DEEPEST = 6
 
 
 def bytes_of(value: Any, depth: int = DEEPEST) -> int:
-    """About how many bytes of memory a value takes: its arrays, tensors and texts.
+    """About how many bytes of memory a value takes.
+
+    Its arrays, tensors and texts.
 
     Looks into mappings, sequences and objects, ``depth`` levels down. What has ``nbytes`` says it
     itself.

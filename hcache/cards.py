@@ -60,7 +60,10 @@ class Card:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of a model that is on disk; None for one that lies on the hub."""
+        """The folder of a model that is on disk.
+
+        None for one that lies on the hub.
+        """
         path = Path(self.source)
         return path if self.source and path.is_dir() else None
 
@@ -72,8 +75,9 @@ class Card:
 
     @property
     def configs(self) -> Path | None:
-        """The model's configurations as they ship with hcache, from which its anatomy is read
-        without the model.
+        """The model's configurations, as they ship with hcache.
+
+        From them its anatomy is read without the model.
         """
         path = PACKAGE / "configs" / self.name.replace("/", "--")
         return path if path.is_dir() else None
@@ -89,8 +93,10 @@ OWN_CARDS = "HCACHE_CARDS"
 
 
 def load_cards() -> dict[str, Card]:
-    """The cards by name: those that ship with hcache and, going before, those of the file that
-    ``HCACHE_CARDS`` names.
+    """The cards by name.
+
+    Those that ship with hcache and, going before, those of the file that ``HCACHE_CARDS``
+    names.
 
     Raises:
         UsageError: that file cannot be read, or is not one of cards.
@@ -135,7 +141,9 @@ def _card(name: str, fields: dict[str, Any], beside: Path) -> Card:
 
 
 def find_card(model: str) -> Card:
-    """The card of a name, or one made up for a folder or for a hub id of the form ``owner/name``.
+    """The card of a name.
+
+    Or one made up for a folder or for a hub id of the form ``owner/name``.
 
     Raises:
         UnknownModelError: neither a card, nor a folder with a model in it, nor of a hub id's form.
@@ -220,8 +228,9 @@ def _folder_of(model: str) -> Path | None:
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over a model folder's weights and configurations, with their relative names; or
-    over one file.
+    """SHA-256 over a model folder's weights and configurations, with their relative names.
+
+    Or over one file.
     """
     if folder.is_file():
         return _file_digest(folder, folder.stat().st_size, folder.stat().st_mtime_ns).hex()
@@ -245,8 +254,9 @@ def _file_digest(path: Path, size: int, modified: int) -> bytes:
 
 
 def pin_weights(spec: RunSpec) -> RunSpec:
-    """The spec with what identifies the weights it will run, so that a retrained model makes
-    another run.
+    """The spec with what identifies the weights it will run.
+
+    So a retrained model makes another run.
 
     Of a folder or file that is its digest; of a hub model the revision that was asked for. Which
     commit it resolved to is known only once it is downloaded: it stands in the run's provenance,
@@ -276,7 +286,9 @@ def pinned(lora: Lora) -> Lora:
 
 
 def check_weights(spec: RunSpec) -> None:
-    """Makes sure that the model on disk is still the one a run was extracted from.
+    """Makes sure that a run's model is still the same.
+
+    The one on the disk is held against the one that it was extracted from.
 
     Raises:
         ModelError: its weights are others now, so cached and computed activations would not belong
@@ -290,8 +302,9 @@ def check_weights(spec: RunSpec) -> None:
 
 
 def default_spec(model: str, **changes: Any) -> RunSpec:
-    """What an extraction of a model does unless told otherwise, by its card; with changes that
-    are not None.
+    """What an extraction of a model does by its card.
+
+    With changes that are not None.
     """
     card = find_card(model)
     fields: dict[str, Any] = {
@@ -306,8 +319,9 @@ def default_spec(model: str, **changes: Any) -> RunSpec:
 
 
 def default_store(card: Card) -> dict[str, str]:
-    """What to store of a model of which no card says it: h, or of a transformer its blocks,
-    averaged over tokens.
+    """What to store of a model whose card says nothing.
+
+    h, or of a transformer its blocks, averaged over tokens.
     """
     folder = card.folder or card.configs
     is_transformer = folder is not None and (folder / "transformer" / "config.json").is_file()

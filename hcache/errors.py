@@ -96,8 +96,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def told_of(error: BaseException) -> HcacheError:
-    """An error of the system, in one line, as the kind that has its exit code; one of hcache's
-    own as it is.
+    """An error of the system, in one line.
+
+    As the kind that has its exit code; one of hcache's own as it is.
     """
     if isinstance(error, HcacheError):
         return error
@@ -119,14 +120,20 @@ def told_of(error: BaseException) -> HcacheError:
 
 
 def refused(path: object, error: OSError) -> HcacheError:
-    """What to say where a file that somebody asked for cannot be written."""
+    """What to say where a file cannot be written.
+
+    One that somebody asked for.
+    """
     if error.errno in FULL:
         return told_of(error)
     return UsageError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean a, b?)`` with the nearest known names, or all of them when none is near."""
+    """`` (did you mean a, b?)`` with the nearest known names.
+
+    All of them when none is near.
+    """
     known = list(known)
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.4)
     if near:

@@ -13,7 +13,7 @@ Array = Any  # a torch tensor or a numpy array, (n, c, h, w) or, of a single sam
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What passes from the encoder half of a U-Net to its decoder half.
+    """What passes from a U-Net's encoder to its decoder.
 
     ``h``: the output of the whole mid block, (n, c, h, w). ``skips[g - 1]``: the members of skip
     group ``g``, in the order in which ``up_blocks[g - 1]`` consumes them, each (n, c, h, w). A
@@ -94,7 +94,8 @@ class Features:
 
     @staticmethod
     def join(parts: Sequence[Features], concatenate: Callable[[list[Array]], Array]) -> Features:
-        """One batch of several, joined along the first axis by ``concatenate`` (``torch.cat``,
-        say).
+        """One batch of several.
+
+        They are joined along the first axis by ``concatenate`` (``torch.cat``, say).
         """
         return parts[0].map(lambda name, _: concatenate([part[name] for part in parts]))

@@ -48,7 +48,10 @@ MOST_BYTES = 2**20
 
 
 def schedule_file(folder: Path) -> Path | None:
-    """Where a model folder says its noise schedule; None if it does not."""
+    """Where a model folder says its noise schedule.
+
+    None if it does not.
+    """
     places = (folder / "scheduler" / FILE, folder / FILE)
     return next((path for path in places if path.is_file()), None)
 
@@ -59,7 +62,7 @@ def name_of(config: Mapping[str, Any]) -> str:
 
 
 def find_schedule(text: str) -> dict[str, Any]:
-    """The scheduler's configuration that a name, a folder or a file stands for.
+    """The scheduler's configuration of a name, folder or file.
 
     Args:
         text: A name in ``NAMED``, a ``scheduler_config.json``, or a folder that holds one, by

@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 
 def drive(work: Generator[float, None, T], report: Callable[[float], None] = lambda _: None) -> T:
-    """Runs a piece of work to its end, telling every share that it yields."""
+    """Runs a piece of work to its end.
+
+    Tells every share that it yields.
+    """
     while True:
         try:
             share = next(work)
@@ -26,8 +29,9 @@ def drive(work: Generator[float, None, T], report: Callable[[float], None] = lam
 
 
 def part(work: Generator[float, None, T], done: float, length: float) -> Generator[float, None, T]:
-    """Work that is a part of a larger one, from ``done`` on ``length`` long: its shares in the
-    larger one's terms.
+    """Work that is a part of a larger one.
+
+    From ``done`` on ``length`` long: its shares in the larger one's terms.
     """
     while True:
         try:
@@ -42,8 +46,9 @@ def drive_under_bar(
     text: str | Callable[[], str],
     report: Callable[[float], None] = lambda _: None,
 ) -> T:
-    """Runs a piece of work to its end under a bar on the standard error, telling every share that
-    it yields.
+    """Runs a piece of work to its end under a bar.
+
+    On the standard error, telling every share that it yields.
 
     ``text``: what it is; a function, if that changes on the way.
     """

@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The members of one group, by name: its own first, then those of other packages.
+    """The members of one group, by name.
+
+    Its own first, then those of other packages.
 
     Args:
         group: Of entry points, such as ``hcache.methods``.
@@ -61,12 +63,18 @@ class Registry(Generic[T]):
         return _imported(self.own[name]) if name in self.own else self._others()[name]
 
     def values(self) -> Iterator[T]:
-        """All members, one after the other; its own are imported on the way."""
+        """All members, one after the other.
+
+        Its own are imported on the way.
+        """
         for name in self:
             yield self[name]
 
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with entries of other packages: a line each, which names the package."""
+        """What is wrong with entries of other packages.
+
+        A line each, which names the package.
+        """
         return self._found(tuple(sys.path))[1]
 
     def _others(self) -> dict[str, T]:

@@ -44,8 +44,9 @@ def is_place(site: str) -> bool:
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """One skip tensor: the ``index``-th, in order of consumption, that up block ``group - 1``
-    takes.
+    """One skip tensor.
+
+    The ``index``-th, in order of consumption, that up block ``group - 1`` takes.
     """
 
     group: int
@@ -81,8 +82,9 @@ class Anatomy:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """``h`` and the skip groups, from the bottleneck outward; of a transformer ``block.0``,
-        ``block.1``, ...
+        """``h`` and the skip groups, from the bottleneck outward.
+
+        Of a transformer ``block.0``, ``block.1``, ...
         """
         blocks = tuple(f"block.{k}" for k in range(len(self.blocks)))
         return (
@@ -111,8 +113,9 @@ class Anatomy:
             raise NoUNetError(f"{what} cannot be done here: {self.without}")
 
     def members(self, site: str) -> tuple[str, ...]:
-        """The tensors a site stands for: ``h`` -> h; ``skip.2`` -> skip.2.0, skip.2.1, ...;
-        ``skip.2.0`` -> itself.
+        """The tensors a site stands for: ``h`` -> h.
+
+        ``skip.2`` -> skip.2.0, skip.2.1, ...; ``skip.2.0`` -> itself.
         """
         if (site == "h" and self.h) or (site.startswith("block.") and site in self.sites):
             return (site,)
@@ -326,8 +329,9 @@ class RunSpec:
 
     @property
     def digest(self) -> str:
-        """Hex digits that name this run: over all that decides what a sample is and what is kept
-        of it.
+        """Hex digits that name this run.
+
+        Over all that decides what a sample is and what is kept of it.
         """
         identity = {k: v for k, v in asdict(self).items() if k not in ("samples", "batch")}
         for name, empty in (("conditioning", UNCONDITIONED), ("images", ())):

@@ -14,8 +14,9 @@ WAITING = "OMP_WAIT_POLICY"
 
 
 def wait_asleep() -> None:
-    """Has OpenMP's threads sleep while they wait for each other, in this process and in those that
-    it starts.
+    """Has OpenMP's threads sleep while they wait.
+
+    In this process and in those that it starts.
 
     By default they spin. With another process busy on one of the cores, that takes more processor
     time than the work itself. What the user has set stays.
@@ -26,7 +27,9 @@ def wait_asleep() -> None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Imports without garbage collection, and leaves what they have made out of it for good.
+    """Imports without garbage collection.
+
+    What they have made is left out of it for good.
 
     The million objects that torch and diffusers make are there to stay; while they are imported the
     collector goes through them again and again.

@@ -16,74 +16,94 @@ def random_tensors(
     """Random weights by the original's names. ``time``: channels in which time is embedded
     (default: widths[0]).
     """
-    rng, t = torch.Generator().manual_seed(seed), {}
     base = time or widths[0]
-    d = 4 * base
-
-    def layer(name, *shape):
-        t[f"{name}.weight"] = torch.randn(shape, generator=rng) / math.sqrt(math.prod(shape[1:]))
-        t[f"{name}.bias"] = torch.randn(shape[0], generator=rng) * 0.1
-
-    def norm(name, c):
-        t[f"{name}.weight"] = 1 + torch.randn(c, generator=rng) * 0.1
-        t[f"{name}.bias"] = torch.randn(c, generator=rng) * 0.1
-
-    def res(name, i, o):
-        norm(f"{name}.in_layers.0", i)
-        layer(f"{name}.in_layers.2", o, i, 3, 3)
-        layer(f"{name}.emb_layers.1", 2 * o, d)
-        norm(f"{name}.out_layers.0", o)
-        layer(f"{name}.out_layers.3", o, o, 3, 3)
-        if i != o:
-            layer(f"{name}.skip_connection", o, i, 1, 1)
-
-    def attend(name, c):
-        norm(f"{name}.norm", c)
-        layer(f"{name}.qkv", 3 * c, c, 1)
-        t[f"{name}.qkv.weight"] *= 3  # so that who attends to whom matters
-        layer(f"{name}.proj_out", c, c, 1)
-
-    layer("time_embed.0", d, base)
-    layer("time_embed.2", d, d)
-    layer("input_blocks.0.0", widths[0], 3, 3, 3)
+    made = _Weights(seed, 4 * base)
+    made.layer("time_embed.0", 4 * base, base)
+    made.layer("time_embed.2", 4 * base, 4 * base)
+    made.layer("input_blocks.0.0", widths[0], 3, 3, 3)
     if classes:
-        t["label_emb.weight"] = torch.randn(classes, d, generator=rng)
-    skips, c, k = [widths[0]], widths[0], 1
-    for level, width in enumerate(widths):
-        for _ in range(resnets):
-            res(f"input_blocks.{k}.0", c, width)
-            c = width
-            if attention[level]:
-                attend(f"input_blocks.{k}.1", c)
-            skips.append(c)
-            k += 1
-        if level < len(widths) - 1:
-            if updown:
-                res(f"input_blocks.{k}.0", c, c)
-            else:
-                layer(f"input_blocks.{k}.0.op", c, c, 3, 3)
-            skips.append(c)
-            k += 1
-    res("middle_block.0", c, c)
-    attend("middle_block.1", c)
-    res("middle_block.2", c, c)
-    k = 0
-    for level in reversed(range(len(widths))):
-        for r in range(resnets + 1):
-            res(f"output_blocks.{k}.0", c + skips.pop(), widths[level])
-            c = widths[level]
-            if attention[level]:
-                attend(f"output_blocks.{k}.1", c)
-            if level and r == resnets:
-                name = f"output_blocks.{k}.{1 + attention[level]}"
+        made.t["label_emb.weight"] = torch.randn(classes, 4 * base, generator=made.rng)
+    skips = made.encoder(widths, attention, resnets, updown)
+    c = skips[-1]
+    made.res("middle_block.0", c, c)
+    made.attend("middle_block.1", c)
+    made.res("middle_block.2", c, c)
+    made.decoder(widths, attention, resnets, updown, skips)
+    made.norm("out.0", widths[0])
+    made.layer("out.2", out, widths[0], 3, 3)
+    return made.t
+
+
+class _Weights:
+    """Random weights, layer by layer; ``d``: channels that blocks are told the time in."""
+
+    def __init__(self, seed, d):
+        self.rng, self.d, self.t = torch.Generator().manual_seed(seed), d, {}
+
+    def layer(self, name, *shape):
+        """A layer of weights and biases."""
+        weight = torch.randn(shape, generator=self.rng) / math.sqrt(math.prod(shape[1:]))
+        self.t[f"{name}.weight"] = weight
+        self.t[f"{name}.bias"] = torch.randn(shape[0], generator=self.rng) * 0.1
+
+    def norm(self, name, c):
+        """A norm of c channels."""
+        self.t[f"{name}.weight"] = 1 + torch.randn(c, generator=self.rng) * 0.1
+        self.t[f"{name}.bias"] = torch.randn(c, generator=self.rng) * 0.1
+
+    def res(self, name, i, o):
+        """A residual block of i to o channels."""
+        self.norm(f"{name}.in_layers.0", i)
+        self.layer(f"{name}.in_layers.2", o, i, 3, 3)
+        self.layer(f"{name}.emb_layers.1", 2 * o, self.d)
+        self.norm(f"{name}.out_layers.0", o)
+        self.layer(f"{name}.out_layers.3", o, o, 3, 3)
+        if i != o:
+            self.layer(f"{name}.skip_connection", o, i, 1, 1)
+
+    def attend(self, name, c):
+        """Attention over c channels."""
+        self.norm(f"{name}.norm", c)
+        self.layer(f"{name}.qkv", 3 * c, c, 1)
+        self.t[f"{name}.qkv.weight"] *= 3  # so that who attends to whom matters
+        self.layer(f"{name}.proj_out", c, c, 1)
+
+    def encoder(self, widths, attention, resnets, updown):
+        """The way down; the channels of the skips."""
+        skips, c, k = [widths[0]], widths[0], 1
+        for level, width in enumerate(widths):
+            for _ in range(resnets):
+                self.res(f"input_blocks.{k}.0", c, width)
+                c = width
+                if attention[level]:
+                    self.attend(f"input_blocks.{k}.1", c)
+                skips.append(c)
+                k += 1
+            if level < len(widths) - 1:
                 if updown:
-                    res(name, c, c)
+                    self.res(f"input_blocks.{k}.0", c, c)
                 else:
-                    layer(f"{name}.conv", c, c, 3, 3)
-            k += 1
-    norm("out.0", c)
-    layer("out.2", out, c, 3, 3)
-    return t
+                    self.layer(f"input_blocks.{k}.0.op", c, c, 3, 3)
+                skips.append(c)
+                k += 1
+        return skips
+
+    def decoder(self, widths, attention, resnets, updown, skips):
+        """The way up, which takes the skips."""
+        c, skips, k = skips[-1], list(skips), 0
+        for level in reversed(range(len(widths))):
+            for r in range(resnets + 1):
+                self.res(f"output_blocks.{k}.0", c + skips.pop(), widths[level])
+                c = widths[level]
+                if attention[level]:
+                    self.attend(f"output_blocks.{k}.1", c)
+                if level and r == resnets:
+                    name = f"output_blocks.{k}.{1 + attention[level]}"
+                    if updown:
+                        self.res(name, c, c)
+                    else:
+                        self.layer(f"{name}.conv", c, c, 3, 3)
+                k += 1
 
 
 class Reference:

@@ -13,7 +13,6 @@ from hcache.edits.render import render_recipes
 from hcache.edits.shift import ShiftEdit
 from hcache.edits.slerp import SlerpEdit
 from hcache.edits.swap import SwapEdit
-from hcache.edits.swaps import home_of
 from hcache.recipes.edits import DonorRef, changed
 from hcache.recipes.masks import Mask
 from hcache.recipes.recipe import recipe_of
@@ -94,7 +93,7 @@ def cells_of(tiny_model, tiny_run, recipes, direction):
             tiny_model,
             tiny_run,
             list(recipes.values()),
-            home_of(tiny_run),
+            tiny_run.home,
             {digest_of(direction): direction},
         )
     )

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
 from hcache.models import adm, halves
-from hcache.models.adm import LEGACY, NEW, Structure, convert_adm, read_structure, unet_of
+from hcache.models.adm import LEGACY, NEW, AdmStructure, convert_adm, read_structure, unet_of
 from hcache.models.loading import load_model
 
 GOLDEN = Path(__file__).parent / "data" / "adm_legacy_attention.safetensors"
@@ -60,9 +60,9 @@ def guided_names(unet, structure, order, head):
     done another way.
     """
     weights, result = unet.state_dict(), {}
-    rename = {new: old for old, new in adm._RESNET.items()}
-    ends = {new: old for old, new in adm._ENDS.items()}
-    for old, new in adm._places(structure).items():
+    rename = {new: old for old, new in adm.RESNET.items()}
+    ends = {new: old for old, new in adm.ENDS.items()}
+    for old, new in adm.places_of(structure).items():
         for name in [name for name in weights if name.startswith(new + ".")]:
             part, kind = name.removeprefix(new + ".").rsplit(".", 1)
             if part in rename:
@@ -125,7 +125,7 @@ def test_any_structure_is_read_off_the_tensors_and_converted(case, order, tmp_pa
         "channels": (3, 6),
         "classes": None,
     }
-    structure = Structure(**{**usual, **STRUCTURES[case]})
+    structure = AdmStructure(**{**usual, **STRUCTURES[case]})
     torch.manual_seed(0)
     unet = unet_of(structure, 16, 16).eval()
     tensors = guided_names(unet, structure, order, 16)

@@ -12,7 +12,7 @@ from tiny import drain, last_x
 
 from hcache.directions import asyrp
 from hcache.directions.asyrp_block import PLAIN
-from hcache.directions.asyrp_training import Training, first_weights, shuffled, train_block
+from hcache.directions.asyrp_training import BlockTraining, first_weights, shuffled, train_block
 from hcache.directions.direction import digest_of
 from hcache.directions.fitting import METHODS, Fit, fit
 from hcache.directions.store import load_move, save_move
@@ -106,7 +106,9 @@ def test_training_follows_the_run_where_nothing_is_edited(plain, clip_folder):
 
     model, run = plain
     clip = load_clip(str(clip_folder), model.device)
-    training = Training(iterations=1, batch=2, learning_rate=1e-6, reconstruction=1.0, t_edit=0)
+    training = BlockTraining(
+        iterations=1, batch=2, learning_rate=1e-6, reconstruction=1.0, t_edit=0
+    )
     weights = {
         name: torch.zeros_like(tensor)
         for name, tensor in first_weights(C, D, torch.Generator()).items()
@@ -240,7 +242,9 @@ def test_the_loss_is_on_the_way_of_training(plain, clip_folder):
 
     model, run = plain
     clip = load_clip(str(clip_folder), model.device)
-    training = Training(iterations=1, batch=2, learning_rate=1e-3, reconstruction=1.0, t_edit=0)
+    training = BlockTraining(
+        iterations=1, batch=2, learning_rate=1e-3, reconstruction=1.0, t_edit=0
+    )
     told, block = drain(
         train_block(run, model, [0, 1], clip, clip.direction("face", "old face"), training)
     )

@@ -17,7 +17,7 @@ from hcache.bench import extraction, neighbour, suite
 from hcache.bench.baselines import full_call, hooked_loop, plain_loop
 from hcache.bench.machine import describe_machine
 from hcache.bench.planted import planted_run
-from hcache.bench.setting import Row, Setting
+from hcache.bench.setting import BenchRow, BenchSetting
 from hcache.bench.subjects import Amount, RandomText, random_model
 from hcache.bench.timing import Ratio, Spent, in_child, interleaved
 from hcache.cli.main import main
@@ -52,7 +52,7 @@ def test_a_comparison_gives_its_rows_and_leaves_nothing_behind(name, tmp_path, c
 
 def test_the_table_says_what_was_not_measured_and_why(tmp_path, monkeypatch, capsys):
     """Without a GPU: the comparisons of models on one are named."""
-    row = Row(
+    row = BenchRow(
         name="edit",
         what="an edit",
         against="another",
@@ -79,7 +79,7 @@ def test_the_table_says_what_was_not_measured_and_why(tmp_path, monkeypatch, cap
 
 
 def test_where_there_is_a_gpu_all_subjects_are_measured_on_it(tmp_path):
-    work = list(suite._work(Setting(work=tmp_path), ["edit", "pca"], cuda=True))
+    work = list(suite.pieces(BenchSetting(work=tmp_path), ["edit", "pca"], cuda=True))
     assert [(name, at.subject, at.device, at.dtype) for name, at in work][:3] == [
         ("edit", "toyfaces", "cpu", "float32"),
         ("pca", "toyfaces", "cpu", "float32"),
@@ -244,7 +244,9 @@ def test_skips_are_compared_on_fewer_samples_where_there_are_many(tmp_path, monk
     monkeypatch.setattr(
         extraction, "plain_loop", lambda *given: seen.append(given[1]) or plain(*given)
     )
-    rows = {row.name: row for row in drive(extraction.extraction(Setting(work=tmp_path, rounds=1)))}
+    rows = {
+        row.name: row for row in drive(extraction.extraction(BenchSetting(work=tmp_path, rounds=1)))
+    }
     assert seen.count(range(2, 3)) == len(seen) / 3 and set(seen) == {range(2), range(2, 3)}
     assert rows["extraction"].note.startswith("3 samples") and rows[
         "extraction, skips"

@@ -25,7 +25,7 @@ from hcache.cache.reading import open_run
 from hcache.cache.shards import ShardWriter
 from hcache.edits.cached import cached_features, cached_x
 from hcache.edits.render import render_recipes
-from hcache.edits.swaps import home_of, swap_recipes
+from hcache.edits.swaps import swap_recipes
 from hcache.extraction.run import extract
 from hcache.models import halves
 from hcache.progress import drive
@@ -120,7 +120,7 @@ def test_what_a_run_costs_once_is_done_once(tiny_model, tiny_spec, tmp_path, mon
     """The index is made at every shard and only flushed at the end; the libraries' versions are
     looked up once.
     """
-    provenance._versions.cache_clear()
+    provenance.versions_found.cache_clear()
     asked, version = [], provenance.version
     monkeypatch.setattr(provenance, "version", lambda name: asked.append(name) or version(name))
     written, write = [], index.replacing_hdf5
@@ -193,7 +193,7 @@ def test_numpy_holds_no_copy_of_what_is_written(tmp_path):
 
 
 def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
-    array_places._known.clear()
+    array_places.forget_structures()
     shards = [str(tiny_run.folder / SHARDS / shard.file) for shard in tiny_run.shards]
     for question, expected in [
         (lambda: tiny_run.matrix("h", 1), shards),
@@ -273,7 +273,7 @@ def test_an_edit_begins_at_its_first_step_and_sites_share_a_batch_and_a_donor(
     sites = tiny_model.anatomy.sites
     donor = DonorRef(run=tiny_run.name, sample=1)
     recipes = swap_recipes(tiny_run, 7, sites, donor, 1.0, Window(first=2, last=3))
-    drive(render_recipes(tiny_model, tiny_run, recipes, home_of(tiny_run)))
+    drive(render_recipes(tiny_model, tiny_run, recipes, tiny_run.home))
     assert len(sites) == 4 and calls == {"encode": 2 + 2, "decode": 2}
 
 

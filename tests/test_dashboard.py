@@ -25,7 +25,7 @@ def started(monkeypatch):
     """
     found = []
     monkeypatch.setenv("HCACHE_HOME", "/nowhere")
-    monkeypatch.setattr(command, "_run_streamlit", lambda arguments: found.append(arguments) or 0)
+    monkeypatch.setattr(command, "run_streamlit", lambda arguments: found.append(arguments) or 0)
     return found
 
 
@@ -111,7 +111,7 @@ def test_streamlit_is_run_as_its_own_command_line_would(monkeypatch):
         raise SystemExit(3)
 
     monkeypatch.setattr(command.runpy, "run_module", run_module)
-    assert command._run_streamlit(["dashboard.py"]) == 3 and sys.argv == before
+    assert command.run_streamlit(["dashboard.py"]) == 3 and sys.argv == before
     assert seen == [("streamlit", "__main__", ["streamlit", "run", "dashboard.py"])]
 
 

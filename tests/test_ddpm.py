@@ -17,7 +17,7 @@ from hcache.directions.asyrp_files import import_blocks
 from hcache.edits.shift import Shift
 from hcache.errors import ModelError, UsageError
 from hcache.extraction.run import extract
-from hcache.models.ddpm import Structure, convert_ddpm, read_structure, unet_of
+from hcache.models.ddpm import DdpmStructure, convert_ddpm, read_structure, unet_of
 from hcache.models.loading import load_model
 from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise
@@ -62,7 +62,7 @@ def test_the_converted_network_computes_what_the_original_does(case, tmp_path):
 def test_the_form_is_that_of_googles_celebahq(tmp_path):
     """Every tensor of that network, by its shape; nothing is computed."""
     config = json.loads((PACKAGE / "configs/google--ddpm-ema-celebahq-256/config.json").read_text())
-    structure = Structure(
+    structure = DdpmStructure(
         widths=(128, 128, 256, 256, 512, 512),
         resnets=2,
         channels=(3, 3),

@@ -37,13 +37,13 @@ def plain_main(monkeypatch):
 @pytest.fixture
 def workers(monkeypatch):
     """The processes that an extraction starts, as it starts them."""
-    started, start = [], extract_workers._start
+    started, start = [], extract_workers.start_worker
 
     def remember(*arguments):
         started.append(start(*arguments))
         return started[-1]
 
-    monkeypatch.setattr(extract_workers, "_start", remember)
+    monkeypatch.setattr(extract_workers, "start_worker", remember)
     return started
 
 

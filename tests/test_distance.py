@@ -19,7 +19,6 @@ from hcache.edits.distance import (
     origin_of,
 )
 from hcache.edits.render import reference_to, render_recipes
-from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError, UsageError
 from hcache.features import Features
 from hcache.recipes.recipe import recipe_of
@@ -86,7 +85,7 @@ def test_a_sample_put_where_it_is_stays_as_it_was(tiny_model, tiny_run, directio
     recipes = [recipe_of(tiny_run, int(tiny_run.sample_ids[4]), [edit]) for edit in edits]
     _, (same, other) = drain(
         render_recipes(
-            tiny_model, tiny_run, recipes, home_of(tiny_run), {digest_of(direction): direction}
+            tiny_model, tiny_run, recipes, tiny_run.home, {digest_of(direction): direction}
         )
     )
     assert np.abs(same.picture.astype(int) - tiny_run.images[4]).max() <= 1

@@ -21,7 +21,6 @@ from hcache.edits.distance import DistanceEdit
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.rendered import Rendered
 from hcache.edits.swap import SwapEdit
-from hcache.edits.swaps import home_of
 from hcache.progress import drive
 from hcache.recipes.edits import DonorRef
 from hcache.recipes.masks import Mask
@@ -41,7 +40,7 @@ DISTANCES = DistanceEdit.amount.values
 def page(copied_run, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
-    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
+    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
     return open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "edit")
 
 
@@ -53,7 +52,7 @@ def naive(copied_run):
 def picture(model, run, move, edit, **more):
     """A PNG of a sample moved, as the page gives it."""
     recipe = recipe_of(run, 7, [edit], **more)
-    (cell,) = drive(render_recipes(model, run, [recipe], home_of(run), {digest_of(move): move}))
+    (cell,) = drive(render_recipes(model, run, [recipe], run.home, {digest_of(move): move}))
     return cell
 
 
@@ -66,9 +65,7 @@ def test_every_cell_of_a_strip_gives_its_picture_again(page, copied_run, tiny_mo
     cells, _ = list(page.session_state["results-strip"].values())[-1]
     assert len(cells) == 18 and all(isinstance(cell, Rendered) for cell in cells)
     _, again = drain(
-        render_again(
-            tiny_model, copied_run, [cells[0].recipe, cells[17].recipe], home_of(copied_run)
-        )
+        render_again(tiny_model, copied_run, [cells[0].recipe, cells[17].recipe], copied_run.home)
     )
     for cell, repeated in zip((cells[0], cells[17]), again, strict=True):
         assert (cell.picture == repeated.picture).all()
@@ -211,9 +208,7 @@ def test_a_distance_and_a_mask_travel_with_the_picture_and_back(
     cells, _ = list(page.session_state["results-strip"].values())[-1]
     edit = cells[0].recipe.edits[0]
     assert (edit.kind, edit.distance, edit.step, edit.mask) == ("distance", DISTANCES[0], 2, mask)
-    _, (again,) = drain(
-        render_again(tiny_model, copied_run, [cells[1].recipe], home_of(copied_run))
-    )
+    _, (again,) = drain(render_again(tiny_model, copied_run, [cells[1].recipe], copied_run.home))
     assert (again.picture == cells[1].picture).all()
 
     page.selectbox(key="choose-how").set_value(SHIFT).run()

@@ -10,7 +10,6 @@ from test_pages import assert_fine, finish, open_page
 from test_swap_page import drop, kept
 
 from hcache.cache.labels import save_labels
-from hcache.edits.swaps import home_of
 from hcache.figures.choices import Grid, Strip, Swaps
 from hcache.figures.drawing import Style
 from hcache.figures.notebook import draw
@@ -26,8 +25,8 @@ def home(copied_run, monkeypatch):
         "mine",
         {"size": values, "hue": {s: float(v * v % 7) for s, v in values.items()}},
     )
-    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
-    return home_of(copied_run)
+    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
+    return copied_run.home
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ class FakeWatch:
 
 def test_what_fails_is_told_and_left_out_and_the_rest_is_measured(capsys):
     found, watch = hand.Found(), FakeWatch()
-    hand._pages(found, watch, "http://there", 2)
+    hand.look_at_pages(found, watch, "http://there", 2)
     assert [link for link, patience in watch.visits if patience == 1] == [
         "Overview",
         "Gallery",

@@ -26,7 +26,6 @@ from hcache.edits.render import render_again, render_recipes
 from hcache.edits.shift import Shift, ShiftEdit
 from hcache.edits.slerp import Slerp, SlerpEdit, slerp
 from hcache.edits.swap import Swap, SwapEdit
-from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError, UsageError
 from hcache.extraction.run import extract
 from hcache.images.pictures import Picture
@@ -46,7 +45,7 @@ def render(model, run, *edits_of_rows, sample=5, **more):
     found = []
     for edits in edits_of_rows:
         recipe = recipe_of(run, sample, edits, **more)
-        found.append(drain(render_recipes(model, run, [recipe], home_of(run)))[1][0].picture)
+        found.append(drain(render_recipes(model, run, [recipe], run.home))[1][0].picture)
     return found
 
 
@@ -293,9 +292,9 @@ class TestSeveral:
         def both(*edits):
             recipe = recipe_of(tiny_run, 7, edits)
             moves = {digest_of(direction): direction}
-            return drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run), moves))[
-                1
-            ][0].picture
+            return drain(render_recipes(tiny_model, tiny_run, [recipe], tiny_run.home, moves))[1][
+                0
+            ].picture
 
         for other in (shift, deep):
             np.testing.assert_array_equal(both(other, skips), both(skips, other))
@@ -458,17 +457,17 @@ class TestKinds:
         listed = [recipe_of(run, 1 + i % 3, edits) for i, edits in enumerate(lists)]
         listed += [dataclasses.replace(recipe, asymmetric=True, t_boost=400) for recipe in listed]
         moves = {digest_of(direction): direction}
-        _, cells = drain(render_recipes(model, run, listed, home_of(run), moves))
+        _, cells = drain(render_recipes(model, run, listed, run.home, moves))
         assert len({cell.recipe.pixels for cell in cells}) == len(cells)
         for cell in cells:
-            _, (again,) = drain(render_again(model, run, [cell.recipe], home_of(run), moves))
+            _, (again,) = drain(render_again(model, run, [cell.recipe], run.home, moves))
             np.testing.assert_array_equal(
                 again.picture, cell.picture, err_msg=str(cell.recipe.edits)
             )
 
     def test_both_branches_are_given_their_own(self, runs):
         model, run = runs("SD")
-        given_, donor = {}, find_donor(DonorRef(run=run.name, sample=2), run, model, home_of(run))
+        given_, donor = {}, find_donor(DonorRef(run=run.name, sample=2), run, model, run.home)
 
         def listen(moment):
             given_[moment.branch] = donor(moment)
@@ -483,7 +482,7 @@ class TestKinds:
     def test_a_donor_without_guidance_gives_to_one_with_it(self, runs):
         model, run = runs("SD")
         plain = dataclasses.replace(run.spec, conditioning=Conditioning(prompts=("a cat",)))
-        other = extract(model, plain, home_of(run))
+        other = extract(model, plain, run.home)
         swap = SwapEdit(
             sites=("h", "skip.2"),
             donor=DonorRef(run=other.name, sample=1),

@@ -16,7 +16,7 @@ from hcache.directions.direction import random_direction, spread
 from hcache.errors import AnalysisError
 from hcache.measures.cells import cells_of
 from hcache.measures.declared.likeness import exhibits
-from hcache.measures.driver import Driver, Grid, no_readings
+from hcache.measures.driver import Driver, TrialGrid, no_readings
 from hcache.measures.edit_likeness import likeness_of
 from hcache.measures.evidence import Evidence
 from hcache.readers.function import Function
@@ -24,7 +24,7 @@ from hcache.readers.likeness import EmbeddingDistance, distances_of, encoder_dis
 from hcache.readers.texts import Texts
 from hcache.recipes.window import Window
 
-GRID = Grid(samples=(0, 1, 2, 3), window=Window(first=0, last=3), strengths=(-2.0, 0.0, 2.0))
+GRID = TrialGrid(samples=(0, 1, 2, 3), window=Window(first=0, last=3), strengths=(-2.0, 0.0, 2.0))
 
 
 def mean_colour(pictures):

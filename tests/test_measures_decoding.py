@@ -20,7 +20,7 @@ from hcache.analysis.learning_curves import default_sizes, learning_curve
 from hcache.analysis.linear_probes import (
     LOGISTIC_PENALTIES,
     PENALTIES,
-    Pairs,
+    ColumnProducts,
     _with_ones,
     fit_logistic,
     leave_one_out,
@@ -128,7 +128,7 @@ def test_leaving_one_out_of_a_logistic_probe_is_nearly_fitting_it_without():
     y = (x[:, 0] + rng.logistic(size=60) > 0).astype(float)[None]
     weights = np.ones_like(y)
     beta = fit_logistic(x, y, weights, 1.0, np.zeros((1, 6)))
-    quick = leave_one_out(x, y, weights, 1.0, beta, Pairs(x))
+    quick = leave_one_out(x, y, weights, 1.0, beta, ColumnProducts(x))
     slow = []
     for i in range(60):
         kept = np.arange(60) != i

@@ -20,7 +20,7 @@ from hcache.cli.main import build_parser, main, parsers
 from hcache.errors import UsageError
 from hcache.figures.verdict import verdict_table
 from hcache.measures.evidence import Evidence
-from hcache.measures.measure import Measure, Question
+from hcache.measures.measure import Measure, Question, faults_named
 from hcache.measures.parameter import Parameter
 from hcache.measures.registry import Known, find_measure, measures, registry
 from hcache.measures.verdict import compare
@@ -167,6 +167,44 @@ def test_a_package_that_cannot_be_used_costs_one_line(site, run, capsys, source,
     assert "bad" not in measures() and "swaps" in measures()
     with pytest.raises(UsageError, match="no measure 'bad'"):
         find_measure("bad")
+
+
+def test_a_fault_while_it_measures_is_one_line(site, run, capsys):
+    faulty = ONE_FILE.replace("rows, rng = [], ", "1 / 0\n        rows, rng = [], ")
+    install(site, "a-laboratory", faulty, "along")
+    assert main(["measure", run.name, "--what", "along", *home_of(run)]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]  # below the bar
+    assert "the measure 'along' of the module a_laboratory failed; ZeroDivisionError" in line
+
+
+def test_a_fault_while_it_lists_its_work_is_one_line(site, run, capsys):
+    faulty = ONE_FILE.replace("def parts(setting):", "def parts(setting):\n    setting.nowhere")
+    install(site, "a-laboratory", faulty, "along")
+    assert main(["measure", run.name, "--what", "along", *home_of(run)]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]  # below the bar
+    assert "the measure 'along' of the module a_laboratory failed; AttributeError" in line
+
+
+def test_evidence_that_cannot_be_shown_says_so_in_its_place(site, run, capsys):
+    faulty = ONE_FILE.replace("def exhibits(label, runs):", "def exhibits(label, runs):\n    [][1]")
+    install(site, "a-laboratory", faulty, "along")
+    out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    (shown,) = exhibits("goes along", "age", {run.name: Evidence(run)})
+    assert "failed; IndexError" in shown.html and shown.figure is None
+
+
+def test_a_fault_of_our_own_is_no_fault_of_the_user():
+    with pytest.raises(ZeroDivisionError), faults_named(find_measure("swaps")):
+        raise ZeroDivisionError
+
+
+def test_a_kind_of_result_is_defined_by_one_measure():
+    known = Known(measures=dict(measures()))
+    with pytest.raises(UsageError, match="another's"):
+        known.add(of_labels(definitions={"controllability": 3}))
+    known.add(of_labels(definitions={"mine": 3}))
+    assert (known.definition("mine"), known.definition("controllability")) == (3, 2)
+    assert known.definition("of nobody") == 1
 
 
 def test_the_command_tells_it_on_the_standard_error(site, tmp_path):

@@ -30,7 +30,7 @@ from hcache.errors import UnknownSiteError, UsageError
 from hcache.extraction.run import extract
 from hcache.measures.declared.swaps import carriers, exhibits
 from hcache.measures.decodability import alignment_of
-from hcache.measures.driver import Change, Driver, Grid
+from hcache.measures.driver import Change, Driver, TrialGrid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
 from hcache.measures.evidence import Evidence
 from hcache.measures.noise import log_snr_of, says_noise
@@ -63,7 +63,7 @@ def move(copied_run):
 
 @pytest.fixture
 def grid():
-    return Grid(samples=(0, 1, 2, 3), window=ALL, strengths=(-4.0, 0.0, 4.0))
+    return TrialGrid(samples=(0, 1, 2, 3), window=ALL, strengths=(-4.0, 0.0, 4.0))
 
 
 class Unrunnable:
@@ -263,7 +263,7 @@ def test_the_null_of_samples_is_as_many_unseen_samples_at_their_own_length(drive
         assert not set(sum(map(list, chosen), [])) & set(tried) and each.length > 0
     for each in driver.randoms(2, "samples", None, tried):
         assert len(each.made_by["positives"]) == (len(run) - 3) // 4
-    grid = Grid(samples=tried, window=ALL, strengths=(-1.0, 0.0, 1.0))
+    grid = TrialGrid(samples=tried, window=ALL, strengths=(-1.0, 0.0, 1.0))
     _, record = drain(direction(driver, like, grid, nulls=3, null="samples", **QUICK))
     found, lengths = record.result["readings"]["light"], record.result["lengths"]
     assert len(lengths) == 4 and lengths[0] == pytest.approx(like.length)
@@ -298,7 +298,7 @@ def test_a_pullback_is_driven_by_moving_x_once(driver):
     run, window = driver.run, Window(first=1, last=3)
     wanted = Fit(method="pullback", run=run.name, options={"step": 1, "count": 1, "iterations": 3})
     _, (move,) = drain(fit(wanted, run, driver.model))
-    grid = Grid(samples=(0, 1, 2), window=window, strengths=(0.0, 4.0))
+    grid = TrialGrid(samples=(0, 1, 2), window=window, strengths=(0.0, 4.0))
     _, record = drain(direction(driver, move, grid, nulls=2, null="samples", **QUICK))
     assert record.result["readings"]["light"]["controllability"]["directions"] == 2
     sheet = load_sheet(
@@ -403,9 +403,9 @@ def test_noise_has_the_norm_of_what_it_stands_for(driver):
 
 def test_what_cannot_be_tried_is_refused_in_words():
     with pytest.raises(UsageError, match="0 among them"):
-        Grid(samples=(0, 1), window=ALL, strengths=(1.0, 2.0))
+        TrialGrid(samples=(0, 1), window=ALL, strengths=(1.0, 2.0))
     with pytest.raises(UsageError, match="2 different samples"):
-        Grid(samples=(0, 0), window=ALL)
+        TrialGrid(samples=(0, 0), window=ALL)
     with pytest.raises(UsageError, match="no more than the 5 samples; got 6"):
         Pairs.draw(range(5), 6)
 

@@ -26,7 +26,6 @@ from hcache.directions.store import list_moves, load_move
 from hcache.edits.executor import Executor
 from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import render_again, render_recipes, shift_by
-from hcache.edits.swaps import home_of
 from hcache.errors import UsageError
 from hcache.features import Features
 from hcache.figures.choices import all_ways, name_of
@@ -188,7 +187,7 @@ def test_the_help_of_recipes_lists_it(outside, capsys):
 
 
 def test_a_direction_is_fitted_by_the_command(outside, copied_run, capsys):
-    home = str(home_of(copied_run))
+    home = str(copied_run.home)
     command = ["direction", "fit", copied_run.name, "--home", home, "--method", "pair"]
     assert main([*command, "--option", "end=3"]) == 0
     (entry,) = list_moves(copied_run)
@@ -207,13 +206,13 @@ def test_a_strip_is_rendered_and_its_recipes_are_read_again(damp, tiny_model, ti
     window = Window(first=0, last=3)
     edits = [damp(factor=a, offset=0.0, window=window) for a in damp.amount.values]
     recipes = [recipe_of(tiny_run, 4, [edit]) for edit in edits]
-    _, cells = drain(render_recipes(tiny_model, tiny_run, recipes, home_of(tiny_run)))
+    _, cells = drain(render_recipes(tiny_model, tiny_run, recipes, tiny_run.home))
     pictures = [cell.picture.astype(int) for cell in cells]
     assert np.abs(pictures[2] - tiny_run.images[4]).max() <= 1
     assert np.abs(pictures[0] - pictures[2]).max() > 3
     (read,) = read_cells(read_recipe(cells[0].png))
     assert read.recipe == cells[0].recipe and read.recipe.edits[0].factor == 0
-    _, (again,) = drain(render_again(tiny_model, tiny_run, [read.recipe], home_of(tiny_run)))
+    _, (again,) = drain(render_again(tiny_model, tiny_run, [read.recipe], tiny_run.home))
     assert (again.picture == cells[0].picture).all()
 
 
@@ -244,7 +243,7 @@ def test_its_direction_is_fitted_again_for_a_recipe(outside, tiny_model, tiny_ru
 def test_a_figure_is_made_of_it(outside, copied_run, tmp_path):
     assert all_ways(copied_run)["pair"] == name_of("pair") == "a pair"
     out = tmp_path / "strip.png"
-    command = ["figure", "strip", copied_run.name, "--home", str(home_of(copied_run))]
+    command = ["figure", "strip", copied_run.name, "--home", str(copied_run.home)]
     assert main([*command, "--way", "pair", "--strengths", "0,2", "--out", str(out)]) == 0
     recipes = [cell.recipe for cell in read_cells(read_recipe(out.read_bytes()))]
     (shift,) = [edit for recipe in recipes for edit in recipe.edits]
@@ -255,7 +254,7 @@ def test_a_figure_is_made_of_it(outside, copied_run, tmp_path):
 def page(outside, copied_run, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
-    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
+    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
     return open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "edit")
 
 

@@ -7,10 +7,13 @@ import xml.etree.ElementTree as ET
 import zlib
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
 from PIL import Image
 
 from hcache import figures
@@ -22,7 +25,7 @@ from hcache.figures import fonts
 from hcache.figures.drawing import SCALE, WIDTHS, Style
 from hcache.figures.marks import POINTS
 from hcache.figures.png import DPI
-from hcache.figures.table import Row, Table, draw_table
+from hcache.figures.table import PictureRow, Table, draw_table
 from hcache.figures.ufigure import Swapped, draw_u
 from hcache.images.pngs import read_picture, read_recipe
 from hcache.measures.decodability import ProbeMap
@@ -58,7 +61,7 @@ def swapped(groups, members=3, name="sample 1"):
 
 def table(rows=4, columns=5, groups=2, label="supervised", name="hair length", notes=True):
     found = [
-        Row(
+        PictureRow(
             label=f"{label} {i}",
             group=f"sample {i * groups // rows}" if groups else "",
             cells=tuple(cell(i * columns + k) for k in range(columns)),
@@ -148,47 +151,138 @@ def probes(sites=3, steps=20, metric=R2):
     )
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    some.integers(1, 7),
-    some.integers(1, 60),
-    some.floats(1e-6, 1e6),
-    some.sampled_from(["single", "double"]),
+def assert_plot_laid_out(plot):
+    """Nothing beyond the page, and no two texts on each other, as matplotlib lays them out."""
+    plot.figure.set_dpi(SCALE * DPI)
+    plot.figure.draw_without_rendering()
+    plot.figure.draw_without_rendering()  # the ticks of the first layout change the second
+    width, height = plot.figure.get_size_inches() * plot.figure.dpi
+    boxes = [text.get_window_extent() for text in shown_texts(plot.figure) if text.get_text()]
+    assert len(boxes) > 4
+    for i, a in enumerate(boxes):
+        assert -1 <= a.x0 <= a.x1 <= width + 1 and -1 <= a.y0 <= a.y1 <= height + 1
+        for b in boxes[:i]:
+            apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
+            assert apart, (a, b)
+
+
+def shown_texts(figure):
+    """The texts of a figure, without the labels of ticks beyond the limits."""
+    yield from figure.texts
+    for ax in figure.axes:
+        yield from (child for child in ax.get_children() if isinstance(child, Text))
+        for axis in (ax.xaxis, ax.yaxis):
+            yield axis.label
+            low, high = sorted(axis.get_view_interval())
+            for tick in axis.get_major_ticks():
+                if low <= tick.get_loc() <= high:
+                    yield from (t for t in (tick.label1, tick.label2) if t.get_visible())
+
+
+@pytest.mark.parametrize(
+    "sites, steps, scale, width",
+    [(1, 1, 1.0, "single"), (7, 60, 1e-6, "single"), (4, 20, 1e6, "double")],
 )
 def test_no_plot_has_texts_on_each_other_or_beyond_the_page(sites, steps, scale, width):
     rng = np.random.default_rng(steps)
     scores = (rng.normal(size=(steps + 1, 2)) * scale).astype(np.float32)
     pca = PCA(scores=scores, explained=np.array([0.5, 0.1]), baseline=np.array([0.3, 0.3]))
-    assert_laid_out(figures.heat_map(probes(sites, steps), range(steps, 0, -1), width=width))
-    assert_laid_out(figures.scatter(pca, values=scores[:, 0], name="hair_length", width=width))
-    assert_laid_out(
-        figures.response_curve(
-            [-1, 0, 2], rng.normal(size=(steps + 1, 3)) * scale, "smile", width=width
-        )
-    )
+    readings = rng.normal(size=(steps + 1, 3)) * scale
+    for plot in (
+        figures.heat_map(probes(sites, steps), range(steps, 0, -1), width=width),
+        figures.scatter(pca, values=scores[:, 0], name="hair_length", width=width),
+        figures.response_curve([-1, 0, 2], readings, "smile", width=width),
+    ):
+        assert_plot_laid_out(plot)
 
 
 def test_plots_show_every_number():
     shown = figures.heat_map(probes(2, 4), [9, 5, 2, 1])
-    fills = [shape.fill for shape in shown.shapes if shape.fill]
-    assert (
-        len(fills) == 2 * 2 * 4 + 32
-        and "t = 9 to 1" in shown.caption
-        and "hair colour, 64 samples" in shown.caption
-    )
-    order = np.argsort(probes(2, 4).values("score").ravel())
-    assert [int(fill[3:5], 16) for fill in np.array(fills[:8])[order]] == sorted(
-        int(f[3:5], 16) for f in fills[:8]
-    )
+    for ax, quantity in zip(shown.axes, ("score", "control"), strict=True):
+        values = np.ma.getdata(ax.collections[0].get_array())
+        np.testing.assert_array_equal(values, probes(2, 4).values(quantity))
+    assert "t = 9 to 1" in shown.caption and "hair colour, 64 samples" in shown.caption
     assert "Colours begin at chance (0.5)" in figures.heat_map(probes(1, 2, AUC), [2, 1]).caption
     readings = np.array([[0.0, 1.0], [0.0, 3.0]])
-    curve = figures.response_curve([0, 1], readings, "smile")
-    low, high = sorted(
-        disc.moves[0][1] for disc in curve.shapes if len(disc.moves) == 5 and disc.fill
-    )
-    ticks = {float(text.text): text.y for text in curve.texts if text.anchor == "end"}
-    per_unit = (ticks[0] - ticks[2]) / 2
-    assert (high - low) / per_unit == pytest.approx(2.0), "the mean goes from 0 to 2"
+    *samples, mean = figures.response_curve([0, 1], readings, "smile").ax.lines
+    assert [list(line.get_ydata()) for line in samples] == readings.tolist()
+    assert list(mean.get_ydata()) == [0.0, 2.0]
+
+
+def test_a_sample_without_a_label_and_a_cell_that_is_not_known_stay_grey():
+    scores = np.arange(8, dtype=np.float32).reshape(4, 2)
+    pca = PCA(scores=scores, explained=np.array([0.5, 0.1]), baseline=np.array([0.3, 0.3]))
+    ax = figures.scatter(pca, values=np.array([1.0, np.nan, 2.0, 3.0]), name="yaw").ax
+    grey, coloured = ax.collections
+    np.testing.assert_array_equal(grey.get_offsets(), scores[1:2])
+    np.testing.assert_array_equal(coloured.get_array(), [1.0, 2.0, 3.0])
+    unknown = figures.scatter(pca, values=np.full(4, np.nan), name="yaw").ax
+    assert len(unknown.collections[0].get_offsets()) == 4 and len(unknown.collections) == 1
+    found = probes(2, 3)
+    found = replace(found, cells={k: v for k, v in found.cells.items() if k != ("skip.1", 2)})
+    mesh = figures.heat_map(found, [3, 2, 1]).ax.collections[0]
+    assert np.ma.getmaskarray(mesh.get_array()).tolist() == [[False] * 3, [False, False, True]]
+
+
+def test_plots_are_drawn_on_axes_of_ones_own():
+    """In a figure of the caller's, under the caller's settings, which are left as they were."""
+    scores = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    pca = PCA(scores=scores, explained=np.array([0.5, 0.1]), baseline=np.array([0.3, 0.3]))
+    before = dict(matplotlib.rcParams)
+    axes = Canvas().subplots(1, 3)
+    drawn = [
+        figures.draw_heat_map(probes(2, 4), axes[0], quantity="control"),
+        figures.draw_scatter(pca, axes[1], values=scores[:, 0], name="cost_in_$"),
+        figures.draw_response_curve([0, 1], scores, "smile", axes[2]),
+    ]
+    assert drawn == list(axes) and all(ax.has_data() for ax in axes)
+    axes[1].figure.savefig(io.BytesIO(), format="svg")  # a name with a dollar is no formula
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.fixture(scope="module")
+def plot():
+    readings = np.random.default_rng(0).normal(size=(6, 3))
+    return figures.response_curve([-1, 0, 2], readings, "a<b>&_$c$")
+
+
+def test_a_plot_has_one_size_and_its_texts_in_every_format(plot, tmp_path):
+    root = ET.fromstring(plot.svg)
+    width, height = plot.figure.get_size_inches() * POINTS
+    assert width == pytest.approx(3.3 * POINTS)
+    assert float(root.get("width").removesuffix("pt")) == pytest.approx(width, abs=0.01)
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert {"a<b>& $c$", "strength γ", "−1.0"} <= set(texts)
+    assert "interval." in plot.caption and any("interval." in text for text in texts)
+    assert root.find(f"{SVG}desc").text == plot.caption and fonts.FAMILY in plot.svg
+    (box,) = re.findall(rb"/MediaBox \[\s*([\d. ]+)\]", plot.pdf)
+    assert [float(n) for n in box.split()] == pytest.approx([0, 0, width, height], abs=0.01)
+    assert b"/FontFile2" in plot.pdf and b"Arimo" in plot.pdf
+    image = Image.open(io.BytesIO(plot.png(1)))
+    assert image.info["dpi"] == pytest.approx((DPI,) * 2, rel=1e-3)
+    assert image.size == pytest.approx((width / POINTS * DPI, height / POINTS * DPI), abs=1)
+    assert plot.save(tmp_path / "p.pdf").read_bytes()[:5] == b"%PDF-"
+    with pytest.raises(UsageError, match="scale of a PNG is 1 to 8"):
+        plot.png(9)
+    assert plot._repr_svg_().startswith("<?xml")
+
+
+def test_a_plot_is_the_same_bytes_each_time_it_is_made():
+    def made():
+        return figures.response_curve([0, 1], np.arange(6.0).reshape(3, 2), "smile")
+
+    first, second = made(), made()
+    assert first.pdf == second.pdf and first.png(1) == second.png(1)
+    assert made().svg == made().svg
+
+
+def test_what_is_drawn_on_the_axes_of_a_plot_is_saved(plot):
+    plot.ax.set_title("mine")
+    assert ">mine</text>" in plot.svg
+    plot.ax.set_title("犬")
+    with pytest.raises(UsageError, match="no '犬'"):
+        plot.save("never.pdf")
+    plot.ax.set_title("")
 
 
 def test_the_u_figure_tells_how_far_each_swap_went():

@@ -10,11 +10,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 from test_pages import assert_fine, finish, open_page
-from tiny import drain, report_picked
+from tiny import Picking, drain
 
 from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
-from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError
 from hcache.measures import costs
 from hcache.measures.decodability import decodability
@@ -40,7 +39,7 @@ def run(copied_run):
 def page(copied_run, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
-    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
+    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
     return lambda: open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "probes")
 
 
@@ -156,21 +155,22 @@ def test_a_part_is_shown_and_the_rest_offered(page, run, dear):
     assert "Choose a site" in said(app)
 
 
-def test_a_click_chooses_a_cell_and_its_learning_curve_is_stored(page, run):
+def test_a_click_chooses_a_cell_and_its_learning_curve_is_stored(page, run, monkeypatch):
+    picking = Picking(monkeypatch)
     drain(decodability(run, ["level"]))
     app = page()
 
     def chosen():
         return app.selectbox(key="choose-probe-site").value, app.slider(key="choose-step").value
 
-    report_picked(app, app.get("plotly_chart")[0].proto.id, ["skip.1", 1])
+    picking.pick(app, panel.MAP, ["skip.1", 1])
     assert_fine(app)
     assert chosen() == ("skip.1", 1)
     app.slider(key="choose-step").set_value(3).run()
     assert chosen() == ("skip.1", 3), "a click that was followed is not followed again"
-    report_picked(app, app.get("plotly_chart")[0].proto.id, ["skip.1", 1])
+    picking.pick(app, panel.MAP, ["skip.1", 1])
     assert chosen() == ("skip.1", 1), "but the same cell can be clicked again"
-    report_picked(app, app.get("plotly_chart")[0].proto.id)
+    picking.pick(app, panel.MAP)
     assert chosen() == ("skip.1", 1)
     app.slider(key="choose-step").set_value(3).run()
     assert app.button(key="run-learning").label == "Learning curves of 5 sites at step 3"

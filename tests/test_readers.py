@@ -406,7 +406,7 @@ class TestRuns:
 
     def test_reading_again_reads_nothing(self, read, monkeypatch):
         monkeypatch.setattr(
-            "hcache.readers.reading._batches",
+            "hcache.readers.reading.picture_batches",
             lambda run, samples, batch: iter([(s, None) for s in samples]),
         )
         shares, attributes = drain(read_run(read, "clip", "cpu"))

@@ -16,7 +16,6 @@ from hcache.edits.freeu import FreeUEdit
 from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import ROWS, render_again, render_recipes
 from hcache.edits.swap import SwapEdit
-from hcache.edits.swaps import home_of
 from hcache.errors import AnalysisError, UsageError
 from hcache.images.pngs import read_picture, read_recipe
 from hcache.recipes.edits import DonorRef, changed
@@ -31,7 +30,7 @@ def test_a_recipe_gives_its_picture_again_bit_for_bit(tiny_model, tiny_run, cell
     """Alone, from the text in its PNG; the direction is fitted again."""
     data = cells[kind].png
     (cell,) = read_cells(read_recipe(data))
-    _, (again,) = drain(render_again(tiny_model, tiny_run, [cell.recipe], home_of(tiny_run)))
+    _, (again,) = drain(render_again(tiny_model, tiny_run, [cell.recipe], tiny_run.home))
     np.testing.assert_array_equal(again.picture, cells[kind].picture)
     np.testing.assert_array_equal(read_picture(data), cells[kind].picture)
     assert again.recipe == cell.recipe == cells[kind].recipe
@@ -42,10 +41,10 @@ def test_more_recipes_than_a_batch_takes_go_into_several(tiny_model, tiny_run, r
         dataclasses.replace(recipes["swap late, falling"], sample=i % 12) for i in range(ROWS + 3)
     ]
     many = [recipe_of(tiny_run, r.sample, r.edits) for r in many]
-    _, found = drain(render_recipes(tiny_model, tiny_run, many, home_of(tiny_run)))
+    _, found = drain(render_recipes(tiny_model, tiny_run, many, tiny_run.home))
     assert {cell.recipe.place.rows for cell in found} == {ROWS, 3}
     assert {cell.recipe.place.first for cell in found} == {1}, "from the first edited step"
-    _, (again,) = drain(render_again(tiny_model, tiny_run, [found[-1].recipe], home_of(tiny_run)))
+    _, (again,) = drain(render_again(tiny_model, tiny_run, [found[-1].recipe], tiny_run.home))
     np.testing.assert_array_equal(again.picture, found[-1].picture)
 
 
@@ -60,9 +59,7 @@ def test_edits_of_nothing_give_the_cached_picture(tiny_model, tiny_run, directio
                     recipe_of(tiny_run, sample, edits, asymmetric=asymmetric) for sample in samples
                 ]
                 moves = {digest_of(direction): direction}
-                _, found = drain(
-                    render_recipes(tiny_model, tiny_run, listed, home_of(tiny_run), moves)
-                )
+                _, found = drain(render_recipes(tiny_model, tiny_run, listed, tiny_run.home, moves))
                 np.testing.assert_array_equal(
                     np.stack([c.picture for c in found]), tiny_run.images[list(samples)]
                 )
@@ -79,15 +76,13 @@ def test_a_noise_boost_is_eta_1_below_t_boost(tiny_model, tiny_run):
 
     *_, last = denoise(tiny_model, [tiny_run.seed(4)], 4, 1.0)
     _, (cell,) = drain(
-        render_recipes(
-            tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=1001)], home_of(tiny_run)
-        )
+        render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=1001)], tiny_run.home)
     )
     np.testing.assert_array_equal(cell.picture, tiny_model.to_images(last.x_next).numpy()[0])
     *_, late = denoise(tiny_model, [tiny_run.seed(4)], 4, [0, 0, 0, 1])
     t = tiny_run.timesteps[2]
     _, (cell,) = drain(
-        render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=t)], home_of(tiny_run))
+        render_recipes(tiny_model, tiny_run, [recipe_of(tiny_run, 4, t_boost=t)], tiny_run.home)
     )
     assert cell.recipe.place.first == 3, "nothing is another before"
     assert (
@@ -100,7 +95,7 @@ def test_a_noise_boost_is_eta_1_below_t_boost(tiny_model, tiny_run):
         window=Window(first=0, last=3),
     )
     recipe = recipe_of(tiny_run, 4, [nothing], t_boost=t)
-    _, (cell,) = drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
+    _, (cell,) = drain(render_recipes(tiny_model, tiny_run, [recipe], tiny_run.home))
     assert cell.recipe.place.first == 0
     np.testing.assert_array_equal(
         cell.picture, tiny_model.to_images(late.x_next).numpy()[0], "t_boost itself has none"
@@ -151,7 +146,7 @@ class TestDirections:
         recipe = cells["shift"].recipe
         edit = changed(recipe.edits[0], direction=reference_to(made_elsewhere, "noise"))
         recipe = dataclasses.replace(recipe, edits=[edit])
-        _, (again,) = drain(render_again(tiny_model, copied_run, [recipe], home_of(copied_run)))
+        _, (again,) = drain(render_again(tiny_model, copied_run, [recipe], copied_run.home))
         np.testing.assert_array_equal(again.picture, cells["shift"].picture)
 
     @pytest.mark.parametrize(
@@ -176,7 +171,7 @@ class TestDirections:
         edit = changed(recipe.edits[0], direction=changed(recipe.edits[0].direction, **changes))
         with pytest.raises(UsageError, match=message):
             recipe = dataclasses.replace(recipe, edits=[edit])
-            drain(render_again(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
+            drain(render_again(tiny_model, tiny_run, [recipe], tiny_run.home))
 
     def test_files_that_are_damaged_are_named_where_a_direction_is_missing(
         self, tiny_model, copied_run, cells
@@ -187,7 +182,7 @@ class TestDirections:
         lost = changed(recipe.edits[0].direction, digest="f" * 12, made_by={})
         recipe = dataclasses.replace(recipe, edits=[changed(recipe.edits[0], direction=lost)])
         with pytest.raises(UsageError, match=r"directions that are damaged: bad\)"):
-            drain(render_again(tiny_model, copied_run, [recipe], home_of(copied_run)))
+            drain(render_again(tiny_model, copied_run, [recipe], copied_run.home))
 
     def test_one_of_other_steps_is_refused_unless_it_is_to_be_resampled(
         self, tiny_model, tiny_run, direction, recipes
@@ -198,13 +193,13 @@ class TestDirections:
         with pytest.raises(AnalysisError, match="2 steps from t = .* has 4 .*resample it"):
             drain(
                 render_recipes(
-                    tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves
+                    tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], tiny_run.home, moves
                 )
             )
         edit = changed(edit, resample=True)
         _, (cell,) = drain(
             render_recipes(
-                tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], home_of(tiny_run), moves
+                tiny_model, tiny_run, [recipe_of(tiny_run, 1, [edit])], tiny_run.home, moves
             )
         )
         assert Recipe.from_json(cell.recipe.to_json()).edits[0].resample
@@ -217,7 +212,7 @@ class TestDirections:
                     tiny_model,
                     tiny_run,
                     [recipes["shift"]],
-                    home_of(tiny_run),
+                    tiny_run.home,
                     {digest_of(direction): other},
                 )
             )
@@ -248,8 +243,12 @@ def good(cells):
         (("t_boost",), float("inf"), "t_boost: expected a number"),
         (("nonsense",), 1, "nonsense is not a field"),
         (("edits",), {}, "edits: expected a list"),
-        (("edits", 0), 5, r"edits\[0\] must be an object"),
-        (("edits", 0, "kind"), "paint", r"edits\[0\].kind must be shift"),
+        (("edits", 0), 5, r"edits\[0\]: expected names with values, got 5"),
+        (
+            ("edits", 0, "kind"),
+            "paint",
+            r"edits\[0\].kind: expected one of shift, distance.* got 'paint'",
+        ),
         (("edits", 0, "strength"), "2", r"edits\[0\].strength: expected a number"),
         (("edits", 0, "strength"), 1e999, r"edits\[0\].strength: expected a number"),
         (("edits", 0, "direction", "digest"), "xyz", "12 hex digits"),
@@ -354,7 +353,7 @@ def test_a_recipe_of_another_run_says_what_differs(tiny_model, tiny_run, recipes
                 tiny_model,
                 tiny_run,
                 [dataclasses.replace(recipes["nothing"], **{field: other})],
-                home_of(tiny_run),
+                tiny_run.home,
             )
         )
 
@@ -368,4 +367,4 @@ def test_sites_and_donors_that_are_not_there_are_said(tiny_model, tiny_run, reci
     ):
         recipe = recipe_of(tiny_run, 1, [changed(swap, **change)])
         with pytest.raises(UsageError, match=message):
-            drain(render_recipes(tiny_model, tiny_run, [recipe], home_of(tiny_run)))
+            drain(render_recipes(tiny_model, tiny_run, [recipe], tiny_run.home))

@@ -12,7 +12,6 @@ from tiny import drain
 
 from hcache.cache.layout import RENDERS
 from hcache.edits.render_store import find_render, render_kept, trim
-from hcache.edits.swaps import home_of
 from hcache.errors import UsageError
 from hcache.figures.pictures import contact_sheet
 from hcache.images.pngs import png_bytes, read_picture, read_recipe
@@ -48,24 +47,24 @@ class TestRenders:
 
     def test_what_was_rendered_is_not_rendered_again(self, tiny_model, copied_run, listed):
         model = Counted(tiny_model)
-        _, first = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
+        _, first = drain(render_kept(model, copied_run, listed, copied_run.home))
         assert (model.loads, model.calls) == (1, copied_run.spec.steps)
         assert first[0] is first[2] and first[0].recipe.place.rows == 2, (
             "one and the same is rendered once"
         )
-        _, again = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
+        _, again = drain(render_kept(model, copied_run, listed, copied_run.home))
         assert (model.loads, model.calls) == (1, copied_run.spec.steps), "not even loaded"
         for a, b in zip(first, again, strict=True):
             np.testing.assert_array_equal(a.picture, b.picture)
             assert a.recipe == b.recipe, "with the place in which it was rendered"
         more = [*listed, recipe_of(copied_run, 5, t_boost=1000)]
-        _, cells = drain(render_kept(model, copied_run, more, home_of(copied_run)))
+        _, cells = drain(render_kept(model, copied_run, more, copied_run.home))
         assert model.loads == 2 and cells[3].recipe.place.rows == 1, "the missing one alone"
 
     @pytest.mark.parametrize("how", ["cut off", "other pixels", "another's", "no recipe", "empty"])
     def test_a_damaged_cell_is_rendered_again(self, tiny_model, copied_run, listed, how):
         model = Counted(tiny_model)
-        _, (cell, other, _) = drain(render_kept(model, copied_run, listed, home_of(copied_run)))
+        _, (cell, other, _) = drain(render_kept(model, copied_run, listed, copied_run.home))
         path = copied_run.folder / RENDERS / f"{cell.recipe.digest}.png"
         spoilt = {
             "cut off": cell.png[:-40],
@@ -76,12 +75,12 @@ class TestRenders:
         }
         path.write_bytes(spoilt[how])
         assert find_render(copied_run, listed[0]) is None
-        _, again = drain(render_kept(model, copied_run, listed[:1], home_of(copied_run)))
+        _, again = drain(render_kept(model, copied_run, listed[:1], copied_run.home))
         assert model.loads == 2 and path.read_bytes() == again[0].png
 
     def test_they_are_bounded_and_the_least_recently_used_go_first(self, tiny_model, copied_run):
         listed = [recipe_of(copied_run, sample, t_boost=1000) for sample in range(6)]
-        _, cells = drain(render_kept(lambda: tiny_model, copied_run, listed, home_of(copied_run)))
+        _, cells = drain(render_kept(lambda: tiny_model, copied_run, listed, copied_run.home))
         paths = [copied_run.folder / RENDERS / f"{recipe.digest}.png" for recipe in listed]
         for age, path in enumerate(paths):
             os.utime(path, (1000 + age, 1000 + age))
@@ -93,7 +92,7 @@ class TestRenders:
 
     def test_nothing_can_be_kept_where_nothing_can_be_written(self, tiny_model, copied_run, listed):
         (copied_run.folder / RENDERS).write_text("in the way")
-        _, cells = drain(render_kept(lambda: tiny_model, copied_run, listed, home_of(copied_run)))
+        _, cells = drain(render_kept(lambda: tiny_model, copied_run, listed, copied_run.home))
         assert len(cells) == 3
 
 
@@ -145,7 +144,7 @@ class TestSheets:
 class TestCommand:
     @pytest.fixture
     def home(self, tiny_run):
-        return ["--home", str(home_of(tiny_run)), "--device", "cpu"]
+        return ["--home", str(tiny_run.home), "--device", "cpu"]
 
     @pytest.fixture
     def sheet(self, cells, tmp_path):

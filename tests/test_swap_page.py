@@ -17,7 +17,6 @@ from hcache.cards import default_spec
 from hcache.edits.freeu import FreeUEdit
 from hcache.edits.render import render_again
 from hcache.edits.swap import SwapEdit
-from hcache.edits.swaps import home_of
 from hcache.extraction.run import extract
 from hcache.models.loading import load_model
 from hcache.recipes.edits import DonorRef, changed
@@ -32,8 +31,8 @@ from hcache.specs import Conditioning
 def home(copied_run, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
-    monkeypatch.setenv("HCACHE_HOME", str(home_of(copied_run)))
-    return home_of(copied_run)
+    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
+    return copied_run.home
 
 
 @pytest.fixture
@@ -90,9 +89,7 @@ def test_every_cell_of_the_figure_carries_a_recipe_that_gives_it_again(
     labels = [button.label for button in page.get("download_button")]
     assert labels == ["Download all", *cells]
     _, again = drain(
-        render_again(
-            tiny_model, copied_run, [c.recipe for c in cells.values()], home_of(copied_run)
-        )
+        render_again(tiny_model, copied_run, [c.recipe for c in cells.values()], copied_run.home)
     )
     for cell, other in zip(cells.values(), again, strict=True):
         np.testing.assert_array_equal(cell.picture, other.picture)

@@ -213,7 +213,7 @@ def test_asyrp_is_fitted_towards_the_high_end_on_all_steps(monkeypatch, tmp_path
         return (SimpleNamespace(made_by={"loss": {"first": 1.0, "last": 0.5}}),)
 
     monkeypatch.setattr(methods, "_fitted", fitted)
-    told = methods._asyrp(SimpleNamespace(name="run"), None, "glasses", tmp_path).told
+    told = methods.made_by_asyrp(SimpleNamespace(name="run"), None, "glasses", tmp_path).told
     assert (
         asked[0].method == "asyrp"
         and asked[0].options["t_edit"] == 0

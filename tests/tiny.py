@@ -9,6 +9,7 @@ import time
 import h5py
 import numpy as np
 import psutil
+import streamlit as st
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 from msgspec import structs
@@ -204,20 +205,30 @@ def put_task(folder, **fields):
     return task
 
 
-def report_picked(app, chart, *points):
-    """Draws a page anew as when the browser tells what was picked in a chart: Streamlit's harness
-    knows no charts.
+class Picking:
+    """Picks points in a chart of a page: Streamlit's harness knows charts, and no clicks on them.
 
-    ``chart``: its id. ``points``: the ``customdata`` of each.
+    In the place of ``st.plotly_chart`` it draws the chart, and a button that tells the page's own
+    ``on_select`` what was picked, as the browser does.
     """
-    from streamlit.proto.WidgetStates_pb2 import WidgetState
 
-    found = {
-        "points": [{"customdata": point} for point in points],
-        "point_indices": [],
-        "box": [],
-        "lasso": [],
-    }
-    states = app._tree.get_widget_states()
-    states.widgets.append(WidgetState(id=chart, string_value=json.dumps({"selection": found})))
-    return app._run(states)
+    def __init__(self, monkeypatch):
+        self.points = []
+        draw = st.plotly_chart
+
+        def drawn(figure, *, key=None, on_select="ignore", selection_mode=(), **options):
+            def tell():
+                picked = [{"customdata": point} for point in self.points]
+                st.session_state[key] = {"selection": {"points": picked, "box": [], "lasso": []}}
+                on_select()
+
+            if callable(on_select):
+                st.button("Pick", key=f"pick in {key}", on_click=tell)
+            return draw(figure, **options)
+
+        monkeypatch.setattr(st, "plotly_chart", drawn)
+
+    def pick(self, app, chart, *points):
+        """Draws a page anew as when points were picked; ``points``: the ``customdata`` of each."""
+        self.points = points
+        return app.button(key=f"pick in {chart}").click().run()

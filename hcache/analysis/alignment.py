@@ -63,8 +63,10 @@ class Alignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """``between``: the share of variance between the classes; ``null`` (m,): that of shuffled ones;
-    ``p``: that these give as much."""
+    """``between``: the share of variance between the classes.
+
+    ``null`` (m,): that of shuffled ones; ``p``: that these give as much.
+    """
 
     between: Estimate
     null: np.ndarray
@@ -80,7 +82,7 @@ def alignment(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Alignment:
-    """How far the positives among some samples agree in what sets them apart from the rest.
+    """How far a label's positives agree in what sets them apart.
 
     Args:
         data: (n, d) activations of all samples, in any unit: every coordinate is brought to σ.
@@ -147,8 +149,9 @@ def alignment_of_gram(
 def scatter(
     data: np.ndarray, classes: np.ndarray, *, repeats: int = REPEATS, seed: int = 0
 ) -> Scatter:
-    """The share of the variance of data (n, d) that lies between classes (n,), every coordinate
-    brought to σ.
+    """The share of variance that lies between classes.
+
+    Of data (n, d) and classes (n,), with every coordinate brought to σ.
 
     Raises:
         AnalysisError: fewer than 2 classes, or one with fewer than 2 samples.

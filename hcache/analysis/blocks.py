@@ -33,8 +33,9 @@ Rows = Callable[[], Iterator[np.ndarray]]
 
 
 def inner_products(z: np.ndarray) -> np.ndarray:
-    """Z Zᵀ (n, n) float64 of rows (n, d) float32: products in float32, of some rows with all at a
-    time.
+    """Z Zᵀ (n, n) float64 of rows (n, d) float32.
+
+    Products are in float32, of some rows with all at a time.
     """
     found = np.empty((len(z), len(z)))
     for start in range(0, len(z), _PAIRED_AT_ONCE):
@@ -57,8 +58,10 @@ def check_paired(n: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """``n`` rows of ``d`` columns, of which ``width`` are had at a time; ``whole``: all of them,
-    where they fit.
+    """A table that is read some columns at a time.
+
+    There are ``n`` rows and ``d`` columns, of which ``width`` are had at a time; ``whole``: all
+    of them, where they fit.
     """
 
     n: int
@@ -69,8 +72,9 @@ class Blocks:
 
     @classmethod
     def of(cls, data: np.ndarray | Rows, memory: int = MEMORY, copies: int = 1) -> Blocks:
-        """Those of an array, which is one block, or of blocks of rows, which are put together if
-        they fit.
+        """The blocks of an array, or of blocks of rows.
+
+        An array is one block; blocks of rows are put together if they fit.
 
         Args:
             data: (n, d), or what yields blocks of its rows.
@@ -92,7 +96,10 @@ class Blocks:
         return range(0, self.d, self.width)
 
     def columns(self, start: int) -> np.ndarray:
-        """The block (n, up to ``width``) that begins at a column; not to be written to."""
+        """The block (n, up to ``width``) that begins at a column.
+
+        It must not be written to.
+        """
         if self.whole is not None:
             return self.whole
         block, row = np.empty((self.n, min(self.width, self.d - start)), np.float32), 0

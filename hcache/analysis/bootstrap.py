@@ -1,5 +1,8 @@
-"""Intervals by resampling: what would the number have been, had other samples of the same kind been
-drawn?
+"""Intervals by resampling: what would other samples of the same kind have given?
+
+``scipy.stats.bootstrap`` draws single samples alone. Here whole clusters are drawn (all swaps of
+one recipient), strata keep their sizes (both classes of a label), many statistics share their
+draws, and intervals of few samples are widened by Student's t.
 
 n samples are drawn from the n that there are, with replacement, many times over; the spread of a
 statistic over such draws stands for its spread over new data. A draw is a row of counts, how often
@@ -99,8 +102,9 @@ def bootstrap_many(
     clusters: np.ndarray | None = None,
     drawn: np.ndarray | None = None,
 ) -> tuple[Estimate, ...]:
-    """Several statistics of the same samples, on the same draws: counts (r, n) -> (r, k). As
-    :func:`bootstrap`.
+    """Several statistics of the same samples, on the same draws.
+
+    counts (r, n) -> (r, k), as :func:`bootstrap`.
 
     ``drawn`` (repeats, n): from :func:`draw_counts`, of the same n and strata, where many
     statistics share them.
@@ -140,8 +144,9 @@ def bootstrap_many(
 
 
 def rows(function: Callable[..., float], *arrays: np.ndarray) -> Statistic:
-    """Any function of arrays (n, ...) as a statistic: it is called once a draw, with the rows
-    drawn.
+    """Any function of arrays (n, ...) as a statistic.
+
+    It is called once a draw, with the rows drawn.
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -157,8 +162,9 @@ def mean_of(values: np.ndarray) -> Statistic:
 
 
 def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
-    """The sum of some values over the sum of others, both (n,) or (n, k): stabler than a mean of
-    ratios.
+    """The sum of some values over the sum of others.
+
+    Both are (n,) or (n, k). It is more stable than a mean of ratios.
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -176,8 +182,9 @@ def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
 def draw_counts(
     n: int, repeats: int, rng: np.random.Generator, strata: np.ndarray | None = None
 ) -> np.ndarray:
-    """Counts (repeats, n) float64 of draws with replacement, as many from each stratum as it
-    has.
+    """Counts (repeats, n) float64 of draws with replacement.
+
+    As many are drawn from each stratum as it has.
     """
     if strata is None:
         return rng.multinomial(n, np.full(n, 1 / n), size=repeats).astype(np.float64)

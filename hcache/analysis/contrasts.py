@@ -42,8 +42,9 @@ class LabelContrast:
 
     @property
     def in_spreads(self) -> Estimate:
-        """The difference in deviations of the label, so that labels compare; NaN of a label that
-        does not vary.
+        """The difference in deviations of the label, so that labels compare.
+
+        NaN of a label that does not vary.
         """
         unit = self.spread or math.nan
         found = self.difference
@@ -59,8 +60,9 @@ class LabelContrast:
 def contrast_labels(
     labels: Mapping[str, np.ndarray], chosen: np.ndarray, level: float = LEVEL
 ) -> tuple[LabelContrast, ...]:
-    """The contrast of every label, largest difference in spreads first; labels that a group lacks
-    are left out.
+    """The contrast of every label, largest difference in spreads first.
+
+    Labels that a group lacks are left out.
 
     Args:
         labels: Name -> (n,), NaN where a sample has no value.

@@ -43,7 +43,9 @@ FEWEST_RANKED = 19
 
 @dataclass(frozen=True, kw_only=True)
 class Controllability:
-    """``change``: the mean change of the readout per unit of strength, in spreads.
+    """How far a direction moves a readout per unit of strength.
+
+    ``change`` is the mean change, in spreads.
 
     ``random``: the root mean square of the same over random directions; ``effect``: their ratio.
     ``p``: that the change has no mean, or none beyond a random direction's. ``drawn`` (m,): the
@@ -115,7 +117,10 @@ def controllability(
 def controllability_by_step(
     changes: np.ndarray, nulls: np.ndarray, spread: float = 1.0, **options: int
 ) -> tuple[Controllability, ...]:
-    """:func:`controllability` of each step or window: changes (n, steps), nulls (m, n, steps)."""
+    """:func:`controllability` of each step or window.
+
+    Changes are (n, steps), nulls (m, n, steps).
+    """
     return tuple(
         controllability(changes[:, step], nulls[:, :, step], spread, **options)
         for step in range(changes.shape[1])
@@ -132,8 +137,9 @@ def _p_of_mean(changes: np.ndarray) -> float:
 
 
 def p_of_size(size: float, nulls: np.ndarray) -> float:
-    """p that a random direction changes the readout as much, for sizes that have no sign: of all
-    pixels, say.
+    """p that a random direction changes the readout as much.
+
+    For sizes that have no sign, as those of all pixels.
 
     The logarithms of random directions' sizes (m,) are taken as normal; whether one more of them
     would be as large is a t with m - 1 degrees of freedom.

@@ -70,8 +70,9 @@ MOST_TRIES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """What a probe reads off: ``score`` of ``metric`` (R² or AUC), ``accuracy`` balanced, of
-    classes only.
+    """What a probe reads off.
+
+    ``score`` is of ``metric`` (R² or AUC); ``accuracy`` is balanced, and of classes only.
 
     ``control``: the mean score of shuffled labels, ``selectivity``: the score less that.
     ``predicted`` (n,): every sample's held-out prediction (log odds for classes) of ``target`` (n,)
@@ -97,7 +98,9 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Probing:
-    """A label to be read off any number of data: all that does not depend on these.
+    """A label to be read off any data.
+
+    It holds all that does not depend on the data.
 
     ``targets`` (n, 1 + controls): the label as a probe takes it, then its shuffled orders.
     ``drawn`` (repeats, n): the bootstrap's draws. ``groups`` (n,): which samples belong together;
@@ -237,8 +240,9 @@ def decode(
 
 
 def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) -> Estimate:
-    """How much better ``a`` reads the same label of the same samples than ``b``: h than x_t, say.
-    Paired.
+    """How much better ``a`` reads the same label than ``b``.
+
+    ``a`` may be h and ``b`` x_t. Both are of the same samples, and paired.
 
     Raises:
         AnalysisError: they are not of the same labels and folds.
@@ -265,8 +269,9 @@ def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) 
 def fold_of(
     target: np.ndarray, metric: str, folds: int, seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """The fold of every sample (n,), of classes with as many of each in every fold; of groups,
-    whatever the labels.
+    """The fold of every sample (n,).
+
+    Every fold has as many of each class; of groups, whatever the labels.
 
     Raises:
         AnalysisError: fewer groups than folds, or classes that some training set would lack.
@@ -332,7 +337,10 @@ def _trainable(target: np.ndarray, fold: np.ndarray) -> bool:
 def draws_of(
     target: np.ndarray, metric: str, groups: np.ndarray | None, repeats: int, seed: int
 ) -> np.ndarray:
-    """The bootstrap's draws (repeats, n): of groups, or of samples, of classes as many of each."""
+    """The bootstrap's draws (repeats, n).
+
+    Groups or samples are drawn, and of classes as many of each.
+    """
     rng = np.random.default_rng(seed)
     if groups is None:
         return draw_counts(len(target), repeats, rng, target if metric == AUC else None).astype(
@@ -342,7 +350,10 @@ def draws_of(
 
 
 def held_out(space: Space, targets: np.ndarray, fold: np.ndarray, metric: str) -> np.ndarray:
-    """Every sample's prediction (n, k) of ``targets`` (n, k) by probes fitted without its fold."""
+    """Every sample's prediction by probes fitted without its fold.
+
+    Predictions are (n, k), of ``targets`` (n, k).
+    """
     fit = logistic if metric == AUC else ridge
     predicted = np.empty(targets.shape)
     for train, test, (inner, outer) in space.folds(fold):

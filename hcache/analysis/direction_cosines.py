@@ -45,7 +45,9 @@ PERMUTATIONS = 499
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """``cosine`` of two directions; None where more of either is chance than not.
+    """``cosine`` of two directions.
+
+    None where more of either is chance than not.
 
     ``fitted``: the same of the directions as they are. ``null``: how far from 0 that is by chance,
     in 95 % of cases; ``p``: how often as far. ``labels``: the correlation of the two memberships,

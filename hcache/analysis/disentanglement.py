@@ -98,7 +98,10 @@ class SAP:
 
 
 def disentanglement_of(importance: np.ndarray) -> float:
-    """D of an importance matrix (codes, factors) of values that are not negative."""
+    """D of an importance matrix (codes, factors).
+
+    Its values are not negative.
+    """
     importance = _check_importance(importance)
     if importance.shape[1] < 2:
         raise AnalysisError(
@@ -109,7 +112,10 @@ def disentanglement_of(importance: np.ndarray) -> float:
 
 
 def completeness_of(importance: np.ndarray) -> float:
-    """C of an importance matrix (codes, factors) of values that are not negative."""
+    """C of an importance matrix (codes, factors).
+
+    Its values are not negative.
+    """
     importance = _check_importance(importance)
     if len(importance) < 2:
         raise AnalysisError(
@@ -127,8 +133,9 @@ def dci(
     folds: int = 5,
     groups: np.ndarray | None = None,
 ) -> DCI:
-    """DCI of codes (n, D) for known factors (n, K), with intervals over samples, the penalties held
-    fixed.
+    """DCI of codes (n, D) for known factors (n, K).
+
+    The intervals are over samples, with the penalties held fixed.
 
     The intervals are those of the delete-half jackknife: the spread over random halves of the
     samples, which is that over samples of the whole's size (Shao, Wu 1989), about the value found.

@@ -17,8 +17,9 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """``value`` of ``n`` samples, and the interval ``low`` to ``high`` in which the truth lies at
-    ``level``.
+    """A number with its interval.
+
+    ``value`` is of ``n`` samples; the truth lies between ``low`` and ``high`` at ``level``.
 
     ``why``: why there is no number, where the quantity is not defined on these samples; the others
     are then NaN.
@@ -33,8 +34,9 @@ class Estimate:
 
     @classmethod
     def undefined(cls, why: str, n: int) -> Estimate:
-        """What stands in place of a number that these samples do not define, with the reason in
-        words.
+        """What stands in place of a number that is not defined.
+
+        These samples do not define it; the reason is in words.
         """
         return cls(value=math.nan, low=math.nan, high=math.nan, n=n, why=why)
 
@@ -44,8 +46,9 @@ class Estimate:
         return all(map(math.isfinite, (self.value, self.low, self.high)))
 
     def samples_for(self, width: float) -> int:
-        """Roughly how many samples an interval ``width`` wide takes, of a quantity such as this
-        one.
+        """Roughly how many samples an interval of some width takes.
+
+        ``width`` is of a quantity such as this one.
 
         An interval shrinks with the root of the number of samples; this estimate is taken as the
         pilot.
@@ -91,8 +94,9 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A measure and its null, of the same samples: ``excess`` is ``measured - null``, resampled as
-    a pair.
+    """A measure and its null, of the same samples.
+
+    ``excess`` is ``measured - null``, resampled as a pair.
 
     ``p``: how often the null alone would give as much, if that was tested.
     """
@@ -120,7 +124,9 @@ class Contrast:
 
 
 def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple[float, float]:
-    """The interval of ``a - b``, of independent samples, from the two intervals (MOVER).
+    """The interval of ``a - b`` from two intervals (MOVER).
+
+    Both are of independent samples.
 
     With d = a - b, its ends are d - √((a - a_low)² + (b_high - b)²) and d + √((a_high - a)² + (b -
     b_low)²). For a family of ``comparisons`` each arm is widened by the ratio of normal quantiles
@@ -141,8 +147,9 @@ def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple
 def known_order(
     estimates: Mapping[str, Estimate], comparisons: int | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """The pairs (larger, smaller) of which it is known which is the larger; of the others nothing
-    is said.
+    """The pairs (larger, smaller) whose order is known.
+
+    Of the others nothing is said.
 
     A pair is known if the interval of its difference, at the level of the whole family, does not
     hold 0. Estimates that are undefined, or of different numbers of samples (many quantities grow
@@ -164,8 +171,9 @@ def known_order(
 
 
 def without_implied(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Pairs (larger, smaller) without those that follow from two others: a > b, b > c, and so a
-    > c.
+    """Pairs (larger, smaller) without those that others imply.
+
+    From a > b and b > c follows a > c.
     """
     known = set(pairs)
     names = {name for pair in pairs for name in pair}
@@ -177,7 +185,9 @@ def without_implied(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str]
 def ordered_groups(
     estimates: Mapping[str, Estimate], comparisons: int | None = None
 ) -> tuple[tuple[str, ...], ...]:
-    """The names in groups, largest values first; within a group not all is ranked.
+    """The names in groups, largest values first.
+
+    Within a group not all is ranked.
 
     Every name of a group is known to be larger than every name of the next (:func:`known_order`).
     What is undefined is in no group.

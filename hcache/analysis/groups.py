@@ -18,8 +18,9 @@ from ..errors import AnalysisError
 
 
 def as_groups(values: np.ndarray | None, n: int) -> np.ndarray | None:
-    """Numbers of groups (n,) from 0 up, of any values (n,) that tell them apart; None if every
-    sample is its own.
+    """Numbers of groups (n,) from 0 up.
+
+    ``values`` (n,) of any kind tell groups apart. None if every sample is its own group.
 
     Raises:
         AnalysisError: there are not as many values as samples.
@@ -34,8 +35,9 @@ def as_groups(values: np.ndarray | None, n: int) -> np.ndarray | None:
 
 
 def duplicates(data: np.ndarray) -> np.ndarray | None:
-    """Groups (n,) of rows of data (n, d) that are the same to the bit; None if there are no such
-    rows.
+    """Groups (n,) of rows that are the same to the bit.
+
+    Of data (n, d); None if there are no such rows.
     """
     found = as_groups(
         np.array([hash(np.ascontiguousarray(row).tobytes()) for row in data]), len(data)
@@ -46,8 +48,9 @@ def duplicates(data: np.ndarray) -> np.ndarray | None:
 
 
 def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of every sample (n,), all of a group in one: dealt out at random, the largest groups
-    first.
+    """The fold of every sample (n,), with whole groups.
+
+    Groups are dealt out at random, the largest first.
 
     Raises:
         AnalysisError: there are fewer groups than folds.

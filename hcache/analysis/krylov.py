@@ -32,8 +32,10 @@ def leading_vectors(
     oversampling: int = 10,
     seed: int = 0,
 ) -> Generator[np.ndarray, Product, np.ndarray | None]:
-    """Yields blocks V (n, l) and is sent A V; returns the ``count`` leading eigenvectors (n,
-    count), largest first.
+    """The leading eigenvectors of a symmetric matrix, block by block.
+
+    It yields blocks V (n, l) and is sent A V; it returns the ``count`` leading ones (n, count),
+    largest first.
 
     Returns None if ``blocks`` products were not enough: the eigenvalues lie too near to each other.
     """

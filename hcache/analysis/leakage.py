@@ -88,7 +88,10 @@ class Leakage:
 
     @property
     def chance(self) -> float:
-        """The diagonal share of edits that have nothing to do with their attributes."""
+        """The diagonal share that edits have by chance.
+
+        That of edits that have nothing to do with their attributes.
+        """
         return 1 / len(self.attributes)
 
     @property

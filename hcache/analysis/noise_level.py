@@ -20,7 +20,9 @@ from .estimate import Estimate
 
 
 def log_snr(alpha_bar: np.ndarray) -> np.ndarray:
-    """ln(ᾱ / (1 - ᾱ)) of ᾱ (steps,) strictly between 0 and 1.
+    """The log SNR, ln(ᾱ / (1 - ᾱ)), of ᾱ.
+
+    ᾱ (steps,) lies strictly between 0 and 1.
 
     Raises:
         AnalysisError: an ᾱ at which there is no noise, or no signal.
@@ -35,8 +37,9 @@ def log_snr(alpha_bar: np.ndarray) -> np.ndarray:
 
 
 def common_levels(levels: Sequence[np.ndarray], count: int = 20) -> np.ndarray:
-    """Evenly spaced log SNRs (count,) that lie within the steps of every model, from most noise to
-    least.
+    """Evenly spaced log SNRs (count,) that all models have.
+
+    They lie within the steps of every model, from most noise to least.
 
     Raises:
         AnalysisError: the models' steps have no noise level in common.
@@ -53,8 +56,10 @@ def common_levels(levels: Sequence[np.ndarray], count: int = 20) -> np.ndarray:
 
 
 def at_levels(values: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values (steps, ...) at log SNRs ``own`` (steps,), linear in log SNR between them, at
-    ``wanted`` (k,): (k, ...).
+    """Values (steps, ...) at other noise levels.
+
+    They are linear in log SNR between the log SNRs ``own`` (steps,), and taken at ``wanted``
+    (k,): (k, ...).
 
     NaN where ``wanted`` lies beyond all of a model's own: nothing is extrapolated.
     """
@@ -78,7 +83,9 @@ def at_levels(values: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.nda
 def estimates_at(
     estimates: Sequence[Estimate], own: np.ndarray, wanted: np.ndarray
 ) -> tuple[Estimate | None, ...]:
-    """Estimates of steps at other noise levels: value and both ends of the interval in proportion.
+    """Estimates of steps at other noise levels.
+
+    The value and both ends of the interval are taken in proportion.
 
     Two neighbours' intervals so mixed are no narrower than the interval of the mixture. None beyond
     the model's own.

@@ -33,8 +33,10 @@ from .streaming import EXACT, stream_components
 
 @dataclass(frozen=True, kw_only=True)
 class PCA:
-    """``scores`` (n, k) in the units of the data; ``explained`` (k,) share of the variance of each
-    component.
+    """Principal components of some data.
+
+    ``scores`` (n, k) are in the units of the data; ``explained`` (k,) is each component's share
+    of the variance.
 
     ``baseline`` (k,): the same share after every feature's values were shuffled over samples on
     their own, the mean of a few repetitions: what components explain when no two features have to

@@ -1,5 +1,9 @@
 """Tests by permutation: how often does chance alone give as much?
 
+``scipy.stats.permutation_test`` tests one statistic by itself. Here the draws of a family are kept
+and shared, for p values that hold for all of its members (max-T), and the orders are those that a
+probe's folds and groups of samples allow.
+
 Where labels say nothing of the data, any order of them is as likely as the one that came; where two
 conditions are dealt out by a coin, so is the sign of their difference in each sample. So a
 statistic is compared with itself under orders, or signs, drawn at random. With m such draws, of
@@ -27,8 +31,9 @@ REPEATS = 1999
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """How often a draw from the null (m,) is at least as large as what was observed, itself
-    counted.
+    """How often a null is as large as what was observed.
+
+    The draws of the null are (m,); what was observed counts as one.
     """
     null = np.asarray(null, np.float64)
     slack = 1e-12 * max(
@@ -40,8 +45,9 @@ def p_value(observed: float, null: np.ndarray) -> float:
 def permutation_test(
     statistic: Callable[[np.ndarray], np.ndarray], n: int, repeats: int = REPEATS, seed: int = 0
 ) -> tuple[float, float, np.ndarray]:
-    """(statistic as observed, p, the statistic under every permutation (repeats,)); large values
-    count as much.
+    """A statistic, its p, and its values under all permutations.
+
+    The values are (repeats,). Large ones count as much.
 
     Args:
         statistic: orders (r, n) int -> (r,): the statistic with one side of the data in each of
@@ -60,8 +66,9 @@ def permutation_test(
 
 
 def holm(p: Sequence[float | None]) -> np.ndarray:
-    """p values (k,) adjusted so that the chance of any false call among all k is the level (Holm).
-    NaN and None stay NaN.
+    """p values (k,) adjusted for all k by Holm.
+
+    The chance of any false call among all is the level. NaN and None stay NaN.
 
     It holds whatever the tests have to do with each other.
     """
@@ -76,8 +83,9 @@ def holm(p: Sequence[float | None]) -> np.ndarray:
 
 
 def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
-    """p of every member of a family of statistics (k,), adjusted for the whole family by the
-    largest of them: (k,).
+    """p values adjusted for a family of statistics (k,).
+
+    The largest of the family in every draw is the null of all of them: (k,).
 
     Draw j of the null, (k, m), must be the same shuffle for all members, which keeps what holds
     them together. Each member is told in deviations of its own draws, the observed one among them;
@@ -104,7 +112,9 @@ def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
 
 
 def sign_flip_test(effects: np.ndarray, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
-    """p that each column of paired ``effects`` (n, k) is symmetric about 0, either way: (k,).
+    """p that paired effects are symmetric about 0.
+
+    Of each column of ``effects`` (n, k), either way: (k,).
 
     It is a test of the mean only where effects are symmetric by their making, as the difference of
     two conditions that are dealt out at random is. Effects that are skewed, or jump rarely, have a

@@ -44,8 +44,9 @@ values.
 
 
 def is_binary(values: np.ndarray) -> bool:
-    """Whether labels (n,) are a matter of two classes: two distinct values, whichever; or
-    probabilities of 0 and 1.
+    """Whether labels (n,) are of two classes.
+
+    They have two distinct values, whichever; or they are probabilities of 0 and 1.
 
     Probabilities lie within 0 to 1, nine of ten of them near 0 or near 1, and at either end there
     are some. Values that are merely small, an error of 0 to 0.15 with a few large ones, are
@@ -61,15 +62,16 @@ def is_binary(values: np.ndarray) -> bool:
 
 
 def upper_class(values: np.ndarray) -> np.ndarray:
-    """Which samples (n,) bool are in the upper of two classes: the larger of two values, or what
-    is likelier 1.
+    """Which samples (n,) bool are in the upper class.
+
+    That of the larger of two values, or of what is likelier 1.
     """
     distinct = np.unique(values)
     return values > (distinct.mean() if len(distinct) == 2 else 0.5)
 
 
 def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tuple[np.ndarray, str]:
-    """The labels as a probe takes them and the metric they call for.
+    """The labels as a probe takes them, and their metric.
 
     Args:
         values: (n,), continuous or of two classes near 0 and 1.
@@ -129,7 +131,7 @@ class Space:
 
     @classmethod
     def of(cls, data: np.ndarray | Rows, memory: int = MEMORY) -> Space:
-        """That of data (n, d), or of what yields blocks of its rows.
+        """The space of data (n, d), or of blocks of its rows.
 
         Args:
             data: See above.
@@ -151,8 +153,9 @@ class Space:
         return len(self._kind[0])
 
     def scores(self, train: np.ndarray, test: np.ndarray) -> Scores:
-        """The principal scores of training and test samples, centred on the training samples
-        alone.
+        """The principal scores of training and test samples.
+
+        They are centred on the training samples alone.
         """
         found, scores = self._kind
         return scores(found, train, test)
@@ -180,7 +183,9 @@ class Space:
 
 
 def gram_matrix(data: np.ndarray | Rows, block: int = 8192, memory: int = MEMORY) -> np.ndarray:
-    """Z Zᵀ / d (n, n) float64 of data (n, d), every feature standardised; constant ones left out.
+    """Z Zᵀ / d (n, n) float64 of data (n, d).
+
+    Every feature is standardised; constant ones are left out.
 
     Raises:
         AnalysisError: values that are not finite, or no feature that varies.
@@ -224,7 +229,10 @@ def _standardised(blocks: Blocks, block: int = 8192) -> Iterator[np.ndarray]:
 
 
 def principal_scores(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> Scores:
-    """Principal scores of training and test samples, centred on the training samples alone."""
+    """Principal scores of training and test samples.
+
+    They are centred on the training samples alone.
+    """
     inner = gram[np.ix_(train, train)]
     cross = gram[np.ix_(test, train)]
     mean = inner.mean(0)
@@ -240,7 +248,10 @@ def principal_scores(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> S
 def principal_scores_of_features(
     features: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> Scores:
-    """The same from the features (n, d) themselves, where there are fewer of them than samples."""
+    """Principal scores from the features (n, d) themselves.
+
+    For where there are fewer features than samples.
+    """
     mean = features[train].mean(0)
     inner, outer = (features[rows].astype(np.float64) - mean for rows in (train, test))
     values, vectors = np.linalg.eigh(inner.T @ inner)

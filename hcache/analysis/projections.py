@@ -132,8 +132,9 @@ def _of_streamed(found: Streamed) -> tuple[Projections, Projections]:
 
 
 def leading(gram: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues of a symmetric matrix (n, n), descending and not below 0, and
-    their vectors (n, k).
+    """The k largest eigenvalues of a symmetric matrix, and vectors.
+
+    Of (n, n); the values are descending and not below 0, the vectors (n, k).
     """
     n = len(gram)
     if n <= DENSE or 3 * k > n:

@@ -36,7 +36,9 @@ def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
 def auc_interval(
     area: float, ones: float, zeros: float, level: float = LEVEL
 ) -> tuple[float, float]:
-    """The interval of an area under the curve, of so many samples of either class.
+    """The interval of an area under the curve.
+
+    Of so many samples of either class.
 
     Its ends θ solve |area - θ| = z √V(θ), V(θ) = θ (1 - θ) [1 + (N - 1) ((1 - θ) / (2 - θ) + θ / (1
     + θ))] / (m n) with N = (m + n) / 2.
@@ -59,7 +61,10 @@ def auc_interval(
 def balanced_interval(
     right_ones: float, right_zeros: float, ones: float, zeros: float
 ) -> tuple[float, float]:
-    """The interval of the mean of two shares, each of its own class, from their own intervals."""
+    """The interval of the mean of two shares.
+
+    Each is of its own class and has its own interval.
+    """
     value = 0.5 * (right_ones + right_zeros)
     (a, b), (c, d) = wilson(right_ones, ones), wilson(right_zeros, zeros)
     down = 0.5 * math.hypot(right_ones - a, right_zeros - c)
@@ -67,7 +72,10 @@ def balanced_interval(
 
 
 def wider(estimate: Estimate, interval: tuple[float, float]) -> Estimate:
-    """An estimate with the wider of its own interval and another, at either end."""
+    """An estimate with the wider of two intervals.
+
+    At either end its own is held against the other.
+    """
     return replace(
         estimate,
         low=float(np.fmin(estimate.low, interval[0])),

@@ -18,14 +18,18 @@ from .probes import AUC
 def score_statistic(
     targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray, metric: str
 ) -> Statistic:
-    """R² or AUC of predictions (n, k) of ``targets`` (n, k), as a statistic of the samples:
-    counts (r, n) -> (r, k).
+    """R² or AUC as a statistic of the samples.
+
+    Of predictions (n, k) of ``targets`` (n, k): counts (r, n) -> (r, k).
     """
     return auc(targets, predicted, fold) if metric == AUC else r2(targets, predicted)
 
 
 def r2(targets: np.ndarray, predicted: np.ndarray) -> Statistic:
-    """One less the share of the variance that predictions (n, k) leave: counts (r, n) -> (r, k)."""
+    """R²: one less the share of variance that is left.
+
+    Of predictions (n, k): counts (r, n) -> (r, k).
+    """
     centred = targets - targets.mean(0)
     squares, errors = np.square(centred), np.square(targets - predicted)
 
@@ -40,8 +44,10 @@ def r2(targets: np.ndarray, predicted: np.ndarray) -> Statistic:
 
 
 def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statistic:
-    """The share of pairs of the two classes, of one fold, that stand in the right order; ties count
-    half.
+    """The area under the curve, within folds.
+
+    The share of pairs of the two classes, of one fold, that stand in the right order; ties
+    count half.
 
     Args:
         targets: Of 0 and 1 (n, k).
@@ -84,7 +90,10 @@ def _orders(
 
 
 def accuracy(target: np.ndarray, log_odds: np.ndarray) -> Statistic:
-    """The mean over the two classes of the share told right: counts (r, n) -> (r, 1)."""
+    """Balanced accuracy: the mean over both classes.
+
+    Of the share told right: counts (r, n) -> (r, 1).
+    """
     ones = (target == 1).astype(float)
     right = ((log_odds > 0) == (target == 1)).astype(float)
 

@@ -34,16 +34,18 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def pixel_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Root mean square difference (n,) of pictures (n, h, w, 3) in 0 to 255, as a share of the
-    full range.
+    """Root mean square difference of pictures, of the full range.
+
+    Of pictures (n, h, w, 3) in 0 to 255: (n,).
     """
     a, b = _pair(a, b)
     return np.sqrt(np.square(a - b).mean((1, 2, 3))) / RANGE
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Structural similarity (n,) of pictures (n, h, w, 3) in 0 to 255, 11 pixels or more on a
-    side.
+    """Structural similarity (n,) of pictures.
+
+    They are (n, h, w, 3) in 0 to 255, with 11 pixels or more on a side.
     """
     a, b = (part @ LUMA for part in _pair(a, b))
     if min(a.shape[1:]) < WINDOW:
@@ -65,8 +67,9 @@ def structure_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """2-Wasserstein distance (n,) of the colours of pictures (n, h, w, 3) in 0 to 255, in units
-    of the full range.
+    """The Wasserstein distance of the colours of pictures.
+
+    2-Wasserstein, (n,), of pictures (n, h, w, 3) in 0 to 255, in units of the full range.
     """
     a, b = (part.reshape(len(part), -1, 3) / RANGE for part in _pair(a, b))
     (mean_a, cov_a), (mean_b, cov_b) = _moments(a), _moments(b)

@@ -70,7 +70,10 @@ DISTANCES: dict[str, Distance] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Pictures (n, h, w, 3) uint8, and what is read off them: name -> (n,)."""
+    """Pictures (n, h, w, 3) uint8, and what is read off them.
+
+    ``readings``: name -> (n,).
+    """
 
     images: np.ndarray
     readings: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -105,8 +108,9 @@ class SwapEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Carriers:
-    """Which sites carry a quantity: ``groups`` of them, the most first, unranked within;
-    ``nothing``: the others.
+    """Which sites carry a quantity.
+
+    ``groups`` of them, the most first, unranked within; ``nothing``: the others.
     """
 
     quantity: str
@@ -214,7 +218,9 @@ def _by_readings(
 
 
 def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
-    """For every quantity the sites that carry it, from the effects of all sites.
+    """For every quantity the sites that carry it.
+
+    They are found from the effects of all sites.
 
     A site carries a quantity if the interval of what it carries beyond another donor lies above 0
     and p, times the number of sites, is at most 0.05. What is undefined is not asked of. Sites of

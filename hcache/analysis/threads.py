@@ -28,8 +28,9 @@ _limits: threadpool_limits | None = None
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread, in the whole process: as long as anyone is inside, in
-    whatever order they leave.
+    """Linear algebra on one thread, in the whole process.
+
+    That lasts as long as anyone is inside, in whatever order they leave.
     """
     global _inside, _limits
     with _lock:
@@ -46,7 +47,10 @@ def one_thread() -> Iterator[None]:
 
 
 def workers() -> int:
-    """How many threads to compute on: the cores there are, or as many as OMP_NUM_THREADS says."""
+    """How many threads to compute on.
+
+    The cores there are, or as many as OMP_NUM_THREADS says.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return min(
         MOST_WORKERS, int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1

@@ -43,8 +43,9 @@ Job = Task
 
 
 def read_job(folder: Path) -> Job | None:
-    """The job of a run, its state put right by whether the process lives; None if there never
-    was one.
+    """The job of a run; None if there never was one.
+
+    Its state is put right by whether the process lives.
     """
     return tasks.read_task(folder, EXTRACT)
 
@@ -61,7 +62,10 @@ def list_jobs(home: Path) -> list[Job]:
 
 
 def run_state(folder: Path, complete: bool) -> str:
-    """``complete``, else what the run's job is doing or came to, else ``partial``."""
+    """What a run's extraction is doing or came to.
+
+    ``complete``, else the state of the run's job, else ``partial``.
+    """
     job = read_job(folder)
     if job and job.live:
         return job.state
@@ -71,8 +75,9 @@ def run_state(folder: Path, complete: bool) -> str:
 
 
 def is_from_here(folder: Path, spec: RunSpec) -> bool:
-    """Whether this user began the extraction of that very run on this machine; else the run came
-    from elsewhere.
+    """Whether this user began a run's extraction on this machine.
+
+    Else the run came from elsewhere.
     """
     job, work = tasks.load_task(folder, EXTRACT), Extraction(spec=spec)
     return job is not None and is_ours(job.seal, work.run, work.kind, tasks.identity(work))
@@ -85,7 +90,9 @@ def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
 
 
 def start(spec: RunSpec, home: Path, folder: Path | None = None) -> Job:
-    """Starts the extraction of a run in a process of its own, which outlives this one.
+    """Starts the extraction of a run in its own process.
+
+    That process outlives this one.
 
     Args:
         spec: The run.
@@ -109,7 +116,9 @@ def start(spec: RunSpec, home: Path, folder: Path | None = None) -> Job:
 
 
 def cancel(folder: Path) -> Job:
-    """Asks the job of a run to stop after its current step; what it has committed is kept.
+    """Asks the job of a run to stop after its current step.
+
+    What it has committed is kept.
 
     Raises:
         UsageError: nothing is extracting that run, or not on this machine.

@@ -72,8 +72,9 @@ class Work(Protocol):
     def order(self) -> dict[str, Any]: ...
 
     def arguments(self) -> list[str]:
-        """What to type after ``python -m hcache`` to have the same done in a shell, without the
-        home.
+        """What to type after ``python -m hcache`` for the same work.
+
+        Without the home.
         """
         ...
 
@@ -118,7 +119,10 @@ class Extraction:
 
 @dataclass(frozen=True, kw_only=True)
 class Repairing:
-    """A repair of a run: what is damaged is set aside, and extracted again as ``spec`` says."""
+    """A repair of a run.
+
+    What is damaged is set aside, and extracted again as ``spec`` says.
+    """
 
     kind: ClassVar[str] = REPAIR
     run: str
@@ -291,8 +295,9 @@ LATER = ("revision", "probability")
 
 
 class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A reading of a run's pictures into the label set of a reader's name: of all samples not read
-    yet.
+    """A reading of a run's pictures by a reader.
+
+    It fills the label set of the reader's name, for all samples not read yet.
 
     ``form`` is empty for a reader that is kept already. Else it is one of ``READER_FORMS``, and a
     reader of that form is kept under ``name`` first: ``source`` is a model's folder or hub id, or
@@ -411,7 +416,10 @@ def read_work(kind: str, run: str, order: Any) -> Work:
 
 
 def in_full(work: Work) -> str:
-    """All that a piece of work does: of which run, and the command that would do the same."""
+    """All that a piece of work does.
+
+    Of which run, and the command that would do the same.
+    """
     told = f"{work.kind}, of the run {work.run}:\n{_typed(work)}"
     if isinstance(work, Repairing):
         again = Extraction(spec=work.spec)
@@ -426,14 +434,19 @@ def _typed(work: Work) -> str:
 
 
 def wanted(what: Fit) -> dict[str, Any]:
-    """A fit without which of its directions is meant: it makes them all."""
+    """A fit that makes all of its directions.
+
+    It does not say which of them is meant.
+    """
     data = what.to_json()
     data.pop("component", None)
     return data
 
 
 def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
-    """What to type after ``python -m hcache`` to extract a run, without the home.
+    """What to type after ``python -m hcache`` to extract a run.
+
+    Without the home.
 
     Every value is bound to its option by ``=``, and the model stands after ``--``: none is taken
     for an option, whatever it begins with.

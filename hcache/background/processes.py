@@ -84,8 +84,9 @@ def is_alive(pid: int, process_started: float) -> bool:
 
 
 def launch(order: bytes, log: Path, append: bool = False) -> dict[str, Any]:
-    """Starts ``python -m hcache background`` in a session of its own; what it says goes into
-    ``log``.
+    """Starts ``python -m hcache background`` in a session of its own.
+
+    What it says goes into ``log``.
 
     What it is to do stands in ``order``, which it reads from its standard input. No word of it is
     on the command line.
@@ -150,7 +151,9 @@ def write_status(status: Path, said: Mapping[str, Any]) -> None:
 
 
 def read_plain(path: Path, most: int, end: bool = False) -> bytes:
-    """At most so many bytes of a plain file, of its start or its end. Links are not followed.
+    """At most so many bytes of a plain file.
+
+    Of its start or its end. Links are not followed.
 
     Raises:
         OSError: it cannot be read, or is no plain file.
@@ -170,7 +173,10 @@ LONGEST_LOG = 4000
 
 
 def log_text(log: Path) -> str:
-    """The end of what a process printed, each bar in its last state; "" if there is nothing."""
+    """The end of what a process printed.
+
+    Each bar is in its last state; "" if there is nothing.
+    """
     try:
         text = read_plain(log, 16 * LONGEST_LOG, end=True).decode(errors="replace")
     except OSError:

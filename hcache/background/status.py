@@ -30,8 +30,9 @@ class StatusFile:
 
     @classmethod
     def at(cls, path: Path) -> StatusFile:
-        """The status file of this process's work, in place of what stands at ``path``; written
-        at once.
+        """The status file of this process's work, written at once.
+
+        It takes the place of what stands at ``path``.
         """
         now = time.time()
         folder, id = (
@@ -72,8 +73,9 @@ class StatusFile:
             self._write()
 
     def count(self, done: int, total: int, work: float) -> None:
-        """Says of work on samples how many are committed, of how many, and how many are done
-        with parts counted.
+        """Says how much of work on samples is done.
+
+        How many are committed, of how many, and how many are done with parts counted.
         """
         share = work / max(1, total)
         before = self.task.share_before if self.task.work_begun else share

@@ -108,7 +108,10 @@ class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def remaining(self) -> float | None:
-        """Seconds left at the rate so far; None as long as there is none."""
+        """Seconds left at the rate so far.
+
+        None as long as there is none.
+        """
         took, grown = self.updated - self.work_begun, self.share - self.share_before
         if not self.live or not 0 < self.share <= 1 or took <= 0 or grown <= 0:
             return None
@@ -116,7 +119,10 @@ class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def work(self) -> float:
-        """Samples done, that in work by its share of steps; 0 of work that is not on samples."""
+        """Samples done, that in work by its share of steps.
+
+        0 of work that is not on samples.
+        """
         return self.share * self.total
 
     @property
@@ -139,14 +145,15 @@ class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def ours(self) -> bool:
-        """Whether this user asked for it on this machine; else what it says has come from
-        elsewhere.
+        """Whether this user asked for it on this machine.
+
+        Else what it says has come from elsewhere.
         """
         return is_ours(self.seal, self.run, self.kind, self.order)
 
 
 def new_task(work: Work, state: State = STARTING) -> Task:
-    """The task of a piece of work that begins now, in this process."""
+    """The task of work that begins now, in this process."""
     now, order = time.time(), identity(work)
     return Task(
         id=task_id(work),
@@ -164,8 +171,9 @@ def new_task(work: Work, state: State = STARTING) -> Task:
 
 
 def identity(work: Work) -> dict[str, Any]:
-    """What is to be done, as it is sealed: of an extraction all but how many samples and how
-    many at once.
+    """What is to be done, as it is sealed.
+
+    Of an extraction all but how many samples and how many at once.
     """
     order = json.loads(json.dumps(work.order()))
     if work.kind == EXTRACT:
@@ -174,7 +182,9 @@ def identity(work: Work) -> dict[str, Any]:
 
 
 def start(folder: Path, work: Work) -> Task:
-    """Starts a piece of work in a process of its own, which outlives this one.
+    """Starts a piece of work in its own process.
+
+    That process outlives this one.
 
     Args:
         folder: The run's, which a user may have renamed. That of an extraction need not be there
@@ -208,7 +218,10 @@ def start(folder: Path, work: Work) -> Task:
 
 
 def task_id(work: Work) -> str:
-    """The id that a piece of work has; a run has one extraction."""
+    """The id that a piece of work has.
+
+    a run has one extraction.
+    """
     if work.kind == EXTRACT:
         return EXTRACT
     order = json.dumps(work.order(), sort_keys=True).encode()
@@ -216,8 +229,9 @@ def task_id(work: Work) -> str:
 
 
 def read_task(folder: Path, id: str) -> Task | None:
-    """A task of a run, its state put right by whether the process lives; None if there is none
-    of that id.
+    """A task of a run; None if none has that id.
+
+    Its state is put right by whether the process lives.
     """
     task = load_task(folder, id)
     if task is None or not task.live:
@@ -238,8 +252,9 @@ def read_task(folder: Path, id: str) -> Task | None:
 
 
 def list_tasks(folder: Path, kind: str | None = None) -> list[Task]:
-    """A run's tasks, or those of a kind, the latest first; its extraction only if that kind is
-    asked for.
+    """A run's tasks, or those of a kind, the latest first.
+
+    Its extraction only if that kind is asked for.
     """
     if kind == EXTRACT:
         task = read_task(folder, EXTRACT)
@@ -267,7 +282,7 @@ def cancel(folder: Path, id: str) -> Task:
 
 
 def forget(folder: Path, id: str) -> None:
-    """Takes the status and the log of a task away that has ended.
+    """Takes away the status and the log of an ended task.
 
     Raises:
         UsageError: it is at work.
@@ -280,7 +295,10 @@ def forget(folder: Path, id: str) -> None:
 
 
 def log_of(folder: Path, id: str) -> str:
-    """The end of what a task printed, each bar in its last state."""
+    """The end of what a task printed.
+
+    Each bar is in its last state.
+    """
     return log_text(log_path(folder, id))
 
 
@@ -295,7 +313,10 @@ def log_path(folder: Path, id: str) -> Path:
 
 
 def load_task(folder: Path, id: str) -> Task | None:
-    """A task as its file says, checked; None if there is no such file, or it is none of a task."""
+    """A task as its file says, checked.
+
+    None if there is no such file, or it is none of a task.
+    """
     path = status_path(folder, id)
     if id != EXTRACT and (path.parent.is_symlink() or not _ID.fullmatch(path.stem)):
         return None

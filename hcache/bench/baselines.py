@@ -18,7 +18,10 @@ from ..sampling.noise import start_noise
 
 
 def plain_loop(model: Model, seeds: Sequence[int], steps: int) -> torch.Tensor:
-    """Samples and their pictures, with nothing stored: pictures (n, height, width, 3) uint8."""
+    """Samples and their pictures, with nothing stored.
+
+    Pictures (n, height, width, 3) uint8.
+    """
     scheduler = DDIMScheduler.from_config(model.scheduler.config)
     scheduler.set_timesteps(steps)
     x = start_noise(seeds, model.anatomy.x).to(model.device)
@@ -40,8 +43,9 @@ def full_call(
 
 
 def hooked_loop(model: Model, seeds: Sequence[int], steps: int, folder: Path, skips: bool) -> int:
-    """The plain loop with hooks that append to lists, and a ``.pt`` a sample of h, x and perhaps
-    all skips; bytes.
+    """The plain loop with hooks, and a ``.pt`` a sample.
+
+    Hooks append to lists; a file has h, x and perhaps all skips. Returns the bytes.
     """
     network, h, taken, xs = model.network, [], [], []
     hooks = [

@@ -39,7 +39,10 @@ def peak() -> float:
 
 
 def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
-    """hcache's joint PCA; the components go to ``out`` as (count, step * d)."""
+    """hcache's joint PCA.
+
+    The components go to ``out`` as (count, step * d).
+    """
     import numpy as np
     import torch  # noqa: F401 - imported before the clock starts, as scikit-learn is on the other side
 
@@ -55,8 +58,9 @@ def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
 
 
 def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
-    """scikit-learn's randomised PCA of the same numbers, which are in memory when the clock
-    starts.
+    """scikit-learn's randomised PCA of the same numbers.
+
+    They are in memory when the clock starts.
     """
     import numpy as np
     from sklearn.decomposition import PCA
@@ -83,8 +87,9 @@ def extract(
     cores: Sequence[int] = (),
     threads: bool = False,
 ) -> dict[str, Any]:
-    """An extraction of the shipped model with h in full; the clock starts when the model is loaded
-    and has been run.
+    """An extraction of the shipped model with h in full.
+
+    The clock starts when the model is loaded and has been run.
 
     Args:
         home: Where to.
@@ -122,7 +127,10 @@ def extract(
 
 
 def page(page: str, home: str) -> dict[str, Any]:
-    """A page's script run once, as by its first visitor; counted from the start of this process."""
+    """A page's script run once, as by its first visitor.
+
+    Counted from the start of this process.
+    """
     os.environ["HCACHE_HOME"] = home
     path = files("streamlit") / "hello" / "hello.py" if page == "hello" else dashboard_script()
     testing = import_module(

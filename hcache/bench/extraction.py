@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..cache.plan import format_bytes
 from ..extraction.run import extract
 from ..models.model import Model
 from ..progress import part
 from .baselines import hooked_loop, plain_loop
-from .setting import Row, Setting
+from .setting import BenchRow, BenchSetting
 from .subjects import amount_of, load_subject, subject_spec
-from .timing import Ratio, interleaved
+from .timing import Ratio, Timed, interleaved
 
 STORES = {"h": {"h": "full"}, "all": {"h": "full", "skip.*": "full"}}
 
@@ -30,7 +31,7 @@ class _Ways:
     """
 
     model: Model
-    setting: Setting
+    setting: BenchSetting
     samples: dict[str, int]
     steps: int
     batch: int
@@ -71,12 +72,17 @@ class _Ways:
                 os.fsync(file.fileno())
             return time.perf_counter() - began
 
+    def weights(self, store: str) -> Ratio:
+        """The bytes that extraction wrote against those of the loop with hooks, in MB."""
+        ours, theirs = (self.bytes[f"{kind}-{store}"] / 1e6 for kind in ("extract", "hooks"))
+        return Ratio.of_numbers([ours], [theirs])
+
     def _batches(self, store: str) -> Iterator[range]:
         for start in range(0, self.samples[store], self.batch):
             yield range(start, min(start + self.batch, self.samples[store]))
 
 
-def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
+def extraction(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """Time and bytes of extraction."""
     model = load_subject(setting.subject, setting.device, setting.dtype)
     full = amount_of(setting.subject, setting.device)
@@ -97,6 +103,12 @@ def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
         plain = "plain-h"
         del sides["plain-all"]
     timed = yield from part(interleaved(sides, setting.rounds), 0.0, 1.0)
+    return _rows(ways, timed, plain)
+
+
+def _rows(ways: _Ways, timed: Timed, plain: str) -> list[BenchRow]:
+    """The rows of the table; ``plain``: the loop that extraction with all skips is held against."""
+    samples = ways.samples
     weight = ways.bytes["extract-all"]
     disk = ways.disk(weight)
     network = Ratio.of(timed, "extract-all", plain).theirs
@@ -108,45 +120,27 @@ def extraction(setting: Setting) -> Generator[float, None, list[Row]]:
     size = f"{samples['h']} samples of {ways.steps} steps, batch {ways.batch}"
     x = (
         "x is kept in float32, to be taken up again exactly; by the loop in"
-        f" {str(model.dtype).partition('.')[2]}"
+        f" {str(ways.model.dtype).partition('.')[2]}"
     )
 
-    def times(
-        name: str, what: str, against: str, ours: str, theirs: str, aim: float | None, note: str
-    ) -> Row:
-        return Row(
-            name=name,
-            what=what,
-            against=against,
-            aim=aim,
-            ratio=Ratio.of(timed, ours, theirs),
-            note=note,
-        )
-
-    def weights(name: str, what: str, store: str, aim: float | None, note: str = "") -> Row:
-        found = Ratio.of_numbers(
-            [ways.bytes[f"extract-{store}"] / 1e6], [ways.bytes[f"hooks-{store}"] / 1e6]
-        )
-        return Row(name=name, what=what, against=HOOKS, aim=aim, unit="MB", note=note, ratio=found)
-
     h, all_ = "extraction, h and x stored", "extraction, h and all skips stored"
+    loop = "the plain diffusers loop, nothing stored"
+    same = "both compute the same network"
+    ratio = partial(Ratio.of, timed)
+
+    def row(name: str, what: str, against: str, found: Ratio, **more: Any) -> BenchRow:
+        """A row of the table."""
+        return BenchRow(name=name, what=what, against=against, ratio=found, **more)
+
     return [
-        times(
-            "extraction",
-            h,
-            "the plain diffusers loop, nothing stored",
-            "extract-h",
-            "plain-h",
-            1.05,
-            size,
+        row("extraction", h, loop, ratio("extract-h", "plain-h"), aim=1.05, note=size),
+        row(
+            "extraction, skips", all_, "the same", ratio("extract-all", plain), aim=1.25, note=note
         ),
-        times("extraction, skips", all_, "the same", "extract-all", plain, 1.25, note),
-        times(
-            "hooks, time", h, HOOKS, "extract-h", "hooks-h", 0.8, "both compute the same network"
-        ),
-        weights("hooks, bytes", h, "h", 0.55, x),
-        times("hooks, skips, time", all_, HOOKS, "extract-all", "hooks-all", None, ""),
-        weights("hooks, skips, bytes", all_, "all", None),
+        row("hooks, time", h, HOOKS, ratio("extract-h", "hooks-h"), aim=0.8, note=same),
+        row("hooks, bytes", h, HOOKS, ways.weights("h"), aim=0.55, note=x, unit="MB"),
+        row("hooks, skips, time", all_, HOOKS, ratio("extract-all", "hooks-all")),
+        row("hooks, skips, bytes", all_, HOOKS, ways.weights("all"), unit="MB"),
     ]
 
 

@@ -75,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(home: Path, root: Path, limit: float, pictures: Path | None = None) -> dict[str, Any]:
-    """Seconds to every moment, and the server's share of a core from the first picture to the
-    last sample.
+    """Seconds to every moment, and the server's processor share.
+
+    Its share of a core from the first picture to the last sample.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with browse() as page, serve(home, root) as server:
@@ -95,8 +96,9 @@ def measure(home: Path, root: Path, limit: float, pictures: Path | None = None) 
 
 
 class Moments:
-    """Looks at the page several times a second and takes down when something was first to be
-    seen.
+    """Keeps when something was first seen on the page.
+
+    It looks at the page several times a second.
     """
 
     def __init__(self, server: Server, page: Page, limit: float, pictures: Path | None) -> None:

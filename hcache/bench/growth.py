@@ -23,7 +23,7 @@ from ..cache.layout import H
 from ..cache.reading import Run, open_run
 from ..progress import drive
 from .planted import planted_run
-from .setting import Row, Setting
+from .setting import BenchRow, BenchSetting
 from .timing import Clock, Ratio, Spent, in_child
 
 SAMPLES, QUICK = (1000, 4000, 16000), (20, 40, 80)
@@ -41,7 +41,7 @@ WHAT = {
 }
 
 
-def growth(setting: Setting) -> Generator[float, None, list[Row]]:
+def growth(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """Time and memory against samples."""
     counts = QUICK if setting.quick else SAMPLES
     shape = (8, 2, 2) if setting.quick else SHAPE
@@ -62,7 +62,9 @@ def exponent(counts: tuple[int, ...], values: list[float]) -> float:
     return float(np.polyfit(np.log(counts), np.log(np.maximum(values, 1e-6)), 1)[0])
 
 
-def _row(name: str, aim: float | None, counts: tuple[int, ...], found: list[dict[str, Any]]) -> Row:
+def _row(
+    name: str, aim: float | None, counts: tuple[int, ...], found: list[dict[str, Any]]
+) -> BenchRow:
     seconds = [each["spent"]["processor"] for each in found]
     slope = exponent(counts, seconds)
     told = ", ".join(
@@ -70,7 +72,7 @@ def _row(name: str, aim: float | None, counts: tuple[int, ...], found: list[dict
         for n, s, each in zip(counts, seconds, found, strict=True)
     )
     at_most = "" if aim is None else f", at most {aim:g} wanted"
-    return Row(
+    return BenchRow(
         name=f"growth, {name}",
         what=f"{WHAT[name]}, exponent of processor time in samples",
         against="1, in proportion",

@@ -156,7 +156,10 @@ class Found:
         self.failed: list[str] = []
 
     def take(self, name: str, move: Callable[[], float | None], kept: bool = True) -> bool:
-        """Does something in the browser and keeps the time it took; False if it failed."""
+        """Does something in the browser and keeps the time it took.
+
+        False if it failed.
+        """
         from playwright.sync_api import Error
 
         try:
@@ -197,7 +200,10 @@ def small_run(home: Path) -> Run:
 
 
 def large_run(home: Path, samples: int, timesteps: Sequence[float]) -> Run:
-    """A run of so many drawn faces with made-up activations, written unless it is there."""
+    """A large run, written unless it is there.
+
+    Of so many drawn faces with made-up activations.
+    """
     from ..models.loading import load_anatomy
 
     spec = default_spec(
@@ -285,8 +291,9 @@ class Watch:
         self.page, self.limit = page, limit
 
     def click(self, link: str, patience: float = 1) -> float:
-        """From a click on a link of the sidebar to that page, in milliseconds; ``patience``:
-        times the limit.
+        """Milliseconds from a click on a link to its page.
+
+        A link of the sidebar; ``patience``: times the limit.
         """
         self._begin("document.querySelector('h1')?.textContent")
         self.page.locator("[data-testid=stSidebar]").get_by_role(
@@ -302,8 +309,9 @@ class Watch:
         return [text.strip().split("\n")[-1] for text in found]
 
     def press(self, key: str, shows: str) -> float:
-        """From a key to a change of what the JavaScript expression ``shows`` gives, in
-        milliseconds.
+        """Milliseconds from a key to a change on the page.
+
+        A change of what the JavaScript expression ``shows`` gives.
         """
         before = self._begin(shows)
         self.page.keyboard.press(key)
@@ -341,13 +349,16 @@ def measure(found: Found, home: Path, large: str, small: str, repeats: int, limi
             "Overview, opened", lambda: watch.open(f"{address}/?run={large}", "Overview")
         ):
             return
-        _pages(found, watch, f"{address}/?run={large}", repeats)
+        look_at_pages(found, watch, f"{address}/?run={large}", repeats)
         _step_slider(found, watch, address, large)
         _preview(found, watch, address, small)
 
 
-def _pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
-    """From page to page: what is read or computed once, at the first visit, is not counted."""
+def look_at_pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
+    """Times the way from page to page.
+
+    What is read or computed once, at the first visit, is not counted.
+    """
     fine = []
     for name in (name for name in watch.links() if name not in WITH_MODEL):
         if found.take(

@@ -18,7 +18,7 @@ from ..cache.layout import RUN_JSON, SCHEMA
 from ..cache.reading import Run, open_run
 from ..cache.shards import ShardWriter
 from ..specs import Anatomy, RunSpec
-from .setting import Row, Setting
+from .setting import BenchRow, BenchSetting
 from .timing import Ratio, interleaved
 
 SIDE = 256
@@ -36,7 +36,7 @@ QUICK = TINY | {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
 WORDS = ("<unk>", "a", "photo", "of", "happy", "sad", "face")
 
 
-def labelling(setting: Setting) -> Generator[float, None, list[Row]]:
+def labelling(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """A round reads a batch of 64 pictures of 256 x 256: 16 rounds are 1,024 pictures."""
     import torch
 
@@ -68,7 +68,7 @@ def labelling(setting: Setting) -> Generator[float, None, list[Row]]:
     rounds = setting.size(max(1, round(3.2 * setting.rounds)), 1)
     timed = yield from part(interleaved({"hcache": ours, "loop": theirs}, rounds), 0.2, 0.8)
     return [
-        Row(
+        BenchRow(
             name="reader",
             what="a run read by texts, with all that is stored",
             against="transformers' own loop over the same batches",

@@ -14,8 +14,9 @@ from ..cache.provenance import library_versions
 
 
 def describe_machine(kept: bool) -> dict[str, Any]:
-    """Processor, cores, threads, memory, GPUs, libraries; ``kept``: whether freed memory is kept
-    in the process.
+    """Processor, cores, threads, memory, GPUs, libraries.
+
+    ``kept``: whether freed memory is kept in the process.
     """
     import torch
 

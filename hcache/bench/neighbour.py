@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import HcacheError
-from .setting import Row, Setting
+from .setting import BenchRow, BenchSetting
 from .timing import Clock, Ratio, Spent, in_child
 
 CORES = 2
@@ -42,12 +42,15 @@ COMMANDS = {
 """What else computes in the background -> the command, which is timed as a whole."""
 
 
-def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
-    """Time of extraction, and of other work in the background, alone and beside a busy process."""
+def neighbour(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
+    """Time of extraction alone and beside a busy process.
+
+    Of other work in the background, too.
+    """
     if not hasattr(os, "sched_setaffinity"):
         note = "not measured: this system cannot hold a process to some cores"
         return [
-            Row(
+            BenchRow(
                 name="neighbour",
                 what="extraction beside a busy process",
                 against="alone",
@@ -66,21 +69,21 @@ def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
     threads = "the same with PyTorch's threads in every operation, which spin"
     background = _background(setting, cores)
     return [
-        Row(
+        BenchRow(
             name="neighbour",
             what=f"{on}, one of them busy",
             against="the same alone",
             aim=1.8,
             ratio=Ratio.of(found, BESIDE, ALONE),
         ),
-        Row(
+        BenchRow(
             name="alone",
             what=f"{on}, alone",
             against=threads,
             aim=1.1,
             ratio=Ratio.of(found, ALONE, BEFORE),
         ),
-        Row(
+        BenchRow(
             name="neighbour, threads",
             what=threads,
             against="that alone",
@@ -91,7 +94,7 @@ def neighbour(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def _background(setting: Setting, cores: Sequence[int]) -> list[Row]:
+def _background(setting: BenchSetting, cores: Sequence[int]) -> list[BenchRow]:
     """Commands that compute in the background, alone and beside a busy process.
 
     Each begins from a copy of one run, since what is stored is not computed again.
@@ -114,7 +117,7 @@ def _background(setting: Setting, cores: Sequence[int]) -> list[Row]:
                 with busy(cores) if way == BESIDE else contextlib.nullcontext():
                     found[way].append(_command(words, home, cores))
         rows.append(
-            Row(
+            BenchRow(
                 name=f"neighbour, {what.split(' (')[0]}",
                 what=f"{what}, {on}, one of them busy",
                 against="the same alone",
@@ -151,7 +154,7 @@ def _command(words: Sequence[str], home: Path, cores: Sequence[int]) -> Spent:
 
 
 def _extract(
-    setting: Setting, name: str, cores: Sequence[int], threads: bool, beside: bool
+    setting: BenchSetting, name: str, cores: Sequence[int], threads: bool, beside: bool
 ) -> Spent:
     home = setting.work / name.replace(", ", "-").replace(" ", "-")
     with busy(cores) if beside else contextlib.nullcontext():
@@ -169,7 +172,10 @@ def _extract(
 
 @contextlib.contextmanager
 def busy(cores: Sequence[int]) -> Iterator[None]:
-    """A process that takes as much of one of these cores as it is given."""
+    """A process that takes as much as it is given.
+
+    Of one of these cores.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY, ",".join(map(str, cores))], cwd=Path(__file__).parent
     )

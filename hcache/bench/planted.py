@@ -22,8 +22,9 @@ RANK = 16
 def planted_run(
     home: Path, samples: int, steps: int, shape: tuple[int, int, int], batch: int
 ) -> Run:
-    """A run of h alone: at every step a mean, ``RANK`` directions with the samples' own
-    coordinates, and noise.
+    """A run of h alone, with planted directions.
+
+    At every step a mean, ``RANK`` directions with the samples' own coordinates, and noise.
     """
     spec = RunSpec(model="planted", samples=samples, steps=steps, batch=batch)
     folder = home / "runs" / spec.name

@@ -43,7 +43,9 @@ def heat_map_seconds(
     controls: int = 19,
     home: Path | None = None,
 ) -> float:
-    """Seconds from asking for a heat map of h and four skip groups to having all of it stored.
+    """Seconds that a heat map takes.
+
+    Of h and four skip groups, from asking for it to having all of it stored.
 
     Args:
         kind: ``ridge``, of a continuous label, or ``logistic``, of two classes.
@@ -65,8 +67,9 @@ def heat_map_seconds(
 
 
 def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0) -> Run:
-    """A run with toyfaces' sites and made-up numbers; the one that is there, if it was made
-    before.
+    """A run with toyfaces' sites and made-up numbers.
+
+    The one that is there, if it was made before.
     """
     anatomy = load_anatomy(MODEL)
     store = {site: FULL if site == "h" else skips for site in anatomy.sites}
@@ -125,7 +128,10 @@ def _site_of(member: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command: prints the seconds that a heat map of each kind of probe takes, as JSON."""
+    """The command: prints the seconds of heat maps as JSON.
+
+    For each kind of probe.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m hcache.bench.probes", description=__doc__.splitlines()[0]
     )

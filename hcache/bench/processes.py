@@ -8,15 +8,16 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from .planted import planted_run
-from .setting import Row, Setting
+from .setting import BenchRow, BenchSetting
 from .timing import Ratio, Spent, Timed, in_child
 
 COMPONENTS = 10
 
 
-def components(setting: Setting) -> Generator[float, None, list[Row]]:
-    """Joint PCA over all steps, read from the cache, against scikit-learn's on the array in
-    memory.
+def components(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
+    """Joint PCA over all steps, against scikit-learn's.
+
+    Ours reads the cache, theirs the array in memory.
     """
     from scipy.linalg import subspace_angles
 
@@ -40,7 +41,7 @@ def components(setting: Setting) -> Generator[float, None, list[Row]]:
     against = "scikit-learn's PCA (randomised) on the array in memory"
     note = f"largest principal angle between the two subspaces {angle:.1g}"
     return [
-        Row(
+        BenchRow(
             name="PCA, time",
             what=what,
             against=against,
@@ -48,13 +49,13 @@ def components(setting: Setting) -> Generator[float, None, list[Row]]:
             ratio=_times(found),
             note=f"{note}; ours reads the run, theirs has it in memory",
         ),
-        Row(
+        BenchRow(
             name="PCA, memory", what=what, against=against, aim=0.5, unit="MB", ratio=_peaks(found)
         ),
     ]
 
 
-def memory(setting: Setting) -> Generator[float, None, list[Row]]:
+def memory(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """The most memory an extraction holds does not grow with its samples."""
     few, many = setting.size(64, 4), setting.size(1024, 12)
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
@@ -65,7 +66,7 @@ def memory(setting: Setting) -> Generator[float, None, list[Row]]:
         )
         yield 0.1 if way == "theirs" else 1.0
     return [
-        Row(
+        BenchRow(
             name="memory",
             what=f"peak memory of extraction, {many} samples",
             unit="MB",
@@ -77,8 +78,11 @@ def memory(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
-    """From the start of the process to the end of the first run of the page's script."""
+def dashboard(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
+    """From the process's start to the first page.
+
+    To the end of the first run of the page's script.
+    """
     home = setting.work / "home"
     planted_run(home, 16, 2, (4, 4, 4), 8)
     timed = yield from _children(
@@ -89,7 +93,7 @@ def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
         setting.rounds,
     )
     return [
-        Row(
+        BenchRow(
             name="dashboard",
             what="import of the dashboard, first page without a model",
             aim=2.0,
@@ -99,7 +103,7 @@ def dashboard(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def allocator(setting: Setting) -> Generator[float, None, list[Row]]:
+def allocator(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """The network with freed memory kept in the process, against glibc's defaults."""
     calls = setting.size(8, 1)
     timed = yield from _children(
@@ -110,7 +114,7 @@ def allocator(setting: Setting) -> Generator[float, None, list[Row]]:
         max(1, setting.rounds - 2),
     )
     return [
-        Row(
+        BenchRow(
             name="allocator",
             what="the U-Net, batch 8, freed memory kept (as in all rows above)",
             against="the U-Net with glibc's defaults",

@@ -4,22 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..cache.reading import open_run
+from ..cache.reading import Run, open_run
 from ..progress import part
 from .planted import planted_run
-from .setting import Row, Setting
-from .timing import Ratio, interleaved
+from .setting import BenchRow, BenchSetting
+from .timing import Ratio, Timed, interleaved
 
 
-def reading(setting: Setting) -> Generator[float, None, list[Row]]:
+def reading(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """Warm: every file was read just before."""
-    import torch
-
     samples, steps = setting.size(1000, 12), setting.size(20, 2)
     shape = (128, 8, 8) if not setting.quick else (4, 2, 2)
     run = planted_run(setting.work, samples, steps, shape, 8)
@@ -29,23 +27,10 @@ def reading(setting: Setting) -> Generator[float, None, list[Row]]:
         kind: [setting.work / f"{kind}-{sample:05d}.pt" for sample in run.sample_ids]
         for kind in ("h", "loop")
     }
-    held = np.memmap(flat, np.float16, "w+", shape=(steps, samples, run.width("h")))
-    for step in range(steps):
-        held[step] = run.matrix("h", step)
-    held.flush()
-    picture = shape[-1] * 8  # of toyfaces, which such an h is of
-    beside = {
-        "x": torch.zeros(steps, 3, picture, picture),
-        "image": torch.zeros(picture, picture, 3).byte(),
-    }
-    for sample in range(samples):
-        h = {"h": torch.from_numpy(held[:, sample].astype(np.float32).reshape(steps, *shape))}
-        torch.save(h, paths["h"][sample])
-        torch.save(h | beside, paths["loop"][sample])
-    shape_of_flat = held.shape
-    del held
+    _write_others(run, flat, paths, shape)
     yield 0.4
     folder, step = str(run.folder), steps // 2
+    shape_of_flat = (steps, samples, run.width("h"))
 
     def cached() -> np.ndarray:
         return open_run(folder).matrix("h", step)
@@ -63,13 +48,47 @@ def reading(setting: Setting) -> Generator[float, None, list[Row]]:
         interleaved({"cached": cached, "mapped": mapped}, 3 * setting.rounds), 0.4, 0.2
     )
     timed = yield from part(interleaved(ways, setting.rounds), 0.6, 0.4)
-    what = "all samples at one step, warm"
     note = (
         f"{samples} samples of {run.width('h')} numbers in {len(run.shards)} shards, opened anew;"
         " both give float32"
     )
+    return _rows(fast, timed, note)
+
+
+def _write_others(
+    run: Run, flat: Path, paths: Mapping[str, Sequence[Path]], shape: tuple[int, ...]
+) -> None:
+    """Writes the same h as one array, and as one .pt a sample without and with what a loop keeps.
+
+    Args:
+        run: What is written.
+        flat: Where the array goes.
+        paths: Where the files of samples go: of ``h`` alone, and as the ``loop`` writes them.
+        shape: Of h.
+    """
+    import torch
+
+    steps, samples = run.spec.steps, len(run)
+    held = np.memmap(flat, np.float16, "w+", shape=(steps, samples, run.width("h")))
+    for step in range(steps):
+        held[step] = run.matrix("h", step)
+    held.flush()
+    picture = shape[-1] * 8  # of toyfaces, which such an h is of
+    beside = {
+        "x": torch.zeros(steps, 3, picture, picture),
+        "image": torch.zeros(picture, picture, 3).byte(),
+    }
+    for sample in range(samples):
+        h = {"h": torch.from_numpy(held[:, sample].astype(np.float32).reshape(steps, *shape))}
+        torch.save(h, paths["h"][sample])
+        torch.save(h | beside, paths["loop"][sample])
+
+
+def _rows(fast: Timed, timed: Timed, note: str) -> list[BenchRow]:
+    """The rows of the table, from the times of both rounds."""
+    what = "all samples at one step, warm"
     return [
-        Row(
+        BenchRow(
             name="reading",
             what=what,
             against="np.memmap of the same bytes",
@@ -77,7 +96,7 @@ def reading(setting: Setting) -> Generator[float, None, list[Row]]:
             ratio=Ratio.of(fast, "cached", "mapped"),
             note=note,
         ),
-        Row(
+        BenchRow(
             name="reading, .pt",
             what=what,
             against="one .pt a sample, as the loop with hooks writes it",
@@ -85,7 +104,7 @@ def reading(setting: Setting) -> Generator[float, None, list[Row]]:
             ratio=Ratio.of(timed, "cached", "loop"),
             note="h and x of all steps in float32, and the picture",
         ),
-        Row(
+        BenchRow(
             name="reading, .pt of h",
             what=what,
             against="one .pt a sample that holds h alone",

@@ -24,13 +24,16 @@ from ..recipes.window import Window
 from ..sampling.loop import denoise, predict
 from .baselines import full_call
 from .extraction import STORES
-from .setting import Row, Setting
+from .setting import BenchRow, BenchSetting
 from .subjects import load_subject, subject_spec
 from .timing import Ratio, interleaved
 
 
-def preview(setting: Setting) -> Generator[float, None, list[Row]]:
-    """P_t from cached features, at one slider's move, against the network's whole evaluation."""
+def preview(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
+    """P_t from cached features, against the whole network.
+
+    At one slider's move.
+    """
     rows, (model, run) = [], _run_of(setting, samples=8, steps=4, store="all")
     for count, batch in enumerate((1, 8)):
         step, samples = run.spec.steps // 2, range(batch)
@@ -54,7 +57,7 @@ def preview(setting: Setting) -> Generator[float, None, list[Row]]:
             interleaved({"cached": cached, "full": full}, 2 * setting.rounds), 0.5 * count, 0.5
         )
         rows.append(
-            Row(
+            BenchRow(
                 name=f"preview, {batch}",
                 what=f"one-step preview from the cache, batch {batch}",
                 aim=0.65,
@@ -69,8 +72,11 @@ def preview(setting: Setting) -> Generator[float, None, list[Row]]:
     return rows
 
 
-def edit(setting: Setting) -> Generator[float, None, list[Row]]:
-    """A picture moved along a direction, taken up at the cached x_t of its first edited step."""
+def edit(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
+    """A picture moved along a direction.
+
+    Taken up at the cached x_t of its first edited step.
+    """
     model, run = _run_of(setting, samples=2, steps=setting.size(20, 4), store="h")
     steps = run.spec.steps
     window = Window(first=steps // 2, last=steps - 1)
@@ -92,7 +98,7 @@ def edit(setting: Setting) -> Generator[float, None, list[Row]]:
     timed = yield from interleaved({"cached": cached, "noise": from_noise}, setting.rounds)
     left = (steps - window.first) / steps
     return [
-        Row(
+        BenchRow(
             name="edit",
             what=f"full edit from t_edit, {left:.0%} of {steps} steps left",
             against="the same edit from noise",
@@ -102,8 +108,11 @@ def edit(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def figure(setting: Setting) -> Generator[float, None, list[Row]]:
-    """A donor's activations at h and at each skip group, each site alone."""
+def figure(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
+    """A donor's activations at each site alone.
+
+    At h and at each skip group.
+    """
     model, run = _run_of(setting, samples=2, steps=setting.size(8, 2), store="h")
     donor, window = DonorRef(run=run.name, sample=1), Window(first=0, last=run.spec.steps - 1)
     recipes = swap_recipes(run, 0, model.anatomy.sites, donor, 1.0, window)
@@ -118,7 +127,7 @@ def figure(setting: Setting) -> Generator[float, None, list[Row]]:
     timed = yield from interleaved({"together": together, "alone": one_by_one}, setting.rounds)
     aim = 0.8 if model.device.type == "cpu" else 0.4
     return [
-        Row(
+        BenchRow(
             name="figure",
             what=f"the U-figure (h and {len(recipes) - 1} groups) as one batch",
             aim=aim,
@@ -128,7 +137,7 @@ def figure(setting: Setting) -> Generator[float, None, list[Row]]:
     ]
 
 
-def _run_of(setting: Setting, samples: int, steps: int, store: str) -> tuple[Model, Run]:
+def _run_of(setting: BenchSetting, samples: int, steps: int, store: str) -> tuple[Model, Run]:
     model = load_subject(setting.subject, setting.device, setting.dtype)
     spec = subject_spec(model, samples, steps, samples, setting.dtype, STORES[store])
     return model, extract(model, spec, setting.work)

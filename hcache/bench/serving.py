@@ -44,16 +44,18 @@ class Server:
     began: float
 
     def processor_time(self) -> float:
-        """Seconds of processor time that the server has taken, without those of the processes
-        that it started.
+        """Seconds of processor time that the server has taken.
+
+        Without those of the processes that it started.
         """
         spent = self.process.cpu_times()
         return spent.user + spent.system
 
 
 def typed_command(root: Path = ROOT) -> list[str]:
-    """What the README says to type to start the dashboard, in words; of the environment that runs
-    this, where ``root`` has none of its own.
+    """What the README says to type to start the dashboard, in words.
+
+    Of the environment that runs this, where ``root`` has none of its own.
 
     Raises:
         UsageError: there is no README with such a line, as in an installed package.

@@ -9,9 +9,10 @@ from .timing import Ratio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """``quick``: as small as it gets, to see that it works; its figures mean nothing.
-    ``rounds``: of every timing.
+class BenchSetting:
+    """``quick``: as small as it gets, to see that it works.
+
+    Its figures mean nothing. ``rounds``: of every timing.
     """
 
     work: Path
@@ -24,14 +25,14 @@ class Setting:
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
 
-    def at(self, name: str) -> Setting:
+    def at(self, name: str) -> BenchSetting:
         """The same with a folder of its own."""
         (self.work / name).mkdir(parents=True, exist_ok=True)
         return replace(self, work=self.work / name)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class BenchRow:
     """A row of the table. ``aim``: the largest ratio that would do; None where none was set.
     ``ratio`` is None where nothing could be measured, and ``note`` says why."""
 

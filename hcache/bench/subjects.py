@@ -34,8 +34,9 @@ TOKENS = 77
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """What is extracted of a subject in a round; ``of_skips``: samples where all skips are
-    stored.
+    """What is extracted of a subject in a round.
+
+    ``of_skips``: samples where all skips are stored.
     """
 
     samples: int
@@ -45,9 +46,11 @@ class Amount:
 
 
 def amount_of(subject: str, device: str) -> Amount:
-    """As much as takes a few seconds; a GPU gets batches that it is not idle at. All skips of one
-    sample at one step are 72 MB of ddpm-celebahq-256 in half precision, 13 MB of SD 1.5 and 1.3 MB
-    of toyfaces."""
+    """As much as takes a few seconds.
+
+    a GPU gets batches that it is not idle at. All skips of one sample at one step are 72 MB of
+    ddpm-celebahq-256 in half precision, 13 MB of SD 1.5 and 1.3 MB of toyfaces.
+    """
     if subject != "toyfaces":
         return Amount(samples=8, of_skips=8, steps=5, batch=4)
     if device == "cpu":
@@ -57,7 +60,10 @@ def amount_of(subject: str, device: str) -> Amount:
 
 @dataclass(frozen=True)
 class RandomText:
-    """In the place of a text encoder: the same random tokens (1, 77, width) for every sample."""
+    """Stands in the place of a text encoder.
+
+    The same random tokens (1, 77, width) for every sample.
+    """
 
     width: int
     dtype: torch.dtype
@@ -83,7 +89,10 @@ def load_subject(name: str, device: str, dtype: str) -> Model:
 
 
 def random_model(name: str, device: str, dtype: str) -> Model:
-    """A card's network at its full size, and its autoencoder if it has one, with random weights."""
+    """A card's network at full size, with random weights.
+
+    And its autoencoder if it has one.
+    """
     card = find_card(name)
     folder = card.folder or card.configs
     if folder is None:

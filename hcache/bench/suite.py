@@ -17,9 +17,9 @@ from .neighbour import neighbour
 from .processes import allocator, components, dashboard, memory
 from .reading import reading
 from .rendering import edit, figure, preview
-from .setting import Row, Setting
+from .setting import BenchRow, BenchSetting
 
-Comparison = Callable[[Setting], Generator[float, None, list[Row]]]
+Comparison = Callable[[BenchSetting], Generator[float, None, list[BenchRow]]]
 
 OF_MODELS: dict[str, Comparison] = {
     "extraction": extraction,
@@ -57,8 +57,12 @@ def check_names(only: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in NAMES if not only or name in only)
 
 
-def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, dict[str, Any]]:
-    """Measures; yields the share done and returns the machine and the rows, in plain data.
+def bench(
+    setting: BenchSetting, only: Sequence[str] = ()
+) -> Generator[float, None, dict[str, Any]]:
+    """Measures what there is to measure.
+
+    Yields the share done and returns the machine and the rows, in plain data.
 
     Comparisons of models are made on the CPU with toyfaces, and where there is a GPU on it as well,
     in half precision, also with full-size networks. Those of no model are made once.
@@ -67,15 +71,15 @@ def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, 
 
     names = check_names(only)
     machine = describe_machine(keep_freed_memory())
-    work = list(_work(setting, names, torch.cuda.is_available()))
-    rows: list[Row] = []
+    work = list(pieces(setting, names, torch.cuda.is_available()))
+    rows: list[BenchRow] = []
     for number, (name, at) in enumerate(work):
         found = yield from part(_one(name, at), number / len(work), 1 / len(work))
         on = f"{at.subject}, {at.device}, {at.dtype}" if name in OF_MODELS else ""
         rows += [replace(row, on=on) for row in found]
     if not torch.cuda.is_available():
         rows += [
-            Row(
+            BenchRow(
                 name=name,
                 what=f"{name}, with {', '.join(GPU_SUBJECTS)} in {' and '.join(GPU_DTYPES)}",
                 against="as on the CPU",
@@ -88,7 +92,9 @@ def bench(setting: Setting, only: Sequence[str] = ()) -> Generator[float, None, 
     return {"machine": machine, "quick": setting.quick, "rows": [_plain(row) for row in rows]}
 
 
-def _work(setting: Setting, names: Sequence[str], cuda: bool) -> Iterator[tuple[str, Setting]]:
+def pieces(
+    setting: BenchSetting, names: Sequence[str], cuda: bool
+) -> Iterator[tuple[str, BenchSetting]]:
     for name in names:
         yield name, setting.at(f"{name}-cpu")
     for subject in GPU_SUBJECTS if cuda else ():
@@ -105,11 +111,11 @@ def _work(setting: Setting, names: Sequence[str], cuda: bool) -> Iterator[tuple[
                 )
 
 
-def _one(name: str, setting: Setting) -> Generator[float, None, list[Row]]:
+def _one(name: str, setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     yield 0.0
     rows = yield from (OF_MODELS | OF_THE_MACHINE)[name](setting)
     return rows
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: BenchRow) -> dict[str, Any]:
     return {**asdict(row), "met": row.met}

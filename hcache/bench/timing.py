@@ -23,7 +23,10 @@ from ..errors import HcacheError
 
 @dataclass(frozen=True)
 class Spent:
-    """By the clock, and of the processor (all threads of the process together), in seconds."""
+    """Seconds by the clock, and of the processor.
+
+    Of all threads of the process together.
+    """
 
     clock: float
     processor: float
@@ -35,9 +38,11 @@ Timed = Mapping[str, list[Spent]]
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Of one way to another: medians of both in their unit, and the ratio's median, least and
-    largest over rounds. ``processor``: the median ratio of processor time; None of what is not a
-    time."""
+    """How one way compares with another.
+
+    Medians of both in their unit, and the ratio's median, least and largest over rounds.
+    ``processor``: the median ratio of processor time; None of what is not a time.
+    """
 
     ours: float
     theirs: float
@@ -83,8 +88,9 @@ class Clock:
 def interleaved(
     ways: Mapping[str, Callable[[], Any]], rounds: int
 ) -> Generator[float, None, Timed]:
-    """Every way once unmeasured, then all in turn, ``rounds`` times; every other round in the
-    opposite order.
+    """Every way once unmeasured, then all in turn, ``rounds`` times.
+
+    Every other round in the opposite order.
     """
     timed: dict[str, list[Spent]] = {way: [] for way in ways}
     for way in ways.values():
@@ -99,8 +105,9 @@ def interleaved(
 
 
 def in_child(task: str, **arguments: Any) -> dict[str, Any]:
-    """What a task of :mod:`hcache.bench.child` finds in a process of its own, whose memory is its
-    alone.
+    """What a task finds in a process of its own.
+
+    A task of :mod:`hcache.bench.child`; the memory is its alone.
 
     Raises:
         HcacheError: it failed; the message has its last words.

@@ -21,8 +21,16 @@ _known: dict[tuple[str, int, int, int], FileStructure] = {}
 _lock = threading.Lock()
 
 
+def forget_structures() -> None:
+    """Forgets where arrays lie: every file is asked again."""
+    with _lock:
+        _known.clear()
+
+
 def structure_at(path: Path, descriptor: int) -> FileStructure:
-    """What a file holds that is open as ``descriptor``; from memory, if it was asked before.
+    """What a file holds that is open as ``descriptor``.
+
+    From memory, if it was asked before.
 
     Raises:
         Malformed: it is not of the sort that hcache writes.

@@ -92,7 +92,10 @@ class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OrderedSpec(SpecFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A run that is still to be extracted; a batch of 0 leaves it to who extracts."""
+    """A run that is still to be extracted.
+
+    a batch of 0 leaves it to who extracts.
+    """
 
     batch: Count
 

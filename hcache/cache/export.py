@@ -19,8 +19,9 @@ FORMATS = (CSV, PARQUET, PROJECTOR)
 
 
 def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None = None) -> Path:
-    """Writes a table of labels and a site's mean over space at a step, a row a sample; or a
-    projector's folder.
+    """Writes a table of labels and of a site's means.
+
+    A row a sample, at a step, the mean over space; or a projector's folder.
 
     Args:
         run: Stores the site, in full or pooled.
@@ -53,7 +54,10 @@ def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None
 
 
 def label_table(run: Run) -> pd.DataFrame:
-    """Sample, seed and every label, a row a sample; labels of several sets as ``set.name``."""
+    """Sample, seed and every label, a row a sample.
+
+    Labels of several sets as ``set.name``.
+    """
     columns = {"sample": run.sample_ids, SEED: [run.seed(int(sample)) for sample in run.sample_ids]}
     sets = run.labels
     for set_name, labels in sets.items():

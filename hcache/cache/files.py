@@ -17,8 +17,9 @@ from ..atomic import open_file, read_file, write_bytes
 
 
 def write_json(path: Path, data: Any, durable: bool = True) -> None:
-    """Replaces ``path`` by ``data``, atomically; ``durable=False`` spares the flush for what may
-    be lost.
+    """Replaces ``path`` by ``data``, atomically.
+
+    ``durable=False`` spares the flush for what may be lost.
     """
     write_bytes(path, (json.dumps(data, indent=1) + "\n").encode(), durable)
 

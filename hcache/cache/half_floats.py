@@ -15,7 +15,10 @@ AT_ONCE = 2**16
 
 
 def widen_into(out: np.ndarray, stored: np.ndarray) -> None:
-    """Puts ``stored`` into ``out``, of the same shape and of a dtype as wide or wider."""
+    """Puts ``stored`` into ``out``, of a wider dtype or the same.
+
+    Both have one shape.
+    """
     if stored.dtype != np.float16 or out.dtype != np.float32 or not stored.ndim:
         out[...] = stored
         return
@@ -34,8 +37,11 @@ def widened(stored: np.ndarray) -> np.ndarray:
 
 
 def has_infinite(halves: np.ndarray) -> bool:
-    """Whether halves hold an infinity or NaN: a half whose exponent is all ones is, by its bits,
-    the largest of its sign. Two passes, and no array is made."""
+    """Whether halves hold an infinity or NaN.
+
+    A half whose exponent is all ones is, by its bits, the largest of its sign. Two passes, and
+    no array is made.
+    """
     return bool(
         halves.view(np.int16).max(initial=0) >= 0x7C00
         or halves.view(np.uint16).max(initial=0) >= 0xFC00

@@ -53,7 +53,10 @@ read again.
 
 
 class Malformed(ValueError):
-    """The bytes of a file, which could be read, are not a file of the sort that hcache writes."""
+    """The bytes of a file are not of hcache's sort.
+
+    They could be read.
+    """
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ class ArrayPlace:
 
 @dataclass(frozen=True)
 class FileStructure:
-    """What a file holds: its attributes, and the places of its arrays by their path
-    (``labels/set/name``).
+    """What a file holds.
+
+    Its attributes, and the places of its arrays by their path (``labels/set/name``).
     """
 
     attributes: Mapping[str, Any]
@@ -148,7 +152,9 @@ class _Bytes:
 
 
 class Output:
-    """An HDF5 file in the making, at a path where nothing needs to be yet. ``file`` is h5py's.
+    """An HDF5 file in the making.
+
+    Nothing needs to be at its path yet. ``file`` is h5py's.
 
     Raises:
         OSError: the file cannot be made.
@@ -192,7 +198,9 @@ class Output:
 
 @contextmanager
 def replacing_hdf5(final: Path, durable: bool = True) -> Iterator[h5py.File]:
-    """An HDF5 file to fill, which takes the place of ``final`` when the block ends.
+    """An HDF5 file to fill, which then replaces ``final``.
+
+    It does so when the block ends.
 
     Raises:
         OSError: it cannot be written; ``final`` is as it was.
@@ -219,7 +227,7 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def structure_of(descriptor: int) -> FileStructure:
-    """What a file holds, if it is of the sort that hcache writes.
+    """What a file of hcache's sort holds.
 
     Raises:
         Malformed: it is not.
@@ -235,8 +243,9 @@ def structure_of(descriptor: int) -> FileStructure:
 
 
 def look_into(descriptor: int, look: Callable[[h5py.File], Any]) -> Any:
-    """What ``look`` finds in an HDF5 file; what goes wrong is either the system's doing or the
-    file's.
+    """What ``look`` finds in an HDF5 file.
+
+    What goes wrong is either the system's doing or the file's.
 
     Raises:
         Malformed: the bytes are not what they should be.
@@ -283,7 +292,7 @@ def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
 
 
 def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> ArrayPlace:
-    """Where an array of that name lies in a file of ``size`` bytes.
+    """Where an array lies in a file of ``size`` bytes.
 
     Raises:
         Malformed: it is no array of numbers that lies in the file, all of it.
@@ -326,7 +335,9 @@ def _check_chunks(
 
 
 def read_array(descriptor: int, place: ArrayPlace, index: int | None = None) -> np.ndarray:
-    """An array, or its part at an ``index`` of the first axis, in the dtype that is stored.
+    """An array in the dtype that is stored.
+
+    Or its part at an ``index`` of the first axis.
 
     Raises:
         IndexError: the array has no such part.
@@ -344,7 +355,10 @@ def read_array(descriptor: int, place: ArrayPlace, index: int | None = None) -> 
 
 
 def read_row(descriptor: int, place: ArrayPlace, step: int, row: int) -> np.ndarray:
-    """The part at [step, row] of an array of two axes or more; likewise."""
+    """The part at [step, row] of an array.
+
+    Of two axes or more, in the dtype that is stored.
+    """
     if len(place.shape) < 2 or not (0 <= step < place.shape[0] and 0 <= row < place.shape[1]):
         raise IndexError(f"of shape {place.shape} part {step}, {row} was asked for")
     if place.offset is None:
@@ -401,7 +415,10 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
 
 
 def is_surroundings(error: BaseException) -> bool:
-    """Whether an error says nothing of the file, but of the disk, the system or this process."""
+    """Whether an error says nothing of the file.
+
+    But of the disk, the system or this process.
+    """
     return isinstance(error, OSError) and error.errno not in (
         None,
         errno.ENOENT,

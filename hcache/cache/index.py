@@ -56,7 +56,9 @@ class _Column:
 
 
 class IndexWriter:
-    """Every dataset of every shard it was told of as one, by reference, with the axes named.
+    """Writes the index: every dataset of all shards as one.
+
+    By reference, with the axes named.
 
     Shards are named relative to the index, so the run may be moved. Datasets that some shard holds
     in a wider dtype are given the widest; what not every shard holds is left out.
@@ -172,8 +174,11 @@ def write_index(run: Run) -> None:
 
 
 def index_is_behind(folder: Path, first_seed: int, shards: Iterable[Shard]) -> bool:
-    """Whether the index does not hold these shards' samples, or was not made by hcache: its writer
-    was killed between a commit and the index, or it came from elsewhere. Then it is made anew."""
+    """Whether the index has to be made anew.
+
+    It does not hold these shards' samples, or was not made by hcache: its writer was killed
+    between a commit and the index, or it came from elsewhere.
+    """
     shards = list(shards)
     seeds = [first_seed + sample for shard in shards for sample in range(shard.start, shard.stop)]
     if not seeds:
@@ -201,7 +206,9 @@ def seeds_of_index(folder: Path) -> np.ndarray:
 
 
 def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
-    """What of the index was not made by hcache, in words; nothing if all was.
+    """What of the index was not made by hcache, in words.
+
+    Nothing if all was.
 
     Other programs follow its references: none may lead out of the run.
 

@@ -96,7 +96,10 @@ def parse_labels(
 
 
 def parse_any_samples(text: str, name: str) -> dict[str, dict[int, float]]:
-    """The labels in a CSV, of samples that need not be there; else as :func:`parse_labels`."""
+    """The labels in a CSV, of samples that need not be there.
+
+    Else as :func:`parse_labels`.
+    """
     every = _Everything()
     return parse_labels(text, name, every, every)
 

@@ -38,8 +38,9 @@ from .reading import Run
 
 
 def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
-    """Reads a CSV of labels into a set of the run; returns the labels' names. What it is of is
-    ``sample`` or ``seed``.
+    """Reads a CSV of labels into a set of the run.
+
+    Returns the labels' names. What it is of is ``sample`` or ``seed``.
 
     Raises:
         UsageError: naming the line: an unknown or repeated sample, a cell that is no number, a
@@ -74,8 +75,10 @@ def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, flo
 
 
 def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) -> None:
-    """Gives one sample a value of a label; or takes it away, if it has that very value. Others who
-    mark samples of the same set meanwhile lose nothing.
+    """Gives one sample a value of a label.
+
+    Or takes it away, if it has that very value. Others who mark samples of the same set
+    meanwhile lose nothing.
 
     Raises:
         As :func:`save_labels`; CacheError: the set's file is damaged.
@@ -207,7 +210,10 @@ def _problem(run: Run, label_set: str) -> str:
 
 
 def export_labels(run: Run, label_set: str | None = None) -> str:
-    """Every label of a run, or of one of its sets, as CSV with sample and seed."""
+    """A run's labels, or those of one set, as CSV.
+
+    With sample and seed.
+    """
     sets = run.labels
     if label_set is not None and label_set not in sets:
         _refuse_damaged(run, label_set)
@@ -228,8 +234,9 @@ def export_labels(run: Run, label_set: str | None = None) -> str:
 
 
 def named_labels(run: Run) -> dict[str, np.ndarray]:
-    """All labels of a run by name (n,); by ``set/name`` where several sets have one of that
-    name.
+    """All labels of a run by name (n,).
+
+    By ``set/name`` where several sets have one of that name.
     """
     sets = run.labels
     often = Counter(name for labels in sets.values() for name in labels)
@@ -252,7 +259,9 @@ def label_names(run: Run) -> list[str]:
 
 
 def label_name(run: Run, name: str) -> str:
-    """The key of a label in :func:`named_labels`; it may be given as ``set/name`` always.
+    """The key of a label in :func:`named_labels`.
+
+    It may be given as ``set/name`` always.
 
     Raises:
         UsageError: there is none; the nearest are named.

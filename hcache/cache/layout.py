@@ -150,14 +150,17 @@ def run_names(home: Path) -> list[str]:
 
 
 def linked_names(home: Path) -> list[str]:
-    """What lies among the runs of a home and is a link to elsewhere, by name. It is no run of
-    this home.
+    """The links to elsewhere among the runs of a home.
+
+    By name. Such a link is no run of this home.
     """
     return sorted(name for name in names_in(home) if (home / "runs" / name).is_symlink())
 
 
 def names_in(home: Path) -> list[str]:
-    """What lies among the runs of a home, by name; nothing if the home is not there yet.
+    """What lies among the runs of a home, by name.
+
+    Nothing if the home is not there yet.
 
     Raises:
         HomeError: the home is there and cannot be read, is no folder, or is a link to nothing.

@@ -75,7 +75,9 @@ class Holder:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """The lock of a run, for what changes its samples: extraction and repair.
+    """The lock of a run, for what changes its samples.
+
+    That is extraction and repair.
 
     Raises:
         RunBusyError: another process holds it; the message names it.
@@ -94,7 +96,9 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def part_lock(folder: Path, patience: float = 20.0) -> Iterator[None]:
-    """The lock of a folder of a run (labels, directions), for what reads in it and then writes.
+    """The lock of a folder of a run (labels, directions).
+
+    For what reads in it and then writes.
 
     Raises:
         RunBusyError: another process holds it for longer than ``patience`` seconds.
@@ -111,8 +115,10 @@ def part_lock(folder: Path, patience: float = 20.0) -> Iterator[None]:
 
 
 def check_run_lock(folder: Path) -> None:
-    """Makes sure that the lock of a run is still that of this process, before something is made
-    part of the run. A host that slept for longer than ``STALE`` may have lost it.
+    """Makes sure that a run's lock is still this process's.
+
+    It is asked before something is made part of the run: a host that slept for longer than
+    ``STALE`` may have lost it.
 
     Raises:
         RunBusyError: another process has taken the run over meanwhile.
@@ -126,7 +132,10 @@ def check_run_lock(folder: Path) -> None:
 
 
 def holder_of(lease: Path) -> Holder | None:
-    """Who a lease says that it is of; None if it says nothing."""
+    """Who a lease says that it is of.
+
+    None if it says nothing.
+    """
     try:
         return checked(parse_json(read_file(lease, 2**16)), Holder)
     except (OSError, ValueError, RecursionError):
@@ -148,8 +157,9 @@ def this_holder(locked: bool) -> Holder:
 
 @lru_cache(maxsize=1)
 def boot_of_host() -> str:
-    """Names the time since this host was last started, and the container whose process numbers
-    these are.
+    """Names the time since this host was last started.
+
+    And the container whose process numbers these are.
     """
     try:
         return (
@@ -161,8 +171,10 @@ def boot_of_host() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process began, in a form that no change of the clock alters; nothing if there is no
-    such process, or one that has ended and was not waited for."""
+    """When a process began; nothing of one that has ended.
+
+    In a form that no change of the clock alters. Nothing too if there is no such process.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return "" if fields[0] in (b"Z", b"X") else fields[19].decode()

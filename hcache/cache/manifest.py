@@ -135,7 +135,10 @@ def _latest(shards: list[Shard]) -> list[Shard]:
 
 
 def append_to_manifest(run: Path, shard: Shard) -> None:
-    """Adds a line, after cutting off what a crash may have left of an unfinished one."""
+    """Adds a line to the manifest.
+
+    What a crash may have left of an unfinished one is cut off before.
+    """
     path = run / MANIFEST
     is_new = not is_there(path)
     line = json.dumps(_entry(shard)).encode() + b"\n"
@@ -164,8 +167,9 @@ def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
 
 
 def shard_ranges(samples: int, batch: int, shards: Iterable[Shard] = ()) -> list[tuple[int, int]]:
-    """The shards that an extraction of ``samples`` has still to compute: the first is small, as
-    ``FIRST`` says.
+    """The shards that an extraction has still to compute.
+
+    Of ``samples``; the first is small, as ``FIRST`` says.
     """
     return missing_ranges(shards, samples, batch, FIRST if batch >= BATCH else 0)
 
@@ -173,8 +177,9 @@ def shard_ranges(samples: int, batch: int, shards: Iterable[Shard] = ()) -> list
 def missing_ranges(
     shards: Iterable[Shard], samples: int, batch: int, first: int = 0
 ) -> list[tuple[int, int]]:
-    """What is left to compute of ``samples``: ranges of at most ``batch``, where no committed shard
-    covers.
+    """The ranges of samples that no committed shard covers.
+
+    Each has at most ``batch`` of ``samples``.
 
     With ``first`` the first ``batch`` samples are two ranges, of so many and of the others.
     """

@@ -49,7 +49,10 @@ def site_bytes(anatomy: Anatomy, site: str, policy: str, itemsize: int) -> int:
 
 
 def preview_shape(image: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The shape (height, width, 3) in which predicted x_0 of such images are kept."""
+    """The shape (height, width, 3) of stored previews.
+
+    In it the predicted x_0 of such images is kept.
+    """
     factor = max(1, math.ceil(max(image[:2]) / PREVIEW_SIZE))
     return (max(1, image[0] // factor), max(1, image[1] // factor), 3)
 
@@ -79,7 +82,9 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
 
 
 def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, list[str]]:
-    """The spec that stores as much as fits into ``budget`` bytes, and what was chosen, in words.
+    """The spec that stores as much as a budget holds.
+
+    ``budget`` is in bytes. What was chosen is returned in words, too.
 
     h comes first, in full if it fits; then the skip groups (or blocks) pooled, then in full, each
     from the bottleneck outward: what is nearest to h is smallest, and what was found to blend

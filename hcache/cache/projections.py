@@ -30,7 +30,10 @@ def projections_path(run: Run, site: str) -> Path:
 
 
 def save_projections(run: Run, site: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Keeps arrays by name; where nothing can be written, they are not kept."""
+    """Keeps arrays by name.
+
+    Where nothing can be written, they are not kept.
+    """
     path = projections_path(run, site)
     with suppress(OSError):
         make_folder(path.parent, parents=False)
@@ -40,8 +43,9 @@ def save_projections(run: Run, site: str, arrays: Mapping[str, np.ndarray]) -> N
 
 
 def load_projections(run: Run, site: str) -> dict[str, np.ndarray] | None:
-    """The arrays that were kept for these very samples; None if there are none, or if the file
-    is damaged.
+    """The arrays that were kept for these very samples.
+
+    None if there are none, or if the file is damaged.
     """
     try:
         with (

@@ -32,13 +32,14 @@ def environment() -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """The installed versions of what an activation may depend on."""
-    return dict(_versions())
+    return dict(versions_found())
 
 
 @lru_cache(maxsize=1)
-def _versions() -> tuple[tuple[str, str], ...]:
-    """Looked up once a process, which goes on with what it has imported whatever is installed
-    meanwhile.
+def versions_found() -> tuple[tuple[str, str], ...]:
+    """The versions of the libraries, looked up once a process.
+
+    A process goes on with what it has imported, whatever is installed meanwhile.
     """
     found = []
     for name in LIBRARIES:
@@ -50,7 +51,10 @@ def _versions() -> tuple[tuple[str, str], ...]:
 def schedule_in_words(
     schedule: str, timesteps: Sequence[float], provenance: Mapping[str, Any]
 ) -> str:
-    """Where the steps of a run end, and whether diffusers' DDIM differs there."""
+    """Where the steps of a run end, in words.
+
+    And whether diffusers' DDIM differs there.
+    """
     scheduler = provenance.get("scheduler")
     trained = scheduler.get("num_train_timesteps") if isinstance(scheduler, Mapping) else None
     if not isinstance(trained, int) or "flow" in str(provenance.get("prediction_type")):
@@ -63,7 +67,10 @@ def schedule_in_words(
 
 
 def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The libraries whose version is another than a run was begun with: name -> (then, now)."""
+    """The libraries whose versions have changed since a run began.
+
+    name -> (then, now).
+    """
     now = library_versions()
     then = provenance.get("libraries")
     then = then if isinstance(then, Mapping) else {}

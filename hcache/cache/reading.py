@@ -107,8 +107,9 @@ class Run:
         return found
 
     def width(self, site: str) -> int:
-        """How many numbers a sample has at a site and step, as it is stored: of a pooled site
-        one a channel.
+        """How many numbers a sample has at a site and step.
+
+        As it is stored: of a pooled site one a channel.
         """
         if site == X:
             return math.prod(self.anatomy.x)
@@ -117,8 +118,9 @@ class Run:
         return sum(shape[0] if pooled else math.prod(shape) for shape in shapes)
 
     def blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
-        """All samples at one step, a shard at a time: float32 (samples of the shard, d), as rows of
-        ``matrix``.
+        """All samples at one step, a shard at a time.
+
+        float32 (samples of the shard, d), as rows of ``matrix``.
 
         Args:
             site: ``h``, ``skip.2``, ``skip.2.0``, or ``x`` for x_t. Of a pooled site, d counts
@@ -178,8 +180,9 @@ class Run:
         return map(read, self.shards)
 
     def matrix(self, site: str, step: int) -> np.ndarray:
-        """All samples at one step: float32 (n, d), the tensors of the site flattened and side by
-        side.
+        """All samples at one step: float32 (n, d).
+
+        The tensors of the site are flattened and side by side.
 
         Takes the memory of the result and of one block of it; see ``blocks``, also for the
         arguments. Numbers are widened as they are put in their place.
@@ -187,8 +190,9 @@ class Run:
         return self._stack(self._stored_blocks(site, step), (self.width(site),), np.float32)
 
     def array(self, member: str) -> np.ndarray:
-        """One tensor of all samples at all steps as it is stored: (step, sample, c, h, w), or
-        pooled (step, sample, c).
+        """One tensor of all samples at all steps, as stored.
+
+        (step, sample, c, h, w), or pooled (step, sample, c).
 
         Takes its memory once, and opens each shard once; see ``blocks`` for what need not fit into
         memory.
@@ -222,8 +226,9 @@ class Run:
         return held.astype(np.promote_types(part.dtype, held.dtype), copy=False)
 
     def features(self, sample: int, step: int) -> Features:
-        """One sample's activations at one step, each (c, h, w) float32; groups not stored in
-        full are None.
+        """One sample's activations at one step.
+
+        Each is (c, h, w) float32; groups that are not stored in full are None.
         """
         self._check_step(step)
 
@@ -246,7 +251,10 @@ class Run:
         return Features(h=h and h[0], skips=skips, blocks=blocks, others=others)
 
     def pooled(self, site: str, step: int) -> np.ndarray:
-        """Like ``matrix``, averaged over space: (n, channels), whichever way the site is stored."""
+        """Like ``matrix``, averaged over space: (n, channels).
+
+        Whichever way the site is stored.
+        """
         if site != X and self.policy(site) == POOLED:
             return self.matrix(site, step)
         shapes = (
@@ -268,21 +276,26 @@ class Run:
         )
 
     def row(self, member: str, sample: int, step: int) -> np.ndarray:
-        """One sample's tensor at one step as it is stored, float32: (c, h, w), or of a pooled
-        site (c,).
+        """One sample's tensor at one step, as stored.
+
+        float32 (c, h, w), or of a pooled site (c,).
         """
         self._check_step(step)
         return self._read(sample, lambda file, row: widened(file.row(member, step, row)))
 
     def x(self, sample: int, index: int) -> np.ndarray:
-        """A sample's x before step ``index`` (c, h, w) float32; ``index = steps`` is the result."""
+        """A sample's x before step ``index``: (c, h, w) float32.
+
+        ``index = steps`` is the result.
+        """
         if not 0 <= index <= self.spec.steps:
             raise UsageError(f"index must lie in 0 to {self.spec.steps}, got {index}")
         return self._read(sample, lambda file, row: file.row(X, index, row))
 
     def trajectory(self, sample: int) -> np.ndarray:
-        """A sample's predicted x_0 over the steps: (step, height, width, 3) uint8, no larger
-        than 64 pixels.
+        """A sample's predicted x_0 over the steps.
+
+        (step, height, width, 3) uint8, no larger than 64 pixels.
         """
         steps = range(self.spec.steps)
         return self._read(
@@ -294,8 +307,9 @@ class Run:
 
     @property
     def widened(self) -> tuple[str, ...]:
-        """The tensors that some shard holds in float32 because they would have overflowed
-        float16.
+        """The tensors that some shard holds in float32.
+
+        They would have overflowed float16.
         """
         found = self._each(lambda file: [str(name) for name in file.attributes.get("widened", ())])
         return tuple(sorted({name for _, names in found for name in names}))
@@ -313,7 +327,9 @@ class Run:
     def image_blocks(
         self, wanted: Callable[[int, int], bool]
     ) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Finished pictures a shard at a time: (its samples, pictures (m, height, width, 3) uint8).
+        """Finished pictures, a shard at a time.
+
+        (its samples, pictures (m, height, width, 3) uint8).
 
         Args:
             wanted: Whether to read a shard, by its first sample and the one after its last.
@@ -329,14 +345,17 @@ class Run:
         return bool(self.spec.images)
 
     def original(self, sample: int) -> np.ndarray | None:
-        """The real picture that a sample is the inversion of (height, width, 3) uint8; None if
-        it is of none.
+        """The real picture that a sample is the inversion of.
+
+        (height, width, 3) uint8; None if it is of none.
         """
         return load_prepared(self.folder / IMAGES, self.spec.images[sample]) if self.real else None
 
     @property
     def labels(self) -> dict[str, dict[str, np.ndarray]]:
-        """Label sets: set -> name -> values (n,) float32, NaN where a sample has none.
+        """Label sets: set -> name -> values (n,) float32.
+
+        NaN where a sample has none.
 
         Those read off the images when they were made, then those imported or clicked since.
         """
@@ -344,8 +363,9 @@ class Run:
 
     @property
     def label_files(self) -> LabelFiles:
-        """The label sets that lie in files beside the shards, and which of the files are
-        damaged, and why.
+        """The label sets that lie in files beside the shards.
+
+        And which of the files are damaged, and why.
         """
         return read_label_files(self.folder, self.sample_ids)
 
@@ -424,8 +444,10 @@ class Run:
 
     @contextmanager
     def open_shard(self, shard: Shard) -> Iterator[ShardFile]:
-        """A shard's file; what is wrong with it is raised as
-        :func:`~hcache.cache.shard_files.open_shard` does.
+        """A shard's file.
+
+        What is wrong with it is raised as :func:`~hcache.cache.shard_files.open_shard`
+        does.
         """
         with open_shard(
             self.shard_path(shard), shard, self.spec, self.anatomy, self._checked
@@ -490,7 +512,9 @@ class Run:
 def open_run(
     path_or_name: str | Path, home: str | Path | None = None, broken: list[str] | None = None
 ) -> Run:
-    """Opens a run by its folder, or by its name in a home.
+    """Opens a run by its folder, or by its name.
+
+    A name is of a run in a home.
 
     Args:
         path_or_name: The folder, or the name.
@@ -557,7 +581,9 @@ def first_samples(run: Run, count: int) -> Run:
 
 
 def check_folders(folder: Path) -> None:
-    """Makes sure that what a run holds lies in the run: none of its folders is a link.
+    """Makes sure that what a run holds lies in it.
+
+    None of its folders is a link.
 
     Raises:
         CacheError: one is.
@@ -571,8 +597,9 @@ def check_folders(folder: Path) -> None:
 
 
 def unreadable(what: str, error: OSError) -> CacheError:
-    """What to say where the system refuses to read: nothing is known to be wrong with what is
-    there.
+    """What to say where the system refuses to read.
+
+    Nothing is known to be wrong with what is there.
     """
     return CacheError(
         f"{what} could not be read: {reason(error)}; nothing was found wrong with it. Try again"

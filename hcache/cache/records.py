@@ -61,7 +61,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 def state_of(run: Run) -> str:
-    """Hex digits that name the samples of a run as it was opened."""
+    """Hex digits that name the samples of an opened run."""
     found = hashlib.sha256()
     for shard in run.shards:
         found.update(
@@ -71,7 +71,10 @@ def state_of(run: Run) -> str:
 
 
 def record_path(run: Run, kind: str, parameters: Mapping[str, Any]) -> Path:
-    """Where the result of a measure with these parameters is, or would be."""
+    """Where the result of a measure is, or would be.
+
+    With these parameters.
+    """
     if not _KIND.fullmatch(kind):
         raise UsageError(
             f"a measure's kind is a word of small letters and underscores, got {kind!r}"
@@ -86,12 +89,17 @@ def _of_run(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_record(run: Run, kind: str, parameters: Mapping[str, Any]) -> Record | None:
-    """What was measured with these parameters on these very samples; None if nothing was."""
+    """What was measured with these parameters on these very samples.
+
+    None if nothing was.
+    """
     return _read(record_path(run, kind, parameters), state_of(run))
 
 
 def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any) -> Record:
-    """Stores a result, in place of an older one with the same parameters.
+    """Stores a result.
+
+    It takes the place of an older one with the same parameters.
 
     Args:
         run: The run, as it was opened when the measuring began.
@@ -116,8 +124,9 @@ def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any)
 
 
 def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.ndarray) -> None:
-    """Keeps pictures (rows, columns, height, width, 3) uint8 beside the result of these
-    parameters.
+    """Keeps pictures beside the result of these parameters.
+
+    They are (rows, columns, height, width, 3) uint8.
     """
     rows, columns, height, width, _ = pictures.shape
     flat = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
@@ -127,8 +136,9 @@ def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.
 
 
 def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray | None:
-    """The pictures beside a result (rows, columns, height, width, 3) uint8; None if there are
-    none of this size.
+    """The pictures beside a result.
+
+    (rows, columns, height, width, 3) uint8; None if there are none of this size.
     """
     try:
         flat = read_picture(read_file(record_path(run, kind, parameters).with_suffix(".png")))
@@ -142,8 +152,9 @@ def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray
 
 
 def list_records(run: Run, kind: str = "*") -> list[Record]:
-    """All results that are of the run as it was opened, by file name; stale and unreadable ones
-    are passed over.
+    """All results of the run as opened, by file name.
+
+    Stale and unreadable ones are passed over.
     """
     state = state_of(run)
     paths = sorted((run.folder / MEASURES).glob(f"{kind}-*.json"))
@@ -152,7 +163,9 @@ def list_records(run: Run, kind: str = "*") -> list[Record]:
 
 
 def stale_results(run: Run) -> list[Path]:
-    """The files of results that are shown nowhere: of other samples, or changed since.
+    """The files of results that are shown nowhere.
+
+    They are of other samples, or changed since.
 
     What cannot be read now, for want of rights or memory, is not among them. Neither are results
     of the run's first samples, as long as these are the same.
@@ -197,7 +210,10 @@ def _is_readable(path: Path) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, arrays, mappings and sequences as JSON has them; what is not finite is null."""
+    """Dataclasses, arrays, mappings and sequences as JSON has them.
+
+    What is not finite is null.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)

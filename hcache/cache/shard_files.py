@@ -38,7 +38,10 @@ class ShardFile:
     attributes: Mapping[str, Any]
 
     def step(self, name: str, step: int) -> np.ndarray:
-        """One step of an array, of all samples of the shard (samples, ...)."""
+        """One step of an array, of all samples of the shard.
+
+        (samples, ...).
+        """
         return read_array(self.descriptor, self.places[name], step)
 
     def row(self, name: str, step: int, row: int) -> np.ndarray:
@@ -50,7 +53,10 @@ class ShardFile:
         return read_array(self.descriptor, self.places[name])
 
     def labels(self) -> dict[tuple[str, str], np.ndarray]:
-        """The labels that were read off the images: (set, name) -> values (n,)."""
+        """The labels that were read off the images.
+
+        (set, name) -> values (n,).
+        """
         names = [name.split("/") for name in self.places if name.startswith(f"{LABELS}/")]
         return {
             (label_set, label): self.all("/".join((top, label_set, label)))
@@ -87,8 +93,9 @@ def open_shard(
 
 
 def check_shapes(found: FileStructure, shard: Shard, spec: RunSpec, anatomy: Anatomy) -> None:
-    """Makes sure that a shard holds arrays of the run's own names, shapes and dtypes, and no
-    others.
+    """Makes sure that a shard holds what the run says.
+
+    Arrays of its names, shapes and dtypes, and no others.
 
     Raises:
         Malformed: it does not.
@@ -117,7 +124,9 @@ def check_shapes(found: FileStructure, shard: Shard, spec: RunSpec, anatomy: Ana
 
 
 def check_identity(file: ShardFile, shard: Shard, spec: RunSpec) -> None:
-    """Makes sure that a shard is of this run, and of the samples that the manifest says.
+    """Makes sure that a shard is of this run.
+
+    And of the samples that the manifest says.
 
     Raises:
         Malformed: it is not.

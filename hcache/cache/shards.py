@@ -45,8 +45,9 @@ _AXES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A shard that is whole and flushed, but still under its temporary name ``partial`` and in
-    no manifest.
+    """A shard that is whole and flushed, and not committed.
+
+    It is still under its temporary name ``partial`` and in no manifest.
     """
 
     shard: Shard
@@ -92,8 +93,9 @@ class ShardWriter:
                 self._partial.unlink(missing_ok=True)
 
     def describe(self, provenance: Mapping[str, Any]) -> None:
-        """Keeps what made the shard in the shard itself: it can be told what it is even when it
-        lies alone.
+        """Keeps what made the shard in the shard itself.
+
+        It can be told what it is even when it lies alone.
         """
         self._file.attrs["provenance"] = json.dumps(provenance, default=str)
         if "run" in provenance:
@@ -106,8 +108,9 @@ class ShardWriter:
         values: np.ndarray,
         wide: Callable[[], np.ndarray] | None = None,
     ) -> None:
-        """One site's tensor at one step, (n, c, h, w) or pooled (n, c), in the storage dtype if it
-        fits.
+        """Writes one site's tensor at one step.
+
+        (n, c, h, w) or pooled (n, c), in the storage dtype if it fits.
 
         Args:
             step: Its index.
@@ -241,7 +244,9 @@ def partial_name(start: int, pid: int | None = None, host: str | None = None) ->
 
 
 def commit_shard(run: Path, finished: Finished) -> Shard:
-    """Makes a finished shard part of the run: its final name, then a line in the manifest.
+    """Makes a finished shard part of the run.
+
+    It gets its final name, then a line in the manifest.
 
     For the holder of the run's lock only.
     """
@@ -273,8 +278,9 @@ def axis_names(name: str, ndim: int) -> tuple[str, ...]:
 
 
 def explain_write_error(error: OSError, run: Path, needed: int) -> CacheError:
-    """What the system says of a failed write, in words that help; ``needed``: bytes still to be
-    written.
+    """What the system says of a failed write, in words that help.
+
+    ``needed``: bytes still to be written.
     """
     full = error.errno in FULL
     if not full and not any(

@@ -50,8 +50,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of a site, computed again: the largest difference from what is stored, and the largest
-    that rounding explains.
+    """How far a site differs that was computed again.
+
+    The largest difference from what is stored, and the largest that rounding explains.
     """
 
     largest: float
@@ -100,7 +101,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Damage is proved (3), something could not be read (1), or all is whole (0)."""
+        """The exit code of what was found.
+
+        Damage is proved (3), something could not be read (1), or all is whole (0).
+        """
         if self.damaged:
             return DamagedError.exit_code
         return 0 if self.fine else CacheError.exit_code
@@ -156,8 +160,9 @@ def _samples_of(fault: Fault) -> str:
 
 
 def verify(folder: Path) -> Generator[float, None, Report]:
-    """Checks every committed shard of a run; yields the share done and returns the report, which
-    it also keeps.
+    """Checks every committed shard of a run.
+
+    Yields the share done and returns the report, which it also keeps.
     """
     broken: list[str] = []
     run = open_run(folder, broken=broken)
@@ -204,7 +209,10 @@ def keep_report(folder: Path, report: Report) -> None:
 
 
 def last_report(folder: Path) -> Report | None:
-    """The report of the last verification; None if there was none, or if it cannot be read."""
+    """The report of the last verification.
+
+    None if there was none, or if it cannot be read.
+    """
     try:
         report = Report.from_json(read_json(folder / VERIFY_JSON))
         datetime.fromisoformat(report.when)

@@ -64,7 +64,10 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def background(_: argparse.Namespace) -> Result:
-    """Does the work that the standard input describes, and keeps its status file."""
+    """Does the work that the standard input describes.
+
+    It keeps its status file.
+    """
     folder, work = read_order(sys.stdin.buffer.read(MOST_BYTES))
     with reported(str(status_path(folder, task_id(work)))):
         return DOERS[work.kind](work, folder)

@@ -15,13 +15,13 @@ from .progress import drive_with_bar
 def bench(arguments: argparse.Namespace) -> Result:
     """Measures, and prints the machine and a table of ratios."""
     from ..bench.machine import in_words
-    from ..bench.setting import Setting
+    from ..bench.setting import BenchSetting
     from ..bench.suite import bench as run_bench
     from ..bench.suite import check_names
 
     only = check_names(arguments.only or [])
     with tempfile.TemporaryDirectory(prefix="hcache-bench-", dir=arguments.work) as folder:
-        setting = Setting(
+        setting = BenchSetting(
             work=Path(folder),
             quick=arguments.quick,
             rounds=1 if arguments.quick else arguments.rounds,

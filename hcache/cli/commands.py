@@ -59,8 +59,9 @@ class Result:
 
 
 def table(rows: Iterable[tuple[Any, ...]], header: tuple[str, ...]) -> str:
-    """Columns as wide as they need to be; numbers, which look like ``12`` or ``3.4 MB``, to the
-    right.
+    """Columns as wide as they need to be.
+
+    Numbers, which look like ``12`` or ``3.4 MB``, to the right.
     """
     cells = [header, *[tuple(str(cell) for cell in row) for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
@@ -145,8 +146,9 @@ def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
 
 
 def added(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The LoRAs and the noise schedule that the arguments add to a model, as ``load_model`` takes
-    them.
+    """The LoRAs and the schedule that the arguments add.
+
+    As ``load_model`` takes them.
     """
     from ..loras import find_lora
     from ..noise_schedules import find_schedule
@@ -322,8 +324,9 @@ def run_job(
     locked: bool = False,
     place: Place | None = None,
 ) -> Result:
-    """Extracts a run in this process, keeping its ``job.json``; a signal ends it after the current
-    step.
+    """Extracts a run in this process, keeping its ``job.json``.
+
+    a signal ends it after the current step.
 
     With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one
     writes. ``folder``: the run's, if it bears another name than the run gives it; ``locked``:
@@ -394,15 +397,19 @@ def _told(spec: RunSpec, job: StatusFile, in_work: InWorkFile) -> Iterator[Calla
 
 
 def say_what_changed(folder: Path) -> None:
-    """Of a run that is there already: which libraries are others now than those it was begun
-    with.
+    """Says which libraries have changed since a run began.
+
+    Of a run that is there already.
     """
     if is_there(folder / RUN_JSON) and (changed := changes_in_words(open_run(folder).provenance)):
         print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
 
 
 def runs(arguments: argparse.Namespace) -> Result:
-    """All runs of the home; one that cannot be read is reported on standard error."""
+    """All runs of the home.
+
+    One that cannot be read is reported on standard error.
+    """
     home = home_folder(arguments.home)
     found = []
     for name in run_names(home):
@@ -469,7 +476,10 @@ def run_facts(run: Run) -> dict[str, Any]:
 
 
 def verify(arguments: argparse.Namespace) -> Result:
-    """Checks a run, and with ``--rerun N`` computes N of its samples again."""
+    """Checks a run.
+
+    With ``--rerun N`` it computes N of its samples again.
+    """
     folder = run_folder(home_folder(arguments.home), arguments.run_name)
     report = drive_with_bar(verify_run(folder), f"verifying {folder.name}")
     if arguments.rerun:

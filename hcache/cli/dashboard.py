@@ -30,7 +30,7 @@ def dashboard(arguments: argparse.Namespace) -> Result:
     options = ["--server.address", arguments.host]
     if arguments.port is not None:
         options += ["--server.port", str(arguments.port)]
-    code = _run_streamlit([str(script), *options])
+    code = run_streamlit([str(script), *options])
     return Result(
         text="the dashboard has ended",
         data={"home": str(home), "script": str(script)},
@@ -71,9 +71,10 @@ def _in_words(error: OSError, host: str, port: int | None) -> str:
     return f"no server can listen at {host} ({why}); choose an address of this machine with --host"
 
 
-def _run_streamlit(arguments: list[str]) -> int:
-    """``streamlit run`` with these arguments, as ``python -m streamlit`` does it; returns its
-    exit code.
+def run_streamlit(arguments: list[str]) -> int:
+    """Runs ``streamlit run`` with these arguments, and returns its exit code.
+
+    As ``python -m streamlit`` does it.
     """
     before = sys.argv
     sys.argv = ["streamlit", "run", *arguments]

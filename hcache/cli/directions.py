@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 def fit(arguments: argparse.Namespace) -> Result:
-    """Fits what the arguments say and saves it by name; several directions are saved as
-    ``name.0``, ``name.1``, ...
+    """Fits what the arguments say and saves it by name.
+
+    Several directions are saved as ``name.0``, ``name.1``, ...
     """
     from ..directions.fitting import METHODS
 
@@ -39,8 +40,9 @@ def fit(arguments: argparse.Namespace) -> Result:
 def fit_and_save(
     run: Run, what: Fit, name: str, replace: bool = False, device: str = "auto"
 ) -> Result:
-    """Fits directions and saves them under a name, which has to be free unless ``replace`` is
-    said.
+    """Fits directions and saves them under a name.
+
+    The name has to be free unless ``replace`` is said.
     """
     from ..directions.direction import digest_of
     from ..directions.fitting import METHODS, MODEL
@@ -153,7 +155,10 @@ def _picture(path: str) -> str:
 
 
 def list_directions(arguments: argparse.Namespace) -> Result:
-    """The saved directions of a run; files that cannot be used are told on standard error."""
+    """The saved directions of a run.
+
+    Files that cannot be used are told on standard error.
+    """
     from ..directions.store import damaged_moves, list_moves
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
@@ -180,7 +185,10 @@ def list_directions(arguments: argparse.Namespace) -> Result:
 
 
 def show(arguments: argparse.Namespace) -> Result:
-    """What made a direction, how long it is at each step, and its cosines with the run's others."""
+    """What made a direction, and how long it is.
+
+    At each step, with its cosines with the run's others.
+    """
     from ..directions.direction import Direction, digest_of
     from ..directions.store import list_moves, load_move
 
@@ -294,6 +302,25 @@ def _methods() -> str:
 
 def add_direction(command: Any) -> None:
     """The parsers of ``direction`` and its commands; ``command`` makes one."""
+    _add_fit(command)
+    command("list", list_directions, "List a run's saved directions.").add_argument(
+        "run_name", metavar="RUN"
+    )
+    child = command(
+        "show", show, "What made a direction, its length at each step, its cosines with the others."
+    )
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("direction", metavar="NAME")
+    child = command(
+        "delete", delete, "Delete a saved direction; what made it is printed, to make it again."
+    )
+    child.add_argument("run_name", metavar="RUN")
+    child.add_argument("direction", metavar="NAME")
+    _add_import(command)
+
+
+def _add_fit(command: Any) -> None:
+    """The parser of ``direction fit``."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
     child.listing = _methods
@@ -323,19 +350,10 @@ def add_direction(command: Any) -> None:
     child.add_argument(
         "--device", default="auto", help="to compute on (default: the best there is)"
     )
-    command("list", list_directions, "List a run's saved directions.").add_argument(
-        "run_name", metavar="RUN"
-    )
-    child = command(
-        "show", show, "What made a direction, its length at each step, its cosines with the others."
-    )
-    child.add_argument("run_name", metavar="RUN")
-    child.add_argument("direction", metavar="NAME")
-    child = command(
-        "delete", delete, "Delete a saved direction; what made it is printed, to make it again."
-    )
-    child.add_argument("run_name", metavar="RUN")
-    child.add_argument("direction", metavar="NAME")
+
+
+def _add_import(command: Any) -> None:
+    """The parser of ``direction import``."""
     child = command(
         "import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction."
     )

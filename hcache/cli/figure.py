@@ -168,6 +168,13 @@ def add_figure(command: Any) -> None:
     child.add_argument(
         "--out", action="append", required=True, metavar="FILE", help=".pdf, .svg or .png; repeat"
     )
+    _add_swap(child)
+    _add_edit(child)
+    _add_print(child)
+
+
+def _add_swap(child: Any) -> None:
+    """What the U-figure shows."""
     child.add_argument(
         "--donor", type=int, metavar="N", help="u: the sample that gives (default: the second)"
     )
@@ -180,6 +187,10 @@ def add_figure(command: Any) -> None:
     child.add_argument(
         "--alpha", type=float, default=1.0, help="u: share of the donor (default: 1)"
     )
+
+
+def _add_edit(child: Any) -> None:
+    """What a strip or a grid shows, and in which steps a figure's edit acts."""
     child.add_argument(
         "--samples",
         metavar="N[,N...]",
@@ -215,7 +226,6 @@ def add_figure(command: Any) -> None:
     )
     child.add_argument("--steps", metavar="A-B", help="to act in (default: all)")
     child.add_argument("--symmetric", action="store_true", help="edit D_t too, not only P_t")
-    _add_print(child)
 
 
 def _add_print(child: argparse.ArgumentParser) -> None:

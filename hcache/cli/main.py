@@ -86,13 +86,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each sets ``run`` to the function that does it."""
+    """The parser of all commands.
+
+    Each sets ``run`` to the function that does it.
+    """
     return parsers()[""]
 
 
 @cache
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    """The parser of each command, built once, by what is typed: ``runs``, ``direction fit``.
+    """The parser of each command, built once.
+
+    By what is typed: ``runs``, ``direction fit``.
 
     That of the whole program has the name "".
     """

@@ -65,7 +65,10 @@ def measure_run(
     encoder: str = "",
     lpips: bool = False,
 ) -> Result:
-    """Takes those measures of a run that are not stored yet; the arguments are the command's."""
+    """Takes those measures of a run that are not stored yet.
+
+    The arguments are the command's.
+    """
     from ..measures.cells import cells_of
     from ..measures.parameter import check_options
     from ..measures.registry import registry
@@ -160,8 +163,9 @@ def _driver(run: Run, device: str, name: str, encoder: str = "", lpips: bool = F
 
 
 def compare(arguments: argparse.Namespace) -> Result:
-    """What was measured on several runs, side by side; with ``--html`` in a file, with all
-    evidence.
+    """What was measured on several runs, side by side.
+
+    With ``--html`` in a file, with all evidence.
     """
     from ..measures.verdict import compare as side_by_side
 

@@ -20,7 +20,10 @@ from .progress import drive_with_bar
 
 
 def probe(arguments: argparse.Namespace) -> Result:
-    """Probes a run for a label; what is stored already is looked up."""
+    """Probes a run for a label.
+
+    What is stored already is looked up.
+    """
     from ..measures.decodability import ProbeOptions, default_sites
     from ..measures.noise import middle_step
 

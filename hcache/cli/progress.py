@@ -47,8 +47,9 @@ def drive_with_bar(
 
 @contextmanager
 def reported(path: str | None) -> Iterator[None]:
-    """Keeps a status file about the command within, to its end, however that comes; nothing for no
-    path.
+    """Keeps a status file about the command within.
+
+    To its end, however that comes; nothing for no path.
 
     SIGTERM then ends it as Ctrl-C does: at the next line of Python, which is within a step.
 
@@ -81,8 +82,9 @@ def reported(path: str | None) -> Iterator[None]:
 
 
 def extraction_status(folder: Path, spec: RunSpec) -> StatusFile:
-    """The status file of a run's extraction: that which this command keeps already, if it is
-    that one.
+    """The status file of a run's extraction.
+
+    That which this command keeps already, if it is that one.
     """
     status = _status.get()
     return (
@@ -94,8 +96,9 @@ def extraction_status(folder: Path, spec: RunSpec) -> StatusFile:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it SIGINT and SIGTERM raise a flag, to be asked for between steps, instead of
-    ending the process.
+    """Within it SIGINT and SIGTERM only raise a flag.
+
+    It is asked for between steps; the process is not ended.
     """
     asked: list[int] = []
     before = {

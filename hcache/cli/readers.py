@@ -31,7 +31,10 @@ FORMS = (
 
 
 def read(arguments: argparse.Namespace) -> Result:
-    """Reads a run with a reader, which is kept in the home by its name."""
+    """Reads a run with a reader.
+
+    The reader is kept in the home by its name.
+    """
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     kind, colon, rest = arguments.reader.partition(":")
     if not colon:
@@ -60,8 +63,9 @@ def keep_and_read(
     device: str = "auto",
     replace: bool = False,
 ) -> Result:
-    """Keeps a reader in the run's home, if it is described, and reads the run with the reader of
-    that name.
+    """Keeps a reader, if it is described, and reads with it.
+
+    In the run's home; the run is read with the reader of that name.
     """
     from ..readers.reading import read_run, unread
     from ..readers.saved import list_readers, save_reader
@@ -230,7 +234,10 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 def delete(arguments: argparse.Namespace) -> Result:
-    """Takes a reader out of the home; the labels that it has read stay."""
+    """Takes a reader out of the home.
+
+    The labels that it has read stay.
+    """
     from ..readers.saved import delete_reader
 
     delete_reader(home_folder(arguments.home), arguments.reader_name)

@@ -65,7 +65,10 @@ def _edits() -> str:
 
 
 def render(arguments: argparse.Namespace) -> Result:
-    """Renders a file's recipes again; exit code 0 whether or not they come out the same."""
+    """Renders a file's recipes again.
+
+    Exit code 0 whether or not they come out the same.
+    """
     source = _read(Path(arguments.recipe))
     chosen = _chosen(source.cells, arguments.cell)
     single = arguments.cell is not None or len(source.cells) == 1

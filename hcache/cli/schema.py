@@ -33,7 +33,10 @@ FILES: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema of a kind of file, one of ``FILES``, as plain JSON."""
+    """The JSON Schema of a kind of file, as plain JSON.
+
+    The kind is one of ``FILES``.
+    """
     return _on_one_line(msgspec.to_builtins({"$schema": DRAFT, **FILES[name]()}))
 
 

@@ -58,8 +58,9 @@ def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> D
 
 
 def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
-    """Each without its part in the span of those before it (Gram-Schmidt): the first stays as it
-    is.
+    """Moves made orthogonal one after the other (Gram-Schmidt).
+
+    Each without its part in the span of those before it: the first stays as it is.
     """
     check_alike(directions)
     found: list[Direction] = []
@@ -69,7 +70,7 @@ def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
 
 
 def check_constant(moves: Sequence[Move]) -> list[Direction]:
-    """The moves, once it is sure that each is the same for all samples."""
+    """The moves, if each is the same for all samples."""
     found: list[Direction] = []
     for move in moves:
         if not isinstance(move, Direction):
@@ -82,7 +83,10 @@ def check_constant(moves: Sequence[Move]) -> list[Direction]:
 
 
 def check_alike(directions: Sequence[Move]) -> None:
-    """Makes sure that directions are constant ones, of one shape and on the same steps."""
+    """Makes sure that directions can be added.
+
+    They are constant ones, of one shape and on the same steps.
+    """
     directions = check_constant(directions)
     for direction in directions:
         if (

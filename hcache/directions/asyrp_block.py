@@ -75,8 +75,9 @@ class Layers:
     eps: float
 
     def shapes(self, c: int, d: int) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor of a block, by name, for h of c channels and a time
-        embedding of width d.
+        """The shape of every tensor of a block, by name.
+
+        For h of c channels and a time embedding of width d.
         """
         norms = [name for name in (self.first_norm, self.norm) if name]
         weights = {
@@ -106,8 +107,9 @@ LAYERS = {
 def delta_h(
     weights: Mapping[str, torch.Tensor], groups: int, h: torch.Tensor, temb: torch.Tensor
 ) -> torch.Tensor:
-    """f(h, t): h (n, c, h, w) and the time embedding (n or 1, d) -> Δh (n, c, h, w), all of the
-    weights' dtype.
+    """f(h, t) of a block: Δh (n, c, h, w).
+
+    Of h (n, c, h, w) and the time embedding (n or 1, d), all of the weights' dtype.
     """
     from torch.nn.functional import conv2d, group_norm, linear, silu
 
@@ -133,8 +135,9 @@ def kind_of(weights: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """One attribute's f: its tensors by their published names, float32, and the groups of its
-    norms.
+    """One attribute's f.
+
+    Its tensors by their published names, float32, and the groups of its norms.
     """
 
     weights: Mapping[str, np.ndarray]
@@ -152,7 +155,9 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockMove:
-    """Moves h by Σ ``gains[i]`` f_i(h, t) at strength 1: ``gains`` (k,) float64, one a block.
+    """Moves h by Σ ``gains[i]`` f_i(h, t) at strength 1.
+
+    ``gains`` (k,) float64 has one a block.
 
     ``timesteps`` are those its unit was measured on; the blocks themselves know every t.
     """
@@ -175,8 +180,9 @@ class BlockMove:
         return move
 
     def delta_on(self, model: Model) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        """Δh of strength 1 on a model's device: h (n, c, h, w) at training timestep t -> the same
-        shape, float32.
+        """Δh of strength 1 on a model's device.
+
+        h (n, c, h, w) at training timestep t -> the same shape, float32.
 
         Raises:
             AnalysisError: the model's h or time embedding has another width.
@@ -206,8 +212,9 @@ class BlockMove:
         return delta
 
     def resampled(self, timesteps: tuple[float, ...]) -> BlockMove:
-        """The same on other steps: as long at every t as before, and so of another published
-        strength.
+        """The same on other steps.
+
+        It is as long at every t as before, and so of another published strength.
         """
         made_by = {**self.made_by, "resampled_from": len(self.timesteps)}
         if "published_strength" in made_by:
@@ -233,8 +240,9 @@ class BlockMove:
         model: str,
         timesteps: tuple[float, ...],
     ) -> BlockMove:
-        """The move that ``arrays`` gave these data: tensors as ``0.conv1.weight``, ``gains`` and
-        ``groups`` (k,).
+        """The move that ``arrays`` gave these data.
+
+        Tensors as ``0.conv1.weight``, ``gains`` and ``groups`` (k,).
         """
         blocks = []
         for i, groups in enumerate(arrays["groups"]):

@@ -52,8 +52,9 @@ class Clip:
     std: torch.Tensor
 
     def pictures(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures (n, 3, height, width) in [-1, 1] -> embeddings (n, d) of unit length.
-        Gradients pass.
+        """Embeddings (n, d) of unit length, of pictures.
+
+        Pictures (n, 3, height, width) are in [-1, 1]. Gradients pass.
         """
         side = self.network.config.vision_config.image_size
         scale = side / min(pictures.shape[-2:])
@@ -104,13 +105,17 @@ class Clip:
 def directional_loss(
     edited: torch.Tensor, unedited: torch.Tensor, text: torch.Tensor
 ) -> torch.Tensor:
-    """1 - cos(ΔI, ΔT), the mean over pictures, of their embeddings (n, d) and ΔT (d,)."""
+    """1 - cos(ΔI, ΔT), the mean over pictures.
+
+    Of their embeddings (n, d) and ΔT (d,).
+    """
     return 1 - cosine_similarity(edited - unedited, text[None], dim=-1).mean()
 
 
 def load_clip(source: str, device: torch.device) -> Clip:
-    """A CLIP model from a folder, or by its hub id: from the local hub cache, else from the network
-    if that is allowed.
+    """A CLIP model from a folder, or by its hub id.
+
+    From the local hub cache, else from the network if that is allowed.
 
     Raises:
         UsageError: no source was given.

@@ -42,8 +42,11 @@ TRAINED_STEPS = 40
 
 
 class Trained(NamedTuple):
-    """What a published block is for: the card of a model of that form, the kind of its blocks, the
-    model in words, and the file with the weights that it was trained on."""
+    """What a published block is for.
+
+    The card of a model of that form, the kind of its blocks, the model in words, and the file
+    with the weights that it was trained on.
+    """
 
     card: str
     kind: str
@@ -81,7 +84,9 @@ TRAINED_ON = {
 
 
 def weights_note(paths: Sequence[Path], model: str, trained_on: str = "") -> str:
-    """Which weights blocks were trained on, and that a run's may be others.
+    """Which weights blocks were trained on.
+
+    It says that a run's may be others.
 
     A block fits every network of its form. That its edit means what it is named after holds for one
     set of weights.
@@ -118,7 +123,9 @@ def weights_note(paths: Sequence[Path], model: str, trained_on: str = "") -> str
 
 
 def import_blocks(paths: Sequence[Path], run: Run, model: Model, trained_on: str = "") -> BlockMove:
-    """Published attribute files as one move, each file an attribute, of unit length on a run.
+    """Published attribute files as one move.
+
+    Each file is an attribute, of unit length on a run.
 
     Args:
         paths: One or more files.

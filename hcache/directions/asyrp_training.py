@@ -45,9 +45,10 @@ from .fitting import Fit, Fitting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """What decides a training, but for run, samples and texts: the method's options of the same
-    names.
+class BlockTraining:
+    """What decides a training.
+
+    But for run, samples and texts: the method's options of the same names.
     """
 
     iterations: int
@@ -78,17 +79,23 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """After one step of the optimiser: the share of all that is done, and the loss before it."""
+class TrainingProgress:
+    """How far a training is, after one step.
+
+    The share of all that is done, and the loss before it.
+    """
 
     share: float
     loss: float
 
 
 def fit_block(fit: Fit, options: Mapping[str, Any], run: Run, model: Model) -> Fitting:
-    """The method: a block trained as ``options`` say, of unit length on the run."""
+    """A block trained as the options say.
+
+    It is of unit length on the run.
+    """
     names = ("iterations", "batch", "learning_rate", "reconstruction", "t_edit", "seed")
-    training = Training(**{name: options[name] for name in names})
+    training = BlockTraining(**{name: options[name] for name in names})
     training.steps(run.timesteps)
     check_full(run)
     samples = list(fit.positives) or spread_samples(run, options["samples"])
@@ -125,8 +132,8 @@ def train_block(
     samples: Sequence[int],
     clip: Clip,
     text: torch.Tensor,
-    training: Training,
-) -> Generator[Progress, None, Block]:
+    training: BlockTraining,
+) -> Generator[TrainingProgress, None, Block]:
     """Trains a block on some samples of a run.
 
     Args:
@@ -156,7 +163,7 @@ def train_block(
                     f"the loss became {loss} at step {index}; lower the learning rate"
                 )
             done += 1
-            yield Progress(done / (training.iterations * len(steps)), loss)
+            yield TrainingProgress(done / (training.iterations * len(steps)), loss)
     return trainer.block()
 
 
@@ -169,7 +176,9 @@ def shuffled(samples: Sequence[int], batch: int, generator: torch.Generator) -> 
 
 
 def first_weights(c: int, d: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """A plain block as PyTorch would make it: layers uniform in ±1/√(inputs), norms at 1 and 0.
+    """A plain block as PyTorch would make it.
+
+    Layers are uniform in ±1/√(inputs), norms at 1 and 0.
 
     Not zero at the end, as residual blocks often are: where nothing has changed, ΔI has no
     direction.
@@ -194,7 +203,7 @@ class _Trainer:
         model: Model,
         clip: Clip,
         text: torch.Tensor,
-        training: Training,
+        training: BlockTraining,
         weights: Mapping[str, Any],
     ) -> None:
         self.run, self.model, self.clip, self.text, self.training = run, model, clip, text, training

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 class Move(Protocol):
-    """Whatever moves h, as data: made once from a run, applied to any sample of the same model."""
+    """Whatever moves h, as data.
+
+    It is made once from a run, and applied to any sample of the same model.
+    """
 
     kind: ClassVar[str]
 
@@ -50,7 +53,10 @@ class Move(Protocol):
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        """Of the steps that it knows; empty if it is good for any."""
+        """Of the steps that it knows.
+
+        Empty if it is good for any.
+        """
         ...
 
     def bind(self, model: Model) -> Mover:
@@ -85,7 +91,10 @@ class Resamplable(Protocol):
 
 
 def digest_of(move: Move) -> str:
-    """Hex digits that name a move by all that it does: 12 of its arrays' SHA-256."""
+    """Hex digits that name a move by what it does.
+
+    12 of its arrays' SHA-256.
+    """
     found = hashlib.sha256(move.kind.encode())
     for name, array in sorted(move.arrays().items()):
         found.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -114,8 +123,9 @@ class Direction:
 
     @property
     def profile(self) -> np.ndarray:
-        """The root mean square of Δh/σ at each step (step,): when in denoising the direction is
-        long.
+        """The root mean square of Δh/σ at each step (step,).
+
+        It says when in denoising the direction is long.
         """
         return np.sqrt(np.square(in_sigmas(self.delta, self.sigma)).mean((1, 2, 3)))
 
@@ -125,13 +135,18 @@ class Direction:
         return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
     def per_step(self) -> Direction:
-        """The same with unit length at every step by itself, where it has any."""
+        """The same with unit length at every step by itself.
+
+        Where it has any.
+        """
         length = self.profile[:, None, None, None]
         delta = np.divide(self.delta, length, out=np.zeros_like(self.delta), where=length > 0)
         return replace(self, delta=delta, made_by={**self.made_by, "per_step": True})
 
     def resampled(self, timesteps: tuple[float, ...]) -> Direction:
-        """The same on other steps, linear between its own in t; beyond its first and last, those.
+        """The same on other steps, linear between its own in t.
+
+        Beyond its first and last, those.
 
         Raises:
             AnalysisError: it does not know which steps it was made on.
@@ -223,7 +238,10 @@ ROUNDING = 1e-5
 
 
 def spread(run: Run) -> np.ndarray:
-    """σ of h over the samples of a run: (step, c, h, w) float32."""
+    """σ of h over the samples of a run.
+
+    (step, c, h, w) float32.
+    """
     if len(run) < 2:
         raise AnalysisError(
             f"the spread of h needs 2 samples or more; run {run.name} has {len(run)}"
@@ -235,7 +253,10 @@ def spread(run: Run) -> np.ndarray:
 
 
 def check_full(run: Run) -> None:
-    """Makes sure that a run holds h in full; a direction has a Δh at every place."""
+    """Makes sure that a run holds h in full.
+
+    a direction has a Δh at every place.
+    """
     run.anatomy.need_unet("a direction in h")
     if run.policy("h") != FULL:
         raise NotStoredError(
@@ -258,8 +279,9 @@ def check_shape(shape: tuple[int, ...], model: Model) -> None:
 def random_direction(
     sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()
 ) -> Direction:
-    """The null: normal noise in units of σ, independent at every step, channel and place, of
-    unit length.
+    """The null: normal noise in units of σ, of unit length.
+
+    It is independent at every step, channel and place.
     """
     noise = np.random.default_rng(seed).standard_normal(sigma.shape).astype(np.float32)
     found = in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)

@@ -36,7 +36,9 @@ VALUE, REGION, NAMES = "value", "region", "names"
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What to make: the method, the run, the samples chosen, the method's own options. JSON-able.
+    """What to make, as JSON has it.
+
+    The method, the run, the samples chosen, and the method's own options.
 
     ``label`` only says where the positives came from. A method that finds several directions gives
     them all; ``component`` tells which one is meant.
@@ -81,7 +83,9 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One of a method's options, from which the page's widget and the help are made.
+    """One of a method's options.
+
+    The page's widget and the help are made of it.
 
     ``default``: its type is the option's. ``text``: what it does. ``choices``: the only values, if
     there are any. ``holds``: a plain value, a region of the picture, or names of saved directions.
@@ -174,7 +178,10 @@ def is_quick(name: object) -> bool:
 
 
 def kind_of_move(kind: str) -> type[Move] | None:
-    """The class of moves of a kind; None if no method makes any."""
+    """The class of moves of a kind.
+
+    None if no method makes any.
+    """
     for method in METHODS.values():
         for found in method.moves:
             if found.kind == kind:
@@ -188,7 +195,10 @@ def kinds_of_moves() -> tuple[str, ...]:
 
 
 def describe_methods() -> str:
-    """All methods with what they need, cost and take, as the command line's help shows them."""
+    """All methods, as the command line's help shows them.
+
+    With what they need, cost and take.
+    """
     return "\n".join(["methods:", *(_described(method) for method in METHODS.values())])
 
 
@@ -237,8 +247,9 @@ def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
 
 
 def check_options(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's options: the given ones, checked and brought to their type, and the defaults of
-    the others.
+    """A method's options, checked and brought to their type.
+
+    Where one is not given, its default.
     """
     options = {name: option.default for name, option in method.options.items()}
     for name, value in given.items():

@@ -40,8 +40,9 @@ REGION_HELP = (
 def jacobian_directions(
     run: Run, model: Model, sample: int, options: Mapping[str, Any]
 ) -> Generator[float, None, tuple[Direction, ...]]:
-    """The ``count`` leading ones of a sample over the steps ``first`` to ``last``; elsewhere they
-    are zero.
+    """The ``count`` leading directions of a sample.
+
+    Over the steps ``first`` to ``last``; elsewhere they are zero.
 
     Each has unit length, in units of σ, at every step that it has: how long singular vectors of
     different steps should be against each other, they do not say.
@@ -93,8 +94,9 @@ def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
 def decoder_at(
     run: Run, model: Model, sample: int, step: int, region: str, k: int
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """ε as a function of h (n, c, h, w), n up to ``k``, at a sample's cached x_t and its own
-    skips; and its h.
+    """ε as a function of h, and the sample's h.
+
+    h (n, c, h, w), n up to ``k``, at a sample's cached x_t and its own skips.
     """
     import torch
 
@@ -119,7 +121,9 @@ def decoder_at(
 
 
 def region_mask(region: str, height: int, width: int) -> torch.Tensor:
-    """(height, width) in [0, 1]: how much each place counts; 1 everywhere for no region.
+    """How much each place counts: (height, width) in [0, 1].
+
+    1 everywhere for no region.
 
     Args:
         region: Left, top, right and bottom as shares of the picture, with commas between; or a

@@ -119,8 +119,9 @@ class LocalMove:
 def difference_of_neighbours(
     z: torch.Tensor, positives: torch.Tensor, others: torch.Tensor, neighbours: int
 ) -> torch.Tensor:
-    """The mean of each row's nearest positives less that of its nearest others: (n, d), of z (n,
-    d).
+    """Each row's nearest positives less its nearest others.
+
+    The difference of the means (n, d), of z (n, d).
     """
     return _nearest(z, positives, neighbours) - _nearest(z, others, neighbours)
 
@@ -138,8 +139,9 @@ def _nearest(z: torch.Tensor, known: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
-    """Keeps the positives and as many as ``others`` of the other samples; yields the share of
-    steps done.
+    """Keeps the positives and as many as ``others`` of the other samples.
+
+    Yields the share of steps done.
     """
     import torch
 

@@ -56,8 +56,9 @@ def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
 
 
 def top_samples(run: Run, values: np.ndarray, count: int, highest: bool = True) -> list[int]:
-    """The ``count`` sample numbers with the highest (or lowest) values (n,); samples without a
-    value are left out.
+    """The sample numbers with the highest (or lowest) values.
+
+    ``count`` of them, by values (n,); samples without a value are left out.
     """
     order = np.argsort(values, kind="stable")
     order = order[np.isfinite(values[order])]

@@ -51,7 +51,9 @@ TILE = 256
 def pca_directions(
     run: Run, count: int = 5, joint: bool = True
 ) -> Generator[float, None, tuple[Direction, ...]]:
-    """The first ``count`` components of a run that holds h in full, largest first.
+    """The first ``count`` components of a run, largest first.
+
+    The run holds h in full.
 
     Raises:
         AnalysisError: fewer than 3 samples.

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelMove:
-    """``delta``: Δx_t of strength 1 (c, h, w) float32, to be added before step ``index`` and at
-    no other.
+    """A move of x_t.
+
+    ``delta``: Δx_t of strength 1 (c, h, w) float32, to be added before step ``index`` and at no
+    other.
     """
 
     kind: ClassVar[str] = "x"
@@ -52,7 +54,10 @@ class PixelMove:
         )
 
     def moved(self, x_t: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
-        """x_t (n, c, h, w) of step ``index``, moved; a row of strength 0 stays as it is."""
+        """x_t (n, c, h, w) of step ``index``, moved.
+
+        A row of strength 0 stays as it is.
+        """
         import torch
 
         if tuple(x_t.shape[1:]) != self.delta.shape:
@@ -87,7 +92,9 @@ class PixelMove:
 def encoder_at(
     run: Run, model: Model, sample: int, step: int, region: str, k: int
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """h as a function of x_t (n, c, h, w), n up to ``k``, and a sample's cached x_t (c, h, w).
+    """h as a function of x_t, and the cached x_t.
+
+    x_t is (n, c, h, w), n up to ``k``, a sample's cached one (c, h, w).
 
     Outside the region x_t counts for nothing, so that no direction leads there.
     """

@@ -80,7 +80,9 @@ def save_move(run: Run, name: str, move: Move, replace: bool = False) -> Path:
 
 
 def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> list[Path]:
-    """Saves all moves of one fit, by name: all are written aside before the first gets its name.
+    """Saves all moves of one fit, by name.
+
+    All are written aside before the first gets its name.
 
     What was there of the same fit, because another try was killed between two names, is replaced.
 
@@ -125,8 +127,9 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
 
 
 def is_same_fit(entry: Entry, move: Move) -> bool:
-    """Whether a saved direction is that move, or one of a fit that was not saved whole, and is
-    the same fit's.
+    """Whether a saved direction is that move.
+
+    Or one of a fit that was not saved whole, and is the same fit's.
     """
     return entry.digest == digest_of(move) or (
         entry.of > 1 and entry.made_by == json.loads(json.dumps(move.made_by))
@@ -179,12 +182,18 @@ def _write(path: Path, move: Move, samples: int, of: int) -> None:
 
 
 def list_moves(run: Run) -> list[Entry]:
-    """The saved directions of a run, by name; :func:`damaged_moves` has the files that are none."""
+    """The saved directions of a run, by name.
+
+    :func:`damaged_moves` has the files that are none.
+    """
     return _look(run)[0]
 
 
 def damaged_moves(run: Run) -> dict[str, str]:
-    """The files among the saved directions of a run that cannot be used: name -> why."""
+    """A run's direction files that cannot be used.
+
+    name -> why.
+    """
     return _look(run)[1]
 
 

@@ -27,7 +27,9 @@ from ..errors import AnalysisError
 
 @dataclass(frozen=True, kw_only=True)
 class Singular:
-    """``right`` (k, *input): orthonormal inputs; ``left`` (k, *output): J right / values;
+    """Singular vectors and values of a Jacobian.
+
+    ``right`` (k, *input): orthonormal inputs; ``left`` (k, *output): J right / values;
     ``values`` (k,) descending.
 
     ``change``: the largest sine of an angle between the spaces of the last two iterations.
@@ -48,7 +50,9 @@ def leading_singular(
     tolerance: float = 1e-2,
     seed: int = 0,
 ) -> Generator[float, None, Singular]:
-    """The k leading singular vectors of the Jacobian of a function at a point.
+    """The k leading singular vectors of a Jacobian.
+
+    Of a function at a point.
 
     Args:
         function: (n, *input) -> (n, *output), row by row, differentiable.

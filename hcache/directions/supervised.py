@@ -22,7 +22,9 @@ from .naive import top_samples
 
 
 def supervised_direction(run: Run, scores: np.ndarray, k: int) -> Direction:
-    """Mean h of the ``k`` samples with the highest scores, minus that of the ``k`` with the lowest.
+    """Mean h of the highest less that of the lowest.
+
+    The ``k`` samples with the highest scores, and the ``k`` with the lowest.
 
     Args:
         run: Holds ``h`` in full.
@@ -60,13 +62,17 @@ def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence
 def both_ends(
     run: Run, values: np.ndarray, count: int, highest: bool = True
 ) -> tuple[list[int], list[int]]:
-    """``count`` samples from one end of a label's values (n,), and as many from the other."""
+    """Samples from both ends of a label's values (n,).
+
+    ``count`` from one end, and as many from the other.
+    """
     return top_samples(run, values, count, highest), top_samples(run, values, count, not highest)
 
 
 def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:
-    """A direction without its part in the span of others: n - Nᵀ x with (N Nᵀ) x = N n, over (step,
-    c, h, w) at once.
+    """A direction without its part in the span of others.
+
+    n - Nᵀ x with (N Nᵀ) x = N n, over (step, c, h, w) at once.
 
     In units of σ, as cosines are measured: the cosine with each of the others is then 0.
 

@@ -50,7 +50,10 @@ class Netting:
         self._squares, self._cosines = [], []
 
     def add(self, z: torch.Tensor, delta: torch.Tensor) -> None:
-        """Of samples z (n, d), moved by delta (n, d), both in σ."""
+        """Takes in samples z (n, d), moved by delta.
+
+        delta (n, d), both in σ.
+        """
         import torch
 
         self._squares.append(delta.double().square().mean(1))
@@ -66,7 +69,9 @@ class Netting:
 
 
 def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
-    """What any move does to stored h of some samples of a run at strength 1, at every step.
+    """What a move does to stored h at strength 1.
+
+    Of some samples of a run, at every step.
 
     Args:
         move: A direction, or what moves each sample by its own Δh.
@@ -93,14 +98,18 @@ def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
 
 
 def without_way_to_mean(z: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-    """Moves delta (n, d) of samples z (n, d), without each one's part along its own z."""
+    """Moves without each one's part along its sample.
+
+    Moves delta (n, d) of samples z (n, d).
+    """
     along = (delta * z).sum(1, keepdim=True) / z.square().sum(1, keepdim=True).clamp_min(1e-12)
     return delta - along * z
 
 
 def tried_rows(n: int, positives: Container[int], seed: int) -> np.ndarray:
-    """Rows of a run that a move is measured on: none of the positives, as long as there are
-    others.
+    """Rows of a run that a move is measured on.
+
+    None of the positives, as long as there are others.
     """
     others = np.array([row for row in range(n) if row not in positives])
     rows = others if len(others) >= 2 else np.arange(n)

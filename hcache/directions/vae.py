@@ -78,8 +78,9 @@ class VaeMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
-        """Follows the reconstruction loss down, on the model's device; every row by its own
-        gradient.
+        """Follows the reconstruction loss down, on the model's device.
+
+        Every row by its own gradient.
 
         Raises:
             AnalysisError: the model's h has another shape.

@@ -14,7 +14,10 @@ from ..models.model import Model
 
 
 def cached_x(model: Model, run: Run, sample: int, index: int) -> torch.Tensor:
-    """A sample's x_t before step ``index``: (1, c, h, w) float32 on the model's device."""
+    """A sample's x_t before step ``index``.
+
+    (1, c, h, w) float32 on the model's device.
+    """
     return torch.from_numpy(run.x(sample, index))[None].to(model.device)
 
 
@@ -56,7 +59,10 @@ def cached_features(
 
 
 def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str, Features]:
-    """A sample's features at a step in every branch of the run's guidance."""
+    """A sample's features at a step, in every branch.
+
+    Those of the run's guidance.
+    """
     branches = model.condition(run.spec.conditioning.rows([sample]), 1).branches
     return {branch: cached_features(model, run, sample, step, branch) for branch in branches}
 

@@ -52,7 +52,9 @@ class Chain:
 
 
 class Masked:
-    """An edit that acts inside a mask: b + m (edited - b), with m in each site's own resolution.
+    """An edit that acts inside a mask.
+
+    b + m (edited - b), with m in each site's own resolution.
 
     Where m is 1 the edited value is taken and where it is 0 the one before it, bit for bit.
     """
@@ -96,8 +98,9 @@ class Masked:
 
 
 class PerRow:
-    """A different edit for every row of the batch, so that a whole figure is one pass through the
-    loop.
+    """A different edit for every row of the batch.
+
+    So a whole figure is one pass through the loop.
 
     Each edit is given its own row alone, so that what it does does not depend on the rows beside
     it.

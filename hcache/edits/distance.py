@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 
 class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
-    """Puts h at a signed ``distance`` along a direction, at one ``step``, wherever it was before.
+    """Puts h at a distance along a direction.
+
+    At a signed ``distance``, at one ``step``, wherever it was before.
 
     ``origin``: where distance 0 is, measured from h = 0; stored, so that the picture stays the same
     when the run grows. Both in the unit of strengths. ``resample``: as for a shift.
@@ -111,7 +113,9 @@ class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
 
 
 class ToDistance:
-    """Moves h of every row to ``distance`` from ``origin`` along a direction, at ``step`` alone.
+    """Moves every row to a distance along a direction.
+
+    h, to ``distance`` from ``origin``, at ``step`` alone.
 
     Args:
         direction: Gives n, and σ.
@@ -151,8 +155,9 @@ class ToDistance:
 
 
 def normal_at(direction: Direction, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """A direction's vector at a step, in units of σ and with root mean square 1, and σ there: (c,
-    h, w) float32 each.
+    """A direction's vector at a step, and σ there.
+
+    In units of σ and with root mean square 1: (c, h, w) float32 each.
 
     Raises:
         AnalysisError: it has no length there.
@@ -168,8 +173,9 @@ def normal_at(direction: Direction, step: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distances_of(run: Run, direction: Direction, step: int) -> np.ndarray:
-    """How far each sample of a run is along a direction at a step, counted from h = 0: (n,)
-    float64.
+    """How far each sample is along a direction.
+
+    Of a run at a step, counted from h = 0: (n,) float64.
     """
     normal, sigma = normal_at(direction, step)
     weights = in_sigmas(normal, sigma).ravel().astype(np.float64) / normal.size
@@ -177,7 +183,10 @@ def distances_of(run: Run, direction: Direction, step: int) -> np.ndarray:
 
 
 def origin_of(run: Run, direction: Direction, step: int) -> float:
-    """Where distances of this project's edits are counted from: the middle of a run's samples."""
+    """Where distances of this project's edits are counted from.
+
+    The middle of a run's samples.
+    """
     return float(distances_of(run, direction, step).mean())
 
 

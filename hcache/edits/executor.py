@@ -116,7 +116,10 @@ class Executor:
         return self._movers[key]
 
     def bind(self, edits: Sequence[RecipeEdit]) -> Edit:
-        """Several edits of one sample as one function; those of the network are left out."""
+        """Several edits of one sample as one function.
+
+        Those of the network are left out.
+        """
         bound = [self._masked(edit) for edit in edits if not edit.network]
         return bound[0] if len(bound) == 1 else Chain(bound)
 
@@ -129,7 +132,9 @@ class Executor:
         )
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
-        """A batch moved at once along a direction in h, or in x_t, row i with ``strengths[i]``.
+        """A batch moved at once along a direction.
+
+        In h, or in x_t, row i with ``strengths[i]``.
 
         Raises:
             UsageError: a direction in x_t whose step lies outside the window.
@@ -154,7 +159,9 @@ class Executor:
         t_boost: float | None = None,
         network: Sequence[RecipeEdit] = (),
     ) -> Iterator[Step]:
-        """Samples through the loop, from their cached x_t of step ``first`` on, under a change.
+        """Samples through the loop under a change.
+
+        From their cached x_t of step ``first`` on.
 
         Args:
             samples: A sample a row.
@@ -205,7 +212,10 @@ class Executor:
         return self.model.to_images(x).numpy()
 
     def start(self, sample: int, step: int) -> Start:
-        """A sample at a step: as stored, and computed where it is not stored."""
+        """A sample at a step.
+
+        As stored, and computed where it is not stored.
+        """
         features = cached_branches(self.model, self.run, sample, step)
         x_t = cached_x(self.model, self.run, sample, step)
         return Start(

@@ -28,7 +28,9 @@ Scale = Annotated[float, Meta(gt=0, le=100, description="a number more than 0, a
 
 
 class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
-    """Scales the decoder's inputs at its first two up blocks: backbone by ``b``, skips by ``s``.
+    """Scales the decoder's inputs at its first blocks.
+
+    The first two up blocks: backbone by ``b``, skips by ``s``.
 
     It acts in all steps.
     """

@@ -16,8 +16,9 @@ from ..recipes.edits import DirectionRef
 
 
 def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
-    """The direction of that digest: saved with this run, or with the run it was fitted on, or
-    fitted again.
+    """The direction of that digest.
+
+    Saved with this run, or with the run it was fitted on, or fitted again.
 
     Raises:
         UsageError: it is nowhere, and cannot be made again, or comes out as another; the message

@@ -90,8 +90,9 @@ def render_again(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Renders recipes as they were rendered, each in its own row of a batch of as many; in their
-    order.
+    """Renders recipes as they were rendered, in their order.
+
+    Each in its own row of a batch of as many.
 
     Those that were in one batch are in one batch again. Rows whose recipes are not given are filled
     up.

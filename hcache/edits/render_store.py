@@ -36,8 +36,9 @@ def render_kept(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Like ``render_recipes``, but what was rendered before is taken from there; each recipe is
-    rendered once.
+    """Like ``render_recipes``, but what was rendered before is taken from there.
+
+    Each recipe is rendered once.
 
     Args:
         load: Gives the run's model; asked only if there is something to render.
@@ -61,7 +62,10 @@ def render_kept(
 
 
 def find_render(run: Run, recipe: Recipe) -> Rendered | None:
-    """The cell as it was rendered before, if it is there and whole."""
+    """The cell as it was rendered before.
+
+    If it is there and whole.
+    """
     return kept_render(run, recipe.digest)
 
 
@@ -97,8 +101,11 @@ def keep_render(run: Run, cell: Rendered) -> None:
 
 
 def trim(run: Run, most: int = RENDER_BYTES) -> None:
-    """Takes away the cells that were not used for longest, until the rest take ``most`` bytes or
-    fewer; what a process that was killed left half written goes the same way."""
+    """Takes away the cells that were not used for longest.
+
+    Until the rest take ``most`` bytes or fewer; what a process that was killed left half
+    written goes the same way.
+    """
     files = []
     for path in (run.folder / RENDERS).glob("*.png*"):
         try:

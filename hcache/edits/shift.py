@@ -78,7 +78,10 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
             )
 
     def bind(self, tools: Tools) -> Acts:
-        """Ready to move h, or nothing, if the direction is one in x_t."""
+        """Ready to move h.
+
+        Nothing, if the direction is one in x_t.
+        """
         if isinstance(self._move(tools), PixelMove):
             if self.mask is not None:
                 raise UsageError("a direction in x_t takes no mask; fit it with a region instead")
@@ -87,7 +90,10 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
         return Shift(mover, [self.strength], self.window, tools.model)
 
     def push(self, tools: Tools) -> Pushes | None:
-        """Moves x_t itself before one step, if the direction is one in x_t."""
+        """Moves x_t itself before one step.
+
+        If the direction is one in x_t.
+        """
         move = self._move(tools)
         return moves_x(move, [self.strength], self.window) if isinstance(move, PixelMove) else None
 
@@ -98,7 +104,10 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
 def moves_x(
     move: PixelMove, strengths: Sequence[float], window: Window
 ) -> tuple[int, Callable[[Any], Any]]:
-    """The step at which a direction in x_t acts, and what it does there to x_t, row by row."""
+    """The step at which a direction in x_t acts.
+
+    And what it does there to x_t, row by row.
+    """
     import torch
 
     weight = window.weight(move.index)

@@ -107,8 +107,9 @@ class Slerp:
 
 
 def slerp(h: torch.Tensor, donor: torch.Tensor, gamma: float) -> torch.Tensor:
-    """h (n, c, h, w) turned by the share γ of the angle towards ``donor`` (n or 1, c, h, w), each
-    row's norm kept.
+    """h turned towards a donor's, each row's norm kept.
+
+    By the share γ of the angle; h is (n, c, h, w), ``donor`` (n or 1, c, h, w).
 
     Raises:
         AnalysisError: a donor that is zero, or points exactly the other way: neither gives a way to

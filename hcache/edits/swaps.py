@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +26,9 @@ from .swap import Swap, SwapEdit
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityCheck:
-    """Whether swapping a sample with itself, at all sites, gave what no swap gives, bit for bit.
+    """Whether swapping a sample with itself changes nothing.
+
+    At all sites, bit for bit.
 
     ``largest_difference``: between the two, in units of pixel value (images span [-1, 1]).
     """
@@ -62,8 +63,9 @@ class SwapResult:
 def render_swaps(
     model: Model, run: Run, donor: int, recipient: int, window: Window, alpha: float = 1.0
 ) -> Generator[float, None, SwapResult]:
-    """Swaps h and each skip group of ``recipient`` for ``donor``'s, each alone, in the window of
-    steps.
+    """Swaps h and each skip group, each alone.
+
+    Of ``recipient`` for ``donor``'s, in the window of steps.
 
     Starts from the recipient's cached x_t of the first swapped step. The donor's skips come from
     the cache where it holds them in full, else from ``encode`` of the donor's cached x_t.
@@ -93,8 +95,9 @@ def swap_recipes(
 def check_identity(
     model: Model, run: Run, sample: int, window: Window
 ) -> Generator[float, None, IdentityCheck]:
-    """Computes a sample as it is, and with all its activations swapped for its own, side by
-    side.
+    """Computes a sample as it is, and swapped with itself.
+
+    All its activations are swapped for its own, side by side.
     """
     total = run.spec.steps - window.first
     identical, difference = True, 0.0
@@ -103,11 +106,6 @@ def check_identity(
         difference = float((plain.x_next - swapped.x_next).abs().max())
         yield done / total
     return IdentityCheck(identical=identical, largest_difference=difference)
-
-
-def home_of(run: Run) -> Path:
-    """The home that a run lies in: ``run.home``."""
-    return run.home
 
 
 def _self_swap(model: Model, run: Run, sample: int, window: Window) -> Iterator[tuple[Step, Step]]:

@@ -28,8 +28,9 @@ put at stake.
 
 
 def find_batch(model: Model, spec: RunSpec) -> int:
-    """As many samples at once as are fastest and fit in memory: :data:`hcache.specs.BATCH`, doubled
-    again and again.
+    """As many samples at once as are fastest and fit.
+
+    Memory has to hold them: :data:`hcache.specs.BATCH`, doubled again and again.
 
     On a CPU more at once are not faster, and it is that number. What fits here may still not fit
     later, beside other work: then :func:`hcache.extraction.shard.compute_range` goes on with half
@@ -44,9 +45,11 @@ def find_batch(model: Model, spec: RunSpec) -> int:
 
 
 def most_at_once(spec: RunSpec, model: Model, available: int) -> int:
-    """No more than there are, than the shards are meant to be large, and than a quarter of this
-    machine's memory (``available``, in bytes) holds of three steps, which are waiting to be
-    written; but always ``BATCH``.
+    """The most samples at once that this machine's memory holds.
+
+    No more than there are, than the shards are meant to be large, and than a quarter of the
+    memory (``available``, in bytes) holds of three steps, which are waiting to be written; but
+    always ``BATCH``.
     """
     sample = make_plan(
         replace(spec, samples=1, batch=1, conditioning=spec.conditioning.rows([0]), images=()),

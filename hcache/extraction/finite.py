@@ -16,7 +16,7 @@ from ..sampling.loop import Step
 
 
 class Finite:
-    """What was computed of a shard's samples, in the order in which it was."""
+    """What was computed of a shard's samples, in order."""
 
     def __init__(self) -> None:
         self._what: list[tuple[str, str]] = []
@@ -29,7 +29,7 @@ class Finite:
         self._sums.append(tensor.sum(tuple(range(1, tensor.ndim)), dtype=torch.float32))
 
     def note_step(self, step: Step) -> None:
-        """Takes note of all of a denoising step, whether it is stored or not."""
+        """Takes note of a denoising step, stored or not."""
         when = f"step {step.index} (t = {step.t:g})"
         for name, tensor in (
             ("x", step.x_t),

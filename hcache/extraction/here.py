@@ -9,7 +9,7 @@ from ..errors import Interrupted
 from ..models.model import Model
 from .device_names import device_names
 from .places import Ranges, Taking
-from .shard import Behind, Part, Progress, Show, compute_range, show_nothing
+from .shard import Behind, Progress, ShardPart, Show, compute_range, show_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Here:
         computed, most = commit.done, ranges.spec.batch
         with Behind() as closing, Behind() as writing:
             for start, end in ranges.todo:
-                part = Part(
+                part = ShardPart(
                     model=self.model,
                     spec=ranges.spec,
                     folder=ranges.folder,
@@ -48,7 +48,7 @@ class Here:
                     show=self.show,
                 )
 
-                def tick(piece: Part, step: int, before: int = computed - start) -> None:
+                def tick(piece: ShardPart, step: int, before: int = computed - start) -> None:
                     with commit.whole:
                         report(
                             Progress(

@@ -34,8 +34,9 @@ Small = Annotated[int, Meta(ge=0, lt=2**31)]
 
 @dataclass(frozen=True, kw_only=True)
 class InWork:
-    """Samples ``start`` to ``stop`` (not included) are in work, and step ``step`` of ``steps`` is
-    done, from 0.
+    """The samples of a run that are in work.
+
+    Samples ``start`` to ``stop`` (not included); step ``step`` of ``steps`` is done, from 0.
 
     ``shown``: how many of them the picture shows, the first ones.
     """
@@ -47,7 +48,10 @@ class InWork:
     shown: Small
 
     def in_words(self) -> str:
-        """``Samples 2 to 7 in work, predicted x_0 after step 3 of 20``."""
+        """What is in work, in words.
+
+        ``Samples 2 to 7 in work, predicted x_0 after step 3 of 20``.
+        """
         which = (
             f"Samples {self.start} to {self.stop - 1}"
             if self.stop - self.start > 1
@@ -66,7 +70,9 @@ class InWorkFile:
         self.path, self.steps, self._written = folder / IN_WORK, steps, -SECONDS
 
     def show(self, start: int, step: int, x_0: np.ndarray) -> None:
-        """Takes note of a step of the samples from ``start`` on: x_0 (n, height, width, 3) uint8.
+        """Takes note of a step of some samples.
+
+        Of those from ``start`` on: x_0 (n, height, width, 3) uint8.
 
         On a full disk nothing: the extraction ends where its data are written, and it is told
         there.
@@ -90,7 +96,10 @@ class InWorkFile:
 
 
 def read_in_work(folder: Path) -> tuple[InWork, bytes] | None:
-    """What is in work of a run, and the picture of it; None if nothing is to be seen."""
+    """What is in work of a run, and the picture of it.
+
+    None if nothing is to be seen.
+    """
     try:
         data = (folder / IN_WORK).read_bytes()
         return checked(parse_json(read_recipe(data).encode()), InWork), data

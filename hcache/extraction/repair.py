@@ -31,11 +31,17 @@ class Repaired:
 
     @property
     def exit_code(self) -> int:
-        """0 if the run is whole now; else that of damage, or of what could not be read."""
+        """0 if the run is whole now.
+
+        Else that of damage, or of what could not be read.
+        """
         return self.after.exit_code or (0 if self.after.complete else DamagedError.exit_code)
 
     def in_words(self) -> str:
-        """What was found and done, and the verdict at the end; two lines."""
+        """What was found and done, and the verdict at the end.
+
+        Two lines.
+        """
         return (
             f"{len(self.found.faults)} faults found, {len(self.set_aside)} files set aside; shards"
             f" made again\n{self.after.in_words()}"
@@ -55,7 +61,9 @@ def repair(
     agree: Callable[[RunSpec], None],
     drive: Callable[[Generator[float, None, Report], str], Report],
 ) -> Repaired:
-    """Sets damaged files of a run aside and makes what is missing again, under the run's lock.
+    """Sets damaged files aside and makes them again.
+
+    Under the run's lock; what is missing is made as well.
 
     What could not be read is not taken for damaged: nothing is touched then.
 

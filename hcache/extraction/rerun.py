@@ -30,8 +30,9 @@ STORING = {"float32": 0.0, "float16": 2.0**-11}
 def rerun(
     model: Model, run: Run, samples: Sequence[int]
 ) -> Generator[float, None, dict[str, Difference]]:
-    """Yields the share done; returns for ``x`` and each stored tensor the largest difference and
-    its tolerance.
+    """Yields the share done.
+
+    Returns for ``x`` and each stored tensor the largest difference and its tolerance.
     """
     largest: dict[str, float] = {}
     scale: dict[str, float] = {}

@@ -63,8 +63,9 @@ def extract(
     locked: bool = False,
     place: Place | None = None,
 ) -> Run:
-    """Extracts what is missing of a run, shard by shard; what was committed before is kept as it
-    is.
+    """Extracts what is missing of a run, shard by shard.
+
+    What was committed before is kept as it is.
 
     Args:
         model: The loaded model that ``spec`` names.
@@ -195,7 +196,9 @@ class _Commit:
 
 
 def load_model_of(run: Run, device: str = "auto") -> Model:
-    """The model that a run was extracted from, with the weights and at the commit it had then.
+    """The model that a run was extracted from.
+
+    With the weights and at the commit it had then.
 
     Raises:
         ModelError: it has changed since.
@@ -207,7 +210,9 @@ def load_model_of(run: Run, device: str = "auto") -> Model:
 
 
 def check_revision(model: Model, run: Run) -> None:
-    """Makes sure that a hub model is at the commit that a run was extracted from.
+    """Makes sure that a hub model is at a run's commit.
+
+    The one that the run was extracted from.
 
     Raises:
         ModelError: it has moved on.

@@ -17,7 +17,7 @@ from ..allocator import keep_freed_memory
 from ..errors import HcacheError, Interrupted
 from ..models.loading import load_for
 from .places import Ranges, Samples
-from .shard import Behind, Part, compute_range
+from .shard import Behind, ShardPart, compute_range
 
 
 class Inbox(Protocol):
@@ -54,7 +54,7 @@ def serve(
         with telling:
             tell(message)
 
-    def tick(piece: Part, step: int) -> None:
+    def tick(piece: ShardPart, step: int) -> None:
         if inbox.poll():
             raise Interrupted
         send(step)
@@ -74,14 +74,14 @@ def serve(
 def _compute(
     inbox: Inbox,
     send: Callable[[Any], None],
-    tick: Callable[[Part, int], None],
+    tick: Callable[[ShardPart, int], None],
     ranges: Ranges,
     device: str,
 ) -> None:
     model, most = load_for(ranges.spec, device, ranges.provenance), ranges.spec.batch
     with Behind() as closing, Behind() as writing:
         while (samples := inbox.recv()) is not None:
-            part = Part(
+            part = ShardPart(
                 model=model,
                 spec=ranges.spec,
                 folder=ranges.folder,

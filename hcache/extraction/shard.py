@@ -119,8 +119,11 @@ def show_nothing(start: int, step: int, x_0: np.ndarray) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """Samples ``start`` to ``stop`` of a run, to be computed into one shard."""
+class ShardPart:
+    """Samples of a run, to be computed into one shard.
+
+    ``start`` to ``stop``.
+    """
 
     model: Model
     spec: RunSpec
@@ -136,20 +139,24 @@ class Part:
 
     @property
     def ticks(self) -> int:
-        """How many steps there are to be told of; an inversion takes each of them twice."""
+        """How many steps there are to be told of.
+
+        An inversion takes each of them twice.
+        """
         return (2 if self.spec.images else 1) * self.spec.steps
 
 
 def compute_range(
-    part: Part,
-    tick: Callable[[Part, int], None],
+    part: ShardPart,
+    tick: Callable[[ShardPart, int], None],
     writing: Behind,
     closing: Behind,
     finished: Callable[[Finished], None],
     most: int,
 ) -> int:
-    """Computes a part as one shard; as several, one after the other, where memory does not suffice
-    for it at once.
+    """Computes a part as one shard.
+
+    As several, one after the other, where memory does not suffice for it at once.
 
     Args:
         part: What to compute.
@@ -196,14 +203,25 @@ def compute_range(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, be it a GPU's or this machine's."""
+    """Whether an error says that memory ran out.
+
+    Be it a GPU's or this machine's.
+    """
     return isinstance(
         error, torch.OutOfMemoryError | MemoryError
     ) or "can't allocate memory" in str(error)
 
 
+def _originals(part: ShardPart) -> np.ndarray:
+    """The user's pictures of a part (n, height, width, 3) uint8, as the model sees them."""
+    digests = part.spec.images[part.start : part.stop]
+    found = np.stack([load_prepared(part.folder / IMAGES, digest) for digest in digests])
+    is_grey = part.model.anatomy.x == (1, *part.model.anatomy.image[:2])
+    return greyed(found) if is_grey else found  # a grey model sees luminance
+
+
 def compute_shard(
-    part: Part,
+    part: ShardPart,
     tick: Callable[[int], None],
     writing: Behind,
     closing: Behind,
@@ -229,17 +247,7 @@ def compute_shard(
         writer.describe(part.provenance | {"run": spec.name, "conditioning": asdict(conditioning)})
         originals, x_t, finite = None, None, Finite()
         if spec.images:
-            originals = np.stack(
-                [
-                    load_prepared(part.folder / IMAGES, d)
-                    for d in spec.images[part.start : part.stop]
-                ]
-            )
-            if part.model.anatomy.x == (
-                1,
-                *part.model.anatomy.image[:2],
-            ):  # a grey model sees luminance
-                originals = greyed(originals)
+            originals = _originals(part)
             x_t = _invert(part.model, spec, originals, conditioning, tick, finite)
         for step in denoise(
             part.model,
@@ -320,8 +328,9 @@ def _invert(
 
 
 def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Root mean square difference of pictures (n, height, width, 3) uint8, as a share of the
-    full range: (n,).
+    """Root mean square difference of pictures, of the full range.
+
+    Pictures are (n, height, width, 3) uint8: (n,).
     """
     difference = (originals.astype(np.float32) - images.astype(np.float32)) / 255
     return np.sqrt(np.square(difference).mean((1, 2, 3)))

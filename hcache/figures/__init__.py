@@ -1,5 +1,4 @@
-"""Results in, figures out: plotly figures for the pages, and figures for print that agree as PNG,
-SVG and PDF.
+"""Figures of results: plotly's for the pages, and figures for print as PNG, SVG and PDF.
 
     from hcache import figures, open_run
     figures.u_figure(open_run("..."), donor=1, recipient=0).save("u.pdf")
@@ -15,13 +14,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .drawing import Figure
     from .notebook import grid, strip, u_figure
-    from .plots import heat_map, response_curve, scatter, similarity_map, swap_map
+    from .plot import Plot
+    from .plots import (
+        draw_heat_map,
+        draw_response_curve,
+        draw_scatter,
+        draw_value_map,
+        heat_map,
+        response_curve,
+        scatter,
+        similarity_map,
+        swap_map,
+    )
 
 _HOMES = {
     "Figure": "drawing",
     "grid": "notebook",
     "strip": "notebook",
     "u_figure": "notebook",
+    "Plot": "plot",
+    "draw_heat_map": "plots",
+    "draw_response_curve": "plots",
+    "draw_scatter": "plots",
     "heat_map": "plots",
     "response_curve": "plots",
     "scatter": "plots",
@@ -31,6 +45,11 @@ _HOMES = {
 
 __all__ = [
     "Figure",
+    "Plot",
+    "draw_heat_map",
+    "draw_response_curve",
+    "draw_scatter",
+    "draw_value_map",
     "grid",
     "heat_map",
     "response_curve",

@@ -32,8 +32,9 @@ MOST_COLUMNS, MOST_ROWS = 12, 24
 
 @dataclass(frozen=True, kw_only=True)
 class Swaps:
-    """The U-figure: A is sample ``donor`` of run ``donor_run`` (empty: the recipient's), B
-    sample ``recipient``.
+    """The U-figure: B with A's activations.
+
+    A is sample ``donor`` of run ``donor_run`` (empty: the recipient's), B sample ``recipient``.
     """
 
     donor: int
@@ -63,8 +64,9 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A row a sample and way, a column an attribute: labels, which every way is fitted to, or
-    saved directions.
+    """A row a sample and way, a column an attribute.
+
+    Attributes are labels, which every way is fitted to, or saved directions.
     """
 
     samples: tuple[int, ...]
@@ -98,8 +100,9 @@ def default_swaps(run: Run) -> Swaps:
 
 
 def default_strip(run: Run) -> Strip:
-    """The naive direction and the VAE of the first label; without labels saved directions, or
-    what needs neither.
+    """The naive direction and the VAE of the first label.
+
+    Without labels saved directions, or what needs neither.
     """
     label = next(iter(usable_labels(run)), "")
     ways = default_ways(run, label)
@@ -109,8 +112,9 @@ def default_strip(run: Run) -> Strip:
 
 
 def default_grid(run: Run) -> Grid:
-    """Four samples, the first five labels by the naive direction and the VAE; without labels the
-    saved directions.
+    """Four samples, the first five labels, and two methods.
+
+    The naive direction and the VAE; without labels the saved directions.
     """
     labels, top = usable_labels(run)[:ATTRIBUTES], default_top(run)
     saved = tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:ATTRIBUTES]
@@ -137,13 +141,17 @@ def default_ways(run: Run, label: str) -> tuple[str, ...]:
 
 
 def default_top(run: Run) -> int:
-    """How many positives: an eighth of the samples, 5 or more if half of them are as many."""
+    """How many positives there are by default.
+
+    An eighth of the samples, 5 or more if half of them are as many.
+    """
     return min(max(5, len(run) // 8), len(run) // 2)
 
 
 def usable_labels(run: Run) -> list[str]:
-    """The labels with two values or more, if the run holds h in full so that directions can be
-    fitted.
+    """The labels that directions can be fitted to.
+
+    They have two values or more, and the run holds h in full.
     """
     if run.policy("h") != FULL:
         return []
@@ -152,7 +160,7 @@ def usable_labels(run: Run) -> list[str]:
 
 
 def ways_from_label() -> dict[str, Method]:
-    """The methods that are fitted to the ends of a label and need nothing else, by name."""
+    """The methods that need a label's ends alone, by name."""
     return {
         method.name: method
         for method in METHODS.values()
@@ -166,7 +174,10 @@ def ways_from_nothing() -> dict[str, Method]:
 
 
 def all_ways(run: Run) -> dict[str, str]:
-    """Every way to edit that a run offers -> what it is called in a figure."""
+    """Every way to edit that a run offers.
+
+    -> what it is called in a figure.
+    """
     methods = {
         **(ways_from_label() if usable_labels(run) else {}),
         **(ways_from_nothing() if run.policy("h") == FULL else {}),
@@ -221,8 +232,9 @@ def chosen_for(run: Run, labels: Sequence[str], top: int) -> set[int]:
 
 
 def bystanders(run: Run, labels: Sequence[str], top: int, count: int) -> tuple[int, ...]:
-    """The first samples that lie at no end of the labels; others only if there are too few of
-    them.
+    """The first samples that lie at no end of the labels.
+
+    Others only if there are too few of them.
     """
     part = chosen_for(run, labels, top)
     ordered = sorted(

@@ -20,8 +20,9 @@ def is_categorical(values: np.ndarray) -> bool:
 
 
 def variance_explained(explained: np.ndarray, baseline: np.ndarray | None = None) -> go.Figure:
-    """Each component's share of the variance, their sum so far, and the same of shuffled data
-    where it is known.
+    """Each component's share of the variance, and their sum.
+
+    And the same of shuffled data where it is known.
     """
     numbers = np.arange(1, len(explained) + 1)
     figure = go.Figure(

@@ -14,7 +14,10 @@ _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 40}
 
 
 def contrast_chart(contrasts: Sequence[LabelContrast]) -> go.Figure:
-    """A row a label, the first on top, in deviations of that label over all samples."""
+    """A row a label, the first on top.
+
+    In deviations of that label over all samples.
+    """
     found = [contrast.in_spreads for contrast in contrasts]
     names = [contrast.name.replace("_", " ") for contrast in contrasts]
     ends = np.array([[e.high - e.value, e.value - e.low] for e in found]).T

@@ -12,7 +12,9 @@ CHANNELS = {"brightness": LUMA, "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0
 
 
 def signed_difference(a: np.ndarray, b: np.ndarray, channel: str = "brightness") -> np.ndarray:
-    """b - a of two pictures (h, w, 3) uint8 in one channel: (h, w) float64, -255 to 255.
+    """b - a of two pictures in one channel.
+
+    Pictures are (h, w, 3) uint8, the difference (h, w) float64, -255 to 255.
 
     Raises:
         UsageError: they are not of one size, or there is no such channel.
@@ -28,8 +30,11 @@ def signed_difference(a: np.ndarray, b: np.ndarray, channel: str = "brightness")
 
 
 def draw_difference(difference: np.ndarray, scale: float) -> np.ndarray:
-    """A difference (h, w) as a picture (h, w, 3) uint8: zero is the middle of the map, ±``scale``
-    its ends, and what lies beyond them is drawn as they are."""
+    """A difference (h, w) as a picture (h, w, 3) uint8.
+
+    Zero is the middle of the map, ±``scale`` its ends, and what lies beyond them is drawn as
+    they are.
+    """
     places = np.array([place for place, _ in DIVERGING])
     colours = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for _, colour in DIVERGING])
     where = np.clip(difference / (2 * scale) + 0.5, 0, 1)

@@ -1,9 +1,12 @@
-"""A figure for print: a sheet from which every format is made, so that all of them agree; and
-how large it is set.
+"""A figure for print: its size, its formats, and the file it is saved to.
+
+Figures of pictures are sheets of our own, from which every format is made, because the PNG says
+where every picture lies and which recipe made it. Plots are matplotlib's (``plot.py``).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +28,11 @@ SCALE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """``width`` of the sheet in inches, ``size`` of its type in points: as large in print as is
-    said here. ``captioned``: whether the caption is drawn below; a paper often sets its own."""
+    """How a figure is set: its width and its type.
+
+    ``width`` of the sheet in inches, ``size`` of its type in points: as large in print as is
+    said here. ``captioned``: whether the caption is drawn below; a paper often sets its own.
+    """
 
     width: float = WIDTHS["double"]
     size: float = 8.0
@@ -44,34 +50,34 @@ class Style:
 
     @property
     def small(self) -> float:
-        """The size of what is less important; no less than 5 points, the least that most
-        publishers take.
+        """The size of what is less important.
+
+        No less than 5 points, the least that most publishers take.
         """
         return max(min(self.size, 5.0), 0.875 * self.size)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure(Sheet):
-    """A sheet that shows itself in a notebook, and saves itself as PNG, SVG or PDF."""
+class Printed(ABC):
+    """What has a format for each way to print it."""
 
     @property
+    @abstractmethod
     def svg(self) -> str:
-        """Texts as texts, lines as lines, pictures as PNGs of their own pixels."""
-        return svg_of(self)
+        """The SVG text."""
 
     @property
+    @abstractmethod
     def pdf(self) -> bytes:
-        """One page of the figure's size, with its font inside."""
-        return pdf_of(self)
+        """The PDF file."""
 
+    @abstractmethod
     def png(self, scale: int = SCALE) -> bytes:
-        """Of ``scale`` times 150 pixels an inch, with the recipe of every picture that has one
-        inside.
-        """
-        return png_of(self, scale)
+        """The PNG file, of ``scale`` times 150 pixels an inch."""
 
     def save(self, path: str | Path) -> Path:
-        """Writes it to a file whose name ends in .png, .svg or .pdf.
+        """Writes it to a file of one of the formats.
+
+        The file's name ends in .png, .svg or .pdf.
 
         Raises:
             UsageError: the name ends in something else, or the file cannot be written.
@@ -87,14 +93,44 @@ class Figure(Sheet):
         return path
 
     def _repr_svg_(self) -> str:
+        """How a notebook shows it."""
         return self.svg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Sheet, Printed):
+    """A sheet that shows itself in a notebook, and saves itself.
+
+    As PNG, SVG or PDF.
+    """
+
+    @property
+    def svg(self) -> str:
+        """The SVG: texts as texts, lines as lines.
+
+        Pictures are PNGs of their own pixels.
+        """
+        return svg_of(self)
+
+    @property
+    def pdf(self) -> bytes:
+        """One page of the figure's size, with its font inside."""
+        return pdf_of(self)
+
+    def png(self, scale: int = SCALE) -> bytes:
+        """Of ``scale`` times 150 pixels an inch.
+
+        The recipe of every picture that has one is inside.
+        """
+        return png_of(self, scale)
 
 
 def finished(
     marks: Sequence[Mark], height: float, style: Style, title: str, caption: str
 ) -> Figure:
-    """The figure of marks that reach down to ``height``, with the caption below them if the
-    style has one.
+    """The figure of marks that reach down to ``height``.
+
+    With the caption below them if the style has one.
     """
     marks, size = list(marks), style.size
     lines = wrapped(caption, style.points, size) if style.captioned else []

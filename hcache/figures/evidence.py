@@ -37,7 +37,10 @@ _ByRun = Mapping[str, Mapping[str, Sequence[Point]]]
 
 
 def chart_of(shown: object) -> go.Figure | None:
-    """The chart of a measure's exhibit; None of what is not a chart."""
+    """The chart of a measure's exhibit.
+
+    None of what is not a chart.
+    """
     draw = _CHARTS.get(type(shown))
     return None if draw is None else draw(shown)
 
@@ -54,7 +57,10 @@ def curves_over_noise(shown: Curves) -> go.Figure:
 
 
 def read_and_move(shown: ReadAndMove) -> go.Figure:
-    """Two panels: where a label can be read, and where moving h moves it."""
+    """Two panels: where a label is read and moved.
+
+    Where it can be read, and where moving h moves it.
+    """
     titles = ("where it can be read", "where moving h moves it")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.1)
     add_curves(figure, shown.read, "shuffled labels", row=1, col=1)
@@ -72,7 +78,10 @@ def read_and_move(shown: ReadAndMove) -> go.Figure:
 
 
 def add_curves(figure: go.Figure, curves: _ByRun, null: str, **place: int) -> None:
-    """Curves with bands and nulls, into a figure or one of its panels."""
+    """Curves with bands and nulls.
+
+    Into a figure or one of its panels.
+    """
     said = False
     for number, (run, named) in enumerate(curves.items()):
         for dash, (name, points) in zip(DASHES, named.items(), strict=False):
@@ -165,7 +174,9 @@ def response_curves(shown: ResponseCurves) -> go.Figure:
 
 
 def leakage_maps(shown: LeakageMaps) -> go.Figure:
-    """The mean change of every reading under every edit, a panel a run.
+    """The mean change of every reading, a panel a run.
+
+    Under every edit.
 
     A frame is where it was meant; a star is where it leaks beyond chance.
     """
@@ -320,7 +331,10 @@ def _in_words(bar: Bar, null: str) -> str:
 
 
 def cosines_over_noise(shown: CosineCurves) -> go.Figure:
-    """The cosine of every pair of directions over log SNR, a panel a run; nulls in grey."""
+    """The cosine of every pair of directions, a panel a run.
+
+    Over log SNR; nulls are in grey.
+    """
     rows = shown.runs
     figure = make_subplots(rows=1, cols=len(rows), subplot_titles=list(rows), shared_yaxes=True)
     for number, found in enumerate(rows.values()):

@@ -33,14 +33,19 @@ def font_path(bold: bool = False) -> Path:
 
 @cache
 def font_name(bold: bool = False) -> str:
-    """The font's name in a PDF; it is registered with reportlab when it is first asked for."""
+    """The font's name in a PDF.
+
+    It is registered with reportlab when it is first asked for.
+    """
     name = f"Arimo{'-Bold' if bold else ''}"
     pdfmetrics.registerFont(TTFont(name, str(font_path(bold))))
     return name
 
 
 def width_of(text: str, size: float, bold: bool = False) -> float:
-    """How wide a text of one line is at a size, both in points.
+    """How wide a text of one line is at a size.
+
+    Both in points.
 
     Raises:
         UsageError: it has characters that the font lacks.
@@ -55,8 +60,9 @@ def width_of(text: str, size: float, bold: bool = False) -> float:
 
 
 def wrapped(text: str, width: float, size: float, bold: bool = False) -> list[str]:
-    """A text in lines no wider than ``width`` points; a word that is wider is broken. Line
-    breaks are kept.
+    """A text in lines no wider than ``width`` points.
+
+    a word that is wider is broken. Line breaks are kept.
     """
     lines = []
     for paragraph in text.splitlines():
@@ -74,7 +80,10 @@ def wrapped(text: str, width: float, size: float, bold: bool = False) -> list[st
 
 
 def shortened(text: str, width: float, size: float, bold: bool = False) -> str:
-    """A text on one line no wider than ``width`` points: what is too long ends in an ellipsis."""
+    """A text on one line no wider than ``width`` points.
+
+    What is too long ends in an ellipsis.
+    """
     if width_of(text, size, bold) <= width:
         return text
     while text and width_of(f"{text}…", size, bold) > width:

@@ -28,7 +28,7 @@ from ..recipes.edits import DirectionRef, DonorRef
 from ..recipes.recipe import Recipe, recipe_of
 from .captions import grid_caption, strip_caption, swap_caption
 from .choices import SAVED, Choice, Grid, Strip, Swaps, fit_of, name_of
-from .table import Row, Table
+from .table import PictureRow, Table
 from .ufigure import Swapped
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """A run, how its model is had when it is needed, and the directions fitted so far, by way
-    and label.
+    """Makes figures of a run, fitting and rendering what it takes.
+
+    It has the run, how its model is had when it is needed, and the directions fitted so far, by
+    way and label.
     """
 
     run: Run
@@ -95,7 +97,7 @@ class Maker:
         if not read:
             read, below = self._kept(cells, choice.sample)
         rows = [
-            Row(
+            PictureRow(
                 label=name_of(way),
                 cells=tuple(cells[i * n : (i + 1) * n]),
                 notes=tuple(read[i * n : (i + 1) * n]),
@@ -131,7 +133,7 @@ class Maker:
         cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
         n = 1 + len(choice.attributes)
         rows = [
-            Row(
+            PictureRow(
                 group=f"sample {sample}",
                 label=name_of(way),
                 cells=tuple(cells[(i * len(ways) + k) * n : (i * len(ways) + k + 1) * n]),

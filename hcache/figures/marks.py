@@ -64,9 +64,11 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what
-    made it, if known.
+class PlacedPicture:
+    """A picture on a sheet.
+
+    ``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what made
+    it, if known.
     """
 
     x: float
@@ -78,7 +80,7 @@ class Picture:
     recipe: Recipe | None = None
 
 
-Mark = Text | Shape | Picture
+Mark = Text | Shape | PlacedPicture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +104,8 @@ class Sheet:
         return [mark for mark in self.marks if isinstance(mark, Shape)]
 
     @property
-    def pictures(self) -> list[Picture]:
-        return [mark for mark in self.marks if isinstance(mark, Picture)]
+    def pictures(self) -> list[PlacedPicture]:
+        return [mark for mark in self.marks if isinstance(mark, PlacedPicture)]
 
 
 def line(
@@ -127,8 +129,9 @@ def arch(
     stroke: str,
     width: float = 0.75,
 ) -> Shape:
-    """Up from one foot, over, and down to the other, its shoulders rounded. ``foot``: the
-    heights of the two feet.
+    """A line up, over, and down, with round shoulders.
+
+    ``foot``: the heights of the two feet.
     """
     r = max(0.0, min(radius, (right - left) / 2, min(foot) - top))
     k = r * (1 - KAPPA)
@@ -161,16 +164,3 @@ def frame(
         (x - o, y + height + o),
     )
     return area(*corners, fill=fill, stroke=stroke, width=thick)
-
-
-def disc(x: float, y: float, radius: float, fill: str) -> Shape:
-    """A filled circle."""
-    r, k = radius, radius * KAPPA
-    moves = (
-        (x + r, y),
-        (x + r, y + k, x + k, y + r, x, y + r),
-        (x - k, y + r, x - r, y + k, x - r, y),
-        (x - r, y - k, x - k, y - r, x, y - r),
-        (x + k, y - r, x + r, y - k, x + r, y),
-    )
-    return Shape(moves=moves, fill=fill)

@@ -29,7 +29,9 @@ def u_figure(
     alpha: float = 1.0,
     **style: Any,
 ) -> Figure:
-    """Donor, recipient, the U, and beside h and every skip group what the swap there gives.
+    """The U-figure: what a swap at each site gives.
+
+    Donor, recipient, the U, and pictures beside h and every skip group.
 
     Args:
         run: The recipient's, and the donor's unless ``donor_run`` names another of the same home.
@@ -59,7 +61,9 @@ def strip(
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
-    """One sample edited: a row a way to find the direction, a column a strength.
+    """A strip: one sample edited at several strengths.
+
+    A row a way to find the direction, a column a strength.
 
     Args:
         run: Holds h in full.
@@ -99,8 +103,9 @@ def grid(
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
-    """Samples edited: a row a sample and way, a column an attribute: labels, or ``saved:NAME``
-    directions.
+    """A grid: samples edited by several attributes.
+
+    A row a sample and way, a column an attribute: labels, or ``saved:NAME`` directions.
 
     The arguments are those of ``strip``.
     """
@@ -116,15 +121,19 @@ def grid(
 
 
 def changed(choice: Any, **given: Any) -> Any:
-    """A choice with what was given in place of what it has; None keeps that."""
+    """A choice with what was given in place of what it has.
+
+    None keeps that.
+    """
     return replace(choice, **{name: value for name, value in given.items() if value is not None})
 
 
 def figure_of(
     run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any
 ) -> Figure:
-    """Renders what is not there yet and draws it; ``drive(work, text)`` runs the work to its
-    end.
+    """Renders what is not there yet and draws it.
+
+    ``drive(work, text)`` runs the work to its end.
     """
     from ..extraction.run import load_model_of
 
@@ -136,7 +145,10 @@ def figure_of(
 
 
 def draw(made: Swapped | Table, style: Style, caption: str | None = None) -> Figure:
-    """Any of the three figures from its pictures; ``caption``: None for the one it comes with."""
+    """Any of the three figures from its pictures.
+
+    ``caption``: None for the one it comes with.
+    """
     return (
         draw_u(made, style, caption)
         if isinstance(made, Swapped)
@@ -147,8 +159,9 @@ def draw(made: Swapped | Table, style: Style, caption: str | None = None) -> Fig
 def style_of(
     width: str | float = "double", size: float | None = None, caption: str | None = None
 ) -> tuple[Style, str | None]:
-    """The style, and the caption in place of the usual one; the type of a single column is
-    smaller if not said.
+    """The style, and the caption in place of the usual one.
+
+    The type of a single column is smaller if not said.
     """
     if isinstance(width, str) and width not in WIDTHS:
         raise UsageError(

@@ -17,7 +17,9 @@ _POINTS = 33
 
 
 def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
-    """A picture on axes that run from 0 to 1 from its upper left corner, ready for the lasso.
+    """A picture on axes, ready for the lasso.
+
+    They run from 0 to 1 from its upper left corner.
 
     Args:
         picture: (height, width, 3) uint8.
@@ -83,8 +85,9 @@ def _dimmed(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def areas_of(selection: dict) -> list[list[tuple[float, float]]]:
-    """The polygons of a selection as Streamlit gives it, corners (x, y) in the axes' units;
-    boxes are polygons too.
+    """The polygons of a selection as Streamlit gives it.
+
+    Corners (x, y) are in the axes' units; boxes are polygons too.
     """
     found = [list(zip(area["x"], area["y"], strict=True)) for area in selection.get("lasso", [])]
     for box in selection.get("box", []):

@@ -12,7 +12,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from .fonts import font_name
-from .marks import Picture, Shape, Sheet, Text
+from .marks import PlacedPicture, Shape, Sheet, Text
 
 
 def pdf_of(figure: Sheet) -> bytes:
@@ -50,7 +50,7 @@ def _draw_shape(canvas: Canvas, shape: Shape, height: float) -> None:
     canvas.drawPath(drawn, stroke=int(bool(shape.stroke)), fill=int(bool(shape.fill)))
 
 
-def _draw_picture(canvas: Canvas, picture: Picture, height: float) -> None:
+def _draw_picture(canvas: Canvas, picture: PlacedPicture, height: float) -> None:
     image = ImageReader(Image.fromarray(picture.pixels))
     canvas.drawImage(
         image, picture.x, height - picture.y - picture.height, picture.width, picture.height

@@ -18,8 +18,9 @@ THUMBNAIL, QUALITY = 128, 90
 
 
 def thumbnail_uri(picture: np.ndarray) -> str:
-    """A picture (height, width, 3) uint8 as a small ``data:`` address: no larger than 128
-    pixels, and lossy.
+    """A picture as a small ``data:`` address.
+
+    Of (height, width, 3) uint8: no larger than 128 pixels, and lossy.
     """
     return (
         "data:image/jpeg;base64," + base64.b64encode(_jpeg(_reduced(picture, THUMBNAIL))).decode()
@@ -27,8 +28,9 @@ def thumbnail_uri(picture: np.ndarray) -> str:
 
 
 def sprite(pictures: np.ndarray, cell: int) -> bytes:
-    """Pictures (n, height, width, 3) uint8 in one JPEG, each ``cell`` pixels wide, row by row in
-    a square.
+    """Pictures (n, height, width, 3) uint8 in one JPEG.
+
+    Each is ``cell`` pixels wide, row by row in a square.
     """
     columns = math.ceil(math.sqrt(len(pictures)))
     height = max(1, round(cell * pictures.shape[1] / pictures.shape[2]))
@@ -64,8 +66,11 @@ def data_uri(picture: np.ndarray) -> str:
 def contact_sheet(
     pictures: np.ndarray, columns: int, gap: int = 4
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """Pictures (n, height, width, 3) uint8 in rows of ``columns`` on white: the sheet, and each
-    one's box in it (left, top, width, height)."""
+    """Pictures in rows on white, and where each one lies.
+
+    (n, height, width, 3) uint8 in rows of ``columns``: the sheet, and each one's box in it
+    (left, top, width, height).
+    """
     n, height, width, _ = pictures.shape
     rows = -(-n // columns)
     sheet = np.full(

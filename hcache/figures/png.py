@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..images.pngs import png_bytes
 from ..recipes.sheet import Box, SheetCell, sheet_text
 from .fonts import font_path
-from .marks import POINTS, Picture, Shape, Sheet, Text
+from .marks import POINTS, PlacedPicture, Shape, Sheet, Text
 from .palette import PAPER
 
 DPI = 150
@@ -31,13 +31,8 @@ def png_of(figure: Sheet, scale: int) -> bytes:
     Raises:
         UsageError: it would have too many pixels.
     """
-    factor = _factor(scale)
+    factor = dots_of(figure.width, figure.height, scale) / POINTS
     size = (round(figure.width * factor), round(figure.height * factor))
-    if size[0] * size[1] > MOST_PIXELS:
-        raise UsageError(
-            f"this figure would have {size[0]} x {size[1]} pixels; choose a smaller scale than"
-            f" {scale}"
-        )
     sheet = _draw_shapes(figure, size, factor)
     for picture in figure.pictures:
         box = pixel_box(picture, scale)
@@ -50,8 +45,28 @@ def png_of(figure: Sheet, scale: int) -> bytes:
     return png_bytes(np.asarray(sheet), recipes_of(figure, scale) or None, DPI * scale)
 
 
-def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
-    """Where a picture lies in the PNG: left, top, width and height in pixels."""
+def dots_of(width: float, height: float, scale: int) -> int:
+    """The pixels an inch of a figure at a scale.
+
+    The figure has so many points.
+
+    Raises:
+        UsageError: the scale is out of range, or there would be too many pixels.
+    """
+    factor = _factor(scale)
+    across, down = round(width * factor), round(height * factor)
+    if across * down > MOST_PIXELS:
+        raise UsageError(
+            f"this figure would have {across} x {down} pixels; choose a smaller scale than {scale}"
+        )
+    return DPI * scale
+
+
+def pixel_box(picture: PlacedPicture, scale: int) -> dict[str, int]:
+    """Where a picture lies in the PNG.
+
+    Left, top, width and height in pixels.
+    """
     f = _factor(scale)
     left, top = round(picture.x * f), round(picture.y * f)
     right, bottom = round((picture.x + picture.width) * f), round((picture.y + picture.height) * f)
@@ -59,8 +74,9 @@ def pixel_box(picture: Picture, scale: int) -> dict[str, int]:
 
 
 def recipes_of(figure: Sheet, scale: int) -> str:
-    """The recipes of the pictures, with where they lie in the PNG, as it carries them; empty if
-    there are none.
+    """The recipes of the pictures, as the PNG carries them.
+
+    With where they lie in the PNG; empty if there are none.
     """
     cells = [
         SheetCell(recipe=picture.recipe, title=picture.title, box=Box(**pixel_box(picture, scale)))

@@ -118,8 +118,9 @@ def _add_unseen(figure: go.Figure, cells: list[tuple[str, int]], words: list[str
 def probe_curves(
     probes: ProbeMap, chosen: tuple[str, int], timesteps: Sequence[float], log_snr: np.ndarray
 ) -> go.Figure:
-    """Scores over the steps, one line a site: the chosen site's and x_t's with their intervals
-    and shuffled labels.
+    """Scores over the steps, one line a site.
+
+    The chosen site's and x_t's have their intervals and shuffled labels.
     """
     figure = go.Figure()
     for number, site in enumerate(probes.sites):
@@ -151,8 +152,9 @@ def probe_curves(
 def learning_chart(
     found: Mapping[str, Mapping[str, Any]], sites: Sequence[str], chosen: str
 ) -> go.Figure:
-    """Scores by the samples a probe was fitted on, one line a site; the chosen one's with interval
-    and shuffled labels.
+    """Scores by the samples a probe was fitted on.
+
+    One line a site; the chosen one's has its interval and shuffled labels.
 
     Args:
         found: Results by site, as :func:`~hcache.measures.learning.learning` stores them.

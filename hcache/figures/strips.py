@@ -58,7 +58,10 @@ def draw_strip(
 
 
 def draw_sheet(pictures: np.ndarray, columns: Sequence[str]) -> str:
-    """Pictures (rows, columns, height, width, 3) uint8 under the words of their columns."""
+    """Pictures under the words of their columns.
+
+    (rows, columns, height, width, 3) uint8.
+    """
     head = "".join(f"<th scope='col'>{escape(words)}</th>" for words in columns)
     body = "".join(
         "<tr>"
@@ -75,7 +78,10 @@ def draw_sheet(pictures: np.ndarray, columns: Sequence[str]) -> str:
 
 
 def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
-    """Pictures (n, height, width, 3) in a row that wraps, each with its caption."""
+    """Pictures in a row that wraps, each with its caption.
+
+    (n, height, width, 3).
+    """
     cells = "".join(
         f"<figure><img src='{data_uri(p)}'"
         f" alt='{escape(c)}'><figcaption>{escape(c)}</figcaption></figure>"

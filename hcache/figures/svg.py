@@ -13,7 +13,7 @@ from functools import cache
 from html import escape
 
 from .fonts import FAMILY, font_path, width_of
-from .marks import Picture, Shape, Sheet, Text
+from .marks import PlacedPicture, Shape, Sheet, Text
 from .palette import PAPER
 from .pictures import data_uri
 
@@ -24,19 +24,19 @@ def svg_of(figure: Sheet) -> str:
     parts += [_picture(mark) for mark in figure.pictures]
     parts += [_text(mark) for mark in figure.texts]
     w, h = f"{figure.width:.2f}", f"{figure.height:.2f}"
+    fonts = fonts_of({text.bold for text in figure.texts})
     about = f"<title>{escape(figure.title)}</title><desc>{escape(figure.caption)}</desc>"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}pt"'
         f' height="{h}pt" font-family="{FAMILY}" style="font-kerning:none"'
-        f' role="img">{about}{_fonts(figure)}<rect width="{w}" height="{h}"'
+        f' role="img">{about}{fonts}<rect width="{w}" height="{h}"'
         f' fill="{PAPER}"/>{"".join(parts)}</svg>'
     )
 
 
-def _fonts(figure: Sheet) -> str:
-    """The fonts of the figure's texts, for browsers."""
-    faces = "".join(_face(bold) for bold in sorted({text.bold for text in figure.texts}))
-    return f"<style>{faces}</style>"
+def fonts_of(weights: set[bool]) -> str:
+    """A style sheet with the fonts for browsers; ``weights``: bold or not."""
+    return f"<style>{''.join(_face(bold) for bold in sorted(weights))}</style>"
 
 
 @cache
@@ -59,7 +59,7 @@ def _shape(shape: Shape) -> str:
     return f'<path d="{"".join(steps)}" fill="{shape.fill or "none"}"{stroke}{dash}/>'
 
 
-def _picture(picture: Picture) -> str:
+def _picture(picture: PlacedPicture) -> str:
     return (
         f'<image x="{picture.x:.2f}" y="{picture.y:.2f}" width="{picture.width:.2f}"'
         f' height="{picture.height:.2f}" preserveAspectRatio="none"'

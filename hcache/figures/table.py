@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..edits.rendered import Rendered
 from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, LEADING, shortened, width_of, wrapped
-from .marks import Mark, Picture, Text, line
+from .marks import Mark, PlacedPicture, Text, line
 from .palette import LINE, MUTED
 
 GAP = 2.5
@@ -19,8 +19,10 @@ MOST_LABEL = 0.22
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """``group``: what several rows have in common, shown at the first of them. ``notes``: a text
+class PictureRow:
+    """A row of a table of pictures.
+
+    ``group``: what several rows have in common, shown at the first of them. ``notes``: a text
     below each picture.
     """
 
@@ -35,7 +37,7 @@ class Table:
     """``corner``: what the columns are, in a word or two."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[PictureRow, ...]
     columns: tuple[str, ...]
     caption: str
     corner: str = ""
@@ -116,13 +118,13 @@ def _head(page: _Page) -> float:
     return last + DESCENT * size + 2
 
 
-def _row(page: _Page, row: Row, y: float, with_group: bool) -> float:
+def _row(page: _Page, row: PictureRow, y: float, with_group: bool) -> float:
     """One row of pictures with its label; returns where the next begins."""
     columns, height = page.table.columns, page.side * _aspect(row)
     for column, cell in enumerate(row.cells):
         name = ", ".join(part for part in (row.group, row.label, columns[column]) if part)
         page.marks.append(
-            Picture(
+            PlacedPicture(
                 x=page.x(column),
                 y=y,
                 width=page.side,
@@ -146,7 +148,7 @@ def _row(page: _Page, row: Row, y: float, with_group: bool) -> float:
     return y + GAP
 
 
-def _row_label(page: _Page, row: Row, y: float, height: float, with_group: bool) -> None:
+def _row_label(page: _Page, row: PictureRow, y: float, height: float, with_group: bool) -> None:
     """The row's label in the middle of its height; the group's above it, at the row's upper edge
     if there is room.
     """
@@ -185,6 +187,6 @@ def _set_lines(page: _Page, lines: list[tuple[str, bool]], y: float) -> None:
         page.marks.append(mark)
 
 
-def _aspect(row: Row) -> float:
+def _aspect(row: PictureRow) -> float:
     height, width, _ = row.cells[0].picture.shape
     return height / width

@@ -16,7 +16,7 @@ from ..edits.rendered import Rendered
 from ..specs import Anatomy
 from .drawing import Figure, Style, finished
 from .fonts import ASCENT, DESCENT, shortened, width_of
-from .marks import Mark, Picture, Text, arch, area, frame, line
+from .marks import Mark, PlacedPicture, Text, arch, area, frame, line
 from .palette import BOTTLENECK, DECODER, ENCODER, MUTED, tinted
 
 ARC = "#98A2B3"
@@ -40,8 +40,9 @@ class Swapped:
     caption: str
 
     def moved(self, site: str) -> float:
-        """How far a swap takes B: its root mean square distance from B over that of A from B;
-        NaN if A is B.
+        """How far a swap takes B towards A.
+
+        Its root mean square distance from B over that of A from B; NaN if A is B.
         """
         apart = _distance(self.donor, self.recipient)
         return _distance(self.cells[site], self.recipient) / apart if apart else math.nan
@@ -245,7 +246,7 @@ def _pair(u: _U, what: Swapped, style: Style) -> list[Mark]:
 def _framed(
     x: float, y: float, side: float, cell: Rendered, title: str, colour: str, thick: float
 ) -> list[Mark]:
-    picture = Picture(
+    picture = PlacedPicture(
         x=x, y=y, width=side, height=side, pixels=cell.picture, title=title, recipe=cell.recipe
     )
     return [frame(x, y, side, side, colour, thick), picture]

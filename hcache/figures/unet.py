@@ -68,8 +68,9 @@ class _U:
 
 
 def draw_anatomy(anatomy: Anatomy, store: Mapping[str, str] | None = None) -> str:
-    """A model's sites with shapes and bytes a sample and step, as SVG; with ``store``, what a
-    run keeps of them.
+    """A model's sites with shapes and bytes, as SVG.
+
+    Bytes are a sample's at a step; with ``store``, what a run keeps of them.
     """
     u = _U(members=tuple(map(len, anatomy.skips)), row=58, left=40, width=820, top=22)
     parts = [_frame(u)]

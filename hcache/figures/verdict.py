@@ -76,8 +76,9 @@ def verdict_table(
 
 
 def carriers_table(table: Sequence[Carriers]) -> str:
-    """Which site carries what: quantities in rows, sites in columns; bold where it is proven,
-    grey where it is not.
+    """Which site carries what: quantities in rows, sites in columns.
+
+    Bold where it is proven, grey where it is not.
     """
     if not table:
         return ""

@@ -17,7 +17,9 @@ _BITS_A_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
 def in_srgb(image: Image.Image, source: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
-    """A picture in sRGB of 8 bits, and what had to be done to it, in words.
+    """A picture in sRGB of 8 bits.
+
+    And what had to be done to it, in words.
 
     Args:
         image: Decoded, upright.

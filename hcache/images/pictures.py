@@ -32,8 +32,9 @@ class Picture:
         return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
     def save(self, folder: Path) -> Path:
-        """Keeps it as ``<digest>.png`` in a folder; again only where what is there is not this
-        picture.
+        """Keeps it as ``<digest>.png`` in a folder.
+
+        Again only where what is there is not this picture.
 
         Raises:
             OSError: it cannot be written.
@@ -53,8 +54,10 @@ class Picture:
 
 
 def prepare_picture(source: Path | bytes, name: str, height: int, width: int) -> Picture:
-    """A picture file as the model takes it: turned upright by its EXIF, on white where it is
-    transparent, in sRGB of 8 bits, its centre cropped to the right proportions and resized.
+    """A picture file as the model takes it.
+
+    Turned upright by its EXIF, on white where it is transparent, in sRGB of 8 bits, its centre
+    cropped to the right proportions and resized.
 
     Args:
         source: The file or what is in it.
@@ -102,8 +105,9 @@ def _fit(image: Image.Image, name: str, height: int, width: int) -> Picture:
 
 
 def greyed(pixels: np.ndarray) -> np.ndarray:
-    """Pictures (..., 3) uint8 by their luminance (ITU-R BT.601), still of three channels: what a
-    grey model takes.
+    """Pictures (..., 3) uint8 by their luminance (ITU-R BT.601).
+
+    They have three channels still: what a grey model takes.
     """
     luminance = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     return np.repeat(luminance.round().astype(np.uint8)[..., None], 3, axis=-1)

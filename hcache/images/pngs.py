@@ -20,8 +20,10 @@ MOST_TEXT = 8 * 2**20
 
 
 def png_bytes(picture: np.ndarray, recipe: str | None = None, dpi: float | None = None) -> bytes:
-    """A picture (height, width, 3) uint8 as a PNG file; with ``recipe``, a JSON text that it
-    carries; with ``dpi``, how many of its pixels are an inch in print.
+    """A picture (height, width, 3) uint8 as a PNG file.
+
+    ``recipe`` is a JSON text that it carries, ``dpi`` how many of its pixels are an inch in
+    print.
 
     Raises:
         UsageError: the text is longer than a picture may carry.
@@ -72,7 +74,10 @@ def read_recipe(data: bytes) -> str:
 
 
 def pixels_digest(picture: np.ndarray) -> str:
-    """SHA-256 of a picture (height, width, 3) uint8: of its shape and pixels."""
+    """SHA-256 of a picture's shape and pixels.
+
+    Of (height, width, 3) uint8.
+    """
     return hashlib.sha256(
         repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()
     ).hexdigest()

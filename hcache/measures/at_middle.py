@@ -21,8 +21,9 @@ from .noise import MIDDLE, log_snr_of, middle_step
 def at_middle(
     run: Run, steps: Sequence[int], estimates: Sequence[Estimate], *others: Sequence[float]
 ) -> tuple[Estimate, tuple[float, ...], tuple[int, ...], str]:
-    """A measure over steps at log SNR 0: the estimate, other numbers there, the rows that it is
-    from, and where it is.
+    """A measure over steps, at log SNR 0.
+
+    The estimate, other numbers there, the rows that it is from, and where it is.
 
     Where no steps lie on both sides, or the run does not say its noise, it is that of the middle
     step.

@@ -20,11 +20,11 @@ from ..readers.checks import error_of
 from ..readers.saved import read_by
 from .cell import Cell
 from .groups import GROUPS, groups_of
-from .kinds import ALIGNMENT, CODES, COSINES, OLDER, is_older
+from .kinds import ALIGNMENT, CODES, COSINES
 from .label_values import current_records
 from .measure import LABEL, Question
 from .of_reader import of_one_reader, reader_name
-from .registry import find_question, measures
+from .registry import OLDER, find_question, is_older, measures
 
 
 def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:

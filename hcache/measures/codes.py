@@ -33,8 +33,9 @@ COUNT = 32
 
 
 def codes_of(run: Run, kind: str, site: str, step: int, count: int = COUNT) -> np.ndarray:
-    """Codes (n, d) of all samples: principal scores of standardised activations, or channels
-    averaged over space.
+    """Codes (n, d) of all samples.
+
+    Principal scores of standardised activations, or channels averaged over space.
     """
     if kind == CHANNELS:
         return run.pooled(site, step)
@@ -119,8 +120,9 @@ def direction_cosines(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """Cosines between the directions of some labels, ``name -> (positives, negatives)``, at some
-    steps.
+    """Cosines between the directions of some labels, by step.
+
+    ``name -> (positives, negatives)``, at some steps.
 
     ``[{"step", "pairs": [Cosine, ...]}]``.
     """

@@ -94,8 +94,9 @@ def probe_seconds(run: Run, cells: Mapping[str, int], values: Sequence[np.ndarra
 
 
 def projection_seconds(run: Run, site: str) -> float:
-    """Seconds to project the samples of a run at all steps, on each step's components and on
-    joint ones.
+    """Seconds to project the samples of a run.
+
+    At all steps, on each step's components and on joint ones.
     """
     n, d = len(run), run.width(site)
     if n > EXACT:
@@ -120,8 +121,9 @@ def map_seconds(run: Run, site: str, way: str, steps: int) -> float:
 def render_seconds(
     run: Run, recipes: int, window: Window, step_seconds: float | None
 ) -> float | None:
-    """Seconds to render pictures of a run from the first step of a window on; None without a
-    measured step.
+    """Seconds to render pictures of a run.
+
+    From the first step of a window on; None without a measured step.
 
     Args:
         run: The run.

@@ -27,14 +27,17 @@ from ..cache.records import Record, load_record, save_record
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
 from .groups import BY_RUN, groups_digest, groups_of, of_groups
-from .kinds import ALIGNMENT, DECODABILITY, as_of_today
+from .kinds import ALIGNMENT, DECODABILITY
 from .label_values import values_digest, values_of
+from .registry import as_of_today
 from .stored import Measuring, measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeOptions:
-    """What is asked of a probe besides its label and site; it is part of every result's parameters.
+    """What is asked of a probe besides its label and site.
+
+    It is part of every result's parameters.
 
     ``kind``: ``ridge`` or ``logistic``, by the label if None. ``pooled``: averaged over space
     first. ``folds`` of the cross-validation, ``controls``: shuffled labels beside the true ones
@@ -107,8 +110,9 @@ USUAL = ProbeOptions()
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeMap:
-    """A label at some sites and all steps of a run: ``cells`` (site, step) -> row of a record,
-    those that are known.
+    """A label at some sites and all steps of a run.
+
+    ``cells``: (site, step) -> row of a record, those that are known.
     """
 
     label: str
@@ -123,8 +127,9 @@ class ProbeMap:
         return len(self.sites) * self.steps - len(self.cells)
 
     def family(self) -> dict[tuple[str, int], float]:
-        """p of every cell, adjusted for all cells of the map: the chance that labels of nothing
-        give any as good.
+        """p of every cell, adjusted for all cells.
+
+        The chance that labels of nothing give any of the map's as good.
 
         By the largest of all cells in each shuffle (max-T), since all cells have the same shuffles;
         by Holm where the scores of shuffles were not kept.
@@ -141,8 +146,9 @@ class ProbeMap:
         return dict(zip(known, adjusted.tolist(), strict=True))
 
     def values(self, quantity: str) -> np.ndarray:
-        """``score``, ``selectivity``, ``control`` or ``p`` by site and step; NaN where it is not
-        known.
+        """``score``, ``selectivity``, ``control`` or ``p`` by site and step.
+
+        NaN where it is not known.
         """
         found = np.full((len(self.sites), self.steps), np.nan)
         for (site, step), row in self.cells.items():
@@ -158,8 +164,9 @@ def decodability(
     steps: Sequence[int] | None = None,
     options: ProbeOptions = USUAL,
 ) -> Generator[float, None, dict[tuple[str, str], Record]]:
-    """Probes labels at sites and steps; yields the share done, returns a record for every (label,
-    site).
+    """Probes labels at sites and steps.
+
+    Yields the share done, returns a record for every (label, site).
 
     A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control",
     "selectivity", "p", "drawn"}]}``, ``drawn`` the scores of the shuffled labels; of the steps
@@ -245,7 +252,10 @@ def stored_decodability(
 
 
 def data_of(run: Run, site: str, step: int, pooled: bool) -> Space:
-    """A site at a step as probes see it; what does not fit into memory is taken in blocks."""
+    """A site at a step as probes see it.
+
+    What does not fit into memory is taken in blocks.
+    """
     return Space.of(run.pooled(site, step) if pooled else partial(run.blocks, site, step))
 
 
@@ -291,8 +301,9 @@ def alignment_of(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """How well some positives agree in h at every step: ``[{"step", "alignment", "reliability",
-    "p", "warning"}]``.
+    """How well some positives agree in h, by step.
+
+    ``[{"step", "alignment", "reliability", "p", "warning"}]``.
     """
     steps = list(range(run.spec.steps) if steps is None else steps)
     if not positives:

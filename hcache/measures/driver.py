@@ -32,9 +32,10 @@ NULL_SEED = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
-    """What a direction is tried on: samples of the run, strengths with 0 among them, a window of
-    steps.
+class TrialGrid:
+    """What a direction is tried on.
+
+    Samples of the run, strengths with 0 among them, a window of steps.
     """
 
     samples: tuple[int, ...]
@@ -61,8 +62,9 @@ class Grid:
 
 
 def no_readings(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """In place of a reader where there is none: what needs no attribute is measured all the
-    same.
+    """Stands in place of a reader where there is none.
+
+    What needs no attribute is measured all the same.
     """
     return {}
 
@@ -118,8 +120,9 @@ class Driver:
         first: int,
         asymmetric: bool,
     ) -> Generator[float, None, np.ndarray]:
-        """Samples (repeats allowed) taken up at step ``first`` under ``change(rows)``: (n,
-        height, width, 3) uint8.
+        """Samples taken up at a step under a change.
+
+        ``change(rows)``, from step ``first``, repeats allowed: (n, height, width, 3) uint8.
         """
         parts = []
         for start in range(0, len(samples), self.batch):
@@ -130,7 +133,9 @@ class Driver:
         return np.concatenate(parts)
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
-        """A batch moved along a direction in h, or in x_t, row i with ``strengths[i]``.
+        """A batch moved along a direction in h or x_t.
+
+        Row i with ``strengths[i]``.
 
         Raises:
             UsageError: a direction in x_t whose step lies outside the window.
@@ -138,8 +143,9 @@ class Driver:
         return self.executor.moved(move, strengths, window)
 
     def unedited(self, samples: Sequence[int]) -> np.ndarray:
-        """The run's own pictures of some samples (n, height, width, 3) uint8: what strength 0
-        gives.
+        """The run's own pictures of some samples.
+
+        (n, height, width, 3) uint8: what strength 0 gives.
         """
         return self.run.images[[self.run.position(sample) for sample in samples]]
 
@@ -154,8 +160,9 @@ class Driver:
     def randoms(
         self, count: int, kind: str = NOISE, like: Move | None = None, tried: Sequence[int] = ()
     ) -> list[Move]:
-        """The null: as many random directions, of unit length; or of the norm of ``like``, where
-        that moves x_t.
+        """The null: as many random directions, of unit length.
+
+        Or of the norm of ``like``, where that moves x_t.
 
         Args:
             count: How many.

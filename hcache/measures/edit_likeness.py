@@ -10,7 +10,7 @@ import numpy as np
 from ..analysis.likeness import likeness
 from ..directions.direction import Move, digest_of
 from ..progress import part
-from .driver import NOISE, Driver, Grid
+from .driver import NOISE, Driver, TrialGrid
 from .kinds import LIKENESS
 from .responses import responses
 from .stored import Measuring, measured
@@ -19,7 +19,7 @@ from .stored import Measuring, measured
 def likeness_of(
     driver: Driver,
     move: Move,
-    grid: Grid,
+    grid: TrialGrid,
     *,
     name: str = "",
     nulls: int = 19,

@@ -20,7 +20,7 @@ from ..edits.compose import Chain
 from ..errors import UsageError
 from ..progress import part
 from ..recipes.window import Window
-from .driver import NOISE, Change, Driver, Grid
+from .driver import NOISE, Change, Driver, TrialGrid
 from .groups import groups_among, of_groups
 from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE
 from .responses import tables_of
@@ -48,7 +48,7 @@ def controllability_over(
     """
     among = groups_among(driver.run, groups, samples)
     grids = [
-        Grid(
+        TrialGrid(
             samples=tuple(samples),
             window=window,
             strengths=(-strength, 0.0, strength),
@@ -89,15 +89,16 @@ def controllability_over(
 def leakage_of(
     driver: Driver,
     moves: Mapping[str, Move],
-    grid: Grid,
+    grid: TrialGrid,
     *,
     nulls: int = 0,
     null: str = NOISE,
     repeats: int = 2000,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """The leakage matrix of directions, each meant for the reading that it is named after, at the
-    largest strength.
+    """The leakage matrix of directions, at the largest strength.
+
+    Each is meant for the reading that it is named after.
 
     ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the
     movement would be where it was meant to be, were edits dealt to attributes at random. ``nulls``:
@@ -141,14 +142,15 @@ def leakage_of(
 def additivity_of(
     driver: Driver,
     moves: Mapping[str, Move],
-    grid: Grid,
+    grid: TrialGrid,
     *,
     nulls: int = 3,
     null: str = NOISE,
     repeats: int = 2000,
 ) -> Measuring:
-    """Additivity of every pair of directions at the largest strength, against that of pairs of
-    random ones.
+    """Additivity of every pair of directions.
+
+    At the largest strength, against that of pairs of random ones.
 
     ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings",
     "pixels"}}``: for every pair, and for all pairs as one, that of all readings together, each in
@@ -209,7 +211,7 @@ def _flat(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _fours(
-    driver: Driver, pairs: Sequence[tuple[Move, Move]], grid: Grid
+    driver: Driver, pairs: Sequence[tuple[Move, Move]], grid: TrialGrid
 ) -> Generator[float, None, list[list[np.ndarray]]]:
     """Pictures of f(0), f(a), f(b) and f(a + b) of every pair; a direction of several pairs is
     rendered once.
@@ -230,7 +232,7 @@ def _fours(
 
 
 def _together(
-    driver: Driver, moves: Sequence[Move], grid: Grid
+    driver: Driver, moves: Sequence[Move], grid: TrialGrid
 ) -> Generator[float, None, np.ndarray]:
     """Samples moved along one direction or several, each at the largest strength."""
 

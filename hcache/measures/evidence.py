@@ -34,7 +34,10 @@ class Evidence:
         return (record for record in self.records if record.kind == kind)
 
     def largest(self, kind: str, size: Callable[[Record], int]) -> Record | None:
-        """The result of a kind that is largest by ``size``; None if there is none."""
+        """The result of a kind that is largest by ``size``.
+
+        None if there is none.
+        """
         return max(self.of_kind(kind), key=size, default=None)
 
     def rows_of(self, kind: str, label: str) -> list[Mapping[str, Any]]:
@@ -44,11 +47,17 @@ class Evidence:
         return [] if record is None else record.result
 
     def point(self, row: Mapping[str, Any], name: str, null: float, p: float) -> Point:
-        """What a row says under ``name``, at the log SNR of its step."""
+        """What a row says, at the log SNR of its step.
+
+        Under ``name``.
+        """
         return Point(
             at=self.level(row["step"]), estimate=Estimate.from_json(row[name]), null=null, p=p
         )
 
     def level(self, step: int) -> float:
-        """The log SNR of a step; NaN where the run does not say."""
+        """The log SNR of a step.
+
+        NaN where the run does not say.
+        """
         return float(self._level[step])

@@ -20,7 +20,9 @@ LEVEL = "log SNR (left: mostly noise)"
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A value at a place on the axis: log SNR, or what the axis says.
+    """A value at a place on the axis.
+
+    The place is a log SNR, or what the axis says.
 
     With its null there and p, if there are any.
     """
@@ -33,7 +35,9 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """Curves with bands: by run, then by what is compared on one run.
+    """Curves with bands.
+
+    By run, then by what is compared on one run.
 
     ``axis`` and ``x`` are the titles of the axes. ``null`` says what the thin grey lines are.
     ``chance`` is the value where nothing is found.
@@ -48,7 +52,10 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A value with its interval, and the null beside it, if there is one."""
+    """A value with its interval.
+
+    And the null beside it, if there is one.
+    """
 
     measured: Estimate
     null: Estimate | None = None
@@ -86,7 +93,10 @@ class ReadAndMove:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseCurves:
-    """By run: what moving along a direction did to the reading ``label``, with the strengths."""
+    """What moving along a direction did to a reading.
+
+    By run: to the reading ``label``, with the strengths.
+    """
 
     runs: Mapping[str, Mapping[str, Any]]
     label: str
@@ -133,8 +143,9 @@ class LeakageMaps:
 
 @dataclass(frozen=True, kw_only=True)
 class CosineCurves:
-    """By run: the cosines between directions, a mapping with ``step``, ``at``, ``pairs`` a
-    step.
+    """The cosines between directions, by run.
+
+    A mapping with ``step``, ``at``, ``pairs`` a step.
     """
 
     runs: Mapping[str, Sequence[Mapping[str, Any]]]

@@ -28,7 +28,9 @@ GROUPS = "groups"
 
 
 def groups_of(run: Run, by: str = BY_RUN) -> np.ndarray | None:
-    """The number of the group of every sample (n,); None if every sample is its own.
+    """The number of the group of every sample (n,).
+
+    None if every sample is its own.
 
     Args:
         run: The run.
@@ -46,7 +48,10 @@ def groups_of(run: Run, by: str = BY_RUN) -> np.ndarray | None:
 
 
 def in_words(run: Run, groups: np.ndarray | None) -> str:
-    """``64 samples of 8 groups``, for pages and tables; empty if every sample is its own."""
+    """``64 samples of 8 groups``, for pages and tables.
+
+    Empty if every sample is its own.
+    """
     return (
         ""
         if groups is None

@@ -20,13 +20,16 @@ def values_digest(values: np.ndarray) -> str:
 
 
 def values_of(run: Run, names: Iterable[str]) -> dict[str, str]:
-    """The digests of some labels' values, by name; of those that there are."""
+    """The digests of some labels' values, by name.
+
+    Of those that there are.
+    """
     labels = named_labels(run)
     return {name: values_digest(labels[name]) for name in names if name in labels}
 
 
 def current_records(run: Run) -> list[Record]:
-    """The results of a run that are of its labels as they are now."""
+    """The results of a run that are of today's labels."""
     records = list_records(run)
     now = (
         values_of(run, named_labels(run))

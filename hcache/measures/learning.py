@@ -34,7 +34,9 @@ def learning(
     sites: Sequence[str] | None = None,
     options: ProbeOptions = USUAL,
 ) -> Generator[float, None, dict[str, Record]]:
-    """The learning curve of a label at every site; yields the share done, returns a record a site.
+    """The learning curve of a label at every site.
+
+    Yields the share done, returns a record a site.
 
     A record's result is ``{"metric", "sizes", "scores", "controls", "enough", "beyond_x"}``.
     ``beyond_x`` is the score with all samples less that of x_t's probe at the same step, paired by

@@ -8,7 +8,9 @@ its own by an entry point in the group ``hcache.measures``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 from ..cache.reading import Run
 from ..cache.records import Record
+from ..errors import AnalysisError, HcacheError
 from .cell import Cell
 from .evidence import Evidence
 from .exhibits import Exhibit, Shown
@@ -56,7 +59,10 @@ class Part:
 
 
 def later(make: Callable[[], Work]) -> Work:
-    """Work that begins when it is its turn: fitting directions and loading the model take time."""
+    """Work that begins when it is its turn.
+
+    Fitting directions and loading the model take time.
+    """
     yield 0.0
     return (yield from make())
 
@@ -83,7 +89,9 @@ def shipped_page(name: str) -> Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a measure answers: a row of the verdict for every label or site, or one for the model.
+    """What a measure answers: one or more rows of the verdict.
+
+    A row for every label or site, or one for the model.
 
     ``name`` and the subject are a cell's ``question`` and ``subject``. A question of labels has the
     label as its subject; one of sites is named ``<name> <site>``; both others have ``subject``.
@@ -124,7 +132,10 @@ class Question:
         return self.name == other.name and not (both_whole and self.subject != other.subject)
 
     def asked_of(self, question: str, subject: str) -> str:
-        """The label or site of a row; empty if it is of the model."""
+        """The label or site of a row.
+
+        Empty if it is of the model.
+        """
         site = question.removeprefix(self.name).strip()
         return {LABEL: subject, SITE: site}.get(self.of, "")
 
@@ -161,6 +172,9 @@ class Measure:
             is begun.
         questions: What it answers.
         cells: By the kind of a stored result: the answers that such a result holds.
+        definitions: By the kind of a stored result: how often what it means has changed, from 1
+            on. It is part of a result's parameters where it is more than 1, so that an older
+            result is told from today's.
         needs: Of ``LABELS``, ``READER``, ``MODEL``.
         parameters: What a user chooses.
         refuses: Why a setting has nothing for it, beyond its needs; empty if it has.
@@ -175,6 +189,7 @@ class Measure:
     parts: Callable[[Setting], Iterable[Part]]
     questions: tuple[Question, ...] = ()
     cells: Mapping[str, Callable[[Record, Run], Iterable[Cell]]] = field(default_factory=dict)
+    definitions: Mapping[str, int] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     refuses: Callable[[Setting], str] = lambda setting: ""
@@ -199,3 +214,31 @@ class Measure:
         """Its parts; none of a setting that has nothing for it."""
         if not self.refused(setting):
             yield from self.parts(setting)
+
+
+@contextmanager
+def faults_named(measure: Measure) -> Iterator[None]:
+    """Tells a fault of another package's measure in one line.
+
+    As long as the block runs.
+
+    A fault of hcache's own measures is left as it is. The traceback goes to the log, at the level
+    of debugging.
+
+    Raises:
+        AnalysisError: the measure raised something that is no error of hcache.
+    """
+    module = getattr(measure.parts, "__module__", "an unknown module")
+    try:
+        yield
+    except HcacheError:
+        raise
+    except Exception as error:  # whatever another package does
+        if module.split(".")[0] == __name__.split(".")[0]:
+            raise
+        logging.getLogger(__name__).debug("a fault of %s", module, exc_info=True)
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise AnalysisError(
+            f"the measure {measure.name!r} of the module {module} failed; {why}. Tell its author,"
+            " or leave it out"
+        ) from error

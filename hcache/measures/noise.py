@@ -28,7 +28,10 @@ COARSE_EDGES = (-4.0, 0.0)
 
 
 def says_noise(run: Run) -> bool:
-    """Whether a run's own description has the noise of its steps; those of before have not."""
+    """Whether a run's own description has the noise of its steps.
+
+    Those of before have not.
+    """
     return bool(run.provenance.get("alpha_bar"))
 
 
@@ -50,7 +53,10 @@ def log_snr_of(run: Run) -> np.ndarray:
 
 
 def middle_step(run: Run, steps: Sequence[int]) -> int:
-    """Of some steps the one with log SNR nearest 0; of runs that do not say, the middle one."""
+    """Of some steps the one with log SNR nearest 0.
+
+    Of runs that do not say, the middle one.
+    """
     distance = np.abs(log_snr_of(run)[list(steps)])
     return int(
         steps[int(np.nanargmin(distance))]
@@ -60,8 +66,9 @@ def middle_step(run: Run, steps: Sequence[int]) -> int:
 
 
 def spread_steps(run: Run, count: int) -> list[int]:
-    """So many steps evenly spread, and the two that stand on either side of log SNR 0, between
-    which one may read.
+    """So many steps, evenly spread.
+
+    And the two that stand on either side of log SNR 0, between which one may read.
     """
     steps = {
         int(step) for step in np.linspace(0, run.spec.steps - 1, min(count, run.spec.steps)).round()
@@ -75,8 +82,9 @@ def spread_steps(run: Run, count: int) -> list[int]:
 
 
 def windows_of(run: Run, edges: Sequence[float]) -> list[Window]:
-    """The run's steps cut at some log SNRs, most noise first; of runs that do not say, into as many
-    equal parts.
+    """The run's steps cut at some log SNRs, most noise first.
+
+    Of runs that do not say, into as many equal parts.
 
     A window without a step is left out.
     """
@@ -92,6 +100,9 @@ def windows_of(run: Run, edges: Sequence[float]) -> list[Window]:
 
 
 def level_of(run: Run, window: Window) -> float:
-    """The mean log SNR of a window's steps; NaN if the run does not say."""
+    """The mean log SNR of a window's steps.
+
+    NaN if the run does not say.
+    """
     inside = log_snr_of(run)[window.first : window.last + 1]
     return float(inside[np.isfinite(inside)].mean()) if np.isfinite(inside).any() else float("nan")

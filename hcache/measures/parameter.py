@@ -78,7 +78,9 @@ class Parameter:
         return value
 
     def parse(self, text: str) -> Any:
-        """A value from what was typed in a shell; a bool is ``yes`` or ``no``.
+        """A value from what was typed in a shell.
+
+        a bool is ``yes`` or ``no``.
 
         Raises:
             UsageError: as ``read``.
@@ -92,7 +94,10 @@ class Parameter:
         return self.read(value)
 
     def at_size(self, size: str, samples: int) -> Any:
-        """The value at a size of the Verdict page; ``samples``: of the run."""
+        """The value at a size of the Verdict page.
+
+        ``samples``: of the run.
+        """
         value = self.sizes.get(size, self.default)
         return min(value, samples // 2) if self.half_the_run else value
 
@@ -106,7 +111,9 @@ class Parameter:
 def check_options(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], whose: str
 ) -> dict[str, Any]:
-    """Values by name, each checked; ``whose`` says in an error whose parameters they are.
+    """Values by name, each checked.
+
+    ``whose`` says in an error whose parameters they are.
 
     Raises:
         UsageError: there is no such parameter, or a value does not fit.

@@ -20,6 +20,8 @@ from ..registry import Registry
 from .measure import MODEL, SECTIONS, Measure, Question
 from .parameter import Parameter
 
+OLDER = "measured by an older definition; measure again"
+
 DECLARED = (
     "decodability",
     "alignment",
@@ -59,7 +61,10 @@ MEASURES = Registry[Measure](
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """The measures by name, in order; ``refused`` has a line for each that cannot be used."""
+    """The measures by name, in order.
+
+    ``refused`` has a line for each that cannot be used.
+    """
 
     measures: dict[str, Measure] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
@@ -79,6 +84,9 @@ class Known:
         for kind in measure.cells:
             if any(kind in other.cells for other in self.measures.values()):
                 raise UsageError(f"results of the kind {kind!r} are another's; rename it")
+        for kind in measure.definitions:
+            if any(kind in (*other.cells, *other.definitions) for other in self.measures.values()):
+                raise UsageError(f"results of the kind {kind!r} are another's; rename it")
         for question in measure.questions:
             if any(question.clashes(other) for other in self.questions()):
                 raise UsageError(f"its question {question.name!r} is taken; rename it")
@@ -91,6 +99,14 @@ class Known:
             for measure in self.measures.values()
             for parameter in measure.parameters
         }
+
+    def definition(self, kind: str) -> int:
+        """How often the meaning of a kind of result changed.
+
+        From 1 on.
+        """
+        said = [each.definitions.get(kind, 1) for each in self.measures.values()]
+        return max(said, default=1)
 
     def questions(self) -> list[Question]:
         """All questions, in the order of the verdict's table."""
@@ -140,6 +156,17 @@ def find_measure(name: str) -> Measure:
     return known[name]
 
 
+def is_older(kind: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether a stored result is of an older definition than today's."""
+    return parameters.get("definition", 1) < registry().definition(kind)
+
+
+def as_of_today(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with the definition that they are asked by."""
+    definition = registry().definition(kind)
+    return {**parameters, **({"definition": definition} if definition > 1 else {})}
+
+
 def rendering() -> tuple[str, ...]:
     """The measures that run the model."""
     return tuple(name for name, measure in measures().items() if MODEL in measure.needs)
@@ -152,7 +179,10 @@ def parameters_of(what: Iterable[str]) -> dict[str, Parameter]:
 
 
 def find_question(question: str, subject: str) -> Question | None:
-    """The question that a row of the verdict is of; None if no measure asks it."""
+    """The question that a row of the verdict is of.
+
+    None if no measure asks it.
+    """
     known = registry().questions()
     return next((each for each in known if each.asks(question, subject)), None)
 

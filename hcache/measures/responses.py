@@ -23,7 +23,7 @@ from ..analysis.similarity import WINDOW
 from ..analysis.swaps import PIXELS, STRUCTURE
 from ..directions.direction import Direction, Move, digest_of, in_sigmas
 from ..progress import part
-from .driver import NOISE, Change, Driver, Grid
+from .driver import NOISE, Change, Driver, TrialGrid
 from .groups import groups_among, of_groups
 from .kinds import DIRECTION, RESPONSES
 from .stored import Measuring, Pictured, measured
@@ -35,7 +35,7 @@ SHOWN = 4
 """Samples whose pictures are kept, to be looked at."""
 
 
-def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
+def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
     """Readings under a direction: ``{"readings": {name: (n, strengths)}, "pixels": (n,
     strengths), "distances": {name: (n, strengths)}}``.
 
@@ -85,7 +85,7 @@ def responses(driver: Driver, move: Move, grid: Grid) -> Measuring:
     )
 
 
-def responses_of(move: str, grid: Grid, driver: Driver) -> dict[str, Any]:
+def responses_of(move: str, grid: TrialGrid, driver: Driver) -> dict[str, Any]:
     """The parameters of the responses to a move of that digest."""
     return {
         "move": move,
@@ -98,7 +98,7 @@ def responses_of(move: str, grid: Grid, driver: Driver) -> dict[str, Any]:
 def direction(
     driver: Driver,
     move: Move,
-    grid: Grid,
+    grid: TrialGrid,
     *,
     name: str = "",
     nulls: int = 6,
@@ -160,8 +160,9 @@ def direction(
 
 
 def null_dimensions(randoms: Sequence[Move]) -> float | None:
-    """In about how many dimensions random directions lie, by their cosines: one over the mean
-    square; None of others.
+    """In about how many dimensions random directions lie.
+
+    By their cosines: one over the mean square; None of others.
 
     A direction among them moves a readout at most √dimensions times as far as they do in the root
     mean square.
@@ -188,7 +189,7 @@ def _at_natural_length(
 
 
 def tables_of(
-    driver: Driver, moves: Sequence[Move], grid: Grid, groups: np.ndarray | None = None
+    driver: Driver, moves: Sequence[Move], grid: TrialGrid, groups: np.ndarray | None = None
 ) -> Generator[float, None, dict[str, np.ndarray]]:
     """Every reading's responses under some directions: (moves, n, strengths).
 

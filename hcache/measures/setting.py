@@ -83,7 +83,10 @@ class Setting:
 
     @cached_property
     def driver(self) -> Driver:
-        """The model with the reader of its pictures; loads it at the first call."""
+        """The model with the reader of its pictures.
+
+        Loads it at the first call.
+        """
         return self.drive()
 
     @cached_property
@@ -108,8 +111,9 @@ class Setting:
 
     @cached_property
     def readable(self) -> list[str]:
-        """The labels that the reader reads, by the reader's own names: directions can be
-        measured by these.
+        """The labels that the reader reads.
+
+        By the reader's own names: directions can be measured by these.
         """
         chosen = self.chosen_reader
         read = self.run.labels.get(chosen, {})
@@ -133,7 +137,9 @@ class Setting:
 
     @property
     def chosen_reader(self) -> str:
-        """The name of the reader to measure edits by; empty if there is none.
+        """The name of the reader to measure edits by.
+
+        Empty if there is none.
 
         Raises:
             UsageError: the wanted one is no reader of the run.
@@ -147,7 +153,10 @@ class Setting:
 
     @cached_property
     def moves(self) -> dict[str, Direction]:
-        """The direction of every readable label, fitted to the samples at its ends."""
+        """The direction of every readable label.
+
+        Fitted to the samples at its ends.
+        """
         return {name: difference_direction(self.run, *self.ends(name)) for name in self.readable}
 
     @cached_property

@@ -1,6 +1,4 @@
-"""Measuring is a generator that yields the share done and returns a record; what is stored is
-not measured again.
-"""
+"""Measuring, as a generator of the share done; what is stored is not measured again."""
 
 from __future__ import annotations
 
@@ -12,14 +10,17 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..cache.records import Record, load_record, save_record, save_sheet
-from .kinds import as_of_today
+from .registry import as_of_today
 
 Measuring = Generator[float, None, Record]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictured:
-    """A result with pictures (rows, columns, height, width, 3) uint8 that show it."""
+    """A result with pictures that show it.
+
+    (rows, columns, height, width, 3) uint8.
+    """
 
     result: Any
     pictures: np.ndarray
@@ -31,8 +32,9 @@ def measured(
     parameters: Mapping[str, Any],
     compute: Callable[[], Generator[float, None, Any]],
 ) -> Measuring:
-    """The stored result of these parameters, or what ``compute`` comes to, stored; pictures
-    before the result.
+    """The stored result of these parameters, or what ``compute`` comes to.
+
+    The latter is stored, its pictures before the result.
     """
     parameters = as_of_today(kind, parameters)
     found = load_record(run, kind, parameters)

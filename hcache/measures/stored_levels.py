@@ -16,7 +16,9 @@ from .stored import Measuring, measured
 
 
 def configured_levels(run: Run) -> Measuring:
-    """The noise of every step, from the model's configuration: no weights are read.
+    """The noise of every step, from the model's configuration.
+
+    No weights are read.
 
     ``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such as a
     flow's first.

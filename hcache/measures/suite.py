@@ -7,6 +7,7 @@ cancelled goes on where it stood.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..errors import UsageError
 from ..progress import part
 from .costs import EDITED
 from .duplicates import look_for_copies
-from .measure import Part, Work
+from .measure import Measure, Part, Work, faults_named
 from .registry import find_measure, measures
 from .setting import Setting
 
@@ -30,7 +31,10 @@ class Suite(Setting):
     """Some measures of a run, taken one after the other."""
 
     def refused(self, what: Sequence[str]) -> dict[str, str]:
-        """The measures that cannot be taken, each with the reason and what to do."""
+        """The measures that cannot be taken.
+
+        Each with the reason and what to do.
+        """
         found = {name: find_measure(name).refused(self) for name in what}
         return {name: why for name, why in found.items() if why}
 
@@ -38,10 +42,14 @@ class Suite(Setting):
         """The parts of some measures, cheapest first."""
         for name, measure in measures().items():
             if name in what:
-                yield from measure.work(self)
+                with faults_named(measure):
+                    for each in measure.work(self):
+                        yield replace(each, work=_named(measure, each.work))
 
     def seconds(self, what: Sequence[str], step_seconds: float | None) -> float | None:
-        """Seconds that some measures take; None if one of them cannot be estimated.
+        """Seconds that some measures take.
+
+        None if one of them cannot be estimated.
 
         Args:
             what: The measures.
@@ -83,8 +91,17 @@ class Suite(Setting):
         return max(LEAST_WEIGHT, (each.seconds or 0.0) + rendered)
 
 
+def _named(measure: Measure, work: Work) -> Work:
+    """The work, with its faults told as those of the measure."""
+    with faults_named(measure):
+        return (yield from work)
+
+
 def not_needed() -> Any:
-    """In place of what gives a driver, where nothing is rendered: for an estimate, say."""
+    """Stands in place of what gives a driver.
+
+    Where nothing is rendered: for an estimate, say.
+    """
     raise UsageError("this measure renders pictures, and was asked for without a model")
 
 

@@ -39,8 +39,9 @@ COLUMNS = ("recipient", "donor", "swapped", "another donor", "noise of the same 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Row i: the recipient, its donor, and another donor for the control; three different
-    samples.
+    """Row i: the recipient, its donor, and another donor for the control.
+
+    Three different samples.
     """
 
     recipients: tuple[int, ...]
@@ -49,7 +50,9 @@ class Pairs:
 
     @classmethod
     def draw(cls, samples: Sequence[int], count: int, seed: int = 0) -> Pairs:
-        """So many pairs of the samples, each at most once a recipient, a donor, and another donor.
+        """So many pairs of the samples.
+
+        Each sample is at most once a recipient, a donor, and another donor.
 
         Raises:
             UsageError: there are not enough samples.
@@ -75,8 +78,9 @@ def swaps(
     repeats: int = 2000,
     seed: int = 0,
 ) -> Generator[float, None, dict[str, Record]]:
-    """The effect of swapping each site in a window of steps; yields the share done, returns a
-    record for every site.
+    """The effect of swapping each site in a window of steps.
+
+    Yields the share done, returns a record for every site.
 
     ``own``: swap recipients with themselves as well, which must change nothing. A record's result
     is a :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that
@@ -125,8 +129,9 @@ def swaps(
 
 
 class PairSwap:
-    """Replaces one site's tensors, row i by those of ``donors[i]``; or adds noise of the norm of
-    the difference.
+    """Replaces one site's tensors, row i by those of ``donors[i]``.
+
+    Or adds noise of the norm of the difference.
     """
 
     def __init__(

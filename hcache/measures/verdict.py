@@ -18,9 +18,9 @@ from ..cache.labels import named_labels
 from ..cache.reading import Run, first_counts, first_samples
 from .cell import Cell
 from .cells import cells_of
-from .kinds import SWAP, is_older
+from .kinds import SWAP
 from .measure import LABEL, SITE, WHOLE
-from .registry import registry
+from .registry import is_older, registry
 
 DIFFERENT_N = "different n"
 
@@ -108,8 +108,9 @@ def common_first(runs: Sequence[Run]) -> int:
 def labels_to_ask(
     runs: Sequence[Run], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]] | None = None
 ) -> tuple[str, ...]:
-    """The labels by which any of the runs was measured; the first few that there are, if none
-    was.
+    """The labels by which any of the runs was measured.
+
+    The first few that there are, if none was.
     """
     of_runs = of_runs if of_runs is not None else {run.name: cells_of(run) for run in runs}
     known = tuple(dict.fromkeys(name for run in runs for name in named_labels(run)))
@@ -126,8 +127,9 @@ def labels_to_ask(
 def ranking(
     cells: Mapping[str, Cell], comparisons: int | None = None
 ) -> tuple[tuple[str, ...], ...]:
-    """Runs in groups, the largest first; not all is ranked within a group, and nothing of what does
-    not compare.
+    """Runs in groups, the largest first.
+
+    Not all is ranked within a group, and nothing of what does not compare.
 
     Args:
         cells: By run.
@@ -139,7 +141,10 @@ def ranking(
 
 
 def why_not_ranked(cells: Mapping[str, Cell]) -> str:
-    """Why some runs' answers do not compare at all; empty where they do."""
+    """Why some runs' answers do not compare at all.
+
+    Empty where they do.
+    """
     if len({cell.unit for cell in cells.values()}) > 1:
         return "different units"
     if (

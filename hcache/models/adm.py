@@ -29,7 +29,7 @@ from .states import read_state
 
 LEGACY, NEW = "legacy", "new"
 
-_RESNET = {
+RESNET = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
     "emb_layers.1": "time_emb_proj",
@@ -37,7 +37,7 @@ _RESNET = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
-_ENDS = {
+ENDS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
@@ -49,7 +49,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Structure:
+class AdmStructure:
     """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level
     attends.
     """
@@ -65,8 +65,9 @@ class Structure:
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """Of how many heads an attention is: of ``channels`` channels each, else ``number``,
-    ``above`` in the decoder.
+    """Of how many heads an attention is.
+
+    Of ``channels`` channels each, else ``number``, ``above`` in the decoder.
     """
 
     channels: int | None = None
@@ -96,8 +97,9 @@ class Heads:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted, its converter's own ``Structure``, and what has to be said of it, a
-    line each.
+    """What was converted, and what has to be said.
+
+    With its converter's own structure; a line each.
     """
 
     structure: Any
@@ -165,8 +167,9 @@ def convert_adm(
 
 
 def scheduler_of(flags: Flags) -> DDIMScheduler:
-    """The original's named schedules: the linear one is scaled by 1000/T, the cosine one is
-    Nichol and Dhariwal's.
+    """The original's named schedules.
+
+    The linear one is scaled by 1000/T, the cosine one is Nichol and Dhariwal's.
     """
     steps = flags.number("diffusion_steps")
     if flags.noise_schedule == COSINE:
@@ -214,7 +217,7 @@ def _completed(given: Flags, checkpoint: Path) -> tuple[Flags, list[str]]:
     return full, notes
 
 
-def check_flags(flags: Flags, structure: Structure, tensors: Tensors) -> None:
+def check_flags(flags: Flags, structure: AdmStructure, tensors: Tensors) -> None:
     """Compares what the options say with what the tensors show.
 
     Raises:
@@ -270,7 +273,7 @@ def _numbers(name: str, text: str) -> list[float]:
     return found
 
 
-def read_structure(tensors: Tensors) -> Structure:
+def read_structure(tensors: Tensors) -> AdmStructure:
     """What network the tensors are of.
 
     Raises:
@@ -321,7 +324,7 @@ def read_structure(tensors: Tensors) -> Structure:
             f"the checkpoint takes {channels[0]} channels and gives {channels[1]}, {why}; expected"
             " 3 or 1 in, and as many out, or twice that with learned variance"
         )
-    return Structure(
+    return AdmStructure(
         widths=widths,
         resnets=resnets,
         attention=tuple(f"input_blocks.{first}.1.qkv.weight" in tensors for first in firsts),
@@ -333,7 +336,7 @@ def read_structure(tensors: Tensors) -> Structure:
 
 
 def unet_of(
-    structure: Structure,
+    structure: AdmStructure,
     image_size: int,
     heads: Heads | int,
     timestep_scale: float = 1.0,
@@ -385,7 +388,7 @@ def unet_of(
 
 
 def converted(
-    tensors: Tensors, structure: Structure, heads: Heads, order: str
+    tensors: Tensors, structure: AdmStructure, heads: Heads, order: str
 ) -> dict[str, torch.Tensor]:
     """The tensors by diffusers' names, queries, keys and values apart.
 
@@ -394,14 +397,14 @@ def converted(
     """
     if order not in (LEGACY, NEW):
         raise UsageError(f"attention order must be {LEGACY} or {NEW}, got {order!r}")
-    places = _places(structure)
+    places = places_of(structure)
     result = {}
     for name, tensor in tensors.items():
         prefix, _, suffix = name.rpartition(".")
         if name == "label_emb.weight":
             result["class_embedding.weight"] = tensor
-        elif prefix in _ENDS:
-            result[f"{_ENDS[prefix]}.{suffix}"] = tensor
+        elif prefix in ENDS:
+            result[f"{ENDS[prefix]}.{suffix}"] = tensor
         else:
             result.update(_in_block(name, tensor, places, heads, order))
     return result
@@ -430,7 +433,7 @@ def load_strictly(unet: UNet2DModel, weights: Tensors) -> None:
         )
 
 
-def _places(structure: Structure) -> dict[str, str]:
+def places_of(structure: AdmStructure) -> dict[str, str]:
     """guided-diffusion's blocks -> diffusers' modules. What follows a block's first module
     depends on attention.
     """
@@ -472,8 +475,8 @@ def _in_block(
     if not match or match[1] not in places:
         return {name: tensor}
     place, part, kind = places[match[1]], match[2], match[3]
-    if part in _RESNET:
-        return {f"{place}.{_RESNET[part]}.{kind}": tensor}
+    if part in RESNET:
+        return {f"{place}.{RESNET[part]}.{kind}": tensor}
     if part in ("op", "conv"):
         return {f"{place}.conv.{kind}": tensor}
     if part == "norm":

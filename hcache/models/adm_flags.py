@@ -81,8 +81,9 @@ class Flags:
             )
 
     def over(self, other: Flags) -> Flags:
-        """These, and what they leave open from another set; a number of heads goes before that
-        set's channels.
+        """These, and what they leave open from another set.
+
+        a number of heads goes before that set's channels.
         """
         if self.num_heads is not None and self.num_head_channels is None:
             other = replace(other, num_head_channels=None)
@@ -92,7 +93,9 @@ class Flags:
         )
 
     def number(self, name: str) -> int:
-        """An option that is a number, and without which nothing can be converted.
+        """An option that is a number.
+
+        Without it nothing can be converted.
 
         Raises:
             UsageError: it is not given.

@@ -10,7 +10,10 @@ from .loading import load_anatomy
 
 
 def write_anatomies() -> None:
-    """Reads every card's anatomy from its configurations, and keeps it beside their digest."""
+    """Keeps every card's anatomy beside its configurations' digest.
+
+    It is read from the configurations.
+    """
     entries = {
         name: {
             "configurations": configurations_digest(name),

@@ -48,8 +48,9 @@ def why_no_unet(transformer: Transformer) -> str:
 
 
 def blocks_of(transformer: Transformer) -> list[nn.Module]:
-    """The blocks in the order in which they run; FLUX's single-stream blocks follow its
-    double-stream ones.
+    """The blocks in the order in which they run.
+
+    FLUX's single-stream blocks follow its double-stream ones.
     """
     return [*transformer.transformer_blocks, *getattr(transformer, "single_transformer_blocks", ())]
 

@@ -90,8 +90,9 @@ def _file_of(card: Card) -> Path:
 
 
 def configuration_of(card: Card) -> Path:
-    """The folder with the configuration of a checkpoint: the card's own, else that of the kind it
-    is seen to be.
+    """The folder with the configuration of a checkpoint.
+
+    The card's own, else that of the kind it is seen to be.
 
     Raises:
         ModelError: the file is of a network that cannot be run, does not say which it is, or is not
@@ -117,8 +118,9 @@ def configuration_of(card: Card) -> Path:
 def schedule_of_file(
     card: Card, configured: SchedulerMixin, stated: Mapping[str, Any] | None = None
 ) -> Scheduler:
-    """A configuration's noise schedule with what the file itself says of it; what it took for
-    granted is said.
+    """A configuration's noise schedule with what the file itself says of it.
+
+    What it took for granted is said.
 
     Args:
         card: Of the file.
@@ -157,6 +159,28 @@ _UNSAID = {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
 """What diffusers' schedulers take for fields that decide a file's kind and are left out."""
 
 
+def _pipeline_of(card: Card, marks: Marks) -> tuple[Any, dict[str, Any]]:
+    """The pipeline's class of a file, and the options to load it with."""
+    from diffusers import (  # they bring transformers with them
+        StableDiffusionPipeline,
+        StableDiffusionXLPipeline,
+    )
+
+    options: dict[str, Any] = {}
+    is_xl = marks.width == 2048
+    if card.config:
+        options = {"config": card.config, "local_files_only": True}
+        is_xl = (Path(card.config).expanduser() / "text_encoder_2").is_dir()
+    if is_xl:
+        return StableDiffusionXLPipeline, options
+    pixels_only = {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    return StableDiffusionPipeline, {**options, **pixels_only}
+
+
 def load_checkpoint(
     card: Card,
     device: str,
@@ -164,40 +188,21 @@ def load_checkpoint(
     loras: tuple[Lora, ...] = (),
     stated: Mapping[str, Any] | None = None,
 ) -> Model:
-    """A model from one ``.safetensors`` file, with LoRAs and by a schedule, if they are given.
+    """A model from one ``.safetensors`` file.
+
+    With LoRAs and by a schedule, if they are given.
 
     Raises:
         ModelError: it is no such checkpoint, or its tokenizer is not on this disk and cannot be
             downloaded.
     """
-    from diffusers import (
-        StableDiffusionPipeline,
-        StableDiffusionXLPipeline,
-    )  # bring transformers with them
-
     file = _file_of(card)
-    marks, _ = (
-        read_marks(file, bool(card.config)),
-        configuration_of(card),
-    )  # refuses what cannot be run
-    pixels_only = {
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
-    is_xl = not card.config and marks.width == 2048
-    is_xl = (
-        is_xl or bool(card.config) and (Path(card.config).expanduser() / "text_encoder_2").is_dir()
-    )
-    kind, more = (
-        (StableDiffusionXLPipeline, {}) if is_xl else (StableDiffusionPipeline, pixels_only)
-    )
-    config: dict[str, Any] = (
-        {"config": card.config, "local_files_only": True} if card.config else {}
-    )
+    marks = read_marks(file, bool(card.config))
+    configuration_of(card)  # refuses what cannot be run
+    kind, options = _pipeline_of(card, marks)
     check_loras(loras, kind.__name__, (kind.__name__,), card.name)
     try:
-        pipeline = kind.from_single_file(str(file), torch_dtype=dtype, **config, **more).to(device)
+        pipeline = kind.from_single_file(str(file), torch_dtype=dtype, **options).to(device)
     except Exception as error:  # noqa: BLE001 - missing tensors, no network, no tokenizer: each in its own way
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
@@ -226,7 +231,9 @@ def load_checkpoint(
 
 
 def read_marks(file: Path, any_width: bool = False) -> Marks:
-    """What a single file says of itself; only names, shapes and metadata are read.
+    """What a single file says of itself.
+
+    Only names, shapes and metadata are read.
 
     Args:
         file: A ``.safetensors`` file.

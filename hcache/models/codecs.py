@@ -37,7 +37,9 @@ def factor_of(config: Mapping[str, Any]) -> int:
 
 
 class Codec(Protocol):
-    """``decode``: x_0 (n, c, h, w) -> pictures (n, 3, height, width); ``encode``: the other way.
+    """What makes pictures of x_0, and x_0 of pictures.
+
+    ``decode``: x_0 (n, c, h, w) -> pictures (n, 3, height, width); ``encode``: the other way.
     Both float32.
     """
 
@@ -46,7 +48,10 @@ class Codec(Protocol):
     def encode(self, pictures: torch.Tensor) -> torch.Tensor: ...
 
     def preview(self, x_0: torch.Tensor) -> torch.Tensor:
-        """Small pictures (n, 3, ., .), at next to no cost, to look at."""
+        """Small pictures (n, 3, ., .) to look at.
+
+        At next to no cost.
+        """
         ...
 
 
@@ -68,7 +73,9 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Autoencoder:
-    """Latents of a VQ or KL autoencoder: z = (encoded - shift) scale.
+    """Latents of a VQ or KL autoencoder.
+
+    z = (encoded - shift) scale.
 
     A VQ model's scale is 1 whatever its configuration says: diffusers' ``LDMPipeline`` divides by
     the configured factor, with which ldm-celebahq-256 was not trained
@@ -112,8 +119,9 @@ class Autoencoder:
 
     @torch.inference_mode()
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The mean of what a KL encoder gives; not quantised, of a VQ one, as diffusion models
-        are trained.
+        """The mean of what a KL encoder gives.
+
+        Not quantised, of a VQ one, as diffusion models are trained.
         """
         parts = [
             self._encode(part.to(self.network.dtype)).float() for part in pictures.split(AT_ONCE)
@@ -141,8 +149,9 @@ class Autoencoder:
         return found.latents if isinstance(self.network, VQModel) else found.latent_dist.mode()
 
     def preview(self, x_0: torch.Tensor) -> torch.Tensor:
-        """One pixel a place of the latent, its colour by a linear map: decoding every step would
-        double the work.
+        """Small pictures, one pixel a place of the latent.
+
+        Its colour is by a linear map: decoding every step would double the work.
         """
         weights, bias = (part.to(x_0.device) for part in self.colours)
         return (torch.einsum("nchw,cd->ndhw", x_0.float(), weights) + bias.view(1, 3, 1, 1)).clamp(
@@ -151,8 +160,9 @@ class Autoencoder:
 
     @cached_property
     def colours(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The linear map from latent channels to colour, (c, 3) and (3,), by least squares over
-        smooth pictures.
+        """The linear map from latent channels to colour.
+
+        (c, 3) and (3,), by least squares over smooth pictures.
         """
         factor = factor_of(self.network.config)
         rng = torch.Generator().manual_seed(0)

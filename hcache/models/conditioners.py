@@ -23,7 +23,10 @@ COND, UNCOND = "cond", "uncond"
 
 @dataclass(frozen=True, kw_only=True)
 class Guided:
-    """The branches to run for n samples, by name, and the scale that combines them."""
+    """The branches to run, and how they are combined.
+
+    For n samples, by name, with the scale that combines them.
+    """
 
     branches: dict[str, Condition]
     scale: float = 1.0
@@ -60,8 +63,9 @@ class Unconditional:
 
 @dataclass(frozen=True)
 class ByClass:
-    """``classes`` there are; ``null`` stands for none of them, if the model was trained with
-    such a label.
+    """``classes`` there are.
+
+    ``null`` stands for none of them, if the model was trained with such a label.
     """
 
     classes: int

@@ -121,8 +121,9 @@ of its own.
 
 
 def network_class(config: Mapping[str, Any]) -> str:
-    """The class of a network by its configuration; of an old name the class that diffusers reads
-    it as.
+    """The class of a network by its configuration.
+
+    Of an old name the class that diffusers reads it as.
     """
     kind = config.get("_class_name", "nothing")
     if kind == OLD_TRANSFORMER and config.get("norm_type") == "ada_norm_zero":
@@ -133,7 +134,9 @@ def network_class(config: Mapping[str, Any]) -> str:
 
 
 def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
-    """The pipeline that a folder is run as, by its ``model_index.json``; "" for a bare network.
+    """The pipeline that a folder is run as, by its ``model_index.json``.
+
+    "" for a bare network.
 
     Raises:
         ModelError: it is one whose loop is not the one here, or it lists or sets what nobody here
@@ -190,8 +193,9 @@ def say_how_it_is_run(index: Mapping[str, Any], plain: str, beside: int, name: s
 def check_network(
     config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str, beside: int = 0
 ) -> None:
-    """Makes sure that a network's every field is honoured, and that it takes nothing but x_t, time,
-    text and classes.
+    """Makes sure that a network can be run as it is.
+
+    Its every field is honoured, and it takes nothing but x_t, time, text and classes.
 
     Raises:
         ModelError: it does not, and what it takes.
@@ -247,7 +251,9 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
 
 
 def check_fields(config: Mapping[str, Any], kind: type, what: str) -> None:
-    """Makes sure that a class knows every field of its configuration that is not empty.
+    """Makes sure that a class knows a configuration's fields.
+
+    Every one that is not empty.
 
     Raises:
         ModelError: it does not know one, which diffusers would leave out.

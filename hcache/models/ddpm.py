@@ -58,7 +58,7 @@ _PLACE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Structure:
+class DdpmStructure:
     """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level
     attends.
     """
@@ -103,7 +103,7 @@ def convert_ddpm(
     return Conversion(structure=structure, notes=tuple(filter(None, [state.told, told, schedule])))
 
 
-def read_structure(tensors: Tensors) -> Structure:
+def read_structure(tensors: Tensors) -> DdpmStructure:
     """What network the tensors are of.
 
     Raises:
@@ -137,7 +137,7 @@ def read_structure(tensors: Tensors) -> Structure:
             "the checkpoint resamples without convolutions (resamp_with_conv: false), which is not "
             "supported; the published ones have them"
         )
-    return Structure(
+    return DdpmStructure(
         widths=widths,
         resnets=resnets,
         attention=tuple(f"down.{level}.attn.0.q.weight" in tensors for level in range(levels)),
@@ -145,9 +145,10 @@ def read_structure(tensors: Tensors) -> Structure:
     )
 
 
-def unet_of(structure: Structure, image_size: int) -> UNet2DModel:
-    """The same network as a diffusers U-Net, its weights not set; google/ddpm-ema-celebahq-256
-    has this form.
+def unet_of(structure: DdpmStructure, image_size: int) -> UNet2DModel:
+    """The same network as a diffusers U-Net, its weights not set.
+
+    Google/ddpm-ema-celebahq-256 has this form.
     """
     attention = structure.attention
     try:
@@ -173,9 +174,10 @@ def unet_of(structure: Structure, image_size: int) -> UNet2DModel:
         ) from error
 
 
-def converted(tensors: Tensors, structure: Structure) -> dict[str, torch.Tensor]:
-    """The tensors by diffusers' names; by their own where they have none there, to be found
-    unexpected.
+def converted(tensors: Tensors, structure: DdpmStructure) -> dict[str, torch.Tensor]:
+    """The tensors by diffusers' names.
+
+    By their own where they have none there, to be found unexpected.
     """
     result = {}
     for name, tensor in tensors.items():
@@ -211,7 +213,7 @@ def _name_of(match: re.Match[str], levels: int) -> str | None:
     return f"{block}.{found}.{kind}" if found else None
 
 
-def _size_of(structure: Structure, given: int | None) -> tuple[int, str]:
+def _size_of(structure: DdpmStructure, given: int | None) -> tuple[int, str]:
     """(a side of the picture, how it was found)."""
     if given is not None:
         if given < 1:

@@ -31,7 +31,10 @@ def weights_are_here(card: Card) -> bool:
 
 
 def download_bytes(card: Card) -> int | None:
-    """What loading a hub model would download, in bytes; None where the hub does not tell."""
+    """What loading a hub model would download, in bytes.
+
+    None where the hub does not tell.
+    """
     try:
         found = HfApi().model_info(
             card.source, revision=card.revision or None, files_metadata=True, timeout=10

@@ -13,7 +13,9 @@ from .schedulers import FLOWS, Scheduler, check_kind, scheduler_from
 
 
 def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Scheduler:
-    """The model's own noise schedule, as DDIM or as a flow; or the stated one, if it has none.
+    """The model's own noise schedule, as DDIM or as a flow.
+
+    Or the stated one, if it has none.
 
     Raises:
         ModelError: it is another kind of schedule than DDIM samples from (see

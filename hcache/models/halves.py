@@ -96,7 +96,10 @@ def decode(
     embedding: Embedding | None = None,
     taps: Taps = NO_TAPS,
 ) -> torch.Tensor:
-    """The decoder half: features -> the U-Net's prediction (n, c, h, w), be it noise, v or x_0."""
+    """The decoder half: features -> the U-Net's prediction.
+
+    (n, c, h, w), be it noise, v or x_0.
+    """
     # diffusers' FreeU scales what it is given in place, which would spoil the features
     scaled = bool(getattr(unet.up_blocks[0], "s1", None))
     x = features.h.clone() if scaled else features.h
@@ -140,8 +143,9 @@ def time_embedding(
     device: torch.device,
     guidance: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The U-Net's own embedding of time alone (n, d), before classes or anything else is added to
-    it.
+    """The U-Net's own embedding of time alone (n, d).
+
+    Before classes or anything else is added to it.
 
     Of a network with distilled guidance also of its scale (n,), which is embedded together with
     time.
@@ -176,8 +180,9 @@ def _guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
 def embed(
     unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
 ) -> Embedding:
-    """The :class:`Embedding` of n samples, the same for both halves; raises what ``encode``
-    raises.
+    """The :class:`Embedding` of n samples, the same for both halves.
+
+    Raises what ``encode`` raises.
     """
     wants_classes = unet.class_embedding is not None
     if condition.class_labels is None and wants_classes:

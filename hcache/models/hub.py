@@ -45,7 +45,9 @@ IGNORED = ["*non_ema*", "*onnx*", "*openvino*", "*flax*", "safety_checker/*", "*
 
 
 def folder_of(card: Card, revision: str | None = None) -> Path:
-    """The folder of a model, downloaded first as far as it lies on the hub and is not here yet.
+    """The folder of a model, downloaded first if need be.
+
+    As far as it lies on the hub and is not here yet.
 
     Raises:
         ModelError: it is neither here nor to be had.
@@ -71,7 +73,9 @@ def folder_of(card: Card, revision: str | None = None) -> Path:
 
 
 def config_folder_of(card: Card) -> Path:
-    """The folder of a model with its configurations in it; weights are never downloaded for it.
+    """The folder of a model with its configurations in it.
+
+    Weights are never downloaded for it.
 
     Raises:
         ModelError: they are neither here nor to be had.
@@ -87,7 +91,10 @@ def config_folder_of(card: Card) -> Path:
 
 
 def local_folder(card: Card, revision: str | None = None) -> Path | None:
-    """The folder of a model that is on this disk, whole or not; None if there is nothing of it."""
+    """The folder of a model that is on this disk.
+
+    Whole or not; None if there is nothing of it.
+    """
     if card.folder is not None or not card.source:
         return card.folder
     for name in ("model_index.json", "config.json"):
@@ -100,7 +107,7 @@ def local_folder(card: Card, revision: str | None = None) -> Path | None:
 
 
 def resolved_revision(card: Card) -> str:
-    """The commit of a hub model that is on this disk, else nothing."""
+    """The commit of a hub model on this disk, else nothing."""
     folder = None if card.folder else local_folder(card)
     return folder.name if folder else ""
 
@@ -173,8 +180,9 @@ def _index(folder: Path) -> list[str]:
 
 
 def wanted_files(names: Iterable[str]) -> list[str]:
-    """What to download of a repository's files: small ones, and one set of weights in each
-    folder.
+    """What to download of a repository's files.
+
+    Small ones, and one set of weights in each folder.
     """
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:

@@ -48,8 +48,9 @@ def load_model(
     lora: str | Lora | Sequence[str | Lora] = (),
     scheduler: str | Mapping[str, Any] | None = None,
 ) -> Model:
-    """Loads a model by card name, diffusers folder, hub id or Stable Diffusion file, ready to be
-    run.
+    """Loads a model, ready to be run.
+
+    By card name, diffusers folder, hub id or Stable Diffusion file.
 
     Args:
         name_or_folder: A card's name (``python -m hcache models`` lists them), a folder with
@@ -83,17 +84,7 @@ def load_model(
     check_weights_suffice(anatomy.parameters, parts.network, f"the network of {card.name}")
     network = _load_module(NETWORKS[parts.config["_class_name"]], parts.network, dtype, card.name)
     network = _placed(network, device)
-    codec: Codec = Identity()
-    if parts.codec is not None:
-        kind = AUTOENCODERS[parts.codec_config["_class_name"]]
-        size = _parameters(kind, parts.codec_config, card.name)
-        check_weights_suffice(size, parts.codec, f"the autoencoder of {card.name}")
-        loaded = _load_module(
-            kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), card.name
-        )
-        codec = Autoencoder(
-            _placed(loaded, device), by_moments=parts.pipeline == "StableDiffusionXLPipeline"
-        )
+    codec = _load_codec(parts, device, dtype, card.name)
     return Model(
         card=card,
         network=network,
@@ -107,8 +98,25 @@ def load_model(
     )
 
 
+def _load_codec(parts: Parts, device: str, dtype: str, name: str) -> Codec:
+    """What makes pictures of x: the autoencoder of a latent model, else nothing.
+
+    ``name`` is the model's in errors.
+    """
+    if parts.codec is None:
+        return Identity()
+    kind = AUTOENCODERS[parts.codec_config["_class_name"]]
+    size = _parameters(kind, parts.codec_config, name)
+    check_weights_suffice(size, parts.codec, f"the autoencoder of {name}")
+    loaded = _load_module(kind, parts.codec, codec_dtype(kind, parts.codec_config, dtype), name)
+    is_xl = parts.pipeline == "StableDiffusionXLPipeline"
+    return Autoencoder(_placed(loaded, device), by_moments=is_xl)
+
+
 def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = None) -> Model:
-    """The model that a run asks for: with its LoRAs, and by the schedule that was stated for it.
+    """The model that a run asks for.
+
+    With its LoRAs, and by the schedule that was stated for it.
 
     Args:
         spec: The run.
@@ -126,7 +134,10 @@ def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = 
 
 
 def stated_schedule(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule that was stated for a run; {} where the model's own files say it."""
+    """The schedule that was stated for a run.
+
+    {} where the model's own files say it.
+    """
     made_by = provenance.get("scheduler")
     if spec.scheduler or not isinstance(made_by, Mapping):
         return dict(spec.scheduler)
@@ -138,13 +149,19 @@ def stated_schedule(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[str, A
 
 
 def as_loras(given: str | Lora | Sequence[str | Lora]) -> tuple[Lora, ...]:
-    """LoRAs as they may be given, one or several, by name or found already."""
+    """LoRAs as they may be given.
+
+    One or several, by name or found already.
+    """
     several = [given] if isinstance(given, str | Lora) else given
     return tuple(find_lora(each) if isinstance(each, str) else pinned(each) for each in several)
 
 
 def as_schedule(given: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """A schedule as it may be stated, by name or as a configuration; {} if none is."""
+    """A schedule as it may be stated; {} if none is.
+
+    By name or as a configuration.
+    """
     return find_schedule(given) if isinstance(given, str) else dict(given or {})
 
 
@@ -327,7 +344,9 @@ def _conditioner_without_text(config: Mapping[str, Any]) -> Conditioner | None:
 
 
 def check_conditioning(name_or_folder: str, conditioning: Conditioning) -> None:
-    """Makes sure that a model takes a conditioning, as far as its configuration tells.
+    """Makes sure that a model takes a conditioning.
+
+    As far as its configuration tells.
 
     Raises:
         UsageError: it takes other classes, or none, or no guidance. Of a model that takes text
@@ -338,5 +357,8 @@ def check_conditioning(name_or_folder: str, conditioning: Conditioning) -> None:
 
 
 def load_conditioner(name_or_folder: str) -> Conditioner | None:
-    """What a model takes beside x_t, from its configuration alone; None if that is text."""
+    """What a model takes beside x_t, from its configuration alone.
+
+    None if that is text.
+    """
     return _conditioner_without_text(_configured_parts(find_card(name_or_folder)).config)

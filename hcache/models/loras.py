@@ -35,7 +35,9 @@ FOREIGN = {
 
 
 def check_loras(loras: Sequence[Lora], pipeline: str, taken: Sequence[str], name: str) -> None:
-    """Makes sure that LoRAs can be added to a model, before any of its weights are read.
+    """Makes sure that LoRAs can be added to a model.
+
+    Before any of its weights are read.
 
     Args:
         loras: The LoRAs.
@@ -60,7 +62,9 @@ def check_loras(loras: Sequence[Lora], pipeline: str, taken: Sequence[str], name
 
 
 def add_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
-    """Adds LoRAs to the weights of a pipeline's parts, each by its scale.
+    """Adds LoRAs to the weights of a pipeline's parts.
+
+    Each by its scale.
 
     Raises:
         ModelError: a file does not fit the model, or is not what it was when the run was begun.

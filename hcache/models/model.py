@@ -25,8 +25,9 @@ from .taps import NO_TAPS, Taps
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """``network``: a diffusers U-Net; or a transformer, which has neither ``encode`` nor
-    ``decode``, only ``trace``.
+    """``network``: a diffusers U-Net.
+
+    Or a transformer, which has neither ``encode`` nor ``decode``, only ``trace``.
 
     Tensors go in as float32 or the network's dtype; predictions come out as float32, for the
     sampler. ``loras``: what was added to its weights. ``stated``: the configuration of its noise
@@ -59,7 +60,9 @@ class Model:
         embedding: Embedding | None = None,
         taps: Taps = NO_TAPS,
     ) -> Features:
-        """The encoder half: x_t (n, c, h, w) at training timestep ``t`` -> :class:`Features`.
+        """The encoder half: x_t at ``t`` -> :class:`Features`.
+
+        x_t (n, c, h, w) at a training timestep.
 
         Raises:
             NoUNetError: the model is a transformer.
@@ -85,8 +88,9 @@ class Model:
         embedding: Embedding | None = None,
         taps: Taps = NO_TAPS,
     ) -> torch.Tensor:
-        """The decoder half: features -> what the U-Net predicts (n, c, h, w), without a learned
-        variance.
+        """The decoder half: features -> what the U-Net predicts.
+
+        (n, c, h, w), without a learned variance.
 
         Raises:
             NoUNetError: the model is a transformer.
@@ -172,7 +176,9 @@ class Model:
         return self.conditioner(conditioning, n, self.device)
 
     def to_images(self, x_0: torch.Tensor, samples: Sequence[int] = ()) -> torch.Tensor:
-        """Clean samples (n, c, h, w) -> pictures (n, height, width, 3) uint8 on the CPU.
+        """Pictures of clean samples, on the CPU.
+
+        Samples (n, c, h, w) -> pictures (n, height, width, 3) uint8.
 
         Args:
             x_0: The samples.
@@ -193,8 +199,9 @@ class Model:
         return _to_pixels(pictures).cpu()
 
     def to_previews(self, x_0: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Small pictures (n, height, width, 3) uint8 of predicted x_0, on its device; of latents
-        their colours only.
+        """Small pictures of predicted x_0, on its device.
+
+        (n, height, width, 3) uint8; of latents their colours only.
         """
         pictures = self.codec.preview(x_0)
         if pictures.shape[-2:] != (height, width):

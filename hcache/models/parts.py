@@ -22,8 +22,9 @@ from .configurations import (
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a model folder holds: the folders of network and autoencoder (None: pixels), with their
-    configurations.
+    """What a model folder holds.
+
+    The folders of network and autoencoder (None: pixels), with their configurations.
 
     ``pipeline``: what it is run as. ``index``: its ``model_index.json``; ``listed``: the parts
     which that names. ``beside``: how many channels the network takes below those of x_t.

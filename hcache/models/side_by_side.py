@@ -26,7 +26,9 @@ MOST_PARTS: int = 4
 
 
 def parts_of(n: int, device: torch.device) -> list[slice]:
-    """The rows of each part of a batch of n; one part where it is not to be split.
+    """The rows of each part of a batch of n.
+
+    One part where it is not to be split.
 
     It is split where nothing is differentiated (inference mode, which threads do not inherit from
     each other), into as many parts as PyTorch has threads.
@@ -40,7 +42,10 @@ def parts_of(n: int, device: torch.device) -> list[slice]:
 
 
 def side_by_side(work: Callable[[slice], T], parts: list[slice]) -> list[T]:
-    """``work`` of every part, in order; it is called in threads of their own, in inference mode."""
+    """``work`` of every part, in order.
+
+    It is called in threads of their own, in inference mode.
+    """
 
     def alone(rows: slice) -> T:
         with torch.inference_mode():

@@ -32,7 +32,9 @@ MOST = 10**7
 
 
 def check_sizes(config: Mapping[str, Any], what: str) -> None:
-    """Makes sure that a network of these sizes can be built in a moment.
+    """Makes sure that a network can be built in a moment.
+
+    One of these sizes.
 
     Args:
         config: Of a network, an autoencoder or a text encoder.
@@ -68,7 +70,9 @@ def check_sizes(config: Mapping[str, Any], what: str) -> None:
 
 
 def check_weights_suffice(parameters: int, folder: Path, what: str) -> None:
-    """Makes sure that a network is not larger than the weights that are to fill it.
+    """Makes sure that weights suffice for a network.
+
+    It is not larger than the weights that are to fill it.
 
     Args:
         parameters: Of the network that the configuration describes.

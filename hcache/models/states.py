@@ -49,8 +49,9 @@ class _Set:
 
 
 def read_tensors(path: Path) -> Any:
-    """What a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file holds: tensors and containers;
-    nothing in it is run.
+    """What a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file holds: tensors and containers.
+
+    Nothing in it is run.
 
     Raises:
         UsageError: there is no such file.
@@ -73,7 +74,9 @@ def read_tensors(path: Path) -> Any:
 
 
 def read_state(path: Path, anchor: str, wanted: str | None = None) -> State:
-    """The weights of a network from a checkpoint or a whole training state.
+    """The weights of a network from a checkpoint.
+
+    Or from a whole training state.
 
     Args:
         path: The file; see :func:`read_tensors`.

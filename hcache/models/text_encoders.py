@@ -26,8 +26,9 @@ half of CLIP.
 
 
 def check_unexpected(names: Iterable[str], folder: Path) -> None:
-    """What a file holds and no network has a place for would be left out: a LoRA, an adapter,
-    another kind of model.
+    """Refuses what no network has a place for.
+
+    What a file holds would be left out: a LoRA, an adapter, another kind of model.
     """
     found = sorted(names)
     if found:
@@ -41,7 +42,10 @@ def check_unexpected(names: Iterable[str], folder: Path) -> None:
 def text_pipeline(
     parts: Parts, network: nn.Module, codec: Autoencoder, device: str, dtype: torch.dtype
 ) -> Any:
-    """The model's own pipeline around its network and autoencoder, with its text encoders."""
+    """The model's own pipeline around its network.
+
+    And its autoencoder, with its text encoders.
+    """
     import diffusers  # whose pipelines bring transformers with them, which only text needs
 
     config_kind, have = parts.config["_class_name"], _text_encoders(parts, dtype)
@@ -79,7 +83,10 @@ def text_pipeline(
 
 
 def check_text_width(parts: Parts, name: str) -> None:
-    """The U-Net must attend to what its text encoders give: of SDXL both, one beside the other."""
+    """Makes sure that the U-Net's text encoders fit it.
+
+    It must attend to what they give: of SDXL both, one beside the other.
+    """
     files = [
         parts.folder / part / "config.json"
         for part in parts.listed

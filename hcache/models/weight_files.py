@@ -40,8 +40,9 @@ class WeightSet:
 
     @property
     def options(self) -> dict[str, str | bool]:
-        """What diffusers' ``from_pretrained`` has to be told to take this set, and to say
-        nothing of others.
+        """What to tell ``from_pretrained`` to take this set.
+
+        And to say nothing of others.
         """
         return {"use_safetensors": self.safetensors} | (
             {"variant": self.variant} if self.variant else {}
@@ -49,7 +50,10 @@ class WeightSet:
 
 
 def choose_weights(names: Iterable[str]) -> WeightSet | None:
-    """The set to take of the file names in one folder; None if none is whole."""
+    """The set to take of the file names in one folder.
+
+    None if none is whole.
+    """
     names = set(names)
     found = [(match, name) for name in sorted(names) if (match := _FILE.fullmatch(name))]
     for variant in _VARIANTS:
@@ -88,8 +92,9 @@ def weights_in(folder: Path) -> WeightSet | None:
 
 
 def loading_options(folder: Path) -> Mapping[str, str | bool]:
-    """What to tell ``from_pretrained`` of a folder; nothing where there are no weights, for it
-    to say so.
+    """What to tell ``from_pretrained`` of a folder.
+
+    Nothing where there are no weights, for it to say so.
     """
     found = weights_in(folder)
     if found is None:

@@ -12,13 +12,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..errors import AnalysisError, UsageError
 from .pixels import PixelComponents
 from .reader import Reader, digest_of
+
+if TYPE_CHECKING:
+    from ..analysis.decoding import Decoding
 
 PIXELS = "pixels"
 """In place of an encoder: principal components of the pictures themselves."""
@@ -137,19 +140,10 @@ def fit_clicks(
     embed, digest = _embedding(encoder, revision, device, parts)
     data, labels = embed(pictures[chosen]), values[chosen]
     found = decode(data, labels, controls=CONTROLS, seed=seed)
-    quality = {
-        "metric": found.metric,
-        "score": found.score.value,
-        "low": found.score.low,
-        "high": found.score.high,
-        "null": found.control,
-        "p": found.p,
-        "samples": len(chosen),
-        "embedding": "principal components of the pixels" if held else encoder,
-    }
+    embedding = "principal components of the pixels" if held else encoder
     if not found.p <= WORST_P:
         raise AnalysisError(
-            f"a reader of {attribute} on {quality['embedding']} is no better than chance: held-out"
+            f"a reader of {attribute} on {embedding} is no better than chance: held-out"
             f" {found.metric} {found.score}, shuffled labels {found.control:.2f}, p {found.p:.2g}."
             " Pick more samples, or give an image encoder with --encoder"
         )
@@ -161,8 +155,20 @@ def fit_clicks(
         encoder_digest=digest,
         binary=found.metric == AUC,
         head={"weight": weight, "bias": bias, **parts},
-        quality=quality,
+        quality={**_quality(found), "samples": len(chosen), "embedding": embedding},
     )
+
+
+def _quality(found: Decoding) -> dict[str, Any]:
+    """How well held-out samples are read, as a reader tells it."""
+    return {
+        "metric": found.metric,
+        "score": found.score.value,
+        "low": found.score.low,
+        "high": found.score.high,
+        "null": found.control,
+        "p": found.p,
+    }
 
 
 def _complete(values: np.ndarray, attribute: str) -> np.ndarray:

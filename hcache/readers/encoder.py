@@ -33,7 +33,9 @@ take others, which scale pictures in another way, so that a reader's values woul
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoder:
-    """A network with its image processor, and its tokenizer if it embeds texts.
+    """A network with its image processor.
+
+    And its tokenizer if it embeds texts.
 
     ``digest``: of the weights and of the processor's settings.
     """
@@ -46,13 +48,19 @@ class Encoder:
 
     @property
     def temperature(self) -> float:
-        """What the network multiplies cosines by; 1 if it has no such number."""
+        """What the network multiplies cosines by.
+
+        1 if it has no such number.
+        """
         scale = getattr(self.network, "logit_scale", None)
         return 1.0 if scale is None else float(scale.detach().float().exp())
 
     @torch.inference_mode()
     def pictures(self, pictures: np.ndarray, batch: int = BATCH) -> np.ndarray:
-        """Pictures (n, height, width, 3) uint8 -> embeddings (n, d) float32 of unit length."""
+        """Embeddings (n, d) float32 of unit length, of pictures.
+
+        Pictures are (n, height, width, 3) uint8.
+        """
         parts = []
         for start in range(0, len(pictures), batch):
             taken = self.processor(

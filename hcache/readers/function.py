@@ -14,8 +14,9 @@ from .reader import Reader, digest_of
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function from pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``, by its
-    import path.
+    """A function that reads pictures, by its import path.
+
+    From pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``.
 
     A ``version`` attribute of the function or ``__version__`` of its package goes into the digest,
     beside the function's source. Change one of them when the values change. An ``embed`` attribute

@@ -22,7 +22,10 @@ with as many components as pictures it would fit noise."""
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PixelComponents:
-    """``mean`` (d,) and ``axes`` (k, d) of pictures of SIDE x SIDE pixels in [0, 1]."""
+    """Principal components of small pictures.
+
+    ``mean`` (d,) and ``axes`` (k, d) of pictures of SIDE x SIDE pixels in [0, 1].
+    """
 
     mean: np.ndarray = field(repr=False)
     axes: np.ndarray = field(repr=False)

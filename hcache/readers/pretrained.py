@@ -17,8 +17,9 @@ WAIT = 10
 
 
 def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any:
-    """What ``make(where, revision=…, local_files_only=…)`` gives, from the disk if it is there,
-    else from the hub.
+    """What a loader gives, from the disk or the hub.
+
+    ``make(where, revision=…, local_files_only=…)``: from the disk if it is there.
 
     Args:
         source: A folder, or a hub id.
@@ -90,8 +91,9 @@ def _ask_hub(source: str, revision: str) -> None:
 
 
 def check_whole(source: str, what: str, report: dict[str, Any]) -> None:
-    """Raises a ModelError if tensors were missing or of another shape: transformers would make
-    random ones up.
+    """Raises a ModelError if tensors were missing.
+
+    Or of another shape: transformers would make random ones up.
     """
     lacking = sorted(
         map(str, (*report.get("missing_keys", ()), *report.get("mismatched_keys", ())))
@@ -119,7 +121,10 @@ def side_of(processor: Any) -> int:
 
 
 def weights_digest(network: Any) -> str:
-    """Hexadecimal digits of all tensors of a network, as they are stored, with their names."""
+    """Hexadecimal digits of all tensors of a network.
+
+    As they are stored, with their names.
+    """
     found = xxhash.xxh3_128()
     for name, tensor in sorted(network.state_dict().items()):
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -134,6 +139,9 @@ def _bytes() -> Any:
 
 
 def first_line(error: BaseException | None) -> str:
-    """The first line of an error's message, or its type if it has none."""
+    """The first line of an error's message.
+
+    Or its type if it has none.
+    """
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -103,8 +103,9 @@ class Reader:
 
 
 class Description(Protocol):
-    """A reader that is not open yet: plain data that says which one it is. See ``texts.py`` for an
-    example.
+    """A reader that is not open yet.
+
+    Plain data that says which one it is. See ``texts.py`` for an example.
 
     ``KIND`` tags it in JSON. ``open`` loads what it needs; it may take seconds.
     """

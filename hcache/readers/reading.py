@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -22,8 +21,9 @@ BATCH = 64
 def read_run(
     run: Run, name: str, device: str = "auto", replace: bool = False, batch: int = BATCH
 ) -> Generator[float, None, list[str]]:
-    """Reads all samples that a reader has not read yet; yields the share done, returns the
-    attributes.
+    """Reads all samples that a reader has not read yet.
+
+    Yields the share done, returns the attributes.
 
     What was read is kept when this is stopped or fails, and the next call goes on from there.
 
@@ -45,7 +45,7 @@ def read_run(
     description = {} if name in functions() else load_description(run.home, name).to_json()
     count = 0
     try:
-        for samples, pictures in _batches(run, left, batch):
+        for samples, pictures in picture_batches(run, left, batch):
             for attribute, values in reader(pictures).items():
                 columns.setdefault(attribute, {}).update(
                     zip(samples, map(float, values), strict=True)
@@ -71,8 +71,10 @@ def unread(run: Run, name: str) -> int:
 
 
 def readers_of(run: Run) -> list[str]:
-    """The names of the readers that can read edited pictures of a run: its card's first, then those
-    that have read it and are kept in its home."""
+    """The names of the readers of a run's edited pictures.
+
+    Its card's first, then those that have read it and are kept in its home.
+    """
     here = set(list_readers(run.home))
     card = card_reader(run)
     return list(
@@ -81,7 +83,10 @@ def readers_of(run: Run) -> list[str]:
 
 
 def card_reader(run: Run) -> str:
-    """The reader that the card of a run's model names; nothing if there is none."""
+    """The reader that the card of a run's model names.
+
+    Nothing if there is none.
+    """
     try:
         return find_card(run.spec.model).reader
     except UsageError:  # the model is not here, its run is
@@ -97,7 +102,9 @@ def attribute_set_of(run: Run) -> str:
 
 
 def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
-    """A reader of a run, open: by name, or the first of :func:`readers_of`; None if it has none.
+    """A reader of a run, open; None if it has none.
+
+    By name, or the first of :func:`readers_of`.
 
     Raises:
         UsageError: it has none of that name.
@@ -156,9 +163,12 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
     }
 
 
-def _batches(run: Run, samples: list[int], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Some samples with their pictures, a batch at a time, over shards' bounds; a shard's pictures
-    are read once.
+def picture_batches(
+    run: Run, samples: list[int], batch: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Some samples with their pictures, a batch at a time.
+
+    Batches go over shards' bounds; a shard's pictures are read once.
     """
     wanted, held, kept = set(samples), [], []
     for ids, pictures in run.image_blocks(
@@ -172,8 +182,3 @@ def _batches(run: Run, samples: list[int], batch: int) -> Iterator[tuple[list[in
             held, kept = held[batch:], kept[batch:]
     if held:
         yield held, np.stack(kept)
-
-
-def description_of(reader: Any) -> str:
-    """A reader's quality or model, in words."""
-    return f"{reader.name} ({reader.version})" if reader.version else reader.name

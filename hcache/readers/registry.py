@@ -28,7 +28,10 @@ SHIPPED = {"toyfaces": "hcache.toyfaces.reader:read"}
 
 
 def functions() -> dict[str, str]:
-    """Readers that are functions, by name: those that ship, and those of installed packages."""
+    """Readers that are functions, by name.
+
+    Those that ship, and those of installed packages.
+    """
     return {**{point.name: point.value for point in entry_points(group=GROUP)}, **SHIPPED}
 
 

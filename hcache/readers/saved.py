@@ -35,7 +35,10 @@ MOST_BYTES = 2**20
 
 
 class ReadBy(Struct, frozen=True, kw_only=True):
-    """What read a label set of a run: ``digest`` is the open reader's, ``description`` its JSON."""
+    """What read a label set of a run.
+
+    ``digest`` is the open reader's, ``description`` its JSON.
+    """
 
     schema: Version = SCHEMA
     name: str
@@ -144,7 +147,10 @@ def delete_reader(home: Path, name: str) -> None:
 
 
 def open_saved(home: Path, name: str, device: str = "auto") -> Reader:
-    """A reader of a home by its name, or one that is installed, open."""
+    """A reader of a home or an installed one, open.
+
+    By its name.
+    """
     from .registry import find_reader
 
     return (
@@ -165,8 +171,9 @@ def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:
 
 
 def read_by(run: Run) -> dict[str, ReadBy]:
-    """What has read label sets of a run since it was extracted, by the sets' names. Damaged
-    notes are left out.
+    """What has read label sets of a run.
+
+    Since it was extracted, by the sets' names. Damaged notes are left out.
     """
     found = {}
     for path in sorted((run.folder / READERS).glob("*.json")):

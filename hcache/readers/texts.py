@@ -143,8 +143,9 @@ def _pair(name: str, pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def parse_attribute(text: str) -> tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """``smile=a smiling face|a face with a neutral expression`` as name and pair; ``;`` parts texts
-    of one side.
+    """``smile=a smiling face|a face with a neutral expression`` as name and pair.
+
+    ``;`` parts texts of one side.
 
     Raises:
         UsageError: it is not of this form.
@@ -163,7 +164,9 @@ def attribute_sets() -> dict[str, Pairs]:
 
 
 def attributes_of(source: str) -> Pairs:
-    """The attributes of a set that ships, or of a YAML file of the same form.
+    """The attributes of a set.
+
+    One that ships, or a YAML file of the same form.
 
     Raises:
         UsageError: there is no such set or file, or the file is not of that form.

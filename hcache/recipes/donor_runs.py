@@ -10,7 +10,9 @@ from ..errors import HcacheError, UsageError
 
 
 def check_donor(donor: Run, recipient: Run) -> None:
-    """Makes sure that what one run passed through means the same in another.
+    """Makes sure that a run can give to another.
+
+    What one passed through means the same in the other.
 
     Raises:
         UsageError: they differ in what decides that; the message says in what.
@@ -28,7 +30,10 @@ def check_donor(donor: Run, recipient: Run) -> None:
 
 
 def donor_runs(run: Run, home: Path) -> list[str]:
-    """The runs of a home that can give to a run: itself, then the others, newest first."""
+    """The runs that can give to a run.
+
+    Of a home: itself, then the others, newest first.
+    """
     found = [run.name]
     for name in run_names(home):
         try:

@@ -18,8 +18,9 @@ from msgspec import Meta, Struct
 
 from ..errors import UsageError
 from ..features import Features
-from ..fields import LONGEST_TEXT, Fields, check_json, decoded
+from ..fields import LONGEST_TEXT, check_json, decoded
 from ..registry import Registry
+from ..schemas import shown
 from .widgets import AmountWidget, Widget
 from .window import Window
 
@@ -70,7 +71,10 @@ class _Kind:
 
 
 class Tools(Protocol):
-    """What an edit is given to find what it needs: the executor of ``hcache.edits``."""
+    """What an edit is given to find what it needs.
+
+    It is the executor of ``hcache.edits``.
+    """
 
     model: Any
     run: Run
@@ -146,7 +150,10 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return features
 
     def bind(self, tools: Tools) -> Acts:
-        """:meth:`apply`, with what the edit needs at hand: a direction, a donor, the model."""
+        """:meth:`apply`, with what the edit needs at hand.
+
+        A direction, a donor, the model.
+        """
         return self.apply
 
     def push(self, tools: Tools) -> Pushes | None:
@@ -154,7 +161,10 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return None
 
     def change_model(self, model: Any) -> Any:
-        """The model with a changed network; only asked of an edit of the network."""
+        """The model with a changed network.
+
+        Only asked of an edit of the network.
+        """
         return model
 
     @classmethod
@@ -177,6 +187,12 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         said = {k: v for k, v in values.items() if v is not None and v is not False}
         return {"kind": self.kind, **{name: _plain(value) for name, value in said.items()}}
+
+
+class _AnyEdit(Struct, frozen=True, kw_only=True):
+    """What every edit's JSON has, whatever its kind."""
+
+    kind: str
 
 
 def _check_edit(name: str, found: Any) -> None:
@@ -202,7 +218,10 @@ EDITS: Registry[type[RecipeEdit]] = Registry(
 
 
 def changed(struct: S, **changes: Any) -> S:
-    """A struct with other values in some fields, checked as when it is made."""
+    """A struct with other values in some fields.
+
+    Checked as when it is made.
+    """
     return msgspec.structs.replace(struct, **changes)
 
 
@@ -228,14 +247,16 @@ def edit_from_json(data: Any, where: str) -> RecipeEdit:
     Raises:
         UsageError: they are none; the field is named.
     """
-    fields = Fields(data, where)
-    kind = fields.any("kind")
-    if not isinstance(kind, str) or kind not in EDITS:
-        raise fields.wrong("kind", " or ".join(EDITS), kind)
+    kind = decoded(data, _AnyEdit, where).kind
+    if kind not in EDITS:
+        raise UsageError(
+            f"recipe: {where}.kind: expected one of {', '.join(EDITS)}, got {shown(kind)}"
+        )
     found = EDITS[kind]
     for field in msgspec.structs.fields(found):  # what to_json never leaves out
-        if not (field.required or field.default is None or field.default is False):
-            fields.any(field.name)
+        optional = field.default is None or field.default is False
+        if not field.required and not optional and field.name not in data:
+            raise UsageError(f"recipe: {where}.{field.name} is missing")
     return decoded(data, found, where)
 
 

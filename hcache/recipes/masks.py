@@ -36,7 +36,10 @@ Part = Annotated[float, Meta(ge=0, le=1)]
 
 
 def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a rectangle, of which there must be as many."""
+    """Left, top, right and bottom of a rectangle.
+
+    There must be as many.
+    """
     if len(sides) != 4:
         raise UsageError(
             f"a mask's rectangle is left, top, right, bottom; got {len(sides)} numbers"
@@ -46,8 +49,11 @@ def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One of two: ``rectangle`` (left, top, right, bottom) in fractions of the picture from its
-    upper left corner, or ``png``, a grey PNG file in base64."""
+    """A region of the picture, as one of two.
+
+    ``rectangle`` (left, top, right, bottom) in fractions of the picture from its upper left
+    corner, or ``png``, a grey PNG file in base64.
+    """
 
     rectangle: tuple[Part, Part, Part, Part] | None = None
     png: Annotated[str, Meta(max_length=2 * _MOST_BYTES)] = ""
@@ -100,8 +106,10 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     def painted(
         cls, areas: Sequence[Sequence[Point]], before: Mask | None = None, adds: bool = True
     ) -> Mask:
-        """Areas in a picture, each a polygon by its corners, as a mask; drawn on top of another, or
-        cut out of it.
+        """Areas in a picture as a mask.
+
+        Each is a polygon by its corners; they are drawn on top of another mask, or cut out
+        of it.
 
         Args:
             areas: Corners (x, y) in fractions of the picture from its upper left corner; what lies
@@ -132,8 +140,9 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
         return float(self.at(1, 1)[0, 0])
 
     def at(self, height: int, width: int) -> np.ndarray:
-        """The share of every cell of a grid that the mask covers: (height, width) float32 in [0,
-        1].
+        """The share of every cell that the mask covers.
+
+        Of a grid: (height, width) float32 in [0, 1].
         """
         if self.rectangle is not None:
             left, top, right, bottom = self.rectangle

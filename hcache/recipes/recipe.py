@@ -49,14 +49,15 @@ DTYPES = ("float32", "float16", "bfloat16")
 Dtype = Annotated[
     str, Meta(pattern=rf"^({'|'.join(DTYPES)})$(?!\n)", description=f"one of {', '.join(DTYPES)}")
 ]
-Sha256 = Annotated[
-    str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits, or nothing")
-]
+Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlace:
-    """Where in a batch a picture was rendered: row ``row`` of ``rows``, from step ``first`` on."""
+    """Where in a batch a picture was rendered.
+
+    Row ``row`` of ``rows``, from step ``first`` on.
+    """
 
     row: Whole
     rows: Annotated[int, Meta(ge=1, le=MOST_ROWS)]
@@ -89,9 +90,7 @@ class RecipeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     asymmetric: bool = False
     t_boost: Number | None = None
     place: BatchPlace | None = None
-    pixels: Annotated[
-        str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64 hex digits")
-    ] = ""
+    pixels: Sha256 = ""
     versions: dict[Text, Text] = {}
 
 
@@ -148,12 +147,16 @@ class Recipe:
 
     @property
     def network_edits(self) -> tuple[RecipeEdit, ...]:
-        """Those that change the network as a whole, and so hold for a whole batch."""
+        """The edits that change the network as a whole.
+
+        They hold for a whole batch.
+        """
         return tuple(edit for edit in self.edits if edit.network)
 
     def first_step(self, timesteps: Sequence[float]) -> int:
-        """The first step in which anything is another than in the run; their number if nothing
-        is.
+        """The first step in which anything is another than in the run.
+
+        Their number if nothing is.
         """
         firsts = [edit.first for edit in self.edits]
         if self.t_boost is not None:
@@ -279,7 +282,10 @@ def plain(recipe: Recipe) -> Recipe:
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema of a recipe, with all edits there are, those of other packages too."""
+    """The JSON Schema of a recipe, with all edits.
+
+    Those of other packages too.
+    """
     edits = tuple(EDITS.values())
     (found, *_), parts = msgspec.json.schema_components((RecipeFile, *edits))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "$defs": parts}
@@ -289,12 +295,21 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _check_format(data: Any) -> None:
+    """Refuses what is no recipe, or one of a newer version."""
     found = data.get("format") if isinstance(data, dict) else None
     if found != FORMAT:
         raise UsageError(
             f'this is not a recipe: it does not begin with "format": {json.dumps(FORMAT)}'
         )
-    schema = data.get("schema")
+    check_schema(data.get("schema"))
+
+
+def check_schema(schema: Any) -> None:
+    """Refuses what a newer version of hcache wrote.
+
+    Raises:
+        UsageError: the number is larger than the one known here.
+    """
     if isinstance(schema, int) and schema > SCHEMA:
         raise UsageError(
             f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update"

@@ -1,35 +1,63 @@
-"""The recipes that one picture carries: its own, or of a sheet of several cells each cell's."""
+"""The recipes that one picture carries: its own, or those of a sheet of several cells."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, structs
 
 from ..errors import UsageError
-from ..fields import Fields
-from .recipe import MOST_CELLS, SCHEMA, Recipe
+from ..fields import decoded
+from .edits import Text
+from .recipe import MOST_CELLS, SCHEMA, Recipe, check_schema
 
 FORMAT = "hcache sheet"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Box:
-    """Where in a sheet a cell lies, in pixels from its upper left corner."""
-
-    left: int
-    top: int
-    width: int
-    height: int
+Pixels = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SheetCell:
-    """``box``: None if the picture is this cell alone. ``title``: what it shows."""
+class Box(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where in a sheet a cell lies.
+
+    In pixels from its upper left corner.
+    """
+
+    left: Pixels
+    top: Pixels
+    width: Pixels
+    height: Pixels
+
+
+class SheetCell(Struct, frozen=True, kw_only=True):
+    """One picture of a sheet.
+
+    ``box``: None if the picture is this cell alone. ``title``: what it shows.
+    """
 
     recipe: Recipe
     box: Box | None = None
     title: str = ""
+
+
+class CellFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The JSON of a cell.
+
+    Its recipe has a schema of its own.
+    """
+
+    recipe: dict[str, Any]
+    box: Box | None = None
+    title: Text = ""
+
+
+class SheetFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The JSON of a sheet."""
+
+    format: str
+    schema: Annotated[int, Meta(ge=1)]
+    cells: Annotated[list[CellFields], Meta(min_length=1, max_length=MOST_CELLS)]
 
 
 def sheet_text(cells: Sequence[SheetCell]) -> str:
@@ -37,7 +65,7 @@ def sheet_text(cells: Sequence[SheetCell]) -> str:
     data = [
         {
             "title": cell.title,
-            "box": asdict(cell.box) if cell.box else None,
+            "box": structs.asdict(cell.box) if cell.box else None,
             "recipe": cell.recipe.to_json(),
         }
         for cell in cells
@@ -46,7 +74,9 @@ def sheet_text(cells: Sequence[SheetCell]) -> str:
 
 
 def read_cells(text: str | bytes) -> tuple[SheetCell, ...]:
-    """The cells of what a picture carries, or of a JSON file: one recipe, or a sheet's.
+    """The cells of what a picture or a file carries.
+
+    A JSON file, or what is in a picture: one recipe, or a sheet's.
 
     Raises:
         UsageError: it is neither; the message says what is wrong and where.
@@ -57,44 +87,20 @@ def read_cells(text: str | bytes) -> tuple[SheetCell, ...]:
         raise UsageError(f"this is not a recipe: it is not JSON ({error})") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         return (SheetCell(recipe=Recipe.from_json(data)),)
+    check_schema(data.get("schema"))
+    if data.get("cells") == []:
+        raise UsageError("this sheet has no cells, and so no recipe")
     try:
-        return _sheet(Fields(data))
+        read = decoded(data, SheetFile)
     except RecursionError as error:
         raise UsageError("recipe: it is nested too deeply") from error
+    return tuple(_cell(cell, f"cells[{i}]") for i, cell in enumerate(read.cells))
 
 
-def _sheet(fields: Fields) -> tuple[SheetCell, ...]:
-    fields.any("format")
-    if (schema := fields.whole("schema", 1)) > SCHEMA:
-        raise UsageError(
-            f"this recipe was written by a newer hcache (schema {schema}; known: {SCHEMA}); update"
-            " hcache"
-        )
-    cells = [
-        _cell(Fields(cell, f"cells[{i}]"))
-        for i, cell in enumerate(fields.items("cells", MOST_CELLS))
-    ]
-    fields.done()
-    if not cells:
-        raise UsageError("this sheet has no cells, and so no recipe")
-    return tuple(cells)
-
-
-def _cell(fields: Fields) -> SheetCell:
-    box = None
-    if fields.left.get("box") is not None:
-        sides = fields.part("box")
-        box = Box(
-            **{
-                name: sides.whole(name, high=1_000_000)
-                for name in ("left", "top", "width", "height")
-            }
-        )
-        sides.done()
-    fields.left.pop("box", None)
-    title, data = fields.text("title", default=""), fields.any("recipe")
-    fields.done()
+def _cell(read: CellFields, where: str) -> SheetCell:
+    """A cell with its recipe read; ``where`` names it in messages."""
     try:
-        return SheetCell(recipe=Recipe.from_json(data), box=box, title=title)
+        recipe = Recipe.from_json(read.recipe)
     except UsageError as error:
-        raise UsageError(f"{fields.where}: {error}") from error
+        raise UsageError(f"{where}: {error}") from error
+    return SheetCell(recipe=recipe, box=read.box, title=read.title)

@@ -70,7 +70,10 @@ class ChoiceWidget(Widget):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowWidget(Widget):
-    """The steps in which the edit acts, and the shape of its strength over them: a ``Window``."""
+    """The steps in which the edit acts: a ``Window``.
+
+    And the shape of its strength over them.
+    """
 
     name: str = "window"
     label: str = "Steps"
@@ -88,7 +91,10 @@ class StepWidget(Widget):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskWidget(Widget):
-    """Where in the picture the edit acts: a ``Mask``, or None for everywhere."""
+    """Where in the picture the edit acts.
+
+    A ``Mask``, or None for everywhere.
+    """
 
     name: str = "mask"
     label: str = "Region"

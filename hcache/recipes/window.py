@@ -75,7 +75,9 @@ class Window:
     def between(
         cls, timesteps: Sequence[float], t_high: float, t_low: float, shape: str = CONSTANT
     ) -> Window:
-        """The steps with ``t_high`` >= t >= ``t_low``, as SkipInject says it: from 1000 to 200.
+        """The steps with ``t_high`` >= t >= ``t_low``.
+
+        As SkipInject says it: from 1000 to 200.
 
         Raises:
             UsageError: there is none.

@@ -6,17 +6,18 @@ What there is to show, a measure says (:mod:`hcache.measures.exhibits`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from ..errors import UsageError
+from ..errors import AnalysisError, UsageError
 from ..figures.evidence import chart_of
 from ..figures.strips import draw_sheet
 from ..figures.verdict import carriers_table
 from ..measures.exhibits import CarriersTable, PictureSheet, Shown
-from ..measures.measure import Runs
-from ..measures.registry import find_question
+from ..measures.measure import Runs, faults_named
+from ..measures.registry import find_measure, find_question, measured_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,10 @@ class Drawn:
 
     @property
     def data(self) -> Markup:
-        """The chart as JSON for a script element; the page gives it its colours."""
+        """The chart as JSON for a script element.
+
+        The page gives it its colours.
+        """
         clear = "rgba(0,0,0,0)"
         plain = go.Figure(self.figure).update_layout(
             template="none", paper_bgcolor=clear, plot_bgcolor=clear
@@ -47,12 +51,19 @@ class Drawn:
 
 
 def exhibits(question: str, subject: str, runs: Runs) -> list[Drawn]:
-    """What stands behind a row: of those runs on which it was measured."""
+    """What stands behind a row.
+
+    Of those runs on which it was measured.
+    """
     found = find_question(question, subject)
     if found is None:
         return []
     of = found.asked_of(question, subject)
-    return [drawn(each.title, each.shown, each.run) for each in found.exhibits(of, runs)]
+    try:
+        with faults_named(find_measure(measured_by(question, subject))):
+            return [drawn(each.title, each.shown, each.run) for each in found.exhibits(of, runs)]
+    except AnalysisError as error:  # the other rows go on
+        return [Drawn(title="What cannot be shown", html=f"<p>{escape(str(error))}</p>")]
 
 
 def drawn(title: str, shown: Shown, run: str = "") -> Drawn:

@@ -27,8 +27,9 @@ def invert(
     conditioning: Conditioning = UNCONDITIONED,
     schedule: str = NEXT,
 ) -> Iterator[torch.Tensor]:
-    """Yields x at the noise level before step S-1, S-2, ..., 0 of ``denoise``; the last is x_T to
-    start it from.
+    """Yields x at every noise level, from a picture up.
+
+    Before step S-1, S-2, ..., 0 of ``denoise``; the last is x_T to start it from.
 
     Args:
         model: The model.

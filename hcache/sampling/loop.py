@@ -90,7 +90,9 @@ def denoise(
     places: Sequence[str] = (),
     calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
-    """Denoises a batch with DDIM (a flow with Euler's method), one :class:`Step` at a time.
+    """Denoises a batch with DDIM, step by step.
+
+    A flow with Euler's method; one :class:`Step` at a time.
 
     Args:
         model: The model.
@@ -147,7 +149,9 @@ def predict(
     steps: int,
     conditioning: Conditioning = UNCONDITIONED,
 ) -> torch.Tensor:
-    """P_t from features alone: the one-step preview, which needs the decoder half only.
+    """P_t from features alone: the one-step preview.
+
+    It needs the decoder half only.
 
     Args:
         features: Cached or edited features of n samples at step ``index`` of ``steps``; under

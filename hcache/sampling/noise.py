@@ -8,15 +8,19 @@ import torch
 
 
 def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
-    """x_T (n, *shape) float32 on the CPU, row i from a CPU generator of ``seeds[i]`` alone."""
+    """The noise x_T that samples start from.
+
+    (n, *shape) float32 on the CPU, row i from a CPU generator of ``seeds[i]`` alone.
+    """
     return torch.stack(
         [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     )
 
 
 def step_noise(seeds: Sequence[int], index: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """The z (n, *shape) of step ``index``, from (seed, index) alone, so that a trajectory can be
-    taken up anywhere.
+    """The noise z (n, *shape) of step ``index``.
+
+    From (seed, index) alone, so that a trajectory can be taken up anywhere.
     """
     rows = []
     for seed in seeds:

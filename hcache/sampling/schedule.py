@@ -69,14 +69,16 @@ class Schedule(Protocol):
         ...
 
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
-        """x_t of step ``index`` from a prediction made at the step after it: DDIM's step the
-        other way round.
+        """x_t of step ``index`` from the step after it.
+
+        From a prediction made there: DDIM's step the other way round.
         """
         ...
 
     def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-        """P_t of a finished sample x, which lies at the level that the last step ends at, with
-        the ε in it.
+        """P_t of a finished sample x.
+
+        It lies at the level that the last step ends at, with the ε in it.
         """
         ...
 
@@ -132,7 +134,10 @@ class DiffusionSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowSchedule:
-    """``noise`` (S + 1,): the share s of noise before every step, and 0 after the last."""
+    """A flow's schedule.
+
+    ``noise`` (S + 1,): the share s of noise before every step, and 0 after the last.
+    """
 
     timesteps: tuple[float, ...]
     noise: torch.Tensor
@@ -173,8 +178,9 @@ class FlowSchedule:
 
 
 def schedule_of(model: Model, steps: int, schedule: str = NEXT) -> Schedule:
-    """The schedule of ``steps`` steps under a model's own scheduler configuration, and one of
-    ``SCHEDULES``.
+    """The schedule of so many steps of a model.
+
+    Under its own scheduler configuration, and one of ``SCHEDULES``.
     """
     tokens = int(np.prod(model.anatomy.blocks[0][1:])) if model.anatomy.blocks else 0
     return make_schedule(model.scheduler, steps, tokens, schedule)
@@ -195,7 +201,9 @@ def make_schedule(
     tokens: int = 0,
     schedule: str = NEXT,
 ) -> Schedule:
-    """The schedule of ``steps`` steps; some flows shift theirs by the number of image tokens.
+    """The schedule of ``steps`` steps.
+
+    Some flows shift theirs by the number of image tokens.
 
     The same again for the same scheduler, which nobody changes: a preview asks for it at every move
     of a slider.

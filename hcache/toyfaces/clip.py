@@ -72,31 +72,37 @@ the middle.
 
 
 def ends(name: str) -> tuple[str, str]:
-    """The texts of a factor's low and high end: ``face with blond hair``, ``face with black
-    hair``.
+    """The texts of a factor's low and high end.
+
+    ``face with blond hair``, ``face with black hair``.
     """
     low, high = (caption({name: side}) for side in (-1, 1))
     return low, high
 
 
 def sides_of(factors: torch.Tensor) -> torch.Tensor:
-    """Which third of its range each factor (n, 8) lies in: (n, 8) of -1, 0 and 1."""
+    """Which third of its range each factor lies in.
+
+    Of factors (n, 8): (n, 8) of -1, 0 and 1.
+    """
     low = torch.tensor([factor.low for factor in FACTORS])
     share = (factors - low) / (torch.tensor([factor.high for factor in FACTORS]) - low)
     return (share > 2 / 3).long() - (share < 1 / 3).long()
 
 
 def named_of(sides: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """What a caption of each face names, (n, 8): some of its sides, the others 0; from nothing
-    at all to everything.
+    """What a caption of each face names, (n, 8).
+
+    Some of its sides, the others 0; from nothing at all to everything.
     """
     share = torch.rand(len(sides), 1, generator=rng)
     return sides * (torch.rand(sides.shape, generator=rng) < share)
 
 
 def caption(named: Mapping[str, int]) -> str:
-    """A text that says of a face which end (-1 or 1) each of some factors is at; 0 says nothing
-    of it.
+    """A text that says ends of some of a face's factors.
+
+    Which end (-1 or 1) each is at; 0 says nothing of it.
     """
     words = {name: WORDS[name][(side + 1) // 2] for name, side in named.items() if side}
     face = words.pop("smile", "face")
@@ -104,14 +110,17 @@ def caption(named: Mapping[str, int]) -> str:
 
 
 def truth(sides: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
-    """Which captions are true of which faces: (n, m) bool, of faces' sides (n, 8) and what
-    captions name (m, 8).
+    """Which captions are true of which faces.
+
+    (n, m) bool, of faces' sides (n, 8) and what captions name (m, 8).
     """
     return ((named[None] == 0) | (named[None] == sides[:, None])).all(-1)
 
 
 def contrastive_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """Both cross-entropies of the module's formula, of scaled cosines (pictures, texts) and what
+    """The contrastive loss of pictures and texts.
+
+    Both cross-entropies of the module's formula, of scaled cosines (pictures, texts) and what
     is true (the same).
     """
     found = []
@@ -121,7 +130,10 @@ def contrastive_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 def clip_loss(network: Any, tokenizer: Any) -> Loss:
-    """The loss of drawings with their factors, each with a caption that is made up for it."""
+    """The loss of drawings, each with a made-up caption.
+
+    The caption is of the drawing's factors.
+    """
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """At random blur and noise, with random captions."""
@@ -140,7 +152,10 @@ def clip_loss(network: Any, tokenizer: Any) -> Loss:
 
 
 def blurred(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Pictures (n, 3, h, w), blurred by ``BLURS`` in turn, and mildly more, with noise."""
+    """Pictures (n, 3, h, w), blurred and noisy.
+
+    By ``BLURS`` in turn, and mildly more.
+    """
     parts = [
         (
             interpolate(avg_pool2d(part, side), scale_factor=side, mode="bilinear")
@@ -153,7 +168,10 @@ def blurred(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 
 
 def make_clip(seed: int) -> tuple[Any, Any]:
-    """A CLIP of random weights and its tokenizer, whose pieces are the words of the captions."""
+    """A CLIP of random weights and its tokenizer.
+
+    The tokenizer's pieces are the words of the captions.
+    """
     from transformers import CLIPConfig, CLIPModel
 
     tokenizer = make_tokenizer()
@@ -185,8 +203,9 @@ def make_clip(seed: int) -> tuple[Any, Any]:
 
 
 def make_tokenizer() -> Any:
-    """CLIP's kind of tokenizer, with a piece for every word that captions have; other words come
-    apart into letters.
+    """CLIP's kind of tokenizer, for the words of captions.
+
+    It has a piece for every word that captions have; other words come apart into letters.
     """
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
@@ -211,7 +230,9 @@ def make_tokenizer() -> Any:
 
 
 def merges_of(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of pieces to be joined, in that order, that make one piece of each word.
+    """The merges that make one piece of each word.
+
+    Pairs of pieces to be joined, in that order.
 
     Later pairs stand behind all earlier ones, so that what makes one word whole does not break
     another.
@@ -239,7 +260,10 @@ def _joined(pieces: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def save_clip(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Writes a folder in transformers' format, weights as float16; colours are taken in [-1, 1]."""
+    """Writes a folder in transformers' format, weights as float16.
+
+    Colours are taken in [-1, 1].
+    """
     network.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     colours = {
@@ -256,8 +280,9 @@ def save_clip(network: Any, tokenizer: Any, folder: Path) -> None:
 def told_apart(
     clip: Clip, images: np.ndarray, values: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict:
-    """How often the two texts of a factor are told apart, by which is nearer to a picture, and of
-    how many pictures.
+    """How often a factor's two texts are told apart.
+
+    By which is nearer to a picture, and of how many pictures.
 
     Args:
         clip: A CLIP model.
@@ -280,14 +305,18 @@ def told_apart(
 
 
 def held_out(count: int = 2000) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Drawings that are never trained on, (n, 64, 64, 3) uint8, and every factor of each, (n,)."""
+    """Drawings that are never trained on, and their factors.
+
+    (n, 64, 64, 3) uint8, and every factor of each, (n,).
+    """
     images, factors = draw_dataset(range(HELD_OUT, HELD_OUT + count))
     return images, dict(zip(NAMES, factors.T, strict=True))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: trains the model, writes its folder, and says how well it tells texts apart
-    on other drawings.
+    """The command: trains the model and writes its folder.
+
+    It says how well it tells texts apart on other drawings.
     """
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.clip", description=__doc__.split("\n\n")[0]

@@ -43,7 +43,10 @@ def ramp(colours: tuple[Colour, ...], u: float) -> Colour:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour darkened (factor < 1) or lightened towards white (factor > 1)."""
+    """The colour, darker or lighter.
+
+    Darkened for a factor below 1, lightened towards white above.
+    """
     c = np.array(colour, float)
     c = c * factor if factor <= 1 else c + (255 - c) * (factor - 1)
     return _rounded(c)
@@ -205,7 +208,10 @@ def _frames(pen: _Pen, turn: float) -> None:
 
 
 def draw_dataset(seeds: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 64, 64, 3) uint8 and factors (n, 8) float32 of the given seeds."""
+    """Images and factors of the given seeds.
+
+    (n, 64, 64, 3) uint8 and (n, 8) float32.
+    """
     faces = [sample_face(seed) for seed in seeds]
     images = np.stack([np.asarray(draw_face(face)) for face in faces])
     return images, np.stack([face.as_array() for face in faces])

@@ -14,7 +14,9 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """One factor: its range, whether it takes only the two ends, and the words for the two ends.
+    """One factor of a face.
+
+    Its range, whether it takes only the two ends, and the words for the two ends.
 
     ``share`` is how many of the drawings have the high end of a binary factor. Not half of them:
     where a share p has it, no edit can move the mean by more than √((1-p)/p) spreads, which for a
@@ -85,8 +87,9 @@ class Face:
 
 
 def sample_face(seed: int) -> Face:
-    """The face of a seed: every factor uniform on its range (glasses: on one in four),
-    independent of all others.
+    """The face of a seed.
+
+    Every factor is uniform on its range (glasses: on one in four), independent of all others.
     """
     rng = np.random.default_rng([seed, 0x7FACE5])
     values = {}

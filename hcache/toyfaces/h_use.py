@@ -52,7 +52,10 @@ def first_block_shares(model: Model, features: Features) -> tuple[float, float]:
 
 
 def without_h(features: Features, _: Moment) -> Features:
-    """An edit: the mean of h over the batch, which is the same for every sample."""
+    """An edit: the mean of h over the batch.
+
+    It is the same for every sample.
+    """
     return features.replace({"h": features.h.mean(0, keepdim=True).expand_as(features.h)})
 
 

@@ -14,7 +14,7 @@ from diffusers import VQModel
 from torch import nn
 
 from .factors import FACTORS
-from .reader import Reader
+from .reader import FaceReader
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -38,8 +38,9 @@ def as_signed(images: torch.Tensor) -> torch.Tensor:
 def noised(
     images: torch.Tensor, alpha_bar: torch.Tensor, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Drawings or latents x_0, noise, x_t (n, c, h, w) and timesteps (n,), stratified over the
-    batch.
+    """Drawings or latents with noise.
+
+    x_0, noise, x_t (n, c, h, w) and timesteps (n,), stratified over the batch.
     """
     x_0 = as_signed(images)
     n, device = len(x_0), x_0.device
@@ -86,8 +87,9 @@ def diffusion_loss(
 def velocity_loss(
     unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE
 ) -> Loss:
-    """Squared error of the predicted v, with the coarse part of it counted again; timesteps
-    stratified over the batch.
+    """Squared error of the predicted v.
+
+    The coarse part of it is counted again; timesteps are stratified over the batch.
 
     A white error of a predicted ε becomes one of x_0 that is larger by √((1-ᾱ)/ᾱ), 158 at t = 999:
     samples of a network that was trained briefly keep it as grain. A predicted v has no such
@@ -127,8 +129,9 @@ def variational_loss(
     t: torch.Tensor,
     alpha_bar: torch.Tensor,
 ) -> torch.Tensor:
-    """The term of the variational bound at t, in bits a dimension, (n,); it trains the variance
-    through ``v``.
+    """The variational bound's term at t, in bits a dimension.
+
+    (n,); it trains the variance through ``v``.
 
     The log variance lies between that of the posterior, β̃ (v = -1), and β (v = 1). At t = 0, where
     β̃ is 0, the posterior of t = 1 is used and the term is the squared error's likelihood under it.
@@ -165,7 +168,9 @@ def variational_loss(
 
 
 def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
-    """Absolute error of the reconstruction, with the codebook's terms once latents are quantised.
+    """Absolute error of the reconstruction.
+
+    With the codebook's terms once latents are quantised.
 
     Before that their size is held down a little; there is nothing else that would.
     """
@@ -183,9 +188,10 @@ def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
     return loss
 
 
-def reader_loss(reader: Reader) -> Loss:
-    """Squared error (cross-entropy for binary factors) under random blur and noise, as few-step
-    samples have them.
+def reader_loss(reader: FaceReader) -> Loss:
+    """Squared error under random blur and noise.
+
+    Cross-entropy for binary factors; few-step samples have such blur and noise.
     """
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
@@ -208,7 +214,9 @@ def reader_loss(reader: Reader) -> Loss:
 def degrade(
     image: torch.Tensor, rng: torch.Generator, blur: float = 1.0, noise: float = 0.1
 ) -> torch.Tensor:
-    """Each image (n, 3, h, w) mixed with its 3 x 3 mean by a random share, plus noise of a
+    """Each image a little blurred, with noise.
+
+    Images (n, 3, h, w) are mixed with their 3 x 3 mean by a random share, plus noise of a
     random level.
     """
     n = len(image)

@@ -55,7 +55,10 @@ def sample_images(
     batch: int = 16,
     text: str = "sampling",
 ) -> np.ndarray:
-    """Finished pictures (n, 64, 64, 3) uint8, edited asymmetrically if there is an edit."""
+    """Finished pictures (n, 64, 64, 3) uint8.
+
+    Edited asymmetrically if there is an edit.
+    """
     parts = []
     for i in tqdm(range(0, len(seeds), batch), desc=text):
         for step in denoise(model, seeds[i : i + batch], steps, edit=edit, asymmetric=True):
@@ -65,8 +68,9 @@ def sample_images(
 
 
 def reader_accuracy(count: int = 2000) -> dict[str, dict[str, float]]:
-    """R² (accuracy for binary factors) of the reader on held-out drawings, as drawn and mildly
-    blurred and noisy.
+    """R² of the reader on held-out drawings.
+
+    Accuracy for binary factors; as drawn and mildly blurred and noisy.
     """
     images, factors = draw_dataset(range(HELD_OUT, HELD_OUT + count))
     reader, rng = load_reader(), torch.Generator().manual_seed(0)
@@ -103,7 +107,9 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def grain(images: np.ndarray) -> float:
-    """Standard deviation of white noise in pictures, where 2 is the whole range of tones.
+    """Standard deviation of white noise in pictures.
+
+    2 is the whole range of tones.
 
     The median of the absolute mixed second differences of neighbouring pixels, over 1.35, which is
     that median of white noise of deviation 1. Flat areas and straight edges have no such
@@ -137,7 +143,9 @@ def compare_with_data(images: np.ndarray) -> dict[str, Any]:
 def direction_effects(
     model: Model, run: Run, unseen: int, positives: int, work: Path, batch: int = 16
 ) -> dict[str, Any]:
-    """What the naive directions do to the readings of samples that had no part in fitting them.
+    """What the naive directions do to readings.
+
+    Of samples that had no part in fitting them.
 
     Every entry: the mean change of every reading, in its own spread over the run, with a 95 %
     bootstrap interval over samples. A factor that is not yes or no has a direction to either end:

@@ -73,8 +73,9 @@ optimiser.
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A move as it is tried: ``sign`` times the strength; ``seconds`` to fit it; ``told`` is
-    kept with its cell.
+    """A move as it is tried: ``sign`` times the strength.
+
+    ``seconds`` to fit it; ``told`` is kept with its cell.
     """
 
     move: Move
@@ -88,8 +89,9 @@ Cells = Iterator[tuple[str, str, Callable[[], Made]]]
 
 
 def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
-    """Everything that is measured; components are chosen at ``strength``, Asyrp trains with the
-    CLIP of a folder.
+    """Everything that is measured.
+
+    Components are chosen at ``strength``, Asyrp trains with the CLIP of a folder.
     """
     labels = run.labels["toyfaces"]
 
@@ -124,7 +126,11 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
                 attribute,
                 lambda components=components, attribute=attribute: components.made(attribute),
             )
-        yield "Asyrp", attribute, lambda attribute=attribute: _asyrp(run, model, attribute, clip)
+        yield (
+            "Asyrp",
+            attribute,
+            lambda attribute=attribute: made_by_asyrp(run, model, attribute, clip),
+        )
     yield RANDOM, "", made("random")
     for number in range(CHANCES):
         chance = lambda number=number: _timed(lambda: _by_chance(run, number))  # noqa: E731
@@ -137,7 +143,10 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
 
 
 def component_fits(run: Run) -> dict[str, Fit]:
-    """The methods that mean no attribute; those of one sample at the run's first."""
+    """The methods that mean no attribute.
+
+    Those of one sample at the run's first.
+    """
     first = int(run.sample_ids[0])
     options = {
         "PCA": {},
@@ -151,8 +160,9 @@ def component_fits(run: Run) -> dict[str, Fit]:
 
 
 class Components:
-    """The directions of a method that means no attribute: fitted once, and tried once on the
-    samples of the choice.
+    """The directions of a method that means no attribute.
+
+    Fitted once, and tried once on the samples of the choice.
     """
 
     def __init__(self, run: Run, model: Model, fit: Fit, strength: float) -> None:
@@ -166,8 +176,9 @@ class Components:
 
     @cached_property
     def tried(self) -> list[dict[str, float]]:
-        """Component by component: the mean change of every factor per unit of strength, in its
-        spread.
+        """What each component changes.
+
+        The mean change of every factor per unit of strength, in its spread.
         """
         seeds, steps = [CHOICE_SEED + i for i in range(CHOICE_SAMPLES)], self.run.spec.steps
         before = read(
@@ -182,7 +193,10 @@ class Components:
         return found
 
     def made(self, attribute: str) -> Made:
-        """The component that stands for an attribute, with what the others would have moved."""
+        """The component that stands for an attribute.
+
+        With what the others would have moved.
+        """
         component, sign = choose(self.tried, attribute)
         moves, seconds = self.fitted
         told: dict[str, Any] = {
@@ -193,8 +207,11 @@ class Components:
         return Made(move=moves[component], seconds=seconds, sign=sign, told=told)
 
 
-def _asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
-    """A block trained from the text of an attribute's low end to that of its high end."""
+def made_by_asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
+    """A block of Asyrp for an attribute.
+
+    It is trained from the text of the attribute's low end to that of its high end.
+    """
     source, target = ends(attribute)
     options = {**ASYRP, "clip": str(clip), "source": source, "target": target}
     made = _timed(
@@ -210,8 +227,10 @@ def clip_digest(folder: Path) -> str:
 
 
 def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
-    """How well a CLIP tells the texts of every attribute apart: on drawings it did not see, and on
-    a run's samples, of which the reader says what they show."""
+    """How well a CLIP tells every attribute's texts apart.
+
+    On drawings it did not see, and on a run's samples, of which the reader says what they show.
+    """
     clip = load_clip(str(folder), torch.device("cpu"))
     return {
         "digest": clip_digest(folder),
@@ -221,8 +240,9 @@ def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def choose(tried: Sequence[Mapping[str, float]], attribute: str) -> tuple[int, int]:
-    """Which component, counted from 0, moves a factor most, and the sign ±1 with which it moves
-    it up.
+    """Which component moves a factor most, and its sign.
+
+    Counted from 0; the sign ±1 is that with which it moves it up.
     """
     best = max(range(len(tried)), key=lambda k: abs(tried[k][attribute]))
     return best, 1 if tried[best][attribute] >= 0 else -1
@@ -249,8 +269,9 @@ def spreads_of(run: Run) -> dict[str, float]:
 
 
 def few_positives(run: Run) -> dict[str, tuple[int, ...]]:
-    """Positives with glasses: few and many of all poses; as many again of one pose, and of two
-    opposite ones.
+    """Positives with glasses: few and many of all poses.
+
+    As many again of one pose, and of two opposite ones.
     """
     labels = run.labels["toyfaces"]
     chosen = {
@@ -315,8 +336,11 @@ def changes(
     spreads: Mapping[str, float],
     strength: float,
 ) -> dict[str, list[float]]:
-    """Per factor: mean change per unit of strength, in the factor's spread, 95 % bootstrap interval
-    over samples, and the mean of the absolute changes."""
+    """What a direction changes, per factor.
+
+    Mean change per unit of strength, in the factor's spread, 95 % bootstrap interval over
+    samples, and the mean of the absolute changes.
+    """
     found = {}
     for name in NAMES:
         change = (after[name] - before[name]) / spreads[name] / strength
@@ -365,7 +389,10 @@ def _chance_line(chance: Sequence[Mapping[str, Any]], attribute: str) -> str:
 
 
 def clip_as_text(told: Mapping[str, Any]) -> str:
-    """How often a CLIP tells the two texts of every attribute apart, by ``clip_accuracy``."""
+    """How often a CLIP tells texts apart, in words.
+
+    The two texts of every attribute, by ``clip_accuracy``.
+    """
     return ", ".join(
         f"{name.replace('_', ' ')} {told['drawings'][name]['share']:.0%} of drawings and "
         f"{told['samples'][name]['share']:.0%} of samples"
@@ -391,6 +418,85 @@ def _line(cell: Mapping[str, Any], target: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
+    args = _arguments(argv)
+    args.work.mkdir(parents=True, exist_ok=True)
+    model = load_model(MODEL, args.device)
+    spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
+    run = extract(model, spec, writable_home(args.work / "home"))
+    seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
+    settings = {
+        "weights": spec.weights,
+        "fit": args.fit,
+        "unseen": args.unseen,
+        "strength": args.strength,
+    }
+    path = args.work / "methods.json"
+    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if facts.get("settings") != settings:
+        facts = {"settings": settings, "cells": []}
+    trials = _Trials(
+        model=model,
+        steps=spec.steps,
+        seeds=seeds,
+        strength=args.strength,
+        spreads=spreads_of(run),
+        before=read(sample_images(model, seeds, spec.steps, batch=32, text="unedited")),
+    )
+    known: dict[tuple[str, ...], Any] = {
+        (cell["method"], cell["attribute"]): cell for cell in facts["cells"]
+    }
+    everything = list(cells(run, model, args.strength, args.clip))
+    facts["clip"] = clip_accuracy(run, args.clip)
+    for method, attribute, make in everything:
+        if (method, attribute) in known:
+            continue
+        made = make()
+        if getattr(made.move, "kind", "") in PER_SAMPLE:
+            made = replace(made, told={**made.told, "net": net_of(made.move, model, run).to_json()})
+        known[method, attribute] = {
+            "method": method,
+            "attribute": attribute,
+            "seconds": made.seconds,
+            **made.told,
+            "changes": trials.changes_of(made, f"{method} {attribute}".strip()),
+        }
+        facts["cells"] = [known[meant] for *key, _ in everything if (meant := tuple(key)) in known]
+        path.write_text(json.dumps(facts, indent=1) + "\n")
+    print(as_table(facts))
+
+
+@dataclass(kw_only=True)
+class _Trials:
+    """Tries directions on unseen samples; what was tried once is not rendered again."""
+
+    model: Model
+    steps: int
+    seeds: list[int]
+    strength: float
+    spreads: Any
+    before: Any
+    tried: list[tuple[Any, float, Any]] = field(default_factory=list)
+
+    def changes_of(self, made: Made, text: str) -> Any:
+        """What a direction changes, over the spread of each attribute.
+
+        ``text`` stands beside the bar.
+        """
+        after = next(  # a component may stand for several attributes
+            (found for move, sign, found in self.tried if move is made.move and sign == made.sign),
+            None,
+        )
+        if after is None:
+            strength = made.sign * self.strength
+            after = read(
+                moved_images(self.model, self.seeds, self.steps, made.move, strength, text)
+            )
+            self.tried.append((made.move, made.sign, after))
+        return changes(self.before, after, self.spreads, self.strength)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    """What the command was given."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.methods", description=__doc__.split("\n\n")[0]
     )
@@ -409,54 +515,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--device", default="auto", help="as PyTorch names it (default: the best there is)"
     )
-    args = parser.parse_args(argv)
-    args.work.mkdir(parents=True, exist_ok=True)
-    model = load_model(MODEL, args.device)
-    spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
-    run = extract(model, spec, writable_home(args.work / "home"))
-    seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
-    settings = {
-        "weights": spec.weights,
-        "fit": args.fit,
-        "unseen": args.unseen,
-        "strength": args.strength,
-    }
-    path = args.work / "methods.json"
-    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    if facts.get("settings") != settings:
-        facts = {"settings": settings, "cells": []}
-    known: dict[tuple[str, ...], Any] = {
-        (cell["method"], cell["attribute"]): cell for cell in facts["cells"]
-    }
-    spreads = spreads_of(run)
-    before = read(sample_images(model, seeds, spec.steps, batch=32, text="unedited"))
-    everything, tried = list(cells(run, model, args.strength, args.clip)), []
-    facts["clip"] = clip_accuracy(run, args.clip)
-    for method, attribute, make in everything:
-        if (method, attribute) in known:
-            continue
-        made = make()
-        if getattr(made.move, "kind", "") in PER_SAMPLE:
-            made = replace(made, told={**made.told, "net": net_of(made.move, model, run).to_json()})
-        text = f"{method} {attribute}".strip()
-        after = next(
-            (found for move, sign, found in tried if move is made.move and sign == made.sign), None
-        )
-        if after is None:  # a component may stand for several attributes
-            after = read(
-                moved_images(model, seeds, spec.steps, made.move, made.sign * args.strength, text)
-            )
-            tried.append((made.move, made.sign, after))
-        known[method, attribute] = {
-            "method": method,
-            "attribute": attribute,
-            "seconds": made.seconds,
-            **made.told,
-            "changes": changes(before, after, spreads, args.strength),
-        }
-        facts["cells"] = [known[meant] for *key, _ in everything if (meant := tuple(key)) in known]
-        path.write_text(json.dumps(facts, indent=1) + "\n")
-    print(as_table(facts))
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

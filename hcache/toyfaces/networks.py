@@ -13,8 +13,9 @@ LATENT_CODES = 2048
 
 
 def ddpm_unet() -> UNet2DModel:
-    """Four levels of two resnets: 12 skips in 4 groups of 3, as in Stable Diffusion; h is (128, 8,
-    8).
+    """Four levels of two resnets, as in Stable Diffusion.
+
+    12 skips in 4 groups of 3; h is (128, 8, 8).
 
     Narrow where the picture is large, wide at the bottleneck: cheap, and what is global has to be
     settled there. Few norm groups: one a channel at the outer level would take out each channel's
@@ -38,8 +39,9 @@ def ddpm_unet() -> UNet2DModel:
 
 
 def adm_unet() -> UNet2DModel:
-    """Guided diffusion's structure: scale-shift norm, resnets that resample, learned variance; h is
-    (128, 8, 8).
+    """Guided diffusion's structure: scale-shift norm, resnets that resample, learned variance.
+
+    h is (128, 8, 8).
 
     One resnet a level and one that resamples: 8 skips in 4 groups of 2. The last three of the six
     outputs interpolate between the bounds of the variance.
@@ -70,8 +72,9 @@ def adm_unet() -> UNet2DModel:
 
 
 def ldm_unet() -> UNet2DModel:
-    """Latent diffusion's structure on 16 x 16 latents: four levels of two resnets, attention at all
-    but the outermost.
+    """Latent diffusion's structure on 16 x 16 latents.
+
+    Four levels of two resnets, attention at all but the outermost.
 
     12 skips in 4 groups of 3 as in ldm-celebahq-256, whose h, too, is a thirty-second of the
     picture a side; here (128, 2, 2).
@@ -94,8 +97,10 @@ def ldm_unet() -> UNet2DModel:
 
 
 def vq_autoencoder() -> VQModel:
-    """64 x 64 pictures <-> 16 x 16 latents of 3 channels, quantised to a codebook; a quarter a
-    side, as in ldm-celebahq-256."""
+    """An autoencoder of 64 x 64 pictures, with a codebook.
+
+    Latents are 16 x 16 of 3 channels, quantised; a quarter a side, as in ldm-celebahq-256.
+    """
     return VQModel(
         in_channels=3,
         out_channels=3,
@@ -112,8 +117,10 @@ def vq_autoencoder() -> VQModel:
 
 
 def pixel_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
-    """Linear betas; predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1
-    greys its mean colour.
+    """Linear betas.
+
+    Predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1 greys its mean
+    colour.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -125,7 +132,10 @@ def pixel_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
 
 
 def latent_scheduler() -> DDIMScheduler:
-    """The betas of latent diffusion; latents have no range to be clipped to."""
+    """The betas of latent diffusion.
+
+    Latents have no range to be clipped to.
+    """
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.0015,
@@ -138,8 +148,9 @@ def latent_scheduler() -> DDIMScheduler:
 
 @torch.no_grad()
 def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
-    """Folds a scale and a shift into the autoencoder, so that its latents have mean 0 and deviation
-    1 a channel.
+    """Folds a scale and a shift into the autoencoder.
+
+    So its latents have mean 0 and deviation 1 a channel.
 
     Args:
         network: Changed in place; what it reconstructs without quantising stays the same.
@@ -159,8 +170,9 @@ def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def write_pixel_folder(unet: UNet2DModel, folder: Path, prediction: str = "epsilon") -> None:
-    """Writes a diffusers folder with float16 weights; whoever loads it chooses the dtype to
-    compute in.
+    """Writes a diffusers folder with float16 weights.
+
+    Whoever loads it chooses the dtype to compute in.
     """
     DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler(prediction)).save_pretrained(folder)
 

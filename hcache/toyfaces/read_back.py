@@ -33,8 +33,9 @@ def by_texts() -> Reader:
 
 
 def read_back(run: Run, drawings: int, positives: int) -> dict[str, dict[str, float | str]]:
-    """By factor: correlations with the truth of held-out drawings, and with the toy reader on the
-    run's samples.
+    """Correlations of readings with the truth, by factor.
+
+    With the truth of held-out drawings, and with the toy reader on the run's samples.
 
     Args:
         run: Of an embedded model.

@@ -20,8 +20,10 @@ from .factors import FACTORS, NAMES
 WEIGHTS = Path(__file__).parent / "weights" / "reader.safetensors"
 
 
-class Reader(nn.Module):
-    """Image (n, 3, 64, 64) in [-1, 1] -> factors (n, 8), each in its own range (glasses: a
+class FaceReader(nn.Module):
+    """Reads the factors of an image.
+
+    Image (n, 3, 64, 64) in [-1, 1] -> factors (n, 8), each in its own range (glasses: a
     probability).
     """
 
@@ -46,7 +48,10 @@ class Reader(nn.Module):
         return self.neck(self.body(image))
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
-        """Factors (n, 8): continuous ones as they are, binary ones before the sigmoid."""
+        """Factors (n, 8) before the sigmoid.
+
+        Continuous ones as they are, binary ones before the sigmoid.
+        """
         return self.head(self.features(image))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -58,20 +63,26 @@ class Reader(nn.Module):
 
 
 @lru_cache(maxsize=1)
-def load_reader() -> Reader:
-    reader = Reader()
+def load_reader() -> FaceReader:
+    reader = FaceReader()
     reader.load_state_dict(load_file(WEIGHTS))
     return reader.eval().requires_grad_(False)
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """Images (n, 64, 64, 3) uint8 -> (n, 3, 64, 64) float32 in [-1, 1]."""
+    """Images uint8 as a tensor in [-1, 1].
+
+    (n, 64, 64, 3) uint8 -> (n, 3, 64, 64) float32.
+    """
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.inference_mode()
 def read(images: np.ndarray, batch: int = 256) -> dict[str, np.ndarray]:
-    """The readings of images (n, 64, 64, 3) uint8: factor name -> (n,) float32."""
+    """The readings of images: factor name -> (n,) float32.
+
+    Images are (n, 64, 64, 3) uint8.
+    """
     reader = load_reader()
     parts = [reader(to_tensor(images[i : i + batch])) for i in range(0, len(images), batch)]
     values = torch.cat(parts).numpy() if parts else np.zeros((0, len(NAMES)), np.float32)
@@ -80,7 +91,10 @@ def read(images: np.ndarray, batch: int = 256) -> dict[str, np.ndarray]:
 
 @torch.inference_mode()
 def read_features(images: np.ndarray, batch: int = 256) -> np.ndarray:
-    """The reader's features (n, 64) float32 of images (n, 64, 64, 3) uint8."""
+    """The reader's features (n, 64) float32 of images.
+
+    Images are (n, 64, 64, 3) uint8.
+    """
     reader = load_reader()
     return torch.cat(
         [reader.features(to_tensor(images[i : i + batch])) for i in range(0, len(images), batch)]

@@ -46,7 +46,10 @@ QUESTIONS = ("decodability", "swaps")
 
 
 def measure_facts(model: str, work: Path) -> None:
-    """Samples against drawings, and the effects of naive directions; with the sheet and card."""
+    """Samples against drawings, and the effects of naive directions.
+
+    With the sheet and card.
+    """
     measure.main(["--work", str(work / model), "--model", model])
     shutil.copy(work / model / "facts.json", FOLDER / f"{model}.facts.json")
     shutil.copy(work / model / "sheet.png", FOLDER / model / "sheet.png")
@@ -115,7 +118,10 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def tables(folder: Path = FOLDER) -> dict[str, str]:
-    """The Markdown of every table that is measured, by its name, from the files of a folder."""
+    """The Markdown of every measured table, by its name.
+
+    From the files of a folder.
+    """
     facts = {model: _read(folder / f"{model}.facts.json") for model in MODELS}
     found = {
         "weights": weights_table(facts),
@@ -135,7 +141,10 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
 
 
 def weights_table(facts: Mapping[str, Any]) -> str:
-    """The digest of the weights that the numbers of each model are of."""
+    """The digests of the weights that were measured.
+
+    The numbers of each model are of them.
+    """
     rows = [
         (f"`{model}`", f"`{found['settings']['weights'][:12]}`") for model, found in facts.items()
     ]
@@ -163,7 +172,10 @@ def samples_table(facts: Mapping[str, Any]) -> str:
 
 
 def h_use_table(facts: Mapping[str, Any]) -> str:
-    """What h adds to the decoder's first convolution, and what changes without it."""
+    """What h adds to the decoder's first convolution.
+
+    And what changes without it.
+    """
     parts = {}
     for model, found in facts.items():
         shares = found["h_use"]["first_block"]
@@ -181,7 +193,10 @@ def h_use_table(facts: Mapping[str, Any]) -> str:
 
 
 def directions_table(facts: Mapping[str, Any]) -> str:
-    """By attribute and model: the change at the strength at which it is largest."""
+    """The largest change of each attribute, by model.
+
+    At the strength at which it is largest.
+    """
     rows = []
     for attribute in ATTRIBUTES:
         for name in (attribute, attribute + LOWEST):
@@ -198,7 +213,10 @@ def _largest(effect: Mapping[str, Mapping[str, Any]], attribute: str) -> str:
 
 
 def meaningless_table(facts: Mapping[str, Any]) -> str:
-    """What directions change that mean nothing: random ones, and those of random positives."""
+    """What directions change that mean nothing.
+
+    Random ones, and those of random positives.
+    """
     effects = facts["directions"]
     names = [name for name in effects if name.startswith("random ") and name != NULL]
     rows = [
@@ -210,7 +228,10 @@ def meaningless_table(facts: Mapping[str, Any]) -> str:
 
 
 def readers_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Correlations of readers with the truth of drawings, and with the toy reader."""
+    """Correlations of readers with the truth of drawings.
+
+    And with the toy reader.
+    """
     columns = {
         "texts, truth": "texts: truth",
         "texts, toy reader": "texts: toy reader on samples",
@@ -233,7 +254,10 @@ def readers_table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
-    """The cells of the verdict that all models have, a row a question and subject."""
+    """The cells of the verdict that all models have.
+
+    A row a question and subject.
+    """
     cells = {
         model: {(cell["question"], cell["subject"]): cell for cell in verdict["cells"]}
         for model, verdict in verdicts.items()
@@ -288,7 +312,10 @@ def filled(text: str, found: Mapping[str, str]) -> str:
 
 
 def write_tables(docs: Path) -> list[Path]:
-    """Writes the measured tables into the Markdown files of a folder; those that changed."""
+    """Writes the measured tables into the Markdown files of a folder.
+
+    Those that changed.
+    """
     found, changed = tables(), []
     for path in sorted(docs.rglob("*.md")):
         before = path.read_text(encoding="utf-8")

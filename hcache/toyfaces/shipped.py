@@ -25,9 +25,10 @@ NULL = "random positives"
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """How far a direction moves its own attribute at a strength, in standard deviations of the
-    attribute over the run; ``null``: how far the direction of random positives moves the same
-    attribute at that strength.
+    """How far a direction moves its own attribute.
+
+    At a strength, in standard deviations of the attribute over the run; ``null``: how far the
+    direction of random positives moves the same attribute at that strength.
     """
 
     attribute: str

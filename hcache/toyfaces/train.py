@@ -32,7 +32,7 @@ from tqdm import tqdm
 from . import networks
 from .drawing import draw_dataset
 from .losses import as_signed, autoencoder_loss, diffusion_loss, reader_loss, velocity_loss
-from .reader import WEIGHTS, Reader
+from .reader import WEIGHTS, FaceReader
 
 HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
@@ -56,8 +56,9 @@ class Training:
     save_every: int = 100
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, constant, linear decay over the last
-        ``decay`` of all steps.
+        """The learning rate of a step.
+
+        Linear warm-up, constant, linear decay over the last ``decay`` of all steps.
         """
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
@@ -87,77 +88,117 @@ def train(
     checkpoint: Path,
     device: str,
 ) -> dict[str, torch.Tensor]:
-    """Trains until ``plan.steps`` and returns the moving average of the weights. Ctrl-C saves
-    and stops.
+    """Trains a network, and returns the moving average of its weights.
+
+    It goes on from the checkpoint, if there is one. Ctrl-C saves and stops.
     """
+    cuda = torch.device(device).type == "cuda"
     model.to(device).train()
-    images, factors = (d.to(device) for d in data)
-    rate, cuda = (
-        torch.tensor(plan.learning_rate, device=device),
-        torch.device(device).type == "cuda",
-    )
     if not cuda:  # before anything refers to its tensors: this replaces them
         # ty: ignore[no-matching-overload]  # torch does not declare it
         model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=rate, weight_decay=1e-4, fused=True, capturable=cuda
-    )
-    weights = model.state_dict()
-    average = {k: v.detach().clone() for k, v in weights.items()}
-    step, seconds = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average, step, seconds = saved["average"], saved["step"], saved["seconds"]
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-    rng, smooth, began = torch.Generator(device), torch.zeros((), device=device), step
-    loss_of, started = make_loss(model), time.monotonic() - seconds
+    images, factors = (d.to(device) for d in data)
+    at_work = _AtWork.of(model, plan, checkpoint, device)
+    began, rng, loss_of = at_work.step, torch.Generator(device), make_loss(model)
+    smooth = torch.zeros((), device=device)
 
     def descend() -> None:
         """One step down the gradient; nothing in it waits for the device."""
         rows = torch.randint(len(images), (plan.batch,), generator=rng, device=device)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not cuda):
             loss = loss_of(images[rows], factors[rows], rng)
-        optimizer.zero_grad(set_to_none=True)
+        at_work.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        at_work.optimizer.step()
         smooth.lerp_(loss.detach(), 1 - SMOOTHING)
 
-    def save() -> None:
-        state = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average,
-            "step": step,
-            "seconds": time.monotonic() - started,
-        }
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, checkpoint)
-
     replay = Recorded(descend, rng)
-    bar = tqdm(total=plan.steps, initial=step, desc=checkpoint.stem, unit="step", mininterval=5)
+    bar = tqdm(total=plan.steps, initial=began, desc=checkpoint.stem, unit="step", mininterval=5)
     try:
-        while step < plan.steps:
-            rng.manual_seed(plan.seed * 1_000_003 + step)
-            rate.fill_(plan.rate(step))
+        while at_work.step < plan.steps:
+            rng.manual_seed(plan.seed * 1_000_003 + at_work.step)
+            at_work.rate.fill_(plan.rate(at_work.step))
             replay()
-            average_in = get_ema_multi_avg_fn(min(plan.ema, (1 + step) / (10 + step)))
-            average_in(list(average.values()), list(weights.values()), None)
-            step += 1
+            at_work.count(plan.ema)
             bar.update()
-            if step % plan.save_every == 0:
-                bar.set_postfix(
-                    loss=f"{smooth.item() / (1 - SMOOTHING ** (step - began)):.4f}", refresh=False
-                )
-                save()
+            if at_work.step % plan.save_every == 0:
+                loss = smooth.item() / (1 - SMOOTHING ** (at_work.step - began))
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                at_work.save()
     finally:
-        save()
+        at_work.save()
         bar.close()
-    return average
+    return at_work.average
+
+
+@dataclass(kw_only=True)
+class _AtWork:
+    """A training at work: what a checkpoint holds, and where it goes.
+
+    ``rate`` is the optimizer's learning rate, ``average`` the moving average of the weights,
+    ``started`` when the training would have begun had it never stopped, in monotonic seconds.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    rate: torch.Tensor
+    weights: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
+    checkpoint: Path
+    step: int = 0
+    started: float
+
+    @classmethod
+    def of(cls, model: nn.Module, plan: Training, checkpoint: Path, device: str) -> _AtWork:
+        """A new training, or one that goes on from its checkpoint."""
+        rate = torch.tensor(plan.learning_rate, device=device)
+        optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=rate,
+            weight_decay=1e-4,
+            fused=True,
+            capturable=torch.device(device).type == "cuda",
+        )
+        weights = model.state_dict()
+        average = {k: v.detach().clone() for k, v in weights.items()}
+        step, seconds = 0, 0.0
+        if checkpoint.exists():
+            saved = torch.load(checkpoint, map_location=device, weights_only=True)
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            average, step, seconds = saved["average"], saved["step"], saved["seconds"]
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        return cls(
+            model=model,
+            optimizer=optimizer,
+            rate=rate,
+            weights=weights,
+            average=average,
+            checkpoint=checkpoint,
+            step=step,
+            started=time.monotonic() - seconds,
+        )
+
+    def count(self, most: float) -> None:
+        """Takes the weights of a step that was done into the average; ``most``: its decay."""
+        average_in = get_ema_multi_avg_fn(min(most, (1 + self.step) / (10 + self.step)))
+        average_in(list(self.average.values()), list(self.weights.values()), None)
+        self.step += 1
+
+    def save(self) -> None:
+        """Writes the checkpoint, whole or not at all."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "seconds": time.monotonic() - self.started,
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
 
 
 class Recorded:
@@ -230,8 +271,9 @@ def train_latent(
     device: str,
     start: Path | None = None,
 ) -> None:
-    """Trains the autoencoder by the plan ``first``, then a U-Net in its latents, and writes both
-    into one folder.
+    """Trains the autoencoder, then a U-Net in its latents.
+
+    The former by the plan ``first``; both are written into one folder.
     """
     network = train_autoencoder(data, first, work, device, start)
     with torch.inference_mode():
@@ -260,7 +302,9 @@ def train_autoencoder(
     device: str,
     start: Path | None = None,
 ) -> VQModel:
-    """For half of the steps without its codebook; then with one that starts as latents of drawings.
+    """For half of the steps without its codebook.
+
+    Then with one that starts as latents of drawings.
 
     So every code is of use, where codes that start anywhere else are mostly never the nearest.
     Weights of ``start`` have their codebook already, and need the second half only.
@@ -309,7 +353,7 @@ def train_autoencoder(
 def train_reader(
     data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path, device: str
 ) -> None:
-    average = train(Reader(), reader_loss, data, plan, work / "reader.pt", device)
+    average = train(FaceReader(), reader_loss, data, plan, work / "reader.pt", device)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
 
@@ -331,7 +375,10 @@ PLANS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: trains a model or the reader, and writes it where it ships from."""
+    """The command: trains a model or the reader.
+
+    It writes it where it ships from.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0]
     )

@@ -28,7 +28,7 @@ from ..extraction.run import load_model_of
 from ..measures.cell import Cell
 from ..measures.cells import with_families
 from ..measures.declared.directions import CONTROLLABLE, direction_cells
-from ..measures.driver import SAMPLES, Driver, Grid
+from ..measures.driver import SAMPLES, Driver, TrialGrid
 from ..measures.responses import direction
 from ..measures.setting import STRENGTHS
 from ..progress import drive_under_bar, part
@@ -121,7 +121,7 @@ def verdicts(
     )
     tried = run.sample_ids[:samples].tolist()
     whole = Window(first=0, last=run.spec.steps - 1)
-    grid = Grid(samples=tuple(tried), window=whole, strengths=tuple(strengths))
+    grid = TrialGrid(samples=tuple(tried), window=whole, strengths=tuple(strengths))
     shown = [way for way in WAYS if way == TOY or way in chosen]
     readings = read_all({way: ways[way] for way in shown}, run.images)
     moved = _directions(run, readings, tried)

@@ -1,5 +1,10 @@
-"""What the user has chosen, and the address that says it: a link opens what it was copied from, and
-Back goes back.
+"""What the user has chosen, and the address that says it.
+
+A link opens what it was copied from, and Back goes back. Streamlit's own
+``bind="query-params"`` (tried with 1.67) does not do that: it replaces the entry of the browser's
+history at every choice, so that Back leaves the page in place of taking a choice back; a link to
+another page leaves out what is bound, so that a choice which both pages have is lost there; and
+going to another page makes two entries, between which Back stops.
 
 Choices are kept in the session under their own names, since Streamlit forgets a widget's value when
 another page is shown. The address holds every choice that is not at its default, of all pages, so
@@ -53,7 +58,10 @@ class _Memory:
 
 
 def recall(name: str, default: Any, convert: Callable[[str], Any] = str) -> Any:
-    """The choice of that name: of this session, else from the address, else ``default``."""
+    """The choice of that name.
+
+    Of this session, else from the address, else ``default``.
+    """
     if name in _kept():
         return _kept()[name]
     if name in _memory().offered:
@@ -65,7 +73,10 @@ def recall(name: str, default: Any, convert: Callable[[str], Any] = str) -> Any:
 
 
 def keep(name: str, value: Any, default: Any = None) -> None:
-    """Remembers a choice, for the address too unless it is at its ``default``."""
+    """Remembers a choice.
+
+    For the address too unless it is at its ``default``.
+    """
     memory = _memory()
     _kept()[name] = value
     memory.offered.pop(name, None)
@@ -75,8 +86,9 @@ def keep(name: str, value: Any, default: Any = None) -> None:
 
 
 def choose(name: str, value: Any) -> None:
-    """Makes a choice for the user, as a click on a picture does; its widget shows it from the
-    next run on.
+    """Makes a choice for the user.
+
+    As a click on a picture does; its widget shows it from the next run on.
     """
     _kept()[name] = value
     _memory().offered.pop(name, None)
@@ -85,16 +97,18 @@ def choose(name: str, value: Any) -> None:
 
 
 def last_default(name: str) -> str | None:
-    """What the address leaves out of a choice, as its widget said it last; None before it was
-    shown.
+    """What the address leaves out of a choice.
+
+    As its widget said it last; None before it was shown.
     """
     return _memory().defaults.get(name)
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Choices that are made in one answer to the user are one entry in the browser's history,
-    not one each.
+    """Makes several choices one entry in the browser's history.
+
+    They are made in one answer to the user.
     """
     memory = _memory()
     before, memory.gathering = memory.gathering, True
@@ -126,7 +140,9 @@ def widget_key(name: str) -> str:
 
 
 def another_widget(name: str, bounds: tuple[float, ...]) -> bool:
-    """Whether Streamlit takes the widget of a choice for another than the one that showed it last.
+    """Whether Streamlit takes the widget of a choice for another one.
+
+    For another than the one that showed it last.
 
     Args:
         name: The choice.
@@ -145,7 +161,10 @@ def snapshot() -> dict[str, Any]:
 
 
 def restore(choices: dict[str, Any]) -> None:
-    """Makes the choices of a snapshot again; every widget shows them from the next run on."""
+    """Makes the choices of a snapshot again.
+
+    Every widget shows them from the next run on.
+    """
     st.session_state[_KEPT] = dict(choices)
     _memory().offered = {}
     for key in [key for key in st.session_state if str(key).startswith(_WIDGET)]:
@@ -153,8 +172,9 @@ def restore(choices: dict[str, Any]) -> None:
 
 
 def read(page: str) -> None:
-    """At the top of a page: takes over what the address says, if the user went there and did not
-    come from here.
+    """Takes over what the address says, at a page's top.
+
+    If the user went there and did not come from here.
     """
     memory, address = _memory(), st.query_params.to_dict()
     if memory.left is None or _went(memory, page, address):
@@ -164,8 +184,9 @@ def read(page: str) -> None:
 
 
 def write() -> None:
-    """At the end of a page, or of a part of it that made a choice: one entry in the browser's
-    history, if any.
+    """Writes the address, as one entry in the browser's history.
+
+    At the end of a page, or of a part of it that made a choice; none if nothing changed.
     """
     memory, there, address = _memory(), st.query_params.to_dict(), current()
     said = {
@@ -189,7 +210,10 @@ def end() -> None:
 
 
 def current() -> dict[str, str]:
-    """The address of the choices as they are, for links to other pages."""
+    """The address of the choices as they are.
+
+    For links to other pages.
+    """
     memory = _memory()
     made = {
         name: str(value)

@@ -26,8 +26,9 @@ def agreed(
     place: DeltaGenerator | None = None,
     **options: Any,
 ) -> bool:
-    """A button, and whether its work may be started now: after one press if this user asked for it
-    on this machine.
+    """A button, and whether its work may be started now.
+
+    After one press if this user asked for it on this machine.
 
     Else the press shows what would be done, with a second button to agree and one to leave it.
 

@@ -15,8 +15,9 @@ _SIZES = "sizes of models"
 
 
 def may_read_configuration(model: str) -> bool:
-    """Whether a model's configuration is on this disk or may be downloaded now; else the button
-    that allows it.
+    """Whether a model's configuration may be read now.
+
+    It is on this disk or may be downloaded; else the button that allows it is shown.
     """
     from ..models.downloads import configurations_are_here
 
@@ -33,7 +34,10 @@ def may_read_configuration(model: str) -> bool:
 
 
 def weights_notice(card: Card) -> None:
-    """Says that a start will download the weights, and how much that is once one has asked."""
+    """Says that a start will download the weights.
+
+    And how much that is once one has asked.
+    """
     from ..models.downloads import download_bytes, weights_are_here
 
     if not card.source or weights_are_here(card):

@@ -30,7 +30,9 @@ from .panels.mask import choose_mask, mask_panel
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What widgets are drawn for: a run, one of its pictures, and the kind of direction.
+    """What widgets are drawn for.
+
+    A run, one of its pictures, and the kind of direction.
 
     ``picture``: (height, width, 3) uint8, to paint a mask on. ``constant``: the direction is the
     same for every sample. ``in_x``: it moves x_t, where there are no masks.
@@ -49,7 +51,10 @@ class Offer:
 
 
 def key_of(edit: type[RecipeEdit], widget: Widget | AmountWidget) -> str:
-    """What links call a choice: its own key, or the edit's kind and the field."""
+    """What links call a choice.
+
+    Its own key, or the edit's kind and the field.
+    """
     return widget.key or f"{edit.kind}-{widget.name}"
 
 
@@ -67,7 +72,10 @@ def draw_amount(edit: type[RecipeEdit], amount: AmountWidget) -> float:
 
 
 def draw_widgets(edit: type[RecipeEdit], offer: Offer, more: bool) -> dict[str, Any]:
-    """Draws an edit's widgets, those for the folded part or the others: field -> value."""
+    """Draws an edit's widgets: field -> value.
+
+    Those for the folded part or the others.
+    """
     return {
         widget.name: draw(widget, key_of(edit, widget), offer)
         for widget in edit.widgets
@@ -76,7 +84,10 @@ def draw_widgets(edit: type[RecipeEdit], offer: Offer, more: bool) -> dict[str, 
 
 
 def draw_shapes(edit: type[RecipeEdit], choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Draws the shape of the strength over the steps, if the edit acts in several: its window."""
+    """Draws the shape of the strength over the steps.
+
+    If the edit acts in several: its window.
+    """
     for widget in edit.widgets:
         if isinstance(widget, WindowWidget):
             shape = state.select("Strength over the steps", widget.shape_key, SHAPES)
@@ -132,7 +143,9 @@ def _mask(widget: MaskWidget, key: str, offer: Offer) -> Any:
 
 
 def choose_edit(edit: RecipeEdit) -> None:
-    """Sets the widgets and the amount as an edit of a recipe has them.
+    """Sets the widgets and the amount as an edit has them.
+
+    One of a recipe.
 
     Raises:
         UsageError: a value that the widget cannot show.

@@ -62,8 +62,9 @@ HELP, HELP_ON = "Help", "about"
 
 @contextmanager
 def home_page(title: str) -> Iterator[Path]:
-    """A page from its navigation to its address; yields the home, started with a demo if it is
-    empty.
+    """A page from its navigation to its address.
+
+    Yields the home, started with a demo if it is empty.
 
     The links to the other pages carry all choices, and are drawn again at the end, when choices
     have been made.
@@ -111,8 +112,9 @@ def _draw_links(
 
 @contextmanager
 def run_page(title: str, needs: int = 1) -> Iterator[Run]:
-    """A page about one run with ``needs`` samples or more; says so and stops where there are not
-    that many yet.
+    """A page about one run with ``needs`` samples or more.
+
+    Says so and stops where there are not that many yet.
 
     Errors that hcache raises on purpose are shown as they are, in one line.
     """
@@ -131,7 +133,9 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """Shows what is wrong with a part of a page, and leaves the rest of it.
+    """Shows what is wrong with a part of a page.
+
+    The rest of it is left.
 
     That is what hcache says, or what the system says of a file. Where the run itself has been
     removed meanwhile, the page says that instead.
@@ -152,7 +156,9 @@ def errors_shown() -> Iterator[None]:
 
 
 def pick_run(home: Path, needed: bool = False) -> Run | None:
-    """The sidebar's choice of a run, with the jobs under it; None as long as there is none.
+    """The sidebar's choice of a run, with the jobs under it.
+
+    None as long as there is none.
 
     A page whose run is not there offers the runs there are, and stops if it is about a run.
     """
@@ -229,7 +235,10 @@ def _start_demo(home: Path) -> None:
 
 
 def welcome(home: Path, run: Run | None) -> None:
-    """What happens on a home that was empty, as long as it does, with its progress."""
+    """Tells what happens on a home that was empty.
+
+    As long as it does, with its progress.
+    """
     live = [job for job in jobs.list_jobs(home) if job.live]
     if not st.session_state.get("demo") or not (live or run is None):
         return
@@ -263,8 +272,9 @@ def wait_for(home: Path, run: Run | None, needs: int) -> NoReturn:
 
 
 def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """Two places side by side: controls in a third of the page, and what they make, which stays
-    in view beside them.
+    """Two places side by side.
+
+    Controls in a third of the page, and what they make, which stays in view beside them.
     """
     controls, result = st.columns([5, 9], gap="medium")
     return controls, result.container(key="result")

@@ -28,8 +28,9 @@ _grid = st.components.v2.component(
 
 @dataclass(frozen=True, kw_only=True)
 class Click:
-    """A click on ``sample``; with ``ids``, all from the click before to this one (Shift), or
-    that sample alone.
+    """A click on ``sample``.
+
+    With ``ids``, all from the click before to this one (Shift), or that sample alone.
     """
 
     sample: int
@@ -46,7 +47,10 @@ def picture_grid(
     marked: Sequence[int] = (),
     size: int = 84,
 ) -> int | None:
-    """Shows pictures; returns the id of the one that was just clicked, once."""
+    """Shows pictures.
+
+    Returns the id of the one that was just clicked, once.
+    """
     result = _grid(
         key=key,
         data=_data(ids, uris, captions, chosen, marked, size),

@@ -18,8 +18,10 @@ _hover = st.components.v2.component("hcache_hover", html="<span></span>\n", js=_
 
 
 def hover_pictures(run: Run, key: str) -> bool:
-    """Sends a run's pictures under a key, by which ``scatter`` finds them; False where there are
-    too many for one sprite."""
+    """Sends a run's pictures under a key, by which ``scatter`` finds them.
+
+    False where there are too many for one sprite.
+    """
     found = loaders.sprite_of(str(run.folder), len(run))
     if found is None:
         return False

@@ -90,8 +90,9 @@ def picture_uris(folder: str, samples: int) -> PictureURIs:
 
 
 def shared_run(folder: Path) -> Run:
-    """A run, the same as long as it is on disk as it was: what was read of its shards need not
-    be read again.
+    """A run, shared as long as it stays the same.
+
+    What was read of its shards need not be read again.
     """
     key = (str(folder), *(_signature(folder / name) for name in (RUN_JSON, MANIFEST)))
     return kept_runs().get(key, lambda: open_run(folder))
@@ -128,8 +129,9 @@ SPRITE_PIXELS, SPRITE_CELL, LEAST_CELL = 2**23, 64, 24
 
 @kept()
 def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
-    """The run's pictures in one JPEG, and the width of a cell in it; None where they would be
-    too small to see.
+    """The run's pictures in one JPEG, with a cell's width.
+
+    None where they would be too small to see.
     """
     cell = min(SPRITE_CELL, int((SPRITE_PIXELS / max(1, samples)) ** 0.5))
     return (
@@ -141,8 +143,9 @@ def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
 
 @kept("Projecting the samples …")
 def projection_at(folder: str, samples: int, site: str, step: int) -> Projections:
-    """One step's own components, for a page that does not have those of all steps yet: (1, n,
-    k).
+    """One step's own components: (1, n, k).
+
+    For a page that does not have those of all steps yet.
     """
     run = shared_run(Path(folder))
     own, _ = drive(
@@ -157,8 +160,9 @@ def projection_at(folder: str, samples: int, site: str, step: int) -> Projection
 
 
 def projections_of(run: Run, site: str) -> dict[str, Projections] | None:
-    """The run's projections at a site by kind of axes, if they were made before and are still of
-    its samples.
+    """The projections of a run at a site.
+
+    By kind of axes, if they were made before and are still of its samples.
     """
     try:
         changed = projections_path(run, site).stat().st_mtime_ns
@@ -323,7 +327,10 @@ def check_loras(name: str, loras: tuple[Lora, ...]) -> None:
 
 
 def labels_of(run: Run) -> dict[str, np.ndarray]:
-    """All labels of a run by name; by ``set/name`` where several sets have one of that name."""
+    """All labels of a run by name.
+
+    By ``set/name`` where several sets have one of that name.
+    """
     return named_labels(run)
 
 
@@ -337,7 +344,10 @@ def home_is_empty(home: Path) -> bool:
 
 
 def donors_of(run: Run) -> list[str]:
-    """The runs of the home that can give to a run, itself first."""
+    """The runs that can give to a run, itself first.
+
+    Of the same home.
+    """
     return _donor_names(str(run.folder), len(run), tuple(run_names(run.home)))
 
 

@@ -13,8 +13,9 @@ ALLOWED = "allowed_emails"
 
 
 def need_login() -> None:
-    """Lets those pass who are logged in and named; all, where no login was set up. Others see
-    why, and no page.
+    """Lets those pass who are logged in and named.
+
+    All, where no login was set up. Others see why, and no page.
     """
     if not _secret("auth"):
         return
@@ -30,8 +31,9 @@ def need_login() -> None:
 
 
 def is_named(user: Mapping[str, object], allowed: object) -> bool:
-    """Whether a user's address is in the list ``allowed``; an address that the provider has not
-    verified never is.
+    """Whether a user's address is in the list ``allowed``.
+
+    An address that the provider has not verified never is.
 
     Anything but a list, as a file of secrets may hold, names nobody.
     """

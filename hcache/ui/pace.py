@@ -12,8 +12,9 @@ from ..measures.costs import is_cheap
 
 
 def step_seconds(home: Path, model: str) -> float | None:
-    """Seconds that one sample takes for one step, at the rate of the last extraction of a model in
-    a home.
+    """Seconds that one sample takes for one step.
+
+    At the rate of the last extraction of a model in a home.
 
     None if no extraction of the model has measured it. The rate is of the machine that extracted,
     in whole batches.
@@ -36,8 +37,9 @@ def step_seconds_of(run: Run) -> float | None:
 
 
 def starts_itself(run: Run, seconds: float | None) -> bool:
-    """Whether a page starts work on a run by itself: it is cheap, and the run is not being
-    extracted.
+    """Whether a page starts work on a run by itself.
+
+    It is cheap, and the run is not being extracted.
     """
     job = jobs.read_job(run.folder)
     return is_cheap(seconds) and not (job and job.live)

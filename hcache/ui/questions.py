@@ -19,8 +19,11 @@ MOST_RUNS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """``page`` is the script's path; ``choices`` are as they stand in an address."""
+class StartingQuestion:
+    """``page`` is the script's path.
+
+    ``choices`` are as they stand in an address.
+    """
 
     text: str
     look: str
@@ -31,8 +34,9 @@ class Question:
     def address(
         self, run: str, labels: Sequence[str], others: Sequence[str] = ()
     ) -> dict[str, str]:
-        """The address's part after the question mark, for a run with these labels; ``others``:
-        of other models.
+        """The address's part after the question mark.
+
+        For a run with these labels; ``others``: of other models.
         """
         known = {
             LABEL: SMILE if SMILE in labels else next(iter(labels), ""),
@@ -47,7 +51,7 @@ class Question:
 
 
 QUESTIONS = (
-    Question(
+    StartingQuestion(
         text="Does this model have a smile direction?",
         look=(
             "Move h along the difference between the most and the least smiling samples. See what"
@@ -62,7 +66,7 @@ QUESTIONS = (
             "label": LABEL,
         },
     ),
-    Question(
+    StartingQuestion(
         text="Do positive samples alone suffice?",
         look=(
             "The naive direction: mean h of some positives minus mean h of all samples. No"
@@ -72,7 +76,7 @@ QUESTIONS = (
         icon=":material/thumb_up:",
         choices={"direction": "a new one", "method": "naive", "source": "a label", "label": LABEL},
     ),
-    Question(
+    StartingQuestion(
         text="What does each skip group carry?",
         look=(
             "Give one picture the activations of another, at one site at a time, and see how far"
@@ -82,14 +86,14 @@ QUESTIONS = (
         icon=":material/swap_horiz:",
         choices={"inject": "each site alone"},
     ),
-    Question(
+    StartingQuestion(
         text="Where and when is an attribute readable?",
         look="A linear probe at every site and step, compared with shuffled labels.",
         page="pages/probes.py",
         icon=":material/query_stats:",
         choices={"label": LABEL},
     ),
-    Question(
+    StartingQuestion(
         text="What varies most in h, and is it more than chance?",
         look=(
             "Principal components at any step, with the picture of each sample, compared with"
@@ -99,7 +103,7 @@ QUESTIONS = (
         icon=":material/scatter_plot:",
         choices={"site": "h", "colour": LABEL},
     ),
-    Question(
+    StartingQuestion(
         text="Which model is linear and disentangled?",
         look=(
             "One run of each model side by side: what can be decoded, moved and separated, with"
@@ -109,7 +113,7 @@ QUESTIONS = (
         icon=":material/fact_check:",
         choices={"verdict-runs": RUNS},
     ),
-    Question(
+    StartingQuestion(
         text="Is a change visible at all?",
         look=(
             "Two pictures under one zoom, with their signed difference in pixels and in readings."
@@ -125,7 +129,7 @@ QUESTIONS = (
             "view": "side by side",
         },
     ),
-    Question(
+    StartingQuestion(
         text="A U-figure for my paper",
         look=(
             "One picture with the activations of another at h and at each skip group, as PDF, SVG"
@@ -135,7 +139,7 @@ QUESTIONS = (
         icon=":material/image:",
         choices={"figure": "U-figure"},
     ),
-    Question(
+    StartingQuestion(
         text="Why has FLUX no h-space?",
         look=(
             "A transformer has the same width at every depth, so it has no bottleneck. See what its"

@@ -1,10 +1,11 @@
-"""Samples as points one can click, draw a box or a lasso around, and hover over: one component,
-redrawn in place.
+"""Samples as points one can click, draw a box or a lasso around, and hover over.
 
-Drawn on a canvas from columns of numbers, so that another step of thousands of samples takes a few
-milliseconds; a plotly chart is built afresh by Streamlit at every change, which takes some half a
-second. Dragging moves, or draws what selects; Ctrl with the wheel, + and - zoom, the arrow keys
-move, 0 shows all. The picture of the point under the mouse comes from one sprite of all pictures
+Why no plotly chart: Streamlit builds a plotly chart afresh at every change, which takes some half a
+second for thousands of samples, and its hover texts show no pictures. This component draws columns
+of numbers on a canvas in place, in a few milliseconds.
+
+Dragging moves, or draws what selects; Ctrl with the wheel, + and - zoom, the arrow keys move, 0
+shows all. The picture of the point under the mouse comes from one sprite of all pictures
 (``hover_pictures``), without asking the server.
 """
 
@@ -119,8 +120,11 @@ def scatter(
 
 
 def packed(points: Points, alt: str) -> bytes:
-    """What the browser draws: a line of JSON, then x, y, value, number, colour and selected of all
-    samples, four bytes each, then the paths."""
+    """What the browser draws, as bytes.
+
+    A line of JSON, then x, y, value, number, colour and selected of all samples, four bytes
+    each, then the paths.
+    """
     n = len(points.samples)
     paths = np.zeros((0, 0, 2)) if points.paths is None else points.paths
     flags = np.zeros(n, bool) if points.selected is None else np.asarray(points.selected, bool)

@@ -23,8 +23,9 @@ _NAME, _KEPT, _BEFORE, _SAID = "selection", "selections", "selections before", "
 
 
 def selected(run: Run) -> tuple[int, ...]:
-    """The selected samples of a run, ascending: of this session, else from the address it was
-    opened by.
+    """The selected samples of a run, ascending.
+
+    Of this session, else from the address it was opened by.
     """
     kept, said = st.session_state.setdefault(_KEPT, {}), address.recall(_NAME, "")
     if said != st.session_state.get(_SAID):  # a link was opened, or the browser went back
@@ -54,7 +55,10 @@ def invert(run: Run) -> None:
 
 
 def undo(run: Run) -> None:
-    """What was selected before the last change; once more brings the change back."""
+    """What was selected before the last change.
+
+    Once more brings the change back.
+    """
     if can_undo(run):
         select(run, st.session_state[_BEFORE][run.name])
 
@@ -69,7 +73,10 @@ def mask(run: Run) -> np.ndarray:
 
 
 def publish(run: Run) -> bool:
-    """Writes the selection into the address; False if it is too long for that."""
+    """Writes the selection into the address.
+
+    False if it is too long for that.
+    """
     text = to_text(selected(run))
     short = len(text) <= MOST_TEXT
     st.session_state[_SAID] = text if short else ""

@@ -70,8 +70,9 @@ class Guard:
 
 
 def is_allowed(host: str, allowed: list[str]) -> bool:
-    """Whether a Host header names one of the hosts; ``*`` stands for all, ``*.name`` for those
-    under a name.
+    """Whether a Host header names one of the hosts.
+
+    ``*`` stands for all, ``*.name`` for those under a name.
     """
     name = _without_port(host).lower().rstrip(".")
     patterns = [pattern.strip().lower().rstrip(".") for pattern in allowed]

@@ -75,7 +75,10 @@ def window(label: str, name: str, steps: int, **options: Any) -> tuple[int, int]
 
 
 def select(label: str, name: str, options: Sequence[T], default: T | None = None, **more: Any) -> T:
-    """One of several; options are compared by their text, as they stand in the address."""
+    """One of several.
+
+    Options are compared by their text, as they stand in the address.
+    """
     default = options[0] if default is None else default
     by_text = {str(option): option for option in options}
     _offer(
@@ -183,8 +186,9 @@ def text(label: str, name: str, default: str = "", lines: bool = False, **option
 
 
 def span(label: str, name: str, low: float, high: float, **options: Any) -> tuple[float, float]:
-    """A range of numbers, both ends included; all of it by default, also when it has grown
-    since.
+    """A range of numbers, both ends included.
+
+    All of it by default, also when it has grown since.
     """
 
     def convert(text: str) -> tuple[float, float]:

@@ -16,8 +16,9 @@ _table = st.components.v2.component(
 
 
 def clickable_table(key: str, html: str) -> tuple[str | None, str | None]:
-    """Shows a table; returns the ``data-key`` and the ``data-measure`` of the button that was
-    just pressed, once.
+    """Shows a table.
+
+    Returns the ``data-key`` and the ``data-measure`` of the button that was just pressed, once.
     """
     result = _table(
         key=key, data={"html": html}, on_picked_change=lambda: None, on_asked_change=lambda: None

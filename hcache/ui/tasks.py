@@ -25,7 +25,9 @@ MOST_ENDED = 4
 
 
 def start_button(label: str, run: Run, work: Work, **options: Any) -> None:
-    """A button that starts a background task; it cannot be pressed while that is at work.
+    """A button that starts a background task.
+
+    It cannot be pressed while that is at work.
 
     Args:
         label: On the button.
@@ -40,7 +42,10 @@ def start_button(label: str, run: Run, work: Work, **options: Any) -> None:
 
 
 def start(folder: Path, work: Work) -> None:
-    """Starts a task and draws the page anew, or says why it cannot be started."""
+    """Starts a task and draws the page anew.
+
+    Or says why it cannot be started.
+    """
     try:
         tasks.start(folder, work)
     except (HcacheError, OSError) as error:
@@ -50,8 +55,9 @@ def start(folder: Path, work: Work) -> None:
 
 
 def task_list(run: Run, kind: str) -> None:
-    """The run's tasks of a kind: those at work with a bar and a Cancel, those that ended with what
-    they came to.
+    """The run's tasks of a kind.
+
+    Those at work with a bar and a Cancel, those that ended with what they came to.
 
     Drawn every second while one is at work, and the whole page once when one has ended. Nothing if
     there are none.

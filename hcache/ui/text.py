@@ -25,8 +25,9 @@ def sentence(text: str) -> str:
 
 
 def literal(text: object) -> str:
-    """A text as Markdown that shows it as it is, in one line: no link, picture, HTML, formula, icon
-    or colour.
+    """A text as Markdown that shows it as it is.
+
+    In one line: no link, picture, HTML, formula, icon or colour.
 
     Args:
         text: Anything; an error is shown by its message.

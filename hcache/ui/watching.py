@@ -24,9 +24,6 @@ IN_WORK_WIDTH = 96
 
 _REDRAWN = "jobs-redrawn"
 
-LOG_LINES = 60
-"""Lines of the end of a log that are shown."""
-
 
 def job_monitor(home: Path, known: int, run_name: str) -> None:
     """Shows running jobs in short form. Redraws the page when the run of the page has grown."""
@@ -34,7 +31,10 @@ def job_monitor(home: Path, known: int, run_name: str) -> None:
 
 
 def job_panel(home: Path, run_name: str = "") -> None:
-    """Shows the jobs of one run, or of all, with their logs and buttons."""
+    """Shows jobs with their logs and buttons.
+
+    Those of one run, or of all.
+    """
     st.fragment(_show_panel, run_every=_pulse(home))(home, run_name)
 
 
@@ -140,7 +140,10 @@ def resumes(
     place: st.delta_generator.DeltaGenerator | None = None,
     **options: Any,
 ) -> bool:
-    """Shows a button, and says whether the extraction of a run may continue; see ``consent``."""
+    """Shows a button, and says whether an extraction may continue.
+
+    That of the run; see ``consent``.
+    """
 
     def spec() -> RunSpec:
         return open_run(run_folder(home, run)).spec

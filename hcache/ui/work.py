@@ -60,7 +60,10 @@ class PageWork:
         self._cancelled.set()
 
     def wait(self, seconds: float) -> bool:
-        """Waits for its end, so many seconds at most; returns whether it has ended."""
+        """Waits for its end, so many seconds at most.
+
+        Returns whether it has ended.
+        """
         self._thread.join(seconds)
         return not self.running
 
@@ -121,8 +124,9 @@ def run_button(
     unit: tuple[str, int] | None = None,
     **options: Any,
 ) -> Any:
-    """The button, bar and cancel of a piece of work; returns its result once there is one for
-    ``question``.
+    """The button, bar and cancel of a piece of work.
+
+    Returns its result once there is one for ``question``.
 
     Args:
         label: On the button.

@@ -43,11 +43,11 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _additivity(setting: Setting, nulls: int) -> Work:
-    from ..driver import Grid
+    from ..driver import TrialGrid
     from ..edits import additivity_of
 
     strengths = (0.0, max(setting.strengths))
-    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=strengths)
+    grid = TrialGrid(samples=tuple(setting.tried), window=setting.whole, strengths=strengths)
     return additivity_of(setting.driver, setting.moves, grid, nulls=nulls, null=setting[NULL])
 
 
@@ -70,7 +70,10 @@ def cells(record: Record, _: Run) -> list[Cell]:
 
 
 def pair_bars(evidence: Evidence) -> dict[str, Bar]:
-    """Additivity of every pair, by ``a + b``; and of all as one."""
+    """Additivity of every pair, by ``a + b``.
+
+    And of all as one.
+    """
     found = evidence.largest(ADDITIVITY, lambda record: len(record.result["pairs"]))
     if found is None:
         return {}
@@ -82,7 +85,10 @@ def pair_bars(evidence: Evidence) -> dict[str, Bar]:
 
 
 def exhibits(_: str, runs: Runs) -> list[Exhibit]:
-    """What every pair fails to add up to, beside pairs of random directions."""
+    """What every pair fails to add up to.
+
+    It stands beside pairs of random directions.
+    """
     found = {name: bars for name, evidence in runs.items() if (bars := pair_bars(evidence))}
     title = "What two directions together fail to add up to, by pair"
     shown = Bars(runs=found, axis="failure to add up (0: they add up)", null="random pairs")

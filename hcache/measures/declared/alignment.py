@@ -22,7 +22,10 @@ ALIGNED = "aligned"
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """The alignment of every label: of its upper class, or of the quarter with the most of it."""
+    """The alignment of every label, a part each.
+
+    Of its upper class, or of the quarter with the most of it.
+    """
     run = setting.run
     for name in setting.labels:
         values = find_label(run, name)
@@ -62,7 +65,10 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def exhibits(label: str, runs: Runs) -> list[Exhibit]:
-    """Reliability of the mean over a label's positives, and their alignment, over log SNR."""
+    """Reliability of the mean, and alignment, over log SNR.
+
+    Of a label's positives.
+    """
     curves = {
         name: {
             "reliability of the mean": [

@@ -41,8 +41,9 @@ TOLD = 0.1
 
 
 def factors_of(run: Run, labels: tuple[str, ...]) -> list[str]:
-    """The factors of DCI: all that the model's reader reads, wanted or not, since a code may
-    serve any; else labels.
+    """The factors of DCI.
+
+    All that the model's reader reads, wanted or not, since a code may serve any; else labels.
     """
     reader = next(iter(readers_of(run)), "")
     read = run.labels.get(reader, {}) if reader else {}
@@ -97,8 +98,9 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def code_points(evidence: Evidence, name: str) -> dict[str, list[Point]]:
-    """By codes (``components of h``): ``disentanglement`` or ``sap`` over log SNR; the null is
-    rotated codes.
+    """A score of codes over log SNR.
+
+    By codes (``components of h``): ``disentanglement`` or ``sap``; the null is rotated codes.
 
     Steps at which no factor can be told are left out: there either is chance.
     """
@@ -127,6 +129,7 @@ MEASURE = Measure(
     parts=parts,
     needs=(LABELS,),
     cells={CODES: cells},
+    definitions={CODES: 2},  # 2: what is not defined said to be so
     questions=(
         Question(
             name=QUESTION,

@@ -26,7 +26,10 @@ DECODABLE, IN_X = "decodable", "in x_t"
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Probes of all labels on x_t, and on h if it is stored in full."""
+    """Probes of all labels on x_t, and on h.
+
+    On h if it is stored in full.
+    """
     run = setting.run
     with_h = run.anatomy.h is not None and run.policy(H) == FULL
     sites = (H, X) if with_h else (X,)
@@ -39,7 +42,10 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of a label a linear probe reads off h, or off x_t."""
+    """How much of a label a probe reads.
+
+    A linear one, off h or off x_t.
+    """
     site, rows = record.parameters["site"], record.result["steps"]
     if not _is_usual(record):
         return []
@@ -74,7 +80,10 @@ def _is_usual(record: Record) -> bool:
 
 
 def score_points(evidence: Evidence, label: str) -> dict[str, list[Point]]:
-    """By site (``h``, ``x``): the score over log SNR; the null is that of shuffled labels."""
+    """By site (``h``, ``x``): the score over log SNR.
+
+    The null is that of shuffled labels.
+    """
     found: dict[str, list[Point]] = {}
     for record in evidence.of_kind(DECODABILITY):
         site = record.parameters["site"]
@@ -136,6 +145,7 @@ MEASURE = Measure(
     parts=parts,
     needs=(LABELS,),
     cells={DECODABILITY: cells},
+    definitions={DECODABILITY: 2},  # 2: shuffled labels as a family, groups of samples
     starts_itself=True,
     defined_on=_defined_on,
     questions=(

@@ -46,7 +46,10 @@ times their mean.
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """The responses to every label's direction, and the leakage matrix made of them."""
+    """The responses to every label's direction.
+
+    And the leakage matrix made of them.
+    """
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
     for number, name in enumerate(setting.readable):
         beside = setting[NULLS] if number == 0 else 0  # the random ones serve all labels
@@ -60,10 +63,12 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _direction(setting: Setting, name: str) -> Work:
-    from ..driver import Grid
+    from ..driver import TrialGrid
     from ..responses import direction
 
-    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
+    grid = TrialGrid(
+        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
+    )
     move = setting.moves[name]
     return direction(
         setting.driver,
@@ -77,10 +82,12 @@ def _direction(setting: Setting, name: str) -> Work:
 
 
 def _leakage(setting: Setting) -> Work:
-    from ..driver import Grid
+    from ..driver import TrialGrid
     from ..edits import leakage_of
 
-    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
+    grid = TrialGrid(
+        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
+    )
     return leakage_of(
         setting.driver,
         setting.moves,
@@ -92,7 +99,10 @@ def _leakage(setting: Setting) -> Work:
 
 
 def direction_cells(record: Record, _: Run) -> list[Cell]:
-    """How far a direction moves what it is named after, and how straight."""
+    """How far a direction moves its label, and how straight.
+
+    The label that it is named after.
+    """
     name = record.parameters["name"]
     if name not in record.result["readings"]:
         return []
@@ -181,7 +191,10 @@ def _confined(dimensions: float | None) -> str:
 
 
 def leakage_cells(record: Record, _: Run) -> list[Cell]:
-    """How much of all that edits move is what they were meant to move."""
+    """How much of what edits move was meant.
+
+    The share of all that they move.
+    """
     found, leaks = record.result["leakage"], record.result["leaks"]
     note = f"{len(found['edits'])} edits, {len(found['attributes'])} readings, {len(leaks)} leaks"
     return [
@@ -295,6 +308,8 @@ MEASURE = Measure(
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, NULLS, NULL),
     cells={DIRECTION: direction_cells, LEAKAGE: leakage_cells},
+    # 2: random directions as a family, nulls of as many unseen samples
+    definitions={DIRECTION: 2, LEAKAGE: 2},
     questions=(
         Question(
             name=CONTROLLABLE,

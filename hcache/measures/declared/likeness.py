@@ -72,10 +72,12 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _likeness(setting: Setting, name: str) -> Work:
-    from ..driver import Grid
+    from ..driver import TrialGrid
     from ..edit_likeness import likeness_of
 
-    grid = Grid(samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths)
+    grid = TrialGrid(
+        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
+    )
     move = yield from _move(setting, name)
     work = likeness_of(
         setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]

@@ -55,7 +55,10 @@ EVERYWHERE = Parameter(
 
 
 def refuses(setting: Setting) -> str:
-    """Swaps take pairs of samples, each of which has one part at a time."""
+    """Why swaps cannot be measured; empty if they can.
+
+    They take pairs of samples, each of which has one part at a time.
+    """
     count, known = setting[SAMPLES], len(setting.run)
     if FEWEST <= count <= known:
         return ""
@@ -89,7 +92,9 @@ def _swaps(setting: Setting, window: Window, own: bool) -> Work:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of the donor a site carries into the picture, in pixels.
+    """How much of the donor a site carries over.
+
+    Into the picture, in pixels.
 
     What the swap of another donor does is subtracted.
     """
@@ -243,6 +248,7 @@ MEASURE = Measure(
     parameters=(SAMPLES, EVERYWHERE),
     refuses=refuses,
     cells={SWAP: cells},
+    definitions={SWAP: 2},  # 2: nulls of as many unseen donors, what is not defined said
     summaries=(
         Summary(
             title="Which group carries what",

@@ -48,7 +48,10 @@ def _over(setting: Setting, name: str, windows: list[Window], samples: list[int]
 
 
 def controllability_points(evidence: Evidence, label: str) -> list[Point]:
-    """The change per unit of strength over log SNR, a point a window."""
+    """The change per unit of strength over log SNR.
+
+    A point a window.
+    """
     rows = [row for row in evidence.rows_of(CONTROLLABILITY, label) if label in row["readings"]]
     return [
         Point(
@@ -66,6 +69,7 @@ MEASURE = Measure(
     name="windows",
     title="at which noise levels a direction acts",
     parts=parts,
+    definitions={CONTROLLABILITY: 2},  # 2: random directions as a family
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, NULLS, NULL),
     along_with="directions",

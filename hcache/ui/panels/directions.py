@@ -56,8 +56,9 @@ MOST_OPTION = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A direction to edit along: what it is called, and the attribute it is meant to change, if one
-    is known.
+    """A direction to edit along.
+
+    What it is called, and the attribute it is meant to change, if one is known.
 
     ``resample``: it was fitted on other steps than the run's, and is brought to them.
     """
@@ -211,8 +212,9 @@ def _new(run: Run, method: Method) -> Chosen | None:
 
 
 def use_direction(run: Run, ref: DirectionRef) -> None:
-    """Chooses a recipe's direction: the saved one of that digest, else one to be fitted again
-    from what made it.
+    """Chooses a recipe's direction.
+
+    The saved one of that digest, else one to be fitted again from what made it.
     """
     saved = {entry.name: entry.digest for entry in list_moves(run)} | _elsewhere(run)
     if (

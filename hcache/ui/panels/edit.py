@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 
 def edit_panel(run: Run) -> None:
-    """The edit and what it asks for on one side; on the other what comes of it.
+    """The edit and what it asks for on one side.
+
+    On the other what comes of it.
 
     That is the prediction at one step, and a strip over all steps.
     """
@@ -67,8 +69,10 @@ def edit_panel(run: Run) -> None:
 
 
 def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
-    """Samples over strengths, with the reader's values under every picture: one sample symmetric
-    above asymmetric, several a row each."""
+    """Samples over strengths, with the reader's values.
+
+    They stand under every picture: one sample symmetric above asymmetric, several a row each.
+    """
     rows, amount = make_rows(run, setup), setup.amount
     amounts, target = amount.values, chosen.target if chosen else None
     recipes = [recipe for row in rows.values() for recipe in row]
@@ -173,7 +177,10 @@ def _known(chosen: Chosen | None) -> dict[str, Move]:
 
 @st.fragment
 def preview_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
-    """Predicted x_0 of one step under the edit: the decoder alone, so it follows the slider."""
+    """Predicted x_0 of one step under the edit.
+
+    The decoder alone, so it follows the slider.
+    """
     with errors_shown():
         _show_preview(run, chosen, setup)
 

@@ -35,7 +35,9 @@ MOST_SECOND, MOST_BOOST = 8.0, 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class EditSetup:
-    """How a strip is made: the edit, its fields but for the amount, the samples, and what else.
+    """How a strip is made.
+
+    The edit, its fields but for the amount, the samples, and what else.
 
     ``choices``: field -> value. ``also``: a second shift, in the same steps and place.
     """
@@ -65,7 +67,10 @@ class EditSetup:
 
 
 def offered_edits() -> dict[str, type[RecipeEdit]]:
-    """The edits of this page by what links call them: those that have an amount."""
+    """The edits of this page by what links call them.
+
+    Those that have an amount.
+    """
     return {edit.key(): edit for edit in EDITS.values() if edit.amount is not None}
 
 

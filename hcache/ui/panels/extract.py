@@ -58,8 +58,10 @@ def model_panel() -> str | None:
 
 
 def schedule_panel(model: str) -> str:
-    """The name of the noise schedule that is stated for a folder which says none; "" if there is
-    nothing to state, or nothing is stated yet.
+    """The noise schedule that is stated for a folder.
+
+    By its name, for one which says none; "" if there is nothing to state, or nothing is stated
+    yet.
     """
     folder = find_card(model).folder
     if folder is None or schedule_file(folder):
@@ -77,8 +79,10 @@ def schedule_panel(model: str) -> str:
 
 
 def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSpec, list[Picture]]:
-    """Samples or real pictures (returned, to be kept once the run is started), steps, seed,
-    conditioning, storage.
+    """What to extract: samples or real pictures, and the rest.
+
+    Pictures are returned, to be kept once the run is started; steps, seed, conditioning,
+    storage.
     """
     card = find_card(model)
     pictures = _pictures_panel(anatomy)

@@ -63,7 +63,10 @@ results yet.
 
 
 def figures_panel(run: Run) -> None:
-    """Which figure, what it shows, how it is set; then the figure, its caption and the files."""
+    """Which figure, what it shows, how it is set.
+
+    Then the figure, its caption and the files.
+    """
     run.anatomy.need_unet("a figure of swaps or edits")
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     with left:

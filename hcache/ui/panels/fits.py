@@ -27,8 +27,9 @@ __all__ = ["FIT", "fit_panel", "fitted", "import_panel"]
 
 
 def fitted(run: Run, what: Fit) -> list[Entry]:
-    """The saved directions that this very fit has made, of several the strongest first; of a run
-    as it is now.
+    """The saved directions that this very fit has made.
+
+    Of several the strongest first; of a run as it is now.
     """
     found = [(_made(entry), entry) for entry in list_moves(run)]
     alike = [
@@ -39,7 +40,10 @@ def fitted(run: Run, what: Fit) -> list[Entry]:
 
 
 def fit_panel(run: Run, what: Fit, proposed: str) -> None:
-    """The name to save a fit under, and the button that starts it."""
+    """The name to save a fit under.
+
+    And the button that starts it.
+    """
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         name, problem = _name(run, proposed)
@@ -59,7 +63,9 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
 
 
 def import_panel(run: Run) -> None:
-    """Files of Asyrp's attribute blocks, as published, that become a saved direction of the run.
+    """Takes published files of Asyrp's attribute blocks.
+
+    They become a saved direction of the run.
 
     They are kept with the task that imports them: how a block was trained stands in its file's
     name.

@@ -30,7 +30,10 @@ CLICKS = {SELECTS: None, SHOWS: None, "Label as 1": 1.0, "Label as 0": 0.0}
 
 
 def gallery_page(run: Run) -> None:
-    """The pictures, and beside them the one that was clicked last; its trajectory below."""
+    """The pictures, and beside them the one that was clicked last.
+
+    Its trajectory below.
+    """
     left, right = st.columns([9, 4], gap="medium")
     with left, errors_shown():
         gallery_panel(run)
@@ -44,8 +47,9 @@ def gallery_page(run: Run) -> None:
 
 
 def gallery_panel(run: Run) -> None:
-    """Pictures sorted and filtered by a label, a page of them at a time; a click shows one and
-    selects it.
+    """Pictures sorted and filtered by a label, in pages.
+
+    A click shows one and selects it.
     """
     labels = loaders.labels_of(run)
     order, values = _sorted_rows(run, labels)
@@ -90,8 +94,9 @@ def gallery_panel(run: Run) -> None:
 
 
 def take_clicks(run: Run, clicks: list[Click]) -> None:
-    """What clicks in the gallery do: each shows its sample and takes it in or out; a range is
-    taken in.
+    """What clicks in the gallery do.
+
+    Each shows its sample and takes it in or out; a range is taken in.
     """
     with address.together():  # the sample and the selection: Back undoes both
         for click in clicks:
@@ -135,7 +140,10 @@ def _toggle(run: Run, name: str, sample: int, mark: float) -> None:
 
 
 def sample_panel(run: Run, sample: int) -> None:
-    """The chosen sample: its picture, all its labels, and pins for the Compare page."""
+    """The chosen sample.
+
+    Its picture, all its labels, and pins for the Compare page.
+    """
     row = run.position(sample)
     if run.real:
         sides = st.columns(2)

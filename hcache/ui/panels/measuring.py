@@ -57,7 +57,9 @@ SIZES = ("quick", USUAL, "thorough")
 
 
 def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """Starts what was not measured yet and says that it may start itself, if it is cheap.
+    """Starts what was not measured yet, if it is cheap.
+
+    It says that it may start itself.
 
     Once in a session, and not beside a task of the run that is at work, or that was cancelled or
     failed.
@@ -127,8 +129,9 @@ def _rendered(run: Run) -> bool:
 
 
 def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """One button for all that a run lacks, with how long it takes and what it answers; the first
-    run that lacks any.
+    """One button for all that a run lacks.
+
+    With how long it takes and what it answers; for the first run that lacks any.
     """
     total, there = len(rows) * len(runs), sum(len(row.cells) for row in rows)
     for run in runs:
@@ -196,7 +199,10 @@ def _plan(run: Run, what: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """What to measure, of which run, at which size; as a task, and as a command."""
+    """What to measure, of which run, at which size.
+
+    As a task, and as a command.
+    """
     with st.expander("Measure", icon=":material/play_circle:"):
         names = [run.name for run in runs]
         run = (
@@ -276,8 +282,9 @@ def chosen_options(run: Run, what: Sequence[str]) -> dict[str, Any]:
 
 
 def measuring(run: Run, labels: Sequence[str], what: Sequence[str], reader: str = "") -> Measuring:
-    """The measures to be taken, of those labels that the run has, by one of its readers or the
-    first.
+    """The measures to be taken, as a task.
+
+    Of those labels that the run has, by one of its readers or the first.
     """
     known, chosen = named_labels(run), chosen_options(run, what)
     size = {each.name: each.at_size(USUAL, len(run)) for each in (SAMPLES, NULLS)}

@@ -54,7 +54,10 @@ def introduction_panel() -> None:
 
 
 def questions_panel(run: Run | None) -> None:
-    """The questions to begin with: each a link to the page that answers it, set up for the run."""
+    """The questions to begin with.
+
+    Each is a link to the page that answers it, set up for the run.
+    """
     labels, others = [], []
     with errors_shown():  # the questions are there all the same
         labels = label_names(run) if run else []
@@ -73,7 +76,10 @@ def questions_panel(run: Run | None) -> None:
 
 
 def of_other_models(run: Run) -> list[str]:
-    """The newest readable run of each other model, as many as can be compared with this one."""
+    """The newest readable run of each other model.
+
+    As many as can be compared with this one.
+    """
     found: dict[str, str] = {}
     for name in run_names(run.home):
         try:
@@ -86,7 +92,10 @@ def of_other_models(run: Run) -> list[str]:
 
 
 def runs_panel(home: Path) -> None:
-    """A row a run; one that cannot be read is shown with the reason."""
+    """A row a run.
+
+    One that cannot be read is shown with the reason.
+    """
     names, rows, broken = run_names(home), [], []
     if not names:
         return
@@ -118,7 +127,10 @@ def _row(home: Path, name: str) -> dict[str, object]:
 
 
 def anatomy_panel(run: Run | None) -> None:
-    """The U of a model: of the run's, with what the run stores of each site, or of any card's."""
+    """The U of a model.
+
+    Of the run's, with what the run stores of each site, or of any card's.
+    """
     first = run.spec.model if run else DEMO_MODEL
     heading = st.empty()
     with st.columns(3)[0]:
@@ -193,8 +205,9 @@ def _blocks_table(anatomy: Anatomy) -> None:
 
 
 def verification_panel(run: Run) -> None:
-    """The verdict of the last verification with its date; buttons to verify, and to repair what
-    is damaged.
+    """The verdict of the last verification with its date.
+
+    Buttons to verify, and to repair what is damaged.
     """
     st.subheader("Integrity")
     report = last_report(run.folder)

@@ -40,8 +40,9 @@ SHUFFLED_UP_TO = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What the scatter shows: the site, whose axes, which two, and the label that colours the
-    points.
+    """What the scatter shows.
+
+    The site, whose axes, which two, and the label that colours the points.
     """
 
     site: str
@@ -52,8 +53,9 @@ class View:
 
 
 def pca_panel(run: Run) -> None:
-    """The controls, then the scatter and all that follows its step and selection, in one
-    fragment.
+    """The controls, then the scatter.
+
+    All that follows its step and selection is in one fragment.
     """
     view = _controls(run)
     every = None if view.over in maps.OVER else _every_step(run, view.site)
@@ -122,6 +124,17 @@ def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
     return found
 
 
+def _chosen_sample(run: Run, view: View) -> int:
+    """The sample of the ring, with its picture; its number."""
+    ids = run.sample_ids
+    chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="Marked by the ring.")
+    row = run.position(chosen)
+    label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
+    said = f"sample {chosen}{label}"
+    st.image(png_bytes(run.picture(chosen)), caption=literal(said), alt=said, width=150)
+    return chosen
+
+
 @st.fragment
 def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover: bool) -> None:
     with errors_shown():  # a fragment's errors do not reach its page
@@ -181,11 +194,7 @@ def _scatter(run: Run, view: View, plot: Plot, step: int, hover: bool) -> None:
     ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
     with right:
-        chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="Marked by the ring.")
-        row = run.position(chosen)
-        label = "" if view.values is None else f", {_words(view.colour)} {view.values[row]:.2f}"
-        said = f"sample {chosen}{label}"
-        st.image(png_bytes(run.picture(chosen)), caption=literal(said), alt=said, width=150)
+        chosen = _chosen_sample(run, view)
         _drag_controls()
         st.button(
             f"Select its {min(NEAREST, len(run) - 1)} nearest",
@@ -274,8 +283,11 @@ def take_points(run: Run, samples: list[int]) -> None:
 
 
 def clear_points(run: Run, twice: bool) -> None:
-    """The user took the selection off by a double click, or clicked its only point once more: which
-    takes that off too, unless what is clicked joins the selection."""
+    """Answers a click or double click that clears points.
+
+    The user took the selection off by a double click, or clicked its only point once more:
+    which takes that off too, unless what is clicked joins the selection.
+    """
     if twice or st.session_state.get("pca-how") != selection.ADD:
         selection.select(run, ())
         selection.publish(run)

@@ -29,8 +29,11 @@ _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Pinned:
-    """A pinned picture (h, w, 3) uint8; ``recipe``: None of a sample as it is. ``gone``: a rendered
-    picture was meant that is not kept any more."""
+    """A pinned picture (h, w, 3) uint8.
+
+    ``recipe``: None of a sample as it is. ``gone``: a rendered picture was meant that is not
+    kept any more.
+    """
 
     run: Run
     sample: int
@@ -79,8 +82,9 @@ def pin_cells(run: Run, cells: Sequence[Rendered], titles: Sequence[str]) -> Non
 
 
 def pinned(side: str, run: Run, sample: int) -> Pinned:
-    """The picture of a side: the pinned render if it is of this sample and still kept, else the
-    sample itself.
+    """The picture of a side.
+
+    The pinned render if it is of this sample and still kept, else the sample itself.
     """
     digest = state.recall(f"{side}-render", "")
     cell = kept_render(run, digest) if _DIGEST.fullmatch(digest) else None

@@ -58,7 +58,10 @@ SHOWN = {
 
 
 def probes_panel(run: Run) -> None:
-    """What to probe, the button, the heat map, and the cell that was clicked."""
+    """What to probe, the heat map, and a cell.
+
+    The button that starts it, and the cell that was clicked.
+    """
     labels = loaders.labels_of(run)
     if not labels:
         raise AnalysisError(

@@ -33,8 +33,9 @@ OWN = "own"
 
 
 def readers_panel(run: Run) -> None:
-    """The run's readers with what each has not read yet, and the form of a new one. Readings at
-    work stand above.
+    """The run's readers, and the form of a new one.
+
+    With what each has not read yet. Readings at work stand above.
     """
     task_list(run, READ)
     with st.expander("Readers", icon=":material/visibility:"):
@@ -92,7 +93,9 @@ def _errors(run: Run, name: str) -> None:
 
 
 def known_names(run: Run) -> list[str]:
-    """The readers of a run, those that have read it elsewhere, and those of its home that are no
+    """The readers that a run can be read with.
+
+    Those of a run, those that have read it elsewhere, and those of its home that are no
     functions.
     """
     kept = [name for name in list_readers(run.home) if name not in functions()]

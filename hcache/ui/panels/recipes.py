@@ -27,7 +27,9 @@ def recipe_drop(
     apply: Callable[[Recipe], None],
     apply_sheet: Callable[[Sequence[Recipe]], None] | None = None,
 ) -> None:
-    """Takes a PNG that carries recipes, or a recipe's JSON, and sets the page up by it.
+    """Takes a dropped recipe, and sets the page up.
+
+    A PNG that carries recipes, or a recipe's JSON.
 
     Args:
         run: The one that is shown. A recipe of another run of this home switches to that.

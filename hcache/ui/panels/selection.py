@@ -103,7 +103,10 @@ def take_typed(run: Run) -> None:
 
 
 def selection_panel(run: Run) -> None:
-    """What to do with the selection, and its labels against those of the rest."""
+    """What to do with the selection.
+
+    And its labels against those of the rest.
+    """
     st.subheader("Selection")
     chosen = selection.mask(run)
     if not chosen.any():
@@ -193,7 +196,10 @@ def _actions(run: Run) -> None:
 
 
 def edit_along(method: str) -> None:
-    """Opens the Edit page with the selection as positives of a new direction."""
+    """Opens the Edit page with the selection as positives.
+
+    They are of a new direction.
+    """
     with address.together():
         state.choose("direction", NEW)
         state.choose("method", method)
@@ -202,7 +208,9 @@ def edit_along(method: str) -> None:
 
 
 def save_as_label(run: Run, name: str) -> None:
-    """Keeps the selection as a label: 1 for the selected, 0 for the others.
+    """Keeps the selection as a label.
+
+    1 for the selected, 0 for the others.
 
     Raises:
         UsageError: there is such a label set already, or it cannot be called so.

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def sheet_download(
     label: str, file_name: str, cells: Sequence[Rendered], titles: Sequence[str], columns: int
 ) -> None:
-    """A button that gives the cells as one picture, in rows of ``columns``."""
+    """A button that gives the cells as one picture.
+
+    In rows of ``columns``.
+    """
     sheet, boxes = contact_sheet(np.stack([cell.picture for cell in cells]), columns)
     listed = [
         SheetCell(

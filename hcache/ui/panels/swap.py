@@ -78,8 +78,10 @@ class Pair:
 
 
 def swap_panel(run: Run) -> None:
-    """Donor, recipient and what to inject on one side; on the other the button, the U-figure, the
-    identity badge and the files."""
+    """Donor, recipient and what to inject on one side.
+
+    On the other the button, the U-figure, the identity badge and the files.
+    """
     run.anatomy.need_unet("swapping h and skip groups")
     controls, result = beside()
     with controls:

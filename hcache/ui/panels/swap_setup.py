@@ -46,8 +46,9 @@ class Setup:
 
 
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
-    """How to inject, where, when and how strongly; ``picture``: the recipient's, to paint a mask
-    on.
+    """How to inject, where, when and how strongly.
+
+    ``picture``: the recipient's, to paint a mask on.
     """
     how = state.select(
         "Inject",
@@ -132,7 +133,9 @@ def apply_recipe(recipe: Recipe) -> None:
 
 
 def apply_recipes(recipes: Sequence[Recipe]) -> None:
-    """Makes the choices that give these: one, or a U-figure's, which differ in their site alone.
+    """Makes the choices that give these recipes.
+
+    One, or a U-figure's, which differ in their site alone.
 
     Raises:
         UsageError: this page cannot make them.
@@ -170,8 +173,9 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
 
 
 def may_have_freeu(run: Run) -> bool:
-    """Whether FreeU is offered: diffusers has it for the U-Nets that are given a text, whatever
-    they are of.
+    """Whether FreeU is offered.
+
+    diffusers has it for the U-Nets that are given a text, whatever they are of.
 
     Told from the run alone, so that the page need not load the model; a model that has none after
     all says so.

@@ -34,7 +34,9 @@ from .shipped import shipped_panel
 
 
 def verdict_panel(run: Run) -> None:
-    """The choice of runs, the table, the evidence behind the chosen cell, what to measure, the
+    """The Verdict page.
+
+    The choice of runs, the table, the evidence behind the chosen cell, what to measure, the
     report.
     """
     left, right = st.columns(2)

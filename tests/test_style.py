@@ -1,0 +1,76 @@
+"""What the style asks of every module: short functions and sentences, one meaning a name."""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import hcache
+
+PACKAGE = Path(hcache.__file__).parent
+TESTS = Path(__file__).parent
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+MOST_LINES, MOST_WORDS = 60, 12
+DEFINED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def public(tree):
+    """The public functions and classes of a module, and the public methods of these classes."""
+    for node in tree.body:
+        if isinstance(node, DEFINED) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node)
+
+
+def first_sentence(text):
+    """Up to the first full stop, question or exclamation mark that ends a word."""
+    return re.split(r"(?<=[.?!])\s", " ".join(text.split()))[0]
+
+
+def faults(tree):
+    """What is wrong with the public docstrings of a module, a line each."""
+    for node in public(tree):
+        text = ast.get_docstring(node)
+        if text and len(first_sentence(text).split()) > MOST_WORDS:
+            yield f"{node.name}: {first_sentence(text)}"
+
+
+def lengths(path):
+    """How many lines each function of a file has."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_public_docstring_begins_with_a_sentence_of_twelve_words(name):
+    assert list(faults(ast.parse(MODULES[name].read_text(encoding="utf-8")))) == []
+
+
+def test_the_check_of_docstrings_sees_long_sentences_and_passes_over_private_names():
+    sentence = " ".join(["word"] * 13) + "."
+    source = f'class A:\n    def long(self):\n        """{sentence}"""\n'
+    assert list(faults(ast.parse(source))) == [f"long: {sentence}"]
+    assert not list(faults(ast.parse(source.replace("long", "_long"))))
+    short = source.replace(sentence, "A word. " + sentence)
+    assert not list(faults(ast.parse(short)))
+
+
+def test_no_function_is_longer_than_a_page():
+    files = [*MODULES.values(), *TESTS.glob("*.py")]
+    found = {(path.name, name): lines for path in files for name, lines in lengths(path)}
+    assert len(found) > 3000
+    assert {key: lines for key, lines in found.items() if lines > MOST_LINES} == {}
+
+
+def test_a_public_class_name_means_one_class():
+    places = defaultdict(set)
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].add(name)
+    assert len(places) > 200
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
