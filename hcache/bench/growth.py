@@ -24,7 +24,7 @@ from ..cache.reading import Run, open_run
 from ..progress import drive
 from .planted import planted_run
 from .setting import BenchRow, BenchSetting
-from .timing import Clock, Ratio, Spent, in_child
+from .timing import Clock, Ratio, Spent, in_child, peak
 
 SAMPLES, QUICK = (1000, 4000, 16000), (20, 40, 80)
 SHAPE, STEPS, BATCH = (64, 8, 8), 2, 50
@@ -85,8 +85,6 @@ def _row(
 
 def grown(what: str, folder: str) -> dict[str, Any]:
     """One thing done once in this process: what it took. The clock starts before the run opens."""
-    from .child import peak
-
     work = _WORK[what]
     with one_thread():
         clock = Clock()
