@@ -23,9 +23,8 @@ from ..models.model import Model
 from ..recipes.edits import DirectionRef, DonorRef, Pushes, RecipeEdit
 from ..recipes.window import Window
 from ..sampling.loop import Edit, Moment, Nudge, Step, denoise, predict
-from .cached import cached_branches, cached_x
+from .cached import cached_branches, cached_x, find_donor
 from .compose import Chain, Masked, PerRow
-from .donors import find_donor
 from .recipe_directions import fitted_to, recall_move
 from .shift import Shift, moves_x
 from .swap import Donor
