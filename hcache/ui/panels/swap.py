@@ -97,7 +97,7 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
         run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient
     )
     result = run_button(
-        BUTTONS[setup.how],
+        BUTTONS.get(setup.how, f"Render: {setup.how}"),
         "swap",
         tuple(recipe.digest for recipe in recipes.values()),
         lambda: _render(run, recipes, pair.recipient, setup.window),
