@@ -47,8 +47,8 @@ class Controllability:
 
     ``random``: the root mean square of the same over random directions; ``effect``: their ratio.
     ``p``: that the change has no mean, or none beyond a random direction's. ``drawn`` (m,): the
-    size of every random direction's mean change. ``ranked``: p is a rank; results that were stored
-    earlier do not say so, and their p is by Student's t if they had fewer than 19 random directions.
+    size of every random direction's mean change. ``ranked``: p is a rank. Results that were
+    stored earlier do not say so; theirs is by Student's t below 19 random directions.
     """
 
     change: Estimate
