@@ -213,3 +213,115 @@ def test_places_that_exclude_each_other_are_refused(capsys, tiny_spec, tmp_path,
     command, *others = extract_arguments(tiny_spec, tmp_path)
     assert main([command, *options, *others]) == UsageError.exit_code
     assert words in capsys.readouterr().err
+
+
+class Reference:
+    """What a remote call of the stand-in for Ray gives."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Local:
+    """Ray as far as a team needs it: one machine, whose actors are objects of this process."""
+
+    class exceptions:  # noqa: N801 - as Ray has it
+        class RayError(Exception):
+            pass
+
+    def __init__(self, cpus=2):
+        self.cpus, self.killed = cpus, []
+
+    def nodes(self):
+        resources = {"CPU": self.cpus}
+        return [{"NodeID": "a", "Alive": True, "Resources": resources, "NodeName": "one"}]
+
+    def wait(self, references, num_returns, timeout):
+        return references, []
+
+    def get(self, reference):
+        return reference.value()
+
+    def kill(self, actor):
+        self.killed.append(actor)
+
+
+class Method:
+    def __init__(self, function):
+        self.function = function
+
+    def remote(self, *given):
+        value = self.function(*given) if given else None
+        return Reference(self.function if not given else lambda: value)
+
+
+@pytest.fixture
+def local(monkeypatch):
+    """A team on the stand-in; the actors themselves, threads and all, are the real ones."""
+    from contextlib import contextmanager
+
+    from hcache.extraction import on_ray, ray_actor
+
+    ray, actors = Local(), []
+
+    class Remote:
+        @staticmethod
+        def remote(*given):
+            actor = ray_actor.RangeActor(*given)
+            actors.append(actor)
+            names = ("told", "give", "end")
+            return type("Handle", (), {n: Method(getattr(actor, n)) for n in names})()
+
+    @contextmanager
+    def session(address):
+        yield ray
+
+    monkeypatch.setattr(ray_actor, "WAIT", 0.05)
+    monkeypatch.setattr(on_ray, "actor_class", lambda *_: Remote)
+    monkeypatch.setattr(on_ray, "session", session)
+    return on_ray.OnRay(address="somewhere", cpus=1), actors, ray
+
+
+def test_actors_give_what_one_process_gives(local, tiny_model, tiny_spec, tiny_run, tmp_path):
+    place, actors, ray = local
+    seen = []
+    assert_whole(extract(tiny_model, tiny_spec, tmp_path, seen.append, place=place), tiny_run)
+    assert len(actors) == 2 == max(p.devices for p in seen) and len(ray.killed) == 2
+
+
+def test_a_fault_in_an_actor_is_told_and_the_run_ends_in_one_line(
+    local, tiny_model, tiny_spec, tmp_path, monkeypatch
+):
+    from hcache.errors import ModelError
+    from hcache.extraction import serving
+
+    def fail(*_):
+        raise RuntimeError("the driver\nis too old")
+
+    monkeypatch.setattr(serving, "load_for", fail)
+    place, _, _ = local
+    with pytest.raises(ModelError, match="one: RuntimeError: the driver is too old; one: Runtime"):
+        extract(tiny_model, tiny_spec, tmp_path, place=place)
+
+
+def test_a_machine_of_other_versions_ends_it_before_anything_is_computed(
+    local, tiny_model, tiny_spec, tmp_path, monkeypatch
+):
+    from hcache.extraction import ray_actor
+
+    monkeypatch.setattr(ray_actor, "versions", lambda: {**versions(), "torch": "1.0"})
+    place, _, _ = local
+    with pytest.raises(UsageError, match="one has torch 1.0, and this machine has"):
+        extract(tiny_model, tiny_spec, tmp_path, place=place)
+    assert not (tmp_path / "runs" / tiny_spec.name / MANIFEST).exists()
+
+
+def test_a_machine_that_does_not_see_the_run_ends_it(
+    local, tiny_model, tiny_spec, tmp_path, monkeypatch
+):
+    from hcache.extraction import ray_actor
+
+    monkeypatch.setattr(ray_actor, "look_for", lambda _: "does not see")
+    place, _, _ = local
+    with pytest.raises(CacheError, match="one does not see .*runs.* shared disk"):
+        extract(tiny_model, tiny_spec, tmp_path, place=place)

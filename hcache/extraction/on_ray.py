@@ -19,7 +19,7 @@ from ..errors import CacheError, UsageError
 from ..ray_cluster import cpus_of, nodes_of, session
 from .handing_out import PATIENCE, Gone, Team, Worker, hand_out
 from .places import Ranges, Samples, Taking
-from .ray_actor import Hello, actor_class
+from .ray_actor import Died, Hello, actor_class
 from .seen import Token, disagreement, token_in
 from .shard import Progress
 
@@ -138,12 +138,15 @@ class _Actors(Team):
                 worker.reason = _last_line(error)
                 yield worker, Gone()
                 continue
-            self._ask(worker)
             for message in messages:
                 if isinstance(message, Hello):
                     yield from self._greet(worker, message)
+                elif isinstance(message, Died):
+                    yield from self._lost(worker, message.reason)
                 else:
                     yield worker, message
+            if not worker.ended:
+                self._ask(worker)
         self._admit()
 
     def _greet(self, worker: _Actor, hello: Hello) -> Iterator[tuple[Worker, Any]]:
@@ -155,7 +158,12 @@ class _Actors(Team):
         if worker.first:
             raise UsageError(text) if hello.seen == "" else CacheError(text)
         logging.getLogger(__name__).warning("%s; it is left out", text)
-        worker.reason, worker.hello = problem, None
+        worker.hello = None
+        yield from self._lost(worker, problem)
+
+    def _lost(self, worker: _Actor, reason: str) -> Iterator[tuple[Worker, Any]]:
+        worker.reason = " ".join(reason.split())[:300]
+        self._ray.kill(worker.actor)
         yield worker, Gone()
 
     def _admit(self) -> None:
