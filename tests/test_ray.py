@@ -18,11 +18,11 @@ from hcache.background.extractions import extract_arguments
 from hcache.cache.layout import MANIFEST
 from hcache.cache.manifest import read_manifest
 from hcache.cache.reading import open_run
+from hcache.cache.seen import disagreement, look_for, token_in, versions
 from hcache.cache.verify import verify
 from hcache.cli.main import main
 from hcache.errors import CacheError, UsageError
 from hcache.extraction.run import extract
-from hcache.extraction.seen import disagreement, look_for, token_in, versions
 from hcache.progress import drive
 
 ROOT = Path(__file__).parents[1]
@@ -170,7 +170,7 @@ def test_a_token_is_seen_only_where_it_lies(tmp_path):
 @pytest.mark.parametrize("name", ["hcache", "torch", "diffusers", "python"])
 def test_another_version_on_a_machine_is_named(tmp_path, name):
     words = disagreement(tmp_path, "", {**versions(), name: "0.0.1"})
-    assert f"has {name} 0.0.1, and this machine has {versions()[name]}" in words
+    assert f"has {name} 0.0.1, and the machine that began the work has {versions()[name]}" in words
     missing = {key: value for key, value in versions().items() if key != name}
     assert f"has {name} not installed" in disagreement(tmp_path, "", missing)
 
@@ -311,7 +311,7 @@ def test_a_machine_of_other_versions_ends_it_before_anything_is_computed(
 
     monkeypatch.setattr(ray_actor, "versions", lambda: {**versions(), "torch": "1.0"})
     place, _, _ = local
-    with pytest.raises(UsageError, match="one has torch 1.0, and this machine has"):
+    with pytest.raises(UsageError, match="one has torch 1.0, and the machine that began"):
         extract(tiny_model, tiny_spec, tmp_path, place=place)
     assert not (tmp_path / "runs" / tiny_spec.name / MANIFEST).exists()
 
@@ -325,3 +325,67 @@ def test_a_machine_that_does_not_see_the_run_ends_it(
     place, _, _ = local
     with pytest.raises(CacheError, match="one does not see .*runs.* shared disk"):
         extract(tiny_model, tiny_spec, tmp_path, place=place)
+
+
+def brightness(pictures):
+    """A reader that is a function of a module."""
+    return {"brightness": pictures.mean((1, 2, 3)).astype("float32")}
+
+
+@pytest.fixture
+def mapping(monkeypatch):
+    """Calls on Ray are made here, one after the other, when they are waited for."""
+    from contextlib import contextmanager
+
+    from hcache import ray_cluster
+
+    class Here(Local):
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def remote(self, **needs):
+            assert needs == {"num_cpus": 1}
+            return lambda function: Method(function)
+
+        def wait(self, references, num_returns, timeout):
+            self.calls += 1
+            return references[-1:], references[:-1]  # the last first: no order is promised
+
+    here = Here()
+
+    @contextmanager
+    def session(address):
+        yield here
+
+    monkeypatch.setattr(ray_cluster, "session", session)
+    monkeypatch.setattr(ray_cluster, "require_ray", lambda: here)
+    monkeypatch.setattr("hcache.cli.readers.require_ray", lambda: here)
+    return here
+
+
+def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, mapping, monkeypatch, capsys):
+    from hcache.readers.reading import read_run
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    home = str(copied_run.folder.parent.parent)
+    words = ["read", copied_run.name, "--home", home, "--reader", "function:test_ray:brightness"]
+    assert main([*words, "--ray=auto"]) == 0
+    label_set = open_run(copied_run.folder).labels["brightness"]
+    expected = brightness(copied_run.images)["brightness"]
+    assert label_set["brightness"] == pytest.approx(expected, abs=1e-5) and mapping.calls == 1
+    assert not (copied_run.folder / ".token").exists()
+    drive(read_run(copied_run, "brightness", replace=True, ray="auto", batch=5))
+    assert mapping.calls == 1, "all had been read"
+
+
+def test_a_machine_that_cannot_take_part_in_reading_is_named(copied_run, tmp_path):
+    from hcache.readers.ray_reading import Part, read_part
+
+    with token_in(copied_run.folder) as token:
+        part = Part(folder=copied_run.folder, reader="any", samples=(0,), token=token)
+        other = dataclasses.replace(part, versions={**versions(), "torch": "9"})
+        with pytest.raises(CacheError, match="and the machine that began the work has 9"):
+            read_part(other)
+    with pytest.raises(CacheError, match="sees another folder under"):
+        read_part(part)

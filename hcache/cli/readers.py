@@ -13,6 +13,7 @@ from ..cache.labels import find_label
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
+from ..ray_cluster import require_ray
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -29,8 +30,12 @@ def read(arguments: argparse.Namespace) -> Result:
     """Reads a run with a reader, which is kept in the home by its name."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     kind, colon, rest = arguments.reader.partition(":")
+    if arguments.ray is not None:
+        require_ray()
     if not colon:
-        return keep_and_read(run, arguments.reader, None, arguments.device, arguments.replace)
+        return keep_and_read(
+            run, arguments.reader, None, arguments.device, arguments.replace, arguments.ray
+        )
     if not rest.strip():
         raise UsageError(f"--reader takes {FORMS}; got {arguments.reader!r}")
     description = describe(
@@ -45,7 +50,7 @@ def read(arguments: argparse.Namespace) -> Result:
         arguments.device,
     )
     name = arguments.name or _proposed(kind, rest)
-    return keep_and_read(run, name, description, arguments.device, arguments.replace)
+    return keep_and_read(run, name, description, arguments.device, arguments.replace, arguments.ray)
 
 
 def keep_and_read(
@@ -54,6 +59,7 @@ def keep_and_read(
     description: Description | None,
     device: str = "auto",
     replace: bool = False,
+    ray: str | None = None,
 ) -> Result:
     """Keeps a reader in the run's home, if it is described, and reads the run with the reader of
     that name.
@@ -70,7 +76,9 @@ def keep_and_read(
             f" {', '.join(list_readers(home)) or 'none'}"
         )
     before = unread(run, name)
-    attributes = drive_with_bar(read_run(run, name, device, replace), f"reading with {name}")
+    attributes = drive_with_bar(
+        read_run(run, name, device, replace, ray=ray), f"reading with {name}"
+    )
     count = len(run) if replace else before
     text = f"{name} read {count} of {len(run)} samples of {run.name}: {', '.join(attributes)}"
     data: dict[str, Any] = {
@@ -209,6 +217,13 @@ def add_read(command: Any) -> None:
     )
     child.add_argument(
         "--device", default="auto", help="to compute on (default: CUDA if there is one)"
+    )
+    child.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="read on the Ray cluster at HOST:PORT or auto; without ADDRESS on one of this machine",
     )
 
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..cache.seen import Token, disagreement, token_in
 from ..errors import CacheError, UsageError
 from ..ray_cluster import cpus_of, nodes_of, session
 from .handing_out import PATIENCE, Gone, Team, Worker, hand_out
 from .places import Ranges, Samples, Taking
 from .ray_actor import Died, Hello, actor_class
-from .seen import Token, disagreement, token_in
 from .shard import Progress
 
 LOOK = 1.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..atomic import host_mark
+from ..cache.seen import Token, look_for, versions
 from .places import Ranges, Samples
-from .seen import Token, look_for, versions
 
 WAIT = 0.5
 """Seconds that an actor waits for something to tell, when it is asked."""
