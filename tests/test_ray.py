@@ -183,6 +183,7 @@ def test_without_ray_the_extra_is_named(capsys, monkeypatch, tiny_spec, tmp_path
     assert not (tmp_path / "runs" / tiny_spec.name).exists()
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     "address, words",
     [

@@ -195,6 +195,7 @@ def test_one_picture_and_the_names_of_labels_open_one_shard(tiny_run, monkeypatc
     assert names == list(named_labels(run))
 
 
+@pytest.mark.cluster  # with the others' requirements
 def test_the_index_opens_lazily_in_dask(tiny_run):
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("dask")
