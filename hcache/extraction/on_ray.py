@@ -187,5 +187,6 @@ class _Actors(Team):
 def _last_line(error: BaseException) -> str:
     """What Ray says of a death, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Error" in line]
-    return (named or lines or [type(error).__name__])[-1][:300]
+    telling = [line for line in lines if "memory" in line.lower() or "died" in line]
+    named = [line for line in reversed(lines) if "Error" in line]
+    return [*telling, *named, *reversed(lines), type(error).__name__][0][:300]
