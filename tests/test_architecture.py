@@ -94,7 +94,6 @@ TORCH_FREE = (
     "background",
     "extraction.in_work",
     "extraction.repair",
-    "extraction.seen",
     "ray_cluster",
     "figures",
     "readers.reader",

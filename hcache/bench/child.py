@@ -150,7 +150,7 @@ def grown(what: str, folder: str) -> dict[str, Any]:
     """What grows with samples, done once; see :mod:`hcache.bench.growth`."""
     from .growth import grown as once
 
-    return once(what, folder)
+    return {**once(what, folder), "peak": peak()}
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
