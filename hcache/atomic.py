@@ -43,9 +43,10 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.
 
 
 def host_mark() -> str:
-    """Six hexadecimal digits that tell this host from others in the names of files.
+    """Six hexadecimal digits that tell this host from others.
 
-    Containers of one name have process numbers of their own, so each is a host.
+    They stand in the names of files. Containers of one name have process numbers of their own, so
+    each is a host.
     """
     try:
         numbers = os.readlink("/proc/self/ns/pid")
@@ -90,11 +91,12 @@ def sweep(final: Path) -> None:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether a file or folder has a temporary name and nobody writes into it any more.
+    """Whether a temporary file or folder was left over by its writer.
 
-    Its writer is known to be dead if no process of this host has its number. Of another host that
-    cannot be known, nor where the number was given again. Then it is taken for left over a day
-    after its last change, by the disk's own clock.
+    It has a temporary name, and nobody writes into it any more. Its writer is known to be dead if
+    no process of this host has its number. This cannot be known of another host, nor where the
+    number was given again. The file is then taken for left over a day after its last change, by the
+    disk's own clock.
     """
     if (found := _TEMPORARY.fullmatch(path.name)) is None:
         return False
@@ -221,7 +223,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """A name beside a file that none has yet, for a file that is set aside: ``*.bad``."""
+    """Finds an unused name beside a file that is set aside.
+
+    The name ends in ``.bad``, and in a number where that name is taken.
+    """
     aside, number = path.with_name(path.name + SET_ASIDE), 2
     while os.path.lexists(aside):
         aside, number = path.with_name(f"{path.name}{SET_ASIDE}{number}"), number + 1

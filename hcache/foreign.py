@@ -25,14 +25,18 @@ def is_second_copy(name: str) -> bool:
 
 
 def is_apple_double(name: str) -> bool:
-    """Whether macOS keeps the attributes of another file in it, on disks that have none."""
+    """Whether macOS keeps another file's attributes in a file.
+
+    It does so on disks that have no attributes of their own.
+    """
     return name.startswith("._")
 
 
 def same_but_for_case(name: str, others: Iterable[str]) -> str:
-    """The first of ``others`` that differs from a name by capitals alone; "" if there is none.
+    """Finds a name that differs from ``name`` by capitals alone.
 
-    Disks of macOS and Windows keep one file for both names.
+    It is the first such name among ``others``; "" if there is none. Disks of macOS and Windows keep
+    one file for both names.
     """
     alike = (other for other in others if other.casefold() == name.casefold())
     return next((other for other in alike if other != name), "")

@@ -17,7 +17,9 @@ USUAL = "pytorch_lora_weights.safetensors"
 
 
 def choose_lora(names: Iterable[str], where: str) -> str:
-    """The file name of the LoRA among those of a folder or a repository.
+    """Chooses the LoRA's file name among those at a place.
+
+    The place is a folder or a repository.
 
     Raises:
         UsageError: there is none, or it is not clear which; the message says what there is.
@@ -34,7 +36,7 @@ def choose_lora(names: Iterable[str], where: str) -> str:
 
 
 def hub_lora(source: str, revision: str | None = None, download: bool = True) -> Path:
-    """The LoRA of a repository on the hub, as a file on this disk.
+    """Finds the LoRA of a hub repository as a local file.
 
     Args:
         source: ``owner/name``.

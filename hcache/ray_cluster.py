@@ -141,7 +141,10 @@ def nodes_of(ray: Any) -> list[Node]:
 
 
 def cpus_of(node: Node, wanted: int) -> int:
-    """The CPUs of a worker on a machine: as many as are wanted and there; 0: all."""
+    """Returns how many CPUs a worker takes on a machine.
+
+    It takes as many as are wanted, and no more than there are. ``wanted`` 0 means all.
+    """
     return min(wanted or node.cpus, node.cpus)
 
 

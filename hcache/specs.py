@@ -38,7 +38,10 @@ as by ``diffusers``, and keeps its name."""
 
 
 def is_place(site: str) -> bool:
-    """Whether a site is one of a U-Net's other places, and neither h nor a skip."""
+    """Whether a site is one of a U-Net's other places.
+
+    Such a place is neither h nor a skip.
+    """
     return site == "mid.attn" or site.partition(".")[0] in ("down", "up")
 
 
@@ -133,7 +136,10 @@ class Anatomy:
         )
 
     def shape(self, member: str) -> Shape:
-        """The shape (c, h, w) of one tensor: ``h``, ``skip.<g>.<i>``, ``block.<k>``, a place."""
+        """Returns the shape (c, h, w) of one tensor.
+
+        ``member``: ``h``, ``skip.<g>.<i>``, ``block.<k>``, or another place.
+        """
         (member,) = self.members(member)
         if member in self.places:
             return dict(self.others)[member]

@@ -25,7 +25,11 @@ FEWEST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """``metric`` is AUC or correlation, ``null`` what it is by chance, ``p`` of shuffled labels."""
+    """How well readings agree with labels.
+
+    ``metric`` names the measure: AUC or correlation. ``score`` is its value, and ``null`` its value
+    by chance. ``p`` comes from shuffled labels.
+    """
 
     metric: str
     score: Estimate
@@ -36,7 +40,9 @@ class Agreement:
 def agreement(
     readings: np.ndarray, labels: np.ndarray, repeats: int = REPEATS, seed: int = 0
 ) -> Agreement:
-    """How well readings (n,) agree with labels (n,); NaN in either is left out.
+    """Measures how well readings (n,) agree with labels (n,).
+
+    A sample with NaN in either is left out.
 
     Args:
         readings: What a reader gives.

@@ -44,7 +44,9 @@ def inner_products(z: np.ndarray) -> np.ndarray:
 
 
 def check_paired(n: int) -> None:
-    """That a measure can hold all pairs of so many samples in memory.
+    """Checks that all pairs of ``n`` samples fit into memory.
+
+    A measure over pairs holds them all at once.
 
     Raises:
         AnalysisError: they are too many for a matrix of all pairs.

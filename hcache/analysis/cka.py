@@ -63,9 +63,10 @@ class Alike:
 
 
 def gram(data: np.ndarray | Rows) -> np.ndarray:
-    """What CKA takes of data (n, d): centred inner products (n, n) float32 of norm 1.
+    """Computes the Gram matrix of data (n, d), as CKA takes it.
 
-    All zeros where every sample is the same. The data are read a block of columns at a time.
+    It is (n, n) float32: centred inner products, scaled to norm 1. It is all zeros where every
+    sample is the same. The data are read a block of columns at a time.
 
     Args:
         data: The samples, or what yields blocks of them.
@@ -93,7 +94,10 @@ def gram(data: np.ndarray | Rows) -> np.ndarray:
 
 
 def cka(a: np.ndarray, b: np.ndarray) -> float:
-    """CKA of data (n, d) and (n, k) of the same samples, without bias."""
+    """Computes CKA, without bias, of two data sets.
+
+    The data (n, d) and (n, k) are of the same samples.
+    """
     if len(a) != len(b):
         raise AnalysisError(f"CKA compares the same samples; got {len(a)} and {len(b)}")
     return float(np.vdot(gram(a), gram(b)))
@@ -102,7 +106,9 @@ def cka(a: np.ndarray, b: np.ndarray) -> float:
 def alike(
     a: np.ndarray, b: np.ndarray | None = None, shuffles: int = SHUFFLES, seed: int = 0
 ) -> Generator[float, None, Alike]:
-    """CKA of all pairs with intervals and permuted nulls; yields the share done.
+    """Computes CKA of all pairs, with intervals and permuted nulls.
+
+    Yields the share done.
 
     Args:
         a: Of :func:`gram`, (a, n, n).

@@ -244,9 +244,10 @@ def sap(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> SAP:
-    """SAP of codes (n, D) for known factors (n, K), continuous or binary, with its interval.
+    """Computes SAP of codes (n, D) for known factors (n, K).
 
-    ``groups`` (n,): numbers of samples that belong together; draws and shuffles then go by groups.
+    Factors are continuous or binary. The score has an interval. ``groups`` (n,): numbers of samples
+    that belong together; draws and shuffles then go by groups.
 
     Raises:
         AnalysisError: as :func:`dci`; a single code, which no second one can be compared with.

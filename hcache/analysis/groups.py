@@ -92,10 +92,10 @@ def shuffled_by_group(
 
 
 def group_means(values: np.ndarray, groups: np.ndarray | None, axis: int = 0) -> np.ndarray:
-    """Values with the samples along an axis replaced by the means of their groups.
+    """Replaces samples along an axis with the means of their groups.
 
-    What is computed from them is over groups: an interval or a test takes each group once. A group
-    counts the same whatever its size. Values without groups come back as they are.
+    What is computed from the means is over groups: an interval or a test takes each group once. A
+    group counts the same whatever its size. Values without groups come back as they are.
 
     Raises:
         AnalysisError: all samples are of one group.
@@ -115,5 +115,8 @@ def group_means(values: np.ndarray, groups: np.ndarray | None, axis: int = 0) ->
 
 
 def same_group(groups: np.ndarray | None, n: int) -> np.ndarray:
-    """(n, n) bool: which pairs of samples belong together; each sample with itself at least."""
+    """Says which pairs of samples belong to one group.
+
+    The matrix is (n, n) bool. Every sample belongs together with itself at least.
+    """
     return np.eye(n, dtype=bool) if groups is None else groups[:, None] == groups[None]

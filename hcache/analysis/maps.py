@@ -48,7 +48,11 @@ FEWEST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """A share of 1 with its interval over samples; what shuffled places give, on average; and p."""
+    """A share that a map kept, beside what chance keeps.
+
+    ``estimate`` is the share, 1 at most, with its interval over samples. ``null`` is what shuffled
+    places give on average. ``p`` comes from shuffled places.
+    """
 
     estimate: Estimate
     null: float
@@ -65,7 +69,9 @@ class Faithfulness:
 
 
 def inner_products(data: np.ndarray | Rows) -> np.ndarray:
-    """Centred inner products (n, n) float64 of data (n, d), a block of columns at a time.
+    """Computes centred inner products (n, n) float64 of data (n, d).
+
+    The data are read a block of columns at a time.
 
     Raises:
         AnalysisError: too few samples, too many, or values that are not finite.

@@ -115,8 +115,10 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
-    """n samples as linear probes see them: inner products (n, n), or features (n, d) where those
-    are fewer. ``projected``: on how many random directions the features are; 0: they are all.
+    """n samples as linear probes see them.
+
+    They are inner products (n, n), or features (n, d) where those are fewer. ``projected``: on how
+    many random directions the features are; 0 means that they are all the features.
 
     The principal scores of the folds asked for last are kept: labels with the same folds share
     them.

@@ -30,8 +30,11 @@ _TOGETHER = 2**25
 def standardised_rows(
     rows: Callable[[], Iterator[np.ndarray]], shape: tuple[int, int], size: int = SIZE
 ) -> tuple[np.ndarray, int]:
-    """Standardised features (n, r) float32 of length about 1 a sample, and how many random
-    directions they are on; 0 if they are the features themselves, which were no more than that.
+    """Standardises features, and projects them where they are too many.
+
+    Returns features (n, r) float32 of length about 1 a sample, and how many random directions they
+    are on. That number is 0 if they are the features themselves, because there were at most twice
+    ``size`` of them.
 
     Args:
         rows: Blocks (some samples, d); gone through twice.

@@ -42,9 +42,11 @@ leading ones alone.
 
 @dataclass(frozen=True, kw_only=True)
 class Projections:
-    """``scores`` (steps, n, k) float32, in units of the data; ``explained`` (steps, k): shares
-    of its variance. ``residuals`` (steps, k): by what share of itself each component's variance may
-    be off; None where all is exact.
+    """Samples on principal components, step by step.
+
+    ``scores`` (steps, n, k) float32 are in units of the data. ``explained`` (steps, k) are shares
+    of the variance. ``residuals`` (steps, k) say by what share of itself the variance of each
+    component may be off; None where all is exact.
     """
 
     scores: np.ndarray
@@ -62,7 +64,7 @@ def project_steps(
     rows: StepRows | None = None,
     samples: int = 0,
 ) -> Projecting:
-    """The samples on the components of each step, and on the joint ones.
+    """Projects samples on each step's components, and on joint ones.
 
     Args:
         matrix: step -> (n, d) float32; asked twice for every step.

@@ -33,7 +33,7 @@ def part_baseline(
     repeats: int = 3,
     seed: int = 0,
 ) -> np.ndarray:
-    """The shares of variance (k,) of the first components once features are shuffled.
+    """Computes variance shares (k,) of the first components of shuffled features.
 
     Args:
         rows: Blocks (some samples, d); gone through once.
@@ -58,9 +58,10 @@ def part_baseline(
 def drawn_part(
     rows: Callable[[], Iterator[np.ndarray]], shape: tuple[int, int], every: int, most: int
 ) -> np.ndarray:
-    """One of each ``every`` samples and features, and the ``most`` features that vary most.
+    """Draws a part of the samples and features of data.
 
-    Of shape (about n / every, about d / every), float32.
+    It takes one of each ``every`` samples and features, and the ``most`` features that vary most.
+    The part is float32 of shape (about n / every, about d / every).
     """
     columns, kept, at = np.arange(shape[1]), [], 0
     for block in grouped(lambda: (each[None] for each in rows())):

@@ -73,8 +73,10 @@ class Leading:
 
 @dataclass(frozen=True, kw_only=True)
 class Streamed:
-    """``own``: the components of each step; ``joint``: those of all steps side by side, if asked
-    for; ``totals`` (steps,): the sum of squares of each step; ``passes`` over the data.
+    """The principal components of data that were read in blocks.
+
+    ``own``: the components of each step. ``joint``: those of all steps side by side, if asked for.
+    ``totals`` (steps,): the sum of squares of each step. ``passes``: how often the data were read.
     """
 
     own: tuple[Leading, ...]
@@ -326,7 +328,10 @@ def _first_block(first: np.ndarray, k: int, rng: np.random.Generator) -> np.ndar
 
 
 def grouped(rows: StepRows) -> Iterator[np.ndarray]:
-    """Blocks (steps, b, d) of up to :data:`TOGETHER` bytes: small ones together, large ones cut."""
+    """Regroups blocks to at most :data:`TOGETHER` bytes each.
+
+    Blocks are (steps, b, d). Small ones are put together, and large ones are cut.
+    """
     held: list[np.ndarray] = []
     for block in rows():
         if not block.shape[1]:

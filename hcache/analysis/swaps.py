@@ -81,12 +81,13 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class SwapEffect:
-    """By quantity (``pixels``, ``structure``, ``colour``, ``embedding`` where there is an encoder,
-    and every reading): ``carried`` against another donor's.
+    """What swapping a site does to pictures.
 
-    ``moved``: by distance, against norm-matched noise; ``kept``: by reading. ``own``: the largest
-    difference of any pixel value that swapping the recipient with itself made, None if that was not
-    tried. ``pairs``: how many.
+    ``carried``: by quantity, against another donor's. The quantities are ``pixels``, ``structure``,
+    ``colour``, ``embedding`` where there is an encoder, and every reading. ``moved``: by distance,
+    against norm-matched noise. ``kept``: by reading. ``own``: the largest difference of any pixel
+    value that swapping the recipient with itself made; None if that was not tried. ``pairs``: how
+    many there are.
     """
 
     carried: Mapping[str, Contrast]

@@ -37,7 +37,10 @@ WORDS = ("<unk>", "a", "photo", "of", "happy", "sad", "face")
 
 
 def labelling(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """A round reads a batch of 64 pictures of 256 x 256: 16 rounds are 1,024 pictures."""
+    """Times labelling by a reader against the plain encoder's loop.
+
+    A round reads a batch of 64 pictures of 256 x 256; 16 rounds are 1,024 pictures.
+    """
     import torch
 
     from ..progress import drive, part

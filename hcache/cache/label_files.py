@@ -223,7 +223,10 @@ def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
 
 
 def table_paths(run: Path) -> list[Path]:
-    """The files of a run's label sets, by name; without those that other programs named."""
+    """Lists the files of a run's label sets, by name.
+
+    Files that other programs named are left out.
+    """
     return [path for path in sorted((run / LABELS).glob("*.csv")) if not is_foreign(path.name)]
 
 

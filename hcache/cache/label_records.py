@@ -48,7 +48,10 @@ def record_path(table: Path) -> Path:
 
 
 def values_digest(columns: Mapping[str, Mapping[int, float]]) -> str:
-    """A digest of names and values of a label set, in whatever order."""
+    """Computes a digest of a label set's names and values.
+
+    Their order does not matter.
+    """
     found = xxhash.xxh3_128()
     for name in sorted(columns):
         values = columns[name]

@@ -174,9 +174,10 @@ def _put_back(path: Path, before: bytes | None) -> None:
 
 
 def accept_labels(run: Run, label_set: str) -> list[str]:
-    """Takes the values that a label set's file has now as its own; returns the labels' names.
+    """Accepts the values in a label set's file as its own.
 
     It is for a file that somebody edited or took away on purpose. A file without a record gets one.
+    Returns the labels' names.
 
     Raises:
         UsageError: there is no such set, or its file is no table of labels.

@@ -243,7 +243,10 @@ def is_shard_name(name: str) -> bool:
 
 
 def second_copies(run: Path) -> list[str]:
-    """The files of a run that sync clients made as second copies, by their names below it."""
+    """Lists the second copies that sync clients made of run files.
+
+    The names are relative to the run's folder.
+    """
     found = []
     for folder in (run, *(run / name for name in FOLDERS)):
         with suppress(OSError):  # it is not there, or cannot be listed: then nothing is known

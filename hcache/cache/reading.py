@@ -133,10 +133,10 @@ class Run:
         return map(widened, self._stored_blocks(site, step))
 
     def step_blocks(self, site: str) -> Iterator[np.ndarray]:
-        """All steps of some samples, a shard at a time: float32 (steps, samples of the shard, d).
+        """Yields all steps of some samples, one shard at a time.
 
-        Takes the memory of a shard; every shard is opened once. Arguments and errors are those of
-        ``blocks``.
+        A block is float32 (steps, samples of the shard, d). This takes the memory of a shard; every
+        shard is opened once. Arguments and errors are those of ``blocks``.
         """
         self._check_step(0)
         names = (X,) if site == X else self.anatomy.members(site)
@@ -556,14 +556,18 @@ def open_run(
 
 
 def first_counts(run: Run) -> tuple[int, ...]:
-    """The numbers of first samples that a run can be cut to: where its shards end."""
+    """Lists the numbers of first samples that a run can keep.
+
+    A run can be cut where one of its shards ends.
+    """
     return tuple(itertools.accumulate(shard.stop - shard.start for shard in run.shards))
 
 
 def first_samples(run: Run, count: int) -> Run:
-    """A run cut to its first samples, as if no more had been extracted.
+    """Cuts a run to its first samples.
 
-    Samples are drawn independently, so the first ones are a random subset.
+    The result looks as if no more had been extracted. Samples are drawn independently, so the first
+    ones are a random subset.
 
     Raises:
         UsageError: no shard ends there; the message names the nearest numbers that are possible.

@@ -17,7 +17,10 @@ from .provenance import library_versions
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """What stands in the file that every machine must be able to read."""
+    """A file's content that every machine must be able to read.
+
+    ``path``: the file. ``text``: what it holds.
+    """
 
     path: Path
     text: str
@@ -25,7 +28,7 @@ class Token:
 
 @contextmanager
 def token_in(folder: Path) -> Iterator[Token]:
-    """A token in a run's folder, for as long as the block lasts."""
+    """Keeps a token in a run's folder while the block lasts."""
     token = Token(path=folder / TOKEN, text=secrets.token_hex(16))
     write_bytes(token.path, token.text.encode())
     try:
@@ -35,7 +38,10 @@ def token_in(folder: Path) -> Iterator[Token]:
 
 
 def look_for(token: Token) -> str:
-    """Why this machine does not see the token's folder; nothing if it does."""
+    """Says why this machine does not see the token's folder.
+
+    The text is empty if it does.
+    """
     try:
         found = read_file(token.path).decode(errors="replace")
     except OSError:
@@ -54,7 +60,9 @@ def versions() -> dict[str, str]:
 def disagreement(
     folder: Path, seen: str, theirs: Mapping[str, str], ours: Mapping[str, str] | None = None
 ) -> str:
-    """Why a machine cannot compute parts of a run, in words that follow its name; "" if it can.
+    """Says why a machine cannot compute parts of a run.
+
+    The words follow the machine's name. They are empty if it can.
 
     Args:
         folder: The run's, as it is called here.

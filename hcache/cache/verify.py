@@ -37,8 +37,10 @@ from .shard_files import ShardFile
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong with a file; ``start`` to ``stop`` (excluded): the samples that it holds, if
-    it is a shard. ``by_hand``: somebody may have changed it on purpose, so repair leaves it.
+    """What is wrong with a file.
+
+    ``start`` to ``stop`` (excluded): the samples that the file holds, if it is a shard.
+    ``by_hand``: somebody may have changed it on purpose, so repair leaves it.
     """
 
     file: str
@@ -222,9 +224,11 @@ def last_report(folder: Path) -> Report | None:
 
 
 def set_aside(folder: Path, report: Report) -> list[Path]:
-    """Takes what did not pass out of the run, for the holder of the run's lock: the shards, so that
-    the next extraction makes them again, and the index with them; and damaged label sets and
-    directions. All is kept under another name. What somebody may have changed on purpose stays.
+    """Moves files that did not pass out of the run.
+
+    Only the holder of the run's lock may call it. It moves shards, so that the next extraction
+    makes them again, and damaged label sets and directions. All of these are kept under another
+    name. The index is deleted. What somebody may have changed on purpose stays.
     """
     bad = {fault.file for fault in report.faults if not fault.by_hand}
     tables = [Path(file) for file in bad if file.startswith(LABELS) and file.endswith(".csv")]

@@ -499,7 +499,10 @@ def verify(arguments: argparse.Namespace) -> Result:
 
 
 def commit(arguments: argparse.Namespace) -> Result:
-    """Takes shards into a run that workers finished after their command had ended."""
+    """Takes shards that workers finished late into a run.
+
+    These workers finished after their command had ended.
+    """
     folder = run_folder(home_folder(arguments.home), arguments.run_name)
     count, run = commit_finished(folder), open_run(folder)
     text = f"{count} shards were taken in; {len(run)} of {run.spec.samples} samples are there"

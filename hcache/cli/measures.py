@@ -119,7 +119,10 @@ def _with_advice(cell: Cell) -> str:
 
 
 def warn_of_copies(run: Run) -> None:
-    """Says on the standard error which samples have the same picture, if any."""
+    """Warns on standard error of samples with the same picture.
+
+    It says nothing if there are none.
+    """
     from ..measures.duplicates import duplicates_in_words, look_for_copies
 
     drive(look_for_copies(run))

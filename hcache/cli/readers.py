@@ -204,7 +204,10 @@ def list_all(arguments: argparse.Namespace) -> Result:
 
 
 def check(arguments: argparse.Namespace) -> Result:
-    """Holds a reader against labels that are known to be right, and keeps the result."""
+    """Checks a reader against correct labels, and keeps the result.
+
+    The user says that these labels are right.
+    """
     from ..cache.label_files import SET_NAME
     from ..readers.checks import check_on_pictures, check_on_run
     from ..readers.saved import list_readers, open_saved

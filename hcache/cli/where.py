@@ -50,7 +50,9 @@ def add_places(child: Any) -> None:
 
 
 def place_of(arguments: argparse.Namespace) -> Place | None:
-    """The place that ``--ray`` or ``--slurm`` names; None for this process or ``--devices``.
+    """Finds the place that ``--ray`` or ``--slurm`` names.
+
+    It is None for this process or ``--devices``.
 
     Raises:
         UsageError: two places were named, or options of one that was not.

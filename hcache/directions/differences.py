@@ -38,9 +38,11 @@ Sets = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Differences:
-    """``delta``: by length, Δh (m, c, h, w) float32 at one step, at strength 1. ``lengths`` (m,):
-    the root mean square in σ over all steps that the differences have of themselves.
-    ``share`` (m,): how much of the squared length lies along the first components.
+    """Differences between the means of pairs of sample sets.
+
+    ``delta``: by length, Δh (m, c, h, w) float32 at one step, at strength 1. ``lengths`` (m,): the
+    root mean square in σ over all steps that the differences have of themselves. ``share`` (m,):
+    how much of the squared length lies along the first components.
     """
 
     delta: dict[str, np.ndarray]
@@ -51,7 +53,9 @@ class Differences:
 def differences(
     run: Run, sets: Sequence[Sets], step: int, components: int
 ) -> Generator[float, None, Differences]:
-    """The differences of means of pairs of sets, at one step; yields the share of steps done.
+    """Computes differences of means of pairs of sets, at one step.
+
+    Yields the share of steps done.
 
     Args:
         run: Holds h in full.

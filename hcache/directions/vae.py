@@ -142,7 +142,7 @@ class VaeMove:
 
 
 class Descent:
-    """The way down the reconstruction loss, of the networks that a move has, on a device."""
+    """Descends the reconstruction loss of a move's networks on a device."""
 
     def __init__(
         self,
@@ -159,7 +159,10 @@ class Descent:
         self._steps, self._keeps_mean = steps, keeps_mean
 
     def converged(self, z: torch.Tensor, t: int) -> torch.Tensor:
-        """Δz (n, d) to where the loss is least; without the way to the mean, unless it is kept."""
+        """Computes Δz (n, d) to where the loss is least.
+
+        The way to the mean is left out, unless the move keeps it.
+        """
         if self._axes is None:
             delta = optimised(*self._network(t, z))
         else:

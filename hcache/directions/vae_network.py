@@ -35,9 +35,10 @@ LEAST_RATE, MOST_RATE = 0.05, 20.0
 def trained(
     z: np.ndarray, options: Mapping[str, Any], per_step: bool
 ) -> Generator[float, None, dict[str, np.ndarray]]:
-    """The weights of a VAE of z (step, n, d); yields the share of iterations done.
+    """Trains a VAE on z (step, n, d), and returns its weights.
 
-    ``per_step``: one network for each step, each trained for as many iterations.
+    Yields the share of iterations done. ``per_step``: one network for each step, each trained for
+    as many iterations.
     """
     if not per_step:
         return (yield from _train(z, options))
@@ -78,7 +79,10 @@ def _train(
 def optimised(
     weights: Mapping[str, torch.Tensor], z: torch.Tensor, t: int, steps: int
 ) -> torch.Tensor:
-    """Δz (n, d) from z (n, d) to where its reconstruction loss is least, row by row."""
+    """Computes Δz (n, d) from z to the least reconstruction loss.
+
+    z is (n, d); every row goes to its own minimum.
+    """
     import torch
 
     step = one_hot(t, steps, z)
@@ -116,8 +120,9 @@ def descend(
     steps: int,
     strengths: torch.Tensor,
 ) -> torch.Tensor:
-    """z (n, d) after ``STRIDES`` strides down the reconstruction loss, together ``strengths``
-    (n,) long.
+    """Moves z (n, d) down the reconstruction loss in ``STRIDES`` strides.
+
+    Together the strides are ``strengths`` (n,) long.
     """
     import torch
 
@@ -139,8 +144,10 @@ def reconstruct(
     step: torch.Tensor,
     noise: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(reconstruction (n, d), mean (n, k), log variance (n, k)) of z (n, d); ``step`` (n, steps)
-    one-hot.
+    """Encodes z (n, d) by the VAE, and decodes it again.
+
+    Returns the reconstruction (n, d), the mean (n, k) and the log variance (n, k). ``step`` (n,
+    steps) is one-hot.
     """
     import torch
     from torch.nn.functional import linear, silu
@@ -157,7 +164,10 @@ def reconstruct(
 
 
 def one_hot(t: int, steps: int, like: torch.Tensor) -> torch.Tensor:
-    """The step as the network is told it: (n, steps), of rows like those of another tensor."""
+    """Encodes a step as one-hot rows (n, steps) for the network.
+
+    ``like``: the tensor whose number of rows, type and device they have.
+    """
     one = like.new_zeros(len(like), steps)
     one[:, t] = 1
     return one

@@ -34,11 +34,11 @@ def cached_features(
     branch: str = COND,
     places: Sequence[str] = (),
 ) -> Features:
-    """A sample's features at a step, one row: as stored, and computed from the cached x_t what is
-    not.
+    """Returns a sample's features at a step, as one row.
 
-    Under guidance a run stores the conditional branch; the other is always computed. ``places``:
-    other places of the U-Net that are asked for besides h and skips.
+    They are as stored. What is not stored is computed from the cached x_t. Under guidance a run
+    stores the conditional branch; the other is always computed. ``places``: other places of the
+    U-Net that are asked for besides h and skips.
     """
     stored = run.features(sample, step)
     stored = replace(

@@ -14,7 +14,10 @@ from ..sampling.loop import AtPlace, Edit, Moment
 
 
 def acts_at(edit: Edit) -> Mapping[str, AtPlace]:
-    """What an edit does at other places of the U-Net than h and skips, by place."""
+    """What an edit does at other places than h and skips.
+
+    The result is by place of the U-Net.
+    """
     return getattr(edit, "at_places", {})
 
 

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is done to a batch: an edit of its features, a nudge of its x_t, or either.
+    """What is done to a batch.
 
-    ``calibrate``: InjectFusion's calibration of the edit.
+    It is an edit of the batch's features, a nudge of its x_t, or both. ``calibrate``:
+    InjectFusion's calibration of the edit.
     """
 
     edit: Edit | None = None
@@ -63,7 +64,10 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Starts:
-    """Several samples at a step, before any edit: features by branch, x_t (n, c, h, w)."""
+    """Several samples at a step, before any edit.
+
+    ``features``: by branch of guidance. ``x_t``: (n, c, h, w).
+    """
 
     samples: tuple[int, ...]
     step: int
@@ -95,7 +99,10 @@ class Executor:
         self._movers: dict[tuple[str, bool, bool], BoundMove] = {}
 
     def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Donor:
-        """A donor's features by moment, with those at other places of the U-Net."""
+        """Returns a donor's features by moment.
+
+        ``places``: other places of the U-Net whose features are returned, too.
+        """
         key = (ref, places)
         if key not in self._donors:
             self._donors[key] = find_donor(ref, self.run, self.model, self.home, places)
@@ -226,7 +233,10 @@ class Executor:
         )
 
     def starts(self, samples: Sequence[int], step: int) -> Starts:
-        """Samples at a step as one batch: as stored, and computed where it is not stored."""
+        """Returns samples at a step as one batch.
+
+        Features are as stored; what is not stored is computed.
+        """
         each = [cached_branches(self.model, self.run, sample, step) for sample in samples]
         return Starts(
             samples=tuple(samples),
@@ -236,7 +246,9 @@ class Executor:
         )
 
     def moved_previews(self, start: Starts, delta: np.ndarray) -> np.ndarray:
-        """The predicted x_0 of samples whose h is moved by Δh (c, h, w), by the decoder alone.
+        """Predicts x_0 of samples whose h is moved by Δh.
+
+        Δh is (c, h, w). Only the decoder is run.
 
         Returns:
             (n, height, width, 3) uint8.
@@ -258,9 +270,10 @@ class Executor:
         return self.model.to_images(found).numpy()
 
     def preview(self, start: Start, edits: Sequence[RecipeEdit]) -> np.ndarray:
-        """The predicted x_0 under edits, by the decoder alone: (height, width, 3) uint8.
+        """Predicts x_0 under edits, by the decoder alone.
 
-        Edits at other places than h and skips take the encoder, too.
+        The picture is (height, width, 3) uint8. Edits at other places than h and skips run the
+        encoder, too.
         """
         bound, t = self.bind(edits), self.run.timesteps[start.step]
         if acts_at(bound):

@@ -39,10 +39,11 @@ DT_END = 950.0
 
 
 class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
-    """Turns h by the share ``gamma`` of the angle towards a donor's, its norm kept.
+    """Turns h towards a donor's h, and keeps its norm.
 
-    ``omega``: calibrates x_t for style. ``dt_lambda``: what D_t is multiplied by instead, where t
-    is ``dt_end`` or more; 950 if that is None, as in the published code.
+    ``gamma``: the share of the angle. ``omega``: calibrates x_t for style. ``dt_lambda``:
+    multiplies D_t instead, where t is ``dt_end`` or more. ``dt_end`` is 950 if it is None, as in
+    the published code.
     """
 
     title: ClassVar[str] = "Rotate h towards a donor's"

@@ -10,7 +10,10 @@ import torch
 
 
 def device_names(devices: Sequence[str]) -> str:
-    """``x86_64``, or how many of which GPUs, for devices as PyTorch names them."""
+    """Names the hardware behind devices that PyTorch names.
+
+    The name is ``x86_64``, or says how many GPUs of which kinds.
+    """
     found = Counter(
         torch.cuda.get_device_name(d) if d.startswith("cuda") else platform.machine()
         for d in devices

@@ -22,7 +22,10 @@ PATIENCE = 10.0
 
 
 class Gone(Exception):
-    """The word of a worker that is dead; its text says how it died."""
+    """The message of a worker that is dead.
+
+    Its text says how the worker died.
+    """
 
 
 class Worker(ABC):
@@ -44,7 +47,10 @@ class Worker(ABC):
     @property
     @abstractmethod
     def writes_as(self) -> tuple[int, str]:
-        """The process number and the host's mark in the temporary names of its shards."""
+        """Identifies the worker in the temporary names of its shards.
+
+        It is the process number and the host's mark.
+        """
 
     @abstractmethod
     def give(self, samples: Samples) -> None:
@@ -56,7 +62,10 @@ class Worker(ABC):
 
     @abstractmethod
     def how_it_ended(self) -> str:
-        """Waits until a dead worker is gone, and says which it was and how it ended."""
+        """Waits until a dead worker is gone, and describes its end.
+
+        The text says which worker it was and how it ended.
+        """
 
 
 class Team(ABC):
@@ -70,11 +79,17 @@ class Team(ABC):
 
     @abstractmethod
     def hear(self) -> Iterable[tuple[Worker, Any]]:
-        """What workers told, within a fraction of a second: steps, a shard, an error or Gone."""
+        """Returns what workers told within a fraction of a second.
+
+        That is steps, a shard, an error or :class:`Gone`.
+        """
 
     @abstractmethod
     def end(self) -> None:
-        """Lets all workers end after the step they are in; who does not is killed."""
+        """Ends all workers after the step they are in.
+
+        A worker that does not end is killed.
+        """
 
     def living(self) -> list[Worker]:
         """The workers that have not died."""

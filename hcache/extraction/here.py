@@ -31,9 +31,10 @@ class Here:
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
     ) -> None:
-        """Computes all ranges; one is flushed and committed while the next is computed.
+        """Computes all ranges.
 
-        See :class:`~hcache.extraction.places.Place`.
+        One range is flushed and committed while the next is computed. See
+        :class:`~hcache.extraction.places.Place`.
         """
         computed, most = commit.done, ranges.spec.batch
         with Behind() as closing, Behind() as writing:

@@ -29,8 +29,9 @@ Samples = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """What is to be computed of a run: ``todo``, into ``folder``; ``provenance`` goes into every
-    shard.
+    """The parts of a run that are to be computed.
+
+    ``todo``: the ranges. ``folder``: where they go. ``provenance``: goes into every shard.
     """
 
     spec: RunSpec

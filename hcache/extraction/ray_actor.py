@@ -57,7 +57,10 @@ class QueueInbox:
 
 
 class RangeActor:
-    """Computes ranges in a thread of its own; its methods are called by Ray in others."""
+    """Computes ranges on a machine of a Ray cluster.
+
+    It computes in a thread of its own; Ray calls its methods in other threads.
+    """
 
     def __init__(self, ranges: Ranges, token: Token, device: str, threads: int) -> None:
         self._inbox, self._told = QueueInbox(), queue.Queue[Any]()
@@ -102,14 +105,20 @@ class RangeActor:
         self._inbox.put(samples)
 
     def end(self, seconds: float) -> bool:
-        """Ends it after the step that it is in; whether it has ended within so many seconds."""
+        """Ends the actor's work after the step it is in.
+
+        Returns whether it has ended within ``seconds``.
+        """
         self._inbox.put(None)
         self._work.join(seconds)
         return not self._work.is_alive()
 
 
 def actor_class(ray: Any, node: str, gpu: bool, cpus: int) -> Any:
-    """The actor's class, to be started on one machine, with a GPU or so many CPUs."""
+    """Makes the actor's class for one machine.
+
+    Its actors start there with a GPU, or with so many CPUs.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = ray.remote(max_concurrency=4, max_restarts=0)(RangeActor)

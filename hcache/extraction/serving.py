@@ -21,9 +21,10 @@ from .shard import Behind, ShardPart, compute_range
 
 
 class Inbox(Protocol):
-    """What a worker is told: a range to compute, or None to end.
+    """Tells a worker which range to compute, or to end.
 
-    Both raise EOFError when nobody tells it anything any more.
+    ``None`` means to end. Both methods raise EOFError when nobody tells the worker anything any
+    more.
     """
 
     def recv(self) -> Samples | None:

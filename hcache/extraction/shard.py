@@ -41,10 +41,13 @@ STORING = {"float16": torch.float16, "float32": torch.float32}
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far an extraction is: samples committed, of how many, and steps done of the shard in work
-    (or of all shards in work together, where there are several). ``closing``: samples of the shard
-    before, which is computed and not committed yet. ``devices``: how many compute, where there may
-    be several."""
+    """How far an extraction is.
+
+    It counts the samples committed, of how many, and the steps done of the shard in work. Where
+    several shards are in work, these are the steps of all of them together. ``closing``: samples of
+    the shard before, which is computed and not committed yet. ``devices``: how many compute, where
+    there may be several.
+    """
 
     done: int
     total: int

@@ -46,7 +46,10 @@ def mark_working(path: Path) -> None:
 
 
 def in_other_hands(run: Path, path: Path) -> bool:
-    """Whether a shard under a temporary name is finished, or a living worker's."""
+    """Whether a shard with a temporary name belongs to another worker.
+
+    The shard is finished, or a living worker has it in work.
+    """
     if is_there(_beside(path, FINISHED)):
         return True
     try:
@@ -57,14 +60,18 @@ def in_other_hands(run: Path, path: Path) -> bool:
 
 
 def is_taken(run: Path, start: int) -> bool:
-    """Whether the shard that begins at a sample is finished, or in a living worker's hands."""
+    """Whether a worker has taken the shard that begins at ``start``.
+
+    The shard is finished, or a living worker has it in work.
+    """
     found = (run / SHARDS).glob(f"{start:08d}.h5.*{PARTIAL}")
     return any(in_other_hands(run, path) for path in found)
 
 
 def finished_in(run: Run) -> list[Finished]:
-    """The finished shards that are whole and of this run; what is not is taken away with its
-    record.
+    """Lists the finished shards of a run that are whole.
+
+    They must belong to this run. Other shards are deleted, each with its record.
     """
     found = []
     for record in sorted((run.folder / SHARDS).glob(f"*{FINISHED}")):
@@ -105,7 +112,9 @@ def take_finished(folder: Path, commit: Callable[[Finished], object]) -> int:
 
 
 def commit_finished(folder: Path) -> int:
-    """The same for a run that nobody extracts at the moment; its lock is taken meanwhile.
+    """Takes finished shards into a run that nobody extracts.
+
+    It holds the run's lock meanwhile. Returns how many shards it took.
 
     Raises:
         RunBusyError: another process extracts or repairs the run.
@@ -118,7 +127,10 @@ def commit_finished(folder: Path) -> int:
 
 
 def forget(path: Path) -> None:
-    """Takes the records of a shard away, given its path or one of theirs."""
+    """Deletes the records of a shard.
+
+    ``path``: the shard, or one of its records.
+    """
     for kind in (FINISHED, WORKING):
         _beside(path, kind).unlink(missing_ok=True)
 

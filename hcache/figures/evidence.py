@@ -230,7 +230,10 @@ def leakage_maps(shown: LeakageMaps) -> go.Figure:
 
 
 def heat_maps(shown: HeatMaps) -> go.Figure:
-    """Tables in colours, a panel each; a dot is where chance alone gives as much."""
+    """Draws tables as heat maps, one panel each.
+
+    A dot marks a cell where chance alone gives as much.
+    """
     across = min(2, len(shown.panels))
     down = -(-len(shown.panels) // across)
     figure = make_subplots(

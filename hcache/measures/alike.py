@@ -35,12 +35,18 @@ READING = 0.7
 
 
 def mapped_steps(run: Run) -> list[int]:
-    """The steps that maps show: all, or as many as fit, evenly spread."""
+    """Lists the steps that maps show.
+
+    These are all steps, or as many as fit, evenly spread.
+    """
     return spread_steps(run, MOST_STEPS)
 
 
 def steps_alike(run: Run, site: str, samples: int, shuffles: int) -> Measuring:
-    """A site at all steps with itself at all steps: a step a row and a column."""
+    """Compares a site at all steps with itself at all steps.
+
+    Every step is a row and a column.
+    """
     steps = mapped_steps(run)
     rows = np.arange(min(samples, len(run)))
     parameters = {"of": STEPS, "site": site, "compared": len(rows), "shuffles": shuffles}
@@ -68,7 +74,9 @@ def sites_alike(run: Run, step: int, samples: int, shuffles: int) -> Measuring:
 
 
 def runs_alike(run: Run, other: Run, site: str, samples: int, shuffles: int) -> Measuring:
-    """A site of a run at all steps with the same site of another: rows are steps of ``run``.
+    """Compares a site of two runs, all steps with all steps.
+
+    Rows are the steps of ``run``, and columns those of ``other``.
 
     Raises:
         UsageError: too few of their samples belong together, or one does not store the site.
@@ -111,7 +119,9 @@ def other_run(run: Run, name: str) -> Run:
 
 
 def shared_samples(run: Run, other: Run) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (m,) in each of two runs that belong to the same noise or real picture.
+    """Matches the samples of two runs.
+
+    Returns the rows (m,) in each run that belong to the same noise or real picture.
 
     Raises:
         UsageError: fewer than 5 do, or equal seeds are not equal noise: x differs in shape.

@@ -105,7 +105,10 @@ def projection_seconds(run: Run, site: str) -> float:
 
 
 def similarity_seconds(run: Run, cells: Mapping[str, int], n: int, shuffles: int) -> float:
-    """Seconds of a map of CKA over so many steps of some sites, of ``n`` samples."""
+    """Estimates the seconds that a map of CKA takes.
+
+    It is over so many steps of some sites, as ``cells`` says, and of ``n`` samples.
+    """
     count = sum(cells.values())
     reading = sum(steps * n * run.width(site) * READ for site, steps in cells.items())
     products = sum(steps * GRAM * n * n * run.width(site) for site, steps in cells.items())
@@ -113,7 +116,10 @@ def similarity_seconds(run: Run, cells: Mapping[str, int], n: int, shuffles: int
 
 
 def map_seconds(run: Run, site: str, way: str, steps: int) -> float:
-    """Seconds to make a map of a site at so many steps together, by ``tsne`` or ``umap``."""
+    """Estimates the seconds that it takes to map a site.
+
+    The map is of so many ``steps`` together. ``way``: ``tsne`` or ``umap``.
+    """
     n, d = len(run) * steps, run.width(site)
     return MAP_ONCE[way] + n * MAP_PLACE[way] + n * d * READ + GRAM * n * n * d + n * n * MAP_PAIR
 

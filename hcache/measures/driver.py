@@ -107,8 +107,9 @@ class Driver:
 
     @property
     def beyond_pictures(self) -> dict[str, Any]:
-        """What goes into the parameters of results that use an encoder's distances; empty if none
-        do.
+        """Returns the parameters that name an encoder's distances.
+
+        They go into results that use these distances. They are empty if none do.
         """
         more = sorted(self.distances.keys() - DISTANCES.keys())
         return {"distances": more} if more else {}
@@ -151,8 +152,9 @@ class Driver:
 
     @cached_property
     def spreads(self) -> dict[str, float]:
-        """The standard deviation of every reading over the run's own pictures; of those that are
-        the same for all of them there is none.
+        """Returns the standard deviation of readings over the run's pictures.
+
+        A reading that is the same for all pictures has none and is left out.
         """
         read = self.reader(self.run.images)
         return {name: float(np.std(each)) for name, each in read.items() if np.ptp(each) > 0}
@@ -232,10 +234,10 @@ class Driver:
     def preview_changes(
         self, delta: np.ndarray, samples: Sequence[int], step: int
     ) -> Generator[float, None, dict[str, np.ndarray]]:
-        """What moving h at one step does to the readings of its predicted x_0.
+        """Measures how moving h at one step changes predicted readings.
 
-        Half the difference of both signs, in spreads of the run's readings: by reading (m, n).
-        Yields the share done.
+        The readings are those of the predicted x_0. A change is half the difference of both signs,
+        in spreads of the run's readings: by reading (m, n). Yields the share done.
 
         Args:
             delta: Δh of m directions (m, c, h, w).

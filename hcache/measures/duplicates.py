@@ -40,13 +40,19 @@ def duplicates_of(run: Run) -> Measuring:
 
 
 def look_for_copies(run: Run) -> Generator[float, None, None]:
-    """Looks once; a picture that cannot be read is told by what needs it."""
+    """Looks once for samples that have the same picture.
+
+    A picture that cannot be read is ignored here; what needs it reports it.
+    """
     with suppress(CacheError):
         yield from duplicates_of(run)
 
 
 def duplicates_in_words(run: Run) -> str:
-    """A warning of samples with the same picture; empty if none were found, or none looked for."""
+    """Warns of samples with the same picture.
+
+    The text is empty if none were found, or if nobody looked.
+    """
     record = load_record(run, DUPLICATES, {})
     same = record.result["same"] if record else []
     if not same:

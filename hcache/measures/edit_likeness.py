@@ -26,12 +26,12 @@ def likeness_of(
     null: str = NOISE,
     repeats: int = 2000,
 ) -> Measuring:
-    """How far a direction moves pictures at its largest strength: ``{"changed": {distance:
-    Contrast}, "strength"}``.
+    """Measures how far a direction moves pictures at its largest strength.
 
-    The distances are pixels, structure and colour, and those of the driver's encoder. The pictures
-    are those of :func:`~hcache.measures.responses.responses`: what was rendered for another measure
-    is not rendered again.
+    The result is ``{"changed": {distance: Contrast}, "strength"}``. The distances are pixels,
+    structure and colour, and those of the driver's encoder. The pictures are those of
+    :func:`~hcache.measures.responses.responses`: what was rendered for another measure is not
+    rendered again.
     """
     parameters = {
         "name": name,

@@ -41,7 +41,11 @@ class Evidence:
         return max(self.of_kind(kind), key=size, default=None)
 
     def rows_of(self, kind: str, label: str) -> list[Mapping[str, Any]]:
-        """The longest result of a kind that is a list, of those named ``label``."""
+        """Returns a label's longest result of one kind.
+
+        Results of this kind are lists. The list is empty if no result of the kind is named
+        ``label``.
+        """
         found = (record for record in self.of_kind(kind) if is_of(record, label))
         record = max(found, key=lambda record: len(record.result), default=None)
         return [] if record is None else record.result

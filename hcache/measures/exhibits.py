@@ -122,9 +122,10 @@ class HeatMap:
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMaps:
-    """Heat maps, a panel each by name, on one scale from ``low`` to ``high`` titled ``scale``.
+    """Heat maps on one scale, one named panel each.
 
-    Cells that are not above chance are dotted; ``chance`` says what that is.
+    The scale goes from ``low`` to ``high``, and its title is ``scale``. Cells that are not above
+    chance are dotted; ``chance`` says what that is.
     """
 
     panels: Mapping[str, HeatMap]

@@ -69,13 +69,19 @@ def groups_digest(groups: np.ndarray | None) -> str | None:
 
 
 def of_groups(groups: np.ndarray | None) -> dict[str, str]:
-    """What the parameters of a result say of groups; nothing where every sample is its own."""
+    """Describes groups for the parameters of a result.
+
+    It is empty where every sample is its own group.
+    """
     digest = groups_digest(groups)
     return {} if digest is None else {GROUPS: digest}
 
 
 def groups_among(run: Run, groups: np.ndarray | None, samples: Sequence[int]) -> np.ndarray | None:
-    """The groups of some samples of a run; None if no two of them are of one group."""
+    """Returns the groups of some samples of a run.
+
+    It is None if no two of them are of one group.
+    """
     if groups is None:
         return None
     return as_groups(groups[[run.position(int(sample)) for sample in samples]], len(samples))

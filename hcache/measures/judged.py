@@ -19,7 +19,10 @@ _KINDS = {
 
 
 def null_in_words(run: Run, label: str) -> str:
-    """How far a label's direction moves it beside random directions, and which these are."""
+    """Describes how far a direction moves its label beside random ones.
+
+    It also says which random directions these are.
+    """
     said = filter(None, (_by_previews(run, label), _by_renders(run, label)))
     return " ".join(said) or (
         f"The direction of {label} was not held against a null. Any direction moves readings, also"

@@ -48,13 +48,17 @@ def together(run: Run) -> list[int]:
 
 
 def made_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Record | None:
-    """A map that was made of these very samples; None if there is none."""
+    """Loads a map that was made of these very samples.
+
+    It is None if there is none.
+    """
     return load_record(run, MAP, map_parameters(run, site, way, step, neighbours))
 
 
 def make_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Measuring:
-    """Makes a map, and says how well it kept neighbours; the first two principal components beside
-    it.
+    """Makes a map, and measures how well it kept neighbours.
+
+    The first two principal components are kept beside it.
 
     Raises:
         AnalysisError: too few samples or too many for it.
@@ -84,7 +88,10 @@ def make_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -
 
 
 def too_many(run: Run, steps: int) -> str:
-    """Why a map of so many steps cannot be made of a run; empty if it can."""
+    """Says why a run is too large for a map.
+
+    The map is of so many ``steps``. The text is empty if it can be made.
+    """
     most = MOST_SAMPLES if steps == 1 else MOST_PLACES // 2
     if len(run) <= most:
         return ""
@@ -92,7 +99,10 @@ def too_many(run: Run, steps: int) -> str:
 
 
 def nearest(run: Run, site: str, step: int, row: int, count: int) -> list[int]:
-    """The rows nearest to a row in the activations of a step, itself among them."""
+    """Finds the rows whose activations are nearest to a row's.
+
+    The activations are those of one step. The row itself is among those found.
+    """
     start, apart = 0, np.empty(len(run))
     own = _row(run, site, step, row)
     for block in run.blocks(site, step):

@@ -199,7 +199,10 @@ class Measure:
     defined_on: Callable[[Run, str], bool] = lambda run, label: True
 
     def refused(self, setting: Setting) -> str:
-        """Why it cannot be taken of a setting, with what to do; empty if it can."""
+        """Says why the measure cannot be taken of a setting.
+
+        The text says what to do, too. It is empty if the measure can be taken.
+        """
         read = (
             f"add a reader: python -m hcache read {setting.run.name} --reader"
             " texts:openai/clip-vit-base-patch32 --attributes faces"

@@ -14,15 +14,18 @@ from ..readers.reading import readers_of
 
 
 def reader_name(record: Record) -> str:
-    """The name of the reader that a result is by; empty if it is by none."""
+    """Returns the name of the reader that made a result.
+
+    It is empty if no reader did.
+    """
     return str(record.parameters.get("reader", "")).partition("@")[0]
 
 
 def of_one_reader(run: Run, records: Sequence[Record], wanted: str = "") -> list[Record]:
-    """The records that no reader was needed for, and those of one reader.
+    """Selects the records of one reader, and those without a reader.
 
-    That is the wanted one. If none is wanted, it is the run's first reader if there are results
-    by it, else the first that there are results by.
+    The reader is the wanted one. If none is wanted, it is the run's first reader if there are
+    results by it, else the first that there are results by.
     """
     names = list(dict.fromkeys(reader_name(record) for record in records if reader_name(record)))
     first = next(iter(readers_of(run)), "")
@@ -31,7 +34,10 @@ def of_one_reader(run: Run, records: Sequence[Record], wanted: str = "") -> list
 
 
 def is_of(record: Record, label: str) -> bool:
-    """Whether a result is named after a label: by the label's name, or as its reader names it."""
+    """Whether a result is named after a label.
+
+    It has the label's own name, or the name that its reader gives the label.
+    """
     name = record.parameters.get("name")
     reader, _, alone = label.partition("/")
     return name == label or (bool(alone) and name == alone and reader_name(record) == reader)

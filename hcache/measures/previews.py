@@ -42,13 +42,15 @@ def against_random(
     repeats: int = 2000,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """A label's direction beside that to random positives, at three lengths, by previews.
+    """Compares a label's direction with random positives by previews.
+
+    Random directions go to random positives; all are compared at three lengths.
 
     ``{"readings": {reading: {"equal", "own", "rest": Controllability, "changes": mean change of
     every random direction at equal length}}, "lengths", "share"}``; None at a length at which no
-    random direction moves the reading. ``lengths``: of the direction
-    and the random ones, before they are brought to one length. ``share``: how much of each lies
-    along the first principal components.
+    random direction moves the reading. ``lengths``: of the direction and the random ones, before
+    they are brought to one length. ``share``: how much of each lies along the first principal
+    components.
 
     Args:
         driver: With a reader.
@@ -138,7 +140,9 @@ def _compared(changes: Mapping[str, np.ndarray], repeats: int) -> dict[str, Any]
 
 
 def agreement(previews: Record, rendered: Record | None, reading: str) -> tuple[float, int] | None:
-    """The correlation of previews with full renders over directions, and of how many.
+    """Correlates previews with full renders over directions.
+
+    Returns the correlation and the number of directions.
 
     Args:
         previews: A result of :func:`against_random`.
@@ -167,10 +171,10 @@ def agreement(previews: Record, rendered: Record | None, reading: str) -> tuple[
 
 
 def same_null(previews: Record, run: Run, records: Sequence[Record]) -> Record | None:
-    """The result by full renders whose random directions are those of some previews, if any.
+    """Finds full renders whose random directions are those of previews.
 
     Both draw the same sets if the label's direction has as many positives and negatives and was
-    kept from the same samples.
+    kept from the same samples. It is None if there is no such result.
     """
     wanted = previews.parameters
     found = [

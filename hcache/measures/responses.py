@@ -36,13 +36,13 @@ SHOWN = 4
 
 
 def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
-    """Readings under a direction: ``{"readings": {name: (n, strengths)}, "pixels": (n,
-    strengths), "distances": {name: (n, strengths)}}``.
+    """Measures how readings and pictures respond to a direction.
 
-    ``pixels``: the distance from the same sample at strength 0, as a share of the range.
-    ``distances``: all distances from that picture, in structure and colour too. Strength 0
-    is not rendered again: it is the run's own picture. The pictures of the first samples are kept,
-    a row each, over strengths.
+    The result is ``{"readings": {name: (n, strengths)}, "pixels": (n, strengths), "distances":
+    {name: (n, strengths)}}``. ``pixels``: the distance from the same sample at strength 0, as a
+    share of the range. ``distances``: all distances from that picture, in structure and colour too.
+    Strength 0 is not rendered again: it is the run's own picture. The pictures of the first samples
+    are kept, a row each, over strengths.
     """
     n, zero = len(grid.samples), grid.strengths.index(0)
     moving = [strength for strength in grid.strengths if strength]

@@ -14,19 +14,28 @@ MOST = 100_000
 
 
 def samples_for_width(cell: Cell, width: float) -> int | None:
-    """About how many samples an interval of a width takes; None where there is no pilot."""
+    """Estimates how many samples an interval of a width takes.
+
+    It is None where there is no pilot.
+    """
     return cell.estimate.samples_for(width) if cell.estimate.defined else None
 
 
 def is_open(cell: Cell) -> bool:
-    """Whether an answer is too few samples to say: its interval holds the null, and p is large."""
+    """Whether an answer has too few samples to say.
+
+    Its interval then holds the null, and its p is large.
+    """
     if not cell.estimate.defined or cell.null is None:
         return False
     return cell.estimate.covers(cell.null) and (cell.p is None or cell.p > 1 - LEVEL)
 
 
 def samples_to_decide(cell: Cell) -> int | None:
-    """About how many samples exclude the null, if the value stays; None where none are near."""
+    """Estimates how many samples exclude the null.
+
+    It assumes that the value stays. It is None where no such number is near.
+    """
     if not is_open(cell) or cell.null is None:
         return None
     distance = abs(cell.estimate.value - cell.null)
@@ -37,7 +46,9 @@ def samples_to_decide(cell: Cell) -> int | None:
 
 
 def in_words(cell: Cell, width: float | None = None) -> str:
-    """What a reader of an answer should know of n: ``too few to say; ...``; empty if nothing.
+    """Describes what a reader of an answer should know of n.
+
+    For example, ``too few to say; ...``. The text is empty if there is nothing to know.
 
     Args:
         cell: The answer.

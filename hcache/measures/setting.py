@@ -106,7 +106,10 @@ class Setting:
 
     @cached_property
     def groups(self) -> np.ndarray | None:
-        """The number of every sample's group (n,), as the run says; None if each is its own."""
+        """Returns the number of every sample's group (n,).
+
+        The run says which they are. It is None if each sample is its own group.
+        """
         return groups_of(self.run)
 
     @cached_property
@@ -161,10 +164,10 @@ class Setting:
 
     @cached_property
     def movable(self) -> dict[str, Callable[[], Direction]]:
-        """What makes the direction of every label that h can be moved along.
+        """Returns a maker of the direction of every movable label.
 
-        The labels are those that the reader reads. If it reads none, they are all labels with
-        more than one value: an edit needs no reader.
+        h can be moved along such a direction. The labels are those that the reader reads. If it
+        reads none, they are all labels with more than one value: an edit needs no reader.
         """
         names = self.readable or [name for name in self.labels if self._varies(name)]
         return {name: lambda name=name: self._move(name) for name in names}

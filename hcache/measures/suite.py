@@ -106,7 +106,9 @@ def not_needed() -> Any:
 
 
 def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels to measure by: those that are wanted, or all that have more than one value.
+    """Returns the labels to measure by.
+
+    They are those that are wanted, or all that have more than one value.
 
     Raises:
         UsageError: there is none of that name, or a wanted one has the same value everywhere.
@@ -128,7 +130,10 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def value_of_all(run: Run, name: str) -> str:
-    """The value that all samples have of a label, in digits; empty if they differ."""
+    """Returns the value that all samples share of a label.
+
+    It is given in digits, and is empty if the values differ.
+    """
     values = find_label(run, name)
     values = values[np.isfinite(values)]
     return f"{values[0]:g}" if len(values) and np.ptp(values) == 0 else ""

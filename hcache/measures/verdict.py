@@ -49,7 +49,10 @@ class Row:
 
     @property
     def why_not(self) -> str:
-        """Why nothing is ranked, with what to do; empty where the answers compare."""
+        """Says why nothing is ranked, and what to do.
+
+        The text is empty where the answers compare.
+        """
         why = "" if self.first else why_not_ranked(self.cells)
         if why == DIFFERENT_N and self.common:
             return f"{why}; take `python -m hcache measure RUN --first {self.common}` of each"
@@ -63,8 +66,9 @@ class Row:
 def compare(
     runs: Sequence[Run], labels: Sequence[str] | None = None, reader: str = ""
 ) -> tuple[Row, ...]:
-    """All questions that can be asked of some runs, in a fixed order, with the answers that there
-    are.
+    """Answers all questions that can be asked of some runs.
+
+    The questions are in a fixed order, with the answers that there are.
 
     Args:
         runs: The runs.

@@ -52,8 +52,9 @@ FLUX_LATENT = 128
 def anatomy_of(
     network: Network, pixels: int = 1, latent: int | None = None, beside: int = 0
 ) -> Anatomy:
-    """The sites of a network, of which a copy is built on the device ``meta`` unless it is there
-    already.
+    """Lists the sites of a network.
+
+    A copy of it is built on the device ``meta`` unless it is there already.
 
     Args:
         network: One of ``NETWORKS``.

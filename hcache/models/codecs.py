@@ -31,7 +31,10 @@ def codec_dtype(kind: type, config: Mapping[str, Any], dtype: str) -> str:
 
 
 def factor_of(config: Mapping[str, Any]) -> int:
-    """A side of the picture for one of the latent, by an autoencoder's configuration."""
+    """Computes how many times wider a picture is than its latent.
+
+    The factor holds for either side. It follows from an autoencoder's configuration.
+    """
     levels = config.get("block_out_channels") or config.get("encoder_block_out_channels") or ()
     return 2 ** (len(levels) - 1) if levels else 1
 

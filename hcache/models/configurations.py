@@ -170,14 +170,17 @@ def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
 
 
 def channels_beside(index: Mapping[str, Any], config: Mapping[str, Any]) -> int:
-    """How many channels a network takes below those of x_t, by its pipeline."""
+    """Returns how many channels a network takes besides x_t's.
+
+    They are stacked below those of x_t. The pipeline's class says how many there are.
+    """
     named = index.get("_class_name", "")
     found = BESIDE.get(named, 0) if isinstance(named, str) else 0
     return found if named in PIX2PIX or config.get("in_channels") == 4 + found else 0
 
 
 def say_how_it_is_run(index: Mapping[str, Any], plain: str, beside: int, name: str) -> None:
-    """Says it where a folder of another pipeline is run as the plain one."""
+    """Warns where another pipeline's folder is run as the plain one."""
     named = index.get("_class_name", "")
     if plain == named:
         return

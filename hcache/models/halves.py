@@ -30,10 +30,10 @@ UNet = UNet2DModel | UNet2DConditionModel
 
 
 class Embedding(NamedTuple):
-    """What every block of either half is given: ``time`` (n, d) of time, classes and what is
-    added; and the text.
+    """What every block of either half is given.
 
-    ``beside``: channels (n, c', h, w) that the encoder half takes below x_t's.
+    ``time`` (n, d): of time, classes and what is added. ``text``: the text. ``beside``: channels
+    (n, c', h, w) that the encoder half takes below those of x_t.
     """
 
     time: torch.Tensor

@@ -195,7 +195,9 @@ def load_anatomy(
 
 
 def check_loras_of(name_or_folder: str, loras: Sequence[Lora]) -> None:
-    """Makes sure that LoRAs can be added to a model, from its configuration alone.
+    """Checks that LoRAs can be added to a model.
+
+    It reads the model's configuration alone.
 
     Raises:
         ModelError: it takes none, peft is missing, or a file is no LoRA.

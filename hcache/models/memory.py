@@ -13,9 +13,10 @@ DEEPEST = 12
 
 
 def weight_bytes(value: Any) -> int:
-    """The bytes of all networks that an object holds; what two of them share counts once.
+    """Counts the bytes of all networks that an object holds.
 
-    A model holds its text encoders inside functions, so this looks into these, too.
+    What two networks share counts once. A model holds its text encoders inside functions, so this
+    looks into these, too.
     """
     tensors = {
         tensor.data_ptr(): tensor.nbytes

@@ -218,7 +218,9 @@ FLOW_SOLVER_IDLE = (
 
 
 def scheduler_from(config: Mapping[str, Any], where: str, *, network: str = "") -> Scheduler:
-    """The noise schedule that a scheduler's configuration describes, as DDIM or as a flow.
+    """Builds the noise schedule that a scheduler's configuration describes.
+
+    It is a schedule of DDIM or of a flow.
 
     Args:
         config: What ``scheduler_config.json`` holds.
@@ -273,7 +275,9 @@ def _flow(
 
 
 def check_kind(kind: Any, where: str, *, network: str = "") -> str:
-    """The name of a scheduler's class, if it is taken for such a network.
+    """Returns the name of a scheduler's class, if it is supported.
+
+    It must be supported for a network of this class.
 
     Raises:
         ModelError: it is not, and why.

@@ -42,7 +42,10 @@ class Taps:
         return x if change is None else change(x, slice(self.first, self.first + len(x)))
 
     def part(self, rows: slice) -> Taps:
-        """The same for some rows of the batch, with a ``kept`` of its own."""
+        """Returns taps for some rows of the batch.
+
+        They are the same taps, with a ``kept`` of their own.
+        """
         return Taps(keep=self.keep, changes=self.changes, first=self.first + rows.start)
 
 
@@ -50,14 +53,17 @@ NO_TAPS = Taps()
 
 
 def places_of(unet: Any) -> tuple[str, ...]:
-    """The places of a U-Net, in the order in which they are computed."""
+    """Lists the places of a U-Net, in order of computation."""
     mid = (MID_ATTN,) if attends(unet.mid_block) else ()
     down = tuple(f"down.{k}" for k in range(len(unet.down_blocks)))
     return down + mid + tuple(f"up.{k}" for k in range(len(unet.up_blocks)))
 
 
 def attends(mid_block: Any) -> bool:
-    """Whether a mid block is one that is run part by part here, and has an attention."""
+    """Whether a mid block attends and is run part by part.
+
+    Both must hold.
+    """
     known = type(mid_block).__name__ in ("UNetMidBlock2D", "UNetMidBlock2DCrossAttn")
     return known and any(each is not None for each in mid_block.attentions)
 

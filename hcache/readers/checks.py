@@ -68,7 +68,9 @@ class _Checks(Struct, frozen=True, kw_only=True):
 
 
 def check_on_run(run: Run, name: str, pairs: Mapping[str, str] | None = None) -> list[Check]:
-    """Holds what a reader has read of a run against the run's other labels, and keeps the result.
+    """Checks a reader's readings of a run against its labels.
+
+    These are the run's other labels. The result is kept.
 
     Args:
         run: A run that the reader has read.
@@ -105,7 +107,9 @@ def check_on_run(run: Run, name: str, pairs: Mapping[str, str] | None = None) ->
 
 
 def check_on_pictures(home: Path, reader: Reader, table: Path) -> list[Check]:
-    """Holds a reader against a CSV of labelled pictures, and keeps the result.
+    """Checks a reader against labelled pictures, and keeps the result.
+
+    A CSV names the pictures and their labels.
 
     Args:
         home: Where the reader is kept.
@@ -129,7 +133,10 @@ def check_on_pictures(home: Path, reader: Reader, table: Path) -> list[Check]:
 
 
 def keep_checks(home: Path, name: str, found: Sequence[Check]) -> list[Check]:
-    """Keeps some checks of a reader, in place of those of the same attribute and source."""
+    """Keeps some checks of a reader.
+
+    They replace those of the same attribute and source.
+    """
     path = _path(home, name)
     make_folder(path.parent)
     with part_lock(path.parent):
@@ -141,9 +148,9 @@ def keep_checks(home: Path, name: str, found: Sequence[Check]) -> list[Check]:
 
 
 def checks_of(home: Path, name: str, digest: str | None = None) -> list[Check]:
-    """The checks of a reader that are kept in a home; of one version only, if ``digest`` is given.
+    """Returns the kept checks of a reader in a home.
 
-    A damaged file is passed over.
+    They are of one version only, if ``digest`` is given. A damaged file is passed over.
     """
     try:
         kept = list(checked(read_json(_path(home, name), MOST_BYTES), _Checks).checks)
@@ -184,7 +191,10 @@ def held_out(home: Path, name: str) -> list[Check]:
 
 
 def error_of(run: Run, name: str, attribute: str) -> str:
-    """What is known of a reader's error on an attribute, in words; empty if nothing is."""
+    """Describes what is known of a reader's error on an attribute.
+
+    The text is empty if nothing is known.
+    """
     by = read_by(run)
     digest = by[name].digest if name in by else ""
     known = held_out(run.home, name) + checks_of(run.home, name, digest)
@@ -210,7 +220,10 @@ def _check(
 
 
 def same_names(run: Run, name: str, known: Mapping[str, Any]) -> dict[str, str]:
-    """Attribute -> the label of the same name in a set that no reader made."""
+    """Matches attributes with labels of the same name.
+
+    The result is attribute -> label; the label is in a set that no reader made.
+    """
     own = [each for each in run.labels if each != name and each not in read_by(run)]
     return {
         attribute: f"{each}/{attribute}"

@@ -57,7 +57,9 @@ class EmbeddingDistance:
 
 
 def encoder_distances(source: str, device: str = "auto") -> dict[str, Distance]:
-    """The distance of an image encoder that is named by folder or hub id.
+    """Makes the distance of an image encoder.
+
+    ``source`` names the encoder by folder or hub id.
 
     Raises:
         ModelError: the encoder is not to be had.
@@ -69,7 +71,10 @@ def encoder_distances(source: str, device: str = "auto") -> dict[str, Distance]:
 
 
 def distances_of(reader: Reader | None) -> dict[str, Distance]:
-    """The distances that a reader's encoder gives, by name; none of a reader without an encoder."""
+    """Returns the distances that a reader's encoder gives, by name.
+
+    A reader without an encoder gives none.
+    """
     if reader is None or reader.embed is None:
         return {}
     return {_name(reader.encoder): EmbeddingDistance(embed=reader.embed)}
@@ -78,9 +83,11 @@ def distances_of(reader: Reader | None) -> dict[str, Distance]:
 def apart(
     pictures: np.ndarray, other: np.ndarray, distances: Mapping[str, Distance]
 ) -> dict[str, np.ndarray]:
-    """How far pictures (n, height, width, 3) are from one other or from n others: distance -> (n,).
+    """Measures how far pictures are from others.
 
-    Pixels, structure (1 - SSIM) where pictures are large enough for it, and ``distances``.
+    The pictures (n, height, width, 3) are held against one other or n others: distance -> (n,). The
+    distances are pixels, structure (1 - SSIM) where pictures are large enough for it, and those of
+    ``distances``.
     """
     others = np.broadcast_to(other, pictures.shape)
     chosen = {PIXELS: pixel_distance, STRUCTURE: structure_distance, **distances}
@@ -90,9 +97,10 @@ def apart(
 
 
 def samples_apart(run: Run, distances: Mapping[str, Distance]) -> dict[str, float]:
-    """How far two different samples of a run are apart on average: the null of a likeness.
+    """Measures how far apart different samples of a run are.
 
-    Each of the first 32 samples is held against the next.
+    It is the mean over pairs: each of the first 32 samples is held against the next. This is the
+    null of a likeness.
     """
     pictures = run.images[:COMPARED]
     if len(pictures) < 2:

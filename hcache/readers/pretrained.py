@@ -106,7 +106,10 @@ def check_whole(source: str, what: str, report: dict[str, Any]) -> None:
 
 
 def side_of(processor: Any) -> int:
-    """Pixels a side that an image processor scales pictures to; 0 if it does not say."""
+    """Returns the side in pixels that an image processor scales to.
+
+    It is 0 if the processor does not say.
+    """
     about = processor.to_dict()
     for name in ("crop_size", "size"):
         size = about.get(name)

@@ -106,7 +106,10 @@ def card_reader(run: Run) -> str:
 
 
 def attribute_set_of(run: Run) -> str:
-    """The set of attributes that the card of a run's model names; nothing if it names none."""
+    """Returns the attribute set that a run's model card names.
+
+    It is empty if the card names none.
+    """
     try:
         return find_card(run.spec.model).attributes
     except UsageError:

@@ -88,7 +88,10 @@ class Tools(Protocol):
         ...
 
     def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Callable[[Any], Features]:
-        """A donor's features at a moment, with those at other places of the U-Net."""
+        """Returns a donor's features at a moment.
+
+        ``places``: other places of the U-Net whose features are returned, too.
+        """
         ...
 
 
@@ -132,7 +135,10 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return False
 
     def calibration(self, step: int, t: float) -> tuple[float, float] | None:
-        """ω and λ of InjectFusion's calibration in a step at training timestep t; None for none."""
+        """Returns InjectFusion's calibration, ω and λ, in a step.
+
+        ``t`` is the step's training timestep. It is None where nothing is calibrated.
+        """
         return None
 
     @property

@@ -30,9 +30,10 @@ from .guide import page_html, pages_of
 def verdict_report(
     runs: Sequence[Run], labels: Sequence[str] | None = None, reader: str = ""
 ) -> str:
-    """The report of some runs: complete HTML, to be written into a file as it is.
+    """Writes the report of some runs as complete HTML.
 
-    ``reader``: whose readings of edits are told; each run's first if empty.
+    It can be written into a file as it is. ``reader``: whose readings of edits are told; each run's
+    first if empty.
     """
     rows = compare(runs, labels, reader)
     evidence = {run.name: Evidence(run, reader) for run in runs}

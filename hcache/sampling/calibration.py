@@ -25,8 +25,9 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Of the rows of a batch at a step: ``omega`` (n,), 0 for none; ``dt_lambda`` (n,), 1 for
-    none.
+    """How the rows of a batch are calibrated at a step.
+
+    ``omega`` (n,): 0 for none. ``dt_lambda`` (n,): 1 for none.
     """
 
     omega: torch.Tensor
@@ -44,7 +45,9 @@ def calibrated_x(
     alpha_bar: torch.Tensor,
     omega: torch.Tensor,
 ) -> torch.Tensor:
-    """x̃_t (n, c, h, w); rows of ``omega`` 0 stay as they are, bit for bit.
+    """Calibrates x_t to x̃_t (n, c, h, w).
+
+    Rows of ``omega`` 0 stay as they are, bit for bit.
 
     Args:
         x_t: Before the step.

@@ -253,7 +253,10 @@ def _fitted(chosen: Fit, run: Run, model: Model) -> tuple[Move, ...]:
 
 
 def fitted_in_time(chosen: Fit, run: Run, model: Model) -> Made:
-    """The first move that a fit makes, and the seconds that it took."""
+    """Fits a move, and measures the seconds that it took.
+
+    The move is the first that the fit makes.
+    """
     return _timed(lambda: _fitted(chosen, run, model)[0])
 
 
@@ -351,10 +354,10 @@ def changes(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """The cells, a line each, as Markdown; the random direction has one for every attribute.
+    """Writes the cells as Markdown, a line each.
 
-    p is the rank of the target's change among those of directions to random positives, where these
-    were measured.
+    The random direction has one for every attribute. p is the rank of the target's change among
+    those of directions to random positives, where these were measured.
     """
     columns = (
         "attribute",

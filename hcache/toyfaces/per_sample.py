@@ -55,7 +55,10 @@ REDUCED = {"components": 32, "latent": 4}
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A method as it is tried: its name in the table, its registered name, its options."""
+    """A method as it is tried.
+
+    ``name``: its name in the table. ``method``: its registered name. ``options``: its options.
+    """
 
     name: str
     method: str
@@ -66,7 +69,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One line of the table: a row, for positives of some set, of an attribute."""
+    """One line of the table.
+
+    It is one row, for positives of some set, of an attribute.
+    """
 
     positives: str
     attribute: str
@@ -142,7 +148,10 @@ def _cell(row: Row, kind: str, attribute: str, run: str, positives: list[int]) -
 
 
 def fitted(cell: Cell, run: Run, model: Model) -> Made:
-    """The cell's move: as it was saved, if it took training, else fitted."""
+    """Returns the cell's move.
+
+    A move that took training is saved, and loaded the next time. Otherwise the move is fitted.
+    """
     name = f"{cell.row} {cell.attribute} {cell.positives}".replace(",", "")
     saved = {each.name: each for each in list_moves(run)}
     if name in saved and saved[name].made_by.get("options", {}) == dict(cell.fit.options):
@@ -156,7 +165,10 @@ def fitted(cell: Cell, run: Run, model: Model) -> Made:
 def tried(
     made: Made, run: Run, model: Model, seeds: list[int], before: Mapping[str, np.ndarray]
 ) -> dict[str, list[float]]:
-    """What a move does to every reading of every sample, in the factor's spread."""
+    """Measures what a move does to every reading of every sample.
+
+    The changes are in the factor's spread.
+    """
     after = read(moved_images(model, seeds, run.spec.steps, made.move, 1.0, "moved"))
     spreads = spreads_of(run)
     return {
@@ -171,7 +183,10 @@ def mean_with_interval(values: np.ndarray) -> Estimate:
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """The cells as Markdown, each beside the naive direction to the same positives."""
+    """Writes the cells as Markdown.
+
+    Each stands beside the naive direction to the same positives.
+    """
     columns = (
         "attribute",
         "positives",

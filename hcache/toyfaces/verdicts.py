@@ -64,7 +64,10 @@ class Answer:
 
 
 def moves(cell: Cell) -> bool:
-    """Whether p, adjusted for all factors of the way, is at most 0.05."""
+    """Whether a direction moves its reading beyond chance.
+
+    It does where p, adjusted for all factors of the way, is at most 0.05.
+    """
     return cell.family_p is not None and cell.family_p <= 1 - LEVEL + 1e-12
 
 
@@ -191,7 +194,10 @@ def _answers(cells: Mapping[tuple[str, str], Cell], way: str) -> dict[str, Answe
 
 
 def table(found: Mapping[str, Mapping[str, Answer]]) -> str:
-    """A Markdown table: a row a factor, a column a way, and below how often ways agree."""
+    """Writes a Markdown table, a row a factor, a column a way.
+
+    A line below says how often ways agree.
+    """
     lines = ["| factor | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for factor in NAMES:
         cells = [_cell(found[way].get(factor), way) for way in found]

@@ -58,8 +58,10 @@ def _matrix(folder: str, state: str, samples: int, site: str, step: int) -> np.n
 
 
 class PictureURIs(Sequence[str]):
-    """Pictures as small data addresses, each read and made when it is first shown: of a hundred
-    thousand a page shows a hundred.
+    """Pictures as small data addresses.
+
+    Each picture is read and made when it is first shown: of a hundred thousand a page shows a
+    hundred.
     """
 
     def __init__(self, run: Run, samples: int) -> None:
@@ -321,7 +323,9 @@ def check_classes(name: str, conditioning: Conditioning) -> None:
 
 @st.cache_data(show_spinner=False)
 def check_loras(name: str, loras: tuple[Lora, ...]) -> None:
-    """Makes sure that a model takes LoRAs, as far as configurations and names of tensors tell.
+    """Checks that a model takes LoRAs.
+
+    It goes as far as configurations and names of tensors tell.
 
     Raises:
         ModelError: it takes none, peft is missing, or a file is no LoRA.

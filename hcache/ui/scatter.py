@@ -49,9 +49,10 @@ _scatter = st.components.v2.component(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plot:
-    """Where samples stand at a step: ``places`` (n, 2) on two ``axes``, a title each.
+    """Where samples stand at a step.
 
-    ``ways`` (steps, n, 2): where they stand at all steps, if these have the same axes.
+    ``places`` (n, 2): on two ``axes``, a title each. ``ways`` (steps, n, 2): where they stand at
+    all steps, if these have the same axes.
     """
 
     places: np.ndarray

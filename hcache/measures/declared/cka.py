@@ -61,7 +61,11 @@ BESIDE = Parameter(
 
 
 def refuses(setting: Setting) -> str:
-    """It takes a stored site and a few samples, shared with the other run if one is named."""
+    """Says why CKA cannot be measured; empty if it can.
+
+    It takes a stored site and a few samples. If another run is named, both runs must share these
+    samples.
+    """
     run = setting.run
     try:
         count = len(run)
@@ -76,7 +80,10 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """A map of steps for every stored site, maps of sites, and one with the other run."""
+    """Yields the maps of CKA that are to be made.
+
+    These are a map of steps for every stored site, a map of sites, and the maps with the other run.
+    """
     run, most, shuffles = setting.run, setting[COMPARED], setting[TIMES]
     count = len(mapped_steps(run))
     for site in run.stored_sites:
@@ -103,7 +110,10 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How alike h is where signal and noise are equal: to itself at the end, or to another's h."""
+    """Answers how alike h is at equal signal and noise.
+
+    The answer compares h there with itself at the last step, or with the h of another run.
+    """
     given, result = record.parameters, record.result
     if given.get("site") != H or given["of"] not in (STEPS, RUNS):
         return []
@@ -170,7 +180,10 @@ def map_of(record: Record) -> HeatMap:
 
 
 def maps_of(evidence: Evidence, of: str) -> dict[str, Record]:
-    """The stored maps of a run, by site, or by step of maps of sites; those of most samples."""
+    """Collects a run's stored maps by site.
+
+    Maps of sites are by step. Of several maps, the one of most samples counts.
+    """
     found: dict[str, Record] = {}
     for record in evidence.of_kind(CKA):
         given = record.parameters
@@ -183,7 +196,10 @@ def maps_of(evidence: Evidence, of: str) -> dict[str, Record]:
 
 
 def two_runs(evidence: Evidence, other: str) -> HeatMaps | None:
-    """The stored maps of a run with another, a panel a site; None if there are none."""
+    """Collects the stored maps of a run with another.
+
+    There is one panel a site. It is None if there are no maps.
+    """
     records = maps_of(evidence, RUNS).values()
     panels = {
         each.parameters["site"]: map_of(each)

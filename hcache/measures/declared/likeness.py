@@ -57,7 +57,11 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """The direction of every label, and the first component of h; more where no label has one."""
+    """Yields the directions whose likeness is to be measured.
+
+    These are the direction of every label, and the first component of h. Where no label has a
+    direction, there are more components.
+    """
     count = 1 if setting.movable else COMPONENTS
     names = [*setting.movable, *(f"component {k + 1}" for k in range(count))]
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
@@ -97,7 +101,10 @@ def _move(setting: Setting, name: str) -> Generator[float, None, Move]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """SSIM with the unedited picture, and the cosine of its embedding where there is one."""
+    """Answers how like the unedited picture an edited one stays.
+
+    The answers are SSIM, and the cosine of the pictures' embeddings where there is an encoder.
+    """
     name, strength = record.parameters["name"], record.result["strength"]
     if name.startswith("component") and name != COMPONENT:
         return []

@@ -65,12 +65,18 @@ def step_of(run: Run, text: str) -> int | None:
 
 
 def neighbours_of(run: Run, chosen: int) -> int:
-    """The neighbours that are meant by a choice, of which 0 leaves it to the number of samples."""
+    """Resolves a choice of neighbours, of which 0 means automatic.
+
+    Then the number follows from the number of samples.
+    """
     return chosen or min(USUAL, max(2, (len(run) - 1) // 2))
 
 
 def refuses(setting: Setting) -> str:
-    """A map takes a stored site, its package, and more than twice as many samples as neighbours."""
+    """Says why a map cannot be made; empty if it can.
+
+    A map takes a stored site, its package, and more than twice as many samples as neighbours.
+    """
     run, site = setting.run, setting[SITE]
     neighbours = neighbours_of(run, setting[NEIGHBOURS])
     try:

@@ -162,7 +162,10 @@ def _bar(found: dict[str, Any]) -> Bar:
 
 
 def exhibits(label: str, runs: Runs) -> list[Exhibit]:
-    """The change at three lengths, with the size that 95 % of random positives stay below."""
+    """Shows a label's change at three lengths, beside chance.
+
+    Chance is the size that 95 % of random positives stay below.
+    """
     bars = {name: found for name, each in runs.items() if (found := _bars(each, label))}
     words = label.replace("_", " ")
     title = f"{words}: change by one-step previews, beside random positives at the same lengths"

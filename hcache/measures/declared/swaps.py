@@ -155,7 +155,10 @@ def _points(evidence: Evidence, site: str, quantity: str) -> list[Point]:
 
 
 def swap_map(evidence: Evidence) -> HeatMap | None:
-    """What every site carries over of each quantity, a row a site; None where nothing is known."""
+    """Maps what every site carries over of each quantity.
+
+    There is one row a site. It is None where nothing is known.
+    """
     effects = effects_of(evidence)
     if not effects:
         return None

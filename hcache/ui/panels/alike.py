@@ -17,7 +17,10 @@ from .measuring import beside
 
 
 def alike_panel(a: Run, b: Run) -> None:
-    """The heat maps of CKA between two runs, and a button that measures them."""
+    """Shows the heat maps of CKA between two runs.
+
+    A button measures them.
+    """
     st.subheader("How alike the two runs' sites are")
     try:
         own, _ = shared_samples(a, b)

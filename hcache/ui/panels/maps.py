@@ -40,7 +40,10 @@ OVER = {
 
 
 def map_record(run: Run, site: str, over: str, step: int) -> Record | None:
-    """The chosen map; until it is made, the button that makes it and its bar, and None."""
+    """Shows the chosen map, or the button that makes it.
+
+    Until the map is made, the button and its bar are shown, and None is returned.
+    """
     way, everything = OVER[over]
     neighbours = state.whole(
         "Neighbours",
@@ -62,7 +65,10 @@ def map_record(run: Run, site: str, over: str, step: int) -> Record | None:
 
 
 def plot_of(record: Record, step: int) -> Plot:
-    """The map at a step, with the way of every sample over the steps if all are together."""
+    """Plots a map at a step.
+
+    If all steps are mapped together, every sample has its way over the steps.
+    """
     places = np.array(record.result["places"], np.float32)
     steps, name = record.parameters["steps"], NAMES[record.parameters["way"]]
     at = int(np.argmin(np.abs(np.array(steps) - step)))
@@ -93,7 +99,10 @@ def quality_panel(run: Run, record: Record) -> None:
 
 
 def nearest_samples(run: Run, site: str, step: int, sample: int, count: int) -> list[int]:
-    """A sample and those nearest to it in the activations of a step."""
+    """Finds a sample's nearest samples in the activations of a step.
+
+    The sample itself is among them.
+    """
     try:
         rows = nearest(run, site, step, run.position(sample), count)
     except HcacheError as error:

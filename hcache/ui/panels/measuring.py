@@ -164,7 +164,10 @@ WIDTH = "verdict-width"
 
 
 def wanted_width() -> float | None:
-    """The width of intervals that is wanted, as it was chosen; None if none was."""
+    """Returns the width of intervals that the user chose.
+
+    It is None if none was chosen.
+    """
     with suppress(ValueError):
         chosen = float(str(state.recall(WIDTH, "0")))
         return chosen if chosen > 0 else None
