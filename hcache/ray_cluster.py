@@ -151,7 +151,9 @@ def cpus_of(node: Node, wanted: int) -> int:
 def mapped(
     address: str, function: Callable[[Any], Any], items: Iterable[Any]
 ) -> Generator[Any, None, None]:
-    """``function`` of every item, computed on a cluster; results come as they are done.
+    """Computes a function of every item on a cluster.
+
+    Results come as they are done.
 
     Each call has a GPU of its own, or a CPU where no machine has a GPU. A call whose machine dies
     is made again elsewhere. Closing the generator drops what has not begun.

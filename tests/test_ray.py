@@ -382,10 +382,10 @@ def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, mapping, mo
 
 
 def test_a_machine_that_cannot_take_part_in_reading_is_named(copied_run, tmp_path):
-    from hcache.readers.ray_reading import Part, read_part
+    from hcache.readers.ray_reading import ReadPart, read_part
 
     with token_in(copied_run.folder) as token:
-        part = Part(folder=copied_run.folder, reader="any", samples=(0,), token=token)
+        part = ReadPart(folder=copied_run.folder, reader="any", samples=(0,), token=token)
         other = dataclasses.replace(part, versions={**versions(), "torch": "9"})
         with pytest.raises(CacheError, match="and the machine that began the work has 9"):
             read_part(other)

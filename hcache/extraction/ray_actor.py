@@ -32,7 +32,10 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Died:
-    """The last word of an actor whose work ended by a fault that nobody foresaw."""
+    """The last word of an actor.
+
+    Its work ended by a fault that nobody foresaw.
+    """
 
     reason: str
 

@@ -21,8 +21,11 @@ Found = tuple[list[int], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """Samples of a run to be read by a reader that is kept in the run's home."""
+class ReadPart:
+    """Samples of a run that a reader is to read.
+
+    The reader is kept in the run's home.
+    """
 
     folder: Path
     reader: str
@@ -32,14 +35,16 @@ class Part:
 
 
 def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -> Iterator[Found]:
-    """What a reader reads of samples, computed on a cluster; parts come as they are done.
+    """Reads samples on a cluster.
+
+    Parts come as they are done.
 
     Raises:
         CacheError: a machine does not see the run, or has other versions.
     """
     with token_in(run.folder) as token:
         parts = [
-            Part(
+            ReadPart(
                 folder=run.folder,
                 reader=name,
                 samples=tuple(samples[start : start + batch]),
@@ -50,7 +55,7 @@ def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -
         yield from mapped(address, read_part, parts)
 
 
-def read_part(part: Part) -> Found:
+def read_part(part: ReadPart) -> Found:
     """Reads one part, on whichever machine it is."""
     import platform
 
@@ -61,7 +66,7 @@ def read_part(part: Part) -> Found:
     return list(part.samples), dict(_reader(str(run.home), part.reader)(pictures))
 
 
-def _problem(part: Part) -> str:
+def _problem(part: ReadPart) -> str:
     seen = look_for(part.token)
     return disagreement(part.folder, seen, versions(), part.versions)
 
