@@ -67,7 +67,9 @@ class Option:
         return value
 
     def typed(self, text: str, name: str) -> Any:
-        """A value from what was typed in a shell; a bool is ``yes`` or ``no``.
+        """A value from what was typed in a shell.
+
+        A bool is ``yes`` or ``no``.
 
         Raises:
             UsageError: as ``checked``.

@@ -57,7 +57,9 @@ class Parameter(Option):
         return self.checked(value, self.name)
 
     def parse(self, text: str) -> Any:
-        """A value from what was typed in a shell; a bool is ``yes`` or ``no``.
+        """A value from what was typed in a shell.
+
+        A bool is ``yes`` or ``no``.
 
         Raises:
             UsageError: as ``read``.

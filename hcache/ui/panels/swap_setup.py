@@ -48,7 +48,10 @@ class Setup:
 
 
 def injections() -> dict[str, type[RecipeEdit]]:
-    """The other edits that take a donor, by their titles: those of other packages."""
+    """The other edits that take a donor, by their titles.
+
+    They are those of other packages.
+    """
     own = (SwapEdit, SlerpEdit)
     return {kind.title: kind for kind in EDITS.values() if kind.has("donor") and kind not in own}
 
