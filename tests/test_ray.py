@@ -46,6 +46,7 @@ def cluster(monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # of what others have on this machine
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default: beside other work it starves
     made = Cluster(initialize_head=True, head_node_args={**SMALL, "num_cpus": 0})
     try:
         yield made
