@@ -85,7 +85,8 @@ def markdown_of(document: Document, link: Callable[[str, str], str | None]) -> s
 def name_of(document: Document, target: str) -> str | None:
     """The document that a link leads to, or None.
 
-    The link is a relative one, of another document."""
+    The link is a relative one, of another document.
+    """
     if not target:
         return document.name
     if "hcache/guide/" in target:
@@ -101,7 +102,8 @@ def name_of(document: Document, target: str) -> str | None:
 def part_of(text: str, start: str) -> str:
     """The item of a Markdown list that begins with a text.
 
-    It is without its mark; empty if none does."""
+    It is without its mark; empty if none does.
+    """
     found = re.search(rf"^- ({re.escape(start)}.*?)(?=^\S|\Z|^$)", text, re.M | re.S)
     return "" if found is None else " ".join(found[1].split())
 

@@ -13,7 +13,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -145,3 +146,47 @@ def cpus_of(node: Node, wanted: int) -> int:
     It takes as many as are wanted, and no more than there are. ``wanted`` 0 means all.
     """
     return min(wanted or node.cpus, node.cpus)
+
+
+def mapped(
+    address: str, function: Callable[[Any], Any], items: Iterable[Any]
+) -> Generator[Any, None, None]:
+    """Calls ``function`` with every item on a cluster.
+
+    Yields the results as they are done. Each call has a GPU of its own, or a CPU where no machine
+    has a GPU. A call whose machine dies is made again elsewhere. Closing the generator drops what
+    has not begun.
+
+    Args:
+        address: See :func:`session`.
+        function: At the top of a module that all machines have.
+        items: What it is called with; few numbers or names, not arrays.
+
+    Raises:
+        UsageError: as :func:`session`. What the function raises is raised here.
+    """
+    with session(address) as ray:
+        nodes, waiting = nodes_of(ray), deque(items)
+        gpus = sum(node.gpus for node in nodes)
+        needs = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1}
+        remote = ray.remote(**needs)(function)
+        at_once = 2 * max(1, gpus or sum(node.cpus for node in nodes))
+        at_work: list[Any] = []
+        while waiting or at_work:
+            while waiting and len(at_work) < at_once:
+                at_work.append(remote.remote(waiting.popleft()))
+            done, at_work = ray.wait(at_work, num_returns=1, timeout=None)
+            for reference in done:
+                yield _result(ray, reference)
+
+
+def _result(ray: Any, reference: Any) -> Any:
+    """What a call gave, or the error that it raised."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, BaseException):
+            raise cause from error
+        text = " ".join(str(error).split())[:300]
+        raise UsageError(f"Ray could not compute a part: {text}") from error

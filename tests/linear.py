@@ -39,7 +39,7 @@ class LinearModel(Model):
     def embed(self, n, t, condition=None):
         return None
 
-    def encode(self, x_t, t, condition=None, embedding=None):
+    def encode(self, x_t, t, condition=None, embedding=None, taps=None):
         read = x_t.float().flatten(1) @ torch.from_numpy(PATTERNS).T
         h = read[:, [0, 1, 2, *range(4, 4 + OTHERS)]] @ torch.from_numpy(IN_H)
         skips = [
@@ -50,7 +50,7 @@ class LinearModel(Model):
             {PLACE: (read[:, 3:4] @ torch.from_numpy(IN_SKIP)).view(features[PLACE].shape)}
         )
 
-    def decode(self, features, t, condition=None, embedding=None):
+    def decode(self, features, t, condition=None, embedding=None, taps=None):
         a, b, c = (features.h.flatten(1) @ torch.from_numpy(IN_H[:3]).T).unbind(1)
         d = (features[PLACE].flatten(1) @ torch.from_numpy(IN_SKIP).T)[:, 0]
         found = torch.stack([a, b + MIXED * a, torch.tanh(BENT * c), d], 1)

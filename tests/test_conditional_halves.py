@@ -50,6 +50,15 @@ CASES = {
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "transformer_layers_per_block": (1, 2, 1),
     },
+    "another depth at every place": {  # segmind/SSD-1B
+        "block_out_channels": (8, 16, 16),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "layers_per_block": 2,
+        "transformer_layers_per_block": [1, [2, 1], [1, 2]],
+        "reverse_transformer_layers_per_block": [[1, 2, 1], [2, 1, 1], 1],
+        **TEXT_TIME,
+    },
 }
 SIZES = [(8, 8), (9, 7), (13, 10)]
 

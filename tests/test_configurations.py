@@ -27,6 +27,12 @@ from hcache.sampling.noise import start_noise
 from hcache.specs import Conditioning
 
 INDEX, UNET, VAE = "model_index.json", "unet/config.json", "vae/config.json"
+KIND_OF = {
+    "StableDiffusionPipeline": "SD",
+    "StableDiffusionXLPipeline": "SDXL",
+    "StableDiffusion3Pipeline": "SD3",
+    "FluxPipeline": "FLUX",
+}
 DOG = Conditioning(prompts=("a dog",), guidance=5)
 TABLE = Path(__file__).parents[1] / "docs" / "reference" / "models-table.md"
 
@@ -36,7 +42,7 @@ def saved(tmp_path_factory):
     """One folder of each kind, not to be changed."""
     return {
         kind: save_kind(kind, tmp_path_factory.mktemp("kinds") / "m")
-        for kind in ("SD", "SDXL", "DDPM", "LDM")
+        for kind in ("SD", "SDXL", "DDPM", "LDM", "FLUX", "SD3")
     }
 
 
@@ -119,7 +125,7 @@ def test_a_pipeline_of_code_of_its_own_is_refused(folder):
 def test_a_folder_with_the_parts_of_the_plain_pipeline_is_run_as_that_and_says_so(
     name, folder, saved, caplog
 ):
-    kind = "SDXL" if "XL" in name else "SD"
+    kind = KIND_OF[PLAIN[name]]
     model = load_model(str(changed(folder(kind), INDEX, _class_name=name)))
     assert f"is a {name}" in caplog.text and PLAIN[name] in caplog.text
     plain = load_model(str(saved[kind]))

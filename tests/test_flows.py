@@ -168,7 +168,12 @@ def test_prompts_matter_and_noise_is_found_again(kind, saved):
         ("SD3", SCHEDULER, {"_class_name": "EulerDiscreteScheduler"}, "SD3Transformer2DModel"),
         ("SD3", "transformer/config.json", {"joint_attention_dim": 48}, "joint_attention_dim"),
         ("SD3", "transformer/config.json", {"pooled_projection_dim": 8}, "pooled_projection_dim"),
-        ("SD3", "model_index.json", {"_class_name": "StableDiffusion3Img2ImgPipeline"}, "Img2Img"),
+        (
+            "SD3",
+            "model_index.json",
+            {"_class_name": "StableDiffusion3PAGPipeline"},
+            "way of its own",
+        ),
     ],
 )
 def test_what_is_not_the_pipelines_flow_is_refused_before_any_weights(

@@ -18,8 +18,8 @@ from tiny import drain
 
 from hcache.cards import default_spec
 from hcache.directions.direction import digest_of, random_direction, spread
+from hcache.edits.cached import find_donor
 from hcache.edits.compose import Chain, Masked, PerRow
-from hcache.edits.donors import find_donor
 from hcache.edits.freeu import FreeUEdit, why_not, with_freeu
 from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import render_again, render_recipes

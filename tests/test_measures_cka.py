@@ -145,7 +145,9 @@ def test_the_figure_for_print_shows_every_cell(run, tmp_path, capsys):
     assert "20 samples" in found["caption"] and out.read_text().startswith("<")
     (record,) = list_records(run, "cka")
     drawn = figures.similarity_map(map_of(record))
-    assert len([s for s in drawn.shapes if s.fill]) == 16 + 32 + sum(
+    cells, *dots = drawn.ax.collections
+    assert cells.get_array().size == 16
+    assert sum(len(each.get_offsets()) for each in dots) == sum(
         p is not None and p > 0.05 for row in record.result["family_p"] for p in row
     )
     said = failure(

@@ -17,7 +17,7 @@ from hcache.cache.reading import open_run
 from hcache.cache.records import list_records
 from hcache.cli.main import main
 from hcache.errors import AnalysisError, NotStoredError, UsageError
-from hcache.figures.probes import probe_heatmap
+from hcache.figures.probe_charts import probe_heatmap
 from hcache.measures import decodability as module
 from hcache.measures.cells import cells_of
 from hcache.measures.decodability import (

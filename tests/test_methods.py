@@ -3,6 +3,7 @@ gives.
 """
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -448,7 +449,7 @@ def test_options_are_checked_by_name_and_type(run):
     assert check_options(method, {"iterations": "12", "beta": "0.5"})["iterations"] == 12
     for options, words in (
         ({"iteration": 1}, "iterations"),
-        ({"iterations": "many"}, "of type int"),
+        ({"iterations": "many"}, "iterations of vae: expected a whole number, got"),
         ({"iterations": 0}, "1 or more"),
     ):
         with pytest.raises(UsageError, match=words):
@@ -509,3 +510,15 @@ def test_per_step_every_step_has_unit_length(run):
     (found,) = made(run, "naive", positives=POSITIVES)
     np.testing.assert_allclose(found.per_step().profile, 1, rtol=1e-4)
     assert found.profile[0] > 1.5 * found.profile[2]
+
+
+def test_an_option_is_taken_typed_from_json_and_from_numpy_and_no_number_is_cut():
+    vae = METHODS["vae"]
+    for value in (3, "3", np.int64(3)):
+        assert check_options(vae, {"iterations": value})["iterations"] == 3
+    assert check_options(vae, {"beta": 2})["beta"] == 2.0
+    for value in (2.7, "2.7", True, None, [3]):
+        with pytest.raises(UsageError, match="option iterations of vae: expected a whole number"):
+            check_options(vae, {"iterations": value})
+    with pytest.raises(UsageError, match="option beta of vae: expected a number, got 'nan'"):
+        check_options(vae, {"beta": math.nan})

@@ -132,6 +132,10 @@ def test_sdxl_decodes_with_the_moments_of_its_latents(tmp_path):
         ("DDPM", CONFIG, {"in_channels": 2, "out_channels": 2}, "2 channels in"),
         ("DDPM", CONFIG, {"out_channels": 4}, "3 channels in, 4 out"),
         ("DiT", "transformer/config.json", {"sample_size": 9}, "same shape|sample_size"),
+        ("FLUX", "transformer/config.json", {"in_channels": 24}, "24 channels in.*expected 16"),
+        ("FLUX", "text_encoder/config.json", {"hidden_size": 24}, "pooled_projection_dim.*24"),
+        ("FLUX", "text_encoder_2/config.json", {"d_model": 48}, "joint_attention_dim.*48"),
+        ("SD3", "transformer/config.json", {"in_channels": 8}, "8 channels in and 4 out"),
     ],
 )
 def test_channels_that_do_not_fit_are_refused_at_once(kind, file, fields, words, tmp_path):

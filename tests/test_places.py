@@ -228,7 +228,9 @@ def test_the_swap_map_has_a_row_a_site(run, tiny_model, tmp_path, capsys):
     found = swap_map(Evidence(run))
     assert found.rows == ("down.0", "mid.attn", "h", "up.2") and "pixels" in found.columns
     assert "4 pairs" in json_of(capsys, *drawing)["caption"]
-    assert {text.text for text in figures.swap_map(found).texts} >= set(found.rows)
+    assert {text.get_text() for text in figures.swap_map(found).ax.get_yticklabels()} == set(
+        found.rows
+    )
 
 
 @pytest.mark.parametrize("kind", ["SD, v", "SDXL", "LDM"])

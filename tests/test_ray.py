@@ -18,11 +18,11 @@ from hcache.background.extractions import extract_arguments
 from hcache.cache.layout import MANIFEST
 from hcache.cache.manifest import read_manifest
 from hcache.cache.reading import open_run
+from hcache.cache.seen import disagreement, look_for, token_in, versions
 from hcache.cache.verify import verify
 from hcache.cli.main import main
 from hcache.errors import CacheError, UsageError
 from hcache.extraction.run import extract
-from hcache.extraction.seen import disagreement, look_for, token_in, versions
 from hcache.progress import drive
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +45,7 @@ def cluster(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # of what others have on this machine
     made = Cluster(initialize_head=True, head_node_args={**SMALL, "num_cpus": 0})
     try:
         yield made
@@ -170,7 +171,7 @@ def test_a_token_is_seen_only_where_it_lies(tmp_path):
 @pytest.mark.parametrize("name", ["hcache", "torch", "diffusers", "python"])
 def test_another_version_on_a_machine_is_named(tmp_path, name):
     words = disagreement(tmp_path, "", {**versions(), name: "0.0.1"})
-    assert f"has {name} 0.0.1, and this machine has {versions()[name]}" in words
+    assert f"has {name} 0.0.1, and the machine that began the work has {versions()[name]}" in words
     missing = {key: value for key, value in versions().items() if key != name}
     assert f"has {name} not installed" in disagreement(tmp_path, "", missing)
 
@@ -183,6 +184,7 @@ def test_without_ray_the_extra_is_named(capsys, monkeypatch, tiny_spec, tmp_path
     assert not (tmp_path / "runs" / tiny_spec.name).exists()
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     "address, words",
     [
@@ -213,3 +215,179 @@ def test_places_that_exclude_each_other_are_refused(capsys, tiny_spec, tmp_path,
     command, *others = extract_arguments(tiny_spec, tmp_path)
     assert main([command, *options, *others]) == UsageError.exit_code
     assert words in capsys.readouterr().err
+
+
+class Reference:
+    """What a remote call of the stand-in for Ray gives."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Local:
+    """Ray as far as a team needs it: one machine, whose actors are objects of this process."""
+
+    class exceptions:  # noqa: N801 - as Ray has it
+        class RayError(Exception):
+            pass
+
+    def __init__(self, cpus=2):
+        self.cpus, self.killed = cpus, []
+
+    def nodes(self):
+        resources = {"CPU": self.cpus}
+        return [{"NodeID": "a", "Alive": True, "Resources": resources, "NodeName": "one"}]
+
+    def wait(self, references, num_returns, timeout):
+        return references, []
+
+    def get(self, reference):
+        return reference.value()
+
+    def kill(self, actor):
+        self.killed.append(actor)
+
+
+class Method:
+    def __init__(self, function):
+        self.function = function
+
+    def remote(self, *given):
+        value = self.function(*given) if given else None
+        return Reference(self.function if not given else lambda: value)
+
+
+@pytest.fixture
+def local(monkeypatch):
+    """A team on the stand-in; the actors themselves, threads and all, are the real ones."""
+    from contextlib import contextmanager
+
+    from hcache.extraction import on_ray, ray_actor
+
+    ray, actors = Local(), []
+
+    class Remote:
+        @staticmethod
+        def remote(*given):
+            actor = ray_actor.RangeActor(*given)
+            actors.append(actor)
+            names = ("told", "give", "end")
+            return type("Handle", (), {n: Method(getattr(actor, n)) for n in names})()
+
+    @contextmanager
+    def session(address):
+        yield ray
+
+    monkeypatch.setattr(ray_actor, "WAIT", 0.05)
+    monkeypatch.setattr(on_ray, "actor_class", lambda *_: Remote)
+    monkeypatch.setattr(on_ray, "session", session)
+    return on_ray.OnRay(address="somewhere", cpus=1), actors, ray
+
+
+def test_actors_give_what_one_process_gives(local, tiny_model, tiny_spec, tiny_run, tmp_path):
+    place, actors, ray = local
+    seen = []
+    assert_whole(extract(tiny_model, tiny_spec, tmp_path, seen.append, place=place), tiny_run)
+    assert len(actors) == 2 == max(p.devices for p in seen) and len(ray.killed) == 2
+
+
+def test_a_fault_in_an_actor_is_told_and_the_run_ends_in_one_line(
+    local, tiny_model, tiny_spec, tmp_path, monkeypatch
+):
+    from hcache.errors import ModelError
+    from hcache.extraction import serving
+
+    def fail(*_):
+        raise RuntimeError("the driver\nis too old")
+
+    monkeypatch.setattr(serving, "load_for", fail)
+    place, _, _ = local
+    with pytest.raises(ModelError, match="one: RuntimeError: the driver is too old; one: Runtime"):
+        extract(tiny_model, tiny_spec, tmp_path, place=place)
+
+
+def test_a_machine_of_other_versions_ends_it_before_anything_is_computed(
+    local, tiny_model, tiny_spec, tmp_path, monkeypatch
+):
+    from hcache.extraction import ray_actor
+
+    monkeypatch.setattr(ray_actor, "versions", lambda: {**versions(), "torch": "1.0"})
+    place, _, _ = local
+    with pytest.raises(UsageError, match="one has torch 1.0, and the machine that began"):
+        extract(tiny_model, tiny_spec, tmp_path, place=place)
+    assert not (tmp_path / "runs" / tiny_spec.name / MANIFEST).exists()
+
+
+def test_a_machine_that_does_not_see_the_run_ends_it(
+    local, tiny_model, tiny_spec, tmp_path, monkeypatch
+):
+    from hcache.extraction import ray_actor
+
+    monkeypatch.setattr(ray_actor, "look_for", lambda _: "does not see")
+    place, _, _ = local
+    with pytest.raises(CacheError, match="one does not see .*runs.* shared disk"):
+        extract(tiny_model, tiny_spec, tmp_path, place=place)
+
+
+def brightness(pictures):
+    """A reader that is a function of a module."""
+    return {"brightness": pictures.mean((1, 2, 3)).astype("float32")}
+
+
+@pytest.fixture
+def mapping(monkeypatch):
+    """Calls on Ray are made here, one after the other, when they are waited for."""
+    from contextlib import contextmanager
+
+    from hcache import ray_cluster
+
+    class Here(Local):
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def remote(self, **needs):
+            assert needs == {"num_cpus": 1}
+            return lambda function: Method(function)
+
+        def wait(self, references, num_returns, timeout):
+            self.calls += 1
+            return references[-1:], references[:-1]  # the last first: no order is promised
+
+    here = Here()
+
+    @contextmanager
+    def session(address):
+        yield here
+
+    monkeypatch.setattr(ray_cluster, "session", session)
+    monkeypatch.setattr(ray_cluster, "require_ray", lambda: here)
+    monkeypatch.setattr("hcache.cli.readers.require_ray", lambda: here)
+    return here
+
+
+def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, mapping, monkeypatch, capsys):
+    from hcache.readers.reading import read_run
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    home = str(copied_run.folder.parent.parent)
+    words = ["read", copied_run.name, "--home", home, "--reader", "function:test_ray:brightness"]
+    assert main([*words, "--ray=auto"]) == 0
+    label_set = open_run(copied_run.folder).labels["brightness"]
+    expected = brightness(copied_run.images)["brightness"]
+    assert label_set["brightness"] == pytest.approx(expected, abs=1e-5) and mapping.calls == 1
+    assert not (copied_run.folder / ".token").exists()
+    drive(read_run(copied_run, "brightness", replace=True, ray="auto", batch=5))
+    assert mapping.calls == 1, "all had been read"
+
+
+def test_a_machine_that_cannot_take_part_in_reading_is_named(copied_run, tmp_path):
+    from hcache.readers.ray_reading import Part, read_part
+
+    with token_in(copied_run.folder) as token:
+        part = Part(folder=copied_run.folder, reader="any", samples=(0,), token=token)
+        other = dataclasses.replace(part, versions={**versions(), "torch": "9"})
+        with pytest.raises(CacheError, match="and the machine that began the work has 9"):
+            read_part(other)
+    with pytest.raises(CacheError, match="sees another folder under"):
+        read_part(part)

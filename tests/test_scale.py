@@ -195,13 +195,17 @@ def test_one_picture_and_the_names_of_labels_open_one_shard(tiny_run, monkeypatc
     assert names == list(named_labels(run))
 
 
+@pytest.mark.cluster  # with the others' requirements
 def test_the_index_opens_lazily_in_dask(tiny_run):
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("dask")
-    with xarray.open_dataset(tiny_run.folder / "index.h5", engine="h5netcdf", chunks={}) as found:
+    index = tiny_run.folder / "index.h5"
+    with xarray.open_dataset(index, engine="h5netcdf", chunks={"timestep": 1, "seed": 5}) as found:
+        assert found["h"].chunks[:2] == ((1, 1, 1, 1), (5, 5, 2))
+    with xarray.open_dataset(index, engine="h5netcdf", chunks={}) as found:
         h = found["h"]
-        assert h.chunks is not None and h.dims[:2] == ("step", "sample")
-        mean = h.isel(step=1).mean("sample").compute()
+        assert h.chunks is not None and h.dims[:2] == ("timestep", "seed")
+        mean = h.isel(timestep=1).mean("seed").compute()
         np.testing.assert_allclose(
             mean.to_numpy().ravel(), tiny_run.matrix("h", 1).mean(0), rtol=1e-2, atol=1e-3
         )

@@ -193,8 +193,12 @@ def test_a_page_streams_what_is_many(tmp_path, monkeypatch):
     exact = drive(loaders.make_projections(run, "h"))
     monkeypatch.setattr(projections_module, "EXACT", 30)
     monkeypatch.setattr(type(run), "matrix", None)
+    assert loaders.projections_of(run, "h")["own"].residuals is None
     streamed = drive(loaders.make_projections(run, "h"))
     for kind, one in exact.items():
         np.testing.assert_allclose(
             streamed[kind].explained[:, :PLANTED], one.explained[:, :PLANTED], rtol=2e-2
         )
+    kept = loaders.projections_of(run, "h")
+    for kind in exact:
+        np.testing.assert_array_equal(kept[kind].residuals, streamed[kind].residuals)

@@ -1,15 +1,15 @@
 """A run among other programs, other disks and other users: right, or one line, and nothing lost."""
 
+import ctypes
 import errno
 import fcntl
 import os
 import shutil
 import signal
-import stat
+import struct
 import subprocess
-import tempfile
+import sys
 import time
-from pathlib import Path
 
 import pytest
 from tiny import assert_same_contents, code_of, in_a_child, wait_for
@@ -315,55 +315,49 @@ def test_an_extraction_that_slept_goes_on_and_nobody_took_its_place(tiny_folder,
 # -- other users
 # --------------------------------------------------------------------------------------------------
 
-NOBODY = 65534
+COLLEAGUE = 12345
+"""The number of another user."""
 
 
-@pytest.fixture
-def public(tiny_folder, given):
-    """A folder that every user may look into, with models, sources and a place to write."""
-    if os.geteuid():
-        pytest.skip("only root can become another user")
-    if not all(folder.stat().st_mode & stat.S_IXOTH for folder in Path(__file__).parents):
-        pytest.skip("other users may not look into this checkout")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        shutil.copytree(given, folder / "given")
-        shutil.copytree(tiny_folder, folder / "model")
-        (folder / "out").mkdir()
-        yield folder
+def squashed(given):
+    """A command of a user who has no rights over a colleague's files, not even as root.
 
-
-def as_nobody(given, own):
-    """A command as another user, who has a folder of his own."""
+    An NFS server does that to root (root_squash). The child gives up its capabilities, and root
+    without them is a user like any other.
+    """
 
     def work():
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-        os.environ["HOME"] = str(own)
+        header, none = struct.pack("Ii", 0x20080522, 0), bytes(24)
+        assert ctypes.CDLL(None).capset(header, none) == 0
         return main(given)
 
     return work
 
 
+def belongs_to_colleague(folder, of_folders, of_files=0o644):
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, COLLEAGUE, COLLEAGUE)
+        path.chmod(of_folders if path.is_dir() else of_files)
+
+
+@pytest.fixture
+def root():
+    if os.geteuid() or not sys.platform.startswith("linux"):
+        pytest.skip("only root on Linux can give files to another user")
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("extract", "invert")])
 def test_a_run_of_a_colleague_that_may_be_read_and_not_written(
-    copied_run, public, monkeypatch, name
+    root, run, tiny_folder, given, tmp_path, name
 ):
-    """Also root's own run on an NFS server that takes root for nobody (root_squash)."""
-    furnish(copied_run)
-    shutil.copytree(copied_run.home, public / "home")
-    run = open_run(public / "home" / "runs" / copied_run.name)
-    command = commands_of(run, public / "model", public / "given", public / "out")[name]
+    out = tmp_path / "out"
+    out.mkdir()
+    command = commands_of(run, tiny_folder, given, out)[name]
     command.before()
-    for path in [public, *public.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    (public / "out").chmod(0o777)
-    for folder in (public / "out").rglob("*"):
-        folder.chmod(0o755 if folder.is_dir() else 0o644)
-    before = tree(public / "home")
-    code, said = said_by(as_nobody(command.given, public / "out"))
+    home = command.home or run.home
+    belongs_to_colleague(home, 0o755)
+    before = tree(home)
+    code, said = said_by(squashed(command.given))
     lines = [line for line in said.splitlines() if line.startswith("hcache: ")]
     assert "Traceback" not in said, said
     assert code in (0, 1, 2), said
@@ -372,28 +366,40 @@ def test_a_run_of_a_colleague_that_may_be_read_and_not_written(
     else:
         assert len(lines) == (code != 0), said
         assert code == 0 or "ermission denied" in lines[0], lines
-    assert tree(public / "home") == before
+    assert tree(home) == before
 
 
 @pytest.mark.parametrize("lock_mode", [None, 0o644], ids=["as made now", "as made before"])
-def test_colleagues_who_may_write_the_folders_label_one_run(copied_run, public, lock_mode):
+def test_colleagues_who_may_write_the_folders_label_one_run(root, run, given, lock_mode):
     """A shared folder: the locks that one has made are no bar to the other."""
-    shutil.copytree(copied_run.home, public / "home")
-    run = open_run(public / "home" / "runs" / copied_run.name)
-    (run.folder / "labels").mkdir(exist_ok=True)
-    for path in [public, *public.rglob("*")]:
-        path.chmod(0o777 if path.is_dir() else 0o644)
+    (run.folder / "lock.labels").unlink()
+    belongs_to_colleague(run.home, 0o777)
     save_labels(run, "mine", {"a": {s: s / 4 for s in range(12)}})
+    lock = run.folder / "lock.labels"
+    os.chown(lock, COLLEAGUE, COLLEAGUE)
     if lock_mode is not None:
-        (run.folder / "lock.labels").chmod(lock_mode)
-    home = ("--home", str(public / "home"))
-    table = str(public / "given" / "table.csv")
-    theirs = ["labels-import", run.name, table, "--set", "mine", *home]
-    with part_lock(run.folder / "labels"):
-        code, said = said_by(as_nobody(["verify", run.name, *home], public / "out"))
-        assert code == 0, said
-    code, said = said_by(as_nobody(theirs, public / "out"))
+        lock.chmod(lock_mode)
+    home = ("--home", str(run.home))
+    theirs = ["labels-import", run.name, str(given / "table.csv"), "--set", "mine", *home]
+    code, said = said_by(squashed(theirs))
     assert code == 0, said
     assert run.labels["mine"]["a"][3] == 4
+    with part_lock(run.folder / "labels"):
+        held = in_a_child(squashed(theirs))
+        time.sleep(0.5)
+        assert os.waitpid(held, os.WNOHANG) == (0, 0), "it waits for its turn"
+    assert code_of(held) == 0
     save_labels(run, "mine", {"a": {0: 9.0}})
     assert run.labels["mine"]["a"][0] == 9 and report_of(run.folder).fine
+
+
+def test_a_models_folder_that_may_not_be_looked_at_is_not_absent(root, tiny_folder, tmp_path):
+    shutil.copytree(tiny_folder, tmp_path / "theirs" / "model")
+    belongs_to_colleague(tmp_path / "theirs", 0o700)
+    home = str(tmp_path / "home")
+    for model in (tmp_path / "theirs" / "model", tmp_path / "theirs"):
+        code, said = said_by(squashed(["extract", str(model), "--samples", "2", "--home", home]))
+        assert code == 2 and "Traceback" not in said
+        assert "could not be read: Permission denied; make it readable" in said
+    code, said = said_by(squashed(["extract", str(tmp_path / "none"), "--home", home]))
+    assert code == 2 and "neither a card nor a folder" in said

@@ -159,6 +159,7 @@ def commands_of(run, model, given, out):
     (wide,) = (given / "wide" / "home" / "runs").iterdir()
     block = ["direction", "import", wide.name, str(given / "block.pth"), "--name", "block"]
     reader = ["--reader", f"classifier:{given / 'classifier'}", "--name", "kept", "--replace"]
+    few = ["--controls", "2", "--draws", "20"]  # what is tried is writing
     fit = ["direction", "fit", run.name, "--method", "pca", "--option", "count=4", "--name", "pc"]
     return {
         "extract": Command(given=["extract", str(model), "--samples", "6", *own], home=new),
@@ -181,11 +182,11 @@ def commands_of(run, model, given, out):
             before=copy_wide,
         ),
         "measure": Command(
-            given=["measure", run.name, "--what", "decodability", "--label", "a", *where],
+            given=["measure", run.name, "--what", "alignment", "--label", "a", *where],
             stale=run.folder / "measures",
         ),
         "probe": Command(
-            given=["probe", run.name, "--label", "a", *where], stale=run.folder / "measures"
+            given=["probe", run.name, "--label", "a", *few, *where], stale=run.folder / "measures"
         ),
         "figure": Command(
             given=[*u, "--out", str(out / "u.pdf")],

@@ -49,7 +49,8 @@ class Controllability:
 
     ``random``: the root mean square of the same over random directions; ``effect``: their ratio.
     ``p``: that the change has no mean, or none beyond a random direction's. ``drawn`` (m,): the
-    size of every random direction's mean change.
+    size of every random direction's mean change. ``ranked``: p is a rank. Results that were
+    stored earlier do not say so; theirs is by Student's t below 19 random directions.
     """
 
     change: Estimate
@@ -58,6 +59,7 @@ class Controllability:
     p: float
     directions: int
     drawn: tuple[float, ...] = ()
+    ranked: bool = True
 
 
 def controllability(

@@ -4,10 +4,8 @@ prints JSON.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,21 +19,7 @@ import psutil
 
 from ..dashboard import dashboard_script
 from ..starting import wait_asleep
-from .timing import Clock, Spent
-
-
-def peak() -> float:
-    """The most memory that this process ever held, in MB.
-
-    Of a process that was forked ``ru_maxrss`` counts what its parent held then, even when it has
-    become another program since; Linux tells of the program alone elsewhere.
-    """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+from .timing import Clock, Spent, peak
 
 
 def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
@@ -166,7 +150,7 @@ def grown(what: str, folder: str) -> dict[str, Any]:
     """What grows with samples, done once; see :mod:`hcache.bench.growth`."""
     from .growth import grown as once
 
-    return once(what, folder)
+    return {**once(what, folder), "peak": peak()}
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -24,7 +24,7 @@ from ..cache.reading import Run, open_run
 from ..progress import drive
 from .planted import planted_run
 from .setting import BenchRow, BenchSetting
-from .timing import Clock, Ratio, Spent, in_child
+from .timing import Clock, Ratio, in_child
 
 SAMPLES, QUICK = (1000, 4000, 16000), (20, 40, 80)
 SHAPE, STEPS, BATCH = (64, 8, 8), 2, 50
@@ -85,14 +85,12 @@ def _row(
 
 def grown(what: str, folder: str) -> dict[str, Any]:
     """One thing done once in this process: what it took. The clock starts before the run opens."""
-    from .child import peak
-
     work = _WORK[what]
     with one_thread():
         clock = Clock()
         work(open_run(folder))
-        spent: Spent = clock.read()
-    return {"spent": asdict(spent), "peak": peak()}
+        spent = clock.read()
+    return {"spent": asdict(spent)}
 
 
 def _reading(run: Run) -> None:

@@ -8,7 +8,9 @@ time, which others on the machine hardly change, but which knows nothing of wait
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -119,3 +121,17 @@ def in_child(task: str, **arguments: Any) -> dict[str, Any]:
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
         raise HcacheError(f"the benchmark's process for {task} failed: {last}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak() -> float:
+    """The most memory that this process ever held, in MB.
+
+    Of a process that was forked ``ru_maxrss`` counts what its parent held then, even when it has
+    become another program since; Linux tells of the program alone elsewhere.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

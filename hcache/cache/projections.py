@@ -78,12 +78,17 @@ def _fits(arrays: Mapping[str, np.ndarray], name: str, run: Run) -> bool:
     """Whether scores are of the run's steps and samples, with the shares that belong to them."""
     if not name.endswith("_scores"):
         return True
-    scores, explained = arrays[name], arrays.get(f"{name.removesuffix('_scores')}_explained")
+    kind = name.removesuffix("_scores")
+    scores, explained = arrays[name], arrays.get(f"{kind}_explained")
+    residuals = arrays.get(f"{kind}_residuals", explained)
     if (
         scores.ndim != 3
         or scores.dtype.kind != "f"
         or explained is None
         or explained.dtype.kind != "f"
+        or residuals is None
+        or residuals.dtype.kind != "f"
+        or residuals.shape != explained.shape
     ):
         return False
     return scores.shape[:2] == (run.spec.steps, len(run)) and explained.shape == (

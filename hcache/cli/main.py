@@ -27,7 +27,7 @@ from .dashboard import add_dashboard
 from .directions import add_direction
 from .figure import add_figure
 from .measures import add_measures
-from .probes import add_probes
+from .probe import add_probes
 from .progress import reported
 from .readers import add_read, add_reader
 from .render import add_render

@@ -15,6 +15,7 @@ from ..cache.labels import find_label
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError, did_you_mean
+from ..ray_cluster import require_ray
 from .commands import Result, table
 from .progress import drive_with_bar
 
@@ -37,8 +38,12 @@ def read(arguments: argparse.Namespace) -> Result:
     """
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     kind, colon, rest = arguments.reader.partition(":")
+    if arguments.ray is not None:
+        require_ray()
     if not colon:
-        return keep_and_read(run, arguments.reader, None, arguments.device, arguments.replace)
+        return keep_and_read(
+            run, arguments.reader, None, arguments.device, arguments.replace, arguments.ray
+        )
     if not rest.strip():
         raise UsageError(f"--reader takes {FORMS}; got {arguments.reader!r}")
     description = describe(
@@ -53,7 +58,7 @@ def read(arguments: argparse.Namespace) -> Result:
         arguments.device,
     )
     name = arguments.name or _proposed(kind, rest)
-    return keep_and_read(run, name, description, arguments.device, arguments.replace)
+    return keep_and_read(run, name, description, arguments.device, arguments.replace, arguments.ray)
 
 
 def keep_and_read(
@@ -62,6 +67,7 @@ def keep_and_read(
     description: Description | None,
     device: str = "auto",
     replace: bool = False,
+    ray: str | None = None,
 ) -> Result:
     """Keeps a reader, if it is described, and reads with it.
 
@@ -79,7 +85,9 @@ def keep_and_read(
             f" {', '.join(list_readers(home)) or 'none'}"
         )
     before = unread(run, name)
-    attributes = drive_with_bar(read_run(run, name, device, replace), f"reading with {name}")
+    attributes = drive_with_bar(
+        read_run(run, name, device, replace, ray=ray), f"reading with {name}"
+    )
     count = len(run) if replace else before
     text = f"{name} read {count} of {len(run)} samples of {run.name}: {', '.join(attributes)}"
     data: dict[str, Any] = {
@@ -290,6 +298,13 @@ def add_read(command: Any) -> None:
     )
     child.add_argument(
         "--device", default="auto", help="to compute on (default: CUDA if there is one)"
+    )
+    child.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="read on the Ray cluster at HOST:PORT or auto; without ADDRESS on one of this machine",
     )
 
 

@@ -12,8 +12,13 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError, did_you_mean
+from ..options import NAMES as NAMES
+from ..options import REGION as REGION
+from ..options import Option
 from ..registry import Registry
 from .direction import Direction, Move, check_full
 
@@ -27,10 +32,6 @@ POSITIVES, NEGATIVES, MODEL, DIRECTIONS = "positives", "negatives", "model", "di
 AT_ONCE, SECONDS, MINUTES = "at once", "seconds", "minutes"
 """What a fit costs, on a run of some hundred samples. Pages fit what is done at once as one looks,
 and the rest in the background.
-"""
-
-VALUE, REGION, NAMES = "value", "region", "names"
-"""What an option holds: a plain value; a part of the picture (a mask); names of saved directions.
 """
 
 
@@ -79,22 +80,6 @@ class Fit:
             return cls(**known)
         except (TypeError, ValueError, KeyError) as error:
             raise UsageError(f"this does not say how a direction was made: {error}") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One of a method's options.
-
-    The page's widget and the help are made of it.
-
-    ``default``: its type is the option's. ``text``: what it does. ``choices``: the only values, if
-    there are any. ``holds``: a plain value, a region of the picture, or names of saved directions.
-    """
-
-    default: Any
-    text: str
-    choices: tuple[Any, ...] = ()
-    holds: str = VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,22 +247,10 @@ def check_options(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _converted(method: Method, name: str, value: Any) -> Any:
-    option = method.options[name]
-    kind = type(option.default)
-    try:
-        if kind is bool and isinstance(value, str):
-            value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                value.lower()
-            ]
-        elif kind is not type(None):
-            value = kind(value)
-    except (KeyError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"option {name} of {method.name} is of type {kind.__name__}; got {value!r}"
-        ) from error
-    if option.choices and value not in option.choices:
-        raise UsageError(
-            f"option {name} of {method.name} is one of {', '.join(map(str, option.choices))}; got"
-            f" {value!r}"
-        )
-    return value
+    """A value as the option's type: what was typed, what JSON has, or a number of numpy."""
+    option, place = method.options[name], f"option {name} of {method.name}"
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str) and not isinstance(option.default, str):
+        return option.typed(value, place)
+    return option.checked(value, place)

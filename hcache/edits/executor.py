@@ -24,9 +24,8 @@ from ..recipes.edits import DirectionRef, DonorRef, Pushes, RecipeEdit
 from ..recipes.window import Window
 from ..sampling.calibration import Calibrate, Calibration
 from ..sampling.loop import Edit, Moment, Nudge, Step, denoise, predict
-from .cached import cached_branches, cached_x, stacked
+from .cached import cached_branches, cached_x, find_donor, stacked
 from .compose import Chain, Masked, PerRow, acts_at
-from .donors import find_donor
 from .recipe_directions import fitted_to, recall_move
 from .shift import Shift, moves_x
 from .swap import Donor

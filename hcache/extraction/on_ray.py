@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..cache.seen import Token, disagreement, token_in
 from ..errors import CacheError, UsageError
 from ..ray_cluster import cpus_of, nodes_of, session
 from .handing_out import PATIENCE, Gone, Team, Worker, hand_out
 from .places import Ranges, Samples, Taking
-from .ray_actor import Hello, actor_class
-from .seen import Token, disagreement, token_in
+from .ray_actor import Died, Hello, actor_class
 from .shard import Progress
 
 LOOK = 1.0
@@ -138,12 +138,15 @@ class _Actors(Team):
                 worker.reason = _last_line(error)
                 yield worker, Gone()
                 continue
-            self._ask(worker)
             for message in messages:
                 if isinstance(message, Hello):
                     yield from self._greet(worker, message)
+                elif isinstance(message, Died):
+                    yield from self._lost(worker, message.reason)
                 else:
                     yield worker, message
+            if not worker.ended:
+                self._ask(worker)
         self._admit()
 
     def _greet(self, worker: _Actor, hello: Hello) -> Iterator[tuple[Worker, Any]]:
@@ -155,7 +158,12 @@ class _Actors(Team):
         if worker.first:
             raise UsageError(text) if hello.seen == "" else CacheError(text)
         logging.getLogger(__name__).warning("%s; it is left out", text)
-        worker.reason, worker.hello = problem, None
+        worker.hello = None
+        yield from self._lost(worker, problem)
+
+    def _lost(self, worker: _Actor, reason: str) -> Iterator[tuple[Worker, Any]]:
+        worker.reason = " ".join(reason.split())[:300]
+        self._ray.kill(worker.actor)
         yield worker, Gone()
 
     def _admit(self) -> None:
@@ -179,5 +187,6 @@ class _Actors(Team):
 def _last_line(error: BaseException) -> str:
     """What Ray says of a death, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Error" in line]
-    return (named or lines or [type(error).__name__])[-1][:300]
+    telling = [line for line in lines if "memory" in line.lower() or "died" in line]
+    named = [line for line in reversed(lines) if "Error" in line]
+    return [*telling, *named, *reversed(lines), type(error).__name__][0][:300]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..atomic import host_mark
+from ..cache.seen import Token, look_for, versions
 from .places import Ranges, Samples
-from .seen import Token, look_for, versions
 
 WAIT = 0.5
 """Seconds that an actor waits for something to tell, when it is asked."""
@@ -28,6 +28,16 @@ class Hello:
     versions: dict[str, str]
     pid: int
     host_mark: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Died:
+    """The last message of an actor that ended by a fault.
+
+    Nobody foresaw this fault.
+    """
+
+    reason: str
 
 
 class QueueInbox:
@@ -58,7 +68,7 @@ class RangeActor:
     def __init__(self, ranges: Ranges, token: Token, device: str, threads: int) -> None:
         self._inbox, self._told = QueueInbox(), queue.Queue[Any]()
         self._work = threading.Thread(
-            target=self._serve, args=(ranges, token, device, max(1, threads)), daemon=True
+            target=self._live, args=(ranges, token, device, max(1, threads)), daemon=True
         )
         self._work.start()
 
@@ -75,6 +85,13 @@ class RangeActor:
         name = device_names(["cuda:0"]) if device == "cuda" else platform.machine()
         ranges = replace(ranges, provenance={**ranges.provenance, "device": name})
         serve(self._inbox, self._told.put, ranges, device, threads)
+
+    def _live(self, *given: Any) -> None:
+        """Serves; a thread that ends by a fault would otherwise end without a word."""
+        try:
+            self._serve(*given)
+        except BaseException as error:
+            self._told.put(Died(reason=f"{type(error).__name__}: {error}"))
 
     def told(self) -> list[Any]:
         """What there is to tell; waits a little if there is nothing."""

@@ -87,7 +87,7 @@ def swaps(
     what was cancelled goes on where it stood. :mod:`.evidence` makes the table of them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
-    for site in chosen:
+    for site in sorted(set(chosen) - set(driver.run.anatomy.sites)):  # no need to load the model
         driver.model.anatomy.members(site)
     common = {
         "pairs": asdict(pairs),

@@ -63,6 +63,10 @@ PLAIN = {
     "StableDiffusionInpaintPipelineLegacy": "StableDiffusionPipeline",
     "StableDiffusionXLImg2ImgPipeline": "StableDiffusionXLPipeline",
     "StableDiffusionXLInpaintPipeline": "StableDiffusionXLPipeline",
+    "StableDiffusion3Img2ImgPipeline": "StableDiffusion3Pipeline",
+    "StableDiffusion3InpaintPipeline": "StableDiffusion3Pipeline",
+    "FluxImg2ImgPipeline": "FluxPipeline",
+    "FluxInpaintPipeline": "FluxPipeline",
 }
 """Pipelines for pictures that are given, made of the same parts as those that draw from noise
 alone.
@@ -215,6 +219,12 @@ def check_network(
         )
     if kind.__name__ != "FluxTransformer2DModel":
         _check_channels(config, kind, codec, name, beside)
+    elif codec and config.get("in_channels", 64) != (four := 4 * _latent_channels(codec)):
+        raise ModelError(
+            f"the network of {name} has {config.get('in_channels', 64)} channels in (of 2 x 2"
+            f" places); expected {four}, four times its autoencoder's. A FLUX with more is given a"
+            " picture beside x_t (Fill, Control), which its pipeline here does not give it"
+        )
 
 
 def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
@@ -325,8 +335,7 @@ def _check_channels(
             " vqvae/); expected one, or 3 channels (pictures in colour) or 1 (grey), and as many"
             " out, or twice as many with a learned variance" + _given_beside(into, out)
         )
-    own = inspect.signature(AUTOENCODERS[codec["_class_name"]].__init__).parameters
-    latent = codec.get("latent_channels", own["latent_channels"].default)
+    latent = _latent_channels(codec)
     if into == latent + beside and out in (latent, 2 * latent):
         return
     raise ModelError(
@@ -334,6 +343,11 @@ def _check_channels(
         f" expected {latent + beside} in, and {latent} out, or {2 * latent} with a learned"
         f" variance{_given_beside(into, out)}"
     )
+
+
+def _latent_channels(codec: Mapping[str, Any]) -> int:
+    own = inspect.signature(AUTOENCODERS[codec["_class_name"]].__init__).parameters
+    return codec.get("latent_channels", own["latent_channels"].default)
 
 
 _BY_CHANNELS = {

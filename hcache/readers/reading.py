@@ -11,6 +11,7 @@ from ..cache.labels import save_labels
 from ..cache.reading import Run
 from ..cards import find_card
 from ..errors import UsageError, did_you_mean
+from .ray_reading import read_on
 from .reader import Reader
 from .registry import find_reader, functions
 from .saved import list_readers, load_description, note_read, open_saved, read_by
@@ -19,7 +20,12 @@ BATCH = 64
 
 
 def read_run(
-    run: Run, name: str, device: str = "auto", replace: bool = False, batch: int = BATCH
+    run: Run,
+    name: str,
+    device: str = "auto",
+    replace: bool = False,
+    batch: int = BATCH,
+    ray: str | None = None,
 ) -> Generator[float, None, list[str]]:
     """Reads all samples that a reader has not read yet.
 
@@ -33,20 +39,26 @@ def read_run(
         device: To compute on.
         replace: Read all samples again, those too that another version of the reader has read.
         batch: Pictures at once.
+        ray: The address of a Ray cluster that reads, "" for one of this machine; None: read here.
 
     Raises:
         UsageError: the set holds other labels, or another version of the reader's.
         ModelError: the reader failed.
     """
-    reader = open_saved(run.home, name, device)
+    reader = open_saved(run.home, name, "cpu" if ray is not None else device)
     columns = _columns_so_far(run, reader, replace)
     done = set.intersection(*(set(values) for values in columns.values())) if columns else set()
     left = [sample for sample in run.sample_ids.tolist() if sample not in done]
     description = {} if name in functions() else load_description(run.home, name).to_json()
     count = 0
     try:
-        for samples, pictures in picture_batches(run, left, batch):
-            for attribute, values in reader(pictures).items():
+        parts = (
+            ((samples, reader(pictures)) for samples, pictures in picture_batches(run, left, batch))
+            if ray is None
+            else read_on(ray, run, name, left, batch)
+        )
+        for samples, found in parts:
+            for attribute, values in found.items():
                 columns.setdefault(attribute, {}).update(
                     zip(samples, map(float, values), strict=True)
                 )

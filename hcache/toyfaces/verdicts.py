@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from msgspec import structs
 
+from ..analysis.controllability import controllability
 from ..analysis.estimate import LEVEL
 from ..cache.reading import Run, open_run
 from ..directions.direction import Direction
@@ -27,9 +27,9 @@ from ..errors import AnalysisError
 from ..extraction.run import load_model_of
 from ..measures.cell import Cell
 from ..measures.cells import with_families
-from ..measures.declared.directions import CONTROLLABLE, direction_cells
+from ..measures.declared.directions import CONTROLLABLE
 from ..measures.driver import SAMPLES, Driver, TrialGrid
-from ..measures.responses import direction
+from ..measures.responses import responses, tables_of
 from ..measures.setting import STRENGTHS
 from ..progress import drive_under_bar, part
 from ..readers.clicks import PIXELS, fit_clicks
@@ -128,11 +128,40 @@ def verdicts(
     shown = [way for way in WAYS if way == TOY or way in chosen]
     readings = read_all({way: ways[way] for way in shown}, run.images)
     moved = _directions(run, readings, tried)
-    records = {}
+    cells = {}
     for done, (name, move) in enumerate(moved.items()):
-        work = direction(driver, move, grid, name=name, nulls=nulls, null=SAMPLES)
-        records[name] = yield from part(work, done / len(moved), 1 / len(moved))
-    return {way: _answers(records, way, run) for way in shown}
+        work = _cells(driver, grid, name, move, nulls)
+        cells |= yield from part(work, done / len(moved), 1 / len(moved))
+    return {way: _answers(cells, way) for way in shown}
+
+
+def _cells(
+    driver: Driver, grid: TrialGrid, name: str, move: Direction, nulls: int
+) -> Generator[float, None, dict[tuple[str, str], Cell]]:
+    """What the direction of ``WAY/FACTOR`` does to its own reading and to the toy reader's, by
+    direction and reading: as the verdict's "direction moves it".
+    """
+    randoms = driver.randoms(nulls, SAMPLES, move, grid.samples)
+    evidence = yield from part(responses(driver, move, grid), 0.0, 0.0)
+    tables = yield from tables_of(driver, [move, *randoms], grid)
+    gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
+    found = {}
+    for reading in dict.fromkeys((name, f"{TOY}/{name.partition('/')[2]}")):
+        change = tables[reading] - tables[reading][:, :, [zero]]
+        slopes = change @ gamma / np.square(gamma).sum()
+        control = controllability(slopes[0], slopes[1:], driver.spreads[reading])
+        found[name, reading] = Cell(
+            question=CONTROLLABLE,
+            subject=name.partition("/")[2],
+            estimate=control.change,
+            null=control.random,
+            p=control.p,
+            unit="spreads a unit of strength",
+            note="",
+            evidence=evidence,
+            drawn=control.drawn,
+        )
+    return found
 
 
 def _directions(
@@ -148,28 +177,20 @@ def _directions(
     return found
 
 
-def _answers(records: Mapping[str, Any], way: str, run: Run) -> dict[str, Answer]:
+def _answers(cells: Mapping[tuple[str, str], Cell], way: str) -> dict[str, Answer]:
     """What a way says of every factor that it reads; p is adjusted for all of them."""
-    of_way = {name.partition("/")[2]: name for name in records if name.partition("/")[0] == way}
+    factors = [name.partition("/")[2] for name, _ in cells if name.partition("/")[0] == way]
     sides = {}
-    for reading in (way, TOY):
-        cells = {}
-        for factor, name in of_way.items():
-            record = records[name]
-            asked = f"{reading}/{factor}"
-            shown = _renamed(record, asked)
-            (cell,) = (c for c in direction_cells(shown, run) if c.question == CONTROLLABLE)
-            cells[cell.question, factor] = cell
-        sides[reading] = with_families(cells)
+    for reader in (way, TOY):
+        of = {
+            (CONTROLLABLE, factor): cells[f"{way}/{factor}", f"{reader}/{factor}"]
+            for factor in dict.fromkeys(factors)
+        }
+        sides[reader] = with_families(of)
     return {
         factor: Answer(own=sides[way][CONTROLLABLE, factor], toy=sides[TOY][CONTROLLABLE, factor])
-        for factor in of_way
+        for factor in dict.fromkeys(factors)
     }
-
-
-def _renamed(record: Any, reading: str) -> Any:
-    """A direction's result, as that of a direction meant for a reading."""
-    return structs.replace(record, parameters={**record.parameters, "name": reading})
 
 
 def table(found: Mapping[str, Mapping[str, Answer]]) -> str:

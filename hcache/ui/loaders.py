@@ -182,7 +182,11 @@ def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, 
     if not {OWN, JOINT} <= kinds:
         return None
     return {
-        k: Projections(scores=arrays[f"{k}_scores"], explained=arrays[f"{k}_explained"])
+        k: Projections(
+            scores=arrays[f"{k}_scores"],
+            explained=arrays[f"{k}_explained"],
+            residuals=arrays.get(f"{k}_residuals"),
+        )
         for k in kinds
     }
 
@@ -207,9 +211,10 @@ def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Pr
         run,
         site,
         {
-            f"{kind}_{name}": getattr(value, name)
+            f"{kind}_{name}": array
             for kind, value in found.items()
-            for name in ("scores", "explained")
+            for name in ("scores", "explained", "residuals")
+            if (array := getattr(value, name)) is not None
         },
     )
     if not says_noise(run):

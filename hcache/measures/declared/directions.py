@@ -10,7 +10,6 @@ import numpy as np
 from ...analysis.controllability import FEWEST_RANKED
 from ...analysis.estimate import Estimate
 from ...analysis.linearity import UNDECIDED
-from ...analysis.permutation import p_value
 from ...cache.reading import Run
 from ...cache.records import Record, load_sheet
 from ..cell import Cell
@@ -108,7 +107,8 @@ def direction_cells(record: Record, _: Run) -> list[Cell]:
         return []
     found = record.result["readings"][name]
     control, straight = found["controllability"], found["linearity"]
-    kind = NULL_WORDS.get(record.parameters.get("null", ""), "")
+    ranked = control.get("ranked")  # older results are told in the words that they had
+    kind = NULL_WORDS.get(record.parameters.get("null", ""), "") if ranked else ""
     times = f"{control['effect']['value']:.1f} times a random direction{kind}"
     if natural := found.get("natural"):
         times += (
@@ -120,7 +120,7 @@ def direction_cells(record: Record, _: Run) -> list[Cell]:
             subject=name,
             estimate=Estimate.from_json(control["change"]),
             null=control["random"],
-            p=_rank(control),
+            p=control["p"],
             unit="spreads a unit of strength",
             note=times,
             evidence=record,
@@ -158,18 +158,10 @@ def _verdict(said: str, r2: Estimate) -> str:
     )
 
 
-def _rank(control: dict[str, Any]) -> float:
-    """p, by the rank among random directions; once it was by Student's t if they were few."""
-    drawn = np.array(control.get("drawn") or (), np.float64)
-    if not len(drawn):  # of before the draws were kept
-        return control["p"]
-    return max(control["p"], p_value(abs(control["change"]["value"]), drawn))
-
-
 def _few(control: dict[str, Any]) -> str:
     """What to do where p cannot be small, for want of random directions."""
-    count = len(control.get("drawn") or ())
-    if count == 0 or count >= FEWEST_RANKED:
+    count = control["directions"]
+    if not control.get("ranked") or count >= FEWEST_RANKED:
         return ""
     return (
         f"{count} random directions: p is never below {1 / (1 + count):.2f}; use --nulls"

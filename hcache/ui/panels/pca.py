@@ -150,6 +150,7 @@ def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover
         _scatter(run, view, _plot(view, projections, at), step, hover)
         selection_bar(run)
         _variance(run, view, projections.explained[at], step)
+        _accuracy(projections.residuals, at)
         selection_panel(run)
 
 
@@ -369,6 +370,16 @@ def _how_many(drawn: int, samples: int) -> str:
     return (
         f" {drawn:,} are drawn: all where they are sparse, some where they are dense. Box and lasso"
         " select what is drawn."
+    )
+
+
+def _accuracy(residuals: np.ndarray | None, at: int) -> None:
+    """By how much the variances of very many samples may be off, which are not computed exactly."""
+    if residuals is None or residuals.shape[0] <= at:
+        return
+    st.caption(
+        "Computed in a few passes over the samples. By component, the variance may be off by this"
+        f" share of itself: {_shares(residuals[at])}."
     )
 
 

@@ -15,7 +15,7 @@ from ...analysis.probes import AUC, LOGISTIC, RIDGE
 from ...cache.layout import X
 from ...cache.reading import Run
 from ...errors import AnalysisError
-from ...figures.probes import (
+from ...figures.probe_charts import (
     CONTROL,
     SCORE,
     SELECTIVITY,

@@ -102,7 +102,7 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
     )
     reader_name = choose_reader(run)
     result = run_button(
-        BUTTONS[setup.how],
+        BUTTONS.get(setup.how, f"Render: {setup.how}"),
         "swap",
         (reader_name, *(recipe.digest for recipe in recipes.values())),
         lambda: _render(run, recipes, pair, setup.window, reader_name),

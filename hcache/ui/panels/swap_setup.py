@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -14,11 +15,12 @@ from ...edits.freeu import FreeUEdit
 from ...edits.slerp import SlerpEdit
 from ...edits.swap import SwapEdit
 from ...errors import HcacheError, UsageError
-from ...recipes.edits import DonorRef, RecipeEdit, changed
+from ...recipes.edits import EDITS, DonorRef, RecipeEdit, changed
 from ...recipes.masks import Mask
 from ...recipes.recipe import Recipe, recipe_of
 from ...recipes.window import SHAPES, Window
 from .. import state
+from ..edit_widgets import Offer, choose_edit, draw_amount, draw_shapes, draw_widgets
 from ..text import sentence
 from .mask import choose_mask, mask_panel, percent
 
@@ -43,6 +45,14 @@ class Setup:
     t_boost: float | None
     omega: float | None = None
     dt_lambda: float | None = None
+    kind: type[RecipeEdit] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def injections() -> dict[str, type[RecipeEdit]]:
+    """Lists other packages' edits that take a donor, by title."""
+    own = (SwapEdit, SlerpEdit)
+    return {kind.title: kind for kind in EDITS.values() if kind.has("donor") and kind not in own}
 
 
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
@@ -53,13 +63,15 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
     how = state.select(
         "Inject",
         "inject",
-        [ALONE, TOGETHER, SLERP],
+        [ALONE, TOGETHER, SLERP, *injections()],
         format_func=sentence,
         help=(
             "Slerp rotates h towards A's h and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023,"
             " Training-free Content Injection using h-space in Diffusion Models)."
         ),
     )
+    if kind := injections().get(how):
+        return _outside_panel(run, picture, kind)
     sites = ["h"] if how == SLERP else _sites(run)
     if how == SLERP:
         share = state.slider("Share γ of the angle (%)", "gamma", 0, 100, 30) / 100
@@ -94,10 +106,37 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
     )
 
 
+def _outside_panel(run: Run, picture: np.ndarray, kind: type[RecipeEdit]) -> Setup:
+    """What an edit of another package asks for, by the widgets that it declares."""
+    st.caption(kind.help)
+    offer = Offer(run=run, picture=picture)
+    fields = draw_widgets(kind, offer, more=False)
+    if kind.amount:
+        fields[kind.amount.name] = draw_amount(kind, kind.amount)
+    with st.expander("More: asymmetric, noise boost, FreeU"):
+        fields |= draw_shapes(kind, fields) | draw_widgets(kind, offer, more=True)
+        asymmetric, t_boost, freeu = _more(run, kind.title)
+    return Setup(
+        how=kind.title,
+        sites=(),
+        window=fields.get("window", Window(first=0, last=run.spec.steps - 1)),
+        share=1.0,
+        mask=fields.get("mask"),
+        freeu=freeu,
+        asymmetric=asymmetric,
+        t_boost=t_boost,
+        kind=kind,
+        fields=fields,
+    )
+
+
 def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dict[str, Recipe]:
     """What is to be rendered, by title."""
     more: list[RecipeEdit] = [setup.freeu] if setup.freeu else []
-    if setup.how == SLERP:
+    if setup.kind is not None:
+        fields: dict[str, Any] = {"donor": donor, **setup.fields}
+        listed: dict[str, RecipeEdit] = {setup.how: setup.kind(**fields)}
+    elif setup.how == SLERP:
         turn = SlerpEdit(
             donor=donor,
             gamma=setup.share,
@@ -106,7 +145,7 @@ def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dic
             omega=setup.omega,
             dt_lambda=setup.dt_lambda,
         )
-        listed: dict[str, RecipeEdit] = {"h by slerp": turn}
+        listed = {"h by slerp": turn}
     else:
         groups = [(site,) for site in setup.sites] if setup.how == ALONE else [setup.sites]
         listed = {
@@ -149,6 +188,11 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
     state.choose("donor-run", first.donor.run)
     state.choose("donor", first.donor.sample)
     state.choose("recipient", head.sample)
+    if not isinstance(first, SwapEdit | SlerpEdit):
+        state.choose("inject", first.title)
+        choose_edit(first)
+        _apply_more(head, False)
+        return
     state.choose("window", f"{first.window.first}-{first.window.last}")
     state.choose("shape", first.window.shape)
     if isinstance(first, SlerpEdit):
@@ -299,10 +343,10 @@ def _calibration() -> tuple[float | None, float | None]:
     return omega or None, None if dt_lambda == 1 else dt_lambda
 
 
-def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:
-    """The one swap or slerp of a recipe."""
-    found = [edit for edit in recipe.edits if isinstance(edit, SwapEdit | SlerpEdit)]
-    if any(edit.amount is not None for edit in recipe.edits):
+def _injection(recipe: Recipe) -> Any:
+    """The one swap or slerp of a recipe, or another edit with a donor."""
+    found = [edit for edit in recipe.edits if edit.has("donor")]
+    if any(edit.has("direction") for edit in recipe.edits):
         raise UsageError("this picture was moved along a direction: drop it on the Edit page")
     if len(found) != 1:
         raise UsageError(
@@ -312,7 +356,7 @@ def _injection(recipe: Recipe) -> SwapEdit | SlerpEdit:
     return found[0]
 
 
-def _but_for_sites(recipe: Recipe, edit: SwapEdit | SlerpEdit) -> str:
+def _but_for_sites(recipe: Recipe, edit: RecipeEdit) -> str:
     """What a recipe says but for the sites, as a text to be compared."""
     other = changed(edit, sites=("h",)) if isinstance(edit, SwapEdit) else edit
     kept = [other if found is edit else found for found in recipe.edits]

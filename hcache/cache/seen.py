@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .. import __version__
 from ..atomic import read_file, write_bytes
-from ..cache.layout import TOKEN
-from ..cache.provenance import library_versions
+from .layout import TOKEN
+from .provenance import library_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,9 @@ def versions() -> dict[str, str]:
     return {"hcache": __version__, **named, "python": python}
 
 
-def disagreement(folder: Path, seen: str, theirs: Mapping[str, str]) -> str:
+def disagreement(
+    folder: Path, seen: str, theirs: Mapping[str, str], ours: Mapping[str, str] | None = None
+) -> str:
     """Says why a machine cannot compute parts of a run.
 
     The words follow the machine's name. They are empty if it can.
@@ -66,16 +68,17 @@ def disagreement(folder: Path, seen: str, theirs: Mapping[str, str]) -> str:
         folder: The run's, as it is called here.
         seen: What :func:`look_for` gave there.
         theirs: What :func:`versions` gave there.
+        ours: What it gives on the machine that began the work; default: this one.
     """
     if seen:
         return (
             f"{seen} {folder}; all machines must see the run under one path: put --home on the"
             " shared disk, and mount it there"
         )
-    for name, ours in versions().items():
-        if theirs.get(name) != ours:
+    for name, version in (versions() if ours is None else ours).items():
+        if theirs.get(name) != version:
             return (
-                f"has {name} {theirs.get(name, 'not installed')}, and this machine has {ours};"
-                " install the same versions on all machines"
+                f"has {name} {theirs.get(name, 'not installed')}, and the machine that began the"
+                f" work has {version}; install the same versions on all machines"
             )
     return ""
