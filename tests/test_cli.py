@@ -90,7 +90,10 @@ def test_models(capsys):
 def test_anatomy(capsys, folder, tiny_model):
     found = json_of(capsys, "anatomy", folder)
     anatomy = tiny_model.anatomy
-    assert list(found["sites"]) == list(anatomy.sites) and found["parameters"] == anatomy.parameters
+    assert (
+        list(found["sites"]) == list(anatomy.all_sites)
+        and found["parameters"] == anatomy.parameters
+    )
     for site, facts in found["sites"].items():
         assert [tuple(shape) for shape in facts["shapes"]] == [
             anatomy.shape(m) for m in anatomy.members(site)

@@ -38,6 +38,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
     "markdown_it": "markdown-it-py",
+    "umap": "umap-learn",
 }
 """Of modules that are not called as what installs them."""
 BROUGHT = {"tokenizers": "transformers", "starlette": "streamlit"}

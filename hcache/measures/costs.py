@@ -56,7 +56,7 @@ PASSES, COLUMNS = 3, 80
 with, for own and joint components, there and back.
 """
 
-MAP_ONCE, MAP_PLACE = {"tsne": 0.5, "umap": 25.0}, {"tsne": 2e-3, "umap": 4e-3}
+MAP_ONCE, MAP_PLACE = {"tsne": 0.5, "umap": 12.0}, {"tsne": 2e-3, "umap": 1.3e-3}
 MAP_PAIR = 4e-7
 """Seconds of a map by itself (UMAP compiles first), by place, and by pair of places."""
 
