@@ -67,7 +67,7 @@ class Option:
         return value
 
     def typed(self, text: str, name: str) -> Any:
-        """Reads a value that was typed in a shell.
+        """Parses a value that was typed in a shell.
 
         A bool is ``yes`` or ``no``.
 

@@ -155,8 +155,9 @@ def mapped(
 
     Results come as they are done.
 
-    Each call has a GPU of its own, or a CPU where no machine has a GPU. A call whose machine dies
-    is made again elsewhere. Closing the generator drops what has not begun.
+    Yields the results as they are done. Each call has a GPU of its own, or a CPU where no machine
+    has a GPU. A call whose machine dies is made again elsewhere. Closing the generator drops what
+    has not begun.
 
     Args:
         address: See :func:`session`.

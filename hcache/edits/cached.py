@@ -75,10 +75,10 @@ def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str,
 def find_donor(
     ref: DonorRef, run: Run, model: Model, home: Path, places: Sequence[str] = ()
 ) -> Donor:
-    """A donor's features by moment.
+    """Finds a donor's features by moment.
 
     They are read once for all rows that ask for the same. ``places``: other places of the U-Net
-    that they are to hold besides h and skips.
+    that the features must hold besides h and skips.
 
     Raises:
         UsageError: no such run or sample; or the run is of another model, or has other steps.

@@ -32,9 +32,9 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Died:
-    """The last word of an actor.
+    """The last message of an actor that ended by a fault.
 
-    Its work ended by a fault that nobody foresaw.
+    Nobody foresaw this fault.
     """
 
     reason: str

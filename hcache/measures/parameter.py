@@ -57,7 +57,7 @@ class Parameter(Option):
         return self.checked(value, self.name)
 
     def parse(self, text: str) -> Any:
-        """Reads a value that was typed in a shell.
+        """Parses a value that was typed in a shell.
 
         A bool is ``yes`` or ``no``.
 

@@ -35,7 +35,7 @@ class ReadPart:
 
 
 def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -> Iterator[Found]:
-    """Reads samples on a cluster.
+    """Yields what a reader reads of samples on a cluster.
 
     Parts come as they are done.
 

@@ -50,10 +50,7 @@ class Setup:
 
 
 def injections() -> dict[str, type[RecipeEdit]]:
-    """The other edits that take a donor, by title.
-
-    They are those of other packages.
-    """
+    """Lists other packages' edits that take a donor, by title."""
     own = (SwapEdit, SlerpEdit)
     return {kind.title: kind for kind in EDITS.values() if kind.has("donor") and kind not in own}
 
