@@ -78,11 +78,17 @@ def test_a_stored_notebook_is_that_of_its_source(path):
     assert path.with_suffix(".ipynb").stat().st_size < 2e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs(path, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, path], env=environment, cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, path],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     told = {
