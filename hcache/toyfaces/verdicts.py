@@ -235,17 +235,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--positives", type=int, default=32, help="samples picked for clicks (default: 32)"
     )
-    parser.add_argument(
-        "--strengths",
-        type=float,
-        nargs="+",
-        default=STRENGTHS,
-        metavar="S",
-        help=f"0 among them (default: {' '.join(f'{each:g}' for each in STRENGTHS)})",
-    )
-    parser.add_argument(
-        "--ways", nargs="+", choices=WAYS, default=WAYS, help="whose directions (default: all)"
-    )
+    parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, help="with 0")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     args = parser.parse_args(argv)
     run, strengths = open_run(args.run), tuple(args.strengths)
     work = verdicts(run, args.samples, args.nulls, args.positives, strengths, args.ways)
