@@ -41,6 +41,9 @@ EXACT = 2048
 OVERSAMPLING, RANDOM = 10, 5
 """Columns beyond the components that are looked for, and how many of them begin at random."""
 
+FIRST = 512
+"""Samples whose components are computed exactly, to begin with."""
+
 FEW = 64
 """Features up to which all directions are followed: the components are exact then."""
 
@@ -197,7 +200,7 @@ def stream_components(
     Raises:
         AnalysisError: values that are not finite, or a step without variance.
     """
-    first = next(grouped(rows), np.zeros((0, 0, 0), np.float32))
+    first = next(grouped(rows), np.zeros((0, 0, 0), np.float32))[:, :FIRST]
     if samples < 3 or first.shape[1] < 1:
         raise AnalysisError(f"PCA needs 3 samples or more, got {samples}")
     k = min(k, samples - 1, first.shape[2])

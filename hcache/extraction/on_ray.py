@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +136,9 @@ class _Actors(Team):
             try:
                 messages = self._ray.get(reference)
             except (self._ray.exceptions.RayError, OSError) as error:
+                # one that is only out of reach must not go on with what another gets
+                with suppress(self._ray.exceptions.RayError):
+                    self._ray.kill(worker.actor)
                 worker.reason = _last_line(error)
                 yield worker, Gone()
                 continue
