@@ -174,7 +174,8 @@ def swap_map(found: HeatMap, **options: Any) -> Figure:
 
 def _value_map(found: HeatMap, scale: str, title: str, told: str, options: Any) -> Figure:
     """A table of values from 0 to 1 in colours; what is not defined is grey."""
-    style, caption = style_of(**{"width": "single", **options})
+    given: dict[str, Any] = {"width": "single", **options}
+    style, caption = style_of(**given)
     rows, columns = len(found.rows), len(found.columns)
     left = max(width_of(name, style.small) for name in found.rows) + TICK + 3
     left += (ASCENT + DESCENT) * style.size + 3
