@@ -213,3 +213,31 @@ def test_a_strange_range_is_all_of_it_or_what_there_is_of_it(said, shown):
     app.session_state["high"] = 2.0
     assert not app.run().exception
     assert not go(app, run="first", range=said).exception
+
+
+def narrowing():
+    """A slider whose bounds are another's than those of the run before."""
+    import streamlit as st
+
+    from hcache.ui import address, state
+
+    address.read("one")
+    last = st.selectbox("Last step", [19, 9, 4])
+    state.slider("Step", "step", 0, last, 3)
+    state.window("Window", "window", last + 1)
+    state.amount("Strength", "strength", -1.0, float(last), 1.0, step=0.5)
+    state.span("Range", "range", 0.0, float(last))
+    address.end()
+
+
+def test_a_choice_is_kept_by_a_slider_of_other_bounds_as_long_as_it_is_within_them():
+    """Streamlit takes such a slider for another one, which begins at its own default."""
+    app = AppTest.from_function(narrowing).run()
+    for slider, value in zip(app.slider, (7, (2, 6), 2.5, (1.0, 6.0)), strict=True):
+        slider.set_value(value)
+    app.run()
+    app.selectbox[0].select(9).run()
+    assert [slider.value for slider in app.slider] == [7, (2, 6), 2.5, (1.0, 6.0)]
+    app.selectbox[0].select(4).run()
+    step, window, strength, _ = (slider.value for slider in app.slider)
+    assert (step, window, strength) == (4, (2, 4), 2.5)

@@ -15,7 +15,7 @@ PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    ("errors", "allocator", "assets", "dashboard", "starting", "atomic"),
+    ("errors", "allocator", "assets", "dashboard", "documentation", "starting", "atomic"),
     ("images", "pictures"),
     (
         "specs",

@@ -44,6 +44,8 @@ class _Memory:
     """What the address says of choices that no widget has asked for yet."""
     defaults: dict[str, str] = field(default_factory=dict)
     widgets: dict[str, Any] = field(default_factory=dict)
+    drawn: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The widget that showed each choice last: its page and its bounds."""
     since_links: set[str] = field(default_factory=set)
     """Choices made by parts of a page since its links were drawn; the links do not know of them."""
     gathering: bool = False
@@ -121,6 +123,20 @@ def _write_alone(name: str) -> None:
 def widget_key(name: str) -> str:
     """The key of the widget that makes a choice."""
     return f"{_WIDGET}{name}"
+
+
+def another_widget(name: str, bounds: tuple[float, ...]) -> bool:
+    """Whether Streamlit takes the widget of a choice for another than the one that showed it last.
+
+    Args:
+        name: The choice.
+        bounds: Of a slider: the least and the largest value, and the step if it has one.
+    """
+    memory = _memory()
+    now = (memory.page, *bounds)
+    another = memory.drawn.get(name) != now
+    memory.drawn[name] = now
+    return another
 
 
 def snapshot() -> dict[str, Any]:

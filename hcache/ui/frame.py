@@ -52,7 +52,12 @@ PAGES = (
     ("pages/verdict.py", "Verdict", ":material/fact_check:"),
     ("pages/compare.py", "Compare", ":material/compare:"),
     ("pages/figures.py", "Figures", ":material/image:"),
+    ("pages/help.py", "Help", ":material/help:"),
 )
+
+
+HELP, HELP_ON = "Help", "about"
+"""The page of the documentation, and the choice that names the page it was opened from."""
 
 
 @contextmanager
@@ -71,7 +76,7 @@ def home_page(title: str) -> Iterator[Path]:
         st.markdown("### hcache")
         st.caption("h-space and skips of diffusion U-Nets")
         links = [st.empty() for _ in PAGES]
-    drawn = _draw_links(links, None)
+    drawn = _draw_links(links, None, title)
     st.title(title)
     try:
         home = writable_home()
@@ -85,16 +90,22 @@ def home_page(title: str) -> Iterator[Path]:
         yield home
     finally:
         if not isinstance(sys.exception(), RerunException):
-            _draw_links(links, drawn)
+            _draw_links(links, drawn, title)
             address.end()
 
 
-def _draw_links(places: Sequence[DeltaGenerator], drawn: dict[str, str] | None) -> dict[str, str]:
-    """The links to all pages with the choices as they are, unless they are drawn so already."""
+def _draw_links(
+    places: Sequence[DeltaGenerator], drawn: dict[str, str] | None, title: str
+) -> dict[str, str]:
+    """Draws the links to all pages with the choices as they are, unless they are drawn so already.
+
+    The link to Help says from which page it was followed.
+    """
     now = address.current()
     if now != drawn:
         for place, (path, label, icon) in zip(places, PAGES, strict=True):
-            place.page_link(path, label=label, icon=icon, query_params=now)
+            about = {HELP_ON: title} if label == HELP != title else {}
+            place.page_link(path, label=label, icon=icon, query_params=now | about)
     return now
 
 

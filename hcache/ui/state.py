@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 import numpy as np
 import streamlit as st
 
-from .address import choose, keep, last_default, recall, restore, snapshot, widget_key
+from .address import (
+    another_widget,
+    choose,
+    keep,
+    last_default,
+    recall,
+    restore,
+    snapshot,
+    widget_key,
+)
 
 __all__ = [
     "amount",
@@ -42,6 +51,7 @@ def slider(label: str, name: str, low: int, high: int, default: int, **options: 
         name,
         min(max(int(recall(name, default, int)), low), high),
         lambda value: low <= value <= high,
+        (low, high),
     )
     value = st.slider(label, low, high, key=widget_key(name), **options)
     keep(name, value, default)
@@ -58,7 +68,7 @@ def window(label: str, name: str, steps: int, **options: Any) -> tuple[int, int]
     found = recall(name, (0, steps - 1), convert)
     found = convert(found) if isinstance(found, str) else found
     first, last = sorted(min(max(int(v), 0), steps - 1) for v in found)
-    _offer(name, (first, last), lambda value: 0 <= value[0] <= value[1] < steps)
+    _offer(name, (first, last), lambda value: 0 <= value[0] <= value[1] < steps, (0, steps - 1))
     value = st.slider(label, 0, steps - 1, key=widget_key(name), **options)
     keep(name, f"{value[0]}-{value[1]}", f"0-{steps - 1}")
     return value
@@ -127,6 +137,7 @@ def amount(
         name,
         min(max(float(recall(name, default, _real)), low), high),
         lambda value: low <= value <= high,
+        (low, high, step),
     )
     found = st.slider(label, low, high, step=step, key=widget_key(name), **options)
     keep(name, found, default)
@@ -190,7 +201,7 @@ def span(label: str, name: str, low: float, high: float, **options: Any) -> tupl
     if before not in (None, every):  # the widget of another range is another
         choose(name, every if _span(*found()) == before else _span(*found()))
     first, last = sorted(min(max(value, low), high) for value in found())
-    _offer(name, (first, last), lambda value: low <= value[0] <= value[1] <= high)
+    _offer(name, (first, last), lambda value: low <= value[0] <= value[1] <= high, (low, high))
     value = st.slider(label, low, high, key=widget_key(name), **options)
     keep(name, _span(*value), every)
     return value
@@ -208,8 +219,22 @@ def _real(text: str) -> float:
     return value
 
 
-def _offer(name: str, value: Any, valid: Callable[[Any], bool]) -> None:
-    """Puts a value under the widget's key unless a valid one is there."""
+def _offer(
+    name: str, value: Any, valid: Callable[[Any], bool], bounds: tuple[float, ...] = ()
+) -> None:
+    """Puts a value under the widget's key, unless this very widget has a valid one there.
+
+    Streamlit takes a widget of another page, and a slider of other bounds, for another widget. The
+    key still leads to the value of the one before; the new one would begin at its own default.
+
+    Args:
+        name: The choice.
+        value: What it is, from the session or the address.
+        valid: Whether a value can be shown by the widget.
+        bounds: Of a slider: the least and the largest value, and the step if it has one.
+    """
     key = widget_key(name)
-    if key not in st.session_state or not valid(st.session_state[key]):
-        st.session_state[key] = value
+    there = st.session_state.get(key)
+    kept = key in st.session_state and valid(there)
+    if another_widget(name, bounds) or not kept:
+        st.session_state[key] = there if kept else value
