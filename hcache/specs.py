@@ -151,7 +151,11 @@ class Anatomy:
         return self.skips[int(group) - 1][int(index)]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data; other places are left out where there are none, as in files of before."""
+        found = asdict(self)
+        if not self.others:
+            del found["others"]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

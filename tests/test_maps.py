@@ -195,7 +195,7 @@ def test_the_page_makes_a_map_shows_it_and_selects_the_nearest(tiny_run, copied_
     st.cache_data.clear()
     st.cache_resource.clear()
     started = []
-    monkeypatch.setattr("hcache.ui.tasks.start", lambda folder, work: started.append(work))
+    monkeypatch.setattr("hcache.background.tasks.start", lambda folder, work: started.append(work))
     app = AppTest.from_file("../dashboard.py", default_timeout=120)
     for name, value in {"run": run.name, "over": "map by t-SNE of this step", "step": "2"}.items():
         app.query_params[name] = value

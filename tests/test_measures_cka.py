@@ -164,7 +164,7 @@ def test_the_compare_page_shows_two_runs_maps(copied_run, tiny_model, monkeypatc
     st.cache_data.clear()
     st.cache_resource.clear()
     started = []
-    monkeypatch.setattr("hcache.ui.tasks.start", lambda folder, work: started.append(work))
+    monkeypatch.setattr("hcache.background.tasks.start", lambda folder, work: started.append(work))
     app = AppTest.from_file("../dashboard.py", default_timeout=120)
     for name, value in {"run": run.name, "A-run": run.name, "B-run": other.name}.items():
         app.query_params[name] = value
