@@ -151,7 +151,9 @@ def cpus_of(node: Node, wanted: int) -> int:
 def mapped(
     address: str, function: Callable[[Any], Any], items: Iterable[Any]
 ) -> Generator[Any, None, None]:
-    """Calls ``function`` with every item on a cluster.
+    """Computes a function of every item on a cluster.
+
+    Results come as they are done.
 
     Yields the results as they are done. Each call has a GPU of its own, or a CPU where no machine
     has a GPU. A call whose machine dies is made again elsewhere. Closing the generator drops what

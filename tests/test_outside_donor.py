@@ -10,12 +10,13 @@ from test_pages import assert_fine, finish, open_page
 from test_swap_page import drop, kept, results
 
 from hcache.recipes.edits import EDITS, DonorRef
+from hcache.ui.panels.edit_setup import offered_edits
 
 EDIT = '''
 """Mixes h with a donor's."""
 
 from hcache.recipes.edits import DonorRef, RecipeEdit, Share
-from hcache.recipes.widgets import NumberWidget, WindowWidget
+from hcache.recipes.widgets import AmountWidget, WindowWidget
 from hcache.recipes.window import Window
 
 
@@ -24,7 +25,10 @@ class MixEdit(RecipeEdit, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     title = "Mix h"
     help = "A share of the donor's h."
-    widgets = (WindowWidget(), NumberWidget(name="s", label="Share s", low=0, high=1, default=0.5))
+    amount = AmountWidget(
+        name="s", symbol="s", low=0, high=1, default=0.5, step=0.1, values=(0.0, 1.0)
+    )
+    widgets = (WindowWidget(),)
 
     donor: DonorRef
     s: Share
@@ -63,7 +67,7 @@ def test_the_swap_page_makes_its_pictures_and_takes_their_recipes_back(page, cop
     assert_fine(page)
     assert "A share of the donor's h." in [caption.value for caption in page.caption]
     assert "choose-blend" not in {slider.key for slider in page.slider}, "no widget of a swap"
-    page.number_input(key="choose-mix-s").set_value(1.0).run()
+    page.slider(key="choose-mix-s").set_value(1.0).run()
     assert page.button(key="run-swap").label == "Render: Mix h"
     page = finish(page, "run-swap")
     assert_fine(page)
@@ -77,4 +81,10 @@ def test_the_swap_page_makes_its_pictures_and_takes_their_recipes_back(page, cop
     page.selectbox(key="choose-inject").set_value("each site alone").run()
     drop(page, cell.png)
     assert_fine(page)
-    assert kept(page)["inject"] == "Mix h" and page.number_input(key="choose-mix-s").value == 1.0
+    assert kept(page)["inject"] == "Mix h" and page.slider(key="choose-mix-s").value == 1.0
+
+
+def test_the_edit_page_which_asks_for_no_donor_does_not_offer_it(page):
+    assert "mix" in EDITS and EDITS["mix"].amount is not None
+    offered = list(offered_edits().values())
+    assert EDITS["mix"] not in offered and EDITS["shift"] in offered

@@ -46,6 +46,7 @@ def cluster(monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # of what others have on this machine
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default: beside other work it starves
     made = Cluster(initialize_head=True, head_node_args={**SMALL, "num_cpus": 0})
     try:
         yield made
@@ -382,10 +383,10 @@ def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, mapping, mo
 
 
 def test_a_machine_that_cannot_take_part_in_reading_is_named(copied_run, tmp_path):
-    from hcache.readers.ray_reading import Part, read_part
+    from hcache.readers.ray_reading import ReadPart, read_part
 
     with token_in(copied_run.folder) as token:
-        part = Part(folder=copied_run.folder, reader="any", samples=(0,), token=token)
+        part = ReadPart(folder=copied_run.folder, reader="any", samples=(0,), token=token)
         other = dataclasses.replace(part, versions={**versions(), "torch": "9"})
         with pytest.raises(CacheError, match="and the machine that began the work has 9"):
             read_part(other)

@@ -107,7 +107,7 @@ def test_training_lowers_the_loss_is_seeded_and_ends_in_a_folder(tmp_path, monke
         )
 
     digests = []
-    for name, steps in (("short", 1), ("long", 20), ("again", 20)):
+    for name, steps in (("short", 2), ("again", 2), ("long", 20)):
         clip.main(
             [
                 "--work",
@@ -126,7 +126,7 @@ def test_training_lowers_the_loss_is_seeded_and_ends_in_a_folder(tmp_path, monke
         assert found.keys() == set(NAMES) and all(0 < one["count"] <= 30 for one in found.values())
         digests.append((tmp_path / name / "model.safetensors").read_bytes())
     assert loss_of(tmp_path / "long") < 0.97 * loss_of(tmp_path / "short")
-    assert digests[1] == digests[2] != digests[0]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_texts_are_told_apart_by_the_nearer_one():

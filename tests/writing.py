@@ -127,102 +127,102 @@ def commands_of(run, model, given, out):
         given: The folder of ``sources``.
         out: A folder to write into, which is there.
     """
-    home = run.folder.parent.parent
-    where, new = ["--home", str(home)], out / "new home"
-    own = ["--store", "h=full", "--steps", "3", "--home", str(new), "--device", "cpu"]
+    return {
+        **_of_the_run(run, given),
+        **_that_extract(run, model, given, out),
+        **_into_files(run, out),
+        **_that_convert(given, out),
+        **_that_import(given, out),
+    }
+
+
+def _of_the_run(run, given):
+    """Those that write into the run."""
+    where = ["--home", str(run.home)]
     spoilt = run.folder / SHARDS / run.shards[1].file
+    measures = run.folder / "measures"
+    reader = ["--reader", f"classifier:{given / 'classifier'}", "--name", "kept", "--replace"]
+    fit = ["direction", "fit", run.name, "--method", "pca", "--option", "count=4", "--name", "pc"]
+    measure = ["measure", run.name, "--what", "decodability", "--label", "a", *where]
+    labels = ["labels-import", run.name, str(given / "table.csv"), "--set", "mine", *where]
+    return {
+        "verify": Command(given=["verify", run.name, *where]),
+        "repair": Command(
+            given=["repair", "--yes", run.name, "--device", "cpu", *where],
+            before=lambda: spoilt.write_bytes(bytes(run.shards[1].bytes)),
+        ),
+        "labels-import": Command(given=labels),
+        "fit": Command(given=[*fit, "--replace", *where]),
+        "measure": Command(given=measure, stale=measures),
+        "probe": Command(given=["probe", run.name, "--label", "a", *where], stale=measures),
+        "read": Command(given=["read", run.name, *reader, "--device", "cpu", *where]),
+    }
+
+
+def _that_extract(run, model, given, out):
+    """Those that begin a run, in a home of its own."""
+    new = out / "new home"
+    own = ["--store", "h=full", "--steps", "3", "--home", str(new), "--device", "cpu"]
+    return {
+        "extract": Command(given=["extract", str(model), "--samples", "6", *own], home=new),
+        "invert": Command(given=["invert", str(model), str(given / "picture.png"), *own], home=new),
+    }
+
+
+def _into_files(run, out):
+    """Those that write a file or a folder outside the run."""
+    where = ["--home", str(run.home)]
     recipe = out / "recipe.json"
     recipe.write_text(recipe_of(run, 1).to_text())
     u = ["figure", "u", run.name, "--donor", "0", "--recipient", "1", "--steps", "3-3", *where]
 
-    def spoil():
-        spoilt.write_bytes(bytes(run.shards[1].bytes))
+    def write(target, *words, **more):
+        """A command that writes one file or folder."""
+        return Command(given=[*words, *where], outs=(out / target,), **more)
 
-    def export(name, form):
-        target = out / name
-        return Command(
-            given=["export", run.name, str(target), "--format", form, *where],
-            outs=(target,),
-            refuses=True,
-        )
+    def export(target, form):
+        """An export in one of the formats."""
+        words = ("export", run.name, str(out / target), "--format", form)
+        return write(target, *words, refuses=True)
 
-    def write(name, *words, outs):
-        return Command(
-            given=[name, *words],
-            outs=tuple(out / each for each in outs),
-            refuses=name.startswith("convert"),
-        )
-
-    def copy_wide():
-        shutil.copytree(given / "wide" / "home", new)
-
-    (wide,) = (given / "wide" / "home" / "runs").iterdir()
-    block = ["direction", "import", wide.name, str(given / "block.pth"), "--name", "block"]
-    reader = ["--reader", f"classifier:{given / 'classifier'}", "--name", "kept", "--replace"]
-    few = ["--controls", "2", "--draws", "20"]  # what is tried is writing
-    fit = ["direction", "fit", run.name, "--method", "pca", "--option", "count=4", "--name", "pc"]
+    stale, status = run.folder / "renders", str(out / "status.json")
     return {
-        "extract": Command(given=["extract", str(model), "--samples", "6", *own], home=new),
-        "invert": Command(given=["invert", str(model), str(given / "picture.png"), *own], home=new),
-        "verify": Command(given=["verify", run.name, *where]),
-        "repair": Command(
-            given=["repair", "--yes", run.name, "--device", "cpu", *where], before=spoil
-        ),
-        "labels-import": Command(
-            given=["labels-import", run.name, str(given / "table.csv"), "--set", "mine", *where]
-        ),
         "export": export("out.csv", "csv"),
         "parquet": export("out.parquet", "parquet"),
         "projector": export("projector", "projector"),
-        "fit": Command(given=[*fit, "--replace", *where]),
+        "figure": write("u.pdf", *u, "--out", str(out / "u.pdf"), stale=stale),
+        "render": write("again.png", "render", str(recipe), "--out", str(out / "again.png")),
+        "compare": write("report.html", "compare", run.name, "--html", str(out / "report.html")),
+        "status": write("status.json", "verify", run.name, "--status", status),
+    }
+
+
+def _that_convert(given, out):
+    """Those that make a model's folder of a checkpoint."""
+
+    def convert(kind, file, *options):
+        """One of them."""
+        words = [f"convert-{kind}", str(given / file), str(out / kind), "--image-size", "16"]
+        return Command(given=[*words, *options], outs=(out / kind,), refuses=True)
+
+    return {
+        "convert-adm": convert("adm", "adm.pt", "--head-channels", "16"),
+        "convert-ddpm": convert("ddpm", "ddpm.ckpt"),
+    }
+
+
+def _that_import(given, out):
+    """The one that takes a published block as a direction, of a run in a home of its own."""
+    new = out / "new home"
+    (wide,) = (given / "wide" / "home" / "runs").iterdir()
+    block = ["direction", "import", wide.name, str(given / "block.pth"), "--name", "block"]
+    return {
         "import": Command(
             given=[*block, "--device", "cpu", "--home", str(new)],
             outs=(new / "runs" / wide.name / "directions" / "block.h5",),
             home=new,
-            before=copy_wide,
-        ),
-        "measure": Command(
-            given=["measure", run.name, "--what", "alignment", "--label", "a", *where],
-            stale=run.folder / "measures",
-        ),
-        "probe": Command(
-            given=["probe", run.name, "--label", "a", *few, *where], stale=run.folder / "measures"
-        ),
-        "figure": Command(
-            given=[*u, "--out", str(out / "u.pdf")],
-            outs=(out / "u.pdf",),
-            stale=run.folder / "renders",
-        ),
-        "render": Command(
-            given=["render", str(recipe), "--out", str(out / "again.png"), *where],
-            outs=(out / "again.png",),
-        ),
-        "read": Command(given=["read", run.name, *reader, "--device", "cpu", *where]),
-        "compare": write(
-            "compare", run.name, "--html", str(out / "report.html"), *where, outs=["report.html"]
-        ),
-        "convert-adm": write(
-            "convert-adm",
-            str(given / "adm.pt"),
-            str(out / "adm"),
-            "--image-size",
-            "16",
-            "--head-channels",
-            "16",
-            outs=["adm"],
-        ),
-        "convert-ddpm": write(
-            "convert-ddpm",
-            str(given / "ddpm.ckpt"),
-            str(out / "ddpm"),
-            "--image-size",
-            "16",
-            outs=["ddpm"],
-        ),
-        "status": Command(
-            given=["verify", run.name, "--status", str(out / "status.json"), *where],
-            outs=(out / "status.json",),
-        ),
+            before=lambda: shutil.copytree(given / "wide" / "home", new),
+        )
     }
 
 

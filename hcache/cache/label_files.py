@@ -177,7 +177,7 @@ class LabelFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class LabelTable:
     """One label set's file and its record.
 
     ``columns``: name -> sample -> value. ``finished``: whether the last line has an end.
@@ -241,7 +241,7 @@ def _without_table(run: Path) -> list[str]:
     ]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> LabelTable:
     """A label set's file with its record, both of one writing.
 
     Raises:
@@ -253,7 +253,7 @@ def read_table(path: Path) -> Table:
     for _ in range(MOST_READS):
         record, fault = _record_of(path)
         text = read_file(path).decode("utf-8-sig")
-        table = Table(
+        table = LabelTable(
             columns=parse_any_samples(text, str(path)),
             finished=text.endswith(("\n", "\r")),
             record=record,
@@ -276,7 +276,7 @@ def _record_of(path: Path) -> tuple[LabelRecord | None, str]:
         return None, reason(error)
 
 
-def _how_changed(table: Table, run: str, name: str) -> str:
+def _how_changed(table: LabelTable, run: str, name: str) -> str:
     written = table.record.values if table.record else 0
     cut = "" if table.finished else ", and its last line has no end"
     return (

@@ -56,6 +56,16 @@ class Plot(Printed):
         return self.axes[0]
 
     @property
+    def width(self) -> float:
+        """In points."""
+        return float(self.figure.get_size_inches()[0] * POINTS)
+
+    @property
+    def height(self) -> float:
+        """In points, with the caption if it is drawn."""
+        return float(self.figure.get_size_inches()[1] * POINTS)
+
+    @property
     def svg(self) -> str:
         """Texts as texts, with the font for browsers inside."""
         about = {"Title": self.title, "Description": self.caption, "Creator": "hcache"}

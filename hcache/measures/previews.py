@@ -88,15 +88,9 @@ def against_random(
             work = _tried(driver, random, samples, step, components)
             driver.kept[key] = yield from part(work, 0.1, 0.9)
         both = own, driver.kept[key]
-
-        def changes(length: str, reading: str) -> np.ndarray:
-            """(1 + m, n), of samples or of groups."""
-            rows = np.concatenate([each.changes[length][reading] for each in both])
-            return group_means(rows, among, 1)
-
         return {
             "readings": {
-                reading: _compared({at: changes(at, reading) for at in LENGTHS}, repeats)
+                reading: _compared(_changes(both, reading, among), repeats)
                 for reading in driver.spreads
             },
             "lengths": np.concatenate([each.lengths for each in both]),
@@ -113,6 +107,18 @@ class _Tried:
     changes: Mapping[str, Mapping[str, np.ndarray]]
     lengths: np.ndarray
     share: np.ndarray
+
+
+def _changes(
+    both: tuple[_Tried, _Tried], reading: str, among: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """The changes of a reading by length: (1 + m, n), of samples or of groups."""
+    return {
+        length: group_means(
+            np.concatenate([each.changes[length][reading] for each in both]), among, 1
+        )
+        for length in LENGTHS
+    }
 
 
 def _tried(

@@ -134,29 +134,35 @@ def direction(
         randoms = driver.randoms(nulls, null, move, grid.samples)
         lengths = np.array([getattr(each, "length", np.nan) for each in (move, *randoms)])
         tables = yield from tables_of(driver, [move, *randoms], grid, among)
-        gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
-        found: dict[str, Any] = {}
-        for reading, values in tables.items():
-            spread = driver.spreads[reading]
-            straight = linearity(values[0], grid.strengths, values[1:], repeats=repeats)
-            change = values - values[:, :, [zero]]
-            slopes = change @ gamma / np.square(gamma).sum()
-            found[reading] = {
-                "linearity": straight,
-                "verdict": straight.verdict,
-                "controllability": controllability(slopes[0], slopes[1:], spread, repeats=repeats),
-                "natural": _at_natural_length(slopes, lengths, spread, repeats),
-                "curve": _means(change[0] / spread, zero, repeats),
-                "null_curves": change[1:].mean(1) / spread,
-            }
         return {
-            "readings": found,
+            "readings": {
+                reading: _response(values, grid, lengths, driver.spreads[reading], repeats)
+                for reading, values in tables.items()
+            },
             "null_moves": [digest_of(each) for each in randoms],
             "lengths": lengths,
             "null_dimensions": null_dimensions(randoms),
         }
 
     return (yield from measured(driver.run, DIRECTION, parameters, compute))
+
+
+def _response(
+    values: np.ndarray, grid: TrialGrid, lengths: np.ndarray, spread: float, repeats: int
+) -> dict[str, Any]:
+    """A reading's response (1 + m, n, s) to a direction and to m random ones."""
+    gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
+    straight = linearity(values[0], grid.strengths, values[1:], repeats=repeats)
+    change = values - values[:, :, [zero]]
+    slopes = change @ gamma / np.square(gamma).sum()
+    return {
+        "linearity": straight,
+        "verdict": straight.verdict,
+        "controllability": controllability(slopes[0], slopes[1:], spread, repeats=repeats),
+        "natural": _at_natural_length(slopes, lengths, spread, repeats),
+        "curve": _means(change[0] / spread, zero, repeats),
+        "null_curves": change[1:].mean(1) / spread,
+    }
 
 
 def null_dimensions(randoms: Sequence[Move]) -> float | None:

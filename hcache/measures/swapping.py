@@ -18,7 +18,7 @@ import torch
 from ..analysis.swaps import Pictures, swap_effect
 from ..cache.records import Record
 from ..edits.cached import cached_x
-from ..errors import UsageError
+from ..errors import UnknownSiteError, UsageError
 from ..features import Features
 from ..models.taps import Passing
 from ..progress import part
@@ -87,8 +87,11 @@ def swaps(
     what was cancelled goes on where it stood. :mod:`.evidence` makes the table of them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
-    for site in sorted(set(chosen) - set(driver.run.anatomy.sites)):  # no need to load the model
-        driver.model.anatomy.members(site)
+    for site in chosen:
+        try:
+            driver.run.anatomy.members(site)
+        except UnknownSiteError:  # a run of before does not name its model's other places
+            driver.model.anatomy.members(site)
     common = {
         "pairs": asdict(pairs),
         "window": asdict(window),

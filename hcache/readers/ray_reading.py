@@ -21,7 +21,7 @@ Found = tuple[list[int], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ReadPart:
     """Samples of a run that a reader is to read.
 
     The reader is kept in the run's home.
@@ -44,7 +44,7 @@ def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -
     """
     with token_in(run.folder) as token:
         parts = [
-            Part(
+            ReadPart(
                 folder=run.folder,
                 reader=name,
                 samples=tuple(samples[start : start + batch]),
@@ -55,7 +55,7 @@ def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -
         yield from mapped(address, read_part, parts)
 
 
-def read_part(part: Part) -> Found:
+def read_part(part: ReadPart) -> Found:
     """Reads one part, on whichever machine it is."""
     import platform
 
@@ -66,7 +66,7 @@ def read_part(part: Part) -> Found:
     return list(part.samples), dict(_reader(str(run.home), part.reader)(pictures))
 
 
-def _problem(part: Part) -> str:
+def _problem(part: ReadPart) -> str:
     seen = look_for(part.token)
     return disagreement(part.folder, seen, versions(), part.versions)
 

@@ -118,10 +118,7 @@ def denoise(
         UsageError: arguments that do not fit together, or not the model.
     """
     levels = schedule_of(model, steps, schedule)
-    if edit is not None:
-        model.anatomy.need_unet("an edit of h or skips")
-    if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
-        raise UsageError("calibration is of an asymmetric edit of a diffusion model, not of a flow")
+    _check_edits(model, levels, edit, calibrate, asymmetric)
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
     x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
@@ -139,6 +136,20 @@ def denoise(
         t = levels.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
+
+
+def _check_edits(
+    model: Model,
+    levels: Schedule,
+    edit: Edit | None,
+    calibrate: Calibrate | None,
+    asymmetric: bool,
+) -> None:
+    """That an edit and its calibration go with the model."""
+    if edit is not None:
+        model.anatomy.need_unet("an edit of h or skips")
+    if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
+        raise UsageError("calibration is of an asymmetric edit of a diffusion model, not of a flow")
 
 
 def predict(

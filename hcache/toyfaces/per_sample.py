@@ -54,7 +54,7 @@ REDUCED = {"components": 32, "latent": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class MethodRow:
     """A method as it is tried.
 
     ``name``: its name in the table. ``method``: its registered name. ``options``: its options.
@@ -68,7 +68,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class MethodCell:
     """One line of the table.
 
     It is one row, for positives of some set, of an attribute.
@@ -86,24 +86,24 @@ class Cell:
 
 
 MAIN = (
-    Row(name="naive", method="naive", sets=SETS),
-    Row(name="VAE", method="vae", sets=SETS),
-    Row(name="VAE, 32 components", method="vae", options=REDUCED, sets=SETS),
-    Row(name="local naive", method="local", sets=SETS),
+    MethodRow(name="naive", method="naive", sets=SETS),
+    MethodRow(name="VAE", method="vae", sets=SETS),
+    MethodRow(name="VAE, 32 components", method="vae", options=REDUCED, sets=SETS),
+    MethodRow(name="local naive", method="local", sets=SETS),
 )
 VARIANTS = (
-    Row(
+    MethodRow(
         name="VAE, 32 components, one a step",
         method="vae",
         options={**REDUCED, "networks": "one a step"},
     ),
-    Row(
+    MethodRow(
         name="VAE, 32 components, 16 latent",
         method="vae",
         options={**REDUCED, "latent": 16},
         only=("glasses",),
     ),
-    Row(
+    MethodRow(
         name="VAE, 32 components, KL weight 0.1",
         method="vae",
         options={**REDUCED, "beta": 0.1},
@@ -130,7 +130,7 @@ def positives_of(labels: Mapping[str, np.ndarray], run: Run, attribute: str) -> 
     }
 
 
-def cells(run: Run) -> Iterator[Cell]:
+def cells(run: Run) -> Iterator[MethodCell]:
     """Everything that is tried, what decides most first."""
     labels = run.labels["toyfaces"]
     chosen = {attribute: positives_of(labels, run, attribute) for attribute in ATTRIBUTES}
@@ -142,12 +142,12 @@ def cells(run: Run) -> Iterator[Cell]:
                         yield _cell(row, kind, attribute, run.name, chosen[attribute][kind])
 
 
-def _cell(row: Row, kind: str, attribute: str, run: str, positives: list[int]) -> Cell:
+def _cell(row: MethodRow, kind: str, attribute: str, run: str, positives: list[int]) -> MethodCell:
     fit = Fit(method=row.method, run=run, positives=tuple(positives), options=row.options)
-    return Cell(positives=kind, attribute=attribute, row=row.name, fit=fit)
+    return MethodCell(positives=kind, attribute=attribute, row=row.name, fit=fit)
 
 
-def fitted(cell: Cell, run: Run, model: Model) -> Made:
+def fitted(cell: MethodCell, run: Run, model: Model) -> Made:
     """Returns the cell's move.
 
     A move that took training is saved, and loaded the next time. Otherwise the move is fitted.
@@ -268,14 +268,14 @@ def main(argv: list[str] | None = None) -> None:
     print(as_table(facts))
 
 
-def _known(facts: Mapping[str, Any], cell: Cell) -> dict[str, Any] | None:
+def _known(facts: Mapping[str, Any], cell: MethodCell) -> dict[str, Any] | None:
     keys = ("positives", "attribute", "row")
     return next(
         (each for each in facts["cells"] if tuple(each[key] for key in keys) == cell.key), None
     )
 
 
-def _tried(facts: Mapping[str, Any], cell: Cell) -> int:
+def _tried(facts: Mapping[str, Any], cell: MethodCell) -> int:
     """How many samples a cell was tried on."""
     found = _known(facts, cell)
     return 0 if found is None else len(found["changes"][cell.attribute])
@@ -283,7 +283,7 @@ def _tried(facts: Mapping[str, Any], cell: Cell) -> int:
 
 def keep(
     facts: dict[str, Any],
-    cell: Cell,
+    cell: MethodCell,
     made: Made,
     run: Run,
     model: Model,

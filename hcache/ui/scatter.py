@@ -48,7 +48,7 @@ _scatter = st.components.v2.component(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Plot:
+class Placed:
     """Where samples stand at a step.
 
     ``places`` (n, 2): on two ``axes``, a title each. ``ways`` (steps, n, 2): where they stand at

@@ -69,9 +69,13 @@ class EditSetup:
 def offered_edits() -> dict[str, type[RecipeEdit]]:
     """The edits of this page by what links call them.
 
-    Those that have an amount.
+    Those that have an amount and take no donor; the Swap page has the others.
     """
-    return {edit.key(): edit for edit in EDITS.values() if edit.amount is not None}
+    return {
+        edit.key(): edit
+        for edit in EDITS.values()
+        if edit.amount is not None and not edit.has("donor")
+    }
 
 
 def kind_panel() -> type[RecipeEdit]:

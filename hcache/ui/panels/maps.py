@@ -26,7 +26,7 @@ from ...measures.declared.maps import (
 from ...measures.maps import made_map, nearest, together
 from ...measures.setting import NULLS, SAMPLES
 from .. import state
-from ..scatter import Plot
+from ..scatter import Placed
 from ..tasks import start_button, task_list
 from ..text import literal
 
@@ -64,7 +64,7 @@ def map_record(run: Run, site: str, over: str, step: int) -> Record | None:
     return record
 
 
-def plot_of(record: Record, step: int) -> Plot:
+def plot_of(record: Record, step: int) -> Placed:
     """Plots a map at a step.
 
     If all steps are mapped together, every sample has its way over the steps.
@@ -73,7 +73,7 @@ def plot_of(record: Record, step: int) -> Plot:
     steps, name = record.parameters["steps"], NAMES[record.parameters["way"]]
     at = int(np.argmin(np.abs(np.array(steps) - step)))
     axes = (f"{name} 1 (no unit)", f"{name} 2 (no unit)")
-    return Plot(places=places[at], axes=axes, ways=places if len(steps) > 1 else None)
+    return Placed(places=places[at], axes=axes, ways=places if len(steps) > 1 else None)
 
 
 def quality_panel(run: Run, record: Record) -> None:

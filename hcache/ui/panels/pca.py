@@ -21,7 +21,7 @@ from .. import address, loaders, selection, state
 from ..frame import errors_shown
 from ..hover import hover_pictures
 from ..pace import starts_itself
-from ..scatter import BOX, LASSO, PAN, Plot, Points, scatter
+from ..scatter import BOX, LASSO, PAN, Placed, Points, scatter
 from ..text import literal, sentence
 from ..thinning import thinned
 from ..work import run_button
@@ -165,7 +165,7 @@ def _map(run: Run, view: View, step: int, hover: bool) -> None:
     selection_panel(run)
 
 
-def _plot(view: View, projections: Projections, at: int) -> Plot:
+def _plot(view: View, projections: Projections, at: int) -> Placed:
     """Two components at a step, with the ways over the steps if these are joint."""
     columns = [axis - 1 for axis in view.axes]
     shares = projections.explained[at]
@@ -173,7 +173,7 @@ def _plot(view: View, projections: Projections, at: int) -> Plot:
         f"component {axis} ({shares[axis - 1]:.1%} of this step's variance)" for axis in view.axes
     )
     ways = projections.scores[:, :, columns] if view.over == loaders.JOINT else None
-    return Plot(places=projections.scores[at][:, columns], axes=(first, second), ways=ways)
+    return Placed(places=projections.scores[at][:, columns], axes=(first, second), ways=ways)
 
 
 def _projections(
@@ -190,7 +190,7 @@ def _projections(
     return loaders.projection_at(str(run.folder), len(run), view.site, step), 0
 
 
-def _scatter(run: Run, view: View, plot: Plot, step: int, hover: bool) -> None:
+def _scatter(run: Run, view: View, plot: Placed, step: int, hover: bool) -> None:
     """The chart, and the picture that was clicked last beside it."""
     ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
