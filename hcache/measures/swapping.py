@@ -78,13 +78,12 @@ def swaps(
     repeats: int = 2000,
     seed: int = 0,
 ) -> Generator[float, None, dict[str, Record]]:
-    """The effect of swapping each site in a window of steps.
+    """Measures the effect of swapping each site in a window of steps.
 
-    Yields the share done, returns a record for every site.
-
-    ``own``: swap recipients with themselves as well, which must change nothing. A record's result
-    is a :class:`~hcache.analysis.swaps.SwapEffect`; each is stored as soon as it is there, so that
-    what was cancelled goes on where it stood. :mod:`.evidence` makes the table of them.
+    Yields the share done, and returns a record for every site. ``own``: swap recipients with
+    themselves as well, which must change nothing. A record's result is a
+    :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored as soon as it is there, so that
+    cancelled work goes on where it stood. :mod:`.evidence` makes the table of them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:

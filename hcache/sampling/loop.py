@@ -90,9 +90,7 @@ def denoise(
     places: Sequence[str] = (),
     calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
-    """Denoises a batch with DDIM, step by step.
-
-    A flow with Euler's method; one :class:`Step` at a time.
+    """Denoises a batch by DDIM, or a flow by Euler's method. Yields one :class:`Step` at a time.
 
     Args:
         model: The model.
