@@ -33,7 +33,10 @@ def test_the_controls_of_measures_are_what_they_declare(tmp_path, monkeypatch):
     assert null.value == "samples" and list(null.options) == ["noise", "samples"]
     what = next(each for each in app.multiselect if each.label == "What")
     (size,) = (each for each in app.selectbox if each.label == "Size")
-    assert size.options[0] == "quick: 128 compared, 39 shuffles, 8 samples, 19 nulls, 39 random_positives"
+    assert (
+        size.options[0]
+        == "quick: 128 compared, 39 shuffles, 8 samples, 19 nulls, 39 random_positives"
+    )
     null.set_value("noise").run()
     command = next(each.value for each in app.code if "measure" in each.value)
     assert "--null=noise" in command and "--samples=16" in command
