@@ -78,6 +78,7 @@ def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
         (host_mark(), str(os.getpid()), 23, False),
         (host_mark(), str(os.getpid()), 25, True),  # this process began later than that
     ],
+    ids=["other host", "other host, old", "other host, first process", "own", "own number again"],
 )
 def test_what_another_host_left_goes_a_day_after_its_last_change(tmp_path, host, pid, hours, goes):
     path = tmp_path / f"a.csv.{host}-{pid}-01.partial"
