@@ -151,7 +151,10 @@ class Anatomy:
         return self.skips[int(group) - 1][int(index)]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; other places are left out where there are none, as in files of before."""
+        """Plain data.
+
+        Other places are left out where there are none, as in files of before.
+        """
         found = asdict(self)
         if not self.others:
             del found["others"]

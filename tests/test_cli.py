@@ -34,6 +34,8 @@ COMMANDS = (
     "repair",
     "labels-import",
     "labels-export",
+    "labels-accept",
+    "commit",
     "export",
     "render",
     "figure",

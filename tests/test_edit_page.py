@@ -62,7 +62,7 @@ def test_every_cell_of_a_strip_gives_its_picture_again(page, copied_run, tiny_mo
     page.selectbox(key="choose-shape").set_value("falling").run()
     finish(page, "run-strip")
     assert_fine(page)
-    cells, _ = list(page.session_state["results-strip"].values())[-1]
+    cells, *_ = list(page.session_state["results-strip"].values())[-1]
     assert len(cells) == 18 and all(isinstance(cell, Rendered) for cell in cells)
     _, again = drain(
         render_again(tiny_model, copied_run, [cells[0].recipe, cells[17].recipe], copied_run.home)
@@ -112,7 +112,7 @@ def test_two_directions_travel_with_the_picture_and_back(page, copied_run, tiny_
     page.number_input(key="choose-also-strength").set_value(-2.5).run()
     finish(page, "run-strip")
     assert_fine(page)
-    cells, _ = list(page.session_state["results-strip"].values())[-1]
+    cells, *_ = list(page.session_state["results-strip"].values())[-1]
     assert [edit.direction.name for edit in cells[0].recipe.edits] == ["mine", "other"]
 
     page.selectbox(key="choose-also").set_value(NOTHING).run()
@@ -205,7 +205,7 @@ def test_a_distance_and_a_mask_travel_with_the_picture_and_back(
     page.session_state["kept"]["edit-mask-png"] = mask.png
     finish(page.run(), "run-strip")
     assert_fine(page)
-    cells, _ = list(page.session_state["results-strip"].values())[-1]
+    cells, *_ = list(page.session_state["results-strip"].values())[-1]
     edit = cells[0].recipe.edits[0]
     assert (edit.kind, edit.distance, edit.step, edit.mask) == ("distance", DISTANCES[0], 2, mask)
     _, (again,) = drain(render_again(tiny_model, copied_run, [cells[1].recipe], copied_run.home))

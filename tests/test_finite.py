@@ -24,8 +24,8 @@ class Spoilt:
         self.site, self.row, self.calls = site, row, calls
 
     def __call__(self, trace):
-        def spoil(model, x, t, condition):
-            features, output = trace(model, x, t, condition)
+        def spoil(model, x, t, condition, *more):
+            features, output = trace(model, x, t, condition, *more)
             self.calls -= 1
             if self.calls < 0 and len(x) > self.row:
                 tensor = output if self.site == "output" else features[self.site]

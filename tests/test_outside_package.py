@@ -268,7 +268,7 @@ def test_the_edit_page_draws_its_widgets_and_renders_it(page):
     page.slider(key="choose-window").set_value((1, 2)).run()
     finish(page, "run-strip")
     assert_fine(page)
-    cells, _ = list(page.session_state["results-strip"].values())[-1]
+    cells, *_ = list(page.session_state["results-strip"].values())[-1]
     edit = cells[1].recipe.edits[0]
     assert len(cells) == 8, "four factors, symmetric and asymmetric"
     assert (edit.kind, edit.factor, edit.offset, edit.negated) == ("damp", 0.5, 0.5, True)

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import hcache
+from hcache import documentation
 from hcache.cli.main import parsers
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +100,7 @@ def test_the_wheel_takes_what_streamlit_wants_beside_the_script():
         "dashboard.py": "hcache/app/dashboard.py",
         "pages": "hcache/app/pages",
         ".streamlit/config.toml": "hcache/app/.streamlit/config.toml",
+        **{f"docs/{part}": f"hcache/app/docs/{part}" for part in documentation.FOLDERS},
     }
     assert all((ROOT / source).exists() for source in taken)
     assert not (PACKAGE / "app").exists(), "the copies are made when the wheel is, and kept nowhere"

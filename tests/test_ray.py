@@ -378,8 +378,10 @@ def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, mapping, mo
     expected = brightness(copied_run.images)["brightness"]
     assert label_set["brightness"] == pytest.approx(expected, abs=1e-5) and mapping.calls == 1
     assert not (copied_run.folder / ".token").exists()
-    drive(read_run(copied_run, "brightness", replace=True, ray="auto", batch=5))
+    drive(read_run(copied_run, "brightness", ray="auto", batch=5))
     assert mapping.calls == 1, "all had been read"
+    drive(read_run(copied_run, "brightness", replace=True, ray="auto", batch=5))
+    assert mapping.calls == 1 + 3, "all 12 are read again, 5 at a time"
 
 
 def test_a_machine_that_cannot_take_part_in_reading_is_named(copied_run, tmp_path):

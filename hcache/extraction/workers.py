@@ -99,7 +99,7 @@ class _Processes(Team):
         threads = max(1, torch.get_num_threads() // max(1, list(devices).count("cpu")))
         self.workers: list[Worker] = []
         for device in devices:
-            self.workers.append(_start(context, device, ranges, threads))
+            self.workers.append(start_worker(context, device, ranges, threads))
 
     def look_around(self, waiting: int) -> None:
         """There are no others."""
@@ -127,7 +127,7 @@ class _Processes(Team):
                 worker.process.join()
 
 
-def _start(context: Any, device: str, ranges: Ranges, threads: int) -> _Process:
+def start_worker(context: Any, device: str, ranges: Ranges, threads: int) -> _Process:
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, ranges, device, threads), daemon=True)
     process.start()

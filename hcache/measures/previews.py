@@ -87,15 +87,7 @@ def against_random(
             random = driver.random_sets(directions, sizes, samples)
             work = _tried(driver, random, samples, step, components)
             driver.kept[key] = yield from part(work, 0.1, 0.9)
-        both = own, driver.kept[key]
-        return {
-            "readings": {
-                reading: _compared(_changes(both, reading, among), repeats)
-                for reading in driver.spreads
-            },
-            "lengths": np.concatenate([each.lengths for each in both]),
-            "share": np.concatenate([each.share for each in both]),
-        }
+        return _told(own, driver.kept[key], [*driver.spreads], among, repeats)
 
     return (yield from measured(driver.run, PREVIEWS, parameters, compute))
 
@@ -107,6 +99,24 @@ class _Tried:
     changes: Mapping[str, Mapping[str, np.ndarray]]
     lengths: np.ndarray
     share: np.ndarray
+
+
+def _told(
+    own: _Tried,
+    random: _Tried,
+    readings: Sequence[str],
+    among: np.ndarray | None,
+    repeats: int,
+) -> dict[str, Any]:
+    """The result of a label: its direction beside random ones, by reading."""
+    both = own, random
+    return {
+        "readings": {
+            reading: _compared(_changes(both, reading, among), repeats) for reading in readings
+        },
+        "lengths": np.concatenate([each.lengths for each in both]),
+        "share": np.concatenate([each.share for each in both]),
+    }
 
 
 def _changes(

@@ -18,7 +18,7 @@ import torch
 from ..analysis.swaps import Pictures, swap_effect
 from ..cache.records import Record
 from ..edits.cached import cached_x
-from ..errors import UnknownSiteError, UsageError
+from ..errors import UsageError
 from ..features import Features
 from ..models.taps import Passing
 from ..progress import part
@@ -87,10 +87,10 @@ def swaps(
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:
-        try:
-            driver.run.anatomy.members(site)
-        except UnknownSiteError:  # a run of before does not name its model's other places
+        if is_place(site):  # a run of before does not name its model's
             driver.model.anatomy.members(site)
+        else:
+            driver.run.anatomy.members(site)
     common = {
         "pairs": asdict(pairs),
         "window": asdict(window),

@@ -6,7 +6,6 @@ import streamlit as st
 
 from ...documentation import Document, documents, markdown_of, part_of
 from .. import state
-from ..address import current
 from ..frame import HELP_ON
 
 PAGES = "reference/pages"
@@ -45,7 +44,5 @@ def _words(document: Document) -> str:
 
 
 def _link(words: str, name: str) -> str:
-    """A link to another text. It opens the page anew, with the run that is chosen."""
-    run = current().get("run", "")
-    query = f"doc={name}" + (f"&run={run}" if run else "")
-    return f"[{words}](help?{query})"
+    """A link to another text."""
+    return f"[{words}](help?doc={name})"
