@@ -13,6 +13,7 @@ from browsing import settle
 
 from hcache.background import extractions as jobs
 from hcache.bench.serving import serve
+from hcache.ui.address import STALE
 
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "artefacts"
@@ -224,6 +225,7 @@ def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
     _click_point(page, 20)
     page.get_by_text("1 of 64 selected").wait_for()
     settle(page)
+    page.wait_for_timeout(1000 * STALE + 100)  # sooner than that, Back is taken for a late message
     page.go_back()  # of the selection and the sample that is shown: one entry
     page.get_by_text("4 of 64 selected").wait_for()
     settle(page)

@@ -33,7 +33,11 @@ RUN = "run"
 """The choice that every address of ours has; one without it is somebody's beginning of one."""
 
 STALE = 0.3
-"""Seconds in which a browser may still tell the address as it was before the last write."""
+"""Seconds in which a browser may still tell the address as it was before the last write.
+
+A press of Back that soon cannot be told from a button pressed on the page as it was. It is not
+followed: a choice that was just made must not be undone by a button.
+"""
 
 
 @dataclass
