@@ -241,3 +241,15 @@ def test_a_choice_is_kept_by_a_slider_of_other_bounds_as_long_as_it_is_within_th
     app.selectbox[0].select(4).run()
     step, window, strength, _ = (slider.value for slider in app.slider)
     assert (step, window, strength) == (4, (2, 4), 2.5)
+
+
+def test_a_late_message_does_not_undo_a_choice_and_a_later_one_is_the_users(app, monkeypatch):
+    """A message that was sent before the browser heard of the choice brings the old value."""
+    app.run()
+    app.button[0].click().run()
+    assert app.number_input[0].value == 3
+    app.number_input[0].set_value(0).run()
+    assert app.number_input[0].value == 3 and address_of(app)["sample"] == "3"
+    monkeypatch.setattr("hcache.ui.address.LATE", 0.0)
+    app.number_input[0].set_value(0).run()
+    assert app.number_input[0].value == 0 and "sample" not in address_of(app)

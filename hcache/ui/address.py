@@ -40,6 +40,14 @@ followed: a choice that was just made must not be undone by a button.
 """
 
 
+LATE = 2.0
+"""Seconds in which a browser may still tell the value that a widget had before a choice was made.
+
+Every message of the browser brings the values of all widgets. One that was sent before the browser
+had heard of a choice brings the old value, and Streamlit takes it for a new one.
+"""
+
+
 @dataclass
 class _Memory:
     """What a session knows of its address."""
@@ -55,6 +63,8 @@ class _Memory:
     widgets: dict[str, Any] = field(default_factory=dict)
     drawn: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     """The widget that showed each choice last: its page and its bounds."""
+    replaced: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    """Of each choice that was made for the user: its widget's value before, and when."""
     since_links: set[str] = field(default_factory=set)
     """Choices made by parts of a page since its links were drawn; the links do not know of them."""
     gathering: bool = False
@@ -96,7 +106,9 @@ def choose(name: str, value: Any) -> None:
     """
     _kept()[name] = value
     _memory().offered.pop(name, None)
-    st.session_state.pop(widget_key(name), None)
+    key = widget_key(name)
+    if key in st.session_state:
+        _memory().replaced[name] = (st.session_state.pop(key), time.monotonic())
     _write_alone(name)
 
 
@@ -141,6 +153,12 @@ def _write_alone(name: str) -> None:
 def widget_key(name: str) -> str:
     """The key of the widget that makes a choice."""
     return f"{_WIDGET}{name}"
+
+
+def is_late(name: str, value: Any) -> bool:
+    """Whether a widget's value is the one from before a choice that was made a moment ago."""
+    before, when = _memory().replaced.get(name, (None, -LATE))
+    return value == before and time.monotonic() - when < LATE
 
 
 def another_widget(name: str, bounds: tuple[float, ...]) -> bool:

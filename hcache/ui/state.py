@@ -11,6 +11,7 @@ import streamlit as st
 from .address import (
     another_widget,
     choose,
+    is_late,
     keep,
     last_default,
     recall,
@@ -239,6 +240,6 @@ def _offer(
     """
     key = widget_key(name)
     there = st.session_state.get(key)
-    kept = key in st.session_state and valid(there)
+    kept = key in st.session_state and valid(there) and not is_late(name, there)
     if another_widget(name, bounds) or not kept:
         st.session_state[key] = there if kept else value
