@@ -40,7 +40,7 @@ followed: a choice that was just made must not be undone by a button.
 """
 
 
-LATE = 2.0
+LATE = 1.0
 """Seconds in which a browser may still tell the value that a widget had before a choice was made.
 
 Every message of the browser brings the values of all widgets. One that was sent before the browser
@@ -156,9 +156,17 @@ def widget_key(name: str) -> str:
 
 
 def is_late(name: str, value: Any) -> bool:
-    """Whether a widget's value is the one from before a choice that was made a moment ago."""
-    before, when = _memory().replaced.get(name, (None, -LATE))
-    return value == before and time.monotonic() - when < LATE
+    """Whether a widget's value is that of before a choice.
+
+    It is if it comes within :data:`LATE` of the choice, and no other value came in between: that
+    one showed that the browser had heard.
+    """
+    replaced = _memory().replaced
+    before, when = replaced.get(name, (None, -LATE))
+    late = value == before and time.monotonic() - when < LATE
+    if not late:
+        replaced.pop(name, None)
+    return late
 
 
 def another_widget(name: str, bounds: tuple[float, ...]) -> bool:
