@@ -428,3 +428,16 @@ def test_the_command_of_a_job_asks_for_the_very_run(tiny_folder, tmp_path, chang
     spec = default_spec(str(tiny_folder), **changes)
     arguments = build_parser().parse_args(jobs.extract_arguments(spec, tmp_path))
     assert spec_of(arguments) == spec and arguments.home == str(tmp_path)
+
+
+def test_an_extraction_that_has_nothing_to_do_leaves_the_rate_of_the_one_before(
+    tiny_model, tiny_spec, tmp_path, capsys
+):
+    words = ["extract", tiny_spec.model, "--samples", "12", "--steps", "4", "--home", str(tmp_path)]
+    assert main(words) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    before = jobs.read_job(run)
+    assert before.rate > 0
+    assert main(words) == 0
+    after = jobs.read_job(run)
+    assert (after.state, after.rate, after.updated) == ("done", before.rate, before.updated)

@@ -27,6 +27,7 @@ class StatusFile:
     def __init__(self, path: Path, task: Task) -> None:
         self.path, self.task = path, task
         self._written = 0.0
+        self._before: Task | None = None
 
     @classmethod
     def at(cls, path: Path) -> StatusFile:
@@ -63,7 +64,9 @@ class StatusFile:
     @classmethod
     def of_extraction(cls, folder: Path, spec: RunSpec) -> StatusFile:
         """That of a run's extraction by this process."""
-        return cls(folder / JOB_JSON, new_task(Extraction(spec=spec), RUNNING))
+        status = cls(folder / JOB_JSON, new_task(Extraction(spec=spec), RUNNING))
+        status._before = load_task(folder, EXTRACT)
+        return status
 
     def update(self, share: float, stage: str = "") -> None:
         """Says how far the work is, and what it is at."""
@@ -84,7 +87,15 @@ class StatusFile:
             self._write()
 
     def finish(self, state: str, message: str = "") -> None:
-        """The last word: ``done``, ``failed`` or ``cancelled``, and why."""
+        """The last word: ``done``, ``failed`` or ``cancelled``, and why.
+
+        An extraction that had nothing to do leaves what the one before it said, and with it the
+        rate that pages estimate by.
+        """
+        before = self._before
+        if state == DONE and self.task.share_before >= 1 and before and before.rate > 0:
+            self.task = before
+            return self._write()
         share = self.task.share if state != DONE else 1.0
         self.task = replace(
             self.task, state=state, message=message[:LONGEST], updated=time.time(), share=share

@@ -246,16 +246,24 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
     """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided
     on together.
     """
-    gigabytes = state.optional(
-        "Budget (GB)",
-        "budget",
-        0.001,
-        step=1.0,
-        format="%.3f",
-        placeholder="no limit",
-        help="Stores as much as fits: h first, then the skip groups outward from it.",
+    heading, budget = st.columns([3, 1], vertical_alignment="bottom")
+    with budget:
+        gigabytes = state.optional(
+            "Budget (GB)",
+            "budget",
+            0.001,
+            step=1.0,
+            format="%.3f",
+            placeholder="no limit",
+            help="Stores as much as fits: h first, then the skip groups outward from it.",
+        )
+    heading.markdown(
+        "**Storage of each site, at every step**",
+        help=(
+            "Full: all values. Pooled: the mean over space. None: computed again from the stored"
+            " x_t when needed."
+        ),
     )
-    st.markdown("**Storage of each site, at every step**")
     if anatomy.without:
         st.info(f"No h-space: {literal(anatomy.without)}.")
     sites = anatomy.sites if anatomy.h else ("block.*",)
@@ -273,10 +281,6 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
             )
     if anatomy.places:
         store |= _other_places(model, anatomy, usual, gigabytes is not None)
-    st.caption(
-        "Full: all values. Pooled: the mean over space. None: computed again from the stored x_t"
-        " when needed."
-    )
     return (None if gigabytes is None else int(gigabytes * 1e9)), store
 
 
