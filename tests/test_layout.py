@@ -1,6 +1,7 @@
 """A home that cannot be read is not taken for one without runs."""
 
 import errno
+import importlib
 import os
 
 import pytest
@@ -108,3 +109,15 @@ def test_readers_that_cannot_be_listed_are_told(home):
     (home / "readers").write_text("")
     with pytest.raises(CacheError, match="could not be read"):
         list_readers(home)
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("hcache.pictures", "Picture"),
+        ("hcache.extract", "extract"),
+        ("hcache.figures.probes", "probe_heatmap"),
+    ],
+)
+def test_a_name_that_scripts_use_can_still_be_imported(before, name):
+    assert callable(getattr(importlib.import_module(before), name))

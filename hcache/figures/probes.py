@@ -1,0 +1,7 @@
+"""The earlier name of :mod:`hcache.figures.probe_charts`; scripts that use it go on working."""
+
+from __future__ import annotations
+
+from .probe_charts import learning_chart, probe_curves, probe_heatmap, site_name
+
+__all__ = ["learning_chart", "probe_curves", "probe_heatmap", "site_name"]
