@@ -441,3 +441,8 @@ def test_an_extraction_that_has_nothing_to_do_leaves_the_rate_of_the_one_before(
     assert main(words) == 0
     after = jobs.read_job(run)
     assert (after.state, after.rate, after.updated) == ("done", before.rate, before.updated)
+    text = (run / JOB_JSON).read_text(encoding="utf-8")
+    (run / JOB_JSON).write_text(text.replace('"done"', '"running"', 1), encoding="utf-8")
+    assert jobs.read_job(run).state != "done", "it was killed before its last word"
+    assert main(words) == 0
+    assert jobs.read_job(run).state == "done"

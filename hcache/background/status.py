@@ -92,8 +92,8 @@ class StatusFile:
         An extraction that had nothing to do leaves what the one before it said, and with it the
         rate that pages estimate by.
         """
-        before = self._before
-        if state == DONE and self.task.share_before >= 1 and before and before.rate > 0:
+        before, idle = self._before, state == DONE and self.task.share_before >= 1
+        if idle and before is not None and before.state == DONE and before.rate > 0:
             self.task = before
             return self._write()
         share = self.task.share if state != DONE else 1.0
