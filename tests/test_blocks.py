@@ -213,3 +213,9 @@ def test_the_dashboard_takes_a_large_step_in_blocks(tmp_path, monkeypatch):
     in_blocks = loaders.components_of(run, "h", 0)
     np.testing.assert_allclose(in_blocks.scores, at_once.scores, atol=1e-4)
     np.testing.assert_allclose(in_blocks.baseline, at_once.baseline, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pairs", [inner_products, gram_matrix])
+def test_all_pairs_of_too_many_samples_are_refused_before_memory_is_taken(pairs):
+    with pytest.raises(AnalysisError, match="20001 samples are too many"):
+        pairs(np.zeros((20_001, 2), np.float32))

@@ -36,7 +36,11 @@ def inner_products(z: np.ndarray) -> np.ndarray:
     """Z Zᵀ (n, n) float64 of rows (n, d) float32.
 
     Products are in float32, of some rows with all at a time.
+
+    Raises:
+        AnalysisError: too many samples for such a matrix.
     """
+    check_paired(len(z))
     found = np.empty((len(z), len(z)))
     for start in range(0, len(z), _PAIRED_AT_ONCE):
         found[start : start + _PAIRED_AT_ONCE] = z[start : start + _PAIRED_AT_ONCE] @ z.T

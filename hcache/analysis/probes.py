@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import AnalysisError
-from .blocks import MEMORY, Blocks, Rows
+from .blocks import MEMORY, Blocks, Rows, check_paired
 from .projected import standardised_rows
 from .streaming import EXACT
 
@@ -190,9 +190,12 @@ def gram_matrix(data: np.ndarray | Rows, block: int = 8192, memory: int = MEMORY
     Every feature is standardised; constant ones are left out.
 
     Raises:
-        AnalysisError: values that are not finite, or no feature that varies.
+        AnalysisError: values that are not finite, no feature that varies, or too many samples for
+            such a matrix.
     """
-    return _gram_of(Blocks.of(data, memory, copies=3), block)
+    blocks = Blocks.of(data, memory, copies=3)
+    check_paired(blocks.n)
+    return _gram_of(blocks, block)
 
 
 def _gram_of(blocks: Blocks, block: int = 8192) -> np.ndarray:
