@@ -72,12 +72,11 @@ def adm_unet() -> UNet2DModel:
 
 
 def ldm_unet() -> UNet2DModel:
-    """Latent diffusion's structure on 16 x 16 latents.
+    """Latent diffusion's structure on 16 x 16 latents; h is (128, 4, 4).
 
-    Four levels of two resnets, attention at all but the outermost.
-
-    12 skips in 4 groups of 3 as in ldm-celebahq-256, whose h, too, is a thirty-second of the
-    picture a side; here (128, 2, 2).
+    It has three levels of two resnets, with attention at the inner two: 9 skips in 3 groups of 3.
+    With a fourth level of 2 x 2 places, the network learned to do without its innermost level, and
+    nothing done to h changed anything.
 
     References:
         High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz,
@@ -88,9 +87,9 @@ def ldm_unet() -> UNet2DModel:
         in_channels=3,
         out_channels=3,
         layers_per_block=2,
-        block_out_channels=(48, 64, 96, 128),
-        down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * 3,
-        up_block_types=("AttnUpBlock2D",) * 3 + ("UpBlock2D",),
+        block_out_channels=(48, 96, 128),
+        down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * 2,
+        up_block_types=("AttnUpBlock2D",) * 2 + ("UpBlock2D",),
         attention_head_dim=32,
         norm_num_groups=8,
     )

@@ -270,12 +270,17 @@ def train_latent(
     out: Path,
     device: str,
     start: Path | None = None,
+    autoencoder: Path | None = None,
 ) -> None:
-    """Trains the autoencoder, then a U-Net in its latents.
+    """Trains an autoencoder and then a U-Net in its latents.
 
-    The former by the plan ``first``; both are written into one folder.
+    The autoencoder is trained by the plan ``first``, or taken from the folder ``autoencoder``. Both
+    networks are written into one folder.
     """
-    network = train_autoencoder(data, first, work, device, start)
+    if autoencoder is None:
+        network = train_autoencoder(data, first, work, device, start)
+    else:
+        network = VQModel.from_pretrained(autoencoder, subfolder="vqvae").to(device).eval()
     with torch.inference_mode():
         latents = [
             network.encode(as_signed(part).to(device)).latents.cpu() for part in data[0].split(100)
@@ -358,10 +363,8 @@ def train_reader(
     save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
 
 
-PIXELS = {"ddpm": (velocity_loss, "v_prediction"), "adm": (diffusion_loss, "epsilon")}
-"""Models on pixels -> what they are trained by, and what they predict. ADM's learned variance
-goes with the noise.
-"""
+PIXELS = {"ddpm": (velocity_loss, "v_prediction"), "adm": (velocity_loss, "v_prediction")}
+"""Models on pixels -> what they are trained by, and what they predict."""
 
 AUTOENCODER = "autoencoder"
 
@@ -396,6 +399,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--autoencoder-steps", type=int, help="of the autoencoder that ldm trains first"
     )
+    parser.add_argument(
+        "--autoencoder", type=Path, help="folder whose autoencoder ldm takes as it is"
+    )
     parser.add_argument("--batch", type=int)
     parser.add_argument(
         "--start", type=Path, help="folder in diffusers' format whose weights to begin with"
@@ -424,7 +430,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.what == "ldm":
         first = PLANS[AUTOENCODER]
         first = replace(first, steps=args.autoencoder_steps or first.steps, seed=args.seed)
-        train_latent(data, plan, first, args.work, out, args.device, args.start)
+        train_latent(
+            data, plan, first, args.work, out, args.device, args.start, args.autoencoder
+        )
     else:
         train_pixels(args.what, data, plan, args.work, out, args.device, args.start)
 
