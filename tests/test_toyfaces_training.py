@@ -99,7 +99,7 @@ def test_a_latent_model_trains_into_a_folder_that_loads_like_any_other(drawings,
     [
         (networks.ddpm_unet, [3, 3, 3, 3], (128, 8, 8)),
         (networks.adm_unet, [2, 2, 2, 2], (128, 8, 8)),
-        (networks.ldm_unet, [3, 3, 3, 3], (128, 2, 2)),
+        (networks.ldm_unet, [3, 3, 3], (128, 4, 4)),
     ],
 )
 def test_the_three_structures(unet, groups, h):
