@@ -4,11 +4,11 @@ attribute reader.
     python -m hcache.toyfaces.train ddpm|adm|ldm|dogs|reader|dogs-reader --work DIR
         [--steps N] [--start FOLDER] [--device cpu|cuda]
 
-Training is seeded and goes on from its last checkpoint in ``--work``: what step k sees follows from
-(seed, k) alone, on one kind of device. The learning rate is constant but for a warm-up and a final
-linear decay, so a run can be shortened or lengthened by starting it again with another ``--steps``.
-``ldm`` trains its autoencoder first. With ``--start`` the weights begin as those of a folder, for a
-further leg of training.
+Training is seeded and resumes from its last checkpoint in ``--work``. On one kind of device,
+(seed, k) decides what step k sees. The learning rate is constant, with a warm-up and a final linear
+decay, so starting again with another ``--steps`` shortens or lengthens a training.
+Models on pixels are trained on ε first and on v then; ``ldm`` trains its autoencoder first. With
+``--start`` the weights of a folder take the place of what is trained first.
 """
 
 from __future__ import annotations
@@ -248,16 +248,38 @@ def train_pixels(
     kind: str,
     data: tuple[torch.Tensor, torch.Tensor],
     plan: Training,
+    first: Training,
     work: Path,
     out: Path,
     device: str,
     start: Path | None = None,
 ) -> None:
-    """Trains ``ddpm``, ``adm`` or ``dogs`` on the drawings and writes its folder."""
+    """Trains a model on drawings, to predict ε and then v, and writes its folder.
+
+    Training on ε teaches the network to use h, and leaves grain in its samples. A short training on
+    v removes the grain. Trained on v alone, the network passes h by (docs/results).
+
+    Args:
+        kind: A key of ``PIXELS``.
+        data: From :func:`render`.
+        plan: Of the training on v.
+        first: Of the training on ε.
+        start: Folder whose weights take the place of the training on ε.
+    """
     unet = PIXELS[kind]()
-    if start is not None:
-        unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
     alpha_bar = networks.pixel_scheduler().alphas_cumprod.to(device)
+    if start is not None:
+        found = UNet2DModel.from_pretrained(start, subfolder="unet").state_dict()
+    else:
+        found = train(
+            unet,
+            lambda m: diffusion_loss(m, alpha_bar),
+            data,
+            first,
+            work / f"{kind}-epsilon.pt",
+            device,
+        )
+    unet.load_state_dict(found)
     unet.load_state_dict(
         train(unet, lambda m: velocity_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device)
     )
@@ -384,17 +406,22 @@ READERS = {
 OF_DOGS = ("dogs", "dogs-reader")
 """What is trained on drawn dogs; everything else is trained on drawn faces."""
 
-AUTOENCODER = "autoencoder"
-
 PLANS = {
-    "ddpm": Training(steps=8000, batch=16, learning_rate=5e-4),
-    "adm": Training(steps=6000, batch=16, learning_rate=5e-4),
+    "ddpm": Training(steps=1500, batch=16, learning_rate=3e-4),
+    "adm": Training(steps=1500, batch=16, learning_rate=3e-4),
     "ldm": Training(steps=8000, batch=32, learning_rate=5e-4),
-    AUTOENCODER: Training(steps=3000, batch=16, learning_rate=1e-3),
-    "dogs": Training(steps=8000, batch=16, learning_rate=5e-4),
+    "dogs": Training(steps=1500, batch=16, learning_rate=3e-4),
     "reader": Training(steps=4000, batch=64, learning_rate=2e-3),
     "dogs-reader": Training(steps=4000, batch=64, learning_rate=2e-3),
 }
+
+FIRST = {
+    "ddpm": Training(steps=10_000, batch=16, learning_rate=5e-4),
+    "adm": Training(steps=10_000, batch=16, learning_rate=5e-4),
+    "ldm": Training(steps=3000, batch=16, learning_rate=1e-3),
+    "dogs": Training(steps=6000, batch=16, learning_rate=5e-4),
+}
+"""What comes before: the training on ε of a model on pixels, the autoencoder of a latent one."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -405,7 +432,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("what", choices=[what for what in PLANS if what != AUTOENCODER])
+    parser.add_argument("what", choices=list(PLANS))
     parser.add_argument(
         "--work",
         type=Path,
@@ -417,7 +444,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int)
     parser.add_argument(
-        "--autoencoder-steps", type=int, help="of the autoencoder that ldm trains first"
+        "--first-steps",
+        type=int,
+        help="of what is trained first: on ε (ddpm, adm, dogs), or the autoencoder (ldm)",
     )
     parser.add_argument(
         "--autoencoder", type=Path, help="folder whose autoencoder ldm takes as it is"
@@ -451,12 +480,12 @@ def main(argv: list[str] | None = None) -> None:
         return
     name = "toydogs-ddpm-64" if args.what == "dogs" else f"toyfaces-{args.what}-64"
     out = args.out or WEIGHTS.parent / name
+    first = FIRST[args.what]
+    first = replace(first, steps=args.first_steps or first.steps, seed=args.seed)
     if args.what == "ldm":
-        first = PLANS[AUTOENCODER]
-        first = replace(first, steps=args.autoencoder_steps or first.steps, seed=args.seed)
         train_latent(data, plan, first, args.work, out, args.device, args.start, args.autoencoder)
     else:
-        train_pixels(args.what, data, plan, args.work, out, args.device, args.start)
+        train_pixels(args.what, data, plan, first, args.work, out, args.device, args.start)
 
 
 if __name__ == "__main__":
