@@ -396,7 +396,7 @@ def parse_samples(text: str | None) -> tuple[int, ...]:
             found.extend(range(int(low), int(high) + 1) if dash else [int(low)])
         except ValueError as error:
             raise UsageError(
-                f"samples are numbers and ranges with commas between, 1,4,10-12; got {part!r}"
+                f"samples are numbers and ranges separated by commas, 1,4,10-12; got {part!r}"
             ) from error
     return tuple(found)
 
@@ -406,7 +406,7 @@ def parse_numbers(text: str | None) -> tuple[float, ...]:
     try:
         found = tuple(float(part) for part in (text or "").split(",") if part.strip())
     except ValueError as error:
-        raise UsageError(f"numbers stand with commas between, 0, 0.5, 1; got {text!r}") from error
+        raise UsageError(f"numbers are separated by commas, 0, 0.5, 1; got {text!r}") from error
     if not all(map(math.isfinite, found)):
         raise UsageError(f"numbers have to be finite, got {text!r}")
     return found

@@ -111,8 +111,7 @@ class Extraction:
         spec = parse_spec(order)
         if spec.name != run:
             raise UsageError(
-                f"the work is to extract {spec.name}, not {run}; start it anew from the Extract"
-                " page"
+                f"the task extracts {spec.name}, not {run}; start it again from the Extract page"
             )
         return cls(spec=spec)
 

@@ -138,9 +138,7 @@ class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             UsageError: it is not told, or is not of a known kind.
         """
         if not self.order:
-            raise UsageError(
-                f"{self.title} does not say what is to be done; start it anew from its page"
-            )
+            raise UsageError(f"{self.title} does not say what to do; start it again from its page")
         return read_work(self.kind, self.run, self.order)
 
     @property

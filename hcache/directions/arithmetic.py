@@ -129,7 +129,7 @@ def _weights(text: str, count: int) -> list[float]:
     try:
         weights = [float(part) for part in text.split(",")] if text else [1.0] * count
     except ValueError as error:
-        raise UsageError(f"weights are numbers with commas between, got {text!r}") from error
+        raise UsageError(f"weights are numbers separated by commas, got {text!r}") from error
     if not np.isfinite(weights).all():
         raise UsageError(f"weights are finite numbers, got {text!r}")
     return weights
@@ -151,13 +151,13 @@ METHOD = Method(
     cost=AT_ONCE,
     options={
         "of": Option(
-            default="", text="names of saved directions, with commas between", holds=NAMES
+            default="", text="names of saved directions, separated by commas", holds=NAMES
         ),
         "operation": Option(
             default=SUM, text="what to do with them", choices=(SUM, WITHOUT, ORTHOGONAL)
         ),
         "weights": Option(
-            default="", text="of a sum, with commas between; -1 subtracts (default: 1 each)"
+            default="", text="of a sum, separated by commas; -1 subtracts (default: 1 each)"
         ),
     },
 )

@@ -126,7 +126,7 @@ def region_mask(region: str, height: int, width: int) -> torch.Tensor:
     1 everywhere for no region.
 
     Args:
-        region: Left, top, right and bottom as shares of the picture, with commas between; or a
+        region: Left, top, right and bottom as shares of the picture, separated by commas; or a
             small grey PNG in base64, white where it counts.
     """
     import torch

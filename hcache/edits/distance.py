@@ -76,7 +76,7 @@ class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
         StepWidget(
             name="step",
             label="Step",
-            help="Step 0 has most noise. The paper uses t = 500.",
+            help="Step 0 has the most noise. The paper uses t = 500.",
             key="distance-step",
             t=500.0,
         ),

@@ -50,7 +50,7 @@ class OnSlurm:
             name, equals, value = entry.partition("=")
             if not equals or not name.strip().isidentifier() or not value.strip():
                 raise UsageError(
-                    "--slurm takes KEY=VALUE with commas between, such as"
+                    "--slurm takes KEY=VALUE separated by commas, such as"
                     f" tasks=8,slurm_partition=gpu,gpus_per_node=1; got {entry!r}"
                 )
             value = value.strip()

@@ -43,7 +43,7 @@ def parse_devices(text: str) -> list[str]:
             or (kind == "cpu" and number == "0")
         ):
             raise UsageError(
-                "--devices takes devices with commas between (cuda:0,cuda:1), or cpu:2; got"
+                "--devices takes devices separated by commas (cuda:0,cuda:1), or cpu:2; got"
                 f" {text!r}"
             )
         devices += ["cpu"] * int(number or 1) if kind == "cpu" else [entry.strip()]

@@ -266,7 +266,7 @@ def _numbers(name: str, text: str) -> list[float]:
         found = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(
-            f"--{name.replace('_', '-')} takes numbers with commas between, got {text!r}"
+            f"--{name.replace('_', '-')} takes numbers separated by commas, got {text!r}"
         ) from error
     if not all(number > 0 for number in found):
         raise UsageError(f"--{name.replace('_', '-')} takes numbers above 0, got {text!r}")

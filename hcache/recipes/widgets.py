@@ -77,7 +77,7 @@ class WindowWidget(Widget):
 
     name: str = "window"
     label: str = "Steps"
-    help: str = "Step 0 has most noise. Both ends are included."
+    help: str = "Step 0 has the most noise. Both ends are included."
     key: str = "window"
     shape_key: str = "shape"
 

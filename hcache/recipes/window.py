@@ -23,7 +23,7 @@ Shape = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Steps ``first`` to ``last``, both included; step 0 has most noise.
+    """Steps ``first`` to ``last``, both included; step 0 has the most noise.
 
     ``shape``: how the strength runs over them. ``constant``: 1 throughout. ``falling``: from 1 down
     in equal parts, not quite to 0; ``rising``: the other way round; ``bell``: half a sine, 1 in the
