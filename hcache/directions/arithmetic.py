@@ -1,7 +1,8 @@
-"""Directions out of saved directions: weighted sums, what is left without others, orthogonal sets.
+"""Directions from saved directions: weighted sums, directions with others projected out, orthogonal
+sets.
 
 Inner products are over the whole (step, c, h, w) vector, as in the projection of Haas et al. 2023;
-what comes out has unit length again.
+the result has unit length again.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
@@ -29,11 +30,13 @@ SUM, WITHOUT, ORTHOGONAL = "sum", "without", "orthogonal"
 
 
 def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> Direction:
-    """Σ w_i d_i, brought to unit length; a weight of -1 subtracts.
+    """Returns Σ w_i d_i with unit length.
+
+    A weight of -1 subtracts.
 
     Raises:
-        UsageError: not as many weights as directions.
-        AnalysisError: they cancel each other, or are not of one shape.
+        UsageError: the numbers of weights and directions differ.
+        AnalysisError: the directions cancel each other, or have different shapes.
     """
     if len(weights) != len(directions):
         raise UsageError(
@@ -58,9 +61,9 @@ def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> D
 
 
 def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
-    """Moves made orthogonal one after the other (Gram-Schmidt).
+    """Makes moves orthogonal one after the other (Gram-Schmidt).
 
-    Each without its part in the span of those before it: the first stays as it is.
+    From each move, its part in the span of the previous ones is removed. The first stays unchanged.
     """
     check_alike(directions)
     found: list[Direction] = []
@@ -70,7 +73,7 @@ def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
 
 
 def check_constant(moves: Sequence[Move]) -> list[Direction]:
-    """The moves, if each is the same for all samples."""
+    """Returns the moves, if each is the same for all samples."""
     found: list[Direction] = []
     for move in moves:
         if not isinstance(move, Direction):
@@ -85,7 +88,7 @@ def check_constant(moves: Sequence[Move]) -> list[Direction]:
 def check_alike(directions: Sequence[Move]) -> None:
     """Makes sure that directions can be added.
 
-    They are constant ones, of one shape and on the same steps.
+    They must be constant and have the same shape and the same steps.
     """
     directions = check_constant(directions)
     for direction in directions:

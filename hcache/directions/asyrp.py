@@ -1,7 +1,7 @@
-"""Asyrp: each sample's own Δh, found by a small network that was trained on two texts.
+"""Asyrp: a small network, trained on two texts, computes each sample's own Δh.
 
-The method trains such a block on a run; what a block is, and its unit, is in ``asyrp_block``;
-published ones are imported by ``asyrp_files``.
+The method trains such a block on a run. ``asyrp_block`` defines blocks and their unit, and
+``asyrp_files`` imports published ones.
 
 References:
     Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),

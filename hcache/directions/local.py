@@ -40,15 +40,18 @@ if TYPE_CHECKING:
     from .direction import Mover
 
 ITSELF = 1e-2
-"""A neighbour whose distance has a root mean square of less, in σ, is the sample itself."""
+"""The smallest distance of a neighbour, as a root mean square in σ. A nearer one is the sample
+itself.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalMove:
-    """``sigma``: of h over the run (step, c, h, w). ``positives``, ``others``: their z (step, n, d)
-    in float16.
+    """Moves each sample by its neighbours.
 
-    ``scale``: what a difference of neighbours is multiplied by; ``neighbours``: how many of either.
+    ``sigma``: σ of h over the run (step, c, h, w). ``positives``, ``others``: their z (step, n, d)
+    in float16. ``scale``: the factor of a difference of neighbours. ``neighbours``: the number of
+    either kind.
     """
 
     kind: ClassVar[str] = "local"
@@ -63,7 +66,7 @@ class LocalMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
-        """Moves every row to its nearest positives, on the model's device.
+        """Returns the function that moves every row on the model's device.
 
         Raises:
             AnalysisError: the model's h has another shape.
@@ -74,7 +77,7 @@ class LocalMove:
         sigma = torch.from_numpy(self.sigma).to(model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
-            """h, moved from its nearest others to its nearest positives."""
+            """Returns h, moved from its nearest others to its nearest positives."""
             t = moment.index
             unit = torch.where(sigma[t] > 0, sigma[t], torch.ones_like(sigma[t]))
             sides = (
@@ -119,16 +122,16 @@ class LocalMove:
 def difference_of_neighbours(
     z: torch.Tensor, positives: torch.Tensor, others: torch.Tensor, neighbours: int
 ) -> torch.Tensor:
-    """Each row's nearest positives less its nearest others.
+    """Returns each row's nearest positives minus its nearest others.
 
-    The difference of the means (n, d), of z (n, d).
+    The result is the difference of the means (n, d), for z (n, d).
     """
     return _nearest(z, positives, neighbours) - _nearest(z, others, neighbours)
 
 
 def _nearest(z: torch.Tensor, known: torch.Tensor, count: int) -> torch.Tensor:
-    """The mean (n, d) of so many of the known samples (m, d) that are nearest to each of z (n,
-    d), but not itself.
+    """Returns the mean (n, d) of the nearest known samples (m, d) to each of z (n, d), without the
+    sample itself.
     """
     import torch
 
@@ -139,9 +142,9 @@ def _nearest(z: torch.Tensor, known: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
-    """Keeps the positives and as many as ``others`` of the other samples.
+    """Stores the positives and at most ``others`` of the other samples.
 
-    Yields the share of steps done.
+    It yields the share of steps that are done.
     """
     import torch
 
