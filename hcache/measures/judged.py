@@ -1,6 +1,6 @@
-"""What is known of a label's direction beside random ones, in words, for pages.
+"""Describes for pages how a label's direction compares with random ones.
 
-Nothing is computed: what was measured is told, with its null; what was not is said to be so.
+Nothing is computed. Measured results are given with their null, and missing ones are mentioned.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KINDS = {
 
 
 def null_in_words(run: Run, label: str) -> str:
-    """Describes how far a direction moves its label beside random ones.
+    """Describes how much a direction changes its label, beside random ones.
 
     It also says which random directions these are.
     """
@@ -67,7 +67,7 @@ def _times(found: dict[str, Any] | None) -> str:
 
 
 def _largest(run: Run, kind: str, label: str) -> Record | None:
-    """The result on a label's direction with most random ones; None if there is none."""
+    """Returns the result with the most random directions for a label's direction, or None."""
     known = [
         record
         for record in list_records(run, kind)

@@ -1,4 +1,6 @@
-"""Random: each label's direction beside 200 to random positives, at three lengths, by previews."""
+"""Random: compares each label's direction with 200 directions to random positives, at three
+lengths, by previews.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ from ..setting import SAMPLES, Setting
 BEYOND_RANDOM = "beyond random positives"
 WORDS = {EQUAL: "equal length", OWN: "own length", REST: "without the first components"}
 AGREES = 0.5
-"""Correlation with full renders below which previews are not taken to stand for them."""
+"""The smallest correlation with full renders at which previews may replace them."""
 
 DIRECTIONS = Parameter(
     name="random_positives",
@@ -53,11 +55,11 @@ COMPONENTS = Parameter(
     most=1000,
 )
 DECODING = 0.5
-"""What a decoding costs, in steps of the whole network."""
+"""The cost of a decoding, in steps of the whole network."""
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Every label's direction beside the random ones."""
+    """Yields every label's direction beside the random ones."""
     alone = 2.0 * len(LENGTHS) * len(setting.tried)
     for number, name in enumerate(setting.readable):
         beside = setting[DIRECTIONS] if number == 0 else 0  # the random ones serve all labels
@@ -85,7 +87,7 @@ def _against(setting: Setting, name: str) -> Work:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How far a label's direction moves its reading, beside random positives."""
+    """Answers how much a label's direction changes its reading, beside random positives."""
     name = record.parameters["name"]
     found = record.result["readings"].get(name)
     if found is None:
@@ -122,7 +124,7 @@ def _times(found: dict[str, Any] | None) -> str:
 
 
 def _checked(record: Record, run: Run, name: str) -> tuple[str, str]:
-    """What is known of how previews agree with full renders, and a warning where they do not."""
+    """Returns how well previews agree with full renders, and a warning if they do not."""
     from ..previews import agreement, same_null
 
     rendered = same_null(record, run, list_records(run, DIRECTION))
