@@ -130,7 +130,9 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def bars_of(records: Mapping[str, Record], quantity: str, axis: str) -> Bars:
-    """Returns ``trustworthiness`` or ``kept`` of some maps by name. The values of PCA are included."""
+    """Returns ``trustworthiness`` or ``kept`` of some maps by name. The values of PCA are
+    included.
+    """
     runs: dict[str, dict[str, Bar]] = {}
     for name, record in records.items():
         given = record.parameters
