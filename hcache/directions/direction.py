@@ -215,7 +215,7 @@ def in_units(
     timesteps: tuple[float, ...] = (),
     least: float = 0.0,
 ) -> Direction:
-    """Returns a Δh (step, c, h, w) as a direction of unit length.
+    """Returns Δh (step, c, h, w) as a unit-length direction.
 
     Raises:
         AnalysisError: it is zero everywhere (its length is at most ``least``, in σ), or not finite.
