@@ -316,8 +316,10 @@ def _add_exchange(command: Any) -> None:
 
 
 def _add_conversion(command: Any) -> None:
-    text = "Convert a guided-diffusion checkpoint to a diffusers folder. The options have the"
-    " names of the original scripts."
+    text = (
+        "Convert a guided-diffusion checkpoint to a diffusers folder. The options have the"
+        " names of the original scripts."
+    )
     child = command("convert-adm", commands.convert_adm, text, home=False)
     _add_checkpoint(child)
     child.add_argument(
@@ -346,8 +348,10 @@ def _add_conversion(command: Any) -> None:
     child.add_argument(
         "--attention-order", choices=("legacy", "new"), help="the same as --use-new-attention-order"
     )
-    text = "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt,"
-    " church_outdoor.ckpt) to a diffusers folder."
+    text = (
+        "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt,"
+        " church_outdoor.ckpt) to a diffusers folder."
+    )
     child = command("convert-ddpm", commands.convert_ddpm, text, home=False)
     _add_checkpoint(child)
     child.add_argument(

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 SMALL = 512
 """Pixels a side; larger pictures are larger than what any encoder takes."""
 
-FORMS = "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the"
-" name of a saved reader"
+FORMS = (
+    "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the"
+    " name of a saved reader"
+)
 
 
 def read(arguments: argparse.Namespace) -> Result:
@@ -262,8 +264,10 @@ def delete(arguments: argparse.Namespace) -> Result:
 
 def add_read(command: Any) -> None:
     """The parser of ``read``."""
-    text = "Read a run's pictures with an attribute reader into a label set. The same command"
-    " continues an earlier call."
+    text = (
+        "Read a run's pictures with an attribute reader into a label set. The same command"
+        " continues an earlier call."
+    )
     child = command("read", read, text)
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--reader", required=True, metavar="READER", help=FORMS)
@@ -312,8 +316,10 @@ def add_read(command: Any) -> None:
 def add_reader(command: Any) -> None:
     """The parsers of ``reader list``, ``reader check`` and ``reader delete``."""
     command("list", list_all, "List the readers that are saved in the home or installed.")
-    text = "Measure the error of a reader against manual labels or labelled pictures. The verdict"
-    " shows it."
+    text = (
+        "Measure the error of a reader against manual labels or labelled pictures. The verdict"
+        " shows it."
+    )
     child = command("check", check, text)
     child.add_argument("reader_name", metavar="READER")
     child.add_argument(

@@ -280,7 +280,9 @@ def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
     return controls, result.container(key="result")
 
 
-RUN_HELP = "A run is one extraction: a model, its samples and steps, and the stored sites. All"
-" pages show the same run."
+RUN_HELP = (
+    "A run is one extraction: a model, its samples and steps, and the stored sites. All"
+    " pages show the same run."
+)
 
 STYLE = f"<style>{read_asset(__file__, 'frame.css')}</style>"

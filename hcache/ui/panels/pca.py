@@ -367,8 +367,10 @@ def _how_many(drawn: int, samples: int) -> str:
     """What is not drawn, of very many samples."""
     if drawn == samples:
         return ""
-    return f" {drawn:,} are drawn: all where they are sparse, some where they are dense. Box and"
-    " lasso select only drawn points."
+    return (
+        f" {drawn:,} are drawn: all where they are sparse, some where they are dense. Box and"
+        " lasso select only drawn points."
+    )
 
 
 def _accuracy(residuals: np.ndarray | None, at: int) -> None:
