@@ -86,7 +86,9 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
     @classmethod
     def from_array(cls, values: np.ndarray) -> Mask:
-        """Returns a mask from an array. The values (height, width) in [0, 1] are rounded to 1/255."""
+        """Returns a mask from an array. The values (height, width) in [0, 1] are rounded to
+        1/255.
+        """
         values = np.asarray(values, np.float64)
         if (
             values.ndim != 2
