@@ -79,7 +79,8 @@ def check_constant(moves: Sequence[Move]) -> list[Direction]:
         if not isinstance(move, Direction):
             method = move.made_by.get("method", move.kind)
             raise AnalysisError(
-                f"a direction made by {method} moves each sample by its own; it cannot be added up"
+                f"a direction made by {method} moves each sample by its own Δh, so it cannot be"
+                " added to others"
             )
         found.append(move)
     return found
@@ -140,10 +141,10 @@ def _weights(text: str, count: int) -> list[float]:
 
 METHOD = Method(
     name="arithmetic",
-    title="arithmetic: out of saved directions",
+    title="arithmetic: from saved directions",
     text=(
-        "sum: weighted. without: the first, the others projected out. orthogonal: each without"
-        " those before it."
+        "sum: a weighted sum. without: the first, with the others projected out. orthogonal: each,"
+        " with the previous ones projected out."
     ),
     source=(
         "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
@@ -157,10 +158,10 @@ METHOD = Method(
             default="", text="names of saved directions, separated by commas", holds=NAMES
         ),
         "operation": Option(
-            default=SUM, text="what to do with them", choices=(SUM, WITHOUT, ORTHOGONAL)
+            default=SUM, text="operation on these directions", choices=(SUM, WITHOUT, ORTHOGONAL)
         ),
         "weights": Option(
-            default="", text="of a sum, separated by commas; -1 subtracts (default: 1 each)"
+            default="", text="weights of a sum, separated by commas; -1 subtracts (default: 1 each)"
         ),
     },
 )

@@ -106,8 +106,8 @@ def weights_note(paths: Sequence[Path], model: str, trained_on: str = "") -> str
     files = dict.fromkeys(each.file for each in found)
     if not files:
         return (
-            "the files do not say which weights their blocks were trained on; say it with"
-            " --trained-on if you know it"
+            "the files do not say which weights their blocks were trained on; give --trained-on"
+            " if you know them"
         )
     plain = [file for file in files if file.endswith(".ckpt")]
     how = "convert-ddpm" if plain else "convert-adm"
@@ -195,7 +195,7 @@ def read_block(path: Path) -> Block:
     }
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise ModelError(
-            f"{path} holds weights that are not finite: its training went astray; use another file"
+            f"{path} contains weights that are not finite, so its training failed; use another file"
         )
     return Block(weights=arrays)
 

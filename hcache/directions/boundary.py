@@ -106,7 +106,8 @@ METHOD = Method(
     least=2,
     options={
         "step": Option(
-            default=ALL_STEPS, text="the only step to move at; -1: every step by its own boundary"
+            default=ALL_STEPS,
+            text="the only step to move at; -1: all steps, each with its own boundary",
         ),
         "c": Option(default=1.0, text="the machine's C"),
     },

@@ -85,8 +85,8 @@ def differences(
         raise AnalysisError("two sets have the same mean h: there is no direction between them")
     if not (short > ROUNDING).all():
         raise AnalysisError(
-            f"nothing is left of a direction without the first {components} principal components;"
-            " take fewer"
+            f"without the first {components} principal components nothing is left of a direction;"
+            " use fewer"
         )
     kept[EQUAL] = kept[OWN] / lengths[:, None]
     kept[REST] = kept[REST] / short[:, None]

@@ -223,8 +223,8 @@ def in_units(
     length = float(np.sqrt(np.square(in_sigmas(delta, sigma).astype(np.float64)).mean()))
     if not np.isfinite(length) or length <= least:
         raise AnalysisError(
-            "this direction has no length: the two groups have the same mean h; choose other"
-            " samples"
+            "this direction has no length, because the two groups have the same mean h; choose"
+            " other samples"
         )
     return Direction(
         delta=(delta / length).astype(np.float32),

@@ -78,7 +78,7 @@ class Fit:
                 known[name] = tuple(int(sample) for sample in known.get(name, ()))
             return cls(**known)
         except (TypeError, ValueError, KeyError) as error:
-            raise UsageError(f"this does not say how a direction was made: {error}") from error
+            raise UsageError(f"this is not the description of a direction: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ METHODS: Registry[Method] = Registry(
 def needed(model: Model | None) -> Model:
     """Returns the model for a method that has ``MODEL`` among its needs."""
     if model is None:
-        raise UsageError("this method computes with the model: give it")
+        raise UsageError("this method needs the model")
     return model
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 REGION_HELP = (
-    "left,top,right,bottom as shares of the picture, or a grey PNG in base64: only what is inside"
-    " counts (default: everywhere)"
+    "left,top,right,bottom as shares of the picture, or a grey PNG in base64: only the"
+    " inside counts (default: everywhere)"
 )
 
 
@@ -184,14 +184,14 @@ METHOD = Method(
     needs=(MODEL,),
     cost=MINUTES,
     options={
-        "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
-        "count": Option(default=3, text="how many singular vectors"),
+        "sample": Option(default=-1, text="sample at which the Jacobian is taken; -1: the first"),
+        "count": Option(default=3, text="number of singular vectors"),
         "first": Option(default=0, text="step"),
-        "last": Option(default=-1, text="step; -1: the last"),
+        "last": Option(default=-1, text="last step; -1: the last of the run"),
         "region": Option(default="", text=REGION_HELP, holds=REGION),
-        "iterations": Option(default=50, text="of the subspace, at most, a step"),
+        "iterations": Option(default=50, text="largest number of subspace iterations per step"),
         "tolerance": Option(
-            default=1e-2, text="the space has settled when it changes by less (a sine)"
+            default=1e-2, text="the iteration stops when the space changes by less than this sine"
         ),
         "seed": Option(default=0, text="of the start"),
     },

@@ -174,7 +174,7 @@ def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) 
         yield (t + 1) / run.spec.steps
     if not net.net.rms > 0:
         raise AnalysisError(
-            "positives and other samples are alike in h: there is no way from one to the other"
+            "positives and other samples have the same h, so there is no direction between them"
         )
     made_by = {**fit.to_json(), "net": net.net.to_json()}
     move = LocalMove(
@@ -194,8 +194,8 @@ METHOD = Method(
     name="local",
     title="local naive: nearest positives against nearest others",
     text=(
-        "Each sample moves by the mean of the positives most like it less that of the other samples"
-        " most like it."
+        "Each sample moves by the mean of its nearest positives minus the mean of its nearest"
+        " other samples."
     ),
     source="Haas et al. 2023 for differences of means; Fix, Hodges 1951 for neighbours",
     make=fit_local,
@@ -203,8 +203,8 @@ METHOD = Method(
     least=3,
     moves=(LocalMove,),
     options={
-        "neighbours": Option(default=16, text="samples of either kind that are averaged"),
-        "others": Option(default=512, text="other samples that are kept to choose among, at most"),
-        "seed": Option(default=0, text="of which others are kept"),
+        "neighbours": Option(default=16, text="number of samples of either kind that are averaged"),
+        "others": Option(default=512, text="largest number of other samples to choose from"),
+        "seed": Option(default=0, text="seed for the choice of other samples"),
     },
 )

@@ -74,7 +74,7 @@ def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:
 METHOD = Method(
     name="naive",
     title="naive: positives against random samples",
-    text="Mean h of the positives minus mean h of all samples. Only positives are chosen.",
+    text="Mean h of the positives minus mean h of all samples. You choose only positives.",
     source=(
         "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
         " Diffusion Models"

@@ -250,7 +250,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
 METHOD = Method(
     name="pca",
     title="PCA: principal components",
-    text="The directions in which h varies most over the samples; nothing is chosen.",
+    text="The directions in which h varies most over the samples. You choose no samples.",
     source=(
         "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
         " Diffusion Models"
@@ -258,9 +258,11 @@ METHOD = Method(
     make=_make,
     short="PCA, first",
     options={
-        "count": Option(default=5, text="how many components"),
+        "count": Option(default=5, text="number of components"),
         "over": Option(
-            default=JOINT, text="all steps at once, or each by itself", choices=(JOINT, PER_STEP)
+            default=JOINT,
+            text="joint over all steps, or each step by itself",
+            choices=(JOINT, PER_STEP),
         ),
     },
 )

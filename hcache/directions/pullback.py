@@ -149,7 +149,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -
 METHOD = Method(
     name="pullback",
     title="pullback: what in x_t moves h most",
-    text="Singular vectors of dh/dx at one sample and step; the edit is made once, to x_t.",
+    text="Singular vectors of dh/dx at one sample and step. The edit changes x_t once.",
     source=(
         "Park et al. 2023, Understanding the Latent Space of Diffusion Models through the Lens of"
         " Riemannian Geometry"
@@ -159,15 +159,13 @@ METHOD = Method(
     cost=MINUTES,
     moves=(PixelMove,),
     options={
-        "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
-        "step": Option(
-            default=-1, text="at which it is taken and the edit made; -1: the middle one"
-        ),
-        "count": Option(default=3, text="how many singular vectors"),
+        "sample": Option(default=-1, text="sample at which the Jacobian is taken; -1: the first"),
+        "step": Option(default=-1, text="step of the Jacobian and of the edit; -1: the middle one"),
+        "count": Option(default=3, text="number of singular vectors"),
         "region": Option(default="", text=REGION_HELP, holds=REGION),
-        "iterations": Option(default=50, text="of the subspace, at most"),
+        "iterations": Option(default=50, text="largest number of subspace iterations"),
         "tolerance": Option(
-            default=1e-2, text="the space has settled when it changes by less (a sine)"
+            default=1e-2, text="the iteration stops when the space changes by less than this sine"
         ),
         "seed": Option(default=0, text="of the start"),
     },

@@ -218,8 +218,8 @@ def _check(options: Mapping[str, Any], run: Run) -> None:
         )
     if options["descent"] == STRIDED and (options["components"] or options["networks"] == EACH):
         raise UsageError(
-            "descent=strides is the method of before, which had all of h and one network; leave"
-            " components and networks out, or take descent=converged"
+            "descent=strides is the older method, which used all of h and one network; leave"
+            " components and networks out, or use descent=converged"
         )
 
 
@@ -277,8 +277,8 @@ def _in_unit(
         lengths.append(float(delta.square().mean().sqrt()))
     if not max(lengths) > 1e-6:
         raise AnalysisError(
-            "this VAE moves no sample: it reconstructs them all as they are; fit it on more"
-            " positives"
+            "this VAE moves no sample, because it reconstructs all of them unchanged; fit it on"
+            " more positives"
         )
     scale = np.divide(profile, lengths, out=np.zeros(len(lengths)), where=np.array(lengths) > 1e-6)
     told = {**left.net.to_json(), "to_mean_before": whole.net.to_json()["to_mean"]}
@@ -307,8 +307,8 @@ METHOD = Method(
     name="vae",
     title="VAE on positives",
     text=(
-        "A VAE is trained on the positives' h alone; each sample's h is then moved to where it is"
-        " reconstructed best."
+        "A VAE is trained on h of the positives only. Each sample's h then moves to where the VAE"
+        " reconstructs it best."
     ),
     source="Kingma, Welling 2013, Auto-Encoding Variational Bayes, for the VAE",
     make=fit_vae,
@@ -320,26 +320,27 @@ METHOD = Method(
     former={"descent": STRIDED},
     options={
         "iterations": Option(default=800, text="of training"),
-        "latent": Option(default=16, text="numbers that the VAE keeps of an h"),
-        "hidden": Option(default=128, text="units of its hidden layers"),
+        "latent": Option(default=16, text="size of the VAE's latent"),
+        "hidden": Option(default=128, text="units of each hidden layer"),
         "beta": Option(default=1.0, text="weight of the KL divergence"),
         "rate": Option(default=1e-3, text="learning rate"),
         "batch": Option(default=64, text="samples at once"),
         "components": Option(
-            default=0, text="principal components of h that the VAE sees; 0 is all of h"
+            default=0,
+            text="number of principal components of h that the VAE sees; 0 means all of h",
         ),
         "networks": Option(
             default=ONE, text="one VAE for all steps, or one for each step", choices=(ONE, EACH)
         ),
-        "seed": Option(default=0, text="of weights and batches"),
+        "seed": Option(default=0, text="seed of weights and batches"),
         "descent": Option(
             default=CONVERGED,
-            text="to convergence, or 8 strides of fixed length as before there was a unit",
+            text="to convergence, or 8 strides of fixed length as in older versions",
             choices=(CONVERGED, STRIDED),
         ),
         "to_mean": Option(
             default=REMOVED,
-            text="what becomes of the move's part towards the mean of all samples",
+            text="whether to keep or remove the move's component towards the mean of all samples",
             choices=(REMOVED, KEPT),
         ),
     },

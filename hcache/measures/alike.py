@@ -130,8 +130,8 @@ def shared_samples(run: Run, other: Run) -> tuple[np.ndarray, np.ndarray]:
     """
     if run.real != other.real:
         raise UsageError(
-            f"one of {run.name} and {other.name} is of real pictures, the other of noise; no sample"
-            " of one belongs to one of the other"
+            f"one of {run.name} and {other.name} has real pictures and the other has none, so"
+            " their samples do not correspond"
         )
     if not run.real and run.anatomy.x != other.anatomy.x:
         raise UsageError(

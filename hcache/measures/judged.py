@@ -25,8 +25,9 @@ def null_in_words(run: Run, label: str) -> str:
     """
     said = filter(None, (_by_previews(run, label), _by_renders(run, label)))
     return " ".join(said) or (
-        f"The direction of {label} was not held against a null. Any direction moves readings, also"
-        f" one to random positives: `python -m hcache measure {run.name} --what random` says how"
+        f"The direction of {label} was not compared with a null. Any direction changes readings,"
+        f" even one to random positives: `python -m hcache measure {run.name} --what random` says"
+        " how"
         " far."
     )
 

@@ -60,8 +60,8 @@ def in_words(cell: Cell, width: float | None = None) -> str:
     if is_open(cell):
         needed = samples_to_decide(cell)
         said.append(
-            f"too few samples to say (n {cell.estimate.n}): at this value about {needed} would tell"
-            " it from the null"
+            f"too few samples to say (n {cell.estimate.n}): at this value about {needed} would"
+            " separate it from the null"
             if needed
             else f"not told from the null at n {cell.estimate.n}, and too near it to plan n by"
         )

@@ -37,7 +37,7 @@ attributes reach the end of their range and pictures break.
 
 SAMPLES = Parameter(
     name="samples",
-    text="samples that edits are tried on, and pairs of swaps",
+    text="number of samples that edits are tried on, and of pairs of swaps",
     default=16,
     least=0,
     most=10**6,
@@ -46,7 +46,8 @@ SAMPLES = Parameter(
 )
 NULLS = Parameter(
     name="nulls",
-    text="random directions beside each, among which p is the rank; 19 let it reach 0.05",
+    text="number of random directions for each direction; p is a rank among them, and 19 let it"
+    " reach 0.05",
     default=19,
     least=0,
     most=10**6,
@@ -54,7 +55,8 @@ NULLS = Parameter(
 )
 NULL = Parameter(
     name="null",
-    text="random directions: noise in h, or differences of random samples, harder to beat",
+    text="kind of random directions: noise in h, or differences of random samples, which are"
+    " harder to beat",
     default="samples",
     choices=("noise", "samples"),
 )

@@ -28,9 +28,7 @@ class Function:
     def __post_init__(self) -> None:
         module, colon, name = str(self.target).partition(":")
         if not (colon and module.strip() and name.strip()):
-            raise UsageError(
-                f"a reader of one's own is package.module:function, got {self.target!r}"
-            )
+            raise UsageError(f"a function reader is package.module:function, got {self.target!r}")
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.KIND, "target": self.target}

@@ -165,7 +165,7 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
         )
     if noted.digest != reader.digest and not replace:
         raise UsageError(
-            f"{name} has read {run.name} with another version of itself ({noted.digest}, now"
+            f"{name} has read {run.name} with another version ({noted.digest}, now"
             f" {reader.digest}); say --replace to read all samples again"
         )
     if replace:

@@ -87,8 +87,8 @@ def pair_bars(evidence: Evidence) -> dict[str, Bar]:
 def exhibits(_: str, runs: Runs) -> list[Exhibit]:
     """Shows additivity of every pair beside pairs of random directions."""
     found = {name: bars for name, evidence in runs.items() if (bars := pair_bars(evidence))}
-    title = "What two directions together fail to add up to, by pair"
-    shown = Bars(runs=found, axis="failure to add up (0: they add up)", null="random pairs")
+    title = "Interaction of two directions, by pair"
+    shown = Bars(runs=found, axis="interaction (0: the changes add up)", null="random pairs")
     return [Exhibit(title=title, shown=shown)] if found else []
 
 

@@ -39,7 +39,7 @@ NULL = "95 % of shuffles below"
 
 COMPARED = Parameter(
     name="compared",
-    text="samples that CKA compares, at most",
+    text="largest number of samples that CKA compares",
     default=256,
     least=FEWEST,
     most=10**4,
@@ -47,7 +47,7 @@ COMPARED = Parameter(
 )
 TIMES = Parameter(
     name="shuffles",
-    text="shuffles of the samples beside each CKA, from which p is a rank",
+    text="number of shuffles for the null of each CKA; p is a rank among them",
     default=SHUFFLES,
     least=1,
     most=10**4,
@@ -55,7 +55,7 @@ TIMES = Parameter(
 )
 BESIDE = Parameter(
     name="beside",
-    text="another run, whose sites CKA compares with this one's over samples of the same seeds",
+    text="another run to compare by CKA, over samples with the same seeds",
     default="",
 )
 
@@ -216,9 +216,9 @@ def _effort(record: Record) -> tuple[int, int]:
 def _exhibits(runs: Runs, *kinds: str) -> list[Exhibit]:
     """Returns heat maps of all runs, one exhibit per kind."""
     titles = {
-        STEPS: "Which steps are alike, site by site",
-        SITES: "Which sites are alike, where signal and noise are equal",
-        RUNS: "Which steps of two runs are alike",
+        STEPS: "Similarity of steps, for each site",
+        SITES: "Similarity of sites, where signal and noise are equal",
+        RUNS: "Similarity of the steps of two runs",
     }
     made = []
     for of in kinds:
@@ -235,7 +235,7 @@ def _exhibits(runs: Runs, *kinds: str) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="cka",
-    title="which steps, sites and runs say the same of the samples (CKA)",
+    title="which steps, sites and runs represent the samples in the same way (CKA)",
     parts=parts,
     parameters=(COMPARED, TIMES, BESIDE),
     refuses=refuses,

@@ -279,8 +279,8 @@ def _edits(_: str, runs: Runs) -> list[Exhibit]:
     }
     if leaks:
         title = (
-            "Mean change of every reading under every edit, at the largest strength; * leaks beyond"
-            " chance"
+            "Mean change of every reading under every edit, at the largest strength; *: leaks"
+            " more than by chance"
         )
         made.append(Exhibit(title=title, shown=LeakageMaps(runs=leaks)))
     cosines = {
@@ -296,7 +296,7 @@ def _edits(_: str, runs: Runs) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="directions",
-    title="how far and how linearly each direction moves its label, and what else it moves",
+    title="how much and how linearly each direction changes its label, and what else it changes",
     parts=parts,
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, NULLS, NULL),

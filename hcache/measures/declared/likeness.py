@@ -139,7 +139,10 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 def _without_encoder(question: str, name: str, record: Record) -> Cell:
     """Returns the answer without an encoder: undefined, with advice."""
-    why = "there was no image encoder; read the run by texts, or say measure --encoder MODEL"
+    why = (
+        "there was no image encoder; read the run by texts, or give `--encoder MODEL` to `python"
+        " -m hcache measure`"
+    )
     return Cell(
         question=question,
         subject=name,

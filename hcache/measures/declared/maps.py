@@ -29,7 +29,7 @@ MIDDLE, ALL = "middle", "all"
 USUAL = 15
 """The number of neighbours of a map, if there are enough samples."""
 
-SITE = Parameter(name="map_site", text="the site that a map is of", default=H)
+SITE = Parameter(name="map_site", text="the site of a map", default=H)
 BY = Parameter(name="map_by", text="how a map is made", default=TSNE, choices=WAYS)
 AT = Parameter(
     name="map_step",
@@ -39,8 +39,8 @@ AT = Parameter(
 NEIGHBOURS = Parameter(
     name="neighbours",
     text=(
-        "neighbours that a map is made by (t-SNE: perplexity) and judged by; 0: 15, or half of the"
-        " samples where that is less"
+        "number of neighbours for making a map (t-SNE: perplexity) and for judging it; 0: 15, or"
+        " half of the samples if that is less"
     ),
     default=0,
     least=0,
@@ -158,7 +158,7 @@ def _exhibits(_: str, runs: Runs) -> list[Exhibit]:
         return []
     quantities = {
         "kept": "share of nearest neighbours kept",
-        "trustworthiness": "trustworthiness (1: every neighbour on the map is one in h)",
+        "trustworthiness": "trustworthiness (1: every neighbour on the map is a neighbour in h)",
     }
     return [
         Exhibit(title=f"Maps: {axis}", shown=bars_of(last, quantity, axis))
@@ -168,7 +168,7 @@ def _exhibits(_: str, runs: Runs) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="maps",
-    title="a map of the samples without labels (t-SNE, UMAP), and how far to trust it",
+    title="a map of the samples without labels (t-SNE, UMAP), and how far you can trust it",
     parts=parts,
     parameters=(SITE, BY, AT, NEIGHBOURS),
     refuses=refuses,

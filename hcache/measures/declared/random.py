@@ -41,7 +41,7 @@ AGREES = 0.5
 
 DIRECTIONS = Parameter(
     name="random_positives",
-    text="directions to random positives, tried by one-step previews",
+    text="number of directions to random positives, tried by one-step previews",
     default=200,
     least=19,
     most=10**5,
@@ -49,7 +49,7 @@ DIRECTIONS = Parameter(
 )
 COMPONENTS = Parameter(
     name="components_out",
-    text="first principal components of h that are projected out beside",
+    text="number of first principal components of h that are projected out in the third comparison",
     default=5,
     least=0,
     most=1000,
@@ -130,13 +130,17 @@ def _checked(record: Record, run: Run, name: str) -> tuple[str, str]:
     rendered = same_null(record, run, list_records(run, DIRECTION))
     known = agreement(record, rendered, name)
     if known is None:
-        return "not checked against full renders (`measure --what directions` renders some)", ""
+        return (
+            "not checked against full renders (`python -m hcache measure RUN --what directions`"
+            " renders some)",
+            "",
+        )
     r, count = known
     said = f"which agree with full renders of {count} directions at r = {r:.2f}"
     if r >= AGREES:
         return said, ""
     return said, (
-        "one-step previews do not stand for full renders here: go by the rendered null of"
+        "one-step previews do not agree with full renders here; use the rendered null of"
         " `directions`"
     )
 
@@ -177,7 +181,8 @@ def exhibits(label: str, runs: Runs) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="random",
-    title="whether each direction moves its label more than random positives do, at three lengths",
+    title="whether each direction changes its label more than random positives do, at three"
+    " lengths",
     parts=parts,
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, DIRECTIONS, COMPONENTS),

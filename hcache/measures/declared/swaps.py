@@ -49,7 +49,7 @@ OVER_WINDOWS = ("pixels", "structure", "colour")
 
 EVERYWHERE = Parameter(
     name="everywhere",
-    text="swap at the outputs of all blocks and at the mid attention, too",
+    text="also swap at the outputs of all blocks and at the mid attention",
     default=False,
 )
 
